@@ -1,0 +1,161 @@
+//! The load generator: what Parlor costs, beside what the same work costs without it.
+//!
+//! `cargo bench --bench load -- [sends|history|fanout|memory|all] [--engine sqlite|postgres|both] [--quick]`
+//!
+//! Each run starts the real binary in a temporary folder, drives it over its public API, and prints
+//! Markdown. A figure alone says more about the machine than about the server, so each stands beside
+//! one taken in the same run: the engine's own inserts, a raw WebSocket broadcast, the stock handler.
+//!
+//! PostgreSQL is the cluster at `PARLOR_TEST_POSTGRES`, where the generator may create databases, or
+//! else a private one, on this machine's disk and with fsync on. CPU and memory are read from
+//! `/proc`, so it runs on Linux.
+
+mod client;
+mod engines;
+mod fanout;
+mod history;
+mod memory;
+mod raw;
+mod references;
+mod sends;
+mod tools;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use engines::{Choice, Engine};
+use references::Reference;
+use tools::{Result, limits, machine};
+
+/// The same as the server's, so that memory and CPU compare the servers and not their allocators.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+struct Arguments {
+    #[arg(value_enum, default_value_t = Scenario::All)]
+    scenario: Scenario,
+    /// The engines to run on; by default those that are there.
+    #[arg(long, value_enum)]
+    engine: Option<Choice>,
+    /// Shorter and smaller: to see that all works, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// What cargo passes to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Be this server instead: how the generator starts those that it compares with.
+    #[arg(long, hide = true, requires = "address")]
+    reference: Option<Reference>,
+    #[arg(long, hide = true)]
+    address: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// Messages sent a second, beside the engine's own inserts.
+    Sends,
+    /// A page of history in a small chat and in a large one.
+    History,
+    /// The cost of one delivery to one subscriber.
+    Fanout,
+    /// The memory of an idle subscriber.
+    Memory,
+    All,
+}
+
+/// How long and how large.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    /// Of one measurement.
+    pub duration: Duration,
+    /// Before it, uncounted.
+    pub warm_up: Duration,
+    /// How often servers are measured in turns.
+    pub rounds: usize,
+    /// Messages of the large chat.
+    pub large_chat: i64,
+}
+
+impl Scale {
+    const FULL: Self = Self {
+        duration: Duration::from_secs(5),
+        warm_up: Duration::from_secs(1),
+        rounds: 3,
+        large_chat: 1_000_000,
+    };
+    const QUICK: Self = Self {
+        duration: Duration::from_secs(2),
+        warm_up: Duration::from_millis(500),
+        rounds: 1,
+        large_chat: 100_000,
+    };
+}
+
+fn main() -> ExitCode {
+    match start(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn start(arguments: Arguments) -> Result<()> {
+    if let (Some(reference), Some(address)) = (arguments.reference, arguments.address) {
+        return references::serve(reference, address).await;
+    }
+    if !arguments.bench {
+        // `cargo test --all-targets` runs benchmarks too, to see that they start.
+        println!("The load generator is run by `cargo bench --bench load`.");
+        return Ok(());
+    }
+    limits::raise_open_files()?;
+    // Asked for by the HTTP client, though no address here is https.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    tokio::select! {
+        result = measure(&arguments) => result,
+        // Ends what is running by dropping it.
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+    }
+}
+
+async fn measure(arguments: &Arguments) -> Result<()> {
+    let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
+    let runs = |scenario| arguments.scenario == scenario || arguments.scenario == Scenario::All;
+    println!("# Parlor under load\n\n{}\n", machine::describe()?);
+    if arguments.quick {
+        println!("A quick run: to see that all works, not to quote.\n");
+    }
+    let engines = Engine::chosen(arguments.engine).await?;
+    for engine in &engines {
+        println!("- {}", engine.describe().await?);
+    }
+    println!();
+
+    for engine in &engines {
+        if runs(Scenario::Sends) {
+            sends::run(engine, scale).await?;
+        }
+        if runs(Scenario::History) {
+            history::run(engine, scale).await?;
+        }
+    }
+    // Neither reads the database while it is measured: one engine is enough.
+    let engine = engines.first().ok_or("no engine to run on")?;
+    if runs(Scenario::Fanout) {
+        fanout::run(engine, scale).await?;
+    }
+    if runs(Scenario::Memory) {
+        memory::run(engine).await?;
+    }
+    for engine in engines {
+        engine.close().await?;
+    }
+    Ok(())
+}

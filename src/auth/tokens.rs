@@ -1,0 +1,204 @@
+//! What a token says, and whether it holds.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use super::jwks::{Jwks, Place};
+use super::keys::{KeySource, Secret};
+use crate::config::AuthConfig;
+use crate::domain::clock::Clock;
+use crate::domain::text;
+use crate::domain::users::{Permission, Permissions, User, Viewer};
+use crate::error::{Error, Result};
+
+/// Longest token, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
+/// Longest name that is kept of a token's, in characters.
+const MAX_NAME: usize = 200;
+
+/// Checks tokens against the configuration: the algorithm and the keys are never the token's choice.
+pub struct Authenticator {
+    keys: Keys,
+    validation: Validation,
+    leeway: TimeDelta,
+    default_permissions: Permissions,
+    clock: Clock,
+}
+
+enum Keys {
+    Secret { decoding: DecodingKey, encoding: EncodingKey },
+    Jwks(Box<Jwks>),
+}
+
+/// The claims that mean something here (RFC 7519, section 4.1, and ours).
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    org: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    picture: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    permissions: Option<Vec<String>>,
+    /// A NumericDate may have a fraction.
+    exp: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aud: Option<serde_json::Value>,
+}
+
+/// What a token made here is to say.
+#[derive(Debug, Clone, Default)]
+pub struct Grant {
+    pub organization: String,
+    pub user: String,
+    pub name: Option<String>,
+    /// None leaves it to the default.
+    pub permissions: Option<Vec<String>>,
+    pub lifetime: Duration,
+}
+
+impl Authenticator {
+    /// `secret` stands in where the configuration has no keys.
+    pub fn new(config: &AuthConfig, development: Option<Secret>, clock: Clock) -> Result<Self, String> {
+        let source = config.keys.clone().or(development.map(KeySource::Secret));
+        let algorithm = config.algorithm;
+        let keys = match source.ok_or("no keys for tokens")? {
+            KeySource::Secret(secret) => Keys::Secret {
+                decoding: DecodingKey::from_secret(secret.as_bytes()),
+                encoding: EncodingKey::from_secret(secret.as_bytes()),
+            },
+            KeySource::File(file) => Keys::Jwks(Box::new(Jwks::new(Place::File(file), algorithm, clock.clone()))),
+            KeySource::Address(url) => {
+                let client = reqwest::Client::builder().build().map_err(|error| error.to_string())?;
+                Keys::Jwks(Box::new(Jwks::new(Place::Address { url, client }, algorithm, clock.clone())))
+            }
+        };
+        let mut validation = Validation::new(algorithm);
+        // Times are checked here, by our own clock.
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        validation.validate_aud = config.audience.is_some();
+        if let Some(issuer) = &config.issuer {
+            validation.set_issuer(&[issuer]);
+            validation.required_spec_claims.insert("iss".into());
+        }
+        if let Some(audience) = &config.audience {
+            validation.set_audience(&[audience]);
+            validation.required_spec_claims.insert("aud".into());
+        }
+        let leeway = TimeDelta::from_std(config.leeway).map_err(|error| error.to_string())?;
+        Ok(Self { keys, validation, leeway, default_permissions: config.default_permissions.clone(), clock })
+    }
+
+    /// Reads the keys for the first time. A file must be readable; an address may come up later.
+    pub async fn prepare(&self) -> Result<(), String> {
+        let Keys::Jwks(jwks) = &self.keys else { return Ok(()) };
+        match jwks.load().await {
+            Ok(keys) => tracing::info!(keys, "read the keys of tokens"),
+            Err(error) if jwks.is_remote() => tracing::warn!(%error, "the keys of tokens can't be read yet"),
+            Err(error) => return Err(format!("PARLOR_JWKS: {error}")),
+        }
+        Ok(())
+    }
+
+    /// Who a token speaks for.
+    pub async fn verify(&self, token: &str) -> Result<Viewer> {
+        let refused = |why: &str| Error::Unauthenticated(why.to_owned());
+        if token.len() > MAX_TOKEN {
+            return Err(refused("the token is too long"));
+        }
+        let claims = match &self.keys {
+            Keys::Secret { decoding, .. } => self.decode(token, decoding)?,
+            Keys::Jwks(jwks) => {
+                let header = jsonwebtoken::decode_header(token).map_err(|_| refused("the token can't be read"))?;
+                self.decode(token, &jwks.key(header.kid.as_deref()).await?)?
+            }
+        };
+        let expires_at = numeric_date(claims.exp).ok_or_else(|| refused("the token's exp is no time"))?;
+        let now = self.clock.now();
+        if now >= expires_at + self.leeway {
+            return Err(refused("the token has expired"));
+        }
+        if let Some(nbf) = claims.nbf {
+            let begins = numeric_date(nbf).ok_or_else(|| refused("the token's nbf is no time"))?;
+            if now + self.leeway < begins {
+                return Err(refused("the token is not valid yet"));
+            }
+        }
+        let id = claims.sub.parse().map_err(|_| refused("the token's sub is not 1 to 255 bytes of text"))?;
+        let organization = claims.org.parse().map_err(|_| refused("the token's org is not 1 to 255 bytes of text"))?;
+        let name = claims.name.as_deref().and_then(shown_name).unwrap_or_else(|| claims.sub.clone());
+        let avatar_url = claims.picture.as_deref().and_then(|url| text::url("picture", url).ok());
+        let permissions = match claims.permissions {
+            // A permission that this version doesn't know gives nothing.
+            Some(words) => words.iter().filter_map(|word| word.parse::<Permission>().ok()).collect(),
+            None => self.default_permissions.clone(),
+        };
+        Ok(Viewer {
+            user: User { organization, id, name, avatar_url },
+            permissions,
+            expires_at: expires_at + self.leeway,
+        })
+    }
+
+    fn decode(&self, token: &str, key: &DecodingKey) -> Result<Claims> {
+        use jsonwebtoken::errors::ErrorKind;
+        let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation);
+        decoded.map(|token| token.claims).map_err(|error| {
+            let why = match error.kind() {
+                ErrorKind::InvalidSignature => "the token's signature is wrong".to_owned(),
+                ErrorKind::InvalidAlgorithm => format!("the token is not signed by {:?}", self.validation.algorithms[0]),
+                ErrorKind::InvalidIssuer => "the token is of another issuer".to_owned(),
+                ErrorKind::InvalidAudience => "the token is for another audience".to_owned(),
+                ErrorKind::MissingRequiredClaim(claim) => format!("the token lacks {claim}"),
+                _ => "the token can't be read".to_owned(),
+            };
+            Error::Unauthenticated(why)
+        })
+    }
+
+    /// Makes a token with the configured secret; there is none where keys come from a JWKS.
+    pub fn issue(&self, grant: &Grant) -> Result<String, String> {
+        let Keys::Secret { encoding, .. } = &self.keys else {
+            return Err("tokens are made by the host application: PARLOR_JWKS holds public keys only".into());
+        };
+        let exp = self.clock.now() + grant.lifetime;
+        let claims = Claims {
+            sub: grant.user.clone(),
+            org: grant.organization.clone(),
+            name: grant.name.clone(),
+            picture: None,
+            permissions: grant.permissions.clone(),
+            exp: exp.timestamp() as f64,
+            nbf: None,
+            iss: self.validation.iss.iter().flatten().next().cloned(),
+            aud: self.validation.aud.iter().flatten().next().cloned().map(Into::into),
+        };
+        let header = Header::new(Algorithm::HS256);
+        jsonwebtoken::encode(&header, &claims, encoding).map_err(|error| error.to_string())
+    }
+}
+
+/// A NumericDate of RFC 7519; later than chrono can tell is the latest that it can.
+fn numeric_date(seconds: f64) -> Option<DateTime<Utc>> {
+    const YEAR_9999: f64 = 253_402_300_799.0;
+    if !seconds.is_finite() || seconds < 0.0 {
+        return None;
+    }
+    DateTime::from_timestamp_millis((seconds.min(YEAR_9999) * 1000.0) as i64)
+}
+
+/// A name on one line, cut to what is kept; none if nothing is left.
+fn shown_name(name: &str) -> Option<String> {
+    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_NAME).collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}

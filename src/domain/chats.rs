@@ -1,0 +1,120 @@
+//! Chats: what they are, and the least role that may do an action in them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use strum::{EnumIter, EnumString, IntoStaticStr};
+
+use super::ids::{ChatId, OrganizationId, UserId};
+use super::members::Role;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ChatKind {
+    /// Two people, once for each pair.
+    Direct,
+    /// Invited people.
+    Group,
+    /// Open to the organisation: anyone may join and leave.
+    Channel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum GroupCategory {
+    Department,
+    Operational,
+    Custom,
+}
+
+/// What a role in a chat may allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ChatAction {
+    Post,
+    EditDetails,
+    AddMembers,
+    RemoveMembers,
+    ChangeRoles,
+    DeleteOthersMessages,
+    Pin,
+    StartCall,
+    DeleteChat,
+}
+
+/// Where a chat departs from the defaults of its kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy(pub BTreeMap<ChatAction, Role>);
+
+impl Policy {
+    /// The least role that may do `action` in a chat of this kind.
+    pub fn least_role(&self, kind: ChatKind, action: ChatAction) -> Role {
+        let set = self.0.get(&action).copied();
+        set.unwrap_or_else(|| Self::default_role(kind, action))
+    }
+
+    fn default_role(kind: ChatKind, action: ChatAction) -> Role {
+        match (kind, action) {
+            (ChatKind::Channel, ChatAction::Post | ChatAction::StartCall) => Role::Moderator,
+            (ChatKind::Direct, _) | (_, ChatAction::Post | ChatAction::StartCall) => Role::Member,
+            (_, ChatAction::DeleteOthersMessages | ChatAction::Pin) => Role::Moderator,
+            (_, ChatAction::ChangeRoles | ChatAction::DeleteChat) => Role::Owner,
+            (_, ChatAction::EditDetails | ChatAction::AddMembers | ChatAction::RemoveMembers) => Role::Admin,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chat {
+    pub id: ChatId,
+    pub organization: OrganizationId,
+    pub kind: ChatKind,
+    pub details: Details,
+    pub created_by: Option<UserId>,
+    pub created_at: DateTime<Utc>,
+    pub last_activity_at: DateTime<Utc>,
+    /// The chat's one counter: the number of its last durable change.
+    pub version: i64,
+    /// The version of the last change of the chat's own row.
+    pub details_version: i64,
+    /// The place of the newest message; 0 before the first.
+    pub last_seq: i64,
+    pub member_count: i32,
+}
+
+/// What `updateChat` may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    pub title: Option<String>,
+    pub description: Option<String>,
+    pub avatar_url: Option<String>,
+    pub category: Option<GroupCategory>,
+    pub policy: Policy,
+    /// Seconds between two messages of one member; 0 is off.
+    pub slow_mode_seconds: i32,
+}
+
+impl Details {
+    pub const MAX_TITLE: usize = 200;
+    pub const MAX_DESCRIPTION: usize = 2_000;
+    /// Six hours.
+    pub const MAX_SLOW_MODE_SECONDS: i32 = 21_600;
+}
+
+/// The name under which a pair of people has its one direct chat, whoever opens it.
+pub fn direct_key(one: &UserId, other: &UserId) -> String {
+    let (first, second) = (one.min(other).as_str(), one.max(other).as_str());
+    // A host id holds no control character, so no two pairs share a key.
+    format!("{first}\n{second}")
+}
+
+/// Which of the viewer's chats are listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ChatFilter {
+    pub kinds: Option<Vec<ChatKind>>,
+    pub unread_only: bool,
+    /// Words of the title, or of the other person's name in a direct chat; folded.
+    pub search: Option<String>,
+    /// Channels that the viewer may join, in place of the viewer's own chats.
+    pub joinable: bool,
+}

@@ -1,0 +1,79 @@
+//! Where a subscriber stands in a chat's log.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use uuid::Uuid;
+
+use super::ids::ChatId;
+
+/// A place in one chat's log: every change up to `version` is known.
+///
+/// Within the snapshot that a feed may begin with, `snapshot` is the version that it was taken at:
+/// what lies up to `version` in the chat's order is known as it was then, later messages aren't yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedCursor {
+    pub chat: ChatId,
+    pub version: i64,
+    pub snapshot: Option<i64>,
+}
+
+impl FeedCursor {
+    pub fn encode(&self) -> String {
+        let mut bytes = Vec::with_capacity(32);
+        bytes.extend_from_slice(self.chat.0.as_bytes());
+        bytes.extend_from_slice(&self.version.to_be_bytes());
+        if let Some(snapshot) = self.snapshot {
+            bytes.extend_from_slice(&snapshot.to_be_bytes());
+        }
+        BASE64.encode(bytes)
+    }
+
+    /// None for what is no cursor of this chat.
+    pub fn decode(cursor: &str, chat: ChatId) -> Option<Self> {
+        let bytes = BASE64.decode(cursor).ok()?;
+        let (id, rest) = bytes.split_first_chunk::<16>()?;
+        let (version, rest) = rest.split_first_chunk::<8>()?;
+        let snapshot = match rest {
+            [] => None,
+            rest => Some(i64::from_be_bytes(rest.try_into().ok()?)),
+        };
+        let cursor = Self {
+            chat: ChatId(Uuid::from_bytes(*id)),
+            version: i64::from_be_bytes(*version),
+            snapshot,
+        };
+        let sound = cursor.chat == chat && cursor.version >= 0 && snapshot.is_none_or(|at| at >= cursor.version);
+        sound.then_some(cursor)
+    }
+
+    /// Whether a client at this cursor already holds a message as it is at this seq and version.
+    pub fn covers(&self, seq: i64, version: i64) -> bool {
+        version <= self.version || (seq <= self.version && self.snapshot.is_some_and(|at| version <= at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_belongs_to_its_chat() {
+        let chat = ChatId::new();
+        for snapshot in [None, Some(12)] {
+            let cursor = FeedCursor { chat, version: 9, snapshot };
+            assert_eq!(FeedCursor::decode(&cursor.encode(), chat), Some(cursor));
+            assert_eq!(FeedCursor::decode(&cursor.encode(), ChatId::new()), None);
+        }
+        let backwards = FeedCursor { chat, version: 9, snapshot: Some(3) };
+        assert_eq!(FeedCursor::decode(&backwards.encode(), chat), None);
+        assert_eq!(FeedCursor::decode("", chat), None);
+    }
+
+    #[test]
+    fn within_a_snapshot_what_was_sent_is_covered_and_the_rest_is_not() {
+        let cursor = FeedCursor { chat: ChatId::new(), version: 5, snapshot: Some(20) };
+        assert!(cursor.covers(5, 18), "sent in the snapshot, as it was then");
+        assert!(!cursor.covers(5, 21), "changed since the snapshot");
+        assert!(!cursor.covers(6, 6), "the snapshot's next message");
+    }
+}

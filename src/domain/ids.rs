@@ -1,0 +1,239 @@
+//! Identities, and their spelling in the API.
+//!
+//! An `ID` is opaque to clients and carries a readable prefix of its type, as in
+//! `msg_AZqD…`. Ids of people and organisations are the host application's own words.
+
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use uuid::Uuid;
+
+use super::text;
+
+/// The text is no id of the type that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAnId;
+
+/// A word of the host application: 1 to 255 bytes without control characters.
+macro_rules! host_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            pub const MAX_BYTES: usize = 255;
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                let fits = (1..=Self::MAX_BYTES).contains(&text.len());
+                (fits && !text.contains(char::is_control)).then(|| Self(text.into())).ok_or(NotAnId)
+            }
+        }
+    };
+}
+
+host_id! {
+    /// A person of the host application: the subject of their token.
+    UserId
+}
+host_id! {
+    /// An organisation of the host application, which shares nothing with another.
+    OrganizationId
+}
+
+impl Display for UserId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl OrganizationId {
+    const PREFIX: &str = "org_";
+}
+
+impl Display for OrganizationId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Self::PREFIX, self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChatId(pub Uuid);
+
+impl ChatId {
+    const PREFIX: &str = "chat_";
+
+    /// Rises with time (RFC 9562, version 7), so that new rows are near each other on disk.
+    #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl Default for ChatId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Display for ChatId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Self::PREFIX, BASE64.encode(self.0))
+    }
+}
+
+impl FromStr for ChatId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let bytes = decode(text, Self::PREFIX)?;
+        Uuid::from_slice(&bytes).map(Self).map_err(|_| NotAnId)
+    }
+}
+
+/// A message is known by its place in its chat, so a reply can only point inside its chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId {
+    pub chat: ChatId,
+    pub seq: i64,
+}
+
+impl MessageId {
+    const PREFIX: &str = "msg_";
+}
+
+impl Display for MessageId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let bytes = [self.chat.0.as_bytes().as_slice(), &self.seq.to_be_bytes()].concat();
+        write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let bytes = decode(text, Self::PREFIX)?;
+        let (chat, seq) = bytes.split_first_chunk::<16>().ok_or(NotAnId)?;
+        Ok(Self {
+            chat: ChatId(Uuid::from_bytes(*chat)),
+            seq: i64::from_be_bytes(seq.try_into().map_err(|_| NotAnId)?),
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId {
+    pub chat: ChatId,
+    pub user: UserId,
+}
+
+impl MemberId {
+    const PREFIX: &str = "member_";
+}
+
+impl Display for MemberId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let bytes = [self.chat.0.as_bytes().as_slice(), self.user.as_str().as_bytes()].concat();
+        write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
+    }
+}
+
+impl FromStr for MemberId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let bytes = decode(text, Self::PREFIX)?;
+        let (chat, user) = bytes.split_first_chunk::<16>().ok_or(NotAnId)?;
+        Ok(Self {
+            chat: ChatId(Uuid::from_bytes(*chat)),
+            user: str::from_utf8(user).map_err(|_| NotAnId)?.parse()?,
+        })
+    }
+}
+
+fn decode(text: &str, prefix: &str) -> Result<Vec<u8>, NotAnId> {
+    let encoded = text.strip_prefix(prefix).ok_or(NotAnId)?;
+    BASE64.decode(encoded).map_err(|_| NotAnId)
+}
+
+/// What a global `ID` may stand for. A host's user id may look like one of the server's own ids, so
+/// a text can have several readings: the caller takes the first that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeId {
+    Chat(ChatId),
+    Message(MessageId),
+    Member(MemberId),
+    Organization(OrganizationId),
+    User(UserId),
+}
+
+impl NodeId {
+    pub fn readings(id: &str) -> impl Iterator<Item = Self> {
+        let organization = id.strip_prefix(OrganizationId::PREFIX);
+        [
+            id.parse().map(Self::Chat).ok(),
+            id.parse().map(Self::Message).ok(),
+            id.parse().map(Self::Member).ok(),
+            organization.and_then(|word| word.parse().ok()).map(Self::Organization),
+            id.parse().map(Self::User).ok(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// What a client calls a thing that it makes, so that a repeated request makes it once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nonce(Arc<str>);
+
+impl Nonce {
+    /// Longest nonce, in characters.
+    pub const MAX: usize = 128;
+
+    pub fn parse(nonce: &str) -> crate::error::Result<Self> {
+        text::line("nonce", nonce, Self::MAX).map(|nonce| Self(nonce.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_as_itself_and_as_nothing_else() {
+        let chat = ChatId::new();
+        let message = MessageId { chat, seq: 7 };
+        let member = MemberId { chat, user: "zoë".parse().unwrap() };
+        assert_eq!(chat.to_string().parse(), Ok(chat));
+        assert_eq!(message.to_string().parse(), Ok(message));
+        assert_eq!(member.to_string().parse(), Ok(member.clone()));
+        assert_eq!(message.to_string().parse::<ChatId>(), Err(NotAnId));
+        assert_eq!(chat.to_string().to_uppercase().parse::<ChatId>(), Err(NotAnId));
+        let readings: Vec<_> = NodeId::readings(&member.to_string()).collect();
+        assert_eq!(readings[0], NodeId::Member(member));
+    }
+
+    #[test]
+    fn only_words_are_host_ids() {
+        for bad in ["", "a\0b", "a\nb", &"x".repeat(256)] {
+            assert_eq!(bad.parse::<UserId>(), Err(NotAnId), "{bad:?}");
+        }
+        assert!("auth0|5f7c8ec7c33c6c004bbafe82".parse::<UserId>().is_ok());
+    }
+}

@@ -1,0 +1,45 @@
+//! What a text from a client must be before anything is made of it.
+
+use crate::error::{Error, Result};
+
+/// A text of one line: not blank, no control characters, at most `max` characters. It is trimmed.
+pub fn line(field: &'static str, text: &str, max: usize) -> Result<String> {
+    let text = text.trim();
+    if text.contains(char::is_control) {
+        return Err(Error::bad_input(field, "must be one line without control characters"));
+    }
+    bounded(field, text, max)
+}
+
+/// A text of any lines: not blank, no NUL (PostgreSQL can't keep one), at most `max` characters.
+pub fn block(field: &'static str, text: &str, max: usize) -> Result<String> {
+    if text.contains('\0') {
+        return Err(Error::bad_input(field, "must not contain the NUL character"));
+    }
+    bounded(field, text, max)
+}
+
+/// An absolute `http` or `https` address of at most 2,048 characters.
+pub fn url(field: &'static str, text: &str) -> Result<String> {
+    let url = line(field, text, 2_048)?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !url.contains(' ') => Ok(url),
+        _ => Err(Error::bad_input(field, "must be an absolute http or https address")),
+    }
+}
+
+/// The form in which texts are compared by a search: the same on both engines.
+pub fn folded(text: &str) -> String {
+    text.to_lowercase()
+}
+
+fn bounded(field: &'static str, text: &str, max: usize) -> Result<String> {
+    if text.trim().is_empty() {
+        return Err(Error::bad_input(field, "must not be blank"));
+    }
+    if text.chars().nth(max).is_some() {
+        return Err(Error::bad_input(field, format!("must be at most {max} characters")));
+    }
+    Ok(text.to_owned())
+}

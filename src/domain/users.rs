@@ -1,0 +1,61 @@
+//! People of the host application, and who is asking.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use strum::{EnumIter, EnumString, IntoStaticStr};
+
+use super::ids::{OrganizationId, UserId};
+
+/// A person as their newest token showed them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub organization: OrganizationId,
+    pub id: UserId,
+    pub name: String,
+    pub avatar_url: Option<String>,
+}
+
+/// What a token allows across an organisation, spelled as in its `permissions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, EnumIter, IntoStaticStr)]
+pub enum Permission {
+    #[strum(serialize = "chat.view")]
+    ChatView,
+    #[strum(serialize = "chat.create_group")]
+    ChatCreateGroup,
+    #[strum(serialize = "chat.manage_group")]
+    ChatManageGroup,
+    #[strum(serialize = "chat.delete")]
+    ChatDelete,
+    #[strum(serialize = "chat.initiate_call")]
+    ChatInitiateCall,
+    #[strum(serialize = "chat.moderate")]
+    ChatModerate,
+    #[strum(serialize = "support.agent")]
+    SupportAgent,
+    #[strum(serialize = "audit.read")]
+    AuditRead,
+    #[strum(serialize = "organization.admin")]
+    OrganizationAdmin,
+}
+
+pub type Permissions = BTreeSet<Permission>;
+
+/// Who is asking: one valid token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Viewer {
+    pub user: User,
+    pub permissions: Permissions,
+    /// When the token ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Viewer {
+    pub fn id(&self) -> &UserId {
+        &self.user.id
+    }
+
+    pub fn organization(&self) -> &OrganizationId {
+        &self.user.organization
+    }
+}

@@ -1,0 +1,290 @@
+//! Chats and their rows.
+
+use chrono::DateTime;
+use diesel::prelude::*;
+use serde_json::Value;
+
+use super::conn::{Conn, RunQueryDsl};
+use super::fragments::{All, Directed, Locked};
+use super::members::unread_count;
+use super::schema::{chats, members, users};
+use super::types::{Key, Time, word};
+use super::users::escaped;
+use crate::domain::chats::{Chat, ChatFilter, Details, Policy};
+use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
+use crate::domain::pages::{End, Window};
+use crate::domain::text::folded;
+use crate::error::Result;
+
+type Columns = (
+    (
+        chats::id,
+        chats::organization_id,
+        chats::kind,
+        chats::created_by,
+        chats::created_at,
+        chats::last_activity_at,
+        chats::version,
+        chats::details_version,
+        chats::last_seq,
+        chats::member_count,
+    ),
+    (
+        chats::title,
+        chats::description,
+        chats::avatar_url,
+        chats::category,
+        chats::policy,
+        chats::slow_mode_seconds,
+    ),
+);
+const COLUMNS: Columns = (
+    (
+        chats::id,
+        chats::organization_id,
+        chats::kind,
+        chats::created_by,
+        chats::created_at,
+        chats::last_activity_at,
+        chats::version,
+        chats::details_version,
+        chats::last_seq,
+        chats::member_count,
+    ),
+    (
+        chats::title,
+        chats::description,
+        chats::avatar_url,
+        chats::category,
+        chats::policy,
+        chats::slow_mode_seconds,
+    ),
+);
+
+type Row = (
+    (Key, String, String, Option<String>, Time, Time, i64, i64, i64, i32),
+    (Option<String>, Option<String>, Option<String>, Option<String>, Value, i32),
+);
+
+fn chat((row, details): Row) -> Result<Chat> {
+    let (id, organization, kind, created_by, created_at, last_activity_at, version, details_version, last_seq, count) =
+        row;
+    let (title, description, avatar_url, category, policy, slow_mode_seconds) = details;
+    Ok(Chat {
+        id: ChatId(id.0),
+        organization: word(&organization)?,
+        kind: word(&kind)?,
+        details: Details {
+            title,
+            description,
+            avatar_url,
+            category: category.as_deref().map(word).transpose()?,
+            policy: read_policy(&policy)?,
+            slow_mode_seconds,
+        },
+        created_by: created_by.as_deref().map(word).transpose()?,
+        created_at: created_at.0,
+        last_activity_at: last_activity_at.0,
+        version,
+        details_version,
+        last_seq,
+        member_count: count,
+    })
+}
+
+fn read_policy(json: &Value) -> Result<Policy> {
+    let rules = json.as_object().into_iter().flatten();
+    let rules = rules.map(|(action, role)| Ok((word(action)?, word(role.as_str().unwrap_or_default())?)));
+    rules.collect::<Result<_>>().map(Policy)
+}
+
+fn write_policy(policy: &Policy) -> Value {
+    let rules = policy.0.iter().map(|(action, role)| (<&str>::from(action).to_owned(), <&str>::from(role).into()));
+    Value::Object(rules.collect())
+}
+
+/// What makes a repeated creation the same chat.
+#[derive(Debug, Clone, Default)]
+pub struct ChatKey {
+    pub direct_key: Option<String>,
+    pub nonce: Option<Nonce>,
+    pub fingerprint: Option<Vec<u8>>,
+}
+
+/// Inserts a chat; false where one with this key is there already.
+pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatKey) -> Result<bool> {
+    let details = &chat.details;
+    let inserted = diesel::insert_into(chats::table)
+        .values((
+            (
+                chats::id.eq(Key(chat.id.0)),
+                chats::organization_id.eq(chat.organization.as_str()),
+                chats::kind.eq(<&str>::from(chat.kind)),
+                chats::created_by.eq(chat.created_by.as_ref().map(UserId::as_str)),
+                chats::created_at.eq(Time(chat.created_at)),
+                chats::last_activity_at.eq(Time(chat.last_activity_at)),
+                chats::version.eq(chat.version),
+                chats::details_version.eq(chat.details_version),
+                chats::last_seq.eq(chat.last_seq),
+                chats::member_count.eq(chat.member_count),
+            ),
+            (
+                chats::title.eq(&details.title),
+                chats::title_folded.eq(details.title.as_deref().map(folded)),
+                chats::description.eq(&details.description),
+                chats::avatar_url.eq(&details.avatar_url),
+                chats::category.eq(details.category.map(<&str>::from)),
+                chats::policy.eq(write_policy(&details.policy)),
+                chats::slow_mode_seconds.eq(details.slow_mode_seconds),
+            ),
+            (
+                chats::direct_key.eq(&key.direct_key),
+                chats::nonce.eq(key.nonce.as_ref().map(Nonce::as_str)),
+                chats::fingerprint.eq(&key.fingerprint),
+            ),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    Ok(inserted == 1)
+}
+
+pub async fn by_direct_key(conn: &mut Conn, organization: &OrganizationId, key: &str) -> Result<Option<Chat>> {
+    let rows: Vec<Row> = chats::table
+        .filter(chats::organization_id.eq(organization.as_str()))
+        .filter(chats::direct_key.eq(key))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().next().map(chat).transpose()
+}
+
+/// The chat that a person made with this nonce, and what it was made of.
+pub async fn by_nonce(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    creator: &UserId,
+    nonce: &Nonce,
+) -> Result<Option<(Chat, Option<Vec<u8>>)>> {
+    let rows: Vec<(Row, Option<Vec<u8>>)> = chats::table
+        .filter(chats::organization_id.eq(organization.as_str()))
+        .filter(chats::created_by.eq(creator.as_str()))
+        .filter(chats::nonce.eq(nonce.as_str()))
+        .select((COLUMNS, chats::fingerprint))
+        .load(conn)
+        .await?;
+    rows.into_iter().next().map(|(row, fingerprint)| Ok((chat(row)?, fingerprint))).transpose()
+}
+
+pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatId]) -> Result<Vec<Chat>> {
+    let rows: Vec<Row> = chats::table
+        .filter(chats::organization_id.eq(organization.as_str()))
+        .filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0))))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(chat).collect()
+}
+
+/// Locks chats, always in the order of their ids so that no two transactions wait for each other.
+pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
+    let query = chats::table
+        .filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0))))
+        .order(chats::id)
+        .select(COLUMNS);
+    let rows: Vec<Row> = Locked(query).load(conn).await?;
+    rows.into_iter().map(chat).collect()
+}
+
+/// Writes the chat's own row back: its details, its counter and its number of members.
+pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
+    let details = &chat.details;
+    diesel::update(chats::table.filter(chats::id.eq(Key(chat.id.0))))
+        .set((
+            chats::title.eq(&details.title),
+            chats::title_folded.eq(details.title.as_deref().map(folded)),
+            chats::description.eq(&details.description),
+            chats::avatar_url.eq(&details.avatar_url),
+            chats::category.eq(details.category.map(<&str>::from)),
+            chats::policy.eq(write_policy(&details.policy)),
+            chats::slow_mode_seconds.eq(details.slow_mode_seconds),
+            chats::version.eq(chat.version),
+            chats::details_version.eq(chat.details_version),
+            chats::member_count.eq(chat.member_count),
+            chats::last_activity_at.eq(Time(chat.last_activity_at)),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The key that chats are listed by, newest activity first: microseconds and id.
+pub type ByActivity = (i64, uuid::Uuid);
+
+pub fn by_activity(chat: &Chat) -> ByActivity {
+    (chat.last_activity_at.timestamp_micros(), chat.id.0)
+}
+
+/// The chats of a person, or the channels that they may join: one more than asked for, from the
+/// window's end.
+pub async fn page(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    viewer: &UserId,
+    filter: &ChatFilter,
+    window: &Window<ByActivity>,
+) -> Result<Vec<Chat>> {
+    let own = members::table
+        .filter(members::organization_id.eq(organization.as_str()))
+        .filter(members::user_id.eq(viewer.as_str()))
+        .filter(members::left_at.is_null());
+    let conditions = if filter.joinable {
+        All::new().and(chats::kind.eq("channel")).and(chats::id.ne_all(own.select(members::chat_id)))
+    } else {
+        let unread = filter.unread_only.then(|| own.filter(unread_count().gt(0)).select(members::chat_id));
+        All::new().and(chats::id.eq_any(own.select(members::chat_id))).and_some(unread.map(|ids| chats::id.eq_any(ids)))
+    };
+    let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
+    let pattern = filter.search.as_deref().map(|words| format!("%{}%", escaped(words)));
+    let conditions = conditions
+        .and_some(kinds.map(|kinds| chats::kind.eq_any(kinds)))
+        .and_some(pattern.map(|pattern| {
+            let other_person = users::table
+                .inner_join(
+                    members::table.on(members::organization_id
+                        .eq(users::organization_id)
+                        .and(members::user_id.eq(users::id))
+                        .and(members::user_id.ne(viewer.as_str()))),
+                )
+                .filter(users::name_folded.like(pattern.clone()).escape('\\'))
+                .select(members::chat_id);
+            let named = chats::kind.eq("direct").and(chats::id.eq_any(other_person));
+            chats::title_folded.assume_not_null().like(pattern).escape('\\').or(named)
+        }))
+        .and_some(window.after.map(|(at, id)| {
+            let (at, id) = (moment(at), Key(id));
+            chats::last_activity_at.lt(at).or(chats::last_activity_at.eq(at).and(chats::id.lt(id)))
+        }))
+        .and_some(window.before.map(|(at, id)| {
+            let (at, id) = (moment(at), Key(id));
+            chats::last_activity_at.gt(at).or(chats::last_activity_at.eq(at).and(chats::id.gt(id)))
+        }));
+    // The list's first is the newest.
+    let end = match window.end {
+        End::First => End::Last,
+        End::Last => End::First,
+    };
+    let rows: Vec<Row> = chats::table
+        .filter(chats::organization_id.eq(organization.as_str()))
+        .filter(conditions)
+        .order((Directed::from(end, chats::last_activity_at), Directed::from(end, chats::id)))
+        .limit(window.fetch())
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(chat).collect()
+}
+
+fn moment(micros: i64) -> Time {
+    Time(DateTime::from_timestamp_micros(micros).unwrap_or_default())
+}

@@ -1,0 +1,38 @@
+//! Brings a database to this version of the server. Paired by name in `migrations/`.
+
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::Store;
+use super::conn::Postgres;
+use crate::error::{Error, Result};
+
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// The key of the advisory lock under which servers that start together migrate one by one.
+const LOCK: i64 = 0x5041_524c_4f52;
+
+/// Runs the migrations that the database lacks and tells their names.
+pub async fn run(store: &Store) -> Result<Vec<String>> {
+    match store {
+        Store::Postgres(pool) => run_postgres(pool).await,
+        Store::Sqlite { writer, .. } => {
+            let conn = writer.get().await.map_err(Error::internal)?;
+            let mut harness = AsyncMigrationHarness::new(conn);
+            let versions = harness.run_pending_migrations(SQLITE).map_err(Error::internal)?;
+            Ok(versions.iter().map(ToString::to_string).collect())
+        }
+    }
+}
+
+async fn run_postgres(pool: &Pool<Postgres>) -> Result<Vec<String>> {
+    let mut conn = pool.get().await.map_err(Error::internal)?;
+    diesel::sql_query(format!("SELECT pg_advisory_lock({LOCK})")).execute(&mut conn).await?;
+    let mut harness = AsyncMigrationHarness::new(conn);
+    let versions = harness.run_pending_migrations(POSTGRES).map(|versions| versions.iter().map(ToString::to_string).collect());
+    let mut conn = harness.into_inner();
+    conn.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await?;
+    versions.map_err(Error::internal)
+}

@@ -1,0 +1,36 @@
+//! The database: SQLite or PostgreSQL, by the scheme of `DATABASE_URL`. The only layer that knows
+//! diesel.
+//!
+//! Functions here take a [`Conn`], open no transaction, read no clock and publish nothing: the
+//! services do.
+
+pub mod chats;
+pub mod conn;
+pub mod fragments;
+pub mod members;
+pub mod messages;
+pub mod migrations;
+pub mod pools;
+pub mod reactions;
+pub mod schema;
+pub mod tls;
+pub mod types;
+pub mod users;
+
+pub use conn::Conn;
+pub use pools::{Engine, Store};
+
+use crate::error::Error;
+
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// A row that this server can't read back.
+impl From<Box<dyn std::error::Error + Send + Sync>> for Error {
+    fn from(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        Self::internal(error)
+    }
+}

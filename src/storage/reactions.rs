@@ -1,0 +1,115 @@
+//! Reactions.
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::{count, count_star, min};
+use diesel::prelude::*;
+
+use super::conn::{Conn, RunQueryDsl};
+use super::fragments::{Each, pairs_in};
+use super::schema::reactions;
+use super::types::{Key, Time, word};
+use crate::domain::ids::{ChatId, MessageId, UserId};
+use crate::domain::reactions::ReactionCount;
+use crate::error::Result;
+
+/// Adds a reaction; false where it is there already.
+pub async fn insert(
+    conn: &mut Conn,
+    message: MessageId,
+    emoji: &str,
+    user: &UserId,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let inserted = diesel::insert_into(reactions::table)
+        .values((
+            reactions::chat_id.eq(Key(message.chat.0)),
+            reactions::seq.eq(message.seq),
+            reactions::emoji.eq(emoji),
+            reactions::user_id.eq(user.as_str()),
+            reactions::created_at.eq(Time(now)),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// Takes a reaction back; false where there was none.
+pub async fn delete(conn: &mut Conn, message: MessageId, emoji: &str, user: &UserId) -> Result<bool> {
+    let key = (Key(message.chat.0), message.seq, emoji, user.as_str());
+    let deleted = diesel::delete(reactions::table.find(key)).execute(conn).await?;
+    Ok(deleted == 1)
+}
+
+/// Takes all reactions off a message that is deleted.
+pub async fn clear(conn: &mut Conn, message: MessageId) -> Result<()> {
+    let of_message = reactions::chat_id.eq(Key(message.chat.0)).and(reactions::seq.eq(message.seq));
+    diesel::delete(reactions::table.filter(of_message)).execute(conn).await?;
+    Ok(())
+}
+
+/// How often each emoji was given to each message, the earliest emoji first.
+pub async fn counts(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, ReactionCount)>> {
+    let keys = ids.iter().map(|id| (Key(id.chat.0), id.seq));
+    let rows: Vec<(Key, i64, String, i64)> = reactions::table
+        .filter(pairs_in((reactions::chat_id, reactions::seq), keys))
+        .group_by((reactions::chat_id, reactions::seq, reactions::emoji))
+        .order((min(reactions::created_at), reactions::emoji))
+        .select((reactions::chat_id, reactions::seq, reactions::emoji, count_star()))
+        .load(conn)
+        .await?;
+    let counted = |(chat, seq, emoji, count): (Key, i64, String, i64)| {
+        (MessageId { chat: ChatId(chat.0), seq }, ReactionCount { emoji, count })
+    };
+    Ok(rows.into_iter().map(counted).collect())
+}
+
+/// The number of different emoji on a message, but for this one.
+pub async fn other_emoji(conn: &mut Conn, message: MessageId, emoji: &str) -> Result<usize> {
+    let number: i64 = reactions::table
+        .filter(reactions::chat_id.eq(Key(message.chat.0)))
+        .filter(reactions::seq.eq(message.seq))
+        .filter(reactions::emoji.ne(emoji))
+        .select(count(reactions::emoji).aggregate_distinct())
+        .get_result(conn)
+        .await?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// The emoji that a person gave to each of these messages.
+pub async fn of_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Result<Vec<(MessageId, String)>> {
+    let keys = ids.iter().map(|id| (Key(id.chat.0), id.seq));
+    let rows: Vec<(Key, i64, String)> = reactions::table
+        .filter(pairs_in((reactions::chat_id, reactions::seq), keys))
+        .filter(reactions::user_id.eq(user.as_str()))
+        .select((reactions::chat_id, reactions::seq, reactions::emoji))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(chat, seq, emoji)| (MessageId { chat: ChatId(chat.0), seq }, emoji)).collect())
+}
+
+/// One emoji on one message, and how many of its people are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReactorsQuery {
+    pub message: MessageId,
+    pub emoji: String,
+    pub limit: usize,
+}
+
+/// Who reacted, the earliest first, for many reactions in one statement.
+pub async fn reactors(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<(MessageId, String, UserId)>> {
+    let parts = queries.iter().map(|query| {
+        reactions::table
+            .filter(reactions::chat_id.eq(Key(query.message.chat.0)))
+            .filter(reactions::seq.eq(query.message.seq))
+            .filter(reactions::emoji.eq(&query.emoji))
+            .order((reactions::created_at, reactions::user_id))
+            .limit(query.limit as i64)
+            .select((reactions::chat_id, reactions::seq, reactions::emoji, reactions::user_id))
+    });
+    let rows: Vec<(Key, i64, String, String)> = Each(parts.collect()).load(conn).await?;
+    let reactor = |(chat, seq, emoji, user): (Key, i64, String, String)| {
+        Ok((MessageId { chat: ChatId(chat.0), seq }, emoji, word(&user)?))
+    };
+    rows.into_iter().map(reactor).collect()
+}

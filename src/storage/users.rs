@@ -1,0 +1,105 @@
+//! People and organisations, as tokens show them.
+
+use diesel::prelude::*;
+
+use super::conn::{Conn, RunQueryDsl};
+use super::schema::{organizations, users};
+use super::types::{Time, word};
+use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::pages::{End, Window};
+use crate::domain::text;
+use crate::domain::users::User;
+use crate::error::Result;
+use chrono::{DateTime, Utc};
+
+type Columns = (users::organization_id, users::id, users::name, users::avatar_url);
+const COLUMNS: Columns = (users::organization_id, users::id, users::name, users::avatar_url);
+
+type Row = (String, String, String, Option<String>);
+
+fn user((organization, id, name, avatar_url): Row) -> Result<User> {
+    Ok(User {
+        organization: word(&organization)?,
+        id: word(&id)?,
+        name,
+        avatar_url,
+    })
+}
+
+/// Notes a person, and their organisation, as their token shows them now.
+pub async fn see(conn: &mut Conn, user: &User, now: DateTime<Utc>) -> Result<()> {
+    diesel::insert_into(organizations::table)
+        .values((organizations::id.eq(user.organization.as_str()), organizations::created_at.eq(Time(now))))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    let shown = (
+        users::name.eq(&user.name),
+        users::name_folded.eq(text::folded(&user.name)),
+        users::avatar_url.eq(&user.avatar_url),
+    );
+    diesel::insert_into(users::table)
+        .values((
+            users::organization_id.eq(user.organization.as_str()),
+            users::id.eq(user.id.as_str()),
+            users::created_at.eq(Time(now)),
+            shown.clone(),
+        ))
+        .on_conflict((users::organization_id, users::id))
+        .do_update()
+        .set(shown)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[UserId]) -> Result<Vec<User>> {
+    let rows: Vec<Row> = users::table
+        .filter(users::organization_id.eq(organization.as_str()))
+        .filter(users::id.eq_any(ids.iter().map(UserId::as_str)))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(user).collect()
+}
+
+/// The key that people are listed by.
+pub type ByName = (String, String);
+
+/// People of an organisation by name, one more than asked for, from the window's end.
+pub async fn page(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    search: Option<&str>,
+    window: &Window<ByName>,
+) -> Result<Vec<User>> {
+    let (after_name, after_id) = window.after.clone().unwrap_or_default();
+    let pattern = format!("%{}%", escaped(&text::folded(search.unwrap_or_default())));
+    debug_assert_eq!(window.end, End::First, "people are paged forwards");
+    let rows: Vec<Row> = users::table
+        .filter(users::organization_id.eq(organization.as_str()))
+        .filter(users::name_folded.like(pattern).escape('\\'))
+        .filter(
+            users::name_folded
+                .gt(after_name.clone())
+                .or(users::name_folded.eq(after_name).and(users::id.gt(after_id))),
+        )
+        .order((users::name_folded, users::id))
+        .limit(window.fetch())
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(user).collect()
+}
+
+/// Makes a text stand for itself in a LIKE pattern.
+pub fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
