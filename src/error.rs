@@ -11,8 +11,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// No token, or one that isn't valid (any more).
-    #[error("{0}")]
-    Unauthenticated(String),
+    #[error("{message}")]
+    Unauthenticated {
+        message: String,
+        /// A fresh token of the same person would do.
+        expired: bool,
+    },
     /// The caller is known and may not do this.
     #[error("{0}")]
     Forbidden(String),
@@ -58,6 +62,10 @@ impl Error {
         }
     }
 
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::Unauthenticated { message: message.into(), expired: false }
+    }
+
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(Arc::from(cause.into()))
     }
@@ -72,7 +80,7 @@ impl Error {
     /// The value of `extensions.code`.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::Unauthenticated { .. } => "UNAUTHENTICATED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::NotFound(_) => "NOT_FOUND",
             Self::BadUserInput { .. } | Self::BadRequest(_) => "BAD_USER_INPUT",

@@ -81,18 +81,10 @@ pub struct Scale {
 }
 
 impl Scale {
-    const FULL: Self = Self {
-        duration: Duration::from_secs(5),
-        warm_up: Duration::from_secs(1),
-        rounds: 3,
-        large_chat: 1_000_000,
-    };
-    const QUICK: Self = Self {
-        duration: Duration::from_secs(2),
-        warm_up: Duration::from_millis(500),
-        rounds: 1,
-        large_chat: 100_000,
-    };
+    const FULL: Self =
+        Self { duration: Duration::from_secs(5), warm_up: Duration::from_secs(1), rounds: 3, large_chat: 1_000_000 };
+    const QUICK: Self =
+        Self { duration: Duration::from_secs(2), warm_up: Duration::from_millis(500), rounds: 1, large_chat: 100_000 };
 }
 
 fn main() -> ExitCode {

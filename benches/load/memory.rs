@@ -42,8 +42,7 @@ async fn measure(database: &Database, folder: &Path) -> Result<()> {
          Resident memory of the server's process before and with them; the kernel's share of a socket \
          is not in it.\n"
     );
-    let mut table =
-        Table::new(&["server", "before MiB", "with MiB", "KiB/subscriber", "to stock", "to the broadcast"]);
+    let mut table = Table::new(&["server", "before MiB", "with MiB", "KiB/subscriber", "to stock", "to the broadcast"]);
     let rows = [("Parlor", &parlor), ("stock async-graphql", &stock), ("raw WebSocket broadcast", &floor)];
     for (name, memory) in rows {
         table.row([
@@ -92,12 +91,7 @@ async fn reference(reference: Reference, folder: &Path) -> Result<Memory> {
 }
 
 /// Looks at a server's memory without and with its subscribers.
-async fn subscribed(
-    process: &Process,
-    address: SocketAddr,
-    tokens: &[String],
-    chat: &str,
-) -> Result<Memory> {
+async fn subscribed(process: &Process, address: SocketAddr, tokens: &[String], chat: &str) -> Result<Memory> {
     drop(Audience::assemble(address, &tokens[..WARM_UP], chat).await?);
     sleep(REST).await;
     let before = process.resident()?;

@@ -21,11 +21,13 @@ use crate::engines::{Database, Engine};
 use crate::raw::Raw;
 use crate::tools::latency::Latencies;
 use crate::tools::process::Process;
-use crate::tools::report::{Table, number, ratio, whole};
+use crate::tools::report::{Table, number, share, whole};
 use crate::tools::{PATIENCE, Result, within};
 
 /// (Chats, senders) of the rows over sockets.
 const ROWS: [(usize, usize); 6] = [(1, 1), (1, 16), (1, 256), (100, 1), (100, 16), (100, 256)];
+/// Rows of one transaction of the engine's own: as many sends as the server commits at once.
+const TOGETHER: usize = 256;
 const PEOPLE: usize = 256;
 const CHATS: usize = 100;
 /// Sockets opened at the same time.
@@ -60,16 +62,12 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
         "sends/s",
         "p50 ms",
         "p99 ms",
-        "server CPU µs/send",
+        "CPU µs/send",
         "engine's inserts/s",
-        "share",
+        "sends of these",
+        "one by one/s",
     ]);
-    let bench = Bench {
-        engine,
-        folder,
-        server: &parlor.process,
-        scale,
-    };
+    let bench = Bench { engine, folder, server: &parlor.process, scale };
     for (chat_count, senders) in ROWS {
         let mut row = Row::new("sockets", &chats[..chat_count], sockets.drain(..senders).collect());
         table.row(bench.measure(&mut row).await?);
@@ -79,6 +77,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     table.row(bench.measure(&mut row).await?);
 
     let acknowledged: usize = sockets.iter().chain(&row.senders).map(Sender::acknowledged).sum();
+    drop((sockets, row));
     let query = "SELECT count(*) FROM messages WHERE nonce IS NOT NULL";
     let stored = database.number(query).await?;
     parlor.stop().await?;
@@ -87,8 +86,9 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     }
     println!(
         "## Sends on {}\n\n\
-         `sendMessage`, one under way for each sender; beside the engine's own inserts of 256 rows a \
-         transaction, by one writer, measured directly before and after each row.\n\n\
+         `sendMessage` by senders who wait for each answer before they send again, and the server's own CPU. \
+         Beside it the engine's own inserts into the same table by one writer in a loop, {TOGETHER} rows a \
+         transaction (taken directly before and after each row), and one row a transaction.\n\n\
          {table}\n\
          All {} acknowledged sends are stored, each once.\n",
         engine.name(),
@@ -106,11 +106,7 @@ struct Row {
 
 impl Row {
     fn new(over: &'static str, chats: &[String], senders: Vec<Sender>) -> Self {
-        Self {
-            over,
-            chats: chats.into(),
-            senders,
-        }
+        Self { over, chats: chats.into(), senders }
     }
 }
 
@@ -124,17 +120,23 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// A row's figures, with the engine's own around them.
-    async fn measure(&self, row: &mut Row) -> Result<[String; 9]> {
+    async fn measure(&self, row: &mut Row) -> Result<[String; 10]> {
         let (chats, senders) = (row.chats.len(), row.senders.len());
         eprintln!("sends: {senders} senders in {chats} chats over {}", row.over);
         let name = format!("raw_{chats}_{senders}_{}", row.over.to_lowercase());
         let mut raw = Raw::new(self.engine, self.folder, &name, chats).await?;
-        raw.write(self.scale.duration / 2).await?;
-        let sent = self.drive(row).await?;
-        raw.write(self.scale.duration / 2).await?;
-        let inserts = raw.rate();
+        let figures = self.figures(row, &mut raw).await;
         raw.close().await?;
+        figures
+    }
 
+    async fn figures(&self, row: &mut Row, raw: &mut Raw) -> Result<[String; 10]> {
+        let (chats, senders) = (row.chats.len(), row.senders.len());
+        let before = raw.write::<TOGETHER>(self.scale.duration / 2).await?;
+        let sent = self.drive(row).await?;
+        let after = raw.write::<TOGETHER>(self.scale.duration / 2).await?;
+        let inserts = (before + after) / 2.0;
+        let one_by_one = raw.write::<1>(self.scale.duration / 4).await?;
         let rate = sent.count as f64 / self.scale.duration.as_secs_f64();
         Ok([
             chats.to_string(),
@@ -145,7 +147,8 @@ impl Bench<'_> {
             number(sent.latencies.p99()),
             number(sent.cpu.as_secs_f64() * 1e6 / sent.count as f64),
             whole(inserts),
-            ratio(rate, inserts),
+            share(rate, inserts),
+            whole(one_by_one),
         ])
     }
 
@@ -160,10 +163,7 @@ impl Bench<'_> {
         sleep_until(start).await;
         let cpu = self.server.cpu()?;
         sleep_until(end).await;
-        let mut sent = Sent {
-            cpu: self.server.cpu()? - cpu,
-            ..Sent::default()
-        };
+        let mut sent = Sent { cpu: self.server.cpu()? - cpu, ..Sent::default() };
         while let Some(task) = tasks.join_next().await {
             let (sender, latencies) = task??;
             sent.count += latencies.len();

@@ -66,7 +66,7 @@ impl Jwks {
         match find(&known.keys, kid) {
             Some(key) => Ok(key),
             None if known.read_at.is_none() => Err(Error::unavailable("the keys of tokens can't be read now")),
-            None => Err(Error::Unauthenticated("the token is signed by an unknown key".into())),
+            None => Err(Error::unauthenticated("the token is signed by an unknown key")),
         }
     }
 

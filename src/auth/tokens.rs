@@ -111,7 +111,7 @@ impl Authenticator {
 
     /// Who a token speaks for.
     pub async fn verify(&self, token: &str) -> Result<Viewer> {
-        let refused = |why: &str| Error::Unauthenticated(why.to_owned());
+        let refused = |why: &str| Error::unauthenticated(why);
         if token.len() > MAX_TOKEN {
             return Err(refused("the token is too long"));
         }
@@ -125,7 +125,7 @@ impl Authenticator {
         let expires_at = numeric_date(claims.exp).ok_or_else(|| refused("the token's exp is no time"))?;
         let now = self.clock.now();
         if now >= expires_at + self.leeway {
-            return Err(refused("the token has expired"));
+            return Err(Error::Unauthenticated { message: "the token has expired".into(), expired: true });
         }
         if let Some(nbf) = claims.nbf {
             let begins = numeric_date(nbf).ok_or_else(|| refused("the token's nbf is no time"))?;
@@ -161,7 +161,7 @@ impl Authenticator {
                 ErrorKind::MissingRequiredClaim(claim) => format!("the token lacks {claim}"),
                 _ => "the token can't be read".to_owned(),
             };
-            Error::Unauthenticated(why)
+            Error::unauthenticated(why)
         })
     }
 

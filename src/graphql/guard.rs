@@ -6,19 +6,21 @@
 //! right and without recursion, and admits it only if all that could grow is within [`Limits`].
 //! It knows tokens, brackets and fragments; the rest of the grammar is left to the parser.
 //!
-//! Its tokens are those of the specification (September 2025, section 2.1). Where async-graphql's
-//! grammar departs from them (it takes `fragmentF on T` for a fragment named F), the guard is the
-//! stricter, so that nothing can hide from it in the difference.
+//! Where async-graphql's grammar departs from the specification (it takes `fragmentF on T` for a
+//! fragment named F), the guard is the stricter, so that nothing can hide from it in the difference.
 
-use std::{borrow::Cow, collections::HashMap, fmt::Write, iter};
+mod lexer;
 
-use async_graphql::Pos;
+use std::{borrow::Cow, collections::HashMap};
+
+pub use lexer::Fault;
+use lexer::{Lexer, Token};
 
 /// What a document may hold. Every number is the greatest that is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The document's length in bytes, white space and comments included. GraphiQL's introspection,
-    /// the longest query of common tools, has under 2 KiB.
+    /// longer than most queries, has 2 KiB.
     pub bytes: usize,
     /// Tokens: names, punctuators, numbers and strings. They bound the work of parsing.
     pub tokens: usize,
@@ -83,8 +85,8 @@ pub enum Refusal {
     #[error("Cannot spread fragment \"{0}\" within itself")]
     Cycle(String),
     /// The document cannot be divided into tokens, matching brackets and definitions.
-    #[error("Syntax Error: {what} at {pos}")]
-    Syntax { what: &'static str, pos: Pos },
+    #[error(transparent)]
+    Syntax(#[from] Fault),
 }
 
 /// Admits a document that is within the limits, as the text to give to the parser.
@@ -229,7 +231,7 @@ impl<'a, 'l> Outline<'a, 'l> {
             }
             last = [last[1], token];
         }
-        if self.brackets.is_empty() { Ok(()) } else { Err(self.lexer.fault("unclosed bracket")) }
+        if self.brackets.is_empty() { Ok(()) } else { Err(self.lexer.fault("unclosed bracket").into()) }
     }
 
     /// Reads a token outside all brackets.
@@ -243,9 +245,9 @@ impl<'a, 'l> Outline<'a, 'l> {
                 count(&mut self.operations, self.limits.operations, Refusal::Operations)?;
                 self.define(None);
             }
-            (Header::None, _) => return Err(self.lexer.fault("expected an operation or fragment")),
+            (Header::None, _) => return Err(self.lexer.fault("expected an operation or fragment").into()),
             (Header::Fragment, Token::Name(name)) if name != "on" => self.define(Some(name)),
-            (Header::Fragment, _) => return Err(self.lexer.fault("expected a fragment's name")),
+            (Header::Fragment, _) => return Err(self.lexer.fault("expected a fragment's name").into()),
             (Header::Definition, _) => {}
         }
         Ok(())
@@ -260,13 +262,12 @@ impl<'a, 'l> Outline<'a, 'l> {
     fn read_selection(&mut self, last: [Token<'a>; 2], token: Token<'a>) -> Result<(), Refusal> {
         let Some(definition) = self.definitions.last_mut() else { return Ok(()) };
         match (last, token) {
-            ([_, Token::Spread], Token::Name("on")) => {}
+            // A type condition, and the name of a field after its alias or of a directive.
+            ([_, Token::Spread], Token::Name("on"))
+            | ([Token::Spread, Token::Name("on")] | [_, Token::Punctuator(':' | '@')], Token::Name(_)) => {}
             ([_, Token::Spread], Token::Name(fragment)) => {
                 definition.spreads.push((fragment, self.brackets.len()));
             }
-            // The name of a type, of a field after its alias, and of a directive.
-            ([Token::Spread, Token::Name("on")], Token::Name(_)) => {}
-            ([_, Token::Punctuator(':' | '@')], Token::Name(_)) => {}
             (_, Token::Punctuator(':')) => {
                 count(&mut self.aliases, self.limits.aliases, Refusal::Aliases)?;
             }
@@ -300,7 +301,7 @@ impl<'a, 'l> Outline<'a, 'l> {
 
     fn read_closing(&mut self, bracket: char) -> Result<(), Refusal> {
         if self.brackets.pop() != Some(bracket) {
-            return Err(self.lexer.fault("unmatched bracket"));
+            return Err(self.lexer.fault("unmatched bracket").into());
         }
         if self.arguments == Some(self.brackets.len()) {
             self.arguments = None;
@@ -311,190 +312,10 @@ impl<'a, 'l> Outline<'a, 'l> {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Token<'a> {
-    Name(&'a str),
-    /// `...`
-    Spread,
-    /// Any other punctuator.
-    Punctuator(char),
-    /// A number or a string.
-    Value,
-}
-
-/// Divides a document into tokens.
-struct Lexer<'a> {
-    document: &'a str,
-    /// What is not read yet.
-    rest: &'a str,
-    /// The length of `rest` before the last token: tells where that token is.
-    before: usize,
-    /// The document with its strings' escapes replaced, as far as that has gone.
-    rewritten: String,
-    /// How many bytes of the document `rewritten` stands for.
-    copied: usize,
-}
-
-impl<'a> Lexer<'a> {
-    fn new(document: &'a str) -> Self {
-        let (rest, before) = (document, document.len());
-        Self { document, rest, before, rewritten: String::new(), copied: 0 }
-    }
-
-    fn next(&mut self) -> Result<Option<Token<'a>>, Refusal> {
-        self.skip_ignored();
-        self.before = self.rest.len();
-        let Some(first) = self.rest.chars().next() else { return Ok(None) };
-        let token = match first {
-            'A'..='Z' | 'a'..='z' | '_' => Token::Name(self.take_while(|c| c.is_ascii_alphanumeric() || c == '_')),
-            '-' | '0'..='9' => {
-                let number = self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-'));
-                // GraphQL writes numbers exactly as JSON does.
-                if number.parse::<serde_json::Number>().is_err() {
-                    return Err(self.fault("invalid number"));
-                }
-                Token::Value
-            }
-            '"' => {
-                if self.rest.starts_with("\"\"\"") {
-                    self.block_string()?
-                } else {
-                    self.string()?
-                }
-                Token::Value
-            }
-            '.' if self.rest.starts_with("...") => {
-                self.take(3);
-                Token::Spread
-            }
-            '!' | '$' | '&' | '(' | ')' | ':' | '=' | '@' | '[' | ']' | '{' | '|' | '}' => {
-                self.take(1);
-                Token::Punctuator(first)
-            }
-            _ => return Err(self.fault("unexpected character")),
-        };
-        Ok(Some(token))
-    }
-
-    /// Skips white space, commas, byte order marks and comments.
-    fn skip_ignored(&mut self) {
-        loop {
-            self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r', ',', '\u{FEFF}']);
-            let Some(comment) = self.rest.strip_prefix('#') else { return };
-            self.rest = comment.trim_start_matches(|c| !matches!(c, '\n' | '\r'));
-        }
-    }
-
-    fn take(&mut self, length: usize) -> &'a str {
-        let (taken, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        taken
-    }
-
-    fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
-        self.take(self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len()))
-    }
-
-    fn block_string(&mut self) -> Result<(), Refusal> {
-        self.take(3);
-        loop {
-            let Some(length) = self.rest.find("\"\"\"") else {
-                return Err(self.fault("unterminated string"));
-            };
-            let escaped = self.take(length).ends_with('\\');
-            self.take(3);
-            if !escaped {
-                return Ok(());
-            }
-        }
-    }
-
-    fn string(&mut self) -> Result<(), Refusal> {
-        self.take(1);
-        loop {
-            self.take_while(|c| !matches!(c, '"' | '\\' | '\n' | '\r'));
-            match self.rest.as_bytes() {
-                [b'"', ..] => {
-                    self.take(1);
-                    return Ok(());
-                }
-                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {
-                    self.take(2);
-                }
-                [b'\\', ..] => self.unicode_escape()?,
-                _ => return Err(self.fault("unterminated string")),
-            }
-        }
-    }
-
-    /// Reads `\u0041`, which the parser understands, or one that it does not, which is replaced.
-    fn unicode_escape(&mut self) -> Result<(), Refusal> {
-        let Some((character, length)) = unescape(self.rest) else {
-            return Err(self.fault("invalid escape sequence in the string"));
-        };
-        let start = self.document.len() - self.rest.len();
-        let escape = self.take(length);
-        if escape.starts_with("\\u{") || character.len_utf16() == 2 {
-            self.rewritten.push_str(&self.document[self.copied..start]);
-            self.copied = start + length;
-            match character {
-                '"' | '\\' => self.rewritten.extend(['\\', character]),
-                // All of them are below U+00A0.
-                _ if character.is_control() => {
-                    write!(self.rewritten, "\\u{:04X}", u32::from(character))
-                        .expect("a String takes all that is written");
-                }
-                _ => self.rewritten.push(character),
-            }
-        }
-        Ok(())
-    }
-
-    /// The document with what was replaced.
-    fn into_text(mut self) -> Cow<'a, str> {
-        if self.copied == 0 {
-            return Cow::Borrowed(self.document);
-        }
-        self.rewritten.push_str(&self.document[self.copied..]);
-        Cow::Owned(self.rewritten)
-    }
-
-    /// What is wrong with the last token.
-    #[cold]
-    fn fault(&self, what: &'static str) -> Refusal {
-        let before = self.document[..self.document.len() - self.before].replace("\r\n", "\n");
-        let lines = before.split(['\n', '\r']);
-        let pos = Pos { line: lines.clone().count(), column: 1 + lines.last().map_or(0, |line| line.chars().count()) };
-        Refusal::Syntax { what, pos }
-    }
-}
-
-/// The character that the `\u` escape at the front of a text stands for, and the escape's length in
-/// bytes. A lone surrogate stands for none.
-fn unescape(text: &str) -> Option<(char, usize)> {
-    if let Some(braced) = text.strip_prefix("\\u{") {
-        let (digits, _) = braced.split_once('}')?;
-        return Some((char::from_u32(hexadecimal(digits)?)?, digits.len() + "\\u{}".len()));
-    }
-    let unit = |text: &str| {
-        let unit = hexadecimal(text.strip_prefix("\\u")?.get(..4)?)?;
-        u16::try_from(unit).ok()
-    };
-    let units = iter::once(unit(text)?).chain(text.get(6..).and_then(unit));
-    let character = char::decode_utf16(units).next()?.ok()?;
-    Some((character, character.len_utf16() * "\\u0000".len()))
-}
-
-/// The number that hexadecimal digits alone stand for: `from_str_radix` would take a sign too.
-fn hexadecimal(digits: &str) -> Option<u32> {
-    let valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if valid { u32::from_str_radix(digits, 16).ok() } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use async_graphql::{
-        Value,
+        Positioned,
         parser::{
             parse_query,
             types::{ExecutableDocument, Selection, SelectionSet},
@@ -521,6 +342,9 @@ mod tests {
         let admitted = admit(document, &Limits::default()).unwrap();
         assert!(matches!(admitted, Cow::Borrowed(_)));
         parse_query(admitted).unwrap();
+
+        let escaped = r#"{ a(b: "\uD83D\uDE00") }"#;
+        assert_eq!(admit(escaped, &Limits::default()).unwrap(), "{ a(b: \"\u{1F600}\") }");
     }
 
     #[test]
@@ -584,52 +408,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_with_its_place() {
+    fn what_has_no_outline_is_refused_with_its_place() {
         for (document, what) in [
             ("{", "unclosed bracket at 1:2"),
             ("{a}}", "expected an operation or fragment at 1:4"),
             ("{a(b:[1)}", "unmatched bracket at 1:8"),
-            ("{a\n b\r\n c\r\"x}", "unterminated string at 4:1"),
-            ("{a(b:\"\"\"c\\\"\"\")}", "unterminated string at 1:6"),
-            ("{a(b:\"\\x\")}", "invalid escape sequence in the string at 1:6"),
-            ("{é}", "unexpected character at 1:2"),
-            ("{a\0}", "unexpected character at 1:3"),
-            ("{..a}", "unexpected character at 1:2"),
-            ("{a(b:[007])}", "invalid number at 1:7"),
-            ("{a(b:[1...F])}", "invalid number at 1:7"),
+            ("{a(b:\"}", "unterminated string at 1:6"),
             ("type A { a: B }", "expected an operation or fragment at 1:1"),
             ("fragmentF on T{a}", "expected an operation or fragment at 1:1"),
             ("fragment on on T{a}", "expected a fragment's name at 1:10"),
         ] {
             assert_eq!(refusal(document).unwrap(), format!("Syntax Error: {what}"));
-        }
-    }
-
-    #[test]
-    fn escapes_that_the_parser_refuses_are_replaced() {
-        for (escaped, expected) in [
-            (r"\u{1F600}", "\u{1F600}"),
-            (r"\uD83D\uDE00", "\u{1F600}"),
-            (r"a\ud83d\ude00b\u{62}\n\u0041", "a\u{1F600}bb\nA"),
-            (r"\u{22}\u{5C}\u{0000A}\u{85}\\u{41}", "\"\\\n\u{85}\\u{41}"),
-        ] {
-            let document = format!("{{a(b:\"{escaped}\" c:\"\"\"\\u{{41}}\"\"\")}}");
-            let admitted = admit(&document, &Limits::default()).unwrap();
-            let parsed = parse_query(admitted).unwrap();
-            let (_, operation) = parsed.operations.iter().next().unwrap();
-            let Selection::Field(field) = &operation.node.selection_set.node.items[0].node else {
-                panic!("a field was written");
-            };
-            let [escaped, block] = &field.node.arguments[..] else { panic!("two arguments were written") };
-            assert_eq!(escaped.1.node.to_string(), Value::from(expected).to_string());
-            assert_eq!(block.1.node.to_string(), Value::from(r"\u{41}").to_string());
-        }
-        for lone in [r"\uD83D", r"\uDE00\uD83D", r"\uD83D\u0041", r"\u{D83D}", r"\u{110000}"] {
-            let refused = refusal(&format!("{{a(b:\"{lone}\")}}"));
-            assert!(refused.unwrap().contains("invalid escape"), "{lone}");
-        }
-        for malformed in [r"\u+041", r"\u{+41}", r"\u{}", r"\u{41", r"\u41", r"\uD83D\uD", r"\u00é"] {
-            assert!(refusal(&format!("{{a(b:\"{malformed}\")}}")).is_some(), "{malformed}");
         }
     }
 
@@ -643,82 +432,35 @@ mod tests {
         let limits = tight();
         let Ok(admitted) = admit(document, &limits) else { return };
         let Ok(parsed) = parse_query(&admitted) else { return };
-        let sets = parsed.operations.iter().map(|(_, operation)| &operation.node.selection_set);
-        let selections = sets.map(|set| selections(&parsed, &set.node, limits.nesting)).sum();
-        assert!((1..=limits.expanded).contains(&selections));
-        for fragment in parsed.fragments.values() {
-            let set = &fragment.node.selection_set.node;
-            assert!(self::selections(&parsed, set, limits.nesting) <= limits.expanded);
-        }
+        let selections = |set: &Positioned<SelectionSet>| selections(&parsed, &set.node, limits.nesting);
+        let operations = parsed.operations.iter().map(|(_, operation)| &operation.node.selection_set);
+        assert!(operations.map(selections).sum::<usize>() <= limits.expanded);
+        let mut fragments = parsed.fragments.values().map(|fragment| &fragment.node.selection_set);
+        assert!(fragments.all(|set| selections(set) <= limits.expanded));
         assert!(parsed.fragments.len() <= limits.fragments);
-        assert!(parsed.operations.iter().count() <= limits.operations);
+        assert!(parsed.operations.iter().len() <= limits.operations);
     }
 
-    /// The number of selections in a set, by plain recursion, of at most `depth` levels.
-    fn selections(document: &ExecutableDocument, set: &SelectionSet, depth: usize) -> usize {
-        let depth = depth.checked_sub(1).expect("the nesting is within its limit");
-        let below = |set: &SelectionSet| match set.items.len() {
-            0 => 0,
-            _ => selections(document, set, depth),
-        };
+    /// The number of selections in a set, by plain recursion.
+    fn selections(document: &ExecutableDocument, set: &SelectionSet, nesting: usize) -> usize {
+        assert!(nesting > 0 || set.items.is_empty());
+        let below = |set: &Positioned<SelectionSet>| selections(document, &set.node, nesting - 1);
         let count = |selection: &Selection| match selection {
-            Selection::Field(field) => below(&field.node.selection_set.node),
-            Selection::InlineFragment(inline) => below(&inline.node.selection_set.node),
-            Selection::FragmentSpread(spread) => document
-                .fragments
-                .get(&spread.node.fragment_name.node)
-                .map_or(0, |fragment| below(&fragment.node.selection_set.node)),
+            Selection::Field(field) => below(&field.node.selection_set),
+            Selection::InlineFragment(inline) => below(&inline.node.selection_set),
+            Selection::FragmentSpread(spread) => {
+                let fragment = document.fragments.get(&spread.node.fragment_name.node);
+                fragment.map_or(0, |fragment| below(&fragment.node.selection_set))
+            }
         };
         set.items.iter().map(|selection| 1 + count(&selection.node)).sum()
     }
 
     /// Pieces of documents, in any order and glued together.
-    fn soup() -> impl Strategy<Value = String> {
-        let pieces = select(vec![
-            "{",
-            "}",
-            "(",
-            ")",
-            "[",
-            "]",
-            "...",
-            "...on T",
-            "on ",
-            "on",
-            "fragment ",
-            "fragment",
-            "query ",
-            "F",
-            " F ",
-            "G on T{a}",
-            "a",
-            "a:",
-            "b(c:",
-            "$v",
-            "@d",
-            ":",
-            "=",
-            "!",
-            "\"",
-            "\"\"\"",
-            "\\\"\"\"",
-            "\\",
-            "\\u{41}",
-            "\\uD83D\\uDE00",
-            "#",
-            "\n",
-            "\r",
-            ",",
-            "\u{FEFF}",
-            "\0",
-            "é",
-            "0",
-            "-1.5e3",
-            "true",
-            "null",
-        ]);
-        vec(pieces, 0..40).prop_map(|pieces| pieces.concat())
-    }
+    const SOUP: &str = concat!(
+        r#"([{}()\[\]:=!#,0a"\\\x00\n\ré\x{FEFF}]|\.\.\.|\.\.\.on T|on ?|fragment ?|query | F |G on T\{a\}|"#,
+        r#"a:|b\(c:|\$v|@d|"""|\\"""|\\u\{41\}|\\uD83D\\uDE00|-1\.5e3|true|null){0,40}"#,
+    );
 
     /// Documents by the grammar. They parse unless an enum value begins with `true`.
     fn plausible() -> impl Strategy<Value = String> {
@@ -746,11 +488,12 @@ mod tests {
         })
     }
 
+    // Tests run on threads whose stack has 2 MiB, as those of the server's runtime do.
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..Default::default() })]
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
 
         #[test]
-        fn nothing_hides_from_the_guard(text: String, soup in soup(), plausible in plausible()) {
+        fn nothing_hides_from_the_guard(text: String, soup in SOUP, plausible in plausible()) {
             for document in [text, soup, plausible] {
                 check(&document);
             }

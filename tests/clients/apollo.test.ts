@@ -1,86 +1,76 @@
 // Apollo Client as an application sets it up: queries by HTTP, subscriptions by graphql-ws, one
-// normalised cache. Two people talk; Alice's cache must come to hold what the server holds, with no
-// reducer written for it. Run under the `development` condition, where Apollo says what it dislikes.
+// normalised cache. Run under the `development` condition, where Apollo says what it dislikes.
 
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from '@apollo/client'
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions'
 import { isSubscriptionOperation, relayStylePagination } from '@apollo/client/utilities'
 import { __DEV__ } from '@apollo/client/utilities/environment'
+import type { TypedDocumentNode as Document } from '@graphql-typed-document-node/core'
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
-import { test } from 'node:test'
-import {
-  AddReactionDocument,
-  ChatDocument,
-  ChatFeedDocument,
-  ChatsDocument,
-  DeleteMessageDocument,
-  EditMessageDocument,
-  MarkReadDocument,
-  MessageAddedDocument,
-  MessagesDocument,
-  OpenDirectChatDocument,
-  RemoveReactionDocument,
-  SendMessageDocument,
-  ViewerDocument,
-} from './generated/operations.ts'
-import {
-  consoleStaysSilent,
-  eventually,
-  httpUrl,
-  person,
-  type Person,
-  possibleTypes,
-  say,
-  socketOf,
-  until,
-  withoutTypenames,
-} from './helpers.ts'
+import { test, type TestContext } from 'node:test'
+import { consoleStaysSilent, httpUrl, type Person, possibleTypes, socketOf } from './helpers.ts'
+import { type CachingClient, twoPeopleTalk, type Variables } from './story.ts'
 
-const PAGE = 20
-
-const org = `org-${randomUUID()}`
-const [alice, bob, carol] = [person(org, 'Alice'), person(org, 'Bob'), person(org, 'Carol')]
-for (const who of [alice, bob, carol]) await who.ask(ViewerDocument)
-
-function apolloFor(who: Person) {
-  const http = new HttpLink({ uri: httpUrl, headers: who.headers })
-  const socket = new GraphQLWsLink(socketOf(who))
-  return new ApolloClient({
-    link: ApolloLink.split(({ query }) => isSubscriptionOperation(query), socket, http),
-    cache: new InMemoryCache({
-      possibleTypes: possibleTypes(),
-      typePolicies: {
-        Query: { fields: { chats: relayStylePagination(['filter']) } },
-        // There is one viewer, and so it has no id.
-        Viewer: { keyFields: [] },
-        Chat: { fields: { messages: relayStylePagination() } },
-        // Lists of plain values are replaced as a whole.
-        Message: { fields: { reactions: { merge: false }, editHistory: { merge: false } } },
-      },
-    }),
+const cache = () =>
+  new InMemoryCache({
+    possibleTypes: possibleTypes(),
+    typePolicies: {
+      Query: { fields: { chats: relayStylePagination(['filter']) } },
+      // There is one viewer, and so it has no id.
+      Viewer: { keyFields: [] },
+      Chat: { fields: { messages: relayStylePagination() } },
+      // Lists of plain values are replaced as a whole,
+      Message: { fields: { reactions: { merge: false }, editHistory: { merge: false } } },
+      // and so is each event by the next one, which may be of another type.
+      Subscription: { fields: { chatFeed: { merge: false } } },
+    },
   })
-}
 
 test('Apollo Client', async (t) => {
-  assert(__DEV__, 'run under `node -C development`, or Apollo keeps its complaints to itself')
+  assert.ok(__DEV__, 'run under `node -C development`, or Apollo keeps its complaints to itself')
   consoleStaysSilent(t)
+  await twoPeopleTalk(t, (who) => apolloFor(t, who))
+})
 
-  const client = apolloFor(alice)
+function apolloFor(t: TestContext, who: Person): CachingClient {
+  const asked: (string | undefined)[] = []
+  const count = new ApolloLink((operation, forward) => {
+    asked.push(operation.operationName)
+    return forward(operation)
+  })
+  const http = new HttpLink({ uri: httpUrl, headers: who.headers })
+  const socket = new GraphQLWsLink(socketOf(who))
+  const client = new ApolloClient({
+    link: count.split(({ query }) => isSubscriptionOperation(query), socket, http),
+    cache: cache(),
+  })
   t.after(() => client.stop())
 
-  const opened = await client.mutate({ mutation: OpenDirectChatDocument, variables: { userId: bob.id } })
-  const chatId = opened.data!.openDirectChat!.chat.id
-
-  const send = async (text: string, replyToId?: string) => {
-    const variables = { input: { chatId, text, replyToId, nonce: randomUUID() } }
-    const { data } = await client.mutate({ mutation: SendMessageDocument, variables })
-    return data!.sendMessage!.message
+  return {
+    async mutate(mutation, variables) {
+      const { data } = await client.mutate({ mutation, variables: variables as never })
+      return data!
+    },
+    watch<T, V extends Variables>(query: Document<T, V>, variables: V) {
+      const watched = client.watchQuery({ query, variables })
+      const subscription = watched.subscribe({})
+      t.after(() => subscription.unsubscribe())
+      return {
+        shown() {
+          const { data, dataState, error } = watched.getCurrentResult()
+          if (error) throw error
+          return dataState === 'complete' ? (data as T) : undefined
+        },
+        fetchMore: (more) => watched.fetchMore({ variables: more as never }),
+      }
+    },
+    subscribe(query, variables, next) {
+      const subscription = client.subscribe({ query, variables }).subscribe(({ data, error }) => {
+        if (error) throw error
+        next(data!)
+      })
+      t.after(() => subscription.unsubscribe())
+    },
+    timesAsked: (name) => asked.filter((other) => other === name).length,
   }
-
-  // The chat's view, as a component would watch it.
-  const chat = client.watchQuery({ query: ChatDocument, variables: { chatId } })
-  const list = client.watchQuery({ query: MessagesDocument, variables: { chatId, last: PAGE } })
-  const edges = () => list.getCurrentResult().data!.chat!.messages!.edges!.map((edge) => edge!)
-  const texts = () => edges().filter(({ node }) => node!.kind === 'TEXT').map(({ node }) => node!.text)
-})
+}

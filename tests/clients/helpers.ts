@@ -4,6 +4,7 @@ import { createHmac, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { after, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { format } from 'node:util'
 import { buildSchema, type GraphQLFormattedError, isAbstractType, print } from 'graphql'
 import { type Client as SocketClient, createClient } from 'graphql-ws'
 import { WebSocket } from 'ws'
@@ -11,7 +12,7 @@ import { OpenDirectChatDocument, SendMessageDocument, ViewerDocument } from './g
 
 const fromEnvironment = (name: string) => {
   const value = process.env[name]
-  assert(value, `${name} must be set: see README.md`)
+  assert.ok(value, `${name} must be set: see README.md`)
   return value
 }
 
@@ -20,7 +21,10 @@ export const socketUrl = httpUrl.replace(/^http/, 'ws')
 const secret = fromEnvironment('PARLOR_TEST_SECRET')
 
 /** The server's own description of itself, as the repository holds it. */
-export const readSchema = () => buildSchema(readFileSync(new URL(process.env.PARLOR_SCHEMA ?? '../../schema.graphql', import.meta.url), 'utf8'))
+export function readSchema() {
+  const file = new URL(process.env.PARLOR_SCHEMA ?? '../../schema.graphql', import.meta.url)
+  return buildSchema(readFileSync(file, 'utf8'))
+}
 
 /** Which types a union or an interface may be: a cache must know it to match fragments. */
 export function possibleTypes() {
@@ -136,7 +140,7 @@ export function withoutTypenames<T>(value: T): T {
 export function consoleStaysSilent(t: TestContext) {
   const complaints = (['warn', 'error'] as const).map((level) => t.mock.method(console, level))
   t.after(() => {
-    const told = complaints.flatMap(({ mock }) => mock.calls.map((call) => call.arguments.map(String).join(' ')))
+    const told = complaints.flatMap(({ mock }) => mock.calls.map((call) => format(...call.arguments)))
     assert.deepEqual(told, [])
   })
 }

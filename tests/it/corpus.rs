@@ -94,6 +94,14 @@ pub fn hostile() -> Vec<(&'static str, String)> {
         ("spreads of nothing", within("{", &"...".repeat(1_900), "}")),
         ("a type", "type Query { a: Int } extend type Query { b: Int }".into()),
         ("an unknown operation type", "select{__typename}".into()),
+        // As much as the guard admits.
+        ("conflicts at every level of fragments", conflicts()),
+        ("1,240 fields with comments between", within("{", &"__typename#\r".repeat(1_240), "}")),
+        (
+            "2,000 selections by a wide fragment",
+            within("{", &"...F ".repeat(9), &within("}fragment F on Query{", &"__typename ".repeat(220), "}")),
+        ),
+        ("22 levels of inline fragments", within("{", &nest("...{", &"__typename ".repeat(900), "}", 22), "}")),
         ("a subscription of everything", within("subscription{", &numbered("a", ":__typename ", 40), "}")),
     ]
 }
@@ -127,4 +135,12 @@ fn deep_chain(length: usize, depth: usize) -> String {
 
 fn nested_directives(count: usize) -> String {
     format!("@include(if:{})", nest("[{if:", "true", "}]", 10)).repeat(count)
+}
+
+/// Fragments that select conflicting fields at each of their levels: async-graphql tells every
+/// conflict once for each level above it.
+fn conflicts() -> String {
+    let fields = "__type(name:1){name}__type(name:2){name}".repeat(75);
+    let fragment = |n| format!("fragment G{n} on Query{{{}}}", nest("...{", "...F", "}", 18));
+    format!("{{__typename}} fragment F on Query{{{fields}}} {}", (0..8).map(fragment).collect::<String>())
 }

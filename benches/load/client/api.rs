@@ -22,10 +22,7 @@ impl Api {
 
     /// The same for another path of a server.
     pub fn at(address: SocketAddr, path: &str) -> Result<Self> {
-        Ok(Self {
-            client: Client::builder().timeout(PATIENCE).build()?,
-            url: format!("http://{address}{path}"),
-        })
+        Ok(Self { client: Client::builder().timeout(PATIENCE).build()?, url: format!("http://{address}{path}") })
     }
 
     /// The data of an answer without errors.

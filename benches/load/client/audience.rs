@@ -77,11 +77,7 @@ impl Audience {
         let sockets: Vec<Socket> = sockets.buffered(HASTE).try_collect().await?;
         let readers = sockets.into_iter().enumerate();
         let readers = readers.map(|(index, socket)| tokio::spawn(read(socket, board.clone(), index)));
-        Ok(Self {
-            board: board.clone(),
-            readers: readers.collect(),
-            next: 0,
-        })
+        Ok(Self { board: board.clone(), readers: readers.collect(), next: 0 })
     }
 
     /// The number of the next message, counted as sent from now on.

@@ -33,9 +33,7 @@ impl Parlor {
 
     /// Only makes the tables.
     pub async fn migrate(database: &Database, folder: &Path) -> Result<()> {
-        Process::start("parlor-migrate", &mut command("migrate", database, folder), folder)?
-            .finish()
-            .await
+        Process::start("parlor-migrate", &mut command("migrate", database, folder), folder)?.finish().await
     }
 
     pub async fn stop(self) -> Result<()> {

@@ -45,10 +45,7 @@ impl Sender {
     pub fn over_http(number: usize, api: &Api, token: &str) -> Self {
         Self {
             number,
-            line: Line::Http {
-                api: api.clone(),
-                token: token.into(),
-            },
+            line: Line::Http { api: api.clone(), token: token.into() },
             request: json!({ "query": SEND, "variables": variables() }).to_string(),
             acknowledged: 0,
         }

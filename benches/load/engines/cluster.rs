@@ -66,14 +66,8 @@ impl Cluster {
         server.args(["-h", "127.0.0.1", "-p", &address.port().to_string()]);
         let process = Process::start("postgres", &mut server, folder.path())?;
         let url = answering(address).await?;
-        let private = Private {
-            process,
-            _folder: folder,
-        };
-        Ok(Self {
-            url,
-            private: Some(private),
-        })
+        let private = Private { process, _folder: folder };
+        Ok(Self { url, private: Some(private) })
     }
 
     /// The address of a database in which databases may be made.

@@ -1,5 +1,6 @@
 //! A database of a run's own, reached past the server: to fill it, to count in it, to drop it.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -31,10 +32,7 @@ impl Database {
     pub async fn postgres(admin: &Url, name: &str) -> Result<Self> {
         let name = format!("parlor_load_{}_{name}", process::id());
         connect(admin).await?.batch_execute(&format!("CREATE DATABASE {name}")).await?;
-        Ok(Self::Postgres {
-            admin: admin.clone(),
-            name,
-        })
+        Ok(Self::Postgres { admin: admin.clone(), name })
     }
 
     /// As `DATABASE_URL` has it.
@@ -111,7 +109,9 @@ pub fn open(path: &Path) -> Result<SqliteConnection> {
 
 pub async fn connect(url: &Url) -> Result<Client> {
     within(PATIENCE, "connecting to PostgreSQL", async {
-        let (client, connection) = tokio_postgres::connect(url.as_str(), NoTls).await?;
+        // What it says of itself is less than what it says of its cause.
+        let refused = |error: tokio_postgres::Error| error.source().map_or(error.to_string(), ToString::to_string);
+        let (client, connection) = tokio_postgres::connect(url.as_str(), NoTls).await.map_err(refused)?;
         // Ends when the client is dropped.
         tokio::spawn(connection);
         Ok(client)

@@ -1,4 +1,4 @@
-//! The least that storing messages costs: the engine's own inserts of 256 rows, one transaction each,
+//! The least that storing messages costs: the engine's own inserts of many rows, one transaction each,
 //! by one writer that does nothing else.
 //!
 //! The rows are those that the server writes, into the tables that its own migrations made, with all
@@ -13,12 +13,9 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use crate::client::parlor::Parlor;
-use crate::engines::{Database, Engine};
 use crate::client::sender::TEXT;
-use crate::tools::Result;
-
-/// Rows of one transaction: as many sends as the server commits at once.
-const ROWS: usize = 256;
+use crate::engines::{Database, Engine};
+use crate::tools::{Error, Result};
 
 /// When the first row is from, in microseconds since 1970.
 const EPOCH: i64 = 1_700_000_000_000_000;
@@ -30,7 +27,6 @@ const SCATTER: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 pub struct Raw {
     database: Database,
     rows: Rows,
-    time: Duration,
 }
 
 impl Raw {
@@ -38,36 +34,31 @@ impl Raw {
         let database = engine.database(folder, name).await?;
         Parlor::migrate(&database, folder).await?;
         database.execute(sqlite::chats(chats), postgres::chats(chats)).await?;
-        Ok(Self {
-            database,
-            rows: Rows { chats, next: 0 },
-            time: Duration::ZERO,
-        })
+        Ok(Self { database, rows: Rows { chats, next: 0 } })
     }
 
-    /// Writes for so long, going on from where it was.
-    pub async fn write(&mut self, duration: Duration) -> Result<()> {
+    /// Writes for so long, going on from where it was, `TOGETHER` rows in each transaction. Gives the
+    /// rows written a second.
+    pub async fn write<const TOGETHER: usize>(&mut self, duration: Duration) -> Result<f64> {
         let mut rows = self.rows;
         let (rows, time) = match &self.database {
             Database::Sqlite(path) => {
                 let path = path.clone();
-                let write = move || sqlite::write(&path, &mut rows, duration).map(|time| (rows, time));
+                let write = move || {
+                    let time = sqlite::write::<TOGETHER>(&path, &mut rows, duration)?;
+                    Ok::<_, Error>((rows, time))
+                };
                 spawn_blocking(write).await??
             }
             Database::Postgres { .. } => {
                 let client = self.database.client().await?;
-                let time = postgres::write(&client, &mut rows, duration).await?;
+                let time = postgres::write::<TOGETHER>(&client, &mut rows, duration).await?;
                 (rows, time)
             }
         };
+        let written = rows.next - self.rows.next;
         self.rows = rows;
-        self.time += time;
-        Ok(())
-    }
-
-    /// Rows a second.
-    pub fn rate(&self) -> f64 {
-        self.rows.next as f64 / self.time.as_secs_f64()
+        Ok(written as f64 / time.as_secs_f64())
     }
 
     pub async fn close(self) -> Result<()> {

@@ -1,13 +1,12 @@
-//! PostgreSQL's side: one prepared `INSERT .. SELECT unnest(..)` of 256 rows.
+//! PostgreSQL's side: one prepared `INSERT .. SELECT unnest(..)`.
 
-use std::error::Error;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use tokio_postgres::Client;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use super::{ROWS, Row, Rows};
+use super::{Row, Rows};
 use crate::tools::Result;
 
 const INSERT: &str = "INSERT INTO messages \
@@ -21,7 +20,7 @@ const INSERT: &str = "INSERT INTO messages \
 struct Id([u8; 16]);
 
 impl ToSql for Id {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull> {
         out.extend_from_slice(&self.0);
         Ok(IsNull::No)
     }
@@ -45,11 +44,11 @@ pub fn chats(count: usize) -> String {
 }
 
 /// Inserts for so long; returns how long it took.
-pub async fn write(client: &Client, rows: &mut Rows, duration: Duration) -> Result<Duration> {
+pub async fn write<const TOGETHER: usize>(client: &Client, rows: &mut Rows, duration: Duration) -> Result<Duration> {
     let insert = client.prepare(INSERT).await?;
     let start = Instant::now();
     while start.elapsed() < duration {
-        let batch: Vec<Row> = rows.by_ref().take(ROWS).collect();
+        let batch: Vec<Row> = rows.by_ref().take(TOGETHER).collect();
         let chats: Vec<Id> = batch.iter().map(|row| Id(row.chat)).collect();
         let seqs: Vec<i64> = batch.iter().map(|row| row.seq).collect();
         let senders: Vec<&str> = batch.iter().map(|row| row.sender.as_str()).collect();
@@ -57,9 +56,7 @@ pub async fn write(client: &Client, rows: &mut Rows, duration: Duration) -> Resu
         let fingerprints: Vec<&[u8]> = batch.iter().map(|row| &row.fingerprint[..]).collect();
         let texts: Vec<&str> = batch.iter().map(|row| row.text).collect();
         let times: Vec<SystemTime> = batch.iter().map(|row| time(row.created_at)).collect();
-        client
-            .execute(&insert, &[&chats, &seqs, &senders, &nonces, &fingerprints, &texts, &times])
-            .await?;
+        client.execute(&insert, &[&chats, &seqs, &senders, &nonces, &fingerprints, &texts, &times]).await?;
     }
     Ok(start.elapsed())
 }

@@ -1,11 +1,11 @@
-//! SQLite's side: one prepared insert of 256 rows, on a connection set as the server's.
+//! SQLite's side: one prepared insert, on a connection set as the server's.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use diesel::{Insertable, RunQueryDsl};
 
-use super::{ROWS, Row, Rows};
+use super::{Row, Rows};
 use crate::engines::open;
 use crate::tools::Result;
 
@@ -65,13 +65,13 @@ pub fn chats(count: usize) -> String {
 }
 
 /// Inserts for so long; returns how long it took.
-pub fn write(path: &Path, rows: &mut Rows, duration: Duration) -> Result<Duration> {
+pub fn write<const TOGETHER: usize>(path: &Path, rows: &mut Rows, duration: Duration) -> Result<Duration> {
     let mut connection = open(path)?;
     let start = Instant::now();
     while start.elapsed() < duration {
-        let batch: Vec<NewMessage> = rows.by_ref().take(ROWS).map(NewMessage::from).collect();
+        let batch: Vec<NewMessage> = rows.by_ref().take(TOGETHER).map(NewMessage::from).collect();
         // An array's length is part of its type, so that the statement is prepared once.
-        let batch: Box<[NewMessage; ROWS]> =
+        let batch: Box<[NewMessage; TOGETHER]> =
             batch.into_boxed_slice().try_into().map_err(|_| "rows came to an end")?;
         diesel::insert_into(messages::table).values(batch).execute(&mut connection)?;
     }

@@ -13,10 +13,7 @@ use super::BACKLOG;
 type Frames = Sender<Utf8Bytes>;
 
 pub fn router() -> Router {
-    Router::new()
-        .route("/graphql", get(subscribe))
-        .route("/publish", post(publish))
-        .with_state(Frames::new(BACKLOG))
+    Router::new().route("/graphql", get(subscribe)).route("/publish", post(publish)).with_state(Frames::new(BACKLOG))
 }
 
 async fn publish(State(frames): State<Frames>, frame: String) {
@@ -25,13 +22,10 @@ async fn publish(State(frames): State<Frames>, frame: String) {
 }
 
 async fn subscribe(State(frames): State<Frames>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade
-        .read_buffer_size(4_096)
-        .protocols(["graphql-transport-ws"])
-        .on_upgrade(async move |socket| {
-            // A connection that breaks has no more to say.
-            serve(socket, frames.subscribe()).await.ok();
-        })
+    upgrade.read_buffer_size(4_096).protocols(["graphql-transport-ws"]).on_upgrade(async move |socket| {
+        // A connection that breaks has no more to say.
+        serve(socket, frames.subscribe()).await.ok();
+    })
 }
 
 async fn serve(mut socket: WebSocket, mut frames: Receiver<Utf8Bytes>) -> Result<(), axum::Error> {

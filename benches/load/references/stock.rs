@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, EmptyMutation, ID, Object, Result, Schema, SimpleObject, Subscription, Union,
-};
+use async_graphql::{Context, EmptyMutation, ID, Object, Result, Schema, SimpleObject, Subscription, Union};
 use async_graphql_axum::GraphQLSubscription;
 use axum::Router;
 use axum::extract::State;
@@ -14,8 +12,8 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use futures_util::{Stream, stream};
 use serde::Deserialize;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::Sender;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::BACKLOG;
 

@@ -1,6 +1,5 @@
 //! Server processes: started, waited for, looked at from outside, and ended by their own id.
 
-use std::error::Error;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::{PATIENCE, Result, within};
+use super::{Error, PATIENCE, Result, within};
 
 /// How many of the ticks in `/proc` make a second: the same on every Linux that we know.
 const TICKS_A_SECOND: f64 = 100.0;
@@ -28,11 +27,7 @@ impl Process {
         let file = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
-        Ok(Self {
-            name: name.into(),
-            child,
-            log,
-        })
+        Ok(Self { name: name.into(), child, log })
     }
 
     /// Waits until it answers at `/readyz`.
@@ -100,7 +95,7 @@ impl Process {
         Ok(kib * 1024.0)
     }
 
-    fn complaint(&self, what: &str) -> Box<dyn Error + Send + Sync> {
+    fn complaint(&self, what: &str) -> Error {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(20)..].join("\n");

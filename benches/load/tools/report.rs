@@ -72,3 +72,8 @@ pub fn number(number: f64) -> String {
 pub fn ratio(one: f64, other: f64) -> String {
     if other == 0.0 { "-".into() } else { format!("{}x", number(one / other)) }
 }
+
+/// How much of the second the first is.
+pub fn share(part: f64, whole: f64) -> String {
+    if whole == 0.0 { "-".into() } else { format!("{}%", number(100.0 * part / whole)) }
+}

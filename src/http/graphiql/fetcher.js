@@ -25,7 +25,8 @@ let clientHeaders = null
 function clientFor(headers) {
   const key = JSON.stringify(headers)
   if (key !== clientHeaders) {
-    client = createClient({ url: socketUrl.href, connectionParams: headers })
+    // No retries: a refused token or a restarted server is to be seen here, not smoothed over.
+    client = createClient({ url: socketUrl.href, connectionParams: headers, retryAttempts: 0 })
     clientHeaders = key
   }
   return client

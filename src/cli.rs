@@ -1,0 +1,166 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::app::{self, App};
+use crate::auth::Grant;
+use crate::config::{self, Config, LogConfig};
+use crate::domain::clock::Clock;
+use crate::storage::migrations;
+
+/// How long the tokens live that a development server prints.
+pub const DEMO_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A chat server beside the application you have.
+#[derive(Parser)]
+#[command(name = "parlor", version, after_help = config::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Migrate the database and serve; what a bare run does
+    Serve,
+    /// Migrate the database and end
+    Migrate,
+    /// Print a token made with the configured secret
+    Token {
+        /// The organisation
+        #[arg(long, default_value = "demo")]
+        org: String,
+        /// The person
+        #[arg(long)]
+        user: String,
+        /// The name to show
+        #[arg(long)]
+        name: Option<String>,
+        /// A permission, such as chat.view; give it again for more. None leaves it to the default
+        #[arg(long = "permission", value_name = "PERMISSION")]
+        permissions: Vec<String>,
+        /// How long it lives: a number and s, m, h or d
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        expires: Duration,
+    },
+    /// Print the GraphQL schema
+    Schema,
+}
+
+/// Runs what the command line asks; what is wrong is said in words.
+pub async fn run() -> Result<(), String> {
+    let command = Cli::parse().command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Schema) {
+        print!("{}", crate::graphql::sdl());
+        return Ok(());
+    }
+    let config = Config::from_env().map_err(|error| error.to_string())?;
+    log(&config.log)?;
+    match command {
+        Command::Serve => serve(config).await,
+        Command::Migrate => migrate(&config).await,
+        Command::Token { org, user, name, permissions, expires } => {
+            let permissions = (!permissions.is_empty()).then_some(permissions);
+            let grant = Grant { organization: org, user, name, permissions, lifetime: expires };
+            println!("{}", issue(&config, &grant)?);
+            Ok(())
+        }
+        Command::Schema => Ok(()),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), String> {
+    let app = App::start(config, Clock::default()).await?;
+    let addr = app.config.http.addr;
+    let listener = TcpListener::bind(addr).await.map_err(|error| format!("PARLOR_ADDR={addr}: {error}"))?;
+    let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    tracing::info!(%addr, "listening");
+    announce(&app, addr)?;
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone()));
+    crate::http::server::run(listener, app, stop).await.map_err(|error| error.to_string())?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tells a person at a terminal where the server is; a development server tells tokens too.
+fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
+    println!("Parlor is listening on http://{addr}/graphql");
+    if !app.config.is_development() {
+        return Ok(());
+    }
+    println!("GraphiQL:  http://{addr}/");
+    println!();
+    println!("THIS IS A DEVELOPMENT SERVER: it made its own secret, and listens on this machine only.");
+    println!("Set PARLOR_JWT_SECRET or PARLOR_JWKS to your application's keys to leave development.");
+    for (user, name) in [("alice", "Alice"), ("bob", "Bob")] {
+        let grant = Grant {
+            organization: "demo".into(),
+            user: user.into(),
+            name: Some(name.into()),
+            permissions: None,
+            lifetime: DEMO_LIFETIME,
+        };
+        println!();
+        println!("{name}'s token, of the organisation demo:");
+        println!("{}", app.auth.issue(&grant)?);
+    }
+    println!();
+    Ok(())
+}
+
+async fn migrate(config: &Config) -> Result<(), String> {
+    let store = app::open(config)?;
+    let migrated = migrations::run(&store).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
+    println!("{} migrations run", migrated.len());
+    Ok(())
+}
+
+fn issue(config: &Config, grant: &Grant) -> Result<String, String> {
+    for word in grant.permissions.iter().flatten() {
+        if word.parse::<crate::domain::users::Permission>().is_err() {
+            return Err(format!("--permission {word}: there is no such permission"));
+        }
+    }
+    app::authenticator(config, Clock::default())?.issue(grant)
+}
+
+/// The log goes to standard error: standard output is what was asked for.
+fn log(config: &LogConfig) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.filter).map_err(|error| format!("PARLOR_LOG={}: {error}", config.filter))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.json { log.json().init() } else { log.init() }
+    Ok(())
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return tracing::error!("signals can't be heard");
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("must be a number and s, m, h or d".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "must be a number and s, m, h or d")?;
+    let longest = 100 * 365 * 86_400;
+    number.checked_mul(seconds).filter(|all| *all <= longest).map(Duration::from_secs).ok_or("is too long".into())
+}

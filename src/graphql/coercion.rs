@@ -1,0 +1,529 @@
+//! Variables, coerced as the specification (section 6.1.2) says and in the words of graphql-js 16.
+//!
+//! async-graphql executes `query($n: String!)` though `n` is null, forgets the default value of a
+//! variable in `@skip(if: $s)`, and panics at a default value for a list of a type that does not
+//! exist. What is coerced here first does none of that.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::{self, Write},
+};
+
+use async_graphql::{
+    Name, Pos, Positioned, Value, Variables,
+    indexmap::IndexMap,
+    parser::{
+        parse_schema,
+        types::{BaseType, ExecutableDocument, Type, TypeKind, TypeSystemDefinition, VariableDefinition},
+    },
+};
+use serde_json::Number;
+
+/// The greatest number of values that a request's variables may hold, lists and objects counted as
+/// well as what is in them. async-graphql copies them each time that a variable is used.
+const MAX_VALUES: usize = 2_000;
+
+/// How many faults are told; graphql-js gives up after as many.
+const MAX_REFUSALS: usize = 50;
+
+/// How much of a faulty value is told, in bytes.
+const MAX_INSPECTED: usize = 200;
+
+/// What is wrong with a variable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// In words for the client.
+    pub message: String,
+    /// Where the document defines the variable.
+    pub pos: Pos,
+}
+
+/// The types that a schema takes as input.
+#[derive(Debug, Clone)]
+pub struct InputTypes(HashMap<Name, InputType>);
+
+#[derive(Debug, Clone)]
+enum InputType {
+    Int,
+    Float,
+    String,
+    Boolean,
+    Id,
+    /// A scalar of the schema's own, which coerces its values itself.
+    Scalar,
+    Enum(HashSet<Name>),
+    Object {
+        fields: IndexMap<Name, Field>,
+        /// Whether exactly one of the fields must be given: `@oneOf`.
+        one_of: bool,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Field {
+    ty: Type,
+    /// Whether the schema has a default value for it, which async-graphql fills in.
+    has_default: bool,
+}
+
+impl InputTypes {
+    /// Reads the input types of a schema from its definition language.
+    ///
+    /// # Panics
+    ///
+    /// If the definitions cannot be parsed. Those that async-graphql writes always can.
+    #[must_use]
+    pub fn from_sdl(sdl: &str) -> Self {
+        let built_in = [
+            ("Int", InputType::Int),
+            ("Float", InputType::Float),
+            ("String", InputType::String),
+            ("Boolean", InputType::Boolean),
+            ("ID", InputType::Id),
+        ];
+        let mut types: HashMap<_, _> = built_in.map(|(name, ty)| (Name::new(name), ty)).into();
+        for definition in parse_schema(sdl).expect("a schema's own definition is valid").definitions {
+            let TypeSystemDefinition::Type(definition) = definition else { continue };
+            let definition = definition.node;
+            let ty = match definition.kind {
+                TypeKind::Scalar => InputType::Scalar,
+                TypeKind::Enum(ty) => {
+                    InputType::Enum(ty.values.into_iter().map(|value| value.node.value.node).collect())
+                }
+                TypeKind::InputObject(ty) => {
+                    let fields = ty.fields.into_iter().map(|Positioned { node: field, .. }| {
+                        let has_default = field.default_value.is_some();
+                        (field.name.node, Field { ty: field.ty.node, has_default })
+                    });
+                    let mut directives = definition.directives.iter();
+                    let one_of = directives.any(|directive| directive.node.name.node == "oneOf");
+                    InputType::Object { fields: fields.collect(), one_of }
+                }
+                TypeKind::Object(_) | TypeKind::Interface(_) | TypeKind::Union(_) => continue,
+            };
+            types.entry(definition.name.node).or_insert(ty);
+        }
+        Self(types)
+    }
+
+    /// Checks that the variables of every operation of a document are of input types. It is for
+    /// before async-graphql validates the document: that panics at some unknown types.
+    pub fn check(&self, document: &ExecutableDocument) -> Result<(), Vec<Refusal>> {
+        let refusals: Vec<_> = document
+            .operations
+            .iter()
+            .flat_map(|(_, operation)| &operation.node.variable_definitions)
+            .filter_map(|definition| self.check_type(definition).err())
+            .take(MAX_REFUSALS)
+            .collect();
+        if refusals.is_empty() { Ok(()) } else { Err(refusals) }
+    }
+
+    fn check_type(&self, definition: &Positioned<VariableDefinition>) -> Result<(), Refusal> {
+        let VariableDefinition { name, var_type: ty, .. } = &definition.node;
+        let mut base = &ty.node.base;
+        while let BaseType::List(item) = base {
+            base = &item.base;
+        }
+        match base {
+            BaseType::Named(base) if self.0.contains_key(base) => Ok(()),
+            _ => Err(Refusal {
+                message: format!(
+                    "Variable \"${name}\" expected value of type \"{ty}\" which cannot be used as an input type."
+                ),
+                pos: ty.pos,
+            }),
+        }
+    }
+
+    /// Coerces the variables that a request gives to the types that its operation defines. What the
+    /// operation does not define is dropped; a variable that is not given has its default value.
+    pub fn coerce(
+        &self,
+        definitions: &[Positioned<VariableDefinition>],
+        mut variables: Variables,
+    ) -> Result<Variables, Vec<Refusal>> {
+        let mut coerced = Variables::default();
+        let mut refusals = Vec::new();
+        let mut values = 0;
+        for definition in definitions {
+            let VariableDefinition { name, var_type: ty, default_value, .. } = &definition.node;
+            let mut coercion = Coercion {
+                types: self,
+                variable: &name.node,
+                pos: definition.pos,
+                path: String::new(),
+                refusals: &mut refusals,
+            };
+            if let Err(refusal) = self.check_type(definition) {
+                coercion.pos = refusal.pos;
+                coercion.refuse(refusal.message);
+                continue;
+            }
+            let given = variables.remove(&name.node);
+            values += given.as_ref().map_or(0, size);
+            if values > MAX_VALUES {
+                coercion.refuse(format!("The variables hold more than {MAX_VALUES} values."));
+                break;
+            }
+            match given.as_ref().or(default_value.as_ref().map(|value| &value.node)) {
+                None if ty.node.nullable => {}
+                None => coercion.refuse(format!("Variable \"${name}\" of required type \"{ty}\" was not provided.")),
+                Some(Value::Null) if !ty.node.nullable => {
+                    coercion.refuse(format!("Variable \"${name}\" of non-null type \"{ty}\" must not be null."));
+                }
+                Some(value) => {
+                    let value = coercion.value(value, &ty.node);
+                    coerced.insert(name.node.clone(), value);
+                }
+            }
+        }
+        if refusals.is_empty() { Ok(coerced) } else { Err(refusals) }
+    }
+}
+
+/// How many values there are in a value, itself included. It recurses as deep as the value is, and
+/// `serde_json` reads nothing deeper than 128.
+fn size(value: &Value) -> usize {
+    1 + match value {
+        Value::List(items) => items.iter().map(size).sum(),
+        Value::Object(fields) => fields.values().map(size).sum(),
+        _ => 0,
+    }
+}
+
+/// The coercion of one variable.
+struct Coercion<'a> {
+    types: &'a InputTypes,
+    variable: &'a Name,
+    pos: Pos,
+    /// Where in the variable's value the coercion is, such as `.members[2].id`.
+    path: String,
+    refusals: &'a mut Vec<Refusal>,
+}
+
+impl Coercion<'_> {
+    /// The value as the type has it. It stands for nothing if anything was refused.
+    fn value(&mut self, value: &Value, ty: &Type) -> Value {
+        match (&ty.base, value) {
+            (_, Value::Null) => {
+                if !ty.nullable {
+                    self.refuse_value(value, &format!("Expected non-nullable type \"{ty}\" not to be null."));
+                }
+                Value::Null
+            }
+            (BaseType::List(item), Value::List(values)) => {
+                let coerce = |(index, value)| self.at(format_args!("[{index}]"), |this| this.value(value, item));
+                Value::List(values.iter().enumerate().map(coerce).collect())
+            }
+            (BaseType::List(item), value) => Value::List(vec![self.value(value, item)]),
+            (BaseType::Named(name), value) => self.named(value, name),
+        }
+    }
+
+    fn named(&mut self, value: &Value, name: &Name) -> Value {
+        // What a schema takes but does not define, it must know how to read itself.
+        let ty = self.types.0.get(name).unwrap_or(&InputType::Scalar);
+        let coerced = match (ty, value) {
+            (InputType::Scalar, _)
+            | (InputType::Float, Value::Number(_))
+            | (InputType::String | InputType::Id, Value::String(_))
+            | (InputType::Boolean, Value::Boolean(_)) => Ok(value.clone()),
+            (InputType::Int, Value::Number(number)) => match whole(number) {
+                Some(number) if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) => {
+                    Ok(Value::Number(number))
+                }
+                Some(number) => Err(format!("Int cannot represent non 32-bit signed integer value: {number}")),
+                None => Err(format!("Int cannot represent non-integer value: {number}")),
+            },
+            (InputType::Int, _) => Err(format!("Int cannot represent non-integer value: {}", inspect(value))),
+            (InputType::Float, _) => Err(format!("Float cannot represent non numeric value: {}", inspect(value))),
+            (InputType::String, _) => Err(format!("String cannot represent a non string value: {}", inspect(value))),
+            (InputType::Boolean, _) => Err(format!("Boolean cannot represent a non boolean value: {}", inspect(value))),
+            (InputType::Id, Value::Number(number)) if let Some(number) = whole(number) => {
+                Ok(Value::String(number.to_string()))
+            }
+            (InputType::Id, _) => Err(format!("ID cannot represent value: {}", inspect(value))),
+            // A default value in the document is a name, a value in JSON is a string.
+            (InputType::Enum(values), Value::Enum(given)) if values.contains(given) => Ok(value.clone()),
+            (InputType::Enum(values), Value::String(given)) if values.contains(given.as_str()) => Ok(value.clone()),
+            (InputType::Enum(_), Value::Enum(_) | Value::String(_)) => {
+                Err(format!("Value {} does not exist in \"{name}\" enum.", inspect(value)))
+            }
+            (InputType::Enum(_), _) => {
+                Err(format!("Enum \"{name}\" cannot represent non-string value: {}.", inspect(value)))
+            }
+            (InputType::Object { fields, one_of }, Value::Object(given)) => {
+                Ok(self.object(value, given, name, fields, *one_of))
+            }
+            (InputType::Object { .. }, _) => Err(format!("Expected type \"{name}\" to be an object.")),
+        };
+        coerced.unwrap_or_else(|fault| {
+            self.refuse_value(value, &fault);
+            Value::Null
+        })
+    }
+
+    fn object(
+        &mut self,
+        value: &Value,
+        given: &IndexMap<Name, Value>,
+        name: &Name,
+        fields: &IndexMap<Name, Field>,
+        one_of: bool,
+    ) -> Value {
+        let mut coerced = IndexMap::with_capacity(given.len());
+        for (field, Field { ty, has_default }) in fields {
+            if let Some(value) = given.get(field) {
+                let value = self.at(format_args!(".{field}"), |this| this.value(value, ty));
+                coerced.insert(field.clone(), value);
+            } else if !ty.nullable && !has_default {
+                self.refuse_value(value, &format!("Field \"{field}\" of required type \"{ty}\" was not provided."));
+            }
+        }
+        for unknown in given.keys().filter(|field| !fields.contains_key(*field)) {
+            self.refuse_value(value, &format!("Field \"{unknown}\" is not defined by type \"{name}\"."));
+        }
+        if one_of {
+            if coerced.len() != 1 {
+                self.refuse_value(value, &format!("Exactly one key must be specified for OneOf type \"{name}\"."));
+            }
+            if let Some((field, _)) = coerced.first()
+                && given[field] == Value::Null
+            {
+                let fault = format!("Field \"{field}\" must be non-null.");
+                self.at(format_args!(".{field}"), |this| this.refuse_value(&Value::Null, &fault));
+            }
+        }
+        Value::Object(coerced)
+    }
+
+    /// Does something one step further down the path.
+    fn at<T>(&mut self, step: fmt::Arguments<'_>, coerce: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        self.path.write_fmt(step).expect("a String takes all that is written");
+        let result = coerce(self);
+        self.path.truncate(length);
+        result
+    }
+
+    fn refuse_value(&mut self, value: &Value, fault: &str) {
+        if self.refusals.len() > MAX_REFUSALS {
+            return;
+        }
+        let (variable, path, value) = (self.variable, &self.path, inspect(value));
+        let place = if path.is_empty() { String::new() } else { format!(" at \"{variable}{path}\"") };
+        self.refuse(format!("Variable \"${variable}\" got invalid value {value}{place}; {fault}"));
+    }
+
+    fn refuse(&mut self, message: String) {
+        let message = match self.refusals.len() {
+            ..MAX_REFUSALS => message,
+            MAX_REFUSALS => "Too many errors processing variables, error limit reached. Execution aborted.".to_owned(),
+            _ => return,
+        };
+        self.refusals.push(Refusal { message, pos: self.pos });
+    }
+}
+
+/// A number without a fraction as an integer: JSON's `1.0` and `1e3` are such numbers too.
+fn whole(number: &Number) -> Option<Number> {
+    if !number.is_f64() {
+        return Some(number.clone());
+    }
+    let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+    format!("{float:.0}").parse::<i64>().ok().map(Number::from)
+}
+
+/// A value as graphql-js shows it in an error, cut where it gets long.
+fn inspect(value: &Value) -> String {
+    let mut shown = show(value, 0);
+    if shown.len() > MAX_INSPECTED {
+        shown.truncate(shown.floor_char_boundary(MAX_INSPECTED));
+        shown.push('…');
+    }
+    shown
+}
+
+/// Shows a value that is in so many others: at most ten values of a list, and two levels.
+fn show(value: &Value, level: usize) -> String {
+    match value {
+        Value::Number(number) => whole(number).as_ref().unwrap_or(number).to_string(),
+        Value::List(items) if !items.is_empty() && level == 2 => "[Array]".to_owned(),
+        Value::List(items) => {
+            let mut shown: Vec<_> = items.iter().take(10).map(|item| show(item, level + 1)).collect();
+            match items.len().saturating_sub(10) {
+                0 => {}
+                1 => shown.push("... 1 more item".to_owned()),
+                more => shown.push(format!("... {more} more items")),
+            }
+            format!("[{}]", shown.join(", "))
+        }
+        Value::Object(fields) if fields.is_empty() => "{}".to_owned(),
+        Value::Object(_) if level == 2 => "[Object]".to_owned(),
+        Value::Object(fields) => {
+            let shown: Vec<_> =
+                fields.iter().map(|(name, value)| format!("{name}: {}", show(value, level + 1))).collect();
+            format!("{{ {} }}", shown.join(", "))
+        }
+        Value::String(text) => serde_json::Value::from(text.as_str()).to_string(),
+        value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+    use serde_json::json;
+
+    use super::*;
+
+    const SDL: &str = r#"
+        directive @oneOf on INPUT_OBJECT
+        "Anything" scalar Any
+        enum Role { OWNER MEMBER }
+        input Message { chat: ID! text: String! tags: [String!] reply: Message pinned: Boolean! = false }
+        input Place @oneOf { chat: ID message: Int }
+        type Query { a: Int }
+        schema { query: Query }
+    "#;
+
+    /// What becomes of the variables of `query(definitions) { a }`: an object of their values, or a
+    /// list of what is wrong.
+    fn coerce(definitions: &str, variables: serde_json::Value) -> serde_json::Value {
+        let types = InputTypes::from_sdl(SDL);
+        let document = parse_query(format!("query({definitions}) {{ a }}")).unwrap();
+        let (_, operation) = document.operations.iter().next().unwrap();
+        match types.coerce(&operation.node.variable_definitions, Variables::from_json(variables)) {
+            Ok(variables) => serde_json::to_value(variables).unwrap(),
+            Err(refusals) => refusals.into_iter().map(|refusal| refusal.message).collect(),
+        }
+    }
+
+    /// The results are those of graphql-js 16.15.
+    #[test]
+    fn valid_variables_have_the_type_that_they_are_defined_with() {
+        for (definition, given, expected) in [
+            ("Int", json!(1.0), json!(1)),
+            ("Int", json!(1e3), json!(1000)),
+            ("Int = 7", json!(null), json!(null)),
+            ("Float", json!(1), json!(1)),
+            ("String", json!("1"), json!("1")),
+            ("Boolean!", json!(false), json!(false)),
+            ("ID", json!("x"), json!("x")),
+            ("ID", json!(12), json!("12")),
+            ("ID", json!(12.0), json!("12")),
+            ("[ID!]!", json!(1), json!(["1"])),
+            ("[[Int]]", json!(1), json!([[1]])),
+            ("[[Int]]", json!([1, [2, null]]), json!([[1], [2, null]])),
+            ("Role", json!("OWNER"), json!("OWNER")),
+            ("Any", json!({"x": [1.5, null]}), json!({"x": [1.5, null]})),
+            ("Message", json!({"chat": 1, "text": "t", "tags": "x"}), json!({"chat": "1", "text": "t", "tags": ["x"]})),
+            ("Place", json!({"chat": 7}), json!({"chat": "7"})),
+        ] {
+            let coerced = coerce(&format!("$a: {definition}"), json!({"a": given, "unknown": 1}));
+            assert_eq!(coerced, json!({"a": expected}), "{definition}");
+        }
+    }
+
+    #[test]
+    fn variables_not_given_have_their_default_value() {
+        for (definitions, expected) in [
+            ("$a: Int", json!({})),
+            ("$a: Int = 7 $b: Int = null", json!({"a": 7, "b": null})),
+            ("$a: ID! = 5 $b: [Role] = OWNER", json!({"a": "5", "b": ["OWNER"]})),
+            ("$a: Message = {chat: 1, text: \"\"}", json!({"a": {"chat": "1", "text": ""}})),
+        ] {
+            assert_eq!(coerce(definitions, json!({})), expected, "{definitions}");
+        }
+    }
+
+    /// The words are those of graphql-js 16.15.
+    #[test]
+    fn invalid_variables_are_refused_in_the_words_of_graphql_js() {
+        for (definition, given, refused) in [
+            ("Int", json!(1.5), "1.5; Int cannot represent non-integer value: 1.5"),
+            ("Int", json!("1"), r#""1"; Int cannot represent non-integer value: "1""#),
+            ("Int", json!(4e9), "4000000000; Int cannot represent non 32-bit signed integer value: 4000000000"),
+            ("Float", json!("1"), r#""1"; Float cannot represent non numeric value: "1""#),
+            ("String", json!(1.0), "1; String cannot represent a non string value: 1"),
+            ("Boolean", json!(1), "1; Boolean cannot represent a non boolean value: 1"),
+            ("ID", json!(true), "true; ID cannot represent value: true"),
+            ("ID", json!(1.5), "1.5; ID cannot represent value: 1.5"),
+            ("Role", json!(1), r#"1; Enum "Role" cannot represent non-string value: 1."#),
+            ("Role", json!("NONE"), r#""NONE"; Value "NONE" does not exist in "Role" enum."#),
+            ("[Int!]", json!([1, null]), r#"null at "a[1]"; Expected non-nullable type "Int!" not to be null."#),
+            ("Message", json!([]), r#"[]; Expected type "Message" to be an object."#),
+            (
+                "Message",
+                json!({"chat": "c"}),
+                r#"{ chat: "c" }; Field "text" of required type "String!" was not provided."#,
+            ),
+            (
+                "[Message]",
+                json!({"chat": 1, "text": "", "reply": {"chat": 1, "text": 1}}),
+                r#"1 at "a.reply.text"; String cannot represent a non string value: 1"#,
+            ),
+            (
+                "[Place]",
+                json!([{"chat": "c", "other": 1}]),
+                r#"{ chat: "c", other: 1 } at "a[0]"; Field "other" is not defined by type "Place"."#,
+            ),
+            ("Place", json!({}), r#"{}; Exactly one key must be specified for OneOf type "Place"."#),
+            ("Place", json!({"chat": null}), r#"null at "a.chat"; Field "chat" must be non-null."#),
+        ] {
+            let coerced = coerce(&format!("$a: {definition}"), json!({"a": given}));
+            assert_eq!(coerced, json!([format!("Variable \"$a\" got invalid value {refused}")]));
+        }
+        for (definition, variables, refused) in [
+            ("String!", json!({}), r#"of required type "String!" was not provided."#),
+            ("[Int]!", json!({"a": null}), r#"of non-null type "[Int]!" must not be null."#),
+            ("[Query]", json!({}), r#"expected value of type "[Query]" which cannot be used as an input type."#),
+        ] {
+            let coerced = coerce(&format!("$a: {definition}"), variables);
+            assert_eq!(coerced, json!([format!("Variable \"$a\" {refused}")]));
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_graphql_js_shows_them() {
+        for (value, shown) in [
+            (
+                json!([[1, [2, [3]]], {"e": {}, "l": [], "x": {"y": 1}}]),
+                "[[1, [Array]], { e: {}, l: [], x: [Object] }]",
+            ),
+            (json!({"t": "q\"\n\u{1}é"}), r#"{ t: "q\"\n\u0001é" }"#),
+            (json!(vec![0; 11]), "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ... 1 more item]"),
+            (json!(vec![0; 12]), "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ... 2 more items]"),
+        ] {
+            assert_eq!(inspect(&Value::from_json(value).unwrap()), shown);
+        }
+        let long = inspect(&Value::from("é".repeat(MAX_INSPECTED)));
+        assert!(long.len() <= MAX_INSPECTED + '…'.len_utf8() && long.ends_with("é…"));
+    }
+
+    #[test]
+    fn what_is_told_and_what_is_taken_is_bounded() {
+        let refused = coerce("$a: [Int!] $b: Int!", json!({"a": vec![json!(null); 60]}));
+        let refused = refused.as_array().unwrap();
+        assert_eq!(refused.len(), MAX_REFUSALS + 1);
+        assert!(refused[MAX_REFUSALS].as_str().unwrap().starts_with("Too many errors processing variables"));
+
+        let given = |values: usize| json!({"a": vec![1; values - 2], "b": {"x": null}, "c": [1, 2, 3]});
+        assert!(coerce("$a: [Int] $b: Any", given(MAX_VALUES - 1)).is_object());
+        let refused = json!(["The variables hold more than 2000 values."]);
+        assert_eq!(coerce("$a: [Int] $b: Any", given(MAX_VALUES)), refused);
+    }
+
+    #[test]
+    fn every_operation_is_checked_for_types_that_are_no_input() {
+        let types = InputTypes::from_sdl(SDL);
+        let check = |document| types.check(&parse_query(document).unwrap());
+        assert_eq!(check("query A($a: [[Role!]]!, $b: Any) { a } query B { a }"), Ok(()));
+        let refusals = check("query A { a }\nquery B($a: Int, $b: [[Nope!]] = 1) { a }").unwrap_err();
+        assert_eq!(refusals.len(), 1);
+        assert!(refusals[0].message.contains("\"[[Nope!]]\" which cannot be used as an input type"));
+        assert_eq!(refusals[0].pos, Pos { line: 2, column: 22 });
+    }
+}

@@ -1,0 +1,239 @@
+//! From what a client sent to what it gets back, the same on every transport.
+//!
+//! A request is *admitted* first: the guard reads its document, it is parsed, its operation chosen,
+//! its variables coerced. What is refused there never runs. Then it is *executed*.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::{Request, Response, ServerError, Value, Variables};
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
+
+use super::batching::{InWaves, Loads};
+use super::coercion::{self, InputTypes};
+use super::context::Asker;
+use super::loaders::Loaders;
+use super::persisted::{PersistedQueries, Unknown};
+use super::{Schema, builder, errors, guard, shape};
+use crate::app::App;
+use crate::domain::users::Viewer;
+use crate::error::Error;
+
+/// Parsed documents that are kept: front ends send the same few over and over.
+const DOCUMENTS: usize = 500;
+
+/// The API over one server.
+pub struct Api {
+    app: Arc<App>,
+    schema: Schema,
+    types: InputTypes,
+    documents: Cache<Arc<str>, Arc<ExecutableDocument>>,
+    persisted: PersistedQueries,
+    limits: guard::Limits,
+}
+
+/// What a client asks, as the envelope of every transport has it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Envelope {
+    pub query: Option<String>,
+    pub operation_name: Option<String>,
+    pub variables: Option<serde_json::Map<String, serde_json::Value>>,
+    pub extensions: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// A request that may run.
+pub struct Admitted {
+    request: Request,
+    pub operation: OperationType,
+}
+
+/// A request that may not: what is wrong with it, in the response's form.
+#[derive(Debug)]
+pub struct Refused(pub Vec<ServerError>);
+
+/// A response, written out.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub body: Bytes,
+    /// False where nothing ran: the body has no `data`.
+    pub executed: bool,
+}
+
+impl Envelope {
+    /// Reads the JSON of an envelope. The message says what in it is not as the specification asks.
+    pub fn read(json: &[u8]) -> Result<Self, Error> {
+        let value: serde_json::Value =
+            serde_json::from_slice(json).map_err(|error| Error::BadRequest(format!("not JSON: {error}")))?;
+        match value {
+            serde_json::Value::Array(_) => Err(Error::BadRequest("batches are not taken: send one request".into())),
+            serde_json::Value::Object(_) => Self::of(value),
+            _ => Err(Error::BadRequest("the request must be a JSON object".into())),
+        }
+    }
+
+    /// Reads an envelope that is JSON already.
+    pub fn of(value: serde_json::Value) -> Result<Self, Error> {
+        serde_json::from_value(value).map_err(|error| Error::BadRequest(format!("the request is malformed: {error}")))
+    }
+}
+
+impl Refused {
+    fn one(error: &Error) -> Self {
+        Self(vec![errors::request_error(error, "")])
+    }
+
+    pub fn answer(self) -> Answer {
+        write(&Response::from_errors(self.0), false)
+    }
+}
+
+impl From<&Error> for Refused {
+    fn from(error: &Error) -> Self {
+        Self::one(error)
+    }
+}
+
+impl Api {
+    pub fn new(app: Arc<App>) -> Self {
+        let schema = builder().data(app.clone()).limit_complexity(app.config.limits.complexity).finish();
+        Self {
+            types: InputTypes::from_sdl(&schema.sdl()),
+            schema,
+            documents: Cache::new(DOCUMENTS),
+            persisted: PersistedQueries::default(),
+            limits: guard::Limits::default(),
+            app,
+        }
+    }
+
+    /// Checks a request up to where it could run.
+    pub fn admit(&self, envelope: Envelope) -> Result<Admitted, Refused> {
+        let persisted = envelope.extensions.as_ref().and_then(|extensions| extensions.get("persistedQuery"));
+        let (query, hash) = match (persisted, envelope.query) {
+            (Some(extension), query) => {
+                let (query, hash) = self.persisted.resolve(extension, query.as_deref()).map_err(not_persisted)?;
+                (query, Some(hash))
+            }
+            (None, Some(query)) => (Arc::from(query), None),
+            (None, None) => return Err(Refused::one(&Error::BadRequest("the request has no query".into()))),
+        };
+        let document = self.document(&query)?;
+        if let Some(hash) = hash {
+            self.persisted.remember(hash, query);
+        }
+        let name = envelope.operation_name.as_deref();
+        let refused = |error: shape::Refusal| Refused(vec![refusal(error.to_string())]);
+        let operation = &shape::select(&document, name).map_err(refused)?.node;
+        let kind = operation.ty;
+        let (depth, deepest) = (shape::depth(&document, operation), self.app.config.limits.depth);
+        if depth > deepest {
+            let message = format!("the operation is {depth} levels deep; at most {deepest} are allowed");
+            return Err(Refused(vec![refusal(message)]));
+        }
+        shape::check_introspection(&document, operation).map_err(refused)?;
+        shape::check_single_root(&document, operation).map_err(refused)?;
+        let variables = Variables::from_json(serde_json::Value::Object(envelope.variables.unwrap_or_default()));
+        let variables = self.types.coerce(&operation.variable_definitions, variables).map_err(wrong_variables)?;
+        let mut runnable = (*document).clone();
+        shape::hoist_single_root(&mut runnable, name).map_err(refused)?;
+        let mut request = Request::new(String::new()).variables(variables);
+        request.operation_name = envelope.operation_name;
+        request.set_parsed_query(runnable);
+        Ok(Admitted { request, operation: kind })
+    }
+
+    /// A document that the guard let through, parsed.
+    fn document(&self, query: &Arc<str>) -> Result<Arc<ExecutableDocument>, Refused> {
+        if let Some(document) = self.documents.get(query) {
+            return Ok(document);
+        }
+        let admitted: Cow<'_, str> =
+            guard::admit(query, &self.limits).map_err(|refused| Refused(vec![refusal(refused.to_string())]))?;
+        let parsed = parse_query(&*admitted).map_err(|error| {
+            let mut error = ServerError::from(error);
+            errors::finish(std::slice::from_mut(&mut error), "");
+            Refused(vec![error])
+        })?;
+        self.types.check(&parsed).map_err(wrong_variables)?;
+        let parsed = Arc::new(parsed);
+        self.documents.insert(query.clone(), parsed.clone());
+        Ok(parsed)
+    }
+
+    /// Runs a query or a mutation to its end.
+    pub async fn execute(&self, admitted: Admitted, viewer: Option<Arc<Viewer>>, request_id: &str) -> Answer {
+        let (request, loads) = self.prepare(admitted, viewer);
+        let execution = std::pin::pin!(self.schema.execute(request));
+        finish(InWaves::new(execution, loads).await, request_id)
+    }
+
+    /// Runs an operation of any kind; a query or a mutation answers once.
+    pub fn execute_stream(
+        &self,
+        admitted: Admitted,
+        viewer: Option<Arc<Viewer>>,
+        request_id: String,
+    ) -> Pin<Box<dyn Stream<Item = Answer> + Send>> {
+        let (request, loads) = self.prepare(admitted, viewer);
+        let events: BoxStream<'static, Response> = self.schema.execute_stream(request);
+        InWaves::new(events, loads).map(move |response| finish(response, &request_id)).boxed()
+    }
+
+    fn prepare(&self, admitted: Admitted, viewer: Option<Arc<Viewer>>) -> (Request, Loads) {
+        let loads = Loads::default();
+        let asker = Asker(viewer);
+        // A stranger reads the schema of a development server only.
+        let hidden = asker.0.is_none() && !self.app.config.is_development();
+        let request = if hidden { admitted.request.disable_introspection() } else { admitted.request };
+        let loaders = Loaders::batching(self.app.clone(), asker.clone(), loads.clone());
+        (request.data(asker).data(loaders), loads)
+    }
+}
+
+fn not_persisted(unknown: Unknown) -> Refused {
+    match unknown {
+        Unknown::Malformed(why) => Refused::one(&Error::BadRequest(why.into())),
+        Unknown::NotFound => {
+            // The words and the code that Apollo's link and urql's exchange look for.
+            let mut error = refusal("PersistedQueryNotFound".into());
+            error.extensions.get_or_insert_default().set("code", "PERSISTED_QUERY_NOT_FOUND");
+            Refused(vec![error])
+        }
+    }
+}
+
+fn wrong_variables(refusals: Vec<coercion::Refusal>) -> Refused {
+    let error = |wrong: coercion::Refusal| ServerError { locations: vec![wrong.pos], ..refusal(wrong.message) };
+    Refused(refusals.into_iter().map(error).collect())
+}
+
+fn refusal(message: String) -> ServerError {
+    errors::request_error(&Error::BadRequest(message), "")
+}
+
+fn finish(mut response: Response, request_id: &str) -> Answer {
+    // What fails in a field has a path; what fails before any field runs has none.
+    let executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
+    errors::finish(&mut response.errors, request_id);
+    write(&response, executed)
+}
+
+fn write(response: &Response, executed: bool) -> Answer {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        #[serde(skip_serializing_if = "<[ServerError]>::is_empty")]
+        errors: &'a [ServerError],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'a Value>,
+    }
+    let body = Body { errors: &response.errors, data: executed.then_some(&response.data) };
+    let body = serde_json::to_vec(&body).expect("GraphQL values are JSON");
+    Answer { body: body.into(), executed }
+}

@@ -1,0 +1,161 @@
+//! What resolvers look up, a statement for all that a level asks of a kind.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_graphql::dataloader::{DataLoader, Loader};
+
+use super::batching::{AtOnce, Loads};
+use super::context::Asker;
+use crate::app::App;
+use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
+use crate::domain::members::Member;
+use crate::domain::messages::{Message, Revision};
+use crate::domain::pages::Page;
+use crate::domain::reactions::ReactionCount;
+use crate::domain::users::{User, Viewer};
+use crate::error::{Error, Result};
+use crate::service;
+use crate::service::access::Access;
+use crate::storage::members::MembersQuery;
+use crate::storage::messages::MessagesQuery;
+use crate::storage::reactions::ReactorsQuery;
+
+pub struct Loaders {
+    app: Arc<App>,
+    asker: Asker,
+}
+
+impl Loaders {
+    pub fn batching(app: Arc<App>, asker: Asker, loads: Loads) -> DataLoader<Self> {
+        DataLoader::new(Self { app, asker }, loads, AtOnce)
+    }
+
+    fn viewer(&self) -> Result<&Viewer> {
+        self.asker.0.as_deref().ok_or_else(|| Error::unauthenticated("a token is needed"))
+    }
+}
+
+/// The unread messages of a member.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UnreadOf(pub MemberId);
+
+/// The former texts of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RevisionsOf(pub MessageId);
+
+/// The reactions to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReactionsTo(pub MessageId);
+
+/// The viewer's own reactions to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OwnReactionsTo(pub MessageId);
+
+impl Loader<UserId> for Loaders {
+    type Value = User;
+    type Error = Error;
+
+    async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>> {
+        service::users::by_ids(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<ChatId> for Loaders {
+    type Value = Arc<Access>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ChatId]) -> Result<HashMap<ChatId, Arc<Access>>> {
+        let found = service::chats::by_ids(&self.app, self.viewer()?, keys).await?;
+        Ok(found.into_iter().map(|(id, access)| (id, Arc::new(access))).collect())
+    }
+}
+
+impl Loader<MessageId> for Loaders {
+    type Value = Arc<Message>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MessageId]) -> Result<HashMap<MessageId, Arc<Message>>> {
+        service::messages::by_ids(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<MemberId> for Loaders {
+    type Value = Member;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
+        service::members::by_ids(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<MembersQuery> for Loaders {
+    type Value = Page<Member>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MembersQuery]) -> Result<HashMap<MembersQuery, Page<Member>>> {
+        service::members::pages(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<MessagesQuery> for Loaders {
+    type Value = Page<Arc<Message>>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MessagesQuery]) -> Result<HashMap<MessagesQuery, Page<Arc<Message>>>> {
+        service::messages::pages(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<UnreadOf> for Loaders {
+    type Value = i64;
+    type Error = Error;
+
+    async fn load(&self, keys: &[UnreadOf]) -> Result<HashMap<UnreadOf, i64>> {
+        let ids: Vec<MemberId> = keys.iter().map(|key| key.0.clone()).collect();
+        let counts = service::members::unread(&self.app, &ids).await?;
+        Ok(counts.into_iter().map(|(id, count)| (UnreadOf(id), count)).collect())
+    }
+}
+
+impl Loader<RevisionsOf> for Loaders {
+    type Value = Vec<Revision>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[RevisionsOf]) -> Result<HashMap<RevisionsOf, Vec<Revision>>> {
+        let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
+        let found = service::messages::revisions(&self.app, &ids).await?;
+        Ok(found.into_iter().map(|(id, revisions)| (RevisionsOf(id), revisions)).collect())
+    }
+}
+
+impl Loader<ReactionsTo> for Loaders {
+    type Value = Vec<ReactionCount>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ReactionsTo]) -> Result<HashMap<ReactionsTo, Vec<ReactionCount>>> {
+        let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
+        let found = service::reactions::counts(&self.app, &ids).await?;
+        Ok(found.into_iter().map(|(id, counts)| (ReactionsTo(id), counts)).collect())
+    }
+}
+
+impl Loader<OwnReactionsTo> for Loaders {
+    type Value = HashSet<String>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[OwnReactionsTo]) -> Result<HashMap<OwnReactionsTo, HashSet<String>>> {
+        let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
+        let found = service::reactions::of_viewer(&self.app, self.viewer()?, &ids).await?;
+        Ok(found.into_iter().map(|(id, emoji)| (OwnReactionsTo(id), emoji)).collect())
+    }
+}
+
+impl Loader<ReactorsQuery> for Loaders {
+    type Value = Vec<UserId>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ReactorsQuery]) -> Result<HashMap<ReactorsQuery, Vec<UserId>>> {
+        service::reactions::reactors(&self.app, keys).await
+    }
+}

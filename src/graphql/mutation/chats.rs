@@ -1,0 +1,189 @@
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
+
+use super::super::context::ContextExt;
+use super::super::scalars::Url;
+use super::super::types::{Chat, ChatKind, ChatRuleInput, GroupCategory};
+use super::{existing, people};
+use crate::domain::chats::{Details, Policy};
+use crate::domain::ids::Nonce;
+use crate::domain::text;
+use crate::error::{Error, Result};
+use crate::service;
+use crate::service::chats::ChatDraft;
+
+/// Whom to talk with.
+#[derive(InputObject)]
+struct OpenDirectChatInput {
+    /// The other person's id.
+    user_id: ID,
+}
+
+/// A group or channel to make.
+#[derive(InputObject)]
+struct CreateChatInput {
+    /// GROUP or CHANNEL.
+    kind: ChatKind,
+    /// Its name: 1 to 200 characters on one line.
+    title: String,
+    /// What it is about: at most 2,000 characters.
+    description: Option<String>,
+    /// Its picture.
+    avatar_url: Option<Url>,
+    /// What a group is for.
+    category: Option<GroupCategory>,
+    /// Who is in from the start, at most 100, beside the viewer, who becomes its owner.
+    member_ids: Vec<ID>,
+    /// The least role for actions, where it differs from the default.
+    policy: Option<Vec<ChatRuleInput>>,
+    /// A word of the client's, at most 128 characters: a creation repeated with it gives the first
+    /// chat back.
+    nonce: Option<String>,
+}
+
+/// What to change of a chat. A field left out stays, and null empties what may be empty.
+#[derive(InputObject)]
+struct UpdateChatInput {
+    /// The chat.
+    chat_id: ID,
+    /// Its name: 1 to 200 characters on one line. Can't be emptied.
+    title: MaybeUndefined<String>,
+    /// What it is about: at most 2,000 characters.
+    description: MaybeUndefined<String>,
+    /// Its picture.
+    avatar_url: MaybeUndefined<Url>,
+    /// What a group is for.
+    category: MaybeUndefined<GroupCategory>,
+    /// The least role for these actions; needs the right to change roles. Others stay; null is all
+    /// defaults.
+    policy: MaybeUndefined<Vec<ChatRuleInput>>,
+    /// Seconds that a member waits between two messages, 0 (off) to 21,600.
+    slow_mode_seconds: MaybeUndefined<i32>,
+}
+
+/// The chat after a change.
+#[derive(SimpleObject)]
+pub struct ChatPayload {
+    /// The chat.
+    pub chat: Chat,
+}
+
+#[derive(Default)]
+pub struct ChatMutation;
+
+#[Object]
+impl ChatMutation {
+    /// The one direct chat with another person, made where there is none yet.
+    async fn open_direct_chat(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whom to talk with.")] input: OpenDirectChatInput,
+    ) -> Option<Result<ChatPayload>> {
+        Some(open_direct(ctx, input).await)
+    }
+
+    /// Makes a group or a channel.
+    async fn create_chat(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to make.")] input: CreateChatInput,
+    ) -> Option<Result<ChatPayload>> {
+        Some(create(ctx, input).await)
+    }
+
+    /// Changes a chat's details.
+    async fn update_chat(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to change.")] input: UpdateChatInput,
+    ) -> Option<Result<ChatPayload>> {
+        Some(update(ctx, input).await)
+    }
+}
+
+async fn open_direct(ctx: &Context<'_>, input: OpenDirectChatInput) -> Result<ChatPayload> {
+    let viewer = ctx.viewer()?;
+    let other = existing(&input.user_id, "user")?;
+    let chat = service::chats::open_direct(ctx.app(), viewer, other).await?;
+    Ok(ChatPayload { chat: Chat(chat) })
+}
+
+async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload> {
+    let viewer = ctx.viewer()?;
+    let draft = ChatDraft {
+        kind: input.kind.into(),
+        details: Details {
+            title: Some(title(&input.title)?),
+            description: input.description.as_deref().map(description).transpose()?.flatten(),
+            avatar_url: input.avatar_url.map(|url| url.0),
+            category: input.category.map(Into::into),
+            policy: Policy(rules(input.policy.unwrap_or_default()).collect()),
+            slow_mode_seconds: 0,
+        },
+        members: people(&input.member_ids)?,
+        nonce: input.nonce.as_deref().map(Nonce::parse).transpose()?,
+    };
+    let chat = service::chats::create(ctx.app(), viewer, draft).await?;
+    Ok(ChatPayload { chat: Chat(chat) })
+}
+
+async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload> {
+    let viewer = ctx.viewer()?;
+    let id = existing(&input.chat_id, "chat")?;
+    let change = move |details: &mut Details| {
+        match input.title {
+            MaybeUndefined::Undefined => {}
+            MaybeUndefined::Null => return Err(Error::bad_input("title", "can't be emptied")),
+            MaybeUndefined::Value(text) => details.title = Some(title(&text)?),
+        }
+        match input.description {
+            MaybeUndefined::Undefined => {}
+            MaybeUndefined::Null => details.description = None,
+            MaybeUndefined::Value(text) => details.description = description(&text)?,
+        }
+        match input.avatar_url {
+            MaybeUndefined::Undefined => {}
+            other => details.avatar_url = other.take().map(|url| url.0),
+        }
+        match input.category {
+            MaybeUndefined::Undefined => {}
+            other => details.category = other.take().map(Into::into),
+        }
+        match input.policy {
+            MaybeUndefined::Undefined => {}
+            MaybeUndefined::Null => details.policy = Policy::default(),
+            MaybeUndefined::Value(changed) => details.policy.0.extend(rules(changed)),
+        }
+        match input.slow_mode_seconds {
+            MaybeUndefined::Undefined => {}
+            MaybeUndefined::Null => details.slow_mode_seconds = 0,
+            MaybeUndefined::Value(seconds) if (0..=Details::MAX_SLOW_MODE_SECONDS).contains(&seconds) => {
+                details.slow_mode_seconds = seconds;
+            }
+            MaybeUndefined::Value(_) => {
+                let range = format!("must be from 0 to {}", Details::MAX_SLOW_MODE_SECONDS);
+                return Err(Error::bad_input("slowModeSeconds", range));
+            }
+        }
+        Ok(())
+    };
+    let chat = service::chats::update(ctx.app(), viewer, id, change).await?;
+    Ok(ChatPayload { chat: Chat(chat) })
+}
+
+fn title(text: &str) -> Result<String> {
+    text::line("title", text, Details::MAX_TITLE)
+}
+
+/// An empty description is none.
+fn description(text: &str) -> Result<Option<String>> {
+    match text.trim() {
+        "" => Ok(None),
+        text => text::block("description", text, Details::MAX_DESCRIPTION).map(Some),
+    }
+}
+
+fn rules(
+    rules: Vec<ChatRuleInput>,
+) -> impl Iterator<Item = (crate::domain::chats::ChatAction, crate::domain::members::Role)> {
+    rules.into_iter().map(|rule| (rule.action.into(), rule.role.into()))
+}

@@ -1,0 +1,111 @@
+//! Reading.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, Object};
+
+use super::connection::{Connection, connection, cost};
+use super::context::ContextExt;
+use super::types::{Chat, ChatFilter, Message, Node, User, Viewer, node};
+use crate::domain::ids::UserId;
+use crate::domain::pages::{Cursor, MAX_PAGE, PageArgs};
+use crate::error::{Error, Result};
+use crate::service;
+use crate::storage::chats::by_activity;
+
+/// Reading. What the viewer may not see does not exist: a look-up of it is null.
+pub struct Query;
+
+#[Object]
+impl Query {
+    /// Who is asking.
+    async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
+        Ok(Viewer(Arc::clone(ctx.viewer()?)))
+    }
+
+    /// Anything by its id.
+    async fn node(&self, ctx: &Context<'_>, #[graphql(desc = "The thing's id.")] id: ID) -> Option<Result<Node>> {
+        node(ctx, &id).await.transpose()
+    }
+
+    /// Things by their ids, in the order asked; null for each that is not there.
+    #[graphql(complexity = "1 + 10 * child_complexity")]
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most 100 ids.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Node>>> {
+        if ids.len() > MAX_PAGE {
+            return Err(Error::bad_input("ids", format!("must be at most {MAX_PAGE}")));
+        }
+        futures_util::future::try_join_all(ids.iter().map(|id| node(ctx, id))).await
+    }
+
+    /// A chat by its id.
+    async fn chat(&self, ctx: &Context<'_>, #[graphql(desc = "The chat's id.")] id: ID) -> Option<Result<Chat>> {
+        let id = signed_in(ctx, id.parse().ok()).transpose()?;
+        match id {
+            Ok(id) => Chat::find(ctx, id).await.transpose(),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// The viewer's chats, newest activity first.
+    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    async fn chats(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The newest so many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The oldest so many, 0 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Those before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Which chats.")] filter: Option<ChatFilter>,
+    ) -> Result<Connection<Chat>> {
+        let args = PageArgs { first, after, last, before };
+        let filter = filter.unwrap_or_default().checked()?;
+        let page = service::chats::page(ctx.app(), ctx.viewer()?, &filter, &args).await?;
+        Ok(connection(page, |chat| by_activity(chat).encode(), Chat))
+    }
+
+    /// A message by its id.
+    async fn message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message's id.")] id: ID,
+    ) -> Option<Result<Message>> {
+        let id = signed_in(ctx, id.parse().ok()).transpose()?;
+        match id {
+            Ok(id) => Message::load(ctx, id).await.transpose(),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// A person of the viewer's organisation by their id.
+    async fn user(&self, ctx: &Context<'_>, #[graphql(desc = "The person's id.")] id: ID) -> Option<Result<User>> {
+        let id = signed_in(ctx, id.parse::<UserId>().ok()).transpose()?;
+        match id {
+            Ok(id) => ctx.loaders().load_one(id).await.map(|user| user.map(User)).transpose(),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// People of the viewer's organisation by name.
+    #[graphql(complexity = "cost(first, None, child_complexity)")]
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those with these words in their name.")] search: Option<String>,
+        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+    ) -> Result<Connection<User>> {
+        let args = PageArgs { first, after, ..PageArgs::default() };
+        let page = service::users::page(ctx.app(), ctx.viewer()?, search.as_deref(), &args).await?;
+        Ok(connection(page, |user| service::users::by_name(user).encode(), User))
+    }
+}
+
+/// The id of a look-up, for one who has a token; no id finds nothing.
+fn signed_in<T>(ctx: &Context<'_>, id: Option<T>) -> Result<Option<T>> {
+    ctx.viewer()?;
+    Ok(id)
+}

@@ -1,0 +1,343 @@
+//! What a parsed document asks for: which of its operations is meant, how deep that selects, what
+//! it introspects, and whether it is a proper subscription.
+//!
+//! The functions recurse as deep as the document's brackets nest, which the guard has bounded, and
+//! look at each fragment once.
+
+use std::collections::{HashMap, HashSet};
+
+use async_graphql::{
+    Name, Positioned,
+    parser::types::{
+        Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+        SelectionSet,
+    },
+};
+
+/// The most entries that introspection may be expected to list, each list taken to have ten. The
+/// whole schema, as GraphiQL asks for it, is 1,620.
+const MAX_INTROSPECTED: usize = 2_000;
+
+/// The lists of the introspection types that lead to further lists.
+const INTROSPECTION_LISTS: [&str; 8] =
+    ["args", "directives", "enumValues", "fields", "inputFields", "interfaces", "possibleTypes", "types"];
+
+/// Why an operation is not executed, in words for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("Must provide operation name if query contains multiple operations.")]
+    OperationNameMissing,
+    #[error("Unknown operation named \"{0}\".")]
+    OperationUnknown(String),
+    #[error("The introspection would list too much: select fewer lists within lists.")]
+    Introspection,
+    #[error("A subscription must select only one top level field.")]
+    SubscriptionFields,
+    #[error("A subscription must not select an introspection top level field.")]
+    SubscriptionIntrospection,
+    #[error("A subscription must not use @skip or @include on its top level field.")]
+    SubscriptionCondition,
+}
+
+/// The operation that a request means: the specification's `GetOperation` (section 6.1).
+/// The parser takes a lone operation with a name for one of several.
+pub fn select<'d>(
+    document: &'d ExecutableDocument,
+    name: Option<&str>,
+) -> Result<&'d Positioned<OperationDefinition>, Refusal> {
+    let mut operations = document.operations.iter();
+    let operation = match name {
+        Some(name) => operations.find(|(given, _)| given.is_some_and(|given| given == name)),
+        None if operations.len() == 1 => operations.next(),
+        None => return Err(Refusal::OperationNameMissing),
+    };
+    let (_, operation) = operation.ok_or_else(|| Refusal::OperationUnknown(name.unwrap_or_default().to_owned()))?;
+    Ok(operation)
+}
+
+/// How deep the operation selects: 1 for fields alone, 2 for fields of fields. What is selected of
+/// `__schema` and `__type` is left out; [`check_introspection`] looks at that.
+pub fn depth(document: &ExecutableDocument, operation: &OperationDefinition) -> usize {
+    let field = |field: &Field, below: usize| 1 + if introspects(field) { 0 } else { below };
+    Fold::new(document, field, usize::max).set(&operation.selection_set.node)
+}
+
+/// Checks that the operation does not introspect more than a tool needs. The introspection types
+/// lead to each other without end, so that a short query can list any power of the schema's size.
+pub fn check_introspection(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<(), Refusal> {
+    let field = |field: &Field, below: Entries| {
+        let is_list = INTROSPECTION_LISTS.contains(&field.name.node.as_str());
+        Entries {
+            introspected: if introspects(field) { below.inside } else { below.introspected },
+            inside: if is_list { below.inside.saturating_add(1).saturating_mul(10) } else { below.inside },
+        }
+    };
+    let entries = Fold::new(document, field, Entries::add).set(&operation.selection_set.node);
+    if entries.introspected <= MAX_INTROSPECTED { Ok(()) } else { Err(Refusal::Introspection) }
+}
+
+/// Checks that a subscription selects exactly one field, which is none of introspection, whether
+/// directly or through fragments, and without a condition (specification of September 2025,
+/// section 5.2.4.1). To select the same field twice is refused too, though the specification would
+/// merge the two: async-graphql would subscribe twice.
+pub fn check_single_root(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<(), Refusal> {
+    if operation.ty != OperationType::Subscription {
+        return Ok(());
+    }
+    let roots = roots(document, operation)?;
+    match roots[..] {
+        [root] if root.node.name.node.starts_with("__") => Err(Refusal::SubscriptionIntrospection),
+        [_] => Ok(()),
+        _ => Err(Refusal::SubscriptionFields),
+    }
+}
+
+/// Selects the root field of a subscription in the operation itself too if only a fragment selects
+/// it, because async-graphql does not look into fragments there and would end the subscription at
+/// once. It is for subscriptions that [`check_single_root`] has passed, and changes nothing else.
+pub fn hoist_single_root(document: &mut ExecutableDocument, name: Option<&str>) -> Result<(), Refusal> {
+    let operation = &select(document, name)?.node;
+    let is_field = |selection: &Positioned<Selection>| matches!(selection.node, Selection::Field(_));
+    if operation.ty != OperationType::Subscription || operation.selection_set.node.items.iter().any(is_field) {
+        return Ok(());
+    }
+    let Some(&root) = roots(document, operation)?.first() else { return Ok(()) };
+    let root = Positioned::new(Selection::Field(root.clone()), root.pos);
+    let operation = match &mut document.operations {
+        DocumentOperations::Single(operation) => Some(operation),
+        DocumentOperations::Multiple(operations) => match name {
+            Some(name) => operations.get_mut(name),
+            None => operations.values_mut().next(),
+        },
+    };
+    if let Some(operation) = operation {
+        operation.node.selection_set.node.items.push(root);
+    }
+    Ok(())
+}
+
+/// The fields that a subscription selects at its root, directly or through fragments.
+fn roots<'d>(
+    document: &'d ExecutableDocument,
+    operation: &'d OperationDefinition,
+) -> Result<Vec<&'d Positioned<Field>>, Refusal> {
+    let mut fields = Vec::new();
+    let mut visited = HashSet::new();
+    let mut sets = vec![&operation.selection_set.node];
+    while let Some(set) = sets.pop() {
+        for selection in &set.items {
+            if selection.node.directives().iter().any(is_condition) {
+                return Err(Refusal::SubscriptionCondition);
+            }
+            match &selection.node {
+                Selection::Field(field) => fields.push(field),
+                Selection::InlineFragment(inline) => sets.push(&inline.node.selection_set.node),
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    if visited.insert(name)
+                        && let Some(fragment) = document.fragments.get(name)
+                    {
+                        sets.push(&fragment.node.selection_set.node);
+                    }
+                }
+            }
+        }
+    }
+    Ok(fields)
+}
+
+fn is_condition(directive: &Positioned<Directive>) -> bool {
+    matches!(directive.node.name.node.as_str(), "skip" | "include")
+}
+
+fn introspects(field: &Field) -> bool {
+    matches!(field.name.node.as_str(), "__schema" | "__type")
+}
+
+/// The entries that introspection is expected to list.
+#[derive(Clone, Copy, Default)]
+struct Entries {
+    /// Where introspection begins in the selections.
+    introspected: usize,
+    /// Where the selections are themselves those of an introspection type.
+    inside: usize,
+}
+
+impl Entries {
+    fn add(self, other: Self) -> Self {
+        Self {
+            introspected: self.introspected.saturating_add(other.introspected),
+            inside: self.inside.saturating_add(other.inside),
+        }
+    }
+}
+
+/// Works out a figure of a selection set from those of its selections.
+struct Fold<'d, T, F> {
+    document: &'d ExecutableDocument,
+    /// The figure of a field, given that of its selections.
+    field: F,
+    /// The figure of two selections beside each other.
+    beside: fn(T, T) -> T,
+    /// The figures of the fragments seen so far.
+    fragments: HashMap<&'d Name, T>,
+}
+
+impl<'d, T: Copy + Default, F: Fn(&Field, T) -> T> Fold<'d, T, F> {
+    fn new(document: &'d ExecutableDocument, field: F, beside: fn(T, T) -> T) -> Self {
+        Self { document, field, beside, fragments: HashMap::new() }
+    }
+
+    fn set(&mut self, set: &'d SelectionSet) -> T {
+        set.items.iter().fold(T::default(), |figure, selection| {
+            let next = match &selection.node {
+                Selection::Field(field) => {
+                    let below = self.set(&field.node.selection_set.node);
+                    (self.field)(&field.node, below)
+                }
+                Selection::InlineFragment(inline) => self.set(&inline.node.selection_set.node),
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node),
+            };
+            (self.beside)(figure, next)
+        })
+    }
+
+    fn fragment(&mut self, name: &'d Name) -> T {
+        if let Some(&figure) = self.fragments.get(name) {
+            return figure;
+        }
+        let Some(fragment) = self.document.fragments.get(name) else { return T::default() };
+        // Within itself, a fragment counts for nothing.
+        self.fragments.insert(name, T::default());
+        let figure = self.set(&fragment.node.selection_set.node);
+        self.fragments.insert(name, figure);
+        figure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+
+    use super::*;
+
+    /// What GraphiQL asks for: `getIntrospectionQuery` of graphql-js 16.15 with all its options.
+    const INTROSPECTION: &str = "
+        query IntrospectionQuery {
+          __schema {
+            description queryType { name kind } mutationType { name kind } subscriptionType { name kind }
+            types { ...FullType }
+            directives { name description isRepeatable locations args(includeDeprecated: true) { ...InputValue } }
+          }
+        }
+        fragment FullType on __Type {
+          kind name description specifiedByURL isOneOf
+          fields(includeDeprecated: true) {
+            name description args(includeDeprecated: true) { ...InputValue } type { ...TypeRef }
+            isDeprecated deprecationReason
+          }
+          inputFields(includeDeprecated: true) { ...InputValue }
+          interfaces { ...TypeRef }
+          enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason }
+          possibleTypes { ...TypeRef }
+        }
+        fragment InputValue on __InputValue {
+          name description type { ...TypeRef } defaultValue isDeprecated deprecationReason
+        }
+        fragment TypeRef on __Type {
+          kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name
+          ofType { kind name ofType { kind name ofType { kind name ofType { kind name
+          ofType { kind name } } } } } } } } }
+        }";
+
+    /// A figure of a document's only operation.
+    fn of<T>(document: &str, figure: fn(&ExecutableDocument, &OperationDefinition) -> T) -> T {
+        let document = parse_query(document).unwrap();
+        figure(&document, &select(&document, None).unwrap().node)
+    }
+
+    #[test]
+    fn the_operation_is_chosen_by_its_name() {
+        let missing = Refusal::OperationNameMissing;
+        let unknown = |name: &str| Refusal::OperationUnknown(name.to_owned());
+        for (document, name, chosen) in [
+            ("{ a }", None, Ok(OperationType::Query)),
+            ("{ a }", Some("A"), Err(unknown("A"))),
+            ("mutation A { a }", None, Ok(OperationType::Mutation)),
+            ("mutation A { a }", Some("A"), Ok(OperationType::Mutation)),
+            ("mutation A { a }", Some(""), Err(unknown(""))),
+            ("query A { a } mutation B { a }", Some("B"), Ok(OperationType::Mutation)),
+            ("query A { a } mutation B { a }", Some("C"), Err(unknown("C"))),
+            ("query A { a } mutation B { a }", None, Err(missing)),
+        ] {
+            let document = parse_query(document).unwrap();
+            assert_eq!(select(&document, name).map(|operation| operation.node.ty), chosen);
+        }
+    }
+
+    #[test]
+    fn depth_is_that_of_fields_through_fragments() {
+        for (document, expected) in [
+            ("{ a }", 1),
+            ("{ a { b c { d } } e { f } }", 3),
+            ("{ ... { ... on Query { a { b } } } }", 2),
+            ("{ a { ...F } ...F } fragment F on T { b { ...G } } fragment G on T { c { d } }", 4),
+            ("{ ...Unknown }", 0),
+            ("{ ...F } fragment F on T { a { ...F } }", 1),
+            ("{ a { __typename } __schema { types { fields { name } } } __type(name: \"A\") { name } }", 2),
+            (INTROSPECTION, 1),
+        ] {
+            assert_eq!(of(document, depth), expected, "{document}");
+        }
+        let doubling: String =
+            (0..40).map(|n| format!("fragment F{n} on T {{ a {{ ...F{0} ...F{0} }} }}", n + 1)).collect();
+        assert_eq!(of(&(doubling + "{ ...F0 }"), depth), 40);
+    }
+
+    #[test]
+    fn introspection_is_as_large_as_tools_need() {
+        for (document, allowed) in [
+            (INTROSPECTION, true),
+            ("{ __type(name: \"A\") { fields { type { fields { type { fields { name } } } } } } }", true),
+            ("{ __type(name: \"A\") { fields { type { fields { type { fields { args { name } } } } } } } }", false),
+            ("{ __schema { types { fields { type { fields { name } } } } } }", true),
+            ("{ __schema { types { fields { type { a: fields { name } b: fields { name } } } } } }", false),
+            ("{ ...F ...F } fragment F on Query { __schema { types { fields { args { name } } } } }", false),
+            ("{ types { fields { fields { fields { fields { args } } } } } __typename }", true),
+        ] {
+            assert_eq!(of(document, check_introspection).is_ok(), allowed, "{document}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_has_one_root_field() {
+        for (document, expected) in [
+            ("{ a b }", Ok(())),
+            ("subscription { a { b c } }", Ok(())),
+            ("subscription { ...F } fragment F on S { ... on S { a } }", Ok(())),
+            ("subscription { ...F ...F } fragment F on S { a ...F }", Ok(())),
+            ("subscription { a b }", Err(Refusal::SubscriptionFields)),
+            ("subscription { a ...F } fragment F on S { b }", Err(Refusal::SubscriptionFields)),
+            ("subscription { ...Unknown }", Err(Refusal::SubscriptionFields)),
+            ("subscription { a: __typename }", Err(Refusal::SubscriptionIntrospection)),
+            ("subscription { ... @include(if: true) { a } }", Err(Refusal::SubscriptionCondition)),
+        ] {
+            assert_eq!(of(document, check_single_root), expected, "{document}");
+        }
+    }
+
+    #[test]
+    fn the_root_field_in_a_fragment_is_selected_directly_too() {
+        for (document, selections) in [
+            ("subscription { ...F } fragment F on S { ... on S { b: a { c } } }", 2),
+            ("subscription A { ...F } fragment F on S { a }", 2),
+            ("subscription { a { b } }", 1),
+            ("{ ...F } fragment F on Query { a }", 1),
+        ] {
+            let mut document = parse_query(document).unwrap();
+            hoist_single_root(&mut document, None).unwrap();
+            let items = &select(&document, None).unwrap().node.selection_set.node.items;
+            assert_eq!(items.len(), selections);
+        }
+    }
+}

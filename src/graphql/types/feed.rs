@@ -1,0 +1,182 @@
+use async_graphql::{Enum, ID, Interface, Object, SimpleObject, Union};
+use std::sync::Arc;
+
+use super::{Chat, ChatMember, Message};
+use crate::domain::changes::{self, Change};
+use crate::domain::{members, messages};
+use crate::live;
+
+/// What happened to a message.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "changes::MessageChange")]
+pub enum MessageChange {
+    /// It was sent.
+    Added,
+    /// Its text was edited.
+    Edited,
+    /// It was deleted.
+    Deleted,
+    /// A reaction was given or taken back.
+    Reactions,
+    /// Caught up after a gap: one or several of the others.
+    Synced,
+}
+
+/// Why a feed can't go on from where the client is.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "live::ResetReason")]
+pub enum FeedResetReason {
+    /// The cursor is none of this feed.
+    CursorInvalid,
+    /// More changed since than is told one by one.
+    TooFarBehind,
+}
+
+/// An event of a feed.
+#[derive(Interface)]
+#[graphql(field(name = "cursor", ty = "&String", desc = "To go on after this event: the feed's `after`."))]
+#[expect(clippy::large_enum_variant, reason = "a type of the schema, never kept")]
+pub enum FeedEvent {
+    ChatUpserted(ChatUpserted),
+    MessageUpserted(MessageUpserted),
+    MemberUpserted(MemberUpserted),
+    MemberRemoved(MemberRemoved),
+    FeedCaughtUp(FeedCaughtUp),
+    FeedReset(FeedReset),
+}
+
+/// The chat itself is new or changed; here is its state.
+pub struct ChatUpserted {
+    cursor: String,
+    chat: crate::domain::chats::Chat,
+}
+
+#[Object]
+impl ChatUpserted {
+    /// To go on after this event.
+    async fn cursor(&self) -> &String {
+        &self.cursor
+    }
+
+    /// The chat as it is now.
+    async fn chat(&self) -> Chat {
+        Chat(self.chat.clone())
+    }
+}
+
+/// A message is new or changed; here is its state.
+pub struct MessageUpserted {
+    cursor: String,
+    message: Arc<messages::Message>,
+    change: changes::MessageChange,
+}
+
+#[Object]
+impl MessageUpserted {
+    /// To go on after this event.
+    async fn cursor(&self) -> &String {
+        &self.cursor
+    }
+
+    /// The message as it is now.
+    async fn message(&self) -> Message {
+        Message(self.message.clone())
+    }
+
+    /// What happened to it.
+    async fn change(&self) -> MessageChange {
+        self.change.into()
+    }
+}
+
+/// A member is new or changed; here is their state.
+pub struct MemberUpserted {
+    cursor: String,
+    member: members::Member,
+}
+
+#[Object]
+impl MemberUpserted {
+    /// To go on after this event.
+    async fn cursor(&self) -> &String {
+        &self.cursor
+    }
+
+    /// The membership as it is now.
+    async fn member(&self) -> ChatMember {
+        ChatMember(self.member.clone())
+    }
+}
+
+/// Somebody is no longer in.
+#[derive(SimpleObject)]
+pub struct MemberRemoved {
+    /// To go on after this event.
+    cursor: String,
+    /// The chat that they were in.
+    chat_id: ID,
+    /// Who is no longer in.
+    user_id: ID,
+}
+
+/// All that happened before is told; what follows happens now.
+#[derive(SimpleObject)]
+pub struct FeedCaughtUp {
+    /// To go on after this event.
+    cursor: String,
+}
+
+/// What the client holds can't be brought up to date: refetch, and go on from this cursor.
+#[derive(SimpleObject)]
+pub struct FeedReset {
+    /// To go on after this event.
+    cursor: String,
+    /// Why.
+    reason: FeedResetReason,
+}
+
+/// An event of a chat's feed.
+#[derive(Union)]
+#[expect(clippy::large_enum_variant, reason = "made, resolved and dropped")]
+pub enum ChatFeedEvent {
+    /// The chat itself.
+    ChatUpserted(ChatUpserted),
+    /// A message.
+    MessageUpserted(MessageUpserted),
+    /// A member who is in.
+    MemberUpserted(MemberUpserted),
+    /// A member who is no longer in.
+    MemberRemoved(MemberRemoved),
+    /// All that happened before is told.
+    FeedCaughtUp(FeedCaughtUp),
+    /// The client has to refetch.
+    FeedReset(FeedReset),
+}
+
+impl From<live::FeedEvent> for ChatFeedEvent {
+    fn from(event: live::FeedEvent) -> Self {
+        match event {
+            live::FeedEvent::Change { cursor, change, .. } => {
+                let cursor = cursor.encode();
+                match change {
+                    Change::Chat(chat) => Self::ChatUpserted(ChatUpserted { cursor, chat: (*chat).clone() }),
+                    Change::Message(message, change) => {
+                        Self::MessageUpserted(MessageUpserted { cursor, message, change })
+                    }
+                    Change::Member(member) if member.is_active() => {
+                        Self::MemberUpserted(MemberUpserted { cursor, member: (*member).clone() })
+                    }
+                    Change::Member(member) => Self::MemberRemoved(MemberRemoved {
+                        cursor,
+                        chat_id: member.chat.to_string().into(),
+                        user_id: member.user.to_string().into(),
+                    }),
+                }
+            }
+            live::FeedEvent::CaughtUp { cursor } => Self::FeedCaughtUp(FeedCaughtUp { cursor: cursor.encode() }),
+            live::FeedEvent::Reset { cursor, reason } => {
+                Self::FeedReset(FeedReset { cursor: cursor.encode(), reason: reason.into() })
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+use async_graphql::{Context, ID, Interface};
+
+use super::super::context::ContextExt;
+use super::{Chat, ChatMember, Message, Organization, User};
+use crate::domain::ids::NodeId;
+use crate::error::Result;
+
+/// Anything with an id of its own.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "ID", desc = "Opaque, and the thing's for ever."))]
+pub enum Node {
+    /// A conversation.
+    Chat(Chat),
+    /// A message.
+    Message(Message),
+    /// A membership.
+    ChatMember(ChatMember),
+    /// A person.
+    User(User),
+    /// An organisation.
+    Organization(Organization),
+}
+
+/// What an id stands for, if the viewer may see it.
+pub async fn node(ctx: &Context<'_>, id: &str) -> Result<Option<Node>> {
+    let viewer = ctx.viewer()?;
+    for reading in NodeId::readings(id) {
+        let found = match reading {
+            NodeId::Chat(id) => Chat::find(ctx, id).await?.map(Node::Chat),
+            NodeId::Message(id) => Message::load(ctx, id).await?.map(Node::Message),
+            NodeId::Member(id) => ctx.loaders().load_one(id).await?.map(ChatMember).map(Node::ChatMember),
+            NodeId::Organization(id) => {
+                (id == *viewer.organization()).then(|| Node::Organization(Organization(id)))
+            }
+            NodeId::User(id) => ctx.loaders().load_one(id).await?.map(User).map(Node::User),
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,84 @@
+//! The outside: routes and transports. The only layer that knows axum.
+
+mod accept;
+mod graphiql;
+mod graphql;
+mod health;
+pub mod server;
+mod socket;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, Request};
+use axum::routing::{any, get};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+use tracing::Span;
+
+use crate::app::App;
+use crate::config::HttpConfig;
+use crate::graphql::Api;
+
+/// What handlers need.
+#[derive(Clone)]
+pub struct State {
+    pub app: Arc<App>,
+    pub api: Arc<Api>,
+    /// Says that the server stops.
+    pub stop: CancellationToken,
+    /// The WebSockets that a stop waits for.
+    pub sockets: TaskTracker,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Every route, and what each request passes on its way.
+pub fn router(state: State) -> Router {
+    let config = &state.app.config.http;
+    let mut router = Router::new()
+        .route("/graphql", any(graphql::handle))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready));
+    if state.app.config.is_development() {
+        router = router.route("/", get(graphiql::page)).route("/graphiql/{*file}", get(graphiql::asset));
+    }
+    router
+        .layer(cors(config))
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::new())
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .with_state(state)
+}
+
+/// The path alone: a query string may hold what is nobody's to read.
+fn span<B>(request: &Request<B>) -> Span {
+    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = request_id(request))
+}
+
+/// The request's own id: the one it came with, or one made for it.
+fn request_id<B>(request: &Request<B>) -> &str {
+    let id = request.extensions().get::<RequestId>();
+    id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default()
+}
+
+fn cors(config: &HttpConfig) -> CorsLayer {
+    let origins = match config.cors_origins.as_slice() {
+        [] => return CorsLayer::new(),
+        [any] if any == "*" => AllowOrigin::any(),
+        origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([REQUEST_ID])
+        .max_age(std::time::Duration::from_secs(86_400))
+}

@@ -1,0 +1,36 @@
+//! Listening, and stopping in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{State, router};
+use crate::app::App;
+use crate::graphql::Api;
+
+/// Serves on a listener until `stop` says so; then no connection is taken, sockets are told to come
+/// back elsewhere, and what is under way gets its time to end.
+pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> std::io::Result<()> {
+    if app.config.is_development() && !super::graphiql::is_built() {
+        tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
+    }
+    let state = State { api: Arc::new(Api::new(app.clone())), app: app.clone(), stop: stop.clone(), sockets: TaskTracker::new() };
+    let sockets = state.sockets.clone();
+    let patience = app.config.http.shutdown;
+    let serving = axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let ended = async {
+        stop.cancelled().await;
+        tokio::time::sleep(patience.max(Duration::from_millis(100))).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served?,
+        () = ended => tracing::warn!("requests were still under way at the end of the time to stop"),
+    }
+    sockets.close();
+    drop(tokio::time::timeout(patience, sockets.wait()).await);
+    app.store.close();
+    Ok(())
+}

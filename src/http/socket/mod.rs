@@ -1,0 +1,57 @@
+//! graphql-transport-ws, by its protocol: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+//!
+//! `protocol` is the rules, without I/O; `connection` is one socket that follows them.
+
+mod connection;
+mod protocol;
+
+use axum::extract::WebSocketUpgrade;
+use axum::http::header::ORIGIN;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::State;
+use connection::Connection;
+
+const PROTOCOL: &str = "graphql-transport-ws";
+
+/// Bytes read from a socket at once: what an idle connection holds.
+const READ_BUFFER: usize = 2 * 1024;
+/// Bytes gathered before they are written; and most that wait where a socket takes nothing.
+const WRITE_BUFFER: usize = 8 * 1024;
+
+/// Takes a connection over, or refuses the origin that it comes from.
+pub fn upgrade(state: State, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    if !may_come_from(&state.app.config.http.cors_origins, headers) {
+        return (StatusCode::FORBIDDEN, "this origin may not connect\n").into_response();
+    }
+    let limit = state.app.config.http.max_body_bytes;
+    let upgrade = upgrade
+        .protocols([PROTOCOL])
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(16 * 1024 * 1024)
+        .max_message_size(limit)
+        .max_frame_size(limit);
+    let spoken = upgrade.selected_protocol().is_some();
+    let tracker = state.sockets.clone();
+    upgrade.on_upgrade(move |socket| {
+        tracker.track_future(async move {
+            if spoken {
+                Connection::new(state, socket).serve().await;
+            } else {
+                connection::close(socket, protocol::Close::SUBPROTOCOL_NOT_ACCEPTABLE).await;
+            }
+        })
+    })
+}
+
+/// Browsers send cookies and whatever else with a WebSocket of any page's; where origins are set,
+/// one that is told must be among them.
+fn may_come_from(origins: &[String], headers: &HeaderMap) -> bool {
+    match headers.get(ORIGIN) {
+        None => true,
+        Some(_) if origins.is_empty() || origins.iter().any(|any| any == "*") => true,
+        Some(origin) => origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()),
+    }
+}
