@@ -36,7 +36,7 @@ pub struct HttpConfig {
     /// `PARLOR_CORS_ORIGINS`: web origins that may call the API, with commas between, or `*`. A
     /// WebSocket that tells its origin is held to it too. Not set: no other origin may.
     pub cors_origins: Vec<String>,
-    /// `PARLOR_MAX_BODY_BYTES` (262144): largest request body and WebSocket message, in bytes.
+    /// `PARLOR_MAX_BODY_BYTES` (131072): largest request body and WebSocket message, in bytes.
     pub max_body_bytes: usize,
     /// `PARLOR_SOCKET_INIT_SECONDS` (5): time in which a WebSocket must say `connection_init`.
     pub socket_init: Duration,
@@ -117,7 +117,7 @@ impl Config {
             http: HttpConfig {
                 addr: env.parsed("PARLOR_ADDR", "127.0.0.1:8080"),
                 cors_origins: env.list("PARLOR_CORS_ORIGINS", ""),
-                max_body_bytes: env.number("PARLOR_MAX_BODY_BYTES", 256 * 1024, 1024..=64 * 1024 * 1024),
+                max_body_bytes: env.number("PARLOR_MAX_BODY_BYTES", 128 * 1024, 1024..=64 * 1024 * 1024),
                 socket_init: env.seconds("PARLOR_SOCKET_INIT_SECONDS", 5, 1..=60),
                 socket_ping: env.seconds("PARLOR_SOCKET_PING_SECONDS", 20, 1..=3600),
                 socket_operations: env.number("PARLOR_SOCKET_OPERATIONS", 100, 1..=10_000),
@@ -270,7 +270,7 @@ Settings, all by environment variable:
   PARLOR_DATA                  where a development server keeps its secret [./data]
   PARLOR_DATABASE_CONNECTIONS  most connections to PostgreSQL [16]
   PARLOR_DATABASE_WAIT_SECONDS how long a request waits for one [5]
-  PARLOR_MAX_BODY_BYTES        largest request body and WebSocket message [262144]
+  PARLOR_MAX_BODY_BYTES        largest request body and WebSocket message [131072]
   PARLOR_MAX_DEPTH             levels of fields in an operation [12]
   PARLOR_MAX_COMPLEXITY        fields an operation may resolve, page sizes multiplied in [20000]
   PARLOR_MESSAGE_CHARACTERS    longest text of a message [8000]

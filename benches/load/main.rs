@@ -138,7 +138,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             history::run(engine, scale).await?;
         }
     }
-    // Neither reads the database while it is measured: one engine is enough.
+    // What these measure lies above the database: one engine is enough.
     let engine = engines.first().ok_or("no engine to run on")?;
     if runs(Scenario::Fanout) {
         fanout::run(engine, scale).await?;

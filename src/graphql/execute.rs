@@ -12,6 +12,7 @@ use async_graphql::parser::types::{ExecutableDocument, OperationType};
 use async_graphql::{Request, Response, ServerError, Value, Variables};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
@@ -25,17 +26,31 @@ use crate::app::App;
 use crate::domain::users::Viewer;
 use crate::error::Error;
 
-/// Parsed documents that are kept: front ends send the same few over and over.
+/// Parsed documents that are kept, by the bytes of their text: front ends send the same few over
+/// and over.
+const DOCUMENT_BYTES: u64 = 1024 * 1024;
+/// Documents of middling size that this is.
 const DOCUMENTS: usize = 500;
+/// Errors that a response tells; a small document can have thousands of conflicts.
+const ERRORS: usize = 50;
 
 /// The API over one server.
 pub struct Api {
     app: Arc<App>,
     schema: Schema,
     types: InputTypes,
-    documents: Cache<Arc<str>, Arc<ExecutableDocument>>,
+    documents: Cache<Arc<str>, Arc<ExecutableDocument>, TextBytes>,
     persisted: PersistedQueries,
     limits: guard::Limits,
+}
+
+#[derive(Clone)]
+struct TextBytes;
+
+impl Weighter<Arc<str>, Arc<ExecutableDocument>> for TextBytes {
+    fn weight(&self, text: &Arc<str>, _: &Arc<ExecutableDocument>) -> u64 {
+        text.len() as u64
+    }
 }
 
 /// What a client asks, as the envelope of every transport has it.
@@ -106,7 +121,7 @@ impl Api {
         Self {
             types: InputTypes::from_sdl(&schema.sdl()),
             schema,
-            documents: Cache::new(DOCUMENTS),
+            documents: Cache::with_weighter(DOCUMENTS, DOCUMENT_BYTES, TextBytes),
             persisted: PersistedQueries::default(),
             limits: guard::Limits::default(),
             app,
@@ -221,6 +236,7 @@ fn refusal(message: String) -> ServerError {
 fn finish(mut response: Response, request_id: &str) -> Answer {
     // What fails in a field has a path; what fails before any field runs has none.
     let executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
+    response.errors.truncate(ERRORS);
     errors::finish(&mut response.errors, request_id);
     write(&response, executed)
 }

@@ -38,6 +38,8 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
         .override_output_type_description::<connection::Connection<User>>("A page of people.")
         // The guard bounds a document before it is parsed; this is async-graphql's own net.
         .limit_recursive_depth(64)
+        // They compare names of any length with all that there are.
+        .disable_suggestions()
 }
 
 /// The schema definition, as `schema.graphql` holds it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +21,12 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
     let state = State { api: Arc::new(Api::new(app.clone())), app: app.clone(), stop: stop.clone(), sockets: TaskTracker::new() };
     let sockets = state.sockets.clone();
     let patience = app.config.http.shutdown;
+    // Small frames go out at once: an answer must not wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY can't be set");
+        }
+    });
     let serving = axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
     let ended = async {
         stop.cancelled().await;

@@ -185,13 +185,13 @@ async fn bring_in(
 
 /// Takes somebody out.
 pub async fn remove(app: &App, viewer: &Viewer, id: ChatId, user: UserId) -> Result<Chat> {
-    if user == *viewer.id() {
-        return Err(Error::bad_input("userId", "is yourself; leaveChat leaves a chat"));
-    }
     let mut conn = app.store.write().await?;
     let (chat, changes) = conn
         .transaction(async move |conn| {
             let mut access = Access::lock(conn, viewer, id).await?;
+            if user == *viewer.id() {
+                return Err(Error::bad_input("userId", "is yourself; leaveChat leaves a chat"));
+            }
             access.rights(viewer, app.clock.now()).can(ChatAction::RemoveMembers)?;
             let target = members::by_ids(conn, &[MemberId { chat: id, user }]).await?.pop();
             let target = target.filter(Member::is_active).ok_or(Error::NotFound("member"))?;

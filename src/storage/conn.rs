@@ -40,6 +40,9 @@ macro_rules! on_engine {
     };
 }
 
+/// The log's name for statements, each of which is one line of it: `PARLOR_LOG=parlor::sql=trace`.
+const SQL: &str = "parlor::sql";
+
 /// How diesel's queries are run on a [`Conn`]: imported in place of diesel-async's trait, with the
 /// same names.
 pub trait RunQueryDsl: Sized + Send {
@@ -48,7 +51,10 @@ pub trait RunQueryDsl: Sized + Send {
         U: Send,
         Self: LoadQuery<'q, Postgres, U> + LoadQuery<'q, Sqlite, U> + 'q,
     {
-        async move { on_engine!(conn, inner => diesel_async::RunQueryDsl::load(self, inner).await) }
+        async move {
+            tracing::trace!(target: SQL, "load");
+            on_engine!(conn, inner => diesel_async::RunQueryDsl::load(self, inner).await)
+        }
     }
 
     fn get_result<'q, U>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<U>> + Send
@@ -56,14 +62,20 @@ pub trait RunQueryDsl: Sized + Send {
         U: Send,
         Self: LoadQuery<'q, Postgres, U> + LoadQuery<'q, Sqlite, U> + 'q,
     {
-        async move { on_engine!(conn, inner => diesel_async::RunQueryDsl::get_result(self, inner).await) }
+        async move {
+            tracing::trace!(target: SQL, "get_result");
+            on_engine!(conn, inner => diesel_async::RunQueryDsl::get_result(self, inner).await)
+        }
     }
 
     fn execute<'q>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<usize>> + Send
     where
         Self: ExecuteDsl<Postgres> + ExecuteDsl<Sqlite> + 'q,
     {
-        async move { on_engine!(conn, inner => diesel_async::RunQueryDsl::execute(self, inner).await) }
+        async move {
+            tracing::trace!(target: SQL, "execute");
+            on_engine!(conn, inner => diesel_async::RunQueryDsl::execute(self, inner).await)
+        }
     }
 }
 

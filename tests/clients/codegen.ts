@@ -1,7 +1,7 @@
 import type { CodegenConfig } from '@graphql-codegen/cli'
 
 export default {
-  schema: process.env.PARLOR_SCHEMA ?? '../../schema.graphql',
+  schema: '../../schema.graphql',
   documents: 'operations/*.graphql',
   generates: {
     'generated/operations.ts': {

@@ -22,7 +22,7 @@ const secret = fromEnvironment('PARLOR_TEST_SECRET')
 
 /** The server's own description of itself, as the repository holds it. */
 export function readSchema() {
-  const file = new URL(process.env.PARLOR_SCHEMA ?? '../../schema.graphql', import.meta.url)
+  const file = new URL('../../schema.graphql', import.meta.url)
   return buildSchema(readFileSync(file, 'utf8'))
 }
 

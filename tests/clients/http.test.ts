@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { serverAudits } from 'graphql-http'
-import { httpUrl, person } from './helpers.ts'
+import { httpUrl, person, post } from './helpers.ts'
 
 const { headers } = person(`org-${randomUUID()}`, 'Auditor')
 
@@ -25,6 +25,12 @@ test('a named mutation is refused by GET', async () => {
   const response = await withToken(`${httpUrl}?query=${query}&operationName=Named`)
   assert.equal(response.status, 405)
   assert.equal(response.headers.get('allow'), 'POST')
+})
+
+test('a stranger is told that introspection is not for them', async () => {
+  const { data, errors } = await post({}, { query: '{ __schema { queryType { name } } }' })
+  assert.deepEqual(errors?.map(({ extensions }) => extensions?.code), ['UNAUTHENTICATED'])
+  assert.equal(data ?? null, null)
 })
 
 async function audit(t: { test: typeof test }, fetchFn: typeof fetch) {

@@ -152,6 +152,12 @@ suite('the protocol, frame by frame', () => {
     await line.nothingMore()
   })
 
+  test('the client hangs up, and the server answers its close frame', async () => {
+    const line = await Line.openFor(bob)
+    line.hangUp()
+    assert.equal(await line.closed(), 1000)
+  })
+
   test('after the client completes, nothing more comes', async () => {
     const line = await Line.openFor(bob)
     line.send(subscribe('1', `subscription { chatFeed(chatId: "${chatId}") { __typename } }`))
@@ -273,9 +279,13 @@ class Line {
     return frame.type === 'ping' ? this.next() : frame
   }
 
-  /** The code that the server closes with, or 0 if it doesn't in the time that it has for an init. */
+  /** The code that the server closes with; 0 if it doesn't, though no client is waited for so long. */
   closed() {
     return Promise.race([this.#closed, sleep(15_000, 0, { ref: false })])
+  }
+
+  hangUp() {
+    this.#socket.close(1000)
   }
 
   async nothingMore() {

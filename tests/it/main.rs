@@ -5,3 +5,13 @@
 mod support;
 
 mod chats;
+mod members;
+mod messages;
+mod concurrency;
+mod crash;
+mod feeds;
+mod layering;
+mod model;
+mod schema;
+mod statements;
+mod strangers;

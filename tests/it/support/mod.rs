@@ -46,6 +46,8 @@ pub async fn each_engine_with(settings: &[(&str, &str)], story: impl AsyncFn(&Te
 
 impl TestApp {
     pub async fn start(database: Database, settings: &[(&str, &str)]) -> Self {
+        // The tests' own HTTP client asks for one; another story may have been first.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let config = config(&database.url, settings);
         let app = App::start(config, Clock::default()).await.expect("the server starts");
         let listener = TcpListener::bind(app.config.http.addr).await.expect("a free port");
@@ -110,6 +112,7 @@ pub fn config(url: &str, settings: &[(&str, &str)]) -> Config {
 }
 
 fn capitalised(word: &str) -> String {
-    let (first, rest) = word.split_at(1);
-    first.to_uppercase() + rest
+    let mut letters = word.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
 }

@@ -1,0 +1,272 @@
+//! The live feed: nothing lost, doubled or out of order.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use crate::support::{Feed, each_engine, each_engine_with};
+
+fn cursor(event: &Value) -> String {
+    event["cursor"].as_str().expect("each event has a cursor").to_owned()
+}
+
+/// What a feed tells up to FeedCaughtUp, and the cursor there.
+async fn caught_up(feed: &mut Feed) -> (Vec<Value>, String) {
+    let mut events = Vec::new();
+    loop {
+        let event = feed.next().await;
+        if event["__typename"] == "FeedCaughtUp" {
+            return (events, cursor(&event));
+        }
+        events.push(event);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_of_a_chat_is_told_with_its_new_state() {
+    each_engine(async |app| {
+        let (alice, bob, _carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let mut feed = bob.feed(&chat, None, None).await;
+        feed.expect("FeedCaughtUp").await;
+        let id = alice.send(&chat, "hello").await;
+        assert_eq!(feed.expect("MessageUpserted").await["change"], "ADDED");
+        alice.mutate("editMessage", json!({ "messageId": id, "text": "hello all" }), "message { id }").await.data();
+        let edited = feed.expect("MessageUpserted").await;
+        assert_eq!((&edited["change"], &edited["message"]["text"]), (&json!("EDITED"), &json!("hello all")));
+        bob.mutate("addReaction", json!({ "messageId": id, "emoji": "👍" }), "message { id }").await.data();
+        let reacted = feed.expect("MessageUpserted").await;
+        assert_eq!(reacted["change"], "REACTIONS");
+        assert_eq!(reacted["message"]["reactions"], json!([{ "emoji": "👍", "count": 1 }]));
+        alice.mutate("addMembers", json!({ "chatId": chat, "userIds": ["carol"] }), "chat { id }").await.data();
+        assert_eq!(feed.expect("MemberUpserted").await["member"]["user"]["id"], "carol");
+        alice.mutate("removeMember", json!({ "chatId": chat, "userId": "carol" }), "removedUserId").await.data();
+        let removed = feed.expect("MemberRemoved").await;
+        assert_eq!((&removed["userId"], &removed["chatId"]), (&json!("carol"), &json!(chat)));
+        alice.mutate("updateChat", json!({ "chatId": chat, "title": "Run" }), "chat { id }").await.data();
+        assert_eq!(feed.expect("ChatUpserted").await["chat"]["title"], "Run");
+        alice.mutate("deleteMessage", json!({ "messageId": id }), "message { id }").await.data();
+        let deleted = feed.expect("MessageUpserted").await;
+        assert_eq!((&deleted["change"], &deleted["message"]["text"]), (&json!("DELETED"), &json!(null)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_begins_with_the_newest_or_goes_on_from_any_event() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let mut ids = Vec::new();
+        for n in 0..6 {
+            ids.push(alice.send(&chat, &n.to_string()).await);
+        }
+        alice.mutate("editMessage", json!({ "messageId": ids[4], "text": "four" }), "message { id }").await.data();
+        let texts = |events: &[Value]| {
+            let texts: Vec<_> = events.iter().map(|event| event["message"]["text"].as_str().unwrap_or("-").to_owned()).collect();
+            texts.join(" ")
+        };
+        let (snapshot, level) = caught_up(&mut bob.feed(&chat, Some(3), None).await).await;
+        assert_eq!(texts(&snapshot), "3 four 5");
+        // Cut within the snapshot, the rest of it follows, and nothing twice.
+        let (rest, _) = caught_up(&mut bob.feed(&chat, Some(3), Some(&cursor(&snapshot[0]))).await).await;
+        assert_eq!(texts(&rest), "5 four", "by last change");
+        let (rest, _) = caught_up(&mut bob.feed(&chat, None, Some(&cursor(&snapshot[1]))).await).await;
+        assert_eq!(texts(&rest), "5");
+        assert_eq!(texts(&caught_up(&mut bob.feed(&chat, Some(3), Some(&level)).await).await.0), "");
+
+        alice.send(&chat, "6").await;
+        alice.mutate("deleteMessage", json!({ "messageId": ids[0] }), "message { id }").await.data();
+        alice.mutate("updateChat", json!({ "chatId": chat, "title": "Run" }), "chat { id }").await.data();
+        let mut resumed = bob.feed(&chat, None, Some(&level)).await;
+        let (missed, _) = caught_up(&mut resumed).await;
+        let kinds: Vec<_> = missed.iter().map(|event| (event["__typename"].as_str().unwrap(), event["change"].as_str().unwrap_or("-"))).collect();
+        assert_eq!(kinds, [("MessageUpserted", "ADDED"), ("MessageUpserted", "SYNCED"), ("ChatUpserted", "-")]);
+        let (rest, _) = caught_up(&mut bob.feed(&chat, None, Some(&cursor(&missed[0]))).await).await;
+        assert_eq!(rest.len(), 2, "each event is a place to go on from");
+        alice.send(&chat, "7").await;
+        assert_eq!(resumed.expect("MessageUpserted").await["message"]["text"], "7");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_caught_up_is_reset() {
+    each_engine_with(&[("PARLOR_CATCH_UP_CHANGES", "5")], async |app| {
+        let alice = app.user("alice").await;
+        let (chat, other) = (alice.group("Walk", &[]).await, alice.group("Run", &[]).await);
+        let (_, old) = caught_up(&mut alice.feed(&chat, None, None).await).await;
+        let (_, foreign) = caught_up(&mut alice.feed(&other, None, None).await).await;
+        for n in 0..6 {
+            alice.send(&chat, &n.to_string()).await;
+        }
+        for (after, reason) in [(old.as_str(), "TOO_FAR_BEHIND"), (foreign.as_str(), "CURSOR_INVALID"), ("", "CURSOR_INVALID"), ("ÿ", "CURSOR_INVALID")] {
+            let mut feed = alice.feed(&chat, None, Some(after)).await;
+            let reset = feed.expect("FeedReset").await;
+            assert_eq!(reset["reason"], reason);
+            alice.send(&chat, "live again").await;
+            assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "live again");
+            let (missed, _) = caught_up(&mut alice.feed(&chat, None, Some(&cursor(&reset))).await).await;
+            assert_eq!(missed.len(), 1, "the reset's cursor is a place to go on from");
+        }
+        // Many changes of few messages are few to tell.
+        let (_, level) = caught_up(&mut alice.feed(&chat, None, None).await).await;
+        let id = alice.send(&chat, "edited often").await;
+        for n in 0..10 {
+            alice.mutate("editMessage", json!({ "messageId": id, "text": n.to_string() }), "message { id }").await.data();
+        }
+        let (missed, _) = caught_up(&mut alice.feed(&chat, None, Some(&level)).await).await;
+        assert_eq!(missed.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn losing_membership_ends_the_feed() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let mut feed = bob.feed(&chat, None, None).await;
+        let level = cursor(&feed.expect("FeedCaughtUp").await);
+        let mut added = bob.subscribe("subscription($chat: ID) { messageAdded(chatId: $chat) { text } }", json!({ "chat": chat })).await;
+        alice.send(&chat, "for Bob").await;
+        assert_eq!(added.next().await["text"], "for Bob");
+        alice.mutate("removeMember", json!({ "chatId": chat, "userId": "bob" }), "removedUserId").await.data();
+        alice.send(&chat, "without Bob").await;
+        assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "for Bob");
+        assert_eq!(feed.ends().await, "FORBIDDEN");
+        assert_eq!(feed.socket.hear().await, json!({ "type": "complete", "id": "feed" }));
+        assert_eq!(added.ends().await, "FORBIDDEN");
+        assert_eq!(bob.feed(&chat, None, Some(&level)).await.ends().await, "NOT_FOUND");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_messages_of_all_chats_are_told_as_people_come_and_go() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let known = alice.group("Walk", &[&bob]).await;
+        alice.send(&known, "before").await;
+        let mut all = bob.subscribe("subscription { messageAdded { text chat { id } } }", json!({})).await;
+        // The inbox listens once its first look-up is done: a message of a chat it knows tells.
+        alice.send(&known, "one").await;
+        while all.next().await["text"] != "one" {}
+        let fresh = alice.group("Run", &[&bob]).await;
+        alice.send(&fresh, "two").await;
+        let two = all.next().await;
+        assert_eq!((&two["text"], &two["chat"]["id"]), (&json!("two"), &json!(fresh)));
+        alice.mutate("removeMember", json!({ "chatId": fresh, "userId": "bob" }), "removedUserId").await.data();
+        alice.send(&fresh, "not for Bob").await;
+        alice.send(&known, "three").await;
+        assert_eq!(all.next().await["text"], "three");
+        alice.mutate("addMembers", json!({ "chatId": fresh, "userIds": ["bob"] }), "chat { id }").await.data();
+        alice.send(&fresh, "four").await;
+        assert_eq!(all.next().await["text"], "four");
+    })
+    .await;
+}
+
+/// Everything that a client was told, as a client with a normalised cache holds it.
+#[derive(Default)]
+struct Held {
+    added: Vec<i64>,
+    seen: BTreeSet<String>,
+    cursor: Option<String>,
+}
+
+impl Held {
+    fn take(&mut self, event: &Value) {
+        let fresh = self.seen.insert(format!("{}", event["cursor"]));
+        if event["__typename"] == "MessageUpserted" {
+            assert!(fresh, "told twice: {event}");
+            if event["change"] == "ADDED" {
+                self.added.push(event["message"]["seq"].as_i64().unwrap());
+            }
+        }
+        assert_ne!(event["__typename"], "FeedReset", "{event}");
+        self.cursor = Some(cursor(event));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_reconnects_at_random_misses_and_doubles_nothing() {
+    const SENDS: usize = 2_000;
+    each_engine_with(&[("PARLOR_CATCH_UP_CHANGES", "100000")], async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let sending = async {
+            for burst in 0..SENDS / 20 {
+                join_all((0..20).map(|n| alice.send(&chat, if n + 1 == 20 && (burst + 1) * 20 == SENDS { "last" } else { "more" }))).await;
+            }
+            alice.send(&chat, "the end").await;
+        };
+        let reading = async {
+            let mut random = StdRng::seed_from_u64(7);
+            let (mut held, mut cuts) = (Held::default(), 0);
+            'connected: loop {
+                let mut feed = bob.feed(&chat, None, held.cursor.as_deref()).await;
+                let patience = random.random_range(1..60);
+                for heard in 0.. {
+                    if cuts < 50 && heard == patience {
+                        cuts += 1;
+                        continue 'connected;
+                    }
+                    let event = feed.next().await;
+                    held.take(&event);
+                    if event["message"]["text"] == "the end" {
+                        return (held, cuts);
+                    }
+                }
+            }
+        };
+        let ((), (held, cuts)) = futures_util::join!(sending, reading);
+        assert_eq!(cuts, 50);
+        let mut after = String::new();
+        let mut all = Vec::new();
+        loop {
+            let query = format!("{{ chat(id: \"{chat}\") {{ messages(first: 100{after}) {{ nodes {{ seq }} pageInfo {{ hasNextPage endCursor }} }} }} }}");
+            let page = alice.ask(&query).await;
+            all.extend(page.at("chat.messages.nodes").as_array().unwrap().iter().map(|node| node["seq"].as_i64().unwrap()));
+            if page.at("chat.messages.pageInfo.hasNextPage") == &json!(false) {
+                break;
+            }
+            after = format!(", after: \"{}\"", page.text("chat.messages.pageInfo.endCursor"));
+        }
+        assert_eq!(all.len(), SENDS + 1);
+        // The feed may have begun after the first messages; from its first on, it has each once.
+        let began = all.iter().position(|seq| *seq == held.added[0]).expect("a message of the chat");
+        assert_eq!(held.added, all[began..]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_consumer_goes_on_from_its_cursor() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let mut slow = bob.feed(&chat, None, None).await;
+        slow.expect("FeedCaughtUp").await;
+        // Far more than mailbox, outbox and kernel hold, while nothing is read.
+        let long = "x".repeat(7_000);
+        for _ in 0..60 {
+            join_all((0..25).map(|_| alice.send(&chat, &long))).await;
+        }
+        alice.send(&chat, "the end").await;
+        let mut seqs = Vec::new();
+        loop {
+            let event = slow.expect("MessageUpserted").await;
+            seqs.push(event["message"]["seq"].as_i64().unwrap());
+            if event["message"]["text"] == "the end" {
+                break;
+            }
+        }
+        assert_eq!(seqs.len(), 1_501);
+        assert!(seqs.is_sorted_by(|one, next| one < next));
+    })
+    .await;
+}
