@@ -80,7 +80,7 @@ async fn serve(config: Config) -> Result<(), String> {
     let listener = TcpListener::bind(addr).await.map_err(|error| format!("PARLOR_ADDR={addr}: {error}"))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     tracing::info!(%addr, "listening");
-    announce(&app, addr)?;
+    announce(&app, addr).await?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     crate::http::server::run(listener, app, stop).await.map_err(|error| error.to_string())?;
@@ -89,7 +89,7 @@ async fn serve(config: Config) -> Result<(), String> {
 }
 
 /// Tells a person at a terminal where the server is; a development server tells tokens too.
-fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
+async fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
     println!("Parlor is listening on http://{addr}/graphql");
     if !app.config.is_development() {
         return Ok(());
@@ -108,7 +108,10 @@ fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
         };
         println!();
         println!("{name}'s token, of the organisation demo:");
-        println!("{}", app.auth.issue(&grant)?);
+        let token = app.auth.issue(&grant)?;
+        // Each can be found by the other from the start.
+        crate::service::users::authenticate(app, &token).await.map_err(|error| error.to_string())?;
+        println!("{token}");
     }
     println!();
     Ok(())
@@ -132,15 +135,21 @@ fn issue(config: &Config, grant: &Grant) -> Result<String, String> {
 
 /// The log goes to standard error: standard output is what was asked for.
 fn log(config: &LogConfig) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|error| format!("PARLOR_LOG={}: {error}", config.filter))?;
+    let filter =
+        EnvFilter::try_new(&config.filter).map_err(|error| format!("PARLOR_LOG={}: {error}", config.filter))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if config.json { log.json().init() } else { log.init() }
+    if config.json {
+        log.json().init()
+    } else {
+        log.init()
+    }
     Ok(())
 }
 
 async fn stop_on_signal(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return tracing::error!("signals can't be heard");
     };
     tokio::select! {

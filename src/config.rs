@@ -80,7 +80,7 @@ pub struct AuthConfig {
 pub struct LimitsConfig {
     /// `PARLOR_MAX_DEPTH` (12): levels of fields in an operation.
     pub depth: usize,
-    /// `PARLOR_MAX_COMPLEXITY` (20000): fields that an operation may resolve, with page sizes
+    /// `PARLOR_MAX_COMPLEXITY` (50000): fields that an operation may resolve, with page sizes
     /// multiplied in.
     pub complexity: usize,
     /// `PARLOR_MESSAGE_CHARACTERS` (8000): longest text of a message.
@@ -108,11 +108,9 @@ impl Config {
     }
 
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let ours = |name: &str| name.starts_with("PARLOR_") && !name.starts_with("PARLOR_TEST_") || name == "DATABASE_URL";
-        let mut env = Env {
-            vars: vars.into_iter().filter(|(name, _)| ours(name)).collect(),
-            errors: Vec::new(),
-        };
+        let ours =
+            |name: &str| name.starts_with("PARLOR_") && !name.starts_with("PARLOR_TEST_") || name == "DATABASE_URL";
+        let mut env = Env { vars: vars.into_iter().filter(|(name, _)| ours(name)).collect(), errors: Vec::new() };
         let config = Self {
             http: HttpConfig {
                 addr: env.parsed("PARLOR_ADDR", "127.0.0.1:8080"),
@@ -131,7 +129,7 @@ impl Config {
             auth: env.auth(),
             limits: LimitsConfig {
                 depth: env.number("PARLOR_MAX_DEPTH", 12, 3..=24),
-                complexity: env.number("PARLOR_MAX_COMPLEXITY", 20_000, 100..=10_000_000),
+                complexity: env.number("PARLOR_MAX_COMPLEXITY", 50_000, 100..=10_000_000),
                 message_characters: env.number("PARLOR_MESSAGE_CHARACTERS", 8_000, 1..=100_000),
                 catch_up_changes: env.number("PARLOR_CATCH_UP_CHANGES", 1_000, 1..=1_000_000),
                 catch_ups: env.number("PARLOR_CATCH_UPS", 64, 1..=10_000),
@@ -209,7 +207,9 @@ impl Env {
     fn list<T: FromStr>(&mut self, name: &str, default: &str) -> Vec<T> {
         self.with(name, default, |value| {
             let words = value.split(',').map(str::trim).filter(|word| !word.is_empty());
-            words.map(|word| word.parse().map_err(|_| format!("{word:?} is none of the known"))).collect::<Result<_, _>>()
+            words
+                .map(|word| word.parse().map_err(|_| format!("{word:?} is none of the known")))
+                .collect::<Result<_, _>>()
         })
     }
 
@@ -272,7 +272,7 @@ Settings, all by environment variable:
   PARLOR_DATABASE_WAIT_SECONDS how long a request waits for one [5]
   PARLOR_MAX_BODY_BYTES        largest request body and WebSocket message [131072]
   PARLOR_MAX_DEPTH             levels of fields in an operation [12]
-  PARLOR_MAX_COMPLEXITY        fields an operation may resolve, page sizes multiplied in [20000]
+  PARLOR_MAX_COMPLEXITY        fields an operation may resolve, page sizes multiplied in [50000]
   PARLOR_MESSAGE_CHARACTERS    longest text of a message [8000]
   PARLOR_CATCH_UP_CHANGES      changes a resuming feed is told before it is reset [1000]
   PARLOR_CATCH_UPS             feeds that read from the database at once [64]

@@ -25,10 +25,7 @@ pub enum Error {
     NotFound(&'static str),
     /// An argument that no retry will mend; `field` is its path within the input.
     #[error("{field}: {message}")]
-    BadUserInput {
-        field: &'static str,
-        message: String,
-    },
+    BadUserInput { field: &'static str, message: String },
     /// A request that can't be executed as it stands: its document, its variables or its envelope.
     #[error("{0}")]
     BadRequest(String),
@@ -37,18 +34,12 @@ pub enum Error {
     Conflict(String),
     /// Too early; the same request is legal after the time given.
     #[error("{message}")]
-    RateLimited {
-        message: String,
-        retry_after: Duration,
-    },
+    RateLimited { message: String, retry_after: Duration },
     #[error("{0}")]
     PayloadTooLarge(String),
     /// The server can't do it now; nothing was done, and a retry is right.
     #[error("{message}")]
-    Unavailable {
-        message: &'static str,
-        retry_after: Duration,
-    },
+    Unavailable { message: &'static str, retry_after: Duration },
     /// A fault of the server. The cause is for the log, never for the client.
     #[error("{0}")]
     Internal(Arc<dyn std::error::Error + Send + Sync>),
@@ -56,10 +47,7 @@ pub enum Error {
 
 impl Error {
     pub fn bad_input(field: &'static str, message: impl Into<String>) -> Self {
-        Self::BadUserInput {
-            field,
-            message: message.into(),
-        }
+        Self::BadUserInput { field, message: message.into() }
     }
 
     pub fn unauthenticated(message: impl Into<String>) -> Self {
@@ -71,10 +59,7 @@ impl Error {
     }
 
     pub fn unavailable(message: &'static str) -> Self {
-        Self::Unavailable {
-            message,
-            retry_after: Duration::from_secs(1),
-        }
+        Self::Unavailable { message, retry_after: Duration::from_secs(1) }
     }
 
     /// The value of `extensions.code`.

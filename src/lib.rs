@@ -12,6 +12,8 @@
 //! Beside them stand [`config`], every setting; [`error`], the one error with its codes; [`app`],
 //! what a request needs, built once; and [`cli`], the command line.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod app;
 pub mod auth;
 pub mod cli;

@@ -1,10 +1,12 @@
 //! What a token says, and whether it holds.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::jwks::{Jwks, Place};
 use super::keys::{KeySource, Secret};
@@ -33,25 +35,18 @@ enum Keys {
     Jwks(Box<Jwks>),
 }
 
-/// The claims that mean something here (RFC 7519, section 4.1, and ours).
-#[derive(Debug, Serialize, Deserialize)]
+/// The claims that mean something here (RFC 7519, section 4.1, and ours); `iss` and `aud` are
+/// checked by the library.
+#[derive(Debug, Deserialize)]
 struct Claims {
     sub: String,
     org: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     picture: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     permissions: Option<Vec<String>>,
     /// A NumericDate may have a fraction.
     exp: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    iss: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    aud: Option<serde_json::Value>,
 }
 
 /// What a token made here is to say.
@@ -157,7 +152,9 @@ impl Authenticator {
         decoded.map(|token| token.claims).map_err(|error| {
             let why = match error.kind() {
                 ErrorKind::InvalidSignature => "the token's signature is wrong".to_owned(),
-                ErrorKind::InvalidAlgorithm => format!("the token is not signed by {:?}", self.validation.algorithms[0]),
+                ErrorKind::InvalidAlgorithm => {
+                    format!("the token is not signed by {:?}", self.validation.algorithms[0])
+                }
                 ErrorKind::InvalidIssuer => "the token is of another issuer".to_owned(),
                 ErrorKind::InvalidAudience => "the token is for another audience".to_owned(),
                 ErrorKind::MissingRequiredClaim(claim) => format!("the token lacks {claim}"),
@@ -173,17 +170,18 @@ impl Authenticator {
             return Err("tokens are made by the host application: PARLOR_JWKS holds public keys only".into());
         };
         let exp = self.clock.now() + grant.lifetime;
-        let claims = Claims {
-            sub: grant.user.clone(),
-            org: grant.organization.clone(),
-            name: grant.name.clone(),
-            picture: None,
-            permissions: grant.permissions.clone(),
-            exp: exp.timestamp() as f64,
-            nbf: None,
-            iss: self.validation.iss.iter().flatten().next().cloned(),
-            aud: self.validation.aud.iter().flatten().next().cloned().map(Into::into),
-        };
+        let only = |values: &Option<HashSet<String>>| values.iter().flatten().next().cloned();
+        let mut claims = serde_json::json!({ "sub": grant.user, "org": grant.organization, "exp": exp.timestamp() });
+        for (claim, value) in [
+            ("name", grant.name.clone().map(Value::from)),
+            ("permissions", grant.permissions.clone().map(Value::from)),
+            ("iss", only(&self.validation.iss).map(Value::from)),
+            ("aud", only(&self.validation.aud).map(Value::from)),
+        ] {
+            if let Some(value) = value {
+                claims[claim] = value;
+            }
+        }
         let header = Header::new(Algorithm::HS256);
         jsonwebtoken::encode(&header, &claims, encoding).map_err(|error| error.to_string())
     }

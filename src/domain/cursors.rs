@@ -37,11 +37,7 @@ impl FeedCursor {
             [] => None,
             rest => Some(i64::from_be_bytes(rest.try_into().ok()?)),
         };
-        let cursor = Self {
-            chat: ChatId(Uuid::from_bytes(*id)),
-            version: i64::from_be_bytes(*version),
-            snapshot,
-        };
+        let cursor = Self { chat: ChatId(Uuid::from_bytes(*id)), version: i64::from_be_bytes(*version), snapshot };
         let sound = cursor.chat == chat && cursor.version >= 0 && snapshot.is_none_or(|at| at >= cursor.version);
         sound.then_some(cursor)
     }

@@ -156,10 +156,7 @@ impl FromStr for MemberId {
     fn from_str(text: &str) -> Result<Self, NotAnId> {
         let bytes = decode(text, Self::PREFIX)?;
         let (chat, user) = bytes.split_first_chunk::<16>().ok_or(NotAnId)?;
-        Ok(Self {
-            chat: ChatId(Uuid::from_bytes(*chat)),
-            user: str::from_utf8(user).map_err(|_| NotAnId)?.parse()?,
-        })
+        Ok(Self { chat: ChatId(Uuid::from_bytes(*chat)), user: str::from_utf8(user).map_err(|_| NotAnId)?.parse()? })
     }
 }
 
@@ -192,6 +189,12 @@ impl NodeId {
         .into_iter()
         .flatten()
     }
+}
+
+/// A name for a request that came without one, as an operation on a socket does.
+#[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
+pub fn request_id() -> String {
+    Uuid::now_v7().to_string()
 }
 
 /// What a client calls a thing that it makes, so that a repeated request makes it once.

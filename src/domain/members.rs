@@ -34,10 +34,7 @@ pub struct Member {
 
 impl Member {
     pub fn id(&self) -> MemberId {
-        MemberId {
-            chat: self.chat,
-            user: self.user.clone(),
-        }
+        MemberId { chat: self.chat, user: self.user.clone() }
     }
 
     pub fn is_active(&self) -> bool {
@@ -46,10 +43,7 @@ impl Member {
 
     /// The last message read; none where nothing was.
     pub fn last_read(&self) -> Option<MessageId> {
-        (self.last_read_seq > 0).then_some(MessageId {
-            chat: self.chat,
-            seq: self.last_read_seq,
-        })
+        (self.last_read_seq > 0).then_some(MessageId { chat: self.chat, seq: self.last_read_seq })
     }
 }
 

@@ -36,10 +36,7 @@ impl Message {
     }
 
     pub fn reply_to(&self) -> Option<MessageId> {
-        self.reply_to_seq.map(|seq| MessageId {
-            chat: self.id.chat,
-            seq,
-        })
+        self.reply_to_seq.map(|seq| MessageId { chat: self.id.chat, seq })
     }
 }
 

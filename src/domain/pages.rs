@@ -69,12 +69,7 @@ impl PageArgs {
             let decoded = cursor.as_deref().map(|cursor| K::decode(cursor).ok_or(field));
             decoded.transpose().map_err(|field| Error::bad_input(field, "is no cursor of this list"))
         };
-        Ok(Window {
-            after: key("after", &self.after)?,
-            before: key("before", &self.before)?,
-            end,
-            limit,
-        })
+        Ok(Window { after: key("after", &self.after)?, before: key("before", &self.before)?, end, limit })
     }
 }
 
@@ -89,18 +84,10 @@ impl<K> Window<K> {
         let more = fetched.len() > self.limit;
         fetched.truncate(self.limit);
         match self.end {
-            End::First => Page {
-                items: fetched,
-                has_previous: self.after.is_some(),
-                has_next: more,
-            },
+            End::First => Page { items: fetched, has_previous: self.after.is_some(), has_next: more },
             End::Last => {
                 fetched.reverse();
-                Page {
-                    items: fetched,
-                    has_previous: more,
-                    has_next: self.before.is_some(),
-                }
+                Page { items: fetched, has_previous: more, has_next: self.before.is_some() }
             }
         }
     }
@@ -108,11 +95,7 @@ impl<K> Window<K> {
 
 impl<T> Page<T> {
     pub fn empty() -> Self {
-        Self {
-            items: Vec::new(),
-            has_previous: false,
-            has_next: false,
-        }
+        Self { items: Vec::new(), has_previous: false, has_next: false }
     }
 }
 

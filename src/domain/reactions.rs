@@ -15,7 +15,8 @@ pub struct ReactionCount {
 /// One emoji of the Unicode standard, in its fully qualified spelling, so that the two spellings of
 /// a heart are one reaction.
 pub fn emoji(text: &str) -> Result<&'static str> {
-    let emoji = emojis::get(text).ok_or_else(|| Error::bad_input("emoji", "must be one emoji of the Unicode standard"))?;
+    let emoji =
+        emojis::get(text).ok_or_else(|| Error::bad_input("emoji", "must be one emoji of the Unicode standard"))?;
     Ok(emoji.as_str())
 }
 

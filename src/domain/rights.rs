@@ -30,9 +30,14 @@ pub enum Refusal {
     NotAMember,
     /// Nobody may, in a direct chat.
     DirectChat,
-    RoleTooLow { least: Role },
+    RoleTooLow {
+        least: Role,
+    },
     /// Legal again at this very instant.
-    SlowMode { until: DateTime<Utc>, now: DateTime<Utc> },
+    SlowMode {
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    },
     NotTheSender,
     Deleted,
 }
@@ -332,14 +337,14 @@ mod tests {
         };
         let rights = |member| Rights { permissions: &permissions, chat: &chat, member, now: at(9) };
         let alice = member(&chat, Role::Member);
-        let mut bob = Member { user: "bob".parse().unwrap(), ..alice.clone() };
+        let bob = Member { user: "bob".parse().unwrap(), ..alice.clone() };
         assert_eq!(rights(Some(&alice)).can_edit(&message), Ok(()));
         assert_eq!(rights(Some(&alice)).can_delete(&message), Ok(()));
         assert_eq!(rights(Some(&bob)).can_edit(&message), Err(Refusal::NotTheSender));
         assert_eq!(rights(Some(&bob)).can_delete(&message), Err(Refusal::RoleTooLow { least: Role::Moderator }));
-        bob.role = Role::Moderator;
-        assert_eq!(rights(Some(&bob)).can_edit(&message), Err(Refusal::NotTheSender));
-        assert_eq!(rights(Some(&bob)).can_delete(&message), Ok(()));
+        let moderator = Member { role: Role::Moderator, ..bob.clone() };
+        assert_eq!(rights(Some(&moderator)).can_edit(&message), Err(Refusal::NotTheSender));
+        assert_eq!(rights(Some(&moderator)).can_delete(&message), Ok(()));
         assert_eq!(rights(None).can_delete(&message), Err(Refusal::NotAMember));
         message.deleted_at = Some(at(1));
         assert_eq!(rights(Some(&alice)).can_edit(&message), Err(Refusal::Deleted));

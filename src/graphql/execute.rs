@@ -21,7 +21,7 @@ use super::coercion::{self, InputTypes};
 use super::context::Asker;
 use super::loaders::Loaders;
 use super::persisted::{PersistedQueries, Unknown};
-use super::{Schema, builder, errors, guard, shape};
+use super::{Schema, absent, builder, errors, guard, shape};
 use crate::app::App;
 use crate::domain::users::Viewer;
 use crate::error::Error;
@@ -67,6 +67,7 @@ pub struct Envelope {
 pub struct Admitted {
     request: Request,
     pub operation: OperationType,
+    introspects: bool,
 }
 
 /// A request that may not: what is wrong with it, in the response's form.
@@ -158,10 +159,12 @@ impl Api {
         let variables = self.types.coerce(&operation.variable_definitions, variables).map_err(wrong_variables)?;
         let mut runnable = (*document).clone();
         shape::hoist_single_root(&mut runnable, name).map_err(refused)?;
+        absent::default_to_null(&mut runnable, name, &variables);
         let mut request = Request::new(String::new()).variables(variables);
         request.operation_name = envelope.operation_name;
         request.set_parsed_query(runnable);
-        Ok(Admitted { request, operation: kind })
+        let introspects = shape::is_introspection(&document, operation);
+        Ok(Admitted { request, operation: kind, introspects })
     }
 
     /// A document that the guard let through, parsed.
@@ -184,6 +187,9 @@ impl Api {
 
     /// Runs a query or a mutation to its end.
     pub async fn execute(&self, admitted: Admitted, viewer: Option<Arc<Viewer>>, request_id: &str) -> Answer {
+        if let Err(refused) = self.check_introspection(&admitted, viewer.as_deref()) {
+            return refused.answer();
+        }
         let (request, loads) = self.prepare(admitted, viewer);
         let execution = std::pin::pin!(self.schema.execute(request));
         finish(InWaves::new(execution, loads).await, request_id)
@@ -196,19 +202,27 @@ impl Api {
         viewer: Option<Arc<Viewer>>,
         request_id: String,
     ) -> Pin<Box<dyn Stream<Item = Answer> + Send>> {
+        if let Err(refused) = self.check_introspection(&admitted, viewer.as_deref()) {
+            return futures_util::stream::iter([refused.answer()]).boxed();
+        }
         let (request, loads) = self.prepare(admitted, viewer);
         let events: BoxStream<'static, Response> = self.schema.execute_stream(request);
         InWaves::new(events, loads).map(move |response| finish(response, &request_id)).boxed()
     }
 
+    /// A stranger reads the schema of a development server only.
+    fn check_introspection(&self, admitted: &Admitted, viewer: Option<&Viewer>) -> Result<(), Refused> {
+        if admitted.introspects && viewer.is_none() && !self.app.config.is_development() {
+            return Err(Refused::one(&Error::unauthenticated("a token is needed to read the schema")));
+        }
+        Ok(())
+    }
+
     fn prepare(&self, admitted: Admitted, viewer: Option<Arc<Viewer>>) -> (Request, Loads) {
         let loads = Loads::default();
         let asker = Asker(viewer);
-        // A stranger reads the schema of a development server only.
-        let hidden = asker.0.is_none() && !self.app.config.is_development();
-        let request = if hidden { admitted.request.disable_introspection() } else { admitted.request };
         let loaders = Loaders::batching(self.app.clone(), asker.clone(), loads.clone());
-        (request.data(asker).data(loaders), loads)
+        (admitted.request.data(asker).data(loaders), loads)
     }
 }
 

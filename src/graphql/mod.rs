@@ -1,5 +1,6 @@
 //! The API: the only layer that knows async-graphql. It parses, makes one service call, and wraps.
 
+mod absent;
 pub mod batching;
 pub mod coercion;
 pub mod connection;

@@ -34,7 +34,8 @@ impl PersistedQueries {
             return Err(Unknown::Malformed("extensions.persistedQuery.version must be 1"));
         }
         let hash = extension.get("sha256Hash").and_then(serde_json::Value::as_str).and_then(decode_hex);
-        let hash = hash.ok_or(Unknown::Malformed("extensions.persistedQuery.sha256Hash must be 64 hexadecimal digits"))?;
+        let hash =
+            hash.ok_or(Unknown::Malformed("extensions.persistedQuery.sha256Hash must be 64 hexadecimal digits"))?;
         match query {
             Some(query) if Sha256::digest(query.as_bytes())[..] != hash => {
                 Err(Unknown::Malformed("extensions.persistedQuery.sha256Hash is not the hash of the query"))

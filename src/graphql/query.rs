@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::service;
 use crate::storage::chats::by_activity;
 
-/// Reading. What the viewer may not see does not exist: a look-up of it is null.
 pub struct Query;
 
+/// Reading. What the viewer may not see does not exist: a look-up of it is null.
 #[Object]
 impl Query {
     /// Who is asking.

@@ -3,10 +3,10 @@
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::{SecondsFormat, Utc};
 
-/// A moment as RFC 3339 writes it, in UTC and to the millisecond: `2026-11-21T09:30:00.000Z`. Read
-/// with any offset.
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
+/// A moment as RFC 3339 writes it, in UTC and to the millisecond: `2026-11-21T09:30:00.000Z`. Read
+/// with any offset.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time.html")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -24,9 +24,9 @@ impl ScalarType for DateTime {
     }
 }
 
-/// An absolute `http` or `https` address (RFC 3986) of at most 2,048 characters.
 pub struct Url(pub String);
 
+/// An absolute `http` or `https` address (RFC 3986) of at most 2,048 characters.
 #[Scalar(name = "URL", specified_by_url = "https://www.rfc-editor.org/rfc/rfc3986")]
 impl ScalarType for Url {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -55,6 +55,25 @@ pub fn select<'d>(
     Ok(operation)
 }
 
+/// The operation that [`select`] finds, to be changed.
+pub fn select_mut<'d>(
+    document: &'d mut ExecutableDocument,
+    name: Option<&str>,
+) -> Option<&'d mut Positioned<OperationDefinition>> {
+    match (&mut document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get_mut(name),
+        (DocumentOperations::Multiple(operations), None) => operations.values_mut().next(),
+        (DocumentOperations::Single(_), Some(_)) => None,
+    }
+}
+
+/// Whether the operation asks for anything of the schema itself.
+pub fn is_introspection(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
+    let field = |field: &Field, below: bool| below || introspects(field);
+    Fold::new(document, field, |one, other| one || other).set(&operation.selection_set.node)
+}
+
 /// How deep the operation selects: 1 for fields alone, 2 for fields of fields. What is selected of
 /// `__schema` and `__type` is left out; [`check_introspection`] looks at that.
 pub fn depth(document: &ExecutableDocument, operation: &OperationDefinition) -> usize {
@@ -103,14 +122,7 @@ pub fn hoist_single_root(document: &mut ExecutableDocument, name: Option<&str>) 
     }
     let Some(&root) = roots(document, operation)?.first() else { return Ok(()) };
     let root = Positioned::new(Selection::Field(root.clone()), root.pos);
-    let operation = match &mut document.operations {
-        DocumentOperations::Single(operation) => Some(operation),
-        DocumentOperations::Multiple(operations) => match name {
-            Some(name) => operations.get_mut(name),
-            None => operations.values_mut().next(),
-        },
-    };
-    if let Some(operation) = operation {
+    if let Some(operation) = select_mut(document, name) {
         operation.node.selection_set.node.items.push(root);
     }
     Ok(())
@@ -306,6 +318,7 @@ mod tests {
             ("{ types { fields { fields { fields { fields { args } } } } } __typename }", true),
         ] {
             assert_eq!(of(document, check_introspection).is_ok(), allowed, "{document}");
+            assert_eq!(of(document, is_introspection), !document.starts_with("{ types"), "{document}");
         }
     }
 

@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::live::{ChatFeed, FeedEvent, Start};
 use crate::service;
 
-/// What happens now.
 pub struct Subscription;
 
+/// What happens now.
 #[SubscriptionRoot]
 impl Subscription {
     /// One chat, kept up to date: each event carries the new state of what changed, so that a

@@ -41,7 +41,8 @@ pub async fn page(Extract(state): Extract<State>, headers: HeaderMap) -> Respons
     };
     match Assets::get("index.html") {
         Some(index) => {
-            let page = String::from_utf8_lossy(&index.data).replace(r#"{"token":null}"#, &format!(r#"{{"token":"{token}"}}"#));
+            let page =
+                String::from_utf8_lossy(&index.data).replace(r#"{"token":null}"#, &format!(r#"{{"token":"{token}"}}"#));
             ([(CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-store")], Html(page)).into_response()
         }
         None => {

@@ -33,9 +33,8 @@ pub async fn handle(Extract(state): Extract<State>, request: Request) -> Respons
     }
     let request = Request::from_parts(parts, body);
     let Some(media) = negotiate(request.headers()) else {
-        let error = Error::BadRequest(
-            "the response can be application/graphql-response+json or application/json".into(),
-        );
+        let error =
+            Error::BadRequest("the response can be application/graphql-response+json or application/json".into());
         return refuse(MediaType::Json, StatusCode::NOT_ACCEPTABLE, &error);
     };
     match *request.method() {
@@ -153,9 +152,7 @@ fn read_query(request: &Request) -> Result<Envelope> {
         .map_err(|error| bad(format!("the query string can't be read: {error}")))?;
     let mut object = |name: &str| match pairs.remove(name) {
         None => Ok(None),
-        Some(json) => {
-            serde_json::from_str(&json).map_err(|error| bad(format!("{name} is no JSON object: {error}")))
-        }
+        Some(json) => serde_json::from_str(&json).map_err(|error| bad(format!("{name} is no JSON object: {error}"))),
     };
     let (variables, extensions) = (object("variables")?, object("extensions")?);
     Ok(Envelope { query: pairs.remove("query"), operation_name: pairs.remove("operationName"), variables, extensions })

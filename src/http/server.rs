@@ -18,7 +18,12 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
     if app.config.is_development() && !super::graphiql::is_built() {
         tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
     }
-    let state = State { api: Arc::new(Api::new(app.clone())), app: app.clone(), stop: stop.clone(), sockets: TaskTracker::new() };
+    let state = State {
+        api: Arc::new(Api::new(app.clone())),
+        app: app.clone(),
+        stop: stop.clone(),
+        sockets: TaskTracker::new(),
+    };
     let sockets = state.sockets.clone();
     let patience = app.config.http.shutdown;
     // Small frames go out at once: an answer must not wait for the acknowledgement of the one before.

@@ -46,7 +46,12 @@ pub async fn open_direct(app: &App, viewer: &Viewer, other: UserId) -> Result<Ch
         .transaction(async move |conn| {
             known_people(conn, viewer, std::slice::from_ref(&other)).await?;
             let key = ChatKey { direct_key: Some(key), ..ChatKey::default() };
-            let new = NewChat { kind: ChatKind::Direct, details: Details::default(), others: vec![other], role: Role::Member };
+            let new = NewChat {
+                kind: ChatKind::Direct,
+                details: Details::default(),
+                others: vec![other],
+                role: Role::Member,
+            };
             if let Some(made) = make(app, conn, viewer, new, &key).await? {
                 return Ok(made);
             }

@@ -239,9 +239,9 @@ impl Group {
         messages::append(conn, &self.new, grown).await?;
         members::posted(conn, posts.into_iter().map(|(member, seq)| (member, seq, self.now))).await?;
         let organization = |chat: &ChatId| self.chats.get(chat).map(|chat| chat.organization.clone());
-        let events = events.into_iter().filter_map(|(chat, changes)| {
-            Some(ChatEvent { organization: organization(&chat)?, chat, changes })
-        });
+        let events = events
+            .into_iter()
+            .filter_map(|(chat, changes)| Some(ChatEvent { organization: organization(&chat)?, chat, changes }));
         Ok(events.collect())
     }
 }

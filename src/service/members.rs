@@ -39,7 +39,11 @@ pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MemberId]) -> Result<Hash
 }
 
 /// Pages of members of chats that the viewer is in; of others, none.
-pub async fn pages(app: &App, viewer: &Viewer, queries: &[MembersQuery]) -> Result<HashMap<MembersQuery, Page<Member>>> {
+pub async fn pages(
+    app: &App,
+    viewer: &Viewer,
+    queries: &[MembersQuery],
+) -> Result<HashMap<MembersQuery, Page<Member>>> {
     let mut conn = app.store.read().await?;
     let chats: Vec<ChatId> = queries.iter().map(|query| query.chat).collect();
     let access = Access::find(&mut conn, viewer, &chats).await?;
@@ -89,7 +93,13 @@ pub async fn unread_totals(app: &App, viewer: &Viewer) -> Result<UnreadTotals> {
 }
 
 /// Brings people in. Those who are in already stay as they are.
-pub async fn add(app: &App, viewer: &Viewer, id: ChatId, people: Vec<UserId>, role: Role) -> Result<(Chat, Vec<Member>)> {
+pub async fn add(
+    app: &App,
+    viewer: &Viewer,
+    id: ChatId,
+    people: Vec<UserId>,
+    role: Role,
+) -> Result<(Chat, Vec<Member>)> {
     let mut people = people;
     people.sort();
     people.dedup();
@@ -216,7 +226,10 @@ pub async fn leave(app: &App, viewer: &Viewer, id: ChatId) -> Result<()> {
             let own = access.rights(viewer, app.clock.now()).membership()?.clone();
             let was_owner = own.role == Role::Owner;
             let mut changes = take_out(app, conn, &mut access, own).await?;
-            if was_owner && let Some(heir) = members::heir(conn, id, viewer.id()).await? && heir.role != Role::Owner {
+            if was_owner
+                && let Some(heir) = members::heir(conn, id, viewer.id()).await?
+                && heir.role != Role::Owner
+            {
                 let heir = Member { role: Role::Owner, version: access.next_version(), ..heir };
                 members::update(conn, &heir).await?;
                 chats::update(conn, &access.chat).await?;
@@ -230,7 +243,8 @@ pub async fn leave(app: &App, viewer: &Viewer, id: ChatId) -> Result<()> {
 }
 
 async fn take_out(app: &App, conn: &mut Conn, access: &mut Access, member: Member) -> Result<Vec<Change>> {
-    let member = Member { left_at: Some(app.clock.now()), version: access.next_version(), role: Role::Member, ..member };
+    let member =
+        Member { left_at: Some(app.clock.now()), version: access.next_version(), role: Role::Member, ..member };
     access.chat.member_count -= 1;
     members::update(conn, &member).await?;
     chats::update(conn, &access.chat).await?;

@@ -75,6 +75,7 @@ pub async fn reactors(app: &App, queries: &[ReactorsQuery]) -> Result<HashMap<Re
     for (message, emoji, user) in reactions::reactors(&mut conn, queries).await? {
         by_reaction.entry((message, emoji)).or_default().push(user);
     }
-    let of = |query: &ReactorsQuery| by_reaction.get(&(query.message, query.emoji.clone())).cloned().unwrap_or_default();
+    let of =
+        |query: &ReactorsQuery| by_reaction.get(&(query.message, query.emoji.clone())).cloned().unwrap_or_default();
     Ok(queries.iter().map(|query| (query.clone(), of(query))).collect())
 }

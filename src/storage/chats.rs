@@ -29,14 +29,7 @@ type Columns = (
         chats::last_seq,
         chats::member_count,
     ),
-    (
-        chats::title,
-        chats::description,
-        chats::avatar_url,
-        chats::category,
-        chats::policy,
-        chats::slow_mode_seconds,
-    ),
+    (chats::title, chats::description, chats::avatar_url, chats::category, chats::policy, chats::slow_mode_seconds),
 );
 const COLUMNS: Columns = (
     (
@@ -51,14 +44,7 @@ const COLUMNS: Columns = (
         chats::last_seq,
         chats::member_count,
     ),
-    (
-        chats::title,
-        chats::description,
-        chats::avatar_url,
-        chats::category,
-        chats::policy,
-        chats::slow_mode_seconds,
-    ),
+    (chats::title, chats::description, chats::avatar_url, chats::category, chats::policy, chats::slow_mode_seconds),
 );
 
 type Row = (
@@ -188,10 +174,7 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatI
 
 /// Locks chats, always in the order of their ids so that no two transactions wait for each other.
 pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
-    let query = chats::table
-        .filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0))))
-        .order(chats::id)
-        .select(COLUMNS);
+    let query = chats::table.filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0)))).order(chats::id).select(COLUMNS);
     let rows: Vec<Row> = Locked(query).load(conn).await?;
     rows.into_iter().map(chat).collect()
 }

@@ -91,10 +91,7 @@ pub struct PairsIn<A, B, T, U> {
 }
 
 pub fn pairs_in<A, B, T, U>(columns: (A, B), pairs: impl IntoIterator<Item = (T, U)>) -> PairsIn<A, B, T, U> {
-    PairsIn {
-        columns,
-        pairs: pairs.into_iter().collect(),
-    }
+    PairsIn { columns, pairs: pairs.into_iter().collect() }
 }
 
 impl<A, B, T, U> Expression for PairsIn<A, B, T, U> {

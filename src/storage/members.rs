@@ -120,11 +120,8 @@ pub async fn posted(conn: &mut Conn, posts: impl Iterator<Item = (MemberId, i64,
 /// Members by their keys, those who left too.
 pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
     let keys = ids.iter().map(|id| (Key(id.chat.0), id.user.as_str()));
-    let rows: Vec<Row> = members::table
-        .filter(pairs_in((members::chat_id, members::user_id), keys))
-        .select(COLUMNS)
-        .load(conn)
-        .await?;
+    let rows: Vec<Row> =
+        members::table.filter(pairs_in((members::chat_id, members::user_id), keys)).select(COLUMNS).load(conn).await?;
     rows.into_iter().map(member).collect()
 }
 
@@ -187,7 +184,9 @@ pub async fn unread(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<(MemberId, 
         .select((members::chat_id, members::user_id, unread_count()))
         .load(conn)
         .await?;
-    rows.into_iter().map(|(chat, user, count)| Ok((MemberId { chat: ChatId(chat.0), user: word(&user)? }, count))).collect()
+    rows.into_iter()
+        .map(|(chat, user, count)| Ok((MemberId { chat: ChatId(chat.0), user: word(&user)? }, count)))
+        .collect()
 }
 
 /// The unread messages of each of a person's chats that has any.

@@ -117,11 +117,8 @@ pub async fn update(conn: &mut Conn, message: &Message) -> Result<()> {
 
 pub async fn by_ids(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<Message>> {
     let keys = ids.iter().map(|id| (Key(id.chat.0), id.seq));
-    let rows: Vec<Row> = messages::table
-        .filter(pairs_in((messages::chat_id, messages::seq), keys))
-        .select(COLUMNS)
-        .load(conn)
-        .await?;
+    let rows: Vec<Row> =
+        messages::table.filter(pairs_in((messages::chat_id, messages::seq), keys)).select(COLUMNS).load(conn).await?;
     rows.into_iter().map(message).collect()
 }
 

@@ -31,7 +31,8 @@ async fn run_postgres(pool: &Pool<Postgres>) -> Result<Vec<String>> {
     let mut conn = pool.get().await.map_err(Error::internal)?;
     diesel::sql_query(format!("SELECT pg_advisory_lock({LOCK})")).execute(&mut conn).await?;
     let mut harness = AsyncMigrationHarness::new(conn);
-    let versions = harness.run_pending_migrations(POSTGRES).map(|versions| versions.iter().map(ToString::to_string).collect());
+    let versions =
+        harness.run_pending_migrations(POSTGRES).map(|versions| versions.iter().map(ToString::to_string).collect());
     let mut conn = harness.into_inner();
     conn.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await?;
     versions.map_err(Error::internal)

@@ -41,10 +41,7 @@ impl Engine {
 #[derive(Clone)]
 pub enum Store {
     Postgres(Pool<Postgres>),
-    Sqlite {
-        writer: Pool<Sqlite>,
-        readers: Pool<Sqlite>,
-    },
+    Sqlite { writer: Pool<Sqlite>, readers: Pool<Sqlite> },
 }
 
 /// Readers of a SQLite file; a read on a page in memory takes a fraction of a millisecond.
@@ -69,7 +66,9 @@ impl Store {
                     let target = target.clone();
                     async move {
                         let mut conn = target.connect().await?;
-                        conn.batch_execute(POSTGRES_SETTINGS).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+                        conn.batch_execute(POSTGRES_SETTINGS)
+                            .await
+                            .map_err(ConnectionError::CouldntSetupConfiguration)?;
                         Ok(conn)
                     }
                     .boxed()
@@ -80,7 +79,12 @@ impl Store {
                 let file = path.to_string_lossy().into_owned();
                 Ok(Self::Sqlite {
                     writer: pool(&file, Box::new(|file| sqlite(file, "")), 1, wait)?,
-                    readers: pool(&file, Box::new(|file| sqlite(file, "PRAGMA query_only = ON;")), SQLITE_READERS, wait)?,
+                    readers: pool(
+                        &file,
+                        Box::new(|file| sqlite(file, "PRAGMA query_only = ON;")),
+                        SQLITE_READERS,
+                        wait,
+                    )?,
                 })
             }
         }
@@ -117,7 +121,9 @@ impl Store {
 fn sqlite<'a>(file: &'a str, more: &'a str) -> BoxFuture<'a, ConnectionResult<Sqlite>> {
     async move {
         let mut conn = Sqlite::establish(file).await?;
-        conn.batch_execute(&format!("{SQLITE_SETTINGS} {more}")).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        conn.batch_execute(&format!("{SQLITE_SETTINGS} {more}"))
+            .await
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(conn)
     }
     .boxed()

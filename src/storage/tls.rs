@@ -95,11 +95,7 @@ fn client_config(check: Check, roots: Option<&str>) -> Result<ClientConfig, Stri
             Some(verifier.map_err(|error| format!("has no issuer to trust: {error}"))?)
         }
     };
-    let verifier = Verifier {
-        check,
-        trusted,
-        provider: provider.clone(),
-    };
+    let verifier = Verifier { check, trusted, provider: provider.clone() };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;

@@ -18,12 +18,7 @@ const COLUMNS: Columns = (users::organization_id, users::id, users::name, users:
 type Row = (String, String, String, Option<String>);
 
 fn user((organization, id, name, avatar_url): Row) -> Result<User> {
-    Ok(User {
-        organization: word(&organization)?,
-        id: word(&id)?,
-        name,
-        avatar_url,
-    })
+    Ok(User { organization: word(&organization)?, id: word(&id)?, name, avatar_url })
 }
 
 /// Notes a person, and their organisation, as their token shows them now.
@@ -80,9 +75,7 @@ pub async fn page(
         .filter(users::organization_id.eq(organization.as_str()))
         .filter(users::name_folded.like(pattern).escape('\\'))
         .filter(
-            users::name_folded
-                .gt(after_name.clone())
-                .or(users::name_folded.eq(after_name).and(users::id.gt(after_id))),
+            users::name_folded.gt(after_name.clone()).or(users::name_folded.eq(after_name).and(users::id.gt(after_id))),
         )
         .order((users::name_folded, users::id))
         .limit(window.fetch())

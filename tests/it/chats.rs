@@ -65,7 +65,10 @@ async fn a_pair_has_one_direct_chat_whoever_opens_it_and_when_both_do_at_once() 
 
         alice.mutate("openDirectChat", json!({ "userId": "alice" }), "chat { id }").await.bad_input("userId");
         alice.mutate("openDirectChat", json!({ "userId": "nobody" }), "chat { id }").await.refused("NOT_FOUND");
-        alice.mutate("updateChat", json!({ "chatId": ids[0], "title": "Us" }), "chat { id }").await.refused("FORBIDDEN");
+        alice
+            .mutate("updateChat", json!({ "chatId": ids[0], "title": "Us" }), "chat { id }")
+            .await
+            .refused("FORBIDDEN");
         alice.mutate("leaveChat", json!({ "chatId": ids[0] }), "removedUserId").await.refused("FORBIDDEN");
     })
     .await;
@@ -110,7 +113,10 @@ async fn what_a_chat_can_not_be_made_of_is_refused_by_name() {
             (json!({ "kind": "GROUP", "title": " ", "memberIds": [] }), "title"),
             (json!({ "kind": "GROUP", "title": "a\nb", "memberIds": [] }), "title"),
             (json!({ "kind": "GROUP", "title": "x".repeat(201), "memberIds": [] }), "title"),
-            (json!({ "kind": "GROUP", "title": "a", "description": "x".repeat(2_001), "memberIds": [] }), "description"),
+            (
+                json!({ "kind": "GROUP", "title": "a", "description": "x".repeat(2_001), "memberIds": [] }),
+                "description",
+            ),
             (json!({ "kind": "GROUP", "title": "a", "description": "a\u{0}b", "memberIds": [] }), "description"),
             (json!({ "kind": "GROUP", "title": "a", "memberIds": [], "nonce": "" }), "nonce"),
             (json!({ "kind": "DIRECT", "title": "a", "memberIds": [] }), "kind"),

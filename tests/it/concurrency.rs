@@ -9,7 +9,9 @@ async fn history(who: &User, chat: &str) -> Vec<(i64, String)> {
     let mut all = Vec::new();
     let mut before = String::new();
     loop {
-        let query = format!("{{ chat(id: \"{chat}\") {{ messages(last: 100{before}) {{ nodes {{ seq text }} pageInfo {{ hasPreviousPage startCursor }} }} }} }}");
+        let query = format!(
+            "{{ chat(id: \"{chat}\") {{ messages(last: 100{before}) {{ nodes {{ seq text }} pageInfo {{ hasPreviousPage startCursor }} }} }} }}"
+        );
         let page = who.ask(&query).await;
         let nodes = page.at("chat.messages.nodes").as_array().unwrap();
         let message = |node: &Value| (node["seq"].as_i64().unwrap(), node["text"].as_str().unwrap().to_owned());
@@ -45,14 +47,21 @@ async fn sends_from_fifty_tasks_have_one_order_for_every_reader() {
         assert_eq!(kept.len(), 500);
         assert!(kept.is_sorted_by(|one, next| one.0 < next.0), "strictly rising");
         for who in &people {
-            let own: Vec<_> = kept.iter().filter(|(_, text)| text.starts_with(&format!("{} ", who.id))).map(|(_, text)| text.clone()).collect();
+            let own: Vec<_> = kept
+                .iter()
+                .filter(|(_, text)| text.starts_with(&format!("{} ", who.id)))
+                .map(|(_, text)| text.clone())
+                .collect();
             let sent: Vec<_> = (0..10).map(|n| format!("{} {n}", who.id)).collect();
             assert_eq!(own, sent, "each person's messages, in the order of sending");
         }
         for feed in &mut feeds {
             for (seq, text) in &kept {
                 let event = feed.expect("MessageUpserted").await;
-                assert_eq!((event["message"]["seq"].as_i64(), event["message"]["text"].as_str()), (Some(*seq), Some(text.as_str())));
+                assert_eq!(
+                    (event["message"]["seq"].as_i64(), event["message"]["text"].as_str()),
+                    (Some(*seq), Some(text.as_str()))
+                );
             }
         }
     })
@@ -65,7 +74,12 @@ async fn a_send_repeated_at_once_makes_one_message() {
         let (alice, bob) = (app.user("alice").await, app.user("bob").await);
         let chat = alice.group("Walk", &[&bob]).await;
         let send = async |who: &User, text: &str| {
-            who.mutate("sendMessage", json!({ "chatId": chat, "text": text, "nonce": "once" }), "replayed message { id text }").await
+            who.mutate(
+                "sendMessage",
+                json!({ "chatId": chat, "text": text, "nonce": "once" }),
+                "replayed message { id text }",
+            )
+            .await
         };
         let replies = join_all((0..20).map(|_| send(&alice, "only once"))).await;
         let first = replies.iter().filter(|reply| reply.at("sendMessage.replayed") == false).count();
@@ -80,7 +94,14 @@ async fn a_send_repeated_at_once_makes_one_message() {
         // The first is given back whatever became of it, and of the right to send, but only to a member.
         let id = replies[0].text("sendMessage.message.id");
         alice.mutate("editMessage", json!({ "messageId": id, "text": "edited" }), "message { id }").await.data();
-        alice.mutate("updateChat", json!({ "chatId": chat, "slowModeSeconds": 60, "policy": [{ "action": "POST", "role": "OWNER" }] }), "chat { id }").await.data();
+        alice
+            .mutate(
+                "updateChat",
+                json!({ "chatId": chat, "slowModeSeconds": 60, "policy": [{ "action": "POST", "role": "OWNER" }] }),
+                "chat { id }",
+            )
+            .await
+            .data();
         assert_eq!(send(&alice, "only once").await.at("sendMessage.message.text"), "edited");
         assert_eq!(send(&bob, "Bob's own nonce").await.at("sendMessage.replayed"), true);
         alice.mutate("removeMember", json!({ "chatId": chat, "userId": "bob" }), "removedUserId").await.data();
@@ -138,13 +159,21 @@ async fn changes_of_one_chat_at_once_take_each_a_version() {
         let (alice, bob) = (app.user("alice").await, app.user("bob").await);
         let chat = alice.group("Walk", &[&bob]).await;
         let id = alice.send(&chat, "start").await;
-        let version = async || alice.ask(&format!("{{ chat(id: \"{chat}\") {{ version }} }}")).await.at("chat.version").as_i64().unwrap();
+        let version = async || {
+            alice.ask(&format!("{{ chat(id: \"{chat}\") {{ version }} }}")).await.at("chat.version").as_i64().unwrap()
+        };
         let before = version().await;
-        let titles = (0..10).map(|n| alice.mutate("updateChat", json!({ "chatId": chat, "title": format!("Walk {n}") }), "chat { id }"));
-        let edits = (0..10).map(|n| alice.mutate("editMessage", json!({ "messageId": id, "text": format!("edit {n}") }), "message { id }"));
+        let titles = (0..10).map(|n| {
+            alice.mutate("updateChat", json!({ "chatId": chat, "title": format!("Walk {n}") }), "chat { id }")
+        });
+        let edits = (0..10).map(|n| {
+            alice.mutate("editMessage", json!({ "messageId": id, "text": format!("edit {n}") }), "message { id }")
+        });
         let emoji = ["👍", "👎", "🎉", "🦀", "🔥", "🚀", "👀", "💯", "🙏", "✅"];
-        let reactions = emoji.map(|emoji| bob.mutate("addReaction", json!({ "messageId": id, "emoji": emoji }), "message { id }"));
-        let sends = (0..10).map(|n| bob.mutate("sendMessage", json!({ "chatId": chat, "text": n.to_string() }), "message { id }"));
+        let reactions =
+            emoji.map(|emoji| bob.mutate("addReaction", json!({ "messageId": id, "emoji": emoji }), "message { id }"));
+        let sends = (0..10)
+            .map(|n| bob.mutate("sendMessage", json!({ "chatId": chat, "text": n.to_string() }), "message { id }"));
         let (titles, edits, reactions, sends) =
             futures_util::join!(join_all(titles), join_all(edits), join_all(reactions), join_all(sends));
         for reply in titles.iter().chain(&edits).chain(&reactions).chain(&sends) {

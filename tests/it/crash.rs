@@ -17,19 +17,21 @@ struct Process(Child);
 
 impl Process {
     async fn start(database: &Database, addr: SocketAddr) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_parlor"))
-            .env("DATABASE_URL", &database.url)
-            .env("PARLOR_ADDR", addr.to_string())
-            .env("PARLOR_JWT_SECRET", SECRET)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the server starts");
+        let server = Self(
+            Command::new(env!("CARGO_BIN_EXE_parlor"))
+                .env("DATABASE_URL", &database.url)
+                .env("PARLOR_ADDR", addr.to_string())
+                .env("PARLOR_JWT_SECRET", SECRET)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("the server starts"),
+        );
         let http = reqwest::Client::new();
         for _ in 0..600 {
             let ready = http.get(format!("http://{addr}/readyz")).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {
-                return Self(child);
+                return server;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -87,7 +89,8 @@ async fn what_was_acknowledged_is_there_once_after_a_kill() {
             let server = Process::start(&database, addr).await;
             let people: Vec<User> = people.iter().map(|who| who.at(addr)).collect();
             let mut feed = people[0].feed(&chat, Some(0), cursor.as_deref()).await;
-            let sends = join_all(people.iter().zip(&nonces).map(|(who, nonces)| send_all(who, &chat, nonces, &acknowledged)));
+            let sends =
+                join_all(people.iter().zip(&nonces).map(|(who, nonces)| send_all(who, &chat, nonces, &acknowledged)));
             let reading = async {
                 while let Ok(message) = feed.socket.hear_or_close().await {
                     let event = message["payload"]["data"]["chatFeed"].clone();
@@ -117,11 +120,15 @@ async fn what_was_acknowledged_is_there_once_after_a_kill() {
                 break;
             }
         }
-        let acknowledged = acknowledged.lock().unwrap();
+        let acknowledged = acknowledged.lock().unwrap().clone();
         assert_eq!(acknowledged.len(), 16 * 400);
-        let messages = told.iter().filter(|event| event["__typename"] == "MessageUpserted").map(|event| &event["message"]);
-        let messages: Vec<(i64, &str, &str)> =
-            messages.map(|message| (message["seq"].as_i64().unwrap(), message["text"].as_str().unwrap(), message["id"].as_str().unwrap())).collect();
+        let messages =
+            told.iter().filter(|event| event["__typename"] == "MessageUpserted").map(|event| &event["message"]);
+        let messages: Vec<(i64, &str, &str)> = messages
+            .map(|message| {
+                (message["seq"].as_i64().unwrap(), message["text"].as_str().unwrap(), message["id"].as_str().unwrap())
+            })
+            .collect();
         assert!(messages.is_sorted_by(|one, next| one.0 < next.0), "told in order, and nothing twice");
         assert_eq!(messages.len(), 16 * 400 + 1, "each nonce once, and the end");
         for (_, nonce, id) in &messages[..messages.len() - 1] {

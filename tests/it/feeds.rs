@@ -66,7 +66,8 @@ async fn a_feed_begins_with_the_newest_or_goes_on_from_any_event() {
         }
         alice.mutate("editMessage", json!({ "messageId": ids[4], "text": "four" }), "message { id }").await.data();
         let texts = |events: &[Value]| {
-            let texts: Vec<_> = events.iter().map(|event| event["message"]["text"].as_str().unwrap_or("-").to_owned()).collect();
+            let texts: Vec<_> =
+                events.iter().map(|event| event["message"]["text"].as_str().unwrap_or("-").to_owned()).collect();
             texts.join(" ")
         };
         let (snapshot, level) = caught_up(&mut bob.feed(&chat, Some(3), None).await).await;
@@ -83,7 +84,10 @@ async fn a_feed_begins_with_the_newest_or_goes_on_from_any_event() {
         alice.mutate("updateChat", json!({ "chatId": chat, "title": "Run" }), "chat { id }").await.data();
         let mut resumed = bob.feed(&chat, None, Some(&level)).await;
         let (missed, _) = caught_up(&mut resumed).await;
-        let kinds: Vec<_> = missed.iter().map(|event| (event["__typename"].as_str().unwrap(), event["change"].as_str().unwrap_or("-"))).collect();
+        let kinds: Vec<_> = missed
+            .iter()
+            .map(|event| (event["__typename"].as_str().unwrap(), event["change"].as_str().unwrap_or("-")))
+            .collect();
         assert_eq!(kinds, [("MessageUpserted", "ADDED"), ("MessageUpserted", "SYNCED"), ("ChatUpserted", "-")]);
         let (rest, _) = caught_up(&mut bob.feed(&chat, None, Some(&cursor(&missed[0]))).await).await;
         assert_eq!(rest.len(), 2, "each event is a place to go on from");
@@ -103,7 +107,12 @@ async fn what_can_not_be_caught_up_is_reset() {
         for n in 0..6 {
             alice.send(&chat, &n.to_string()).await;
         }
-        for (after, reason) in [(old.as_str(), "TOO_FAR_BEHIND"), (foreign.as_str(), "CURSOR_INVALID"), ("", "CURSOR_INVALID"), ("ÿ", "CURSOR_INVALID")] {
+        for (after, reason) in [
+            (old.as_str(), "TOO_FAR_BEHIND"),
+            (foreign.as_str(), "CURSOR_INVALID"),
+            ("", "CURSOR_INVALID"),
+            ("ÿ", "CURSOR_INVALID"),
+        ] {
             let mut feed = alice.feed(&chat, None, Some(after)).await;
             let reset = feed.expect("FeedReset").await;
             assert_eq!(reset["reason"], reason);
@@ -116,7 +125,10 @@ async fn what_can_not_be_caught_up_is_reset() {
         let (_, level) = caught_up(&mut alice.feed(&chat, None, None).await).await;
         let id = alice.send(&chat, "edited often").await;
         for n in 0..10 {
-            alice.mutate("editMessage", json!({ "messageId": id, "text": n.to_string() }), "message { id }").await.data();
+            alice
+                .mutate("editMessage", json!({ "messageId": id, "text": n.to_string() }), "message { id }")
+                .await
+                .data();
         }
         let (missed, _) = caught_up(&mut alice.feed(&chat, None, Some(&level)).await).await;
         assert_eq!(missed.len(), 1);
@@ -131,7 +143,9 @@ async fn losing_membership_ends_the_feed() {
         let chat = alice.group("Walk", &[&bob]).await;
         let mut feed = bob.feed(&chat, None, None).await;
         let level = cursor(&feed.expect("FeedCaughtUp").await);
-        let mut added = bob.subscribe("subscription($chat: ID) { messageAdded(chatId: $chat) { text } }", json!({ "chat": chat })).await;
+        let mut added = bob
+            .subscribe("subscription($chat: ID) { messageAdded(chatId: $chat) { text } }", json!({ "chat": chat }))
+            .await;
         alice.send(&chat, "for Bob").await;
         assert_eq!(added.next().await["text"], "for Bob");
         alice.mutate("removeMember", json!({ "chatId": chat, "userId": "bob" }), "removedUserId").await.data();

@@ -37,7 +37,8 @@ fn a_layer_uses_those_above_it_and_only_one_knows_its_library() {
             let text = fs::read_to_string(&file).expect("a source file");
             for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
                 let below = LAYERS[place + 1..].iter().find(|below| line.contains(&format!("crate::{below}::")));
-                let foreign = LIBRARIES.iter().find(|(library, layers)| line.contains(library) && !layers.contains(layer));
+                let foreign =
+                    LIBRARIES.iter().find(|(library, layers)| line.contains(library) && !layers.contains(layer));
                 if below.is_some() || foreign.is_some() {
                     broken.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
                 }
@@ -51,7 +52,10 @@ fn a_layer_uses_those_above_it_and_only_one_knows_its_library() {
 fn migrations_are_paired_by_name() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let names = |engine: &str| {
-        let mut names: Vec<_> = fs::read_dir(root.join(engine)).expect("migrations").map(|entry| entry.expect("an entry").file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(root.join(engine))
+            .expect("migrations")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
         names.sort();
         names
     };

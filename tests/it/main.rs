@@ -5,12 +5,13 @@
 mod support;
 
 mod chats;
-mod members;
-mod messages;
 mod concurrency;
 mod crash;
+mod engines;
 mod feeds;
 mod layering;
+mod members;
+mod messages;
 mod model;
 mod schema;
 mod statements;

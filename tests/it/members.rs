@@ -5,11 +5,15 @@ use serde_json::json;
 use crate::support::{TestApp, User, each_engine};
 
 async fn roles(who: &User, chat: &str) -> String {
-    let query = format!("{{ chat(id: \"{chat}\") {{ memberCount members(first: 100) {{ nodes {{ role user {{ id }} }} }} }} }}");
+    let query = format!(
+        "{{ chat(id: \"{chat}\") {{ memberCount members(first: 100) {{ nodes {{ role user {{ id }} }} }} }} }}"
+    );
     let reply = who.ask(&query).await;
     let members = reply.at("chat.members.nodes").as_array().unwrap().clone();
     assert_eq!(reply.at("chat.memberCount"), members.len());
-    let role = |member: &serde_json::Value| format!("{}:{}", member["user"]["id"].as_str().unwrap(), member["role"].as_str().unwrap());
+    let role = |member: &serde_json::Value| {
+        format!("{}:{}", member["user"]["id"].as_str().unwrap(), member["role"].as_str().unwrap())
+    };
     members.iter().map(role).collect::<Vec<_>>().join(" ")
 }
 
@@ -24,17 +28,26 @@ async fn people_come_and_go() {
         let chat = alice.group("Walk", &[&bob]).await;
         alice.send(&chat, "before Carol").await;
         let input = json!({ "chatId": chat, "userIds": ["carol", "bob"], "role": "MODERATOR" });
-        let added = alice.mutate("addMembers", input, "chat { memberCount } members { role user { id } addedBy { id } unreadCount }").await;
+        let added = alice
+            .mutate("addMembers", input, "chat { memberCount } members { role user { id } addedBy { id } unreadCount }")
+            .await;
         assert_eq!(added.at("addMembers.chat.memberCount"), 3);
         assert_eq!(added.at("addMembers.members.0.role"), "MEMBER", "who is in already stays as they are");
-        assert_eq!(added.at("addMembers.members.1"), &json!({ "role": "MODERATOR", "user": { "id": "carol" }, "addedBy": { "id": "alice" }, "unreadCount": 0 }));
+        assert_eq!(
+            added.at("addMembers.members.1"),
+            &json!({ "role": "MODERATOR", "user": { "id": "carol" }, "addedBy": { "id": "alice" }, "unreadCount": 0 })
+        );
         assert_eq!(roles(&carol, &chat).await, "alice:OWNER bob:MEMBER carol:MODERATOR");
 
-        let removed = alice.mutate("removeMember", json!({ "chatId": chat, "userId": "bob" }), "removedUserId chat { memberCount }").await;
+        let removed = alice
+            .mutate("removeMember", json!({ "chatId": chat, "userId": "bob" }), "removedUserId chat { memberCount }")
+            .await;
         assert_eq!(removed.at("removeMember"), &json!({ "removedUserId": "bob", "chat": { "memberCount": 2 } }));
         let gone = bob.ask(&format!("{{ chat(id: \"{chat}\") {{ id }} chats {{ nodes {{ id }} }} }}")).await;
         assert_eq!(gone.data(), &json!({ "chat": null, "chats": { "nodes": [] } }));
-        bob.mutate("sendMessage", json!({ "chatId": chat, "text": "still here?" }), "message { id }").await.refused("NOT_FOUND");
+        bob.mutate("sendMessage", json!({ "chatId": chat, "text": "still here?" }), "message { id }")
+            .await
+            .refused("NOT_FOUND");
 
         let left = carol.mutate("leaveChat", json!({ "chatId": chat }), "removedUserId chat { id }").await;
         assert_eq!(left.at("leaveChat"), &json!({ "removedUserId": "carol", "chat": null }));
@@ -50,7 +63,10 @@ async fn a_last_owner_who_leaves_is_succeeded() {
     each_engine(async |app| {
         let (alice, bob, carol) = three(app).await;
         let chat = alice.group("Walk", &[&bob]).await;
-        alice.mutate("addMembers", json!({ "chatId": chat, "userIds": ["carol"], "role": "ADMIN" }), "chat { id }").await.data();
+        alice
+            .mutate("addMembers", json!({ "chatId": chat, "userIds": ["carol"], "role": "ADMIN" }), "chat { id }")
+            .await
+            .data();
         alice.mutate("leaveChat", json!({ "chatId": chat }), "removedUserId").await.data();
         assert_eq!(roles(&bob, &chat).await, "bob:MEMBER carol:OWNER");
         carol.mutate("leaveChat", json!({ "chatId": chat }), "removedUserId").await.data();
@@ -66,10 +82,19 @@ async fn nobody_sends_away_who_stands_as_high() {
     each_engine(async |app| {
         let (alice, bob, carol) = three(app).await;
         let chat = alice.group("Walk", &[]).await;
-        alice.mutate("addMembers", json!({ "chatId": chat, "userIds": ["bob", "carol"], "role": "ADMIN" }), "chat { id }").await.data();
+        alice
+            .mutate(
+                "addMembers",
+                json!({ "chatId": chat, "userIds": ["bob", "carol"], "role": "ADMIN" }),
+                "chat { id }",
+            )
+            .await
+            .data();
         let dave = app.user("dave").await;
         bob.mutate("addMembers", json!({ "chatId": chat, "userIds": ["dave"] }), "chat { id }").await.data();
-        let remove = async |who: &User, whom: &str| who.mutate("removeMember", json!({ "chatId": chat, "userId": whom }), "removedUserId").await;
+        let remove = async |who: &User, whom: &str| {
+            who.mutate("removeMember", json!({ "chatId": chat, "userId": whom }), "removedUserId").await
+        };
         remove(&bob, "carol").await.refused("FORBIDDEN");
         remove(&bob, "alice").await.refused("FORBIDDEN");
         remove(&dave, "bob").await.refused("FORBIDDEN");
@@ -143,8 +168,16 @@ async fn people_are_found_by_name_in_pages() {
         app.person("elsewhere", "bobo", None).await;
         let alice = app.user("alice").await;
         let names = async |arguments: &str| {
-            let reply = alice.ask(&format!("{{ users({arguments}) {{ nodes {{ name }} pageInfo {{ endCursor hasNextPage }} }} }}")).await;
-            let names: Vec<String> = reply.at("users.nodes").as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap().to_owned()).collect();
+            let reply = alice
+                .ask(&format!("{{ users({arguments}) {{ nodes {{ name }} pageInfo {{ endCursor hasNextPage }} }} }}"))
+                .await;
+            let names: Vec<String> = reply
+                .at("users.nodes")
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|user| user["name"].as_str().unwrap().to_owned())
+                .collect();
             (names.join(","), reply.at("users.pageInfo").clone())
         };
         assert_eq!(names("first: 10").await.0, "Alice,Bob,Bobby,Zoe,Élodie");
@@ -155,7 +188,9 @@ async fn people_are_found_by_name_in_pages() {
         assert_eq!(first, "Alice,Bob");
         let after = info["endCursor"].as_str().unwrap();
         assert_eq!(names(&format!("first: 9, after: \"{after}\"")).await.0, "Bobby,Zoe,Élodie");
-        let one = alice.ask("{ user(id: \"bob\") { name } nobody: user(id: \"x\") { name } bobo: user(id: \"bobo\") { name } }").await;
+        let one = alice
+            .ask("{ user(id: \"bob\") { name } nobody: user(id: \"x\") { name } bobo: user(id: \"bobo\") { name } }")
+            .await;
         assert_eq!(one.data(), &json!({ "user": { "name": "Bob" }, "nobody": null, "bobo": null }));
     })
     .await;

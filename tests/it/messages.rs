@@ -13,7 +13,8 @@ async fn page(who: &User, chat: &str, arguments: &str) -> Value {
 }
 
 fn texts(page: &Value) -> String {
-    let texts: Vec<&str> = page["nodes"].as_array().unwrap().iter().map(|node| node["text"].as_str().unwrap_or("-")).collect();
+    let texts: Vec<&str> =
+        page["nodes"].as_array().unwrap().iter().map(|node| node["text"].as_str().unwrap_or("-")).collect();
     texts.join(" ")
 }
 
@@ -45,9 +46,15 @@ async fn history_is_paged_in_all_directions_and_around_a_message() {
         ] {
             let page = page(&alice, &chat, &arguments).await;
             assert_eq!(texts(&page), expected, "{arguments}");
-            assert_eq!((&page["pageInfo"]["hasPreviousPage"], &page["pageInfo"]["hasNextPage"]), (&json!(previous), &json!(next)), "{arguments}");
+            assert_eq!(
+                (&page["pageInfo"]["hasPreviousPage"], &page["pageInfo"]["hasNextPage"]),
+                (&json!(previous), &json!(next)),
+                "{arguments}"
+            );
         }
-        let ask = async |arguments: String| alice.ask(&format!("{{ chat(id: \"{chat}\") {{ messages({arguments}) {{ totalCount }} }} }}")).await;
+        let ask = async |arguments: String| {
+            alice.ask(&format!("{{ chat(id: \"{chat}\") {{ messages({arguments}) {{ totalCount }} }} }}")).await
+        };
         ask("first: 101".into()).await.bad_input("first");
         ask("after: \"bm9uc2Vuc2U\"".into()).await.bad_input("after");
         ask(format!("around: \"{}\", after: \"{}\"", ids[1], cursor(0))).await.bad_input("around");
@@ -68,12 +75,19 @@ async fn a_reply_points_within_its_chat() {
             alice.mutate("sendMessage", input, "message { replyTo { id text replyTo { id } } }").await
         };
         let replied = reply(&first).await;
-        assert_eq!(replied.at("sendMessage.message.replyTo"), &json!({ "id": first, "text": "who comes?", "replyTo": null }));
+        assert_eq!(
+            replied.at("sendMessage.message.replyTo"),
+            &json!({ "id": first, "text": "who comes?", "replyTo": null })
+        );
         reply(&elsewhere).await.refused("NOT_FOUND");
         reply("msg_nonsense").await.refused("NOT_FOUND");
         alice.mutate("deleteMessage", json!({ "messageId": first }), "message { id }").await.data();
         reply(&first).await.refused("NOT_FOUND");
-        let history = alice.ask(&format!("{{ chat(id: \"{chat}\") {{ messages {{ nodes {{ text replyTo {{ id text deletedAt }} }} }} }} }}")).await;
+        let history = alice
+            .ask(&format!(
+                "{{ chat(id: \"{chat}\") {{ messages {{ nodes {{ text replyTo {{ id text deletedAt }} }} }} }} }}"
+            ))
+            .await;
         assert_eq!(history.at("chat.messages.nodes.1.replyTo.text"), &json!(null));
         assert!(history.at("chat.messages.nodes.1.replyTo.deletedAt").is_string());
     })
@@ -100,7 +114,10 @@ async fn what_can_not_be_sent_is_refused_by_name() {
         for kept in ["é".repeat(10), "  a\nb 👍🏽".into(), "<b>&\"'".into()] {
             assert_eq!(send(&alice, json!({ "text": kept })).await.at("sendMessage.message.text"), &json!(kept));
         }
-        alice.mutate("sendMessage", json!({ "chatId": "chat_x", "text": "hello" }), "message { id }").await.refused("NOT_FOUND");
+        alice
+            .mutate("sendMessage", json!({ "chatId": "chat_x", "text": "hello" }), "message { id }")
+            .await
+            .refused("NOT_FOUND");
     })
     .await;
 }
@@ -149,7 +166,9 @@ async fn reactions_are_a_set_of_people_and_emoji() {
         let chat = alice.group("Walk", &[&bob]).await;
         let id = alice.send(&chat, "who comes?").await;
         let what = "message { reactions { emoji count viewerReacted users { id } } }";
-        let react = async |who: &User, emoji: &str| who.mutate("addReaction", json!({ "messageId": id, "emoji": emoji }), what).await;
+        let react = async |who: &User, emoji: &str| {
+            who.mutate("addReaction", json!({ "messageId": id, "emoji": emoji }), what).await
+        };
         react(&alice, "👍").await.data();
         react(&bob, "❤").await.data();
         react(&bob, "👍").await.data();
@@ -159,11 +178,16 @@ async fn reactions_are_a_set_of_people_and_emoji() {
             { "emoji": "❤️", "count": 1, "viewerReacted": true, "users": [{ "id": "bob" }] },
         ]);
         assert_eq!(twice.at("addReaction.message.reactions"), &reactions);
-        let seen = alice.ask(&format!("{{ message(id: \"{id}\") {{ reactions {{ viewerReacted users(first: 1) {{ id }} }} }} }}")).await;
-        assert_eq!(seen.at("message.reactions"), &json!([
-            { "viewerReacted": true, "users": [{ "id": "alice" }] },
-            { "viewerReacted": false, "users": [{ "id": "bob" }] },
-        ]));
+        let seen = alice
+            .ask(&format!("{{ message(id: \"{id}\") {{ reactions {{ viewerReacted users(first: 1) {{ id }} }} }} }}"))
+            .await;
+        assert_eq!(
+            seen.at("message.reactions"),
+            &json!([
+                { "viewerReacted": true, "users": [{ "id": "alice" }] },
+                { "viewerReacted": false, "users": [{ "id": "bob" }] },
+            ])
+        );
         for bad in ["", "a", "👍👍", ":+1:"] {
             react(&alice, bad).await.bad_input("emoji");
         }
@@ -174,7 +198,10 @@ async fn reactions_are_a_set_of_people_and_emoji() {
         react(&alice, "❤️").await.data();
         let remove = json!({ "messageId": id, "emoji": "👍" });
         let removed = bob.mutate("removeReaction", remove.clone(), what).await;
-        assert_eq!(removed.at("removeReaction.message.reactions.0"), &json!({ "emoji": "👍", "count": 1, "viewerReacted": false, "users": [{ "id": "alice" }] }));
+        assert_eq!(
+            removed.at("removeReaction.message.reactions.0"),
+            &json!({ "emoji": "👍", "count": 1, "viewerReacted": false, "users": [{ "id": "alice" }] })
+        );
         assert_eq!(bob.mutate("removeReaction", remove, what).await.at("removeReaction.message.reactions.0.count"), 1);
     })
     .await;
@@ -219,13 +246,20 @@ async fn an_id_finds_its_thing_for_those_who_may_see_it() {
         let (alice, bob) = (app.user("alice").await, app.user("bob").await);
         let chat = alice.group("Walk", &[&bob]).await;
         let message = alice.send(&chat, "hello").await;
-        let query = format!("{{ chat(id: \"{chat}\") {{ viewerMembership {{ id }} }} viewer {{ organization {{ id }} }} }}");
+        let query =
+            format!("{{ chat(id: \"{chat}\") {{ viewerMembership {{ id }} }} viewer {{ organization {{ id }} }} }}");
         let reply = alice.ask(&query).await;
         let (member, organization) = (reply.text("chat.viewerMembership.id"), reply.text("viewer.organization.id"));
         let ids = json!([chat, message, member, organization, "bob", "chat_x", "nobody", ""]);
         let nodes = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }";
         let found = bob.ask_with(nodes, json!({ "ids": ids })).await;
-        let kinds: Vec<&str> = found.at("nodes").as_array().unwrap().iter().map(|node| node["__typename"].as_str().unwrap_or("-")).collect();
+        let kinds: Vec<&str> = found
+            .at("nodes")
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["__typename"].as_str().unwrap_or("-"))
+            .collect();
         assert_eq!(kinds, ["Chat", "Message", "ChatMember", "Organization", "User", "-", "-", "-"]);
         for (node, id) in found.at("nodes").as_array().unwrap().iter().zip(ids.as_array().unwrap()).take(5) {
             assert_eq!(&node["id"], id);
@@ -234,7 +268,12 @@ async fn an_id_finds_its_thing_for_those_who_may_see_it() {
         }
         // A person may be called like one of our ids.
         let odd = app.person("demo", &chat, None).await;
-        assert_eq!(odd.ask_with("query($id: ID!) { node(id: $id) { __typename } }", json!({ "id": chat })).await.at("node.__typename"), "User");
+        assert_eq!(
+            odd.ask_with("query($id: ID!) { node(id: $id) { __typename } }", json!({ "id": chat }))
+                .await
+                .at("node.__typename"),
+            "User"
+        );
         let many: Vec<&str> = std::iter::repeat_n("bob", 101).collect();
         bob.ask_with(nodes, json!({ "ids": many })).await.bad_input("ids");
     })

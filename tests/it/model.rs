@@ -69,7 +69,15 @@ impl World {
         let mut people = Vec::new();
         for id in ["alice", "bob", "carol", "dave"] {
             let user = app.user(id).await;
-            people.push(Person { user, is_in: true, read: 0, feed: None, cursor: None, cache: BTreeMap::new(), joined_at: 0 });
+            people.push(Person {
+                user,
+                is_in: true,
+                read: 0,
+                feed: None,
+                cursor: None,
+                cache: BTreeMap::new(),
+                joined_at: 0,
+            });
         }
         let others: Vec<&User> = people[1..].iter().map(|person| &person.user).collect();
         let chat = people[0].user.group("Model", &others).await;
@@ -155,7 +163,11 @@ impl World {
             }
             Step::Add { whom } if whom > 0 => {
                 let id = self.people[whom].user.id.clone();
-                self.people[0].user.mutate("addMembers", json!({ "chatId": self.chat, "userIds": [id] }), "chat { id }").await.data();
+                self.people[0]
+                    .user
+                    .mutate("addMembers", json!({ "chatId": self.chat, "userIds": [id] }), "chat { id }")
+                    .await
+                    .data();
                 let all = self.said.len();
                 let person = &mut self.people[whom];
                 if !person.is_in {
@@ -166,7 +178,10 @@ impl World {
             }
             Step::Remove { whom } if whom > 0 => {
                 let id = self.people[whom].user.id.clone();
-                let reply = self.people[0].user.mutate("removeMember", json!({ "chatId": self.chat, "userId": id }), "removedUserId").await;
+                let reply = self.people[0]
+                    .user
+                    .mutate("removeMember", json!({ "chatId": self.chat, "userId": id }), "removedUserId")
+                    .await;
                 let person = &mut self.people[whom];
                 if !person.is_in {
                     return reply.refused("NOT_FOUND");
@@ -200,7 +215,10 @@ impl World {
         for (node, said) in nodes.iter().zip(&last) {
             let given = said.reactions.len();
             let reactions = if given == 0 { json!([]) } else { json!([{ "count": given }]) };
-            assert_eq!((&node["id"], &node["text"], &node["reactions"]), (&json!(said.id), &json!(said.text), &reactions));
+            assert_eq!(
+                (&node["id"], &node["text"], &node["reactions"]),
+                (&json!(said.id), &json!(said.text), &reactions)
+            );
         }
         let unread = said.iter().skip(person.read).filter(|said| said.sender != who && said.text.is_some()).count();
         assert_eq!(seen.at("chat.viewerMembership.unreadCount"), unread, "unread equals a recount");
@@ -219,13 +237,20 @@ impl World {
             }
             person.feed = Some(feed);
         }
-        let version = person.user.ask(&format!("{{ chat(id: \"{chat}\") {{ version }} }}")).await.at("chat.version").as_i64().unwrap();
+        let version = person
+            .user
+            .ask(&format!("{{ chat(id: \"{chat}\") {{ version }} }}"))
+            .await
+            .at("chat.version")
+            .as_i64()
+            .unwrap();
         while person.level() < version {
             let event = person.feed.as_mut().expect("a feed").next().await;
             person.hear(event);
         }
         let held: Vec<(&str, Option<&str>, usize)> = person.cache.values().map(shown).collect();
-        let last: Vec<_> = last.iter().map(|said| (said.id.as_str(), said.text.as_deref(), said.reactions.len())).collect();
+        let last: Vec<_> =
+            last.iter().map(|said| (said.id.as_str(), said.text.as_deref(), said.reactions.len())).collect();
         assert!(held.ends_with(&last) || last.ends_with(&held), "held {held:?}\nsaid {last:?}");
         assert!(held.len() >= last.len().min(said.len() - person.joined_at));
     }

@@ -66,7 +66,8 @@ async fn the_migrated_databases_are_what_schema_rs_says() {
         }
         let known = |table: &str, column: &str| declared.iter().any(|(t, c, _, _)| t == table && c == column);
         // SQLite's messages have a rowid that only a full-text index names.
-        let extra: Vec<_> = migrated.iter().filter(|(table, column, _, _)| !known(table, column) && column != "pk").collect();
+        let extra: Vec<_> =
+            migrated.iter().filter(|(table, column, _, _)| !known(table, column) && column != "pk").collect();
         assert!(extra.is_empty(), "{extra:?}");
     })
     .await;

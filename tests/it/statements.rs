@@ -33,7 +33,8 @@ impl Logged {
         std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let listening = |line: String| {
             let line: Value = serde_json::from_str(&line).expect("JSON");
-            (line["fields"]["message"] == "listening").then(|| line["fields"]["addr"].as_str().expect("an address").to_owned())
+            (line["fields"]["message"] == "listening")
+                .then(|| line["fields"]["addr"].as_str().expect("an address").to_owned())
         };
         let addr = loop {
             let line = lines.recv_timeout(Duration::from_secs(60)).expect("the server listens");
@@ -49,7 +50,8 @@ impl Logged {
         let http = reqwest::Client::new();
         let url = format!("http://{}/graphql", self.addr);
         let ask = async |id: &str, query: &str| {
-            let request = http.post(&url).bearer_auth(token).header("x-request-id", id).json(&json!({ "query": query }));
+            let request =
+                http.post(&url).bearer_auth(token).header("x-request-id", id).json(&json!({ "query": query }));
             request.send().await.expect("an answer").json::<Value>().await.expect("JSON")
         };
         let answer = ask(id, query).await;
@@ -122,7 +124,10 @@ async fn a_chat_list_and_a_page_of_messages_take_as_many_statements_short_or_lon
                 many.mutate("addReaction", json!({ "messageId": id, "emoji": "🎉" }), "message { id }").await.data();
             }
         }
-        let edited = few.ask(&format!("{{ chat(id: \"{short}\") {{ lastMessage {{ id }} }} }}")).await.text("chat.lastMessage.id");
+        let edited = few
+            .ask(&format!("{{ chat(id: \"{short}\") {{ lastMessage {{ id }} }} }}"))
+            .await
+            .text("chat.lastMessage.id");
         few.mutate("editMessage", json!({ "messageId": edited, "text": "edited" }), "message { id }").await.data();
         let database = app.halt().await;
         let server = Logged::start(&database);

@@ -48,14 +48,19 @@ async fn gets_nothing(who: &User, owner: &User, ids: &Ids) {
         assert_eq!(look.data(), &json!({ "node": null, "nodes": [null], "chat": null, "message": null }));
     }
     let lists = who.ask("{ chats { nodes { id } } joinable: chats(filter: { joinable: true }) { nodes { id } } found: chats(filter: { search: \"Secret\" }) { nodes { id } } viewer { unread { chats } } }").await;
-    assert_eq!(lists.data(), &json!({ "chats": { "nodes": [] }, "joinable": { "nodes": [] }, "found": { "nodes": [] }, "viewer": { "unread": { "chats": 0 } } }));
+    assert_eq!(
+        lists.data(),
+        &json!({ "chats": { "nodes": [] }, "joinable": { "nodes": [] }, "found": { "nodes": [] }, "viewer": { "unread": { "chats": 0 } } })
+    );
     for (field, input, selection) in mutations(ids) {
         let reply = who.mutate(field, input, selection).await;
         reply.refused("NOT_FOUND");
         assert_eq!(reply.body["data"], json!({ field: null }), "{field}");
     }
     assert_eq!(who.feed(chat, Some(10), None).await.ends().await, "NOT_FOUND");
-    let mut added = who.subscribe("subscription($chat: ID) { messageAdded(chatId: $chat) { text } }", json!({ "chat": chat })).await;
+    let mut added = who
+        .subscribe("subscription($chat: ID) { messageAdded(chatId: $chat) { text } }", json!({ "chat": chat }))
+        .await;
     assert_eq!(added.ends().await, "NOT_FOUND");
     assert_eq!(state(owner, &ids.chat).await, before, "nothing changed");
 }
@@ -66,7 +71,10 @@ async fn secret_group(app: &TestApp) -> (User, User, Ids) {
     let input = json!({ "chatId": chat, "text": "secret", "nonce": "alice-nonce" });
     let message = alice.mutate("sendMessage", input, "message { id }").await.text("sendMessage.message.id");
     alice.mutate("addReaction", json!({ "messageId": message, "emoji": "👍" }), "message { id }").await.data();
-    let member = alice.ask(&format!("{{ chat(id: \"{chat}\") {{ viewerMembership {{ id }} }} }}")).await.text("chat.viewerMembership.id");
+    let member = alice
+        .ask(&format!("{{ chat(id: \"{chat}\") {{ viewerMembership {{ id }} }} }}"))
+        .await
+        .text("chat.viewerMembership.id");
     (alice, bob, Ids { chat, message, member })
 }
 
@@ -75,7 +83,8 @@ async fn a_stranger_of_the_organisation_gets_nothing() {
     each_engine(async |app| {
         let (alice, _, ids) = secret_group(app).await;
         gets_nothing(&app.user("mallory").await, &alice, &ids).await;
-        let moderator = app.person("demo", "moderator", Some(&["chat.view", "chat.moderate", "organization.admin"])).await;
+        let moderator =
+            app.person("demo", "moderator", Some(&["chat.view", "chat.moderate", "organization.admin"])).await;
         gets_nothing(&moderator, &alice, &ids).await;
     })
     .await;
@@ -90,8 +99,12 @@ async fn another_organisation_with_the_right_ids_gets_nothing() {
             gets_nothing(&app.person("elsewhere", id, None).await, &alice, &ids).await;
         }
         let spy = app.person("elsewhere", "spy", None).await;
-        let people = spy.ask("{ users { nodes { id } } user(id: \"carol\") { id } node(id: \"org_demo\") { id } }").await;
-        assert_eq!(people.at("users.nodes"), &json!([{ "id": "alice" }, { "id": "bob" }, { "id": "mallory" }, { "id": "spy" }]));
+        let people =
+            spy.ask("{ users { nodes { id } } user(id: \"carol\") { id } node(id: \"org_demo\") { id } }").await;
+        assert_eq!(
+            people.at("users.nodes"),
+            &json!([{ "id": "alice" }, { "id": "bob" }, { "id": "mallory" }, { "id": "spy" }])
+        );
         assert_eq!((people.at("user"), people.at("node")), (&json!(null), &json!(null)));
         let carol = app.user("carol").await;
         spy.mutate("openDirectChat", json!({ "userId": "carol" }), "chat { id }").await.refused("NOT_FOUND");
@@ -120,7 +133,12 @@ async fn one_without_the_permission_to_view_gets_nothing() {
     each_engine(async |app| {
         let (_, _, ids) = secret_group(app).await;
         let blind = app.person("demo", "bob", Some(&["chat.create_group"])).await;
-        let look = blind.ask(&format!("{{ node(id: \"{0}\") {{ id }} chat(id: \"{0}\") {{ id }} message(id: \"{1}\") {{ id }} }}", ids.chat, ids.message)).await;
+        let look = blind
+            .ask(&format!(
+                "{{ node(id: \"{0}\") {{ id }} chat(id: \"{0}\") {{ id }} message(id: \"{1}\") {{ id }} }}",
+                ids.chat, ids.message
+            ))
+            .await;
         assert_eq!(look.data(), &json!({ "node": null, "chat": null, "message": null }));
         blind.ask("{ chats { nodes { id } } }").await.refused("FORBIDDEN");
         for (field, input, selection) in mutations(&ids) {
@@ -138,19 +156,33 @@ async fn without_a_token_there_is_nothing_but_the_door() {
     each_engine(async |app| {
         let (_, _, ids) = secret_group(app).await;
         let ask = async |query: String| {
-            let answer = reqwest::Client::new().post(app.url("/graphql")).json(&json!({ "query": query })).send().await.unwrap();
+            let answer =
+                reqwest::Client::new().post(app.url("/graphql")).json(&json!({ "query": query })).send().await.unwrap();
             answer.json::<Value>().await.unwrap()
         };
         assert_eq!(ask("{ __typename }".into()).await, json!({ "data": { "__typename": "Query" } }));
-        for field in ["viewer { permissions }".to_owned(), "chats { nodes { id } }".into(), "users { nodes { id } }".into(), "user(id: \"alice\") { id }".into(),
-            "node(id: \"alice\") { id }".into(), "nodes(ids: []) { id }".into(), format!("chat(id: \"{}\") {{ id }}", ids.chat), format!("message(id: \"{}\") {{ id }}", ids.message)]
-        {
+        for field in [
+            "viewer { permissions }".to_owned(),
+            "chats { nodes { id } }".into(),
+            "users { nodes { id } }".into(),
+            "user(id: \"alice\") { id }".into(),
+            "node(id: \"alice\") { id }".into(),
+            "nodes(ids: []) { id }".into(),
+            format!("chat(id: \"{}\") {{ id }}", ids.chat),
+            format!("message(id: \"{}\") {{ id }}", ids.message),
+        ] {
             let answer = ask(format!("{{ {field} }}")).await;
             let code = &answer["errors"][0]["extensions"]["code"];
             assert!(code == "UNAUTHENTICATED" || field.starts_with("nodes(ids: [])"), "{field}: {answer}");
         }
         for (field, input, selection) in mutations(&ids) {
-            let input = input.as_object().unwrap().iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ");
+            let input = input
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect::<Vec<_>>()
+                .join(", ");
             let answer = ask(format!("mutation {{ {field}(input: {{ {input} }}) {{ {selection} }} }}")).await;
             assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{field}");
         }

@@ -118,7 +118,6 @@ impl ChatFilter {
     }
 }
 
-/// A conversation.
 pub struct Chat(pub chats::Chat);
 
 impl Chat {
@@ -132,6 +131,7 @@ impl Chat {
     }
 }
 
+/// A conversation.
 #[Object]
 impl Chat {
     /// Opaque; the chat's for ever.

@@ -35,7 +35,6 @@ pub enum FeedResetReason {
 /// An event of a feed.
 #[derive(Interface)]
 #[graphql(field(name = "cursor", ty = "&String", desc = "To go on after this event: the feed's `after`."))]
-#[expect(clippy::large_enum_variant, reason = "a type of the schema, never kept")]
 pub enum FeedEvent {
     ChatUpserted(ChatUpserted),
     MessageUpserted(MessageUpserted),
@@ -45,12 +44,12 @@ pub enum FeedEvent {
     FeedReset(FeedReset),
 }
 
-/// The chat itself is new or changed; here is its state.
 pub struct ChatUpserted {
     cursor: String,
     chat: crate::domain::chats::Chat,
 }
 
+/// The chat itself is new or changed; here is its state.
 #[Object]
 impl ChatUpserted {
     /// To go on after this event.
@@ -64,13 +63,13 @@ impl ChatUpserted {
     }
 }
 
-/// A message is new or changed; here is its state.
 pub struct MessageUpserted {
     cursor: String,
     message: Arc<messages::Message>,
     change: changes::MessageChange,
 }
 
+/// A message is new or changed; here is its state.
 #[Object]
 impl MessageUpserted {
     /// To go on after this event.
@@ -89,12 +88,12 @@ impl MessageUpserted {
     }
 }
 
-/// A member is new or changed; here is their state.
 pub struct MemberUpserted {
     cursor: String,
     member: members::Member,
 }
 
+/// A member is new or changed; here is their state.
 #[Object]
 impl MemberUpserted {
     /// To go on after this event.
@@ -137,7 +136,6 @@ pub struct FeedReset {
 
 /// An event of a chat's feed.
 #[derive(Union)]
-#[expect(clippy::large_enum_variant, reason = "made, resolved and dropped")]
 pub enum ChatFeedEvent {
     /// The chat itself.
     ChatUpserted(ChatUpserted),

@@ -22,9 +22,9 @@ pub enum ChatRole {
     Owner,
 }
 
-/// A person's membership of a chat.
 pub struct ChatMember(pub members::Member);
 
+/// A person's membership of a chat.
 #[Object]
 impl ChatMember {
     /// Opaque; one for each person and chat.

@@ -30,7 +30,6 @@ struct MessageRevision {
     edited_at: DateTime,
 }
 
-/// A message, or what is left of one that was deleted: its place.
 pub struct Message(pub Arc<messages::Message>);
 
 impl Message {
@@ -51,6 +50,7 @@ impl Message {
     }
 }
 
+/// A message, or what is left of one that was deleted: its place.
 #[Object]
 impl Message {
     /// Opaque; the message's for ever.

@@ -30,7 +30,7 @@ pub async fn node(ctx: &Context<'_>, id: &str) -> Result<Option<Node>> {
             NodeId::Message(id) => Message::load(ctx, id).await?.map(Node::Message),
             NodeId::Member(id) => ctx.loaders().load_one(id).await?.map(ChatMember).map(Node::ChatMember),
             NodeId::Organization(id) => {
-                (id == *viewer.organization()).then(|| Node::Organization(Organization(id)))
+                (id == *viewer.organization()).then_some(id).map(Organization).map(Node::Organization)
             }
             NodeId::User(id) => ctx.loaders().load_one(id).await?.map(User).map(Node::User),
         };

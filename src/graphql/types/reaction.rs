@@ -9,12 +9,12 @@ use crate::domain::reactions::ReactionCount;
 use crate::error::{Error, Result};
 use crate::storage::reactions::ReactorsQuery;
 
-/// One emoji on a message, and who gave it.
 pub struct ReactionGroup {
     pub message: MessageId,
     pub given: ReactionCount,
 }
 
+/// One emoji on a message, and who gave it.
 #[Object]
 impl ReactionGroup {
     /// One emoji of the Unicode standard, fully qualified.

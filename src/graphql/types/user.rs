@@ -6,7 +6,6 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::users;
 use crate::error::{Error, Result};
 
-/// A person of the host application, as their newest token showed them.
 pub struct User(pub users::User);
 
 impl User {
@@ -17,6 +16,7 @@ impl User {
     }
 }
 
+/// A person of the host application, as their newest token showed them.
 #[Object]
 impl User {
     /// The subject of the person's token.
@@ -35,9 +35,9 @@ impl User {
     }
 }
 
-/// An organisation of the host application. Nothing of it is visible to another.
 pub struct Organization(pub OrganizationId);
 
+/// An organisation of the host application. Nothing of it is visible to another.
 #[Object]
 impl Organization {
     /// The organisation's word in tokens, behind `org_`.

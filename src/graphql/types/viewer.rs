@@ -41,9 +41,9 @@ struct UnreadTotals {
     messages: i64,
 }
 
-/// Who is asking.
 pub struct Viewer(pub Arc<users::Viewer>);
 
+/// Who is asking.
 #[Object]
 impl Viewer {
     /// The person whose token this is.

@@ -55,6 +55,8 @@ pub struct Connection {
 enum End {
     /// By our close frame.
     Close(Close),
+    /// By the other side's, which is answered.
+    Closed,
     /// The other side has gone, or never will answer.
     Gone,
 }
@@ -77,9 +79,14 @@ impl Connection {
         for task in self.tasks.values() {
             task.abort();
         }
-        if let End::Close(reason) = end {
-            tracing::debug!(code = reason.code, reason = %reason.reason, "closing a socket");
-            close(self.socket, reason).await;
+        match end {
+            End::Close(reason) => {
+                tracing::debug!(code = reason.code, reason = %reason.reason, "closing a socket");
+                close(self.socket, reason).await;
+            }
+            // The answer was written by who read the frame; it has to go out.
+            End::Closed => drop(timeout(CLOSE_TIMEOUT, self.socket.close()).await),
+            End::Gone => {}
         }
     }
 
@@ -99,7 +106,8 @@ impl Connection {
                         Some(Ok(Message::Text(text))) => self.protocol.receive(&text),
                         Some(Ok(Message::Binary(_))) => Step::Close(Close::with_reason(4400, "a message must be text")),
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Step::Nothing,
-                        Some(Ok(Message::Close(_))) | None => return End::Gone,
+                        Some(Ok(Message::Close(_))) => return End::Closed,
+                        None => return End::Gone,
                         Some(Err(error)) => return unreadable(&error),
                     }
                 }
@@ -165,14 +173,16 @@ impl Connection {
                 retry_after: Duration::from_secs(1),
             }))
         } else {
-            Envelope::of(payload).map_err(|error| Refused::from(&error)).and_then(|envelope| self.state.api.admit(envelope))
+            Envelope::of(payload)
+                .map_err(|error| Refused::from(&error))
+                .and_then(|envelope| self.state.api.admit(envelope))
         };
         let (api, viewer) = (self.state.api.clone(), self.viewer.clone());
         let task = tokio::spawn(async move {
             match admitted {
                 Err(refused) => speaker.error(refused.answer()).await,
                 Ok(admitted) => {
-                    let request_id = uuid::Uuid::now_v7().to_string();
+                    let request_id = crate::domain::ids::request_id();
                     let mut answers = api.execute_stream(admitted, viewer, request_id);
                     while let Some(answer) = answers.next().await {
                         if !answer.executed {

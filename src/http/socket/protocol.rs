@@ -48,9 +48,15 @@ pub enum Step {
     /// Check this payload, then say [`Protocol::acknowledge`] or close.
     Authenticate(Value),
     /// Run this operation under a number that is its own.
-    Start { id: String, number: u64, payload: Value },
+    Start {
+        id: String,
+        number: u64,
+        payload: Value,
+    },
     /// The client wants no more of it.
-    Stop { number: u64 },
+    Stop {
+        number: u64,
+    },
     Close(Close),
 }
 
@@ -177,7 +183,8 @@ fn answer_ping(payload: Option<Value>) -> Step {
 /// Whether a value has the shape of a request, as graphql-ws checks it.
 fn is_envelope(payload: &Value) -> bool {
     let Value::Object(request) = payload else { return false };
-    let is = |name: &str, shape: fn(&Value) -> bool| request.get(name).is_none_or(|value| value.is_null() || shape(value));
+    let is =
+        |name: &str, shape: fn(&Value) -> bool| request.get(name).is_none_or(|value| value.is_null() || shape(value));
     let has_document = request.get("query").is_some_and(Value::is_string)
         || request.get("extensions").is_some_and(|extensions| extensions.get("persistedQuery").is_some());
     has_document

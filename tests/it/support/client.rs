@@ -52,18 +52,26 @@ impl User {
     /// None where the server goes away meanwhile.
     pub async fn try_ask(&self, query: &str, variables: Value) -> Option<Reply> {
         let url = format!("http://{}/graphql", self.addr);
-        let request = self.http.post(url).bearer_auth(&self.token).json(&json!({ "query": query, "variables": variables }));
+        let request =
+            self.http.post(url).bearer_auth(&self.token).json(&json!({ "query": query, "variables": variables }));
         let response = timeout(PATIENCE, request.send()).await.expect("an answer in time").ok()?;
         Some(Reply { status: response.status().as_u16(), body: response.json().await.ok()? })
     }
 
     /// A mutation of this field, whose `input` it is; the selection says what is wanted back.
     pub async fn mutate(&self, field: &str, input: Value, selection: &str) -> Reply {
-        let kind = format!("{}Input!", match field {
-            "addReaction" | "removeReaction" => "Reaction".to_owned(),
-            field => field[..1].to_uppercase() + &field[1..],
-        });
-        self.ask_with(&format!("mutation($input: {kind}) {{ {field}(input: $input) {{ {selection} }} }}"), json!({ "input": input })).await
+        let kind = format!(
+            "{}Input!",
+            match field {
+                "addReaction" | "removeReaction" => "Reaction".to_owned(),
+                field => field[..1].to_uppercase() + &field[1..],
+            }
+        );
+        self.ask_with(
+            &format!("mutation($input: {kind}) {{ {field}(input: $input) {{ {selection} }} }}"),
+            json!({ "input": input }),
+        )
+        .await
     }
 
     /// A group of the viewer's with these people in.

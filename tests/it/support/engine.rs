@@ -35,7 +35,10 @@ impl Database {
                 static NEXT: AtomicU32 = AtomicU32::new(0);
                 let name = format!("parlor_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
                 administer(&format!("CREATE DATABASE {name}")).await;
-                let url = cluster().rsplit_once('/').map(|(base, _)| format!("{base}/{name}")).expect("an address with a name");
+                let url = cluster()
+                    .rsplit_once('/')
+                    .map(|(base, _)| format!("{base}/{name}"))
+                    .expect("an address with a name");
                 Self { engine, url, place: Place::Name(name) }
             }
         }
@@ -51,7 +54,8 @@ impl Database {
 
 /// The address of the cluster that `tests/run` started.
 pub fn cluster() -> String {
-    std::env::var("PARLOR_TEST_POSTGRES").expect("PARLOR_TEST_POSTGRES is not set: tests/run starts a cluster and sets it")
+    std::env::var("PARLOR_TEST_POSTGRES")
+        .expect("PARLOR_TEST_POSTGRES is not set: tests/run starts a cluster and sets it")
 }
 
 async fn administer(sql: &str) {

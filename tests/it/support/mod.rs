@@ -106,7 +106,8 @@ pub fn config(url: &str, settings: &[(&str, &str)]) -> Config {
         ("PARLOR_JWT_SECRET", SECRET),
         ("PARLOR_SHUTDOWN_SECONDS", "2"),
     ];
-    let defaults = defaults.iter().filter(|(name, _)| !given(name) && !(*name == "PARLOR_JWT_SECRET" && given("PARLOR_JWKS")));
+    let replaced = |name: &str| given(name) || name == "PARLOR_JWT_SECRET" && given("PARLOR_JWKS");
+    let defaults = defaults.iter().filter(|(name, _)| !replaced(name));
     let vars = defaults.chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config::from_vars(vars).expect("settings for a test")
 }
