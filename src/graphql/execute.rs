@@ -67,7 +67,7 @@ pub struct Envelope {
 pub struct Admitted {
     request: Request,
     pub operation: OperationType,
-    introspects: bool,
+    reads_schema: bool,
 }
 
 /// A request that may not: what is wrong with it, in the response's form.
@@ -163,8 +163,8 @@ impl Api {
         let mut request = Request::new(String::new()).variables(variables);
         request.operation_name = envelope.operation_name;
         request.set_parsed_query(runnable);
-        let introspects = shape::is_introspection(&document, operation);
-        Ok(Admitted { request, operation: kind, introspects })
+        let reads_schema = shape::reads_schema(&document, operation);
+        Ok(Admitted { request, operation: kind, reads_schema })
     }
 
     /// A document that the guard let through, parsed.
@@ -187,8 +187,8 @@ impl Api {
 
     /// Runs a query or a mutation to its end.
     pub async fn execute(&self, admitted: Admitted, viewer: Option<Arc<Viewer>>, request_id: &str) -> Answer {
-        if let Err(refused) = self.check_introspection(&admitted, viewer.as_deref()) {
-            return refused.answer();
+        if let Some(answer) = self.hides_schema(&admitted, viewer.as_deref()) {
+            return answer;
         }
         let (request, loads) = self.prepare(admitted, viewer);
         let execution = std::pin::pin!(self.schema.execute(request));
@@ -202,8 +202,8 @@ impl Api {
         viewer: Option<Arc<Viewer>>,
         request_id: String,
     ) -> Pin<Box<dyn Stream<Item = Answer> + Send>> {
-        if let Err(refused) = self.check_introspection(&admitted, viewer.as_deref()) {
-            return futures_util::stream::iter([refused.answer()]).boxed();
+        if let Some(answer) = self.hides_schema(&admitted, viewer.as_deref()) {
+            return futures_util::stream::iter([answer]).boxed();
         }
         let (request, loads) = self.prepare(admitted, viewer);
         let events: BoxStream<'static, Response> = self.schema.execute_stream(request);
@@ -211,18 +211,26 @@ impl Api {
     }
 
     /// A stranger reads the schema of a development server only.
-    fn check_introspection(&self, admitted: &Admitted, viewer: Option<&Viewer>) -> Result<(), Refused> {
-        if admitted.introspects && viewer.is_none() && !self.app.config.is_development() {
-            return Err(Refused::one(&Error::unauthenticated("a token is needed to read the schema")));
-        }
-        Ok(())
+    fn is_hidden_from(&self, viewer: Option<&Viewer>) -> bool {
+        viewer.is_none() && !self.app.config.is_development()
+    }
+
+    /// The answer to who asks for the schema and may not: that of any field that needs a token.
+    fn hides_schema(&self, admitted: &Admitted, viewer: Option<&Viewer>) -> Option<Answer> {
+        (admitted.reads_schema && self.is_hidden_from(viewer)).then(|| {
+            let error = Error::unauthenticated("a token is needed to read the schema");
+            write(&Response::from_errors(vec![errors::request_error(&error, "")]), true)
+        })
     }
 
     fn prepare(&self, admitted: Admitted, viewer: Option<Arc<Viewer>>) -> (Request, Loads) {
         let loads = Loads::default();
         let asker = Asker(viewer);
+        // `__type` finds nothing then.
+        let hidden = self.is_hidden_from(asker.0.as_deref());
+        let request = if hidden { admitted.request.disable_introspection() } else { admitted.request };
         let loaders = Loaders::batching(self.app.clone(), asker.clone(), loads.clone());
-        (admitted.request.data(asker).data(loaders), loads)
+        (request.data(asker).data(loaders), loads)
     }
 }
 
