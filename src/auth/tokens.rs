@@ -149,6 +149,10 @@ impl Authenticator {
     fn decode(&self, token: &str, key: &DecodingKey) -> Result<Claims> {
         use jsonwebtoken::errors::ErrorKind;
         let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation);
+        // What a token marks as critical must be understood (RFC 7515, section 4.1.11): here, nothing is.
+        if decoded.as_ref().is_ok_and(|token| token.header.crit.is_some()) {
+            return Err(Error::unauthenticated("the token has critical headers"));
+        }
         decoded.map(|token| token.claims).map_err(|error| {
             let why = match error.kind() {
                 ErrorKind::InvalidSignature => "the token's signature is wrong".to_owned(),

@@ -126,10 +126,9 @@ impl FromStr for MessageId {
     fn from_str(text: &str) -> Result<Self, NotAnId> {
         let bytes = decode(text, Self::PREFIX)?;
         let (chat, seq) = bytes.split_first_chunk::<16>().ok_or(NotAnId)?;
-        Ok(Self {
-            chat: ChatId(Uuid::from_bytes(*chat)),
-            seq: i64::from_be_bytes(seq.try_into().map_err(|_| NotAnId)?),
-        })
+        let seq = i64::from_be_bytes(seq.try_into().map_err(|_| NotAnId)?);
+        // A chat counts from 1.
+        (seq > 0).then_some(Self { chat: ChatId(Uuid::from_bytes(*chat)), seq }).ok_or(NotAnId)
     }
 }
 

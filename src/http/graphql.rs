@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 use crate::graphql::execute::{Answer, Envelope, Refused};
 use crate::service;
 
+/// Bytes over the limit of a body that are still read, so that its sender gets to hear of the limit.
+const DRAINED: usize = 64 * 1024 * 1024;
 /// Longest time that a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -126,7 +128,7 @@ async fn run(
 async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
     let too_large = || Error::PayloadTooLarge(format!("the body is larger than {limit} bytes"));
     // What is over the limit is read and dropped, within bounds.
-    let mut body = Limited::new(body, limit.saturating_mul(16));
+    let mut body = Limited::new(body, limit.saturating_add(DRAINED));
     let reading = async {
         let (mut bytes, mut length) = (Vec::new(), 0_usize);
         while let Some(frame) = body.frame().await {
@@ -160,10 +162,12 @@ fn read_query(request: &Request) -> Result<Envelope> {
 
 /// Who asks, by the bearer token (RFC 6750); nobody where there is none.
 async fn authenticate(state: &State, headers: &HeaderMap) -> Result<Option<Arc<Viewer>>> {
-    let Some(header) = headers.get(AUTHORIZATION) else {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let Some(header) = given.next() else {
         return Ok(None);
     };
-    let token = header.to_str().ok().and_then(bearer);
+    // Which of two is meant, nobody can say.
+    let token = header.to_str().ok().and_then(bearer).filter(|_| given.next().is_none());
     let token = token.ok_or_else(|| Error::unauthenticated("the Authorization header must be Bearer and a token"))?;
     let viewer = service::users::authenticate(&state.app, token).await?;
     Ok(Some(Arc::new(viewer)))

@@ -83,21 +83,33 @@ impl Writer {
         let results = match self.commit(&sends).await {
             Ok(results) => results,
             Err(error) if sends.len() == 1 => vec![Err(error)],
+            Err(error @ Error::Unavailable { .. }) => vec![Err(error); sends.len()],
             Err(error) => {
-                // One bad send must not fail those beside it.
                 tracing::warn!(%error, sends = sends.len(), "a group of sends failed; sending one by one");
-                let mut results = Vec::with_capacity(sends.len());
-                for send in &sends {
-                    let alone = self.commit(std::slice::from_ref(send)).await;
-                    results.push(alone.and_then(|mut results| results.pop().ok_or_else(unanswered)?));
-                }
-                results
+                self.one_by_one(&sends).await
             }
         };
         for (pending, result) in group.into_iter().zip(results) {
             // A client that has gone needs no answer.
             drop(pending.answer.send(result));
         }
+    }
+
+    /// Commits each send alone: a bad one must not fail those beside it. Where the database has gone,
+    /// the rest need not find out one by one.
+    async fn one_by_one(&self, sends: &[(Arc<Viewer>, MessageDraft)]) -> Vec<Result<Sent>> {
+        let mut results: Vec<Result<Sent>> = Vec::with_capacity(sends.len());
+        for send in sends {
+            let result = match results.last() {
+                Some(Err(gone @ Error::Unavailable { .. })) => Err(gone.clone()),
+                _ => {
+                    let alone = self.commit(std::slice::from_ref(send)).await;
+                    alone.and_then(|mut results| results.pop().ok_or_else(unanswered)?)
+                }
+            };
+            results.push(result);
+        }
+        results
     }
 
     /// Commits a group and tells of it: a result for each send, or an error for all.

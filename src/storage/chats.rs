@@ -268,6 +268,8 @@ pub async fn page(
     rows.into_iter().map(chat).collect()
 }
 
+/// A cursor's moment, or the nearest that both engines can hold: a client may send any number.
 fn moment(micros: i64) -> Time {
-    Time(DateTime::from_timestamp_micros(micros).unwrap_or_default())
+    const YEAR_10000: i64 = 253_402_300_800_000_000;
+    Time(DateTime::from_timestamp_micros(micros.clamp(0, YEAR_10000)).unwrap_or_default())
 }

@@ -126,6 +126,8 @@ pub async fn by_ids(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<Message>> 
 pub async fn by_nonces(conn: &mut Conn, keys: &[(ChatId, Nonce)]) -> Result<Vec<Message>> {
     let keys = keys.iter().map(|(chat, nonce)| (Key(chat.0), nonce.as_str().to_owned()));
     let rows: Vec<Row> = messages::table
+        // The words that the index of nonces has of itself: without them SQLite reads the whole chat.
+        .filter(messages::nonce.is_not_null())
         .filter(pairs_in((messages::chat_id, messages::nonce.assume_not_null()), keys))
         .select(COLUMNS)
         .load(conn)

@@ -24,7 +24,14 @@ use crate::error::Error;
 
 impl From<diesel::result::Error> for Error {
     fn from(error: diesel::result::Error) -> Self {
-        Self::internal(error)
+        use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+        match error {
+            diesel::result::Error::DatabaseError(ClosedConnection | UnableToSendCommand, _) => {
+                tracing::warn!(%error, "the database connection broke off");
+                Self::unavailable("the database can't be reached")
+            }
+            error => Self::internal(error),
+        }
     }
 }
 

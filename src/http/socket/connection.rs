@@ -55,6 +55,8 @@ pub struct Connection {
 enum End {
     /// By our close frame.
     Close(Close),
+    /// By our close frame, where nothing more can be read of what the other side says.
+    Unreadable(Close),
     /// By the other side's, which is answered.
     Closed,
     /// The other side has gone, or never will answer.
@@ -80,10 +82,8 @@ impl Connection {
             task.abort();
         }
         match end {
-            End::Close(reason) => {
-                tracing::debug!(code = reason.code, reason = %reason.reason, "closing a socket");
-                close(self.socket, reason).await;
-            }
+            End::Close(reason) => close(self.socket, reason).await,
+            End::Unreadable(reason) => abandon(self.socket, reason).await,
             // The answer was written by who read the frame; it has to go out.
             End::Closed => drop(timeout(CLOSE_TIMEOUT, self.socket.close()).await),
             End::Gone => {}
@@ -303,9 +303,9 @@ fn unreadable(error: &axum::Error) -> End {
     let text = error.to_string();
     tracing::debug!(error = text, "a socket could not be read");
     if text.contains("too long") || text.contains("too large") || text.contains("big") {
-        End::Close(Close::TOO_BIG)
+        End::Unreadable(Close::TOO_BIG)
     } else if text.contains("UTF-8") || text.contains("utf-8") {
-        End::Close(Close::with_reason(1007, "text must be UTF-8"))
+        End::Unreadable(Close::with_reason(1007, "text must be UTF-8"))
     } else {
         End::Gone
     }
@@ -314,11 +314,24 @@ fn unreadable(error: &axum::Error) -> End {
 /// Says why, and reads on until the other side has closed too: input left unread would reset the
 /// connection before the client has read the reason.
 pub async fn close(mut socket: WebSocket, reason: Close) {
-    let frame = CloseFrame { code: reason.code, reason: (&*reason.reason).into() };
     let closing = async {
-        socket.send(Message::Close(Some(frame))).await?;
+        say_why(&mut socket, reason).await?;
         while let Some(Ok(_)) = socket.recv().await {}
         Ok::<_, axum::Error>(())
     };
     drop(timeout(CLOSE_TIMEOUT, closing).await);
+}
+
+/// Says why where nothing can be read on: the connection stays for a while, so that the client finds
+/// the reason before the reset.
+async fn abandon(mut socket: WebSocket, reason: Close) {
+    if let Ok(Ok(())) = timeout(CLOSE_TIMEOUT, say_why(&mut socket, reason)).await {
+        tokio::time::sleep(CLOSE_TIMEOUT).await;
+    }
+}
+
+async fn say_why(socket: &mut WebSocket, reason: Close) -> Result<(), axum::Error> {
+    tracing::debug!(code = reason.code, reason = %reason.reason, "closing a socket");
+    let frame = CloseFrame { code: reason.code, reason: (&*reason.reason).into() };
+    socket.send(Message::Close(Some(frame))).await
 }
