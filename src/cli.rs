@@ -79,10 +79,10 @@ async fn serve(config: Config) -> Result<(), String> {
     let addr = app.config.http.addr;
     let listener = TcpListener::bind(addr).await.map_err(|error| format!("PARLOR_ADDR={addr}: {error}"))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    // Before anybody is told of the server, and may tell it to stop.
+    let stop = stop_on_signal()?;
     tracing::info!(%addr, "listening");
     announce(&app, addr).await?;
-    let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone()));
     crate::http::server::run(listener, app, stop).await.map_err(|error| error.to_string())?;
     tracing::info!("stopped");
     Ok(())
@@ -146,18 +146,22 @@ fn log(config: &LogConfig) -> Result<(), String> {
     Ok(())
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
+/// Hears SIGTERM and SIGINT from now on.
+fn stop_on_signal() -> Result<CancellationToken, String> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return tracing::error!("signals can't be heard");
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    stop.cancel();
+    let hear = |kind| signal(kind).map_err(|error| format!("signals can't be heard: {error}"));
+    let (mut terminate, mut interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stopping.cancel();
+    });
+    Ok(stop)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

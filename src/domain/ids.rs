@@ -226,6 +226,7 @@ mod tests {
         assert_eq!(message.to_string().parse(), Ok(message));
         assert_eq!(member.to_string().parse(), Ok(member.clone()));
         assert_eq!(message.to_string().parse::<ChatId>(), Err(NotAnId));
+        assert_eq!(MessageId { chat, seq: i64::MIN }.to_string().parse::<MessageId>(), Err(NotAnId));
         assert_eq!(chat.to_string().to_uppercase().parse::<ChatId>(), Err(NotAnId));
         let readings: Vec<_> = NodeId::readings(&member.to_string()).collect();
         assert_eq!(readings[0], NodeId::Member(member));

@@ -102,7 +102,12 @@ impl Envelope {
 
 impl Refused {
     fn one(error: &Error) -> Self {
-        Self(vec![errors::request_error(error, "")])
+        Self::under(error, "")
+    }
+
+    /// For what may be a fault of the server: the cause is logged under the request's id.
+    pub fn under(error: &Error, request_id: &str) -> Self {
+        Self(vec![errors::request_error(error, request_id)])
     }
 
     pub fn answer(self) -> Answer {

@@ -92,7 +92,7 @@ async fn run(
         && envelope.extensions.as_ref().is_none_or(|extensions| !extensions.contains_key("persistedQuery"));
     let viewer = match authenticate(state, headers).await {
         Ok(viewer) => viewer,
-        Err(error) => return unauthenticated(media, &error),
+        Err(error) => return unauthenticated(media, &error, &request_id),
     };
     let admitted = match state.api.admit(envelope) {
         Ok(admitted) => admitted,
@@ -115,13 +115,14 @@ async fn run(
     // On a task of its own: what has begun goes on to its end though the client may go.
     let api = state.api.clone();
     let span = tracing::Span::current();
-    let task = async move { api.execute(admitted, viewer, &request_id).await };
+    let id = request_id.clone();
+    let task = async move { api.execute(admitted, viewer, &id).await };
     match tokio::spawn(tracing::Instrument::instrument(task, span)).await {
         Ok(answer) => {
             let status = if answer.executed { StatusCode::OK } else { refused_status(media) };
             respond(media, status, answer)
         }
-        Err(panic) => refuse(media, StatusCode::INTERNAL_SERVER_ERROR, &Error::internal(panic)),
+        Err(panic) => fault(media, &Error::internal(panic), &request_id),
     }
 }
 
@@ -179,7 +180,7 @@ pub fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
 }
 
-fn unauthenticated(media: MediaType, error: &Error) -> Response {
+fn unauthenticated(media: MediaType, error: &Error, request_id: &str) -> Response {
     match error {
         Error::Unauthenticated { .. } => {
             let mut response = refuse(media, StatusCode::UNAUTHORIZED, error);
@@ -187,7 +188,7 @@ fn unauthenticated(media: MediaType, error: &Error) -> Response {
             response
         }
         Error::Unavailable { .. } => refuse(media, StatusCode::SERVICE_UNAVAILABLE, error),
-        error => refuse(media, StatusCode::INTERNAL_SERVER_ERROR, error),
+        error => fault(media, error, request_id),
     }
 }
 
@@ -208,6 +209,10 @@ fn respond_refused(media: MediaType, refused: Refused) -> Response {
 
 fn refuse(media: MediaType, status: StatusCode, error: &Error) -> Response {
     respond(media, status, Refused::from(error).answer())
+}
+
+fn fault(media: MediaType, error: &Error, request_id: &str) -> Response {
+    respond(media, StatusCode::INTERNAL_SERVER_ERROR, Refused::under(error, request_id).answer())
 }
 
 fn respond(media: MediaType, status: StatusCode, answer: Answer) -> Response {

@@ -5,15 +5,22 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// Longer than anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client of HTTP. It asks the process for a provider of TLS; another story may have been first.
+pub fn http() -> reqwest::Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::new()
+}
 
 /// A person with a token.
 #[derive(Clone)]
@@ -33,7 +40,7 @@ pub struct Reply {
 
 impl User {
     pub fn new(addr: SocketAddr, id: &str, token: String) -> Self {
-        Self { id: id.into(), token, addr, http: reqwest::Client::new() }
+        Self { id: id.into(), token, addr, http: http() }
     }
 
     /// The same person at another server.
@@ -186,6 +193,29 @@ impl Socket {
         Ok(Self(socket))
     }
 
+    /// Asks for the upgrade by hand, as a client does that makes nothing of the answer.
+    pub async fn shake_hands(addr: SocketAddr, headers: &[(&str, &str)]) -> (String, TcpStream) {
+        let mut stream = TcpStream::connect(addr).await.expect("a connection");
+        let mut request = format!(
+            "GET /graphql HTTP/1.1\r\nhost: {addr}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        );
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all((request + "\r\n").as_bytes()).await.expect("the server reads");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(timeout(PATIENCE, stream.read_u8()).await.expect("an answer in time").expect("an answer"));
+        }
+        (String::from_utf8(head).expect("text"), stream)
+    }
+
+    /// Goes on with a connection that [`Self::shake_hands`] made.
+    pub async fn over(stream: TcpStream) -> Self {
+        Self(WebSocketStream::from_raw_socket(MaybeTlsStream::Plain(stream), Role::Client, None).await)
+    }
+
     pub async fn init(&mut self, token: &str) {
         self.say(json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {token}") } })).await;
         assert_eq!(self.hear().await, json!({ "type": "connection_ack" }));
@@ -221,16 +251,49 @@ impl Socket {
         }
     }
 
-    pub async fn hear_or_close(&mut self) -> Result<Value, Option<CloseFrame>> {
-        loop {
-            let message = timeout(PATIENCE, self.0.next()).await.expect("a message in time");
-            match message {
-                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
-                Some(Ok(Message::Close(frame))) => return Err(frame),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Err(None),
+    /// The next message of any kind, pings too.
+    pub async fn hear_raw(&mut self) -> Option<Result<Message, SocketError>> {
+        timeout(PATIENCE, self.0.next()).await.expect("a message in time")
+    }
+
+    /// The code and reason with which the server closes while this is still being said to it.
+    pub async fn closed_while(self, message: Message) -> (u16, String) {
+        let (mut say, mut hear) = self.0.split();
+        let saying = async {
+            drop(say.send(message).await);
+            std::future::pending().await
+        };
+        let hearing = async {
+            loop {
+                match hear.next().await {
+                    Some(Ok(Message::Close(frame))) => break frame.expect("a close frame"),
+                    Some(Ok(_)) => {}
+                    gone => panic!("gone without a close frame: {gone:?}"),
+                }
             }
+        };
+        tokio::select! {
+            frame = timeout(PATIENCE, hearing) => {
+                let frame = frame.expect("an end in time");
+                (frame.code.into(), frame.reason.to_string())
+            }
+            () = saying => unreachable!("it waits for ever"),
         }
+    }
+
+    pub async fn hear_or_close(&mut self) -> Result<Value, Option<CloseFrame>> {
+        // The server's pings are heard meanwhile, and are no answer.
+        let hearing = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                    Some(Ok(Message::Close(frame))) => return Err(frame),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Err(None),
+                }
+            }
+        };
+        timeout(PATIENCE, hearing).await.expect("a message in time")
     }
 }
 

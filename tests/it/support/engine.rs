@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
@@ -44,6 +46,30 @@ impl Database {
         }
     }
 
+    /// Runs SQL on a connection of its own.
+    pub async fn execute(&self, sql: &str) {
+        match &self.place {
+            Place::Folder(folder) => {
+                let file = folder.path().join("parlor.db");
+                let mut conn = SqliteConnection::establish(&file.to_string_lossy()).expect("the file opens");
+                conn.batch_execute(sql).expect(sql);
+            }
+            Place::Name(_) => batch(&self.url, sql).await,
+        }
+    }
+
+    /// Lets nobody into PostgreSQL's database any more, and ends who is there.
+    pub async fn shut(&self) {
+        let Place::Name(name) = &self.place else { panic!("a file can't be shut") };
+        administer(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
+        administer(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")).await;
+    }
+
+    pub async fn reopen(&self) {
+        let Place::Name(name) = &self.place else { panic!("a file can't be shut") };
+        administer(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
+    }
+
     pub async fn drop(self) {
         match self.place {
             Place::Folder(folder) => folder.close().expect("the folder can be removed"),
@@ -59,7 +85,11 @@ pub fn cluster() -> String {
 }
 
 async fn administer(sql: &str) {
-    let (client, connection) = tokio_postgres::connect(&cluster(), NoTls).await.expect("the cluster answers");
+    batch(&cluster(), sql).await;
+}
+
+async fn batch(url: &str, sql: &str) {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the cluster answers");
     tokio::spawn(connection);
     client.batch_execute(sql).await.expect(sql);
 }

@@ -2,6 +2,10 @@
 
 mod client;
 mod engine;
+pub mod keys;
+pub mod process;
+pub mod schema;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use client::{Feed, Reply, Socket, User};
+pub use client::{Feed, Reply, Socket, User, http};
 pub use engine::{Database, Engine};
 
 pub const SECRET: &str = "a secret for tests, of more than 32 bytes";
@@ -27,6 +31,11 @@ pub struct TestApp {
     pub database: Database,
     stop: CancellationToken,
     serving: JoinHandle<()>,
+}
+
+/// A server for a story of which the engine is no part.
+pub async fn one_app(settings: &[(&str, &str)]) -> TestApp {
+    TestApp::start(Database::create(Engine::Sqlite).await, settings).await
 }
 
 /// Tells a story on both engines.

@@ -1,0 +1,169 @@
+//! The schema as a list of all that a client can put a value into.
+
+use std::collections::HashMap;
+
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{
+    BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition,
+};
+use serde_json::{Map, Value, json};
+
+/// An operation on one field, and for each of the field's arguments what it may be given.
+pub struct Probe {
+    pub name: String,
+    pub query: String,
+    /// Whether it goes over a socket.
+    pub subscribes: bool,
+    arguments: Vec<InputValueDefinition>,
+    /// What an `id` means here.
+    subject: String,
+}
+
+/// Values that the server knows, by the words that arguments are named with.
+pub struct Known {
+    pub chat: String,
+    pub message: String,
+    pub member: String,
+    pub user: String,
+}
+
+pub struct Schema(HashMap<String, TypeKind>);
+
+impl Schema {
+    pub fn read() -> Self {
+        let definitions = parse_schema(parlor::graphql::sdl()).expect("the schema can be read").definitions;
+        let types = definitions.into_iter().filter_map(|definition| match definition {
+            TypeSystemDefinition::Type(ty) => Some((ty.node.name.node.to_string(), ty.node.kind)),
+            _ => None,
+        });
+        Self(types.collect())
+    }
+
+    /// Each field with arguments of the root types, and of what has an id.
+    pub fn probes(&self, known: &Known) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        for (ty, id) in [
+            ("Query", ""),
+            ("Mutation", ""),
+            ("Subscription", ""),
+            ("Chat", &known.chat),
+            ("Message", &known.message),
+            ("ChatMember", &known.member),
+            ("User", &known.user),
+        ] {
+            let Some(TypeKind::Object(object)) = self.0.get(ty) else { panic!("no type {ty}") };
+            let fields = object.fields.iter().map(|field| &field.node).filter(|field| !field.arguments.is_empty());
+            probes.extend(fields.map(|field| self.probe(ty, id, field)));
+        }
+        probes
+    }
+
+    fn probe(&self, ty: &str, id: &str, field: &FieldDefinition) -> Probe {
+        let arguments: Vec<_> = field.arguments.iter().map(|argument| argument.node.clone()).collect();
+        let declared: String =
+            arguments.iter().map(|argument| format!("${}: {} ", argument.name, argument.ty.node)).collect();
+        let given: String = arguments.iter().map(|argument| format!("{0}: ${0} ", argument.name)).collect();
+        let is_leaf = !matches!(
+            self.0.get(&named(&field.ty.node)),
+            Some(TypeKind::Object(_) | TypeKind::Interface(_) | TypeKind::Union(_))
+        );
+        let field_call = format!("{}({given}){}", field.name, if is_leaf { "" } else { " { __typename }" });
+        let query = match ty {
+            "Query" | "Mutation" | "Subscription" => format!("{}({declared}) {{ {field_call} }}", ty.to_lowercase()),
+            ty => format!("query({declared}) {{ node(id: \"{id}\") {{ ... on {ty} {{ {field_call} }} }} }}"),
+        };
+        Probe {
+            name: format!("{ty}.{}", field.name),
+            query,
+            subscribes: ty == "Subscription",
+            arguments,
+            subject: field.name.to_string(),
+        }
+    }
+
+    /// Values that the operation should be happy with.
+    pub fn sound(&self, probe: &Probe, known: &Known) -> Value {
+        probe.arguments.iter().map(|argument| (argument.name.to_string(), self.base(probe, argument, known))).collect()
+    }
+
+    /// The same with one place in them, each in its turn, that holds a value for that place.
+    pub fn with(&self, probe: &Probe, known: &Known, bad: &dyn Fn(&str, &str) -> Vec<Value>) -> Vec<Value> {
+        let sound = self.sound(probe, known);
+        let mut all = Vec::new();
+        for argument in &probe.arguments {
+            for value in self.variants(probe, argument.name.node.as_str(), &argument.ty.node, known, bad) {
+                let mut variables = sound.clone();
+                variables[argument.name.node.as_str()] = value;
+                all.push(variables);
+            }
+        }
+        all
+    }
+
+    fn base(&self, probe: &Probe, argument: &InputValueDefinition, known: &Known) -> Value {
+        let (name, ty) = (argument.name.node.as_str(), &argument.ty.node);
+        match &ty.base {
+            _ if ty.nullable && name != "text" => Value::Null,
+            BaseType::List(_) => json!([self.scalar(probe, name, &named(ty), known)]),
+            BaseType::Named(_) => self.scalar(probe, name, &named(ty), known),
+        }
+    }
+
+    fn scalar(&self, probe: &Probe, name: &str, ty: &str, known: &Known) -> Value {
+        match self.0.get(ty) {
+            Some(TypeKind::Enum(values)) => {
+                let words: Vec<_> = values.values.iter().map(|value| value.node.value.to_string()).collect();
+                json!(words.iter().find(|word| *word == "CHANNEL").unwrap_or(&words[0]))
+            }
+            Some(TypeKind::InputObject(input)) => {
+                let fields = input
+                    .fields
+                    .iter()
+                    .map(|field| (field.node.name.to_string(), self.base(probe, &field.node, known)));
+                Value::Object(fields.collect::<Map<_, _>>())
+            }
+            _ => match (ty, name, probe.subject.as_str()) {
+                ("Int", ..) => json!(1),
+                ("Boolean", ..) => json!(true),
+                (_, "messageId", _) | (_, "id", "message") => json!(known.message),
+                (_, "userId" | "userIds" | "memberIds", _) | (_, "id", "user") => json!(known.user),
+                (_, "chatId" | "id" | "ids", _) => json!(known.chat),
+                (_, "emoji", _) => json!("👍"),
+                _ => json!("some words"),
+            },
+        }
+    }
+
+    fn variants(
+        &self,
+        probe: &Probe,
+        name: &str,
+        ty: &Type,
+        known: &Known,
+        bad: &dyn Fn(&str, &str) -> Vec<Value>,
+    ) -> Vec<Value> {
+        if let BaseType::List(item) = &ty.base {
+            return self.variants(probe, name, item, known, bad).into_iter().map(|value| json!([value])).collect();
+        }
+        let ty = named(ty);
+        let Some(TypeKind::InputObject(input)) = self.0.get(&ty) else { return bad(name, &ty) };
+        let sound = self.scalar(probe, name, &ty, known);
+        let mut all = Vec::new();
+        for field in &input.fields {
+            let field = &field.node;
+            for value in self.variants(probe, field.name.node.as_str(), &field.ty.node, known, bad) {
+                let mut object = sound.clone();
+                object[field.name.node.as_str()] = value;
+                all.push(object);
+            }
+        }
+        all
+    }
+}
+
+fn named(ty: &Type) -> String {
+    match &ty.base {
+        BaseType::Named(name) => name.to_string(),
+        BaseType::List(item) => named(item),
+    }
+}
