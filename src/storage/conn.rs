@@ -14,7 +14,7 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolableConn
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub type Postgres = AsyncPgConnection;
 pub type Sqlite = SyncConnectionWrapper<SqliteConnection>;
@@ -131,7 +131,8 @@ impl Conn {
         }
         let result = work(&mut *self).await;
         match &result {
-            Ok(_) => self.commit().await?,
+            // Whether a commit that broke off was made, nobody knows: it isn't UNAVAILABLE.
+            Ok(_) => self.commit().await.map_err(Error::internal)?,
             // A connection whose rollback fails is closed by `Lent`: the cause is what matters.
             Err(_) => drop(self.rollback().await),
         }
