@@ -351,7 +351,8 @@ mod tests {
     fn every_limit_is_the_greatest_number_admitted() {
         let limits = Limits::default();
         type Make = fn(usize) -> String;
-        let table: [(Make, usize, fn(usize) -> Refusal); 10] = [
+        type Refused = fn(usize) -> Refusal;
+        let table: [(Make, usize, Refused); 10] = [
             (|n| format!("{{a{}}}", " ".repeat(n - 3)), limits.bytes, Refusal::Bytes),
             (|n| format!("{{a(b:[{}])}}", "1 ".repeat(n - 9)), limits.tokens, Refusal::Tokens),
             (nested, limits.nesting, Refusal::Nesting),
