@@ -1,4 +1,4 @@
-//! graphql-transport-ws, by its protocol: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+//! graphql-transport-ws, by its protocol: <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>
 //!
 //! `protocol` is the rules, without I/O; `connection` is one socket that follows them.
 
