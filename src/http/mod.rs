@@ -43,13 +43,14 @@ pub fn router(state: State) -> Router {
     let config = &state.app.config.http;
     let mut router = Router::new()
         .route("/graphql", any(graphql::handle))
+        // The API alone is for other origins: GraphiQL's page has a token in it.
+        .layer(cors(config))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready));
     if state.app.config.is_development() {
         router = router.route("/", get(graphiql::page)).route("/graphiql/{*file}", get(graphiql::asset));
     }
     router
-        .layer(cors(config))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
@@ -72,7 +73,7 @@ fn request_id<B>(request: &Request<B>) -> &str {
 fn cors(config: &HttpConfig) -> CorsLayer {
     let origins = match config.cors_origins.as_slice() {
         [] => return CorsLayer::new(),
-        [any] if any == "*" => AllowOrigin::any(),
+        origins if origins.iter().any(|any| any == "*") => AllowOrigin::any(),
         origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
     };
     CorsLayer::new()

@@ -21,6 +21,7 @@ use crate::domain::rights::Rights;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::live::Bus;
+use crate::storage::conn::CommitBroke;
 use crate::storage::{Conn, Store, chats, members, messages};
 
 /// Most sends of one transaction.
@@ -84,6 +85,7 @@ impl Writer {
             Ok(results) => results,
             Err(error) if sends.len() == 1 => vec![Err(error)],
             Err(error @ Error::Unavailable { .. }) => vec![Err(error); sends.len()],
+            Err(Error::Internal(cause)) if cause.is::<CommitBroke>() => vec![Err(Error::Internal(cause)); sends.len()],
             Err(error) => {
                 tracing::warn!(%error, sends = sends.len(), "a group of sends failed; sending one by one");
                 self.one_by_one(&sends).await

@@ -81,6 +81,11 @@ pub trait RunQueryDsl: Sized + Send {
 
 impl<T: Send> RunQueryDsl for T {}
 
+/// A commit that broke off: whether it was made, nobody knows, so the work must not be done again.
+#[derive(Debug, thiserror::Error)]
+#[error("a commit broke off: {0}")]
+pub struct CommitBroke(diesel::result::Error);
+
 /// An async closure over a connection whose future can cross threads, which `AsyncFnOnce` alone
 /// can't say yet.
 pub trait Work<'c, R>: FnOnce(&'c mut Conn) -> Self::Future + Send {
@@ -132,7 +137,7 @@ impl Conn {
         let result = work(&mut *self).await;
         match &result {
             // Whether a commit that broke off was made, nobody knows: it isn't UNAVAILABLE.
-            Ok(_) => self.commit().await.map_err(Error::internal)?,
+            Ok(_) => self.commit().await.map_err(|error| Error::internal(CommitBroke(error)))?,
             // A connection whose rollback fails is closed by `Lent`: the cause is what matters.
             Err(_) => drop(self.rollback().await),
         }

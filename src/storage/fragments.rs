@@ -251,6 +251,9 @@ impl<E: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Directed<E> {
 /// by its own index range.
 pub struct Each<Q>(pub Vec<Q>);
 
+/// Most queries of one [`Each`]: SQLite takes 500 terms of a compound SELECT.
+pub const MOST_EACH: usize = 400;
+
 impl<Q: Query> Query for Each<Q> {
     type SqlType = Q::SqlType;
 }

@@ -5,7 +5,7 @@ use diesel::dsl::{count, count_star, min};
 use diesel::prelude::*;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{Each, pairs_in};
+use super::fragments::{Each, MOST_EACH, pairs_in};
 use super::schema::reactions;
 use super::types::{Key, Time, word};
 use crate::domain::ids::{ChatId, MessageId, UserId};
@@ -96,8 +96,16 @@ pub struct ReactorsQuery {
     pub limit: usize,
 }
 
-/// Who reacted, the earliest first, for many reactions in one statement.
+/// Who reacted, the earliest first, for many reactions in one statement (of at most 400).
 pub async fn reactors(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<(MessageId, String, UserId)>> {
+    let mut found = Vec::new();
+    for queries in queries.chunks(MOST_EACH) {
+        found.extend(reactors_of(conn, queries).await?);
+    }
+    Ok(found)
+}
+
+async fn reactors_of(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<(MessageId, String, UserId)>> {
     let parts = queries.iter().map(|query| {
         reactions::table
             .filter(reactions::chat_id.eq(Key(query.message.chat.0)))

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_graphql::parser::types::OperationType;
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
@@ -178,6 +179,8 @@ impl Connection {
                 .and_then(|envelope| self.state.api.admit(envelope))
         };
         let (api, viewer) = (self.state.api.clone(), self.viewer.clone());
+        // What changes something goes on to its end though nobody waits for it: what it commits has to be told.
+        let may_stop = admitted.as_ref().is_ok_and(|admitted| admitted.operation == OperationType::Subscription);
         let task = tokio::spawn(async move {
             match admitted {
                 Err(refused) => speaker.error(refused.answer()).await,
@@ -194,7 +197,9 @@ impl Connection {
                 }
             }
         });
-        self.tasks.insert(number, task.abort_handle());
+        if may_stop {
+            self.tasks.insert(number, task.abort_handle());
+        }
     }
 
     /// Writes what operations have said, all that is ready in one flush.
