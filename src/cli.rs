@@ -13,9 +13,6 @@ use crate::config::{self, Config, LogConfig};
 use crate::domain::clock::Clock;
 use crate::storage::migrations;
 
-/// How long the tokens live that a development server prints.
-pub const DEMO_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
-
 /// A chat server beside the application you have.
 #[derive(Parser)]
 #[command(name = "parlor", version, after_help = config::HELP)]
@@ -99,16 +96,9 @@ async fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
     println!("THIS IS A DEVELOPMENT SERVER: it made its own secret, and listens on this machine only.");
     println!("Set PARLOR_JWT_SECRET or PARLOR_JWKS to your application's keys to leave development.");
     for (user, name) in [("alice", "Alice"), ("bob", "Bob")] {
-        let grant = Grant {
-            organization: "demo".into(),
-            user: user.into(),
-            name: Some(name.into()),
-            permissions: None,
-            lifetime: DEMO_LIFETIME,
-        };
         println!();
         println!("{name}'s token, of the organisation demo:");
-        let token = app.auth.issue(&grant)?;
+        let token = app.auth.issue(&Grant::demo(user, name))?;
         // Each can be found by the other from the start.
         crate::service::users::authenticate(app, &token).await.map_err(|error| error.to_string())?;
         println!("{token}");
@@ -137,7 +127,9 @@ fn issue(config: &Config, grant: &Grant) -> Result<String, String> {
 fn log(config: &LogConfig) -> Result<(), String> {
     let filter =
         EnvFilter::try_new(&config.filter).map_err(|error| format!("PARLOR_LOG={}: {error}", config.filter))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for a person at a terminal.
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     if config.json {
         log.json().init()
     } else {

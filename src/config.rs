@@ -33,9 +33,9 @@ pub struct Config {
 pub struct HttpConfig {
     /// `PARLOR_ADDR` (`127.0.0.1:8080`): address and port to listen on; port 0 takes a free one.
     pub addr: SocketAddr,
-    /// `PARLOR_CORS_ORIGINS`: web origins that may call the API, with commas between, or `*`. A
-    /// WebSocket that tells its origin is held to it too. Not set: no other origin may.
-    pub cors_origins: Vec<String>,
+    /// `PARLOR_CORS_ORIGINS`: web origins that may call the API, with commas between, or `*`. Set, a
+    /// WebSocket that tells its origin is held to it too; not set, only HTTP from elsewhere is refused.
+    pub cors_origins: Vec<WebOrigin>,
     /// `PARLOR_MAX_BODY_BYTES` (131072): largest request body and WebSocket message, in bytes.
     pub max_body_bytes: usize,
     /// `PARLOR_SOCKET_INIT_SECONDS` (5): time in which a WebSocket must say `connection_init`.
@@ -47,6 +47,32 @@ pub struct HttpConfig {
     pub socket_operations: usize,
     /// `PARLOR_SHUTDOWN_SECONDS` (10): time that requests under way get to end at a stop.
     pub shutdown: Duration,
+}
+
+/// A web origin as browsers send it (RFC 6454, section 6.2): `https://app.example:8443`, or `*` for
+/// any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebOrigin(String);
+
+impl WebOrigin {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_any(&self) -> bool {
+        self.0 == "*"
+    }
+}
+
+impl FromStr for WebOrigin {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let host = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, host)| host);
+        let sound = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@']));
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        ((sound || text == "*") && plain).then(|| Self(text.to_ascii_lowercase())).ok_or(())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -315,6 +341,8 @@ mod tests {
             (vec![("PARLOR_LOG_FORMAT", "xml")], "PARLOR_LOG_FORMAT"),
             (vec![("PARLOR_PORT", "80")], "PARLOR_PORT: there is no such setting"),
             (vec![("DATABASE_URL", "mysql://u:secret@db/chat")], "DATABASE_URL: must begin with"),
+            (vec![("DATABASE_URL", "sqlite://:memory:")], "DATABASE_URL: must name a file"),
+            (vec![("PARLOR_CORS_ORIGINS", "https://app.example/chat")], "PARLOR_CORS_ORIGINS"),
         ] {
             let error = config(&vars).unwrap_err();
             assert!(error.contains(named), "{error}");

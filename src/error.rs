@@ -14,8 +14,8 @@ pub enum Error {
     #[error("{message}")]
     Unauthenticated {
         message: String,
-        /// A fresh token of the same person would do.
-        expired: bool,
+        /// Coming back may do: with a fresh token of the same person, or when its key is known.
+        retryable: bool,
     },
     /// The caller is known and may not do this.
     #[error("{0}")]
@@ -40,7 +40,8 @@ pub enum Error {
     /// The server can't do it now; nothing was done, and a retry is right.
     #[error("{message}")]
     Unavailable { message: &'static str, retry_after: Duration },
-    /// A fault of the server. The cause is for the log, never for the client.
+    /// A fault of the server: what was asked may be done or not. The cause is for the log, never for
+    /// the client.
     #[error("{0}")]
     Internal(Arc<dyn std::error::Error + Send + Sync>),
 }
@@ -51,7 +52,7 @@ impl Error {
     }
 
     pub fn unauthenticated(message: impl Into<String>) -> Self {
-        Self::Unauthenticated { message: message.into(), expired: false }
+        Self::Unauthenticated { message: message.into(), retryable: false }
     }
 
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -6,7 +6,7 @@
 //! - [`storage`]: the only layer that knows diesel; [`auth`]: the only one that knows jsonwebtoken
 //! - [`live`]: the bus, who listens, and the feeds that listeners read
 //! - [`service`]: the use cases: authorise, transact, publish after the commit
-//! - [`graphql`]: the only layer that knows async-graphql: parse, one service call, wrap
+//! - [`graphql`]: the layer that knows async-graphql: parse, one service call, wrap
 //! - [`http`]: the only layer that knows axum
 //!
 //! Beside them stand [`config`], every setting; [`error`], the one error with its codes; [`app`],

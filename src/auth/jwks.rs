@@ -61,12 +61,16 @@ impl Jwks {
         if let (Some(key), false) = (found, stale) {
             return Ok(key);
         }
-        self.refresh(known.tried_at).await;
+        let fresh = self.refresh(known.tried_at).await;
         let known = self.known();
         match find(&known.keys, kid) {
             Some(key) => Ok(key),
             None if known.read_at.is_none() => Err(Error::unavailable("the keys of tokens can't be read now")),
-            None => Err(Error::unauthenticated("the token is signed by an unknown key")),
+            // A key of just now may be one that the next reading finds.
+            None => Err(Error::Unauthenticated {
+                message: "the token is signed by an unknown key".into(),
+                retryable: !fresh,
+            }),
         }
     }
 
@@ -92,17 +96,23 @@ impl Jwks {
         (self.clock.now() - at).to_std().is_ok_and(|passed| passed >= age)
     }
 
-    /// Reads again, unless another did since `seen`, or anyone did just now.
-    async fn refresh(&self, seen: Option<DateTime<Utc>>) {
+    /// Reads again, unless another did since `seen`, or anyone did just now. Tells whether what is
+    /// known now was read since it was asked.
+    async fn refresh(&self, seen: Option<DateTime<Utc>>) -> bool {
         let _one = self.reading.lock().await;
         let tried = self.known().tried_at;
-        if tried != seen || tried.is_some_and(|at| !self.older(at, COOL_DOWN)) {
-            return;
+        if tried != seen {
+            return true;
         }
-        if let Err(error) = self.load().await {
+        if tried.is_some_and(|at| !self.older(at, COOL_DOWN)) {
+            return false;
+        }
+        let loaded = self.load().await;
+        if let Err(error) = &loaded {
             tracing::warn!(%error, "the keys of tokens can't be read; the ones known stay");
             self.known.lock().expect("no panic under this lock").tried_at = Some(self.clock.now());
         }
+        loaded.is_ok()
     }
 
     async fn read(&self) -> Result<Keys, String> {

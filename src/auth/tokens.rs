@@ -60,6 +60,19 @@ pub struct Grant {
     pub lifetime: Duration,
 }
 
+impl Grant {
+    /// What a development server gives: a person of the organisation `demo`, for 30 days.
+    pub fn demo(user: &str, name: &str) -> Self {
+        Self {
+            organization: "demo".into(),
+            user: user.into(),
+            name: Some(name.into()),
+            permissions: None,
+            lifetime: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
 impl Authenticator {
     /// `secret` stands in where the configuration has no keys.
     pub fn new(config: &AuthConfig, development: Option<Secret>, clock: Clock) -> Result<Self, String> {
@@ -122,7 +135,7 @@ impl Authenticator {
         let expires_at = numeric_date(claims.exp).ok_or_else(|| refused("the token's exp is no time"))?;
         let now = self.clock.now();
         if now >= expires_at + self.leeway {
-            return Err(Error::Unauthenticated { message: "the token has expired".into(), expired: true });
+            return Err(Error::Unauthenticated { message: "the token has expired".into(), retryable: true });
         }
         if let Some(nbf) = claims.nbf {
             let begins = numeric_date(nbf).ok_or_else(|| refused("the token's nbf is no time"))?;

@@ -29,14 +29,7 @@ pub async fn page(Extract(state): Extract<State>, headers: HeaderMap) -> Respons
     if !is_local(headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()) {
         return (StatusCode::MISDIRECTED_REQUEST, "a development server is at localhost only\n").into_response();
     }
-    let alice = Grant {
-        organization: "demo".into(),
-        user: "alice".into(),
-        name: Some("Alice".into()),
-        permissions: None,
-        lifetime: crate::cli::DEMO_LIFETIME,
-    };
-    let Ok(token) = state.app.auth.issue(&alice) else {
+    let Ok(token) = state.app.auth.issue(&Grant::demo("alice", "Alice")) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     match Assets::get("index.html") {

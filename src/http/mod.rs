@@ -22,7 +22,7 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use crate::app::App;
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, WebOrigin};
 use crate::graphql::Api;
 
 /// What handlers need.
@@ -73,8 +73,8 @@ fn request_id<B>(request: &Request<B>) -> &str {
 fn cors(config: &HttpConfig) -> CorsLayer {
     let origins = match config.cors_origins.as_slice() {
         [] => return CorsLayer::new(),
-        origins if origins.iter().any(|any| any == "*") => AllowOrigin::any(),
-        origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+        origins if origins.iter().any(WebOrigin::is_any) => AllowOrigin::any(),
+        origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok())),
     };
     CorsLayer::new()
         .allow_origin(origins)

@@ -33,16 +33,20 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
         }
     });
     let serving = axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = async {
+        serving.await?;
+        sockets.close();
+        sockets.wait().await;
+        Ok::<_, std::io::Error>(())
+    };
     let ended = async {
         stop.cancelled().await;
         tokio::time::sleep(patience.max(Duration::from_millis(100))).await;
     };
     tokio::select! {
-        served = serving.into_future() => served?,
-        () = ended => tracing::warn!("requests were still under way at the end of the time to stop"),
+        served = served => served?,
+        () = ended => tracing::warn!("requests or sockets were still open at the end of the time to stop"),
     }
-    sockets.close();
-    drop(tokio::time::timeout(patience, sockets.wait()).await);
     app.store.close();
     Ok(())
 }

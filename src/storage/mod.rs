@@ -30,6 +30,11 @@ impl From<diesel::result::Error> for Error {
                 tracing::warn!(%error, "the database connection broke off");
                 Self::unavailable("the database can't be reached")
             }
+            // What PostgreSQL says to those whom an administrator, a stop or a crash cuts off (class 57P).
+            diesel::result::Error::DatabaseError(_, info) if info.message().starts_with("terminating connection") => {
+                tracing::warn!(error = info.message(), "the database ended the connection");
+                Self::unavailable("the database can't be reached")
+            }
             error => Self::internal(error),
         }
     }

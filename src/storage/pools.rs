@@ -31,6 +31,10 @@ impl Engine {
         match url.split_once("://") {
             Some(("postgres" | "postgresql", _)) => PgTarget::parse(url).map(|target| Self::Postgres(Box::new(target))),
             Some(("sqlite", "")) => Err("names no file after sqlite://".into()),
+            // Each connection would have a database of its own.
+            Some(("sqlite", path)) if path.starts_with(":memory:") || path.starts_with("file:") => {
+                Err("must name a file after sqlite://".into())
+            }
             Some(("sqlite", path)) => Ok(Self::Sqlite(path.into())),
             _ => Err("must begin with sqlite:// or postgres://".into()),
         }

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use crate::support::keys::{HostKey, KeyServer, RSA_PUBLIC, by_secret, key_set, signed};
-use crate::support::{SECRET, one_app};
+use crate::support::{SECRET, Socket, one_app};
 use crate::tokens::{accepted, claims, refused, show};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,6 +103,17 @@ async fn a_flood_of_unknown_keys_is_no_flood_of_fetches() {
     assert_eq!(flood().await, 1);
     assert_eq!(flood().await, 0);
     accepted(&app, known.sign(claims(json!({})))).await;
+
+    // A key of just now is not known before the keys are read again: a socket may come back.
+    let close_code = async || {
+        let mut socket = Socket::open(app.addr).await;
+        let bearer = format!("Bearer {}", foreign.sign(claims(json!({}))));
+        socket.say(json!({ "type": "connection_init", "payload": { "Authorization": bearer } })).await;
+        socket.closed().await.0
+    };
+    assert_eq!(close_code().await, 4403);
+    app.app.clock.advance(Duration::from_secs(10));
+    assert_eq!(close_code().await, 4401, "the keys were read, and it is none of them");
     app.stop().await;
 }
 

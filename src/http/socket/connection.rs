@@ -293,8 +293,9 @@ async fn authenticate(state: State, payload: Value) -> Result<Viewer> {
 /// A token that will never do is told so for good; after the others a client comes back.
 fn refusal(error: &Error) -> Close {
     match error {
-        Error::Unauthenticated { expired: true, .. } => Close::TOKEN_EXPIRED,
-        Error::Unauthenticated { message, .. } => Close::with_reason(4401, message.clone()),
+        Error::Unauthenticated { message, retryable } => {
+            Close::with_reason(if *retryable { 4403 } else { 4401 }, message.clone())
+        }
         Error::Unavailable { .. } => Close::TRY_AGAIN,
         error => {
             tracing::error!(%error, "a socket could not be authenticated");

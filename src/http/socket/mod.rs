@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::State;
+use crate::config::WebOrigin;
 use connection::Connection;
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -48,10 +49,10 @@ pub fn upgrade(state: State, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> 
 
 /// Browsers send cookies and whatever else with a WebSocket of any page's; where origins are set,
 /// one that is told must be among them.
-fn may_come_from(origins: &[String], headers: &HeaderMap) -> bool {
+fn may_come_from(origins: &[WebOrigin], headers: &HeaderMap) -> bool {
     match headers.get(ORIGIN) {
         None => true,
-        Some(_) if origins.is_empty() || origins.iter().any(|any| any == "*") => true,
-        Some(origin) => origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()),
+        Some(_) if origins.is_empty() || origins.iter().any(WebOrigin::is_any) => true,
+        Some(origin) => origins.iter().any(|allowed| allowed.as_str().as_bytes() == origin.as_bytes()),
     }
 }
