@@ -7,12 +7,14 @@ use tokio::sync::Semaphore;
 use crate::auth::Authenticator;
 use crate::auth::keys::development_secret;
 use crate::config::Config;
-use crate::domain::changes::{Change, ChatEvent};
+use crate::domain::changes::{ChatEvent, Happening};
 use crate::domain::chats::Chat;
 use crate::domain::clock::Clock;
 use crate::live::feed::CatchUps;
-use crate::live::{Bus, Hub};
+use crate::live::{Bus, Hub, Receipts};
+use crate::service::Told;
 use crate::service::committer::Committer;
+use crate::service::limits::Limits;
 use crate::service::users::Seen;
 use crate::storage::{Engine, Store, migrations};
 
@@ -23,6 +25,8 @@ pub struct App {
     pub auth: Authenticator,
     pub hub: Arc<Hub>,
     pub bus: Bus,
+    pub receipts: Receipts,
+    pub limits: Arc<Limits>,
     pub catch_ups: CatchUps,
     pub committer: Committer,
     pub seen: Seen,
@@ -44,16 +48,34 @@ impl App {
         let catch_ups = CatchUps {
             permits: Arc::new(Semaphore::new(config.limits.catch_ups)),
             limit: config.limits.catch_up_changes,
+            receipt_members: config.limits.receipt_members,
+            clock: clock.clone(),
         };
-        let committer = Committer::start(store.clone(), bus.clone(), clock.clone(), config.limits.send_queue);
-        Ok(Arc::new(Self { config, clock, store, auth, hub, bus, catch_ups, committer, seen: Seen::default() }))
+        let receipts = Receipts::start(store.clone(), bus.clone(), config.limits.receipt_members);
+        let limits = Arc::new(Limits::new(&config.limits, &clock));
+        let (queue, seen) = (config.limits.send_queue, Seen::default());
+        let committer =
+            Committer::start(store.clone(), bus.clone(), receipts.clone(), limits.clone(), clock.clone(), queue);
+        Ok(Arc::new(Self { config, clock, store, auth, hub, bus, receipts, limits, catch_ups, committer, seen }))
     }
 
-    /// Tells of what a committed transaction changed in a chat.
-    pub fn publish(&self, chat: &Chat, changes: Vec<Change>) {
+    /// Tells of what a committed transaction did in a chat, and gives the chat as it left it.
+    pub fn tell(&self, told: Told) -> Chat {
+        let Told { chat, changes, moved } = told;
         if !changes.is_empty() {
-            self.bus.publish(ChatEvent { organization: chat.organization.clone(), chat: chat.id, changes });
+            self.publish(&chat, Happening::Changed(changes));
         }
+        moved.into_iter().for_each(|member| self.receipts.note(member));
+        chat
+    }
+
+    /// Tells that a chat is no more.
+    pub fn tell_deleted(&self, chat: Chat) {
+        self.publish(&chat, Happening::Deleted);
+    }
+
+    fn publish(&self, chat: &Chat, what: Happening) {
+        self.bus.publish(ChatEvent { organization: chat.organization.clone(), chat: chat.id, what });
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -116,6 +117,15 @@ pub struct LimitsConfig {
     pub catch_up_changes: usize,
     /// `PARLOR_CATCH_UPS` (64): feeds that read from the database at once.
     pub catch_ups: usize,
+    /// `PARLOR_RECEIPT_MEMBERS` (256): members of the largest chat in which all are told who read and
+    /// received what.
+    pub receipt_members: usize,
+    /// `PARLOR_SENDS_PER_MINUTE` (3000): messages that a person may send, in a burst or spread.
+    pub sends_per_minute: NonZeroU32,
+    /// `PARLOR_REACTIONS_PER_MINUTE` (3000): reactions, votes and reports of a person.
+    pub reactions_per_minute: NonZeroU32,
+    /// `PARLOR_CHATS_PER_MINUTE` (600): chats that a person may make.
+    pub chats_per_minute: NonZeroU32,
     /// `PARLOR_SEND_QUEUE` (4096): sends that wait for the committer before more are refused.
     pub send_queue: usize,
 }
@@ -159,6 +169,10 @@ impl Config {
                 message_characters: env.number("PARLOR_MESSAGE_CHARACTERS", 8_000, 1..=100_000),
                 catch_up_changes: env.number("PARLOR_CATCH_UP_CHANGES", 1_000, 1..=1_000_000),
                 catch_ups: env.number("PARLOR_CATCH_UPS", 64, 1..=10_000),
+                receipt_members: env.number("PARLOR_RECEIPT_MEMBERS", 256, 0..=10_000),
+                sends_per_minute: env.rate("PARLOR_SENDS_PER_MINUTE", 3_000),
+                reactions_per_minute: env.rate("PARLOR_REACTIONS_PER_MINUTE", 3_000),
+                chats_per_minute: env.rate("PARLOR_CHATS_PER_MINUTE", 600),
                 send_queue: env.number("PARLOR_SEND_QUEUE", 4_096, 1..=1_000_000),
             },
             log: LogConfig {
@@ -224,6 +238,11 @@ impl Env {
             let number = value.parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
         })
+    }
+
+    fn rate(&mut self, name: &str, default: usize) -> NonZeroU32 {
+        let rate = self.number(name, default, 1..=1_000_000);
+        u32::try_from(rate).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
     }
 
     fn seconds(&mut self, name: &str, default: usize, range: RangeInclusive<usize>) -> Duration {
@@ -302,6 +321,10 @@ Settings, all by environment variable:
   PARLOR_MESSAGE_CHARACTERS    longest text of a message [8000]
   PARLOR_CATCH_UP_CHANGES      changes a resuming feed is told before it is reset [1000]
   PARLOR_CATCH_UPS             feeds that read from the database at once [64]
+  PARLOR_RECEIPT_MEMBERS       members of the largest chat with receipts for all [256]
+  PARLOR_SENDS_PER_MINUTE      messages that a person may send [3000]
+  PARLOR_REACTIONS_PER_MINUTE  reactions, votes and reports of a person [3000]
+  PARLOR_CHATS_PER_MINUTE      chats that a person may make [600]
   PARLOR_SEND_QUEUE            sends that wait before more are refused [4096]
   PARLOR_SOCKET_INIT_SECONDS   time in which a WebSocket must say connection_init [5]
   PARLOR_SOCKET_PING_SECONDS   time between pings; silent for twice as long is closed [20]

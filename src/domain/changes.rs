@@ -22,6 +22,9 @@ pub enum MessageChange {
     Edited,
     Deleted,
     Reactions,
+    Pin,
+    Poll,
+    Thread,
     /// Read back from the log: one or several of the others.
     Synced,
 }
@@ -36,19 +39,51 @@ impl Change {
     }
 }
 
-/// The changes of one commit to one chat: versions without a gap, rising. A hint: the database has
-/// the truth, and who misses one reads it there.
+/// What happened to one chat, told after the commit. A hint: the database has the truth, and who
+/// misses one reads it there.
 #[derive(Debug, Clone)]
 pub struct ChatEvent {
     pub organization: OrganizationId,
     pub chat: ChatId,
-    pub changes: Vec<Change>,
+    pub what: Happening,
+}
+
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// The changes of one commit: versions without a gap, rising.
+    Changed(Vec<Change>),
+    /// Read positions and members' own settings, which take no version: the newest state of each.
+    Moved(Moved),
+    /// The chat is no more.
+    Deleted,
+}
+
+/// Members whose rows moved without a version.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    pub members: Vec<Arc<Member>>,
+    /// The chat's version when the rows were read: they know all that was told up to it.
+    pub as_of: i64,
+    /// Whether the others are told of read positions; in a large chat each is told of their own.
+    pub to_all: bool,
+}
+
+impl Moved {
+    /// Those of whom a member may learn: themselves, and those who don't read privately.
+    pub fn seen_by<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = &'a Arc<Member>> {
+        let seen = |member: &&Arc<Member>| member.user == *viewer || (self.to_all && !member.read.privately);
+        self.members.iter().filter(seen)
+    }
 }
 
 impl ChatEvent {
     /// Those who became or ceased to be members by it.
     pub fn membership(&self) -> impl Iterator<Item = (&UserId, bool)> {
-        self.changes.iter().filter_map(|change| match change {
+        let changes = match &self.what {
+            Happening::Changed(changes) => changes.as_slice(),
+            Happening::Moved(_) | Happening::Deleted => &[],
+        };
+        changes.iter().filter_map(|change| match change {
             Change::Member(member) => Some((&member.user, member.is_active())),
             _ => None,
         })

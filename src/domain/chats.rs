@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::ids::{ChatId, OrganizationId, UserId};
 use super::members::Role;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum ChatKind {
     /// Two people, once for each pair.
@@ -19,7 +20,7 @@ pub enum ChatKind {
     Channel,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, Serialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum GroupCategory {
     Department,
@@ -28,13 +29,15 @@ pub enum GroupCategory {
 }
 
 /// What a role in a chat may allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr, Serialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum ChatAction {
     Post,
+    MentionEveryone,
     EditDetails,
     AddMembers,
     RemoveMembers,
+    SilenceMembers,
     ChangeRoles,
     DeleteOthersMessages,
     Pin,
@@ -43,7 +46,7 @@ pub enum ChatAction {
 }
 
 /// Where a chat departs from the defaults of its kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Policy(pub BTreeMap<ChatAction, Role>);
 
 impl Policy {
@@ -57,7 +60,13 @@ impl Policy {
         match (kind, action) {
             (ChatKind::Channel, ChatAction::Post | ChatAction::StartCall) => Role::Moderator,
             (ChatKind::Direct, _) | (_, ChatAction::Post | ChatAction::StartCall) => Role::Member,
-            (_, ChatAction::DeleteOthersMessages | ChatAction::Pin) => Role::Moderator,
+            (
+                _,
+                ChatAction::MentionEveryone
+                | ChatAction::SilenceMembers
+                | ChatAction::DeleteOthersMessages
+                | ChatAction::Pin,
+            ) => Role::Moderator,
             (_, ChatAction::ChangeRoles | ChatAction::DeleteChat) => Role::Owner,
             (_, ChatAction::EditDetails | ChatAction::AddMembers | ChatAction::RemoveMembers) => Role::Admin,
         }
@@ -80,10 +89,25 @@ pub struct Chat {
     /// The place of the newest message; 0 before the first.
     pub last_seq: i64,
     pub member_count: i32,
+    /// Archived chats are read, not written.
+    pub archived_at: Option<DateTime<Utc>>,
+    pub resource: Option<Resource>,
+}
+
+/// The host application's own object that a chat belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    pub kind: String,
+    pub id: String,
+}
+
+impl Resource {
+    /// Longest type and id, in characters.
+    pub const MAX: usize = 255;
 }
 
 /// What `updateChat` may change.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Details {
     pub title: Option<String>,
     pub description: Option<String>,
@@ -99,6 +123,21 @@ impl Details {
     pub const MAX_DESCRIPTION: usize = 2_000;
     /// Six hours.
     pub const MAX_SLOW_MODE_SECONDS: i32 = 21_600;
+
+    /// The names of what differs, as the API calls it.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        [
+            ("title", self.title != other.title),
+            ("description", self.description != other.description),
+            ("avatarUrl", self.avatar_url != other.avatar_url),
+            ("category", self.category != other.category),
+            ("policy", self.policy != other.policy),
+            ("slowModeSeconds", self.slow_mode_seconds != other.slow_mode_seconds),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
 }
 
 /// The name under which a pair of people has its one direct chat, whoever opens it.
@@ -113,6 +152,10 @@ pub fn direct_key(one: &UserId, other: &UserId) -> String {
 pub struct ChatFilter {
     pub kinds: Option<Vec<ChatKind>>,
     pub unread_only: bool,
+    /// Archived chats, in place of the others.
+    pub archived: bool,
+    /// Only those that the viewer pinned, or only the others.
+    pub pinned: Option<bool>,
     /// Words of the title, or of the other person's name in a direct chat; folded.
     pub search: Option<String>,
     /// Channels that the viewer may join, in place of the viewer's own chats.

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use chrono::{DateTime, Datelike, Utc};
 use uuid::Uuid;
 
 use super::ids::ChatId;
@@ -15,13 +16,16 @@ pub struct FeedCursor {
     pub chat: ChatId,
     pub version: i64,
     pub snapshot: Option<i64>,
+    /// When this was so: read positions that moved since take no version, and are sent again.
+    pub at: DateTime<Utc>,
 }
 
 impl FeedCursor {
     pub fn encode(&self) -> String {
-        let mut bytes = Vec::with_capacity(32);
+        let mut bytes = Vec::with_capacity(40);
         bytes.extend_from_slice(self.chat.0.as_bytes());
         bytes.extend_from_slice(&self.version.to_be_bytes());
+        bytes.extend_from_slice(&self.at.timestamp_micros().to_be_bytes());
         if let Some(snapshot) = self.snapshot {
             bytes.extend_from_slice(&snapshot.to_be_bytes());
         }
@@ -33,11 +37,15 @@ impl FeedCursor {
         let bytes = BASE64.decode(cursor).ok()?;
         let (id, rest) = bytes.split_first_chunk::<16>()?;
         let (version, rest) = rest.split_first_chunk::<8>()?;
+        let (at, rest) = rest.split_first_chunk::<8>()?;
         let snapshot = match rest {
             [] => None,
             rest => Some(i64::from_be_bytes(rest.try_into().ok()?)),
         };
-        let cursor = Self { chat: ChatId(Uuid::from_bytes(*id)), version: i64::from_be_bytes(*version), snapshot };
+        let at =
+            DateTime::from_timestamp_micros(i64::from_be_bytes(*at)).filter(|at| (1970..=9999).contains(&at.year()))?;
+        let version = i64::from_be_bytes(*version);
+        let cursor = Self { chat: ChatId(Uuid::from_bytes(*id)), version, snapshot, at };
         let sound = cursor.chat == chat && cursor.version >= 0 && snapshot.is_none_or(|at| at >= cursor.version);
         sound.then_some(cursor)
     }
@@ -55,19 +63,20 @@ mod tests {
     #[test]
     fn a_cursor_belongs_to_its_chat() {
         let chat = ChatId::new();
+        let at = DateTime::from_timestamp(1_000_000, 0).unwrap();
         for snapshot in [None, Some(12)] {
-            let cursor = FeedCursor { chat, version: 9, snapshot };
+            let cursor = FeedCursor { chat, version: 9, snapshot, at };
             assert_eq!(FeedCursor::decode(&cursor.encode(), chat), Some(cursor));
             assert_eq!(FeedCursor::decode(&cursor.encode(), ChatId::new()), None);
         }
-        let backwards = FeedCursor { chat, version: 9, snapshot: Some(3) };
+        let backwards = FeedCursor { chat, version: 9, snapshot: Some(3), at };
         assert_eq!(FeedCursor::decode(&backwards.encode(), chat), None);
         assert_eq!(FeedCursor::decode("", chat), None);
     }
 
     #[test]
     fn within_a_snapshot_what_was_sent_is_covered_and_the_rest_is_not() {
-        let cursor = FeedCursor { chat: ChatId::new(), version: 5, snapshot: Some(20) };
+        let cursor = FeedCursor { chat: ChatId::new(), version: 5, snapshot: Some(20), at: DateTime::UNIX_EPOCH };
         assert!(cursor.covers(5, 18), "sent in the snapshot, as it was then");
         assert!(!cursor.covers(5, 21), "changed since the snapshot");
         assert!(!cursor.covers(6, 6), "the snapshot's next message");

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::text;
@@ -40,6 +42,19 @@ macro_rules! host_id {
                 (fits && !text.contains(char::is_control)).then(|| Self(text.into())).ok_or(NotAnId)
             }
         }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(|_| serde::de::Error::custom("no id of the host"))
+            }
+        }
     };
 }
 
@@ -68,38 +83,49 @@ impl Display for OrganizationId {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChatId(pub Uuid);
+/// An id of the server's own making.
+macro_rules! own_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
 
-impl ChatId {
-    const PREFIX: &str = "chat_";
+        impl $name {
+            const PREFIX: &str = $prefix;
 
-    /// Rises with time (RFC 9562, version 7), so that new rows are near each other on disk.
-    #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
-    pub fn new() -> Self {
-        Self(Uuid::now_v7())
-    }
+            /// Rises with time (RFC 9562, version 7), so that new rows are near each other on disk.
+            #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
+            #[expect(clippy::new_without_default, reason = "each is another one")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl Display for $name {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", Self::PREFIX, BASE64.encode(self.0))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                let bytes = decode(text, Self::PREFIX)?;
+                Uuid::from_slice(&bytes).map(Self).map_err(|_| NotAnId)
+            }
+        }
+    };
 }
 
-impl Default for ChatId {
-    fn default() -> Self {
-        Self::new()
-    }
+own_id!(ChatId, "chat_");
+own_id! {
+    /// Something that a person is told of.
+    NotificationId, "notice_"
 }
-
-impl Display for ChatId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", Self::PREFIX, BASE64.encode(self.0))
-    }
-}
-
-impl FromStr for ChatId {
-    type Err = NotAnId;
-
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let bytes = decode(text, Self::PREFIX)?;
-        Uuid::from_slice(&bytes).map(Self).map_err(|_| NotAnId)
-    }
+own_id! {
+    /// A message that somebody reported.
+    ReportId, "report_"
 }
 
 /// A message is known by its place in its chat, so a reply can only point inside its chat.
@@ -129,6 +155,38 @@ impl FromStr for MessageId {
         let seq = i64::from_be_bytes(seq.try_into().map_err(|_| NotAnId)?);
         // A chat counts from 1.
         (seq > 0).then_some(Self { chat: ChatId(Uuid::from_bytes(*chat)), seq }).ok_or(NotAnId)
+    }
+}
+
+/// An option of a message's poll, by its place among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OptionId {
+    pub message: MessageId,
+    pub place: u8,
+}
+
+impl OptionId {
+    const PREFIX: &str = "option_";
+}
+
+impl Display for OptionId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let MessageId { chat, seq } = self.message;
+        let bytes = [chat.0.as_bytes().as_slice(), &seq.to_be_bytes(), &[self.place]].concat();
+        write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
+    }
+}
+
+impl FromStr for OptionId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let bytes = decode(text, Self::PREFIX)?;
+        let (chat, rest) = bytes.split_first_chunk::<16>().ok_or(NotAnId)?;
+        let (seq, place) = rest.split_first_chunk::<8>().ok_or(NotAnId)?;
+        let [place] = *place else { return Err(NotAnId) };
+        let message = MessageId { chat: ChatId(Uuid::from_bytes(*chat)), seq: i64::from_be_bytes(*seq) };
+        Ok(Self { message, place })
     }
 }
 
@@ -171,6 +229,8 @@ pub enum NodeId {
     Chat(ChatId),
     Message(MessageId),
     Member(MemberId),
+    Notification(NotificationId),
+    Report(ReportId),
     Organization(OrganizationId),
     User(UserId),
 }
@@ -182,6 +242,8 @@ impl NodeId {
             id.parse().map(Self::Chat).ok(),
             id.parse().map(Self::Message).ok(),
             id.parse().map(Self::Member).ok(),
+            id.parse().map(Self::Notification).ok(),
+            id.parse().map(Self::Report).ok(),
             organization.and_then(|word| word.parse().ok()).map(Self::Organization),
             id.parse().map(Self::User).ok(),
         ]
@@ -199,6 +261,12 @@ pub fn request_id() -> String {
 /// What a client calls a thing that it makes, so that a repeated request makes it once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce(Arc<str>);
+
+/// Equal for equal content, and for no other: what a request repeated with its nonce is known by.
+pub fn fingerprint(content: &impl Serialize) -> Vec<u8> {
+    let json = serde_json::to_vec(content).expect("content is plain data");
+    Sha256::digest(json)[..16].to_vec()
+}
 
 impl Nonce {
     /// Longest nonce, in characters.
@@ -224,6 +292,8 @@ mod tests {
         let member = MemberId { chat, user: "zoë".parse().unwrap() };
         assert_eq!(chat.to_string().parse(), Ok(chat));
         assert_eq!(message.to_string().parse(), Ok(message));
+        let option = OptionId { message, place: 9 };
+        assert_eq!(option.to_string().parse(), Ok(option));
         assert_eq!(member.to_string().parse(), Ok(member.clone()));
         assert_eq!(message.to_string().parse::<ChatId>(), Err(NotAnId));
         assert_eq!(MessageId { chat, seq: i64::MIN }.to_string().parse::<MessageId>(), Err(NotAnId));

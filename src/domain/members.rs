@@ -1,18 +1,29 @@
 //! Membership of a chat.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::ids::{ChatId, MemberId, MessageId, UserId};
 
 /// From least to most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr, Serialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
     Member,
     Moderator,
     Admin,
     Owner,
+}
+
+/// Of what in a chat a member wants to be notified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum NotificationLevel {
+    #[default]
+    All,
+    Mentions,
+    None,
 }
 
 /// A person's place in a chat. The row outlives leaving, so that the log can tell of it.
@@ -24,15 +35,59 @@ pub struct Member {
     pub joined_at: DateTime<Utc>,
     pub added_by: Option<UserId>,
     pub left_at: Option<DateTime<Utc>>,
-    /// The chat's version at the last change of role or membership.
+    /// The chat's version at the last change of role, silence or membership.
     pub version: i64,
-    /// Read up to and including this place; 0 is nothing.
-    pub last_read_seq: i64,
-    pub last_read_at: Option<DateTime<Utc>>,
+    /// May not post before this moment.
+    pub silenced_until: Option<DateTime<Utc>>,
     pub last_posted_at: Option<DateTime<Utc>>,
+    pub read: ReadState,
+    pub own: OwnSettings,
+    /// When `read` or `own` last changed: they take no version of the chat.
+    pub moved_at: Option<DateTime<Utc>>,
+}
+
+/// How far a member has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadState {
+    /// Read up to and including this place; 0 is nothing.
+    pub seq: i64,
+    pub at: Option<DateTime<Utc>>,
+    /// Others learn nothing of what this member reads.
+    pub privately: bool,
+    /// Arrived at a device of theirs up to and including this place.
+    pub delivered_seq: i64,
+}
+
+/// What a member set for themselves, which nobody else sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnSettings {
+    pub muted_until: Option<DateTime<Utc>>,
+    pub level: NotificationLevel,
+    /// The chat stands above others in the member's list.
+    pub pinned: bool,
+    pub marked_unread: bool,
+    pub draft: Option<String>,
 }
 
 impl Member {
+    /// One who comes in now, at the newest message.
+    pub fn joining(chat: ChatId, user: UserId, role: Role, read_seq: i64, now: DateTime<Utc>) -> Self {
+        Self {
+            chat,
+            user,
+            role,
+            joined_at: now,
+            added_by: None,
+            left_at: None,
+            version: 0,
+            silenced_until: None,
+            last_posted_at: None,
+            read: ReadState { seq: read_seq, ..ReadState::default() },
+            own: OwnSettings::default(),
+            moved_at: None,
+        }
+    }
+
     pub fn id(&self) -> MemberId {
         MemberId { chat: self.chat, user: self.user.clone() }
     }
@@ -43,9 +98,34 @@ impl Member {
 
     /// The last message read; none where nothing was.
     pub fn last_read(&self) -> Option<MessageId> {
-        (self.last_read_seq > 0).then_some(MessageId { chat: self.chat, seq: self.last_read_seq })
+        self.place(self.read.seq)
+    }
+
+    /// The last message that arrived: what was read has arrived, unless nobody is to know.
+    pub fn last_delivered(&self) -> Option<MessageId> {
+        let read = if self.read.privately { 0 } else { self.read.seq };
+        self.place(self.read.delivered_seq.max(read))
+    }
+
+    fn place(&self, seq: i64) -> Option<MessageId> {
+        (seq > 0).then_some(MessageId { chat: self.chat, seq })
+    }
+
+    pub fn is_muted(&self, now: DateTime<Utc>) -> bool {
+        self.own.muted_until.is_some_and(|until| now < until)
     }
 }
 
 /// Unread messages are counted exactly up to this number, which stands for "this many or more".
 pub const UNREAD_CAP: i64 = 1_000;
+
+/// Longest draft, in characters.
+pub const MAX_DRAFT: usize = 10_000;
+
+/// What a person has not read: in one chat, or over all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unread {
+    pub messages: i64,
+    /// Those among them that mention the member, or everyone.
+    pub mentions: i64,
+}

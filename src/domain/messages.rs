@@ -1,18 +1,26 @@
 //! Messages and their life.
 
 use chrono::{DateTime, Utc};
-use sha2::{Digest, Sha256};
-use strum::{EnumString, IntoStaticStr};
+use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
+use unicode_segmentation::UnicodeSegmentation;
 
-use super::ids::{ChatId, MessageId, Nonce, UserId};
+use super::ids::{ChatId, MessageId, Nonce, UserId, fingerprint};
+use super::polls::Poll;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum MessageKind {
     Text,
+    /// A text of emoji alone.
+    Emoji,
+    Location,
+    Poll,
+    /// What happened to the chat, told by the server.
+    System,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     pub id: MessageId,
     /// The chat's version at the message's last change.
@@ -22,7 +30,16 @@ pub struct Message {
     pub nonce: Option<Nonce>,
     /// None once deleted.
     pub text: Option<String>,
+    /// What is no text; none once deleted.
+    pub content: Content,
     pub reply_to_seq: Option<i64>,
+    pub thread_root_seq: Option<i64>,
+    /// Whether it stands among the chat's messages, and not in its thread alone.
+    pub in_timeline: bool,
+    /// Messages of its thread that are not deleted.
+    pub reply_count: i32,
+    pub mentions_everyone: bool,
+    pub pinned: Option<Pinned>,
     pub created_at: DateTime<Utc>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,
@@ -30,14 +47,137 @@ pub struct Message {
     pub fingerprint: Option<Vec<u8>>,
 }
 
+/// When and by whom a message was pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    pub at: DateTime<Utc>,
+    pub by: UserId,
+}
+
+/// What a message holds beside its text.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Content {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poll: Option<Poll>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Forwarded>,
+}
+
+/// A place on the earth, in degrees of WGS 84.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Location {
+    pub latitude: f64,
+    pub longitude: f64,
+    pub name: Option<String>,
+    pub address: Option<String>,
+}
+
+impl Location {
+    /// Longest name and address, in characters.
+    pub const MAX_TEXT: usize = 500;
+}
+
+/// Where a forwarded message comes from, as it was then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarded {
+    pub sender: Option<UserId>,
+    pub chat_title: Option<String>,
+    pub sent_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    ChatCreated,
+    MemberAdded,
+    MemberRemoved,
+    MemberLeft,
+    RoleChanged,
+    DetailsChanged,
+    MessagePinned,
+    Welcome,
+}
+
+/// What happened to a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    pub kind: NoticeKind,
+    /// Who did it.
+    pub actor: Option<UserId>,
+    /// To whom.
+    pub subject: Option<UserId>,
+    pub detail: Option<String>,
+}
+
 impl Message {
+    /// What the server tells of a chat.
+    pub fn notice(id: MessageId, notice: Notice, now: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            version: id.seq,
+            kind: MessageKind::System,
+            sender: None,
+            nonce: None,
+            text: None,
+            content: Content { notice: Some(notice), ..Content::default() },
+            reply_to_seq: None,
+            thread_root_seq: None,
+            in_timeline: true,
+            reply_count: 0,
+            mentions_everyone: false,
+            pinned: None,
+            created_at: now,
+            edited_at: None,
+            deleted_at: None,
+            fingerprint: None,
+        }
+    }
+
     pub fn is_sent_by(&self, user: &UserId) -> bool {
         self.sender.as_ref() == Some(user)
+    }
+
+    pub fn is_deleted(&self) -> bool {
+        self.deleted_at.is_some()
     }
 
     pub fn reply_to(&self) -> Option<MessageId> {
         self.reply_to_seq.map(|seq| MessageId { chat: self.id.chat, seq })
     }
+
+    pub fn thread_root(&self) -> Option<MessageId> {
+        self.thread_root_seq.map(|seq| MessageId { chat: self.id.chat, seq })
+    }
+
+    /// Leaves its place, and nothing of what it said.
+    pub fn erase(&mut self, now: DateTime<Utc>) {
+        self.text = None;
+        self.content = Content::default();
+        self.pinned = None;
+        self.mentions_everyone = false;
+        self.deleted_at = Some(now);
+    }
+}
+
+/// The kind of a message of this text and content.
+pub fn kind_of(text: Option<&str>, content: &Content) -> MessageKind {
+    match text {
+        _ if content.poll.is_some() => MessageKind::Poll,
+        _ if content.location.is_some() => MessageKind::Location,
+        Some(text) if is_emoji_only(text) => MessageKind::Emoji,
+        _ => MessageKind::Text,
+    }
+}
+
+/// Whether a text has emoji, and nothing else but space between them.
+pub fn is_emoji_only(text: &str) -> bool {
+    let mut graphemes = text.graphemes(true).filter(|grapheme| !grapheme.trim().is_empty()).peekable();
+    graphemes.peek().is_some() && graphemes.all(|grapheme| emojis::get(grapheme).is_some())
 }
 
 /// A text that an edit replaced.
@@ -48,21 +188,61 @@ pub struct Revision {
     pub edited_at: DateTime<Utc>,
 }
 
+/// People that one message may mention.
+pub const MAX_MENTIONS: usize = 100;
+
 /// What a message is made of, checked but not yet authorised.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct MessageDraft {
     pub chat: ChatId,
     pub nonce: Option<Nonce>,
-    pub text: String,
+    pub body: Body,
     pub reply_to_seq: Option<i64>,
+    pub thread_root_seq: Option<i64>,
+    /// A message of a thread that stands among the chat's messages too.
+    pub also_in_chat: bool,
+    pub mentions: Vec<UserId>,
+    pub mentions_everyone: bool,
+}
+
+/// What a draft says.
+#[derive(Debug, Clone)]
+pub enum Body {
+    New {
+        text: Option<String>,
+        content: Content,
+    },
+    /// What another message says at the moment of sending.
+    Forward(MessageId),
 }
 
 impl MessageDraft {
-    /// Equal for equal content, and for no other.
+    /// Whether it stands among the chat's messages.
+    pub fn in_timeline(&self) -> bool {
+        self.thread_root_seq.is_none() || self.also_in_chat
+    }
+
     pub fn fingerprint(&self) -> Vec<u8> {
-        let mut hash = Sha256::new();
-        hash.update(self.reply_to_seq.unwrap_or_default().to_be_bytes());
-        hash.update(self.text.as_bytes());
-        hash.finalize()[..16].to_vec()
+        let places = (self.reply_to_seq, self.thread_root_seq, self.also_in_chat);
+        let mentions = (&self.mentions, self.mentions_everyone);
+        match &self.body {
+            Body::New { text, content } => fingerprint(&(places, mentions, text, content)),
+            Body::Forward(source) => fingerprint(&(places, mentions, source.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emoji_alone_are_an_emoji_message() {
+        for emoji in ["👍", "👍👍🏽 🎉", "❤", "👩‍👩‍👧\n🏳️‍🌈", "1️⃣"] {
+            assert!(is_emoji_only(emoji), "{emoji}");
+        }
+        for text in ["", " ", "1", "a👍", "👍.", "#", "©x"] {
+            assert!(!is_emoji_only(text), "{text}");
+        }
     }
 }

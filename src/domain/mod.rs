@@ -1,14 +1,20 @@
 //! Pure types and rules: no I/O, no async, no SQL, no GraphQL.
 
+pub mod blocklist;
 pub mod changes;
 pub mod chats;
 pub mod clock;
 pub mod cursors;
 pub mod ids;
+pub mod markdown;
 pub mod members;
 pub mod messages;
+pub mod notifications;
 pub mod pages;
+pub mod polls;
 pub mod reactions;
+pub mod reports;
 pub mod rights;
+pub mod search;
 pub mod text;
 pub mod users;

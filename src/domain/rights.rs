@@ -1,7 +1,7 @@
 //! Who may do what: one pure function, used by mutations and by `viewerCan` alike.
 //!
-//! Every rule is a gate, and all must be open: the permission of the token, membership, the role
-//! that the chat's policy asks for, and slow mode.
+//! Every rule is a gate, and all must be open: the permission of the token, membership, the chat not
+//! being archived, the role that the chat's policy asks for, silence, and slow mode.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::chats::{Chat, ChatAction, ChatKind};
 use super::members::{Member, Role};
-use super::messages::Message;
+use super::messages::{Message, MessageKind};
 use super::users::{Permission, Permissions};
 use crate::error::Error;
 
@@ -30,8 +30,14 @@ pub enum Refusal {
     NotAMember,
     /// Nobody may, in a direct chat.
     DirectChat,
+    /// Nobody may, in an archived chat.
+    Archived,
     RoleTooLow {
         least: Role,
+    },
+    /// Legal again at this very instant.
+    Silenced {
+        until: DateTime<Utc>,
     },
     /// Legal again at this very instant.
     SlowMode {
@@ -40,13 +46,17 @@ pub enum Refusal {
     },
     NotTheSender,
     Deleted,
+    /// A message of the server's own.
+    SystemMessage,
+    /// A chat keeps an owner.
+    LastOwner,
 }
 
 impl Refusal {
     /// When the same would be allowed, where time alone mends it.
     pub fn until(&self) -> Option<DateTime<Utc>> {
         match self {
-            Self::SlowMode { until, .. } => Some(*until),
+            Self::SlowMode { until, .. } | Self::Silenced { until } => Some(*until),
             _ => None,
         }
     }
@@ -60,14 +70,18 @@ impl Display for Refusal {
             }
             Self::NotAMember => f.write_str("you are not a member of this chat"),
             Self::DirectChat => f.write_str("not possible in a direct chat"),
+            Self::Archived => f.write_str("the chat is archived"),
             Self::RoleTooLow { least } => {
                 write!(f, "this chat allows it from the role {} on", <&str>::from(least).to_uppercase())
             }
+            Self::Silenced { until } => write!(f, "you are silenced in this chat until {}", until.to_rfc3339()),
             Self::SlowMode { until, .. } => {
                 write!(f, "slow mode: your next message may be sent at {}", until.to_rfc3339())
             }
-            Self::NotTheSender => f.write_str("only its sender may edit a message"),
+            Self::NotTheSender => f.write_str("only its sender may do this to a message"),
             Self::Deleted => f.write_str("the message was deleted"),
+            Self::SystemMessage => f.write_str("not possible with a message of the server's own"),
+            Self::LastOwner => f.write_str("a chat keeps an owner: make somebody else one first"),
         }
     }
 }
@@ -87,7 +101,11 @@ impl From<Refusal> for Error {
 /// The permission that a token needs for an action, beside [`Permission::ChatView`].
 fn permission(action: ChatAction) -> Option<Permission> {
     match action {
-        ChatAction::Post | ChatAction::Pin | ChatAction::DeleteOthersMessages => None,
+        ChatAction::Post
+        | ChatAction::MentionEveryone
+        | ChatAction::Pin
+        | ChatAction::SilenceMembers
+        | ChatAction::DeleteOthersMessages => None,
         ChatAction::EditDetails | ChatAction::AddMembers | ChatAction::RemoveMembers | ChatAction::ChangeRoles => {
             Some(Permission::ChatManageGroup)
         }
@@ -115,20 +133,29 @@ impl Rights<'_> {
         if self.chat.kind == ChatKind::Direct && !possible_in_direct(action) {
             return Err(Refusal::DirectChat);
         }
+        if !possible_in_archived(action) {
+            self.not_archived()?;
+        }
         let least = self.chat.details.policy.least_role(self.chat.kind, action);
         if self.role(member) < least {
             return Err(Refusal::RoleTooLow { least });
         }
-        if action == ChatAction::Post {
+        if matches!(action, ChatAction::Post | ChatAction::MentionEveryone) {
+            self.not_silenced(member)?;
             self.slow_mode(member)?;
         }
         Ok(())
     }
 
-    /// Reading and reacting: what every member may.
+    /// Reading: what every member may.
     pub fn membership(&self) -> Result<&Member, Refusal> {
         require(self.permissions, Permission::ChatView)?;
         self.member.ok_or(Refusal::NotAMember)
+    }
+
+    /// Reacting to a message and voting in its poll: what every member may who is not silenced.
+    pub fn can_react(&self, message: &Message) -> Result<(), Refusal> {
+        self.take_part(message).map(|_| ())
     }
 
     pub fn can_edit(&self, message: &Message) -> Result<(), Refusal> {
@@ -136,18 +163,32 @@ impl Rights<'_> {
         if !message.is_sent_by(&member.user) {
             return Err(Refusal::NotTheSender);
         }
-        if message.deleted_at.is_some() {
-            return Err(Refusal::Deleted);
-        }
-        Ok(())
+        self.can_react(message)
+    }
+
+    /// Closing a poll: its sender, and who may delete it.
+    pub fn can_close(&self, message: &Message) -> Result<(), Refusal> {
+        let member = self.take_part(message)?;
+        if message.is_sent_by(&member.user) { Ok(()) } else { self.can(ChatAction::DeleteOthersMessages) }
     }
 
     pub fn can_delete(&self, message: &Message) -> Result<(), Refusal> {
         let member = self.membership()?;
+        if message.kind == MessageKind::System {
+            return Err(Refusal::SystemMessage);
+        }
         if message.is_sent_by(&member.user) {
             return Ok(());
         }
         self.can(ChatAction::DeleteOthersMessages)
+    }
+
+    pub fn can_pin(&self, message: &Message) -> Result<(), Refusal> {
+        self.can(ChatAction::Pin)?;
+        if message.is_deleted() {
+            return Err(Refusal::Deleted);
+        }
+        Ok(())
     }
 
     /// Whether the viewer stands above another member. An owner stands above all but themselves.
@@ -160,12 +201,45 @@ impl Rights<'_> {
         Err(Refusal::RoleTooLow { least })
     }
 
+    /// Whether the viewer may make another member what they are to be: from one role to another.
+    pub fn can_change_role(&self, from: Role, to: Role) -> Result<(), Refusal> {
+        self.can(ChatAction::ChangeRoles)?;
+        self.outranks(from)?;
+        let own = self.role(self.membership()?);
+        // Nobody gives more than they have.
+        if to > own { Err(Refusal::RoleTooLow { least: to }) } else { Ok(()) }
+    }
+
+    fn take_part(&self, message: &Message) -> Result<&Member, Refusal> {
+        let member = self.membership()?;
+        self.not_archived()?;
+        self.not_silenced(member)?;
+        if message.is_deleted() {
+            return Err(Refusal::Deleted);
+        }
+        if message.kind == MessageKind::System {
+            return Err(Refusal::SystemMessage);
+        }
+        Ok(member)
+    }
+
+    pub fn not_archived(&self) -> Result<(), Refusal> {
+        if self.chat.archived_at.is_some() { Err(Refusal::Archived) } else { Ok(()) }
+    }
+
     /// A moderator of the organisation is at least a moderator of each chat that they are in.
     fn role(&self, member: &Member) -> Role {
         if self.permissions.contains(&Permission::ChatModerate) {
             member.role.max(Role::Moderator)
         } else {
             member.role
+        }
+    }
+
+    fn not_silenced(&self, member: &Member) -> Result<(), Refusal> {
+        match member.silenced_until {
+            Some(until) if self.now < until => Err(Refusal::Silenced { until }),
+            _ => Ok(()),
         }
     }
 
@@ -183,7 +257,23 @@ impl Rights<'_> {
 }
 
 fn possible_in_direct(action: ChatAction) -> bool {
-    matches!(action, ChatAction::Post | ChatAction::Pin | ChatAction::StartCall)
+    matches!(action, ChatAction::Post | ChatAction::MentionEveryone | ChatAction::Pin | ChatAction::StartCall)
+}
+
+fn possible_in_archived(action: ChatAction) -> bool {
+    match action {
+        ChatAction::Post
+        | ChatAction::MentionEveryone
+        | ChatAction::Pin
+        | ChatAction::StartCall
+        | ChatAction::AddMembers => false,
+        ChatAction::EditDetails
+        | ChatAction::RemoveMembers
+        | ChatAction::SilenceMembers
+        | ChatAction::ChangeRoles
+        | ChatAction::DeleteOthersMessages
+        | ChatAction::DeleteChat => true,
+    }
 }
 
 #[cfg(test)]
@@ -193,7 +283,7 @@ mod tests {
     use super::*;
     use crate::domain::chats::{Details, Policy};
     use crate::domain::ids::{ChatId, MessageId};
-    use crate::domain::messages::MessageKind;
+    use crate::domain::messages::{Notice, NoticeKind};
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_000_000 + second, 0).unwrap()
@@ -212,21 +302,23 @@ mod tests {
             details_version: 0,
             last_seq: 0,
             member_count: 1,
+            archived_at: None,
+            resource: None,
         }
     }
 
     fn member(chat: &Chat, role: Role) -> Member {
-        Member {
-            chat: chat.id,
-            user: "alice".parse().unwrap(),
-            role,
-            joined_at: at(0),
-            added_by: None,
-            left_at: None,
-            version: 1,
-            last_read_seq: 0,
-            last_read_at: None,
-            last_posted_at: None,
+        Member::joining(chat.id, "alice".parse().unwrap(), role, 0, at(0))
+    }
+
+    /// What Alice sent.
+    fn message(chat: &Chat) -> Message {
+        let notice = Notice { kind: NoticeKind::Welcome, actor: None, subject: None, detail: None };
+        Message {
+            kind: MessageKind::Text,
+            sender: Some("alice".parse().unwrap()),
+            text: Some("hello".into()),
+            ..Message::notice(MessageId { chat: chat.id, seq: 1 }, notice, at(0))
         }
     }
 
@@ -241,9 +333,11 @@ mod tests {
         use Role::*;
         let table = [
             (Post, Some(Member), Some(Moderator), Some(Member)),
+            (MentionEveryone, Some(Moderator), Some(Moderator), Some(Member)),
             (EditDetails, Some(Admin), Some(Admin), None),
             (AddMembers, Some(Admin), Some(Admin), None),
             (RemoveMembers, Some(Admin), Some(Admin), None),
+            (SilenceMembers, Some(Moderator), Some(Moderator), None),
             (ChangeRoles, Some(Owner), Some(Owner), None),
             (DeleteOthersMessages, Some(Moderator), Some(Moderator), None),
             (Pin, Some(Moderator), Some(Moderator), Some(Member)),
@@ -322,19 +416,7 @@ mod tests {
     fn a_message_is_edited_by_its_sender_and_deleted_by_moderators_too() {
         let permissions = all();
         let chat = chat(ChatKind::Group);
-        let mut message = Message {
-            id: MessageId { chat: chat.id, seq: 1 },
-            version: 1,
-            kind: MessageKind::Text,
-            sender: Some("alice".parse().unwrap()),
-            nonce: None,
-            text: Some("hello".into()),
-            reply_to_seq: None,
-            created_at: at(0),
-            edited_at: None,
-            deleted_at: None,
-            fingerprint: None,
-        };
+        let mut message = message(&chat);
         let rights = |member| Rights { permissions: &permissions, chat: &chat, member, now: at(9) };
         let alice = member(&chat, Role::Member);
         let bob = Member { user: "bob".parse().unwrap(), ..alice.clone() };
@@ -348,5 +430,74 @@ mod tests {
         assert_eq!(rights(None).can_delete(&message), Err(Refusal::NotAMember));
         message.deleted_at = Some(at(1));
         assert_eq!(rights(Some(&alice)).can_edit(&message), Err(Refusal::Deleted));
+    }
+
+    #[test]
+    fn one_who_is_silenced_says_nothing_until_the_very_moment() {
+        let permissions = all();
+        let chat = chat(ChatKind::Group);
+        let mut owner = member(&chat, Role::Owner);
+        owner.silenced_until = Some(at(10));
+        let at_second =
+            |second| Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(second) };
+        let silenced = Err(Refusal::Silenced { until: at(10) });
+        for action in ChatAction::iter() {
+            let speaks = matches!(action, ChatAction::Post | ChatAction::MentionEveryone);
+            assert_eq!(at_second(9).can(action), if speaks { silenced } else { Ok(()) }, "{action:?}");
+            assert_eq!(at_second(10).can(action), Ok(()), "{action:?}");
+        }
+        let message = message(&chat);
+        for may in [Rights::can_react, Rights::can_edit, Rights::can_close] {
+            assert_eq!(may(&at_second(9), &message), silenced);
+            assert_eq!(may(&at_second(10), &message), Ok(()));
+        }
+        assert_eq!(at_second(9).can_delete(&message), Ok(()));
+    }
+
+    #[test]
+    fn an_archived_chat_is_read_and_put_in_order_but_not_written() {
+        let permissions = all();
+        let mut chat = chat(ChatKind::Group);
+        chat.archived_at = Some(at(1));
+        let owner = member(&chat, Role::Owner);
+        let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
+        for action in ChatAction::iter() {
+            let expected = if possible_in_archived(action) { Ok(()) } else { Err(Refusal::Archived) };
+            assert_eq!(rights.can(action), expected, "{action:?}");
+        }
+        let message = message(&chat);
+        for may in [Rights::can_react, Rights::can_edit, Rights::can_close, Rights::can_pin] {
+            assert_eq!(may(&rights, &message), Err(Refusal::Archived));
+        }
+        assert_eq!(rights.can_delete(&message), Ok(()));
+    }
+
+    #[test]
+    fn nobody_gives_a_role_above_their_own_or_takes_one_from_their_betters() {
+        let permissions = all();
+        let mut chat = chat(ChatKind::Group);
+        chat.details.policy = Policy([(ChatAction::ChangeRoles, Role::Moderator)].into());
+        for own in Role::iter() {
+            let member = member(&chat, own);
+            let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
+            for from in Role::iter() {
+                for to in Role::iter() {
+                    let allowed = own >= Role::Moderator && (own > from || own == Role::Owner) && to <= own;
+                    assert_eq!(rights.can_change_role(from, to).is_ok(), allowed, "{own:?}: {from:?} to {to:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_servers_own_messages_are_nobodys_to_change() {
+        let permissions = all();
+        let chat = chat(ChatKind::Group);
+        let owner = member(&chat, Role::Owner);
+        let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
+        let message = Message { kind: MessageKind::System, sender: None, ..message(&chat) };
+        assert_eq!(rights.can_edit(&message), Err(Refusal::NotTheSender));
+        assert_eq!(rights.can_delete(&message), Err(Refusal::SystemMessage));
+        assert_eq!(rights.can_react(&message), Err(Refusal::SystemMessage));
     }
 }

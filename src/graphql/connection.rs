@@ -3,7 +3,8 @@
 use async_graphql::connection::{self, Edge, EmptyFields};
 use async_graphql::{ObjectType, OutputType};
 
-use crate::domain::pages::{DEFAULT_PAGE, Page};
+use crate::domain::pages::{DEFAULT_PAGE, MAX_PAGE, Page};
+use crate::error::{Error, Result};
 
 pub type Connection<T, Extra = EmptyFields> = connection::Connection<String, T, Extra>;
 
@@ -29,6 +30,14 @@ where
     let mut connection = connection::Connection::with_additional_fields(page.has_previous, page.has_next, extra);
     connection.edges = page.items.into_iter().map(|item| Edge::new(cursor(&item), node(item))).collect();
     connection
+}
+
+/// How many items a plain list is asked for.
+pub fn limit(first: Option<i32>) -> Result<usize> {
+    let limit = first.map_or(Some(DEFAULT_PAGE), |first| usize::try_from(first).ok());
+    limit
+        .filter(|limit| *limit <= MAX_PAGE)
+        .ok_or_else(|| Error::bad_input("first", format!("must be from 0 to {MAX_PAGE}")))
 }
 
 /// What a page may cost: the fields of an item, as often as items are asked for.

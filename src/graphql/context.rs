@@ -14,6 +14,12 @@ use crate::error::{Error, Result};
 #[derive(Clone, Default)]
 pub struct Asker(pub Option<Arc<Viewer>>);
 
+impl Asker {
+    pub fn viewer(&self) -> Result<&Arc<Viewer>> {
+        self.0.as_ref().ok_or_else(|| Error::unauthenticated("a token is needed"))
+    }
+}
+
 pub trait ContextExt<'a> {
     fn app(&self) -> &'a Arc<App>;
 
@@ -30,8 +36,7 @@ impl<'a> ContextExt<'a> for Context<'a> {
     }
 
     fn viewer(&self) -> Result<&'a Arc<Viewer>> {
-        let viewer = self.data_unchecked::<Asker>().0.as_ref();
-        viewer.ok_or_else(|| Error::unauthenticated("a token is needed"))
+        self.data_unchecked::<Asker>().viewer()
     }
 
     fn loaders(&self) -> &'a DataLoader<Loaders> {

@@ -8,17 +8,22 @@ use async_graphql::dataloader::{DataLoader, Loader};
 use super::batching::{AtOnce, Loads};
 use super::context::Asker;
 use crate::app::App;
-use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
-use crate::domain::members::Member;
+use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, ReportId, UserId};
+use crate::domain::members::{Member, Unread};
 use crate::domain::messages::{Message, Revision};
+use crate::domain::notifications::Notification;
 use crate::domain::pages::Page;
+use crate::domain::polls::Tally;
 use crate::domain::reactions::ReactionCount;
+use crate::domain::reports::Report;
 use crate::domain::users::{User, Viewer};
 use crate::error::{Error, Result};
 use crate::service;
 use crate::service::access::Access;
-use crate::storage::members::MembersQuery;
-use crate::storage::messages::MessagesQuery;
+use crate::service::receipts::{DeliveryStatus, Shown};
+use crate::storage::members::{MembersQuery, ReadersQuery};
+use crate::storage::messages::{MessagesQuery, PinnedQuery};
+use crate::storage::polls::VotersQuery;
 use crate::storage::reactions::ReactorsQuery;
 
 pub struct Loaders {
@@ -32,7 +37,7 @@ impl Loaders {
     }
 
     fn viewer(&self) -> Result<&Viewer> {
-        self.asker.0.as_deref().ok_or_else(|| Error::unauthenticated("a token is needed"))
+        self.asker.viewer().map(|viewer| &**viewer)
     }
 }
 
@@ -43,6 +48,18 @@ pub struct UnreadOf(pub MemberId);
 /// The former texts of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RevisionsOf(pub MessageId);
+
+/// Whom a message mentions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MentionsIn(pub MessageId);
+
+/// How a message's poll stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TallyOf(pub MessageId);
+
+/// What the viewer chose in a message's poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChoicesIn(pub MessageId);
 
 /// The reactions to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,13 +125,13 @@ impl Loader<MessagesQuery> for Loaders {
 }
 
 impl Loader<UnreadOf> for Loaders {
-    type Value = i64;
+    type Value = Unread;
     type Error = Error;
 
-    async fn load(&self, keys: &[UnreadOf]) -> Result<HashMap<UnreadOf, i64>> {
+    async fn load(&self, keys: &[UnreadOf]) -> Result<HashMap<UnreadOf, Unread>> {
         let ids: Vec<MemberId> = keys.iter().map(|key| key.0.clone()).collect();
-        let counts = service::members::unread(&self.app, &ids).await?;
-        Ok(counts.into_iter().map(|(id, count)| (UnreadOf(id), count)).collect())
+        let counts = service::receipts::unread(&self.app, &ids).await?;
+        Ok(counts.into_iter().map(|(id, unread)| (UnreadOf(id), unread)).collect())
     }
 }
 
@@ -157,5 +174,92 @@ impl Loader<ReactorsQuery> for Loaders {
 
     async fn load(&self, keys: &[ReactorsQuery]) -> Result<HashMap<ReactorsQuery, Vec<UserId>>> {
         service::reactions::reactors(&self.app, keys).await
+    }
+}
+
+impl Loader<PinnedQuery> for Loaders {
+    type Value = Page<Arc<Message>>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[PinnedQuery]) -> Result<HashMap<PinnedQuery, Page<Arc<Message>>>> {
+        service::messages::pinned(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<MentionsIn> for Loaders {
+    type Value = Vec<UserId>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MentionsIn]) -> Result<HashMap<MentionsIn, Vec<UserId>>> {
+        let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
+        let found = service::messages::mentioned(&self.app, &ids).await?;
+        Ok(found.into_iter().map(|(id, users)| (MentionsIn(id), users)).collect())
+    }
+}
+
+impl Loader<TallyOf> for Loaders {
+    type Value = Tally;
+    type Error = Error;
+
+    async fn load(&self, keys: &[TallyOf]) -> Result<HashMap<TallyOf, Tally>> {
+        let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
+        let found = service::polls::tallies(&self.app, &ids).await?;
+        Ok(found.into_iter().map(|(id, tally)| (TallyOf(id), tally)).collect())
+    }
+}
+
+impl Loader<ChoicesIn> for Loaders {
+    type Value = HashSet<u8>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ChoicesIn]) -> Result<HashMap<ChoicesIn, HashSet<u8>>> {
+        let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
+        let found = service::polls::choices(&self.app, self.viewer()?, &ids).await?;
+        Ok(found.into_iter().map(|(id, places)| (ChoicesIn(id), places)).collect())
+    }
+}
+
+impl Loader<VotersQuery> for Loaders {
+    type Value = Vec<UserId>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[VotersQuery]) -> Result<HashMap<VotersQuery, Vec<UserId>>> {
+        service::polls::voters(&self.app, keys).await
+    }
+}
+
+impl Loader<Shown> for Loaders {
+    type Value = DeliveryStatus;
+    type Error = Error;
+
+    async fn load(&self, keys: &[Shown]) -> Result<HashMap<Shown, DeliveryStatus>> {
+        service::receipts::statuses(&self.app, keys).await
+    }
+}
+
+impl Loader<ReadersQuery> for Loaders {
+    type Value = Page<UserId>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ReadersQuery]) -> Result<HashMap<ReadersQuery, Page<UserId>>> {
+        service::receipts::readers(&self.app, keys).await
+    }
+}
+
+impl Loader<NotificationId> for Loaders {
+    type Value = Notification;
+    type Error = Error;
+
+    async fn load(&self, keys: &[NotificationId]) -> Result<HashMap<NotificationId, Notification>> {
+        service::notifications::by_ids(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<ReportId> for Loaders {
+    type Value = Report;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ReportId]) -> Result<HashMap<ReportId, Report>> {
+        service::reports::by_ids(&self.app, self.viewer()?, keys).await
     }
 }

@@ -23,7 +23,7 @@ pub use execute::Api;
 use mutation::Mutation;
 use query::Query;
 use subscription::Subscription;
-use types::{Chat, ChatMember, FeedEvent, Message, User};
+use types::{Chat, ChatMember, FeedEvent, Message, Notification, Report, User};
 
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
@@ -37,6 +37,8 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
             "A page of messages, in the order of the chat.",
         )
         .override_output_type_description::<connection::Connection<User>>("A page of people.")
+        .override_output_type_description::<connection::Connection<Notification>>("A page of notifications.")
+        .override_output_type_description::<connection::Connection<Report>>("A page of reports.")
         // The guard bounds a document before it is parsed; this is async-graphql's own net.
         .limit_recursive_depth(64)
         // They compare names of any length with all that there are.

@@ -1,12 +1,16 @@
 //! Reading.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object};
 
 use super::connection::{Connection, connection, cost};
 use super::context::ContextExt;
-use super::types::{Chat, ChatFilter, Message, Node, User, Viewer, node};
+use super::types::{
+    BlockedWord, Chat, ChatFilter, Message, MessageSearchConnection, MessageSearchFilter, Node, Report, User, Viewer,
+    blocked_words, node,
+};
 use crate::domain::ids::UserId;
 use crate::domain::pages::{Cursor, MAX_PAGE, PageArgs};
 use crate::error::{Error, Result};
@@ -43,11 +47,7 @@ impl Query {
 
     /// A chat by its id.
     async fn chat(&self, ctx: &Context<'_>, #[graphql(desc = "The chat's id.")] id: ID) -> Option<Result<Chat>> {
-        let id = signed_in(ctx, id.parse().ok()).transpose()?;
-        match id {
-            Ok(id) => Chat::find(ctx, id).await.transpose(),
-            Err(error) => Some(Err(error)),
-        }
+        look_up(ctx, &id, async |id| Chat::find(ctx, id).await).await
     }
 
     /// The viewer's chats, newest activity first.
@@ -73,20 +73,12 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The message's id.")] id: ID,
     ) -> Option<Result<Message>> {
-        let id = signed_in(ctx, id.parse().ok()).transpose()?;
-        match id {
-            Ok(id) => Message::load(ctx, id).await.transpose(),
-            Err(error) => Some(Err(error)),
-        }
+        look_up(ctx, &id, async |id| Message::load(ctx, id).await).await
     }
 
     /// A person of the viewer's organisation by their id.
     async fn user(&self, ctx: &Context<'_>, #[graphql(desc = "The person's id.")] id: ID) -> Option<Result<User>> {
-        let id = signed_in(ctx, id.parse::<UserId>().ok()).transpose()?;
-        match id {
-            Ok(id) => ctx.loaders().load_one(id).await.map(|user| user.map(User)).transpose(),
-            Err(error) => Some(Err(error)),
-        }
+        look_up(ctx, &id, async |id: UserId| Ok(ctx.loaders().load_one(id).await?.map(User))).await
     }
 
     /// People of the viewer's organisation by name.
@@ -102,10 +94,55 @@ impl Query {
         let page = service::users::page(ctx.app(), ctx.viewer()?, search.as_deref(), &args).await?;
         Ok(connection(page, |user| service::users::by_name(user).encode(), User))
     }
+
+    /// Messages in the viewer's chats that have all of these words, newest first. A word is found by
+    /// its beginning, without case and accents; words between double quotes are found as they stand.
+    #[graphql(complexity = "cost(first, None, child_complexity)")]
+    async fn search_messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to search for: at most 200 characters and 16 words.")] query: String,
+        #[graphql(desc = "Which messages.")] filter: Option<MessageSearchFilter>,
+        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+    ) -> Result<MessageSearchConnection> {
+        let viewer = ctx.viewer()?;
+        let args = PageArgs { first, after, ..PageArgs::default() };
+        let search = filter.unwrap_or_default().checked(&query)?;
+        let page = service::search::messages(ctx.app(), viewer, &search, &args).await?;
+        Ok(MessageSearchConnection::of(page, &search.words))
+    }
+
+    /// Messages that were reported in the organisation, the oldest first; needs the permission
+    /// CHAT_MODERATE.
+    #[graphql(complexity = "cost(first, None, child_complexity)")]
+    async fn reports(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "False lists those that are open, true those that are resolved; both where left out.")]
+        resolved: Option<bool>,
+        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+    ) -> Result<Connection<Report>> {
+        let args = PageArgs { first, after, ..PageArgs::default() };
+        let page = service::reports::page(ctx.app(), ctx.viewer()?, resolved, &args).await?;
+        Ok(connection(page, |report| report.id.0.encode(), Report))
+    }
+
+    /// The words that the organisation blocks; needs the permission CHAT_MODERATE.
+    async fn blocked_words(&self, ctx: &Context<'_>) -> Result<Vec<BlockedWord>> {
+        service::blocklist::of(ctx.app(), ctx.viewer()?).await.map(blocked_words)
+    }
 }
 
-/// The id of a look-up, for one who has a token; no id finds nothing.
-fn signed_in<T>(ctx: &Context<'_>, id: Option<T>) -> Result<Option<T>> {
-    ctx.viewer()?;
-    Ok(id)
+/// Finds what an id stands for, for one who has a token; what is no id stands for nothing.
+async fn look_up<Id: FromStr, T>(
+    ctx: &Context<'_>,
+    id: &str,
+    find: impl AsyncFnOnce(Id) -> Result<Option<T>>,
+) -> Option<Result<T>> {
+    if let Err(error) = ctx.viewer() {
+        return Some(Err(error));
+    }
+    find(id.parse().ok()?).await.transpose()
 }

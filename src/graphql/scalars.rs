@@ -1,9 +1,18 @@
 //! Scalars of our own.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
-use chrono::{SecondsFormat, Utc};
+use chrono::{SecondsFormat, TimeDelta, Utc};
 
 pub struct DateTime(pub chrono::DateTime<Utc>);
+
+impl DateTime {
+    /// The first millisecond that is not before a moment: what is legal from the moment on is legal then.
+    pub fn not_before(moment: chrono::DateTime<Utc>) -> Self {
+        let cut = moment.timestamp_subsec_nanos() % 1_000_000;
+        let up = if cut == 0 { 0 } else { 1_000_000 - cut };
+        Self(moment + TimeDelta::nanoseconds(up.into()))
+    }
+}
 
 /// A moment as RFC 3339 writes it, in UTC and to the millisecond: `2026-11-21T09:30:00.000Z`. Read
 /// with any offset.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::hub::Hub;
 use crate::domain::changes::ChatEvent;
+use crate::domain::ids::ChatId;
 
 /// The way from a commit to the listeners: here, straight to those of this process.
 ///
@@ -19,6 +20,13 @@ impl Bus {
     pub fn publish(&self, event: ChatEvent) {
         match self {
             Self::Local(hub) => hub.deliver(&Arc::new(event)),
+        }
+    }
+
+    /// Whether anybody listens to a chat.
+    pub fn is_heard(&self, chat: ChatId) -> bool {
+        match self {
+            Self::Local(hub) => hub.is_heard(chat),
         }
     }
 }

@@ -13,11 +13,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::hub::{Delivery, Listener};
 use super::log;
-use crate::domain::changes::{Change, MessageChange};
+use crate::domain::changes::{Change, Happening, MessageChange};
+use crate::domain::clock::Clock;
 use crate::domain::cursors::FeedCursor;
 use crate::domain::ids::ChatId;
 use crate::domain::users::Viewer;
@@ -66,7 +68,21 @@ pub struct CatchUps {
     pub permits: Arc<Semaphore>,
     /// Changes that a resuming feed is told one by one.
     pub limit: usize,
+    /// Members of the largest chat in which all are told who read what.
+    pub receipt_members: usize,
+    pub clock: Clock,
 }
+
+impl CatchUps {
+    pub async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        let permit = self.permits.clone().acquire_owned().await;
+        permit.map_err(|_| Error::unavailable("the server is stopping"))
+    }
+}
+
+/// Positions take no version; those that moved so long before a cursor are sent again after it, which
+/// covers what was on its way and clocks that differ.
+const SLACK: TimeDelta = TimeDelta::seconds(10);
 
 pub struct ChatFeed {
     store: Store,
@@ -76,6 +92,8 @@ pub struct ChatFeed {
     chat: ChatId,
     /// Every change up to this version was told, or is in `ready`.
     position: i64,
+    /// When the feed last heard or read: positions that moved up to then, but for [`SLACK`], are told.
+    heard_at: DateTime<Utc>,
     ready: VecDeque<FeedEvent>,
     mode: Mode,
 }
@@ -95,6 +113,8 @@ struct Gap {
     from: i64,
     /// What the client's cursor covers beyond its version.
     cursor: Option<FeedCursor>,
+    /// Positions that moved since are told.
+    moved_since: DateTime<Utc>,
     /// Whether the client waits for [`FeedEvent::CaughtUp`].
     announce: bool,
 }
@@ -116,6 +136,7 @@ impl ChatFeed {
             listener,
             chat,
             position: 0,
+            heard_at: DateTime::<Utc>::UNIX_EPOCH,
             ready: VecDeque::new(),
             mode: Mode::Starting(start),
         }
@@ -147,9 +168,11 @@ impl ChatFeed {
     }
 
     async fn begin(&mut self, start: Start) -> Result<()> {
-        let _permit = self.permit().await?;
+        let _permit = self.catch_ups.permit().await?;
         let (chat, viewer) = (self.chat, self.viewer.clone());
         let limit = self.catch_ups.limit;
+        self.heard_at = self.catch_ups.clock.now();
+        let at = self.heard_at;
         let mut conn = self.store.read().await?;
         self.mode = Mode::Live;
         match start {
@@ -167,7 +190,7 @@ impl ChatFeed {
                     .await?;
                 self.position = version;
                 self.ready.extend(newest.into_iter().map(|message| FeedEvent::Change {
-                    cursor: FeedCursor { chat, version: message.id.seq, snapshot: Some(version) },
+                    cursor: FeedCursor { chat, version: message.id.seq, snapshot: Some(version), at },
                     change: Change::Message(Arc::new(message), MessageChange::Synced),
                     first_told: true,
                 }));
@@ -186,7 +209,12 @@ impl ChatFeed {
                 match (cursor, reason) {
                     (Some(cursor), None) => {
                         self.position = cursor.version;
-                        self.mode = Mode::Behind(Gap { from: cursor.version, cursor: Some(cursor), announce: true });
+                        self.mode = Mode::Behind(Gap {
+                            from: cursor.version,
+                            cursor: Some(cursor),
+                            moved_since: cursor.at - SLACK,
+                            announce: true,
+                        });
                     }
                     (_, reason) => {
                         self.position = state.version;
@@ -199,11 +227,22 @@ impl ChatFeed {
         Ok(())
     }
 
-    async fn catch_up(&mut self, Gap { from, cursor, announce }: Gap) -> Result<()> {
-        let _permit = self.permit().await?;
+    async fn catch_up(&mut self, Gap { from, cursor, moved_since, announce }: Gap) -> Result<()> {
+        let _permit = self.catch_ups.permit().await?;
         let (chat, viewer, position) = (self.chat, self.viewer.clone(), self.position);
+        let receipts = self.catch_ups.receipt_members;
+        self.heard_at = self.catch_ups.clock.now();
         let mut conn = self.store.read().await?;
-        let stretch = conn.snapshot(async move |conn| log::after(conn, &viewer, chat, position).await).await?;
+        let (stretch, moved) = conn
+            .snapshot(async move |conn| {
+                let stretch = log::after(conn, &viewer, chat, position).await?;
+                let moved = match stretch.level {
+                    true => log::moved(conn, &viewer, chat, moved_since, receipts).await?,
+                    false => Vec::new(),
+                };
+                Ok((stretch, moved))
+            })
+            .await?;
         for change in stretch.changes {
             let (change, first_told) = match change {
                 Change::Message(message, _) => {
@@ -222,6 +261,9 @@ impl ChatFeed {
             self.tell(change, first_told);
         }
         self.position = stretch.end;
+        for member in moved {
+            self.tell(Change::Member(Arc::new(member)), false);
+        }
         if stretch.level {
             self.mode = Mode::Live;
             if announce {
@@ -239,7 +281,24 @@ impl ChatFeed {
                 return Ok(());
             }
         };
-        for change in &event.changes {
+        match &event.what {
+            Happening::Changed(changes) => self.follow(changes)?,
+            // Rows of before what was told could put old in the place of new.
+            Happening::Moved(moved) if moved.as_of < self.position => self.fall_behind(),
+            Happening::Moved(moved) => {
+                self.heard_at = self.catch_ups.clock.now();
+                let viewer = self.viewer.clone();
+                for member in moved.seen_by(viewer.id()) {
+                    self.tell(Change::Member(member.clone()), false);
+                }
+            }
+            Happening::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, changes: &[Change]) -> Result<()> {
+        for change in changes {
             let version = change.version();
             if version <= self.position {
                 continue;
@@ -255,6 +314,7 @@ impl ChatFeed {
                 return Err(Error::Forbidden("you are no longer a member of this chat".into()));
             }
             self.position = version;
+            self.heard_at = self.catch_ups.clock.now();
             let added = matches!(change, Change::Message(_, MessageChange::Added));
             self.tell(change.clone(), added);
         }
@@ -262,7 +322,8 @@ impl ChatFeed {
     }
 
     fn fall_behind(&mut self) {
-        self.mode = Mode::Behind(Gap { from: self.position, cursor: None, announce: false });
+        let moved_since = self.heard_at - SLACK;
+        self.mode = Mode::Behind(Gap { from: self.position, cursor: None, moved_since, announce: false });
     }
 
     fn tell(&mut self, change: Change, first_told: bool) {
@@ -271,11 +332,6 @@ impl ChatFeed {
     }
 
     fn cursor(&self) -> FeedCursor {
-        FeedCursor { chat: self.chat, version: self.position, snapshot: None }
-    }
-
-    async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit> {
-        let permit = self.catch_ups.permits.clone().acquire_owned().await;
-        permit.map_err(|_| Error::unavailable("the server is stopping"))
+        FeedCursor { chat: self.chat, version: self.position, snapshot: None, at: self.heard_at }
     }
 }

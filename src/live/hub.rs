@@ -64,6 +64,11 @@ impl Hub {
         }
     }
 
+    /// Whether anybody here listens to a chat.
+    pub fn is_heard(&self, chat: ChatId) -> bool {
+        lock(&self.index).chats.contains_key(&chat)
+    }
+
     pub fn listen(self: &Arc<Self>) -> Listener {
         Listener {
             hub: self.clone(),
@@ -173,9 +178,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::changes::Happening;
 
     fn event(chat: ChatId) -> Arc<ChatEvent> {
-        Arc::new(ChatEvent { organization: "demo".parse().unwrap(), chat, changes: Vec::new() })
+        Arc::new(ChatEvent { organization: "demo".parse().unwrap(), chat, what: Happening::Deleted })
     }
 
     #[tokio::test]

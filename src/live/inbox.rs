@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::feed::CatchUps;
 use super::hub::{Delivery, Listener};
 use super::log;
-use crate::domain::changes::{Change, ChatEvent};
-use crate::domain::ids::ChatId;
+use crate::domain::changes::{Change, ChatEvent, Happening};
+use crate::domain::ids::{ChatId, MemberId};
 use crate::domain::messages::Message;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
@@ -83,7 +83,15 @@ impl Inbox {
     }
 
     async fn hear(&mut self, event: &ChatEvent) -> Result<()> {
-        for change in &event.changes {
+        let changes = match &event.what {
+            Happening::Changed(changes) => changes,
+            Happening::Moved(_) => return Ok(()),
+            Happening::Deleted => {
+                self.forget(event.chat);
+                return Ok(());
+            }
+        };
+        for change in changes {
             let version = change.version();
             let own = match change {
                 Change::Member(member) if member.user == *self.viewer.id() => Some(member.is_active()),
@@ -118,7 +126,7 @@ impl Inbox {
 
     /// Comes into a chat: what was sent since the viewer did is new.
     async fn join(&mut self, chat: ChatId) -> Result<()> {
-        let id = crate::domain::ids::MemberId { chat, user: self.viewer.id().clone() };
+        let id = MemberId { chat, user: self.viewer.id().clone() };
         let mut conn = self.store.read().await?;
         let member = members::by_ids(&mut conn, &[id]).await?.pop();
         drop(conn);
@@ -131,8 +139,7 @@ impl Inbox {
     async fn read(&mut self, chat: ChatId, from: i64) -> Result<()> {
         let mut position = from;
         loop {
-            let permit = self.catch_ups.permits.clone().acquire_owned().await;
-            let _permit = permit.map_err(|_| Error::unavailable("the server is stopping"))?;
+            let _permit = self.catch_ups.permit().await?;
             let viewer = self.viewer.clone();
             let mut conn = self.store.read().await?;
             let read = conn.snapshot(async move |conn| log::after(conn, &viewer, chat, position).await).await;

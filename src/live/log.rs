@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::changes::{Change, MessageChange};
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId};
+use crate::domain::members::Member;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::{Conn, chats, members, messages};
@@ -56,6 +59,24 @@ pub async fn after(conn: &mut Conn, viewer: &Viewer, chat: ChatId, version: i64)
         .collect();
     changes.sort_by_key(Change::version);
     Ok(Stretch { changes, end, level })
+}
+
+/// The members of whom the viewer may learn whose positions or own settings moved since a moment.
+pub async fn moved(
+    conn: &mut Conn,
+    viewer: &Viewer,
+    chat: ChatId,
+    since: DateTime<Utc>,
+    receipt_members: usize,
+) -> Result<Vec<Member>> {
+    let own = MemberId { chat, user: viewer.id().clone() };
+    let count = authorised(conn, viewer, chat).await?.member_count;
+    if usize::try_from(count).is_ok_and(|count| count <= receipt_members) {
+        let moved = members::moved_since(conn, chat, since).await?;
+        return Ok(moved.into_iter().filter(|member| member.user == own.user || !member.read.privately).collect());
+    }
+    let own = members::by_ids(conn, &[own]).await?;
+    Ok(own.into_iter().filter(|member| member.moved_at.is_some_and(|at| at >= since)).collect())
 }
 
 /// Whether more than `limit` rows changed after a version.

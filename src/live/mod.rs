@@ -5,8 +5,10 @@ pub mod feed;
 pub mod hub;
 pub mod inbox;
 pub mod log;
+pub mod receipts;
 
 pub use bus::Bus;
 pub use feed::{ChatFeed, FeedEvent, ResetReason, Start};
 pub use hub::Hub;
 pub use inbox::Inbox;
+pub use receipts::Receipts;

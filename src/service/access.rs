@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId};
 use crate::domain::members::Member;
-use crate::domain::rights::{Rights, require};
+use crate::domain::rights::Rights;
 use crate::domain::users::{Permission, Viewer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::storage::{Conn, chats, members};
 
 /// A chat and the viewer's row in it.
@@ -21,20 +21,9 @@ pub struct Access {
 }
 
 impl Access {
-    /// The chat, locked until the transaction ends, if it exists for the viewer.
-    pub async fn lock(conn: &mut Conn, viewer: &Viewer, chat: ChatId) -> Result<Self> {
-        require(&viewer.permissions, Permission::ChatView)?;
-        let locked = chats::lock(conn, &[chat]).await?.pop();
-        let chat = locked.filter(|chat| chat.organization == *viewer.organization()).ok_or(Error::NotFound("chat"))?;
-        let id = MemberId { chat: chat.id, user: viewer.id().clone() };
-        let row = members::by_ids(conn, &[id]).await?.pop();
-        let access = Self { chat, row };
-        if access.is_visible(viewer) { Ok(access) } else { Err(Error::NotFound("chat")) }
-    }
-
     /// The chats among these that exist for the viewer.
     pub async fn find(conn: &mut Conn, viewer: &Viewer, ids: &[ChatId]) -> Result<HashMap<ChatId, Self>> {
-        if !viewer.permissions.contains(&Permission::ChatView) {
+        if !viewer.permissions.contains(&Permission::ChatView) || ids.is_empty() {
             return Ok(HashMap::new());
         }
         let chats = chats::by_ids(conn, viewer.organization(), ids).await?;
@@ -43,6 +32,20 @@ impl Access {
         let mut rows: HashMap<ChatId, Member> = rows.into_iter().map(|row| (row.chat, row)).collect();
         let access = chats.into_iter().map(|chat| Self { row: rows.remove(&chat.id), chat });
         Ok(access.filter(|access| access.is_visible(viewer)).map(|access| (access.chat.id, access)).collect())
+    }
+
+    /// The chats among these that the viewer is in: what is said there is theirs to read.
+    pub async fn joined(
+        conn: &mut Conn,
+        viewer: &Viewer,
+        ids: impl IntoIterator<Item = ChatId>,
+    ) -> Result<HashMap<ChatId, Self>> {
+        let mut ids: Vec<ChatId> = ids.into_iter().collect();
+        ids.sort();
+        ids.dedup();
+        let mut found = Self::find(conn, viewer, &ids).await?;
+        found.retain(|_, access| access.member().is_some());
+        Ok(found)
     }
 
     pub fn rights<'a>(&'a self, viewer: &'a Viewer, now: DateTime<Utc>) -> Rights<'a> {
@@ -54,13 +57,7 @@ impl Access {
         self.row.as_ref().filter(|row| row.is_active())
     }
 
-    fn is_visible(&self, viewer: &Viewer) -> bool {
+    pub fn is_visible(&self, viewer: &Viewer) -> bool {
         self.rights(viewer, DateTime::<Utc>::UNIX_EPOCH).can_see()
-    }
-
-    /// Takes the chat's next version, for a change of the transaction that holds its lock.
-    pub fn next_version(&mut self) -> i64 {
-        self.chat.version += 1;
-        self.chat.version
     }
 }

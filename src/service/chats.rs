@@ -1,17 +1,16 @@
-//! Chats: finding, making and changing them.
+//! Chats: finding, making, changing and deleting them.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet};
 
 use super::access::Access;
-use super::members::{MAX_AT_ONCE, known_people};
+use super::members::{MAX_AT_ONCE, bring_in, known_people, take_out};
+use super::writing::{Told, Writing};
 use crate::app::App;
-use crate::domain::changes::Change;
-use crate::domain::chats::{Chat, ChatFilter, ChatKind, Details, direct_key};
-use crate::domain::ids::{ChatId, Nonce, UserId};
+use crate::domain::chats::{Chat, ChatAction, ChatFilter, ChatKind, Details, Resource, direct_key};
+use crate::domain::ids::{ChatId, Nonce, UserId, fingerprint};
 use crate::domain::members::{Member, Role};
+use crate::domain::messages::NoticeKind;
+use crate::domain::notifications::NotificationKind;
 use crate::domain::pages::{End, Page, PageArgs};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
@@ -40,28 +39,40 @@ pub async fn open_direct(app: &App, viewer: &Viewer, other: UserId) -> Result<Ch
     if other == *viewer.id() {
         return Err(Error::bad_input("userId", "must be another person"));
     }
-    let key = direct_key(viewer.id(), &other);
+    let direct_key = direct_key(viewer.id(), &other);
     let mut conn = app.store.write().await?;
-    let (chat, changes) = conn
+    let made = conn
         .transaction(async move |conn| {
             known_people(conn, viewer, std::slice::from_ref(&other)).await?;
-            let key = ChatKey { direct_key: Some(key), ..ChatKey::default() };
-            let new = NewChat {
-                kind: ChatKind::Direct,
-                details: Details::default(),
-                others: vec![other],
-                role: Role::Member,
-            };
-            if let Some(made) = make(app, conn, viewer, new, &key).await? {
-                return Ok(made);
+            if let Some(chat) = chats::by_direct_key(conn, viewer.organization(), &direct_key).await? {
+                return Ok(Made::Before(chat));
+            }
+            let key = ChatKey { direct_key: Some(direct_key), ..ChatKey::default() };
+            let new = NewChat::of(ChatKind::Direct, Details::default(), vec![other], Role::Member);
+            if let Some(told) = make(app, conn, viewer, new, &key).await? {
+                return Ok(Made::Now(told));
             }
             let key = key.direct_key.as_deref().unwrap_or_default();
             let chat = chats::by_direct_key(conn, viewer.organization(), key).await?;
-            Ok((chat.ok_or(Error::NotFound("chat"))?, Vec::new()))
+            chat.map(Made::Before).ok_or(Error::NotFound("chat"))
         })
         .await?;
-    app.publish(&chat, changes);
-    Ok(chat)
+    Ok(made.tell(app))
+}
+
+/// A chat that was asked for: there already, or made now and to be told.
+enum Made {
+    Before(Chat),
+    Now(Told),
+}
+
+impl Made {
+    fn tell(self, app: &App) -> Chat {
+        match self {
+            Self::Before(chat) => chat,
+            Self::Now(told) => app.tell(told),
+        }
+    }
 }
 
 /// A chat to be made, checked.
@@ -73,19 +84,13 @@ pub struct ChatDraft {
     pub nonce: Option<Nonce>,
 }
 
-impl ChatDraft {
-    /// Equal for equal content, and for no other.
-    fn fingerprint(&self) -> Vec<u8> {
-        let mut hash = Sha256::new();
-        hash.update(format!("{:?} {:?} {:?}", self.kind, self.details, self.members));
-        hash.finalize()[..16].to_vec()
-    }
-}
-
 /// Makes a group or a channel. A creation repeated with its nonce gives the first chat back.
 pub async fn create(app: &App, viewer: &Viewer, mut draft: ChatDraft) -> Result<Chat> {
     if draft.kind == ChatKind::Direct {
         return Err(Error::bad_input("kind", "must be GROUP or CHANNEL; openDirectChat opens a direct chat"));
+    }
+    if draft.kind == ChatKind::Channel && draft.details.category.is_some() {
+        return Err(Error::bad_input("category", "is for groups"));
     }
     draft.members.retain(|user| user != viewer.id());
     draft.members.sort();
@@ -93,35 +98,31 @@ pub async fn create(app: &App, viewer: &Viewer, mut draft: ChatDraft) -> Result<
     if draft.members.len() > MAX_AT_ONCE {
         return Err(Error::bad_input("memberIds", format!("must be at most {MAX_AT_ONCE}; addMembers adds more")));
     }
-    let fingerprint = draft.fingerprint();
+    let content = (draft.kind, &draft.details, &draft.members);
     let key = ChatKey {
         direct_key: None,
+        fingerprint: draft.nonce.is_some().then(|| fingerprint(&content)),
         nonce: draft.nonce.clone(),
-        fingerprint: draft.nonce.is_some().then_some(fingerprint),
     };
     let mut conn = app.store.write().await?;
-    let (chat, changes) = conn
+    let made = conn
         .transaction(async move |conn| {
             // A creation that succeeded before is given back before anything that may fail now.
             if let Some(chat) = made_before(conn, viewer, &key).await? {
-                return Ok((chat, Vec::new()));
+                return Ok(Made::Before(chat));
             }
             require(&viewer.permissions, Permission::ChatView)?;
             require(&viewer.permissions, Permission::ChatCreateGroup)?;
             known_people(conn, viewer, &draft.members).await?;
-            let new = NewChat { kind: draft.kind, details: draft.details, others: draft.members, role: Role::Owner };
+            let new = NewChat::of(draft.kind, draft.details, draft.members, Role::Owner);
             match make(app, conn, viewer, new, &key).await? {
-                Some(made) => Ok(made),
+                Some(told) => Ok(Made::Now(told)),
                 // Another request with this nonce was first.
-                None => {
-                    let chat = made_before(conn, viewer, &key).await?;
-                    Ok((chat.ok_or(Error::NotFound("chat"))?, Vec::new()))
-                }
+                None => made_before(conn, viewer, &key).await?.map(Made::Before).ok_or(Error::NotFound("chat")),
             }
         })
         .await?;
-    app.publish(&chat, changes);
-    Ok(chat)
+    Ok(made.tell(app))
 }
 
 async fn made_before(conn: &mut Conn, viewer: &Viewer, key: &ChatKey) -> Result<Option<Chat>> {
@@ -138,26 +139,107 @@ async fn made_before(conn: &mut Conn, viewer: &Viewer, key: &ChatKey) -> Result<
     }
 }
 
+/// The one chat of an object of the host application, with just these people in, and the viewer
+/// where they make it. Who isn't named is taken out, but for owners.
+pub async fn ensure_resource(
+    app: &App,
+    viewer: &Viewer,
+    resource: Resource,
+    title: String,
+    people: Vec<UserId>,
+) -> Result<Chat> {
+    require(&viewer.permissions, Permission::ChatView)?;
+    let people: HashSet<UserId> = people.into_iter().collect();
+    if people.len() > MAX_SYNCHRONISED {
+        return Err(Error::bad_input("memberIds", format!("must be at most {MAX_SYNCHRONISED}")));
+    }
+    let mut conn = app.store.write().await?;
+    let told = conn
+        .transaction(async move |conn| {
+            let mut others: Vec<UserId> = people.iter().filter(|user| *user != viewer.id()).cloned().collect();
+            others.sort();
+            let organization = viewer.organization();
+            let mut chat = chats::by_resource(conn, organization, &resource).await?;
+            if chat.is_none() {
+                require(&viewer.permissions, Permission::ChatCreateGroup)?;
+                known_people(conn, viewer, &others).await?;
+                let details = Details { title: Some(title), ..Details::default() };
+                let new = NewChat {
+                    resource: Some(resource.clone()),
+                    ..NewChat::of(ChatKind::Group, details, others, Role::Owner)
+                };
+                if let Some(told) = make(app, conn, viewer, new, &ChatKey::default()).await? {
+                    return Ok(told);
+                }
+                // Another request made it meanwhile.
+                chat = chats::by_resource(conn, organization, &resource).await?;
+            }
+            let id = chat.ok_or(Error::NotFound("chat"))?.id;
+            let chat = chats::lock(conn, &[id]).await?.pop().ok_or(Error::NotFound("chat"))?;
+            let access = Access::find(conn, viewer, &[id]).await?.remove(&id);
+            let row = access.and_then(|access| access.row);
+            let mut writing = Writing::new(Access { chat, row }, app.clock.now());
+            synchronise(conn, &mut writing, viewer, &people).await?;
+            writing.finish(conn).await
+        })
+        .await?;
+    Ok(app.tell(told))
+}
+
+/// People of a chat that belongs to an object of the host application.
+const MAX_SYNCHRONISED: usize = 1_000;
+
+/// Makes the members those of a list.
+async fn synchronise(conn: &mut Conn, writing: &mut Writing, viewer: &Viewer, people: &HashSet<UserId>) -> Result<()> {
+    let present = members::active(conn, writing.chat().id).await?;
+    let here: HashSet<&UserId> = present.iter().map(|member| &member.user).collect();
+    let mut missing: Vec<UserId> = people.iter().filter(|user| !here.contains(user)).cloned().collect();
+    missing.sort();
+    let surplus: Vec<Member> =
+        present.iter().filter(|member| member.role != Role::Owner && !people.contains(&member.user)).cloned().collect();
+    // The host's own service need not be in the chat.
+    if !viewer.permissions.contains(&Permission::OrganizationAdmin) {
+        let rights = writing.rights(viewer);
+        rights.membership()?;
+        if !missing.is_empty() {
+            rights.can(ChatAction::AddMembers)?;
+        }
+        for member in &surplus {
+            rights.can(ChatAction::RemoveMembers)?;
+            rights.outranks(member.role)?;
+        }
+    }
+    if !missing.is_empty() {
+        known_people(conn, viewer, &missing).await?;
+        bring_in(conn, writing, missing, Role::Member, viewer.id()).await?;
+    }
+    for member in surplus {
+        take_out(conn, writing, member, NoticeKind::MemberRemoved, viewer.id()).await?;
+    }
+    Ok(())
+}
+
 /// A chat as it begins: the viewer in a role, the others as members.
 struct NewChat {
     kind: ChatKind,
     details: Details,
     others: Vec<UserId>,
     role: Role,
+    resource: Option<Resource>,
+}
+
+impl NewChat {
+    fn of(kind: ChatKind, details: Details, others: Vec<UserId>, role: Role) -> Self {
+        Self { kind, details, others, role, resource: None }
+    }
 }
 
 /// Inserts a chat and its members; none where one with this key is there already.
-async fn make(
-    app: &App,
-    conn: &mut Conn,
-    viewer: &Viewer,
-    new: NewChat,
-    key: &ChatKey,
-) -> Result<Option<(Chat, Vec<Change>)>> {
+async fn make(app: &App, conn: &mut Conn, viewer: &Viewer, new: NewChat, key: &ChatKey) -> Result<Option<Told>> {
+    app.limits.make_chat(viewer)?;
     let now = app.clock.now();
     let people = std::iter::once((viewer.id().clone(), new.role));
     let people: Vec<_> = people.chain(new.others.into_iter().map(|user| (user, Role::Member))).collect();
-    // Its own row takes the first version, and each member's the next.
     let chat = Chat {
         id: ChatId::new(),
         organization: viewer.organization().clone(),
@@ -166,34 +248,38 @@ async fn make(
         created_by: Some(viewer.id().clone()),
         created_at: now,
         last_activity_at: now,
-        version: 1 + people.len() as i64,
-        details_version: 1,
+        version: 0,
+        details_version: 0,
         last_seq: 0,
         member_count: people.len() as i32,
+        archived_at: None,
+        resource: new.resource,
     };
     if !chats::insert(conn, &chat, key).await? {
         return Ok(None);
     }
-    let new: Vec<Member> = people
+    let (id, kind, title) = (chat.id, chat.kind, chat.details.title.clone());
+    let mut writing = Writing::new(Access { chat, row: None }, now);
+    // Its own row takes the first version, each member's the next, and what it begins with the last.
+    writing.chat_changed();
+    let members: Vec<Member> = people
         .into_iter()
-        .zip(2..)
-        .map(|((user, role), version)| Member {
-            chat: chat.id,
-            added_by: (user != *viewer.id()).then(|| viewer.id().clone()),
-            user,
-            role,
-            joined_at: now,
-            left_at: None,
-            version,
-            last_read_seq: 0,
-            last_read_at: None,
-            last_posted_at: None,
+        .map(|(user, role)| {
+            let added_by = (user != *viewer.id()).then(|| viewer.id().clone());
+            let version = writing.next_version();
+            Member { added_by, version, ..Member::joining(id, user, role, 0, now) }
         })
         .collect();
-    members::insert(conn, &chat.organization, &new).await?;
-    let own = Change::Chat(Arc::new(chat.clone()));
-    let changes = std::iter::once(own).chain(new.into_iter().map(|member| Change::Member(Arc::new(member))));
-    Ok(Some((chat, changes.collect())))
+    members.iter().for_each(|member| writing.member_changed(member));
+    if kind != ChatKind::Direct {
+        writing.notice(NoticeKind::ChatCreated, viewer.id(), None, title.clone());
+        writing.notice(NoticeKind::Welcome, viewer.id(), None, title);
+        for member in &members {
+            writing.notify(member, NotificationKind::AddedToChat, None, viewer.id());
+        }
+    }
+    members::insert(conn, &writing.chat().organization, &members).await?;
+    writing.finish(conn).await.map(Some)
 }
 
 /// Changes a chat's details; `change` gets the present ones. No change takes no version.
@@ -203,28 +289,64 @@ pub async fn update(
     id: ChatId,
     change: impl FnOnce(&mut Details) -> Result<()> + Send,
 ) -> Result<Chat> {
-    use crate::domain::chats::ChatAction;
     let mut conn = app.store.write().await?;
-    let (chat, changes) = conn
+    let told = conn
         .transaction(async move |conn| {
-            let mut access = Access::lock(conn, viewer, id).await?;
-            access.rights(viewer, app.clock.now()).can(ChatAction::EditDetails)?;
-            let mut details = access.chat.details.clone();
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
+            writing.rights(viewer).can(ChatAction::EditDetails)?;
+            let mut details = writing.chat().details.clone();
             change(&mut details)?;
-            if details.policy != access.chat.details.policy {
-                // Who sets the least roles could give themselves any right.
-                access.rights(viewer, app.clock.now()).can(ChatAction::ChangeRoles)?;
+            let former = std::mem::replace(&mut writing.access.chat.details, details);
+            let details = &writing.access.chat.details;
+            if details.category.is_some() && writing.access.chat.kind != ChatKind::Group {
+                return Err(Error::bad_input("category", "is for groups"));
             }
-            if details == access.chat.details {
-                return Ok((access.chat, Vec::new()));
+            let differences = details.differences(&former);
+            if details.policy != former.policy {
+                // Who sets the least roles could give themselves any right: by the roles of before.
+                let chat = Chat { details: former, ..writing.access.chat.clone() };
+                let before = Access { chat, row: writing.access.row.clone() };
+                before.rights(viewer, writing.now).can(ChatAction::ChangeRoles)?;
             }
-            access.chat.details = details;
-            access.chat.details_version = access.next_version();
-            chats::update(conn, &access.chat).await?;
-            let changed = Change::Chat(Arc::new(access.chat.clone()));
-            Ok((access.chat, vec![changed]))
+            if !differences.is_empty() {
+                writing.chat_changed();
+                writing.notice(NoticeKind::DetailsChanged, viewer.id(), None, Some(differences.join(",")));
+            }
+            writing.finish(conn).await
         })
         .await?;
-    app.publish(&chat, changes);
-    Ok(chat)
+    Ok(app.tell(told))
+}
+
+/// Puts a chat away, to be read only, or takes it back.
+pub async fn archive(app: &App, viewer: &Viewer, id: ChatId, archived: bool) -> Result<Chat> {
+    let mut conn = app.store.write().await?;
+    let told = conn
+        .transaction(async move |conn| {
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
+            writing.rights(viewer).can(ChatAction::EditDetails)?;
+            if writing.chat().archived_at.is_some() != archived {
+                writing.access.chat.archived_at = archived.then_some(writing.now);
+                writing.chat_changed();
+                writing.notice(NoticeKind::DetailsChanged, viewer.id(), None, Some("archivedAt".into()));
+            }
+            writing.finish(conn).await
+        })
+        .await?;
+    Ok(app.tell(told))
+}
+
+/// Deletes a chat with all that was said in it. Its feeds end.
+pub async fn delete(app: &App, viewer: &Viewer, id: ChatId) -> Result<()> {
+    let mut conn = app.store.write().await?;
+    let chat = conn
+        .transaction(async move |conn| {
+            let writing = Writing::lock(conn, app, viewer, id).await?;
+            writing.rights(viewer).can(ChatAction::DeleteChat)?;
+            chats::delete(conn, id).await?;
+            Ok(writing.access.chat)
+        })
+        .await?;
+    app.tell_deleted(chat);
+    Ok(())
 }

@@ -1,19 +1,23 @@
-//! Who is in a chat: coming, going, and what they have read.
+//! Who is in a chat: coming, going, roles, silence, and what members set for themselves.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use super::access::Access;
+use super::writing::Writing;
 use crate::app::App;
-use crate::domain::changes::Change;
 use crate::domain::chats::{Chat, ChatAction, ChatKind};
-use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
-use crate::domain::members::{Member, Role, UNREAD_CAP};
+use crate::domain::ids::{ChatId, MemberId, UserId};
+use crate::domain::members::{Member, OwnSettings, ReadState, Role};
+use crate::domain::messages::NoticeKind;
+use crate::domain::notifications::NotificationKind;
 use crate::domain::pages::Page;
+use crate::domain::rights::Refusal;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::members::MembersQuery;
-use crate::storage::{Conn, chats, members, messages, users};
+use crate::storage::{Conn, members, users};
 
 /// People that one mutation may bring in.
 pub const MAX_AT_ONCE: usize = 100;
@@ -30,10 +34,8 @@ pub async fn known_people(conn: &mut Conn, viewer: &Viewer, ids: &[UserId]) -> R
 /// Memberships as the viewer may see them: of people who are in, in chats that the viewer is in.
 pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
     let mut conn = app.store.read().await?;
-    let chats: Vec<ChatId> = ids.iter().map(|id| id.chat).collect();
-    let access = Access::find(&mut conn, viewer, &chats).await?;
-    let open: Vec<MemberId> =
-        ids.iter().filter(|id| access.get(&id.chat).is_some_and(|access| access.member().is_some())).cloned().collect();
+    let joined = Access::joined(&mut conn, viewer, ids.iter().map(|id| id.chat)).await?;
+    let open: Vec<MemberId> = ids.iter().filter(|id| joined.contains_key(&id.chat)).cloned().collect();
     let members = members::by_ids(&mut conn, &open).await?;
     Ok(members.into_iter().filter(Member::is_active).map(|member| (member.id(), member)).collect())
 }
@@ -45,51 +47,10 @@ pub async fn pages(
     queries: &[MembersQuery],
 ) -> Result<HashMap<MembersQuery, Page<Member>>> {
     let mut conn = app.store.read().await?;
-    let chats: Vec<ChatId> = queries.iter().map(|query| query.chat).collect();
-    let access = Access::find(&mut conn, viewer, &chats).await?;
-    let is_open = |query: &&MembersQuery| access.get(&query.chat).is_some_and(|access| access.member().is_some());
-    let open: Vec<MembersQuery> = queries.iter().filter(is_open).cloned().collect();
-    let mut pages: HashMap<MembersQuery, Page<Member>> =
-        queries.iter().map(|query| (query.clone(), Page::empty())).collect();
-    for same in by_shape(open) {
-        let mut fetched: HashMap<ChatId, Vec<Member>> = HashMap::new();
-        for member in members::pages(&mut conn, &same).await? {
-            fetched.entry(member.chat).or_default().push(member);
-        }
-        for query in same {
-            let page = query.window.page(fetched.remove(&query.chat).unwrap_or_default());
-            pages.insert(query, page);
-        }
-    }
-    Ok(pages)
-}
-
-/// Queries of one chat each, so that what is fetched can be told apart by its chat.
-fn by_shape(queries: Vec<MembersQuery>) -> Vec<Vec<MembersQuery>> {
-    let mut shapes: HashMap<_, Vec<MembersQuery>> = HashMap::new();
-    for query in queries {
-        shapes.entry((query.roles.clone(), query.window.clone())).or_default().push(query);
-    }
-    shapes.into_values().collect()
-}
-
-/// Unread messages of the viewer in these chats.
-pub async fn unread(app: &App, ids: &[MemberId]) -> Result<HashMap<MemberId, i64>> {
-    let mut conn = app.store.read().await?;
-    Ok(members::unread(&mut conn, ids).await?.into_iter().collect())
-}
-
-/// What a person has not read, over all their chats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnreadTotals {
-    pub chats: i64,
-    pub messages: i64,
-}
-
-pub async fn unread_totals(app: &App, viewer: &Viewer) -> Result<UnreadTotals> {
-    let mut conn = app.store.read().await?;
-    let counts = members::unread_by_chat(&mut conn, viewer.organization(), viewer.id()).await?;
-    Ok(UnreadTotals { chats: counts.len() as i64, messages: counts.iter().map(|count| count.min(&UNREAD_CAP)).sum() })
+    let joined = Access::joined(&mut conn, viewer, queries.iter().map(|query| query.chat)).await?;
+    let open: Vec<MembersQuery> = queries.iter().filter(|query| joined.contains_key(&query.chat)).cloned().collect();
+    let fetched = members::pages(&mut conn, &open).await?;
+    Ok(open.into_iter().zip(fetched).map(|(query, rows)| (query.clone(), query.window.page(rows))).collect())
 }
 
 /// Brings people in. Those who are in already stay as they are.
@@ -97,178 +58,248 @@ pub async fn add(
     app: &App,
     viewer: &Viewer,
     id: ChatId,
-    people: Vec<UserId>,
+    mut people: Vec<UserId>,
     role: Role,
 ) -> Result<(Chat, Vec<Member>)> {
-    let mut people = people;
     people.sort();
     people.dedup();
     if people.is_empty() || people.len() > MAX_AT_ONCE {
         return Err(Error::bad_input("userIds", format!("must be 1 to {MAX_AT_ONCE} people")));
     }
     let mut conn = app.store.write().await?;
-    let (chat, members, changes) = conn
+    let (told, members) = conn
         .transaction(async move |conn| {
-            let mut access = Access::lock(conn, viewer, id).await?;
-            let rights = access.rights(viewer, app.clock.now());
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
+            let rights = writing.rights(viewer);
             rights.can(ChatAction::AddMembers)?;
             if role > Role::Member {
-                rights.can(ChatAction::ChangeRoles)?;
+                rights.can_change_role(Role::Member, role)?;
             }
             known_people(conn, viewer, &people).await?;
-            let (members, changes) = bring_in(app, conn, &mut access, people, role, Some(viewer.id())).await?;
-            Ok((access.chat, members, changes))
+            let members = bring_in(conn, &mut writing, people, role, viewer.id()).await?;
+            Ok((writing.finish(conn).await?, members))
         })
         .await?;
-    app.publish(&chat, changes);
-    Ok((chat, members))
+    Ok((app.tell(told), members))
 }
 
 /// Comes into a channel; one who is in already stays as they are.
 pub async fn join(app: &App, viewer: &Viewer, id: ChatId) -> Result<Member> {
     let mut conn = app.store.write().await?;
-    let (chat, member, changes) = conn
+    let (told, member) = conn
         .transaction(async move |conn| {
-            let mut access = Access::lock(conn, viewer, id).await?;
-            if access.chat.kind != ChatKind::Channel {
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
+            if writing.chat().kind != ChatKind::Channel {
                 return Err(Error::Forbidden("only a channel can be joined".into()));
             }
+            if writing.access.member().is_none() {
+                writing.rights(viewer).not_archived()?;
+            }
             let people = vec![viewer.id().clone()];
-            let (mut members, changes) = bring_in(app, conn, &mut access, people, Role::Member, None).await?;
-            let member = members.pop().ok_or(Error::NotFound("member"))?;
-            Ok((access.chat, member, changes))
+            let member = bring_in(conn, &mut writing, people, Role::Member, viewer.id()).await?.pop();
+            Ok((writing.finish(conn).await?, member.ok_or(Error::NotFound("member"))?))
         })
         .await?;
-    app.publish(&chat, changes);
+    app.tell(told);
     Ok(member)
 }
 
-/// A new member starts at the newest message; one who comes back goes on in their row.
-async fn bring_in(
-    app: &App,
+/// A new member starts at the newest message; one who comes back goes on in their row, silence and
+/// all.
+pub async fn bring_in(
     conn: &mut Conn,
-    access: &mut Access,
+    writing: &mut Writing,
     people: Vec<UserId>,
     role: Role,
-    by: Option<&UserId>,
-) -> Result<(Vec<Member>, Vec<Change>)> {
-    let now = app.clock.now();
-    let ids: Vec<MemberId> = people.iter().map(|user| MemberId { chat: access.chat.id, user: user.clone() }).collect();
+    by: &UserId,
+) -> Result<Vec<Member>> {
+    let (chat, now, newest) = (writing.chat().id, writing.now, writing.chat().last_seq);
+    let ids: Vec<MemberId> = people.iter().map(|user| MemberId { chat, user: user.clone() }).collect();
     let rows = members::by_ids(conn, &ids).await?;
     let mut rows: HashMap<UserId, Member> = rows.into_iter().map(|row| (row.user.clone(), row)).collect();
-    let (mut members, mut changes, mut new) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut members, mut new, mut arrived) = (Vec::new(), Vec::new(), Vec::new());
     for user in people {
         let row = rows.remove(&user);
         if let Some(member) = row.as_ref().filter(|row| row.is_active()) {
             members.push(member.clone());
             continue;
         }
-        let member = Member {
-            chat: access.chat.id,
-            user,
-            role,
-            joined_at: now,
-            added_by: by.cloned(),
-            left_at: None,
-            version: access.next_version(),
-            last_read_seq: access.chat.last_seq,
-            last_read_at: None,
-            last_posted_at: row.as_ref().and_then(|row| row.last_posted_at),
+        let added_by = (user != *by).then(|| by.clone());
+        let fresh = Member { added_by, ..Member::joining(chat, user, role, newest, now) };
+        writing.access.chat.member_count += 1;
+        let member = match row {
+            Some(row) => {
+                let read = ReadState { seq: newest, at: None, ..row.read };
+                let (silenced_until, last_posted_at) = (row.silenced_until, row.last_posted_at);
+                writing
+                    .write_member(conn, Member { silenced_until, last_posted_at, read, own: row.own, ..fresh })
+                    .await?
+            }
+            None => {
+                let member = Member { version: writing.next_version(), ..fresh };
+                writing.member_changed(&member);
+                new.push(member.clone());
+                member
+            }
         };
-        if row.is_some() {
-            members::update(conn, &member).await?;
-        } else {
-            new.push(member.clone());
-        }
-        access.chat.member_count += 1;
-        changes.push(Change::Member(Arc::new(member.clone())));
+        arrived.push(member.clone());
         members.push(member);
     }
     if !new.is_empty() {
-        members::insert(conn, &access.chat.organization, &new).await?;
+        members::insert(conn, &writing.chat().organization, &new).await?;
     }
-    if !changes.is_empty() {
-        chats::update(conn, &access.chat).await?;
+    for member in &arrived {
+        writing.notice(NoticeKind::MemberAdded, by, Some(&member.user), None);
+        writing.notify(member, NotificationKind::AddedToChat, None, by);
     }
-    Ok((members, changes))
+    Ok(members)
 }
 
 /// Takes somebody out.
 pub async fn remove(app: &App, viewer: &Viewer, id: ChatId, user: UserId) -> Result<Chat> {
     let mut conn = app.store.write().await?;
-    let (chat, changes) = conn
+    let told = conn
         .transaction(async move |conn| {
-            let mut access = Access::lock(conn, viewer, id).await?;
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
             if user == *viewer.id() {
                 return Err(Error::bad_input("userId", "is yourself; leaveChat leaves a chat"));
             }
-            access.rights(viewer, app.clock.now()).can(ChatAction::RemoveMembers)?;
-            let target = members::by_ids(conn, &[MemberId { chat: id, user }]).await?.pop();
-            let target = target.filter(Member::is_active).ok_or(Error::NotFound("member"))?;
-            access.rights(viewer, app.clock.now()).outranks(target.role)?;
-            let changes = take_out(app, conn, &mut access, target).await?;
-            Ok((access.chat, changes))
+            writing.rights(viewer).can(ChatAction::RemoveMembers)?;
+            let target = writing.member(conn, user).await?;
+            writing.rights(viewer).outranks(target.role)?;
+            take_out(conn, &mut writing, target, NoticeKind::MemberRemoved, viewer.id()).await?;
+            writing.finish(conn).await
         })
         .await?;
-    app.publish(&chat, changes);
-    Ok(chat)
+    Ok(app.tell(told))
 }
 
 /// Leaves a chat. A last owner's place goes to the highest of the others, the longest there first.
 pub async fn leave(app: &App, viewer: &Viewer, id: ChatId) -> Result<()> {
     let mut conn = app.store.write().await?;
-    let (chat, changes) = conn
+    let told = conn
         .transaction(async move |conn| {
-            let mut access = Access::lock(conn, viewer, id).await?;
-            if access.chat.kind == ChatKind::Direct {
-                return Err(Error::Forbidden("a direct chat can't be left".into()));
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
+            if writing.chat().kind == ChatKind::Direct {
+                return Err(Refusal::DirectChat.into());
             }
-            let own = access.rights(viewer, app.clock.now()).membership()?.clone();
+            let own = writing.rights(viewer).membership()?.clone();
             let was_owner = own.role == Role::Owner;
-            let mut changes = take_out(app, conn, &mut access, own).await?;
+            take_out(conn, &mut writing, own, NoticeKind::MemberLeft, viewer.id()).await?;
             if was_owner
                 && let Some(heir) = members::heir(conn, id, viewer.id()).await?
                 && heir.role != Role::Owner
             {
-                let heir = Member { role: Role::Owner, version: access.next_version(), ..heir };
-                members::update(conn, &heir).await?;
-                chats::update(conn, &access.chat).await?;
-                changes.push(Change::Member(Arc::new(heir)));
+                give_role(conn, &mut writing, heir, Role::Owner, viewer.id()).await?;
             }
-            Ok((access.chat, changes))
+            writing.finish(conn).await
         })
         .await?;
-    app.publish(&chat, changes);
+    app.tell(told);
     Ok(())
 }
 
-async fn take_out(app: &App, conn: &mut Conn, access: &mut Access, member: Member) -> Result<Vec<Change>> {
-    let member =
-        Member { left_at: Some(app.clock.now()), version: access.next_version(), role: Role::Member, ..member };
-    access.chat.member_count -= 1;
-    members::update(conn, &member).await?;
-    chats::update(conn, &access.chat).await?;
-    Ok(vec![Change::Member(Arc::new(member))])
+/// Ends a membership; the row stays for the log to tell of.
+pub async fn take_out(
+    conn: &mut Conn,
+    writing: &mut Writing,
+    member: Member,
+    kind: NoticeKind,
+    by: &UserId,
+) -> Result<()> {
+    writing.access.chat.member_count -= 1;
+    let left_at = Some(writing.now);
+    let member = writing.write_member(conn, Member { left_at, role: Role::Member, ..member }).await?;
+    writing.notice(kind, by, Some(&member.user), None);
+    Ok(())
 }
 
-/// Moves the viewer's read position forward, to a message or to the newest.
-pub async fn mark_read(app: &App, viewer: &Viewer, id: ChatId, up_to: Option<MessageId>) -> Result<Member> {
-    if up_to.is_some_and(|message| message.chat != id) {
-        return Err(Error::NotFound("message"));
+/// Gives somebody another role. The last owner stays one.
+pub async fn change_role(app: &App, viewer: &Viewer, id: ChatId, user: UserId, role: Role) -> Result<Member> {
+    let mut conn = app.store.write().await?;
+    let (told, member) = conn
+        .transaction(async move |conn| {
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
+            let rights = writing.rights(viewer);
+            rights.can(ChatAction::ChangeRoles)?;
+            let member = writing.member(conn, user).await?;
+            // One may always step down.
+            if member.user != *viewer.id() || role > member.role {
+                rights.can_change_role(member.role, role)?;
+            }
+            if member.role == role {
+                return Ok((writing.finish(conn).await?, member));
+            }
+            if member.role == Role::Owner && members::count_role(conn, id, Role::Owner).await? == 1 {
+                return Err(Refusal::LastOwner.into());
+            }
+            let member = give_role(conn, &mut writing, member, role, viewer.id()).await?;
+            Ok((writing.finish(conn).await?, member))
+        })
+        .await?;
+    app.tell(told);
+    Ok(member)
+}
+
+async fn give_role(conn: &mut Conn, writing: &mut Writing, member: Member, role: Role, by: &UserId) -> Result<Member> {
+    let member = writing.write_member(conn, Member { role, ..member }).await?;
+    let name = <&str>::from(role).to_uppercase();
+    writing.notice(NoticeKind::RoleChanged, by, Some(&member.user), Some(name));
+    Ok(member)
+}
+
+/// Lets somebody say nothing until a moment, or speak again.
+pub async fn silence(
+    app: &App,
+    viewer: &Viewer,
+    id: ChatId,
+    user: UserId,
+    until: Option<DateTime<Utc>>,
+) -> Result<Member> {
+    if until.is_some_and(|until| until <= app.clock.now()) {
+        return Err(Error::bad_input("until", "must be in the future; null lets them speak again"));
     }
     let mut conn = app.store.write().await?;
-    conn.transaction(async move |conn| {
-        let access = Access::lock(conn, viewer, id).await?;
-        let member = access.rights(viewer, app.clock.now()).membership()?.id();
-        let seq = match up_to {
-            Some(message) if messages::by_ids(conn, &[message]).await?.is_empty() => {
-                return Err(Error::NotFound("message"));
+    let (told, member) = conn
+        .transaction(async move |conn| {
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
+            writing.rights(viewer).can(ChatAction::SilenceMembers)?;
+            let member = writing.member(conn, user).await?;
+            writing.rights(viewer).outranks(member.role)?;
+            if member.user == *viewer.id() {
+                return Err(Error::bad_input("userId", "is yourself"));
             }
-            Some(message) => message.seq,
-            None => access.chat.last_seq,
-        };
-        members::mark_read(conn, &member, seq, app.clock.now()).await?;
-        members::by_ids(conn, &[member]).await?.pop().ok_or(Error::NotFound("member"))
-    })
-    .await
+            let member = match member.silenced_until == until {
+                true => member,
+                false => writing.write_member(conn, Member { silenced_until: until, ..member }).await?,
+            };
+            Ok((writing.finish(conn).await?, member))
+        })
+        .await?;
+    app.tell(told);
+    Ok(member)
+}
+
+/// Changes what the viewer set for themselves in a chat; `change` gets what is set.
+pub async fn update_own(
+    app: &App,
+    viewer: &Viewer,
+    id: ChatId,
+    change: impl FnOnce(&mut OwnSettings) -> Result<()> + Send,
+) -> Result<Member> {
+    let mut conn = app.store.write().await?;
+    let (told, member) = conn
+        .transaction(async move |conn| {
+            let mut writing = Writing::lock(conn, app, viewer, id).await?;
+            let mut member = writing.rights(viewer).membership()?.clone();
+            let former = member.own.clone();
+            change(&mut member.own)?;
+            if member.own != former {
+                member = writing.write_moved(conn, member).await?;
+            }
+            Ok((writing.finish(conn).await?, member))
+        })
+        .await?;
+    app.tell(told);
+    Ok(member)
 }

@@ -1,20 +1,22 @@
-//! Messages: sending, reading, editing and deleting them.
+//! Messages: sending, reading, editing, pinning and deleting them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::access::Access;
 use super::committer::Sent;
+use super::writing::Writing;
 use crate::app::App;
-use crate::domain::changes::{Change, MessageChange};
-use crate::domain::ids::{ChatId, MessageId};
-use crate::domain::messages::{Message, MessageDraft, Revision};
+use crate::domain::changes::MessageChange;
+use crate::domain::ids::{ChatId, MessageId, UserId};
+use crate::domain::messages::{Message, MessageDraft, MessageKind, NoticeKind, Pinned, Revision, kind_of};
 use crate::domain::pages::{End, Page, Window};
+use crate::domain::rights::Refusal;
 use crate::domain::text;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::storage::messages::MessagesQuery;
-use crate::storage::{chats, messages, reactions};
+use crate::storage::messages::{List, MessagesQuery, PinnedQuery};
+use crate::storage::{Conn, blocklist, messages, notifications, polls, reactions, search};
 
 pub async fn send(app: &App, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<Sent> {
     app.committer.send(viewer, draft).await
@@ -23,51 +25,43 @@ pub async fn send(app: &App, viewer: Arc<Viewer>, draft: MessageDraft) -> Result
 /// The messages among these that the viewer may read: of chats that they are in.
 pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MessageId]) -> Result<HashMap<MessageId, Arc<Message>>> {
     let mut conn = app.store.read().await?;
-    let chats: Vec<ChatId> = ids.iter().map(|id| id.chat).collect();
-    let access = Access::find(&mut conn, viewer, &chats).await?;
-    let open: Vec<MessageId> =
-        ids.iter().filter(|id| access.get(&id.chat).is_some_and(|access| access.member().is_some())).copied().collect();
+    let joined = Access::joined(&mut conn, viewer, ids.iter().map(|id| id.chat)).await?;
+    let open: Vec<MessageId> = ids.iter().filter(|id| joined.contains_key(&id.chat)).copied().collect();
     let found = messages::by_ids(&mut conn, &open).await?;
     Ok(found.into_iter().map(|message| (message.id, Arc::new(message))).collect())
 }
 
+type Pages<Q> = HashMap<Q, Page<Arc<Message>>>;
+
 /// Pages of messages of chats that the viewer is in; of others, none.
-pub async fn pages(
-    app: &App,
-    viewer: &Viewer,
-    queries: &[MessagesQuery],
-) -> Result<HashMap<MessagesQuery, Page<Arc<Message>>>> {
+pub async fn pages(app: &App, viewer: &Viewer, queries: &[MessagesQuery]) -> Result<Pages<MessagesQuery>> {
     let mut conn = app.store.read().await?;
-    let chats: Vec<ChatId> = queries.iter().map(|query| query.chat).collect();
-    let access = Access::find(&mut conn, viewer, &chats).await?;
-    let is_open = |query: &&MessagesQuery| access.get(&query.chat).is_some_and(|access| access.member().is_some());
-    let open: Vec<MessagesQuery> = queries.iter().filter(is_open).cloned().collect();
-    let mut pages: HashMap<MessagesQuery, Page<Arc<Message>>> =
-        queries.iter().map(|query| (query.clone(), Page::empty())).collect();
-    let mut shapes: HashMap<Window<i64>, Vec<MessagesQuery>> = HashMap::new();
-    for query in open {
-        shapes.entry(query.window.clone()).or_default().push(query);
-    }
-    for (window, same) in shapes {
-        let mut fetched: HashMap<ChatId, Vec<Arc<Message>>> = HashMap::new();
-        for message in messages::pages(&mut conn, &same).await? {
-            fetched.entry(message.id.chat).or_default().push(Arc::new(message));
-        }
-        for query in same {
-            let page = window.page(fetched.remove(&query.chat).unwrap_or_default());
-            pages.insert(query, page);
-        }
-    }
-    Ok(pages)
+    let joined = Access::joined(&mut conn, viewer, queries.iter().map(|query| query.list.chat())).await?;
+    let open: Vec<_> = queries.iter().filter(|query| joined.contains_key(&query.list.chat())).cloned().collect();
+    let fetched = messages::pages(&mut conn, &open).await?;
+    Ok(open.into_iter().zip(fetched).map(|(query, rows)| (query.clone(), page(&query.window, rows))).collect())
 }
 
-/// A message with its neighbours, `number` in all where there are as many.
+/// Pages of pinned messages of chats that the viewer is in; of others, none.
+pub async fn pinned(app: &App, viewer: &Viewer, queries: &[PinnedQuery]) -> Result<Pages<PinnedQuery>> {
+    let mut conn = app.store.read().await?;
+    let joined = Access::joined(&mut conn, viewer, queries.iter().map(|query| query.chat)).await?;
+    let open: Vec<_> = queries.iter().filter(|query| joined.contains_key(&query.chat)).cloned().collect();
+    let fetched = messages::pinned(&mut conn, &open).await?;
+    Ok(open.into_iter().zip(fetched).map(|(query, rows)| (query.clone(), page(&query.window, rows))).collect())
+}
+
+fn page<K>(window: &Window<K>, rows: Vec<Message>) -> Page<Arc<Message>> {
+    window.page(rows.into_iter().map(Arc::new).collect())
+}
+
+/// A message of the chat's own with its neighbours, `number` in all where there are as many.
 pub async fn around(app: &App, viewer: &Viewer, id: MessageId, number: usize) -> Result<Page<Arc<Message>>> {
     let older = number.saturating_sub(1) / 2;
-    let chat = id.chat;
+    let list = List::Timeline(id.chat);
     let before = Window { after: None, before: Some(id.seq), end: End::Last, limit: older };
     let from = Window { after: Some(id.seq - 1), before: None, end: End::First, limit: number - older };
-    let queries = [MessagesQuery { chat, window: before }, MessagesQuery { chat, window: from }];
+    let queries = [MessagesQuery { list, window: before }, MessagesQuery { list, window: from }];
     let mut found = pages(app, viewer, &queries).await?;
     let [before, from] = queries.map(|query| found.remove(&query).unwrap_or_else(Page::empty));
     if from.items.first().is_none_or(|message| message.id != id) {
@@ -80,13 +74,21 @@ pub async fn around(app: &App, viewer: &Viewer, id: MessageId, number: usize) ->
     })
 }
 
-/// All messages of a chat that the viewer is in, deleted ones too.
-pub async fn count(app: &App, viewer: &Viewer, chat: ChatId) -> Result<i64> {
+/// All messages of a list of a chat that the viewer is in, deleted ones too.
+pub async fn count(app: &App, viewer: &Viewer, list: List) -> Result<i64> {
     let mut conn = app.store.read().await?;
-    let access = Access::find(&mut conn, viewer, &[chat]).await?;
-    match access.get(&chat).and_then(Access::member) {
-        Some(_) => messages::count(&mut conn, chat).await,
-        None => Ok(0),
+    match Access::joined(&mut conn, viewer, [list.chat()]).await?.is_empty() {
+        true => Ok(0),
+        false => messages::count(&mut conn, list).await,
+    }
+}
+
+/// All pinned messages of a chat that the viewer is in.
+pub async fn count_pinned(app: &App, viewer: &Viewer, chat: ChatId) -> Result<i64> {
+    let mut conn = app.store.read().await?;
+    match Access::joined(&mut conn, viewer, [chat]).await?.is_empty() {
+        true => Ok(0),
+        false => messages::count_pinned(&mut conn, chat).await,
     }
 }
 
@@ -100,74 +102,115 @@ pub async fn revisions(app: &App, ids: &[MessageId]) -> Result<HashMap<MessageId
     Ok(revisions)
 }
 
+/// Whom messages that were shown to the viewer mention, by user id.
+pub async fn mentioned(app: &App, ids: &[MessageId]) -> Result<HashMap<MessageId, Vec<UserId>>> {
+    let mut conn = app.store.read().await?;
+    let mut mentioned: HashMap<MessageId, Vec<UserId>> = HashMap::new();
+    for (id, user) in messages::mentioned(&mut conn, ids).await? {
+        mentioned.entry(id).or_default().push(user);
+    }
+    Ok(mentioned)
+}
+
 /// Replaces the text of the viewer's own message and keeps the former one. The same text again
-/// changes nothing.
+/// changes nothing. Nobody is mentioned by an edit.
 pub async fn edit(app: &App, viewer: &Viewer, id: MessageId, new: &str) -> Result<Arc<Message>> {
     let new = text::block("text", new, app.config.limits.message_characters)?;
     let mut conn = app.store.write().await?;
-    let (chat, message, changes) = conn
+    let (told, message) = conn
         .transaction(async move |conn| {
-            let (mut access, mut message) = locked(conn, viewer, id).await?;
-            let now = app.clock.now();
-            access.rights(viewer, now).can_edit(&message)?;
-            let old = message.text.replace(new.clone()).unwrap_or_default();
-            if old == new {
-                return Ok((access.chat, Arc::new(message), Vec::new()));
+            let (mut writing, mut message) = Writing::lock_message(conn, app, viewer, id).await?;
+            writing.rights(viewer).can_edit(&message)?;
+            if message.content.forwarded.is_some() {
+                return Err(Error::Forbidden("what was forwarded stays as it was".into()));
             }
-            messages::keep_revision(conn, &message, &old, now).await?;
-            message.edited_at = Some(now);
-            message.version = access.next_version();
-            messages::update(conn, &message).await?;
-            chats::update(conn, &access.chat).await?;
-            let message = Arc::new(message);
-            let change = Change::Message(message.clone(), MessageChange::Edited);
-            Ok((access.chat, message, vec![change]))
+            let Some(old) = message.text.take() else {
+                return Err(Error::bad_input("messageId", "is no message with a text"));
+            };
+            let organization = viewer.organization();
+            let list = blocklist::of(conn, &[organization]).await?.remove(organization).unwrap_or_default();
+            let new = list.pass("text", new)?;
+            if old == new {
+                return Ok((writing.finish(conn).await?, Arc::new(Message { text: Some(old), ..message })));
+            }
+            messages::keep_revision(conn, &message, &old, writing.now).await?;
+            search::forget(conn, id).await?;
+            search::index(conn, std::iter::once((id, new.as_str()))).await?;
+            message.kind = kind_of(Some(&new), &message.content);
+            message.text = Some(new);
+            message.edited_at = Some(writing.now);
+            let message = writing.write_message(conn, message, MessageChange::Edited).await?;
+            Ok((writing.finish(conn).await?, message))
         })
         .await?;
-    app.publish(&chat, changes);
+    app.tell(told);
     Ok(message)
 }
 
 /// Deletes a message: its place stays, and nothing of what it said. Once deleted stays deleted.
 pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<Arc<Message>> {
     let mut conn = app.store.write().await?;
-    let (chat, message, changes) = conn
+    let (told, message) = conn
         .transaction(async move |conn| {
-            let (mut access, mut message) = locked(conn, viewer, id).await?;
-            let now = app.clock.now();
-            access.rights(viewer, now).can_delete(&message)?;
-            if message.deleted_at.is_some() {
-                return Ok((access.chat, Arc::new(message), Vec::new()));
+            let (mut writing, mut message) = Writing::lock_message(conn, app, viewer, id).await?;
+            writing.rights(viewer).can_delete(&message)?;
+            if message.is_deleted() {
+                return Ok((writing.finish(conn).await?, Arc::new(message)));
             }
-            message.text = None;
-            message.deleted_at = Some(now);
-            message.version = access.next_version();
-            messages::update(conn, &message).await?;
+            message.erase(writing.now);
             messages::forget_revisions(conn, id).await?;
+            messages::forget_mentions(conn, id).await?;
             reactions::clear(conn, id).await?;
-            chats::update(conn, &access.chat).await?;
-            let message = Arc::new(message);
-            let change = Change::Message(message.clone(), MessageChange::Deleted);
-            Ok((access.chat, message, vec![change]))
+            polls::clear(conn, id).await?;
+            search::forget(conn, id).await?;
+            notifications::read_message(conn, id, writing.now).await?;
+            let message = writing.write_message(conn, message, MessageChange::Deleted).await?;
+            shorten_thread(conn, &mut writing, &message).await?;
+            Ok((writing.finish(conn).await?, message))
         })
         .await?;
-    app.publish(&chat, changes);
+    app.tell(told);
     Ok(message)
 }
 
-/// A message that the viewer may read, with its chat locked. What they may not read is not there.
-pub(super) async fn locked(
-    conn: &mut crate::storage::Conn,
-    viewer: &Viewer,
-    id: MessageId,
-) -> Result<(Access, Message)> {
-    let access = match Access::lock(conn, viewer, id.chat).await {
-        Err(Error::NotFound(_)) => Err(Error::NotFound("message")),
-        access => access,
-    }?;
-    if access.member().is_none() {
-        return Err(Error::NotFound("message"));
+/// A reply that was deleted counts in its thread no more.
+async fn shorten_thread(conn: &mut Conn, writing: &mut Writing, reply: &Message) -> Result<()> {
+    let Some(root) = reply.thread_root() else { return Ok(()) };
+    if let Some(mut root) = messages::by_ids(conn, &[root]).await?.pop() {
+        root.reply_count -= 1;
+        writing.write_message(conn, root, MessageChange::Thread).await?;
     }
-    let message = messages::by_ids(conn, &[id]).await?.pop().ok_or(Error::NotFound("message"))?;
-    Ok((access, message))
+    Ok(())
+}
+
+/// Messages that a chat may have pinned.
+const MAX_PINNED: i64 = 100;
+
+/// Pins a message, or takes it off. What is so already changes nothing.
+pub async fn pin(app: &App, viewer: &Viewer, id: MessageId, pinned: bool) -> Result<Arc<Message>> {
+    let mut conn = app.store.write().await?;
+    let (told, message) = conn
+        .transaction(async move |conn| {
+            let (mut writing, mut message) = Writing::lock_message(conn, app, viewer, id).await?;
+            writing.rights(viewer).can_pin(&message)?;
+            if message.kind == MessageKind::System {
+                return Err(Refusal::SystemMessage.into());
+            }
+            if message.pinned.is_some() == pinned {
+                return Ok((writing.finish(conn).await?, Arc::new(message)));
+            }
+            if pinned && messages::count_pinned(conn, id.chat).await? >= MAX_PINNED {
+                let full = format!("would be the {}st pinned message of the chat", MAX_PINNED + 1);
+                return Err(Error::bad_input("messageId", full));
+            }
+            message.pinned = pinned.then(|| Pinned { at: writing.now, by: viewer.id().clone() });
+            let message = writing.write_message(conn, message, MessageChange::Pin).await?;
+            if pinned {
+                writing.notice(NoticeKind::MessagePinned, viewer.id(), None, Some(id.to_string()));
+            }
+            Ok((writing.finish(conn).await?, message))
+        })
+        .await?;
+    app.tell(told);
+    Ok(message)
 }

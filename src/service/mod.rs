@@ -2,10 +2,21 @@
 //! write.
 
 pub mod access;
+pub mod blocklist;
 pub mod chats;
 pub mod committer;
 pub mod feeds;
+mod group;
+pub mod limits;
 pub mod members;
 pub mod messages;
+pub mod notifications;
+pub mod polls;
 pub mod reactions;
+pub mod receipts;
+pub mod reports;
+pub mod search;
 pub mod users;
+mod writing;
+
+pub use writing::Told;

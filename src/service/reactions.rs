@@ -3,49 +3,72 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::messages::locked;
+use super::writing::Writing;
 use crate::app::App;
-use crate::domain::changes::{Change, MessageChange};
+use crate::domain::changes::MessageChange;
 use crate::domain::ids::{MessageId, UserId};
 use crate::domain::messages::Message;
+use crate::domain::notifications::NotificationKind;
 use crate::domain::reactions::{MAX_EMOJI, ReactionCount, emoji};
-use crate::domain::rights::Refusal;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::reactions::ReactorsQuery;
-use crate::storage::{chats, messages, reactions};
+use crate::storage::{Conn, notifications, reactions};
 
 /// Adds or takes back the viewer's reaction. What is so already changes nothing.
 pub async fn set(app: &App, viewer: &Viewer, id: MessageId, text: &str, on: bool) -> Result<Arc<Message>> {
     let emoji = emoji(text)?;
+    app.limits.react(viewer)?;
     let mut conn = app.store.write().await?;
-    let (chat, message, changes) = conn
+    let (told, message) = conn
         .transaction(async move |conn| {
-            let (mut access, mut message) = locked(conn, viewer, id).await?;
-            access.rights(viewer, app.clock.now()).membership()?;
-            if message.deleted_at.is_some() {
-                return Err(Refusal::Deleted.into());
-            }
+            let (mut writing, message) = Writing::lock_message(conn, app, viewer, id).await?;
+            writing.rights(viewer).can_react(&message)?;
             if on && reactions::other_emoji(conn, id, emoji).await? >= MAX_EMOJI {
                 return Err(Error::bad_input("emoji", format!("there are {MAX_EMOJI} emoji on this message already")));
             }
             let changed = match on {
-                true => reactions::insert(conn, id, emoji, viewer.id(), app.clock.now()).await?,
+                true => reactions::insert(conn, id, emoji, viewer.id(), writing.now).await?,
                 false => reactions::delete(conn, id, emoji, viewer.id()).await?,
             };
             if !changed {
-                return Ok((access.chat, Arc::new(message), Vec::new()));
+                return Ok((writing.finish(conn).await?, Arc::new(message)));
             }
-            message.version = access.next_version();
-            messages::update(conn, &message).await?;
-            chats::update(conn, &access.chat).await?;
-            let message = Arc::new(message);
-            let change = Change::Message(message.clone(), MessageChange::Reactions);
-            Ok((access.chat, message, vec![change]))
+            tell_sender(conn, &mut writing, &message, viewer, on).await?;
+            let message = writing.write_message(conn, message, MessageChange::Reactions).await?;
+            Ok((writing.finish(conn).await?, message))
         })
         .await?;
-    app.publish(&chat, changes);
+    app.tell(told);
     Ok(message)
+}
+
+/// The sender is told once of each person's reactions; what was taken back unread tells nothing.
+async fn tell_sender(
+    conn: &mut Conn,
+    writing: &mut Writing,
+    message: &Message,
+    viewer: &Viewer,
+    on: bool,
+) -> Result<()> {
+    let Some(sender) = message.sender.clone().filter(|sender| sender != viewer.id()) else { return Ok(()) };
+    let kind = NotificationKind::Reaction;
+    if !on {
+        if reactions::of_user(conn, &[message.id], viewer.id()).await?.is_empty() {
+            notifications::take_back(conn, message.id, kind, viewer.id()).await?;
+        }
+        return Ok(());
+    }
+    if notifications::is_told(conn, message.id, kind, viewer.id()).await? {
+        return Ok(());
+    }
+    match writing.member(conn, sender).await {
+        Ok(sender) => writing.notify(&sender, kind, Some(message.id.seq), viewer.id()),
+        // They have left.
+        Err(Error::NotFound(_)) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// How often each emoji was given to messages that were shown to the viewer.
@@ -71,11 +94,6 @@ pub async fn of_viewer(app: &App, viewer: &Viewer, ids: &[MessageId]) -> Result<
 /// Who gave an emoji, the earliest first.
 pub async fn reactors(app: &App, queries: &[ReactorsQuery]) -> Result<HashMap<ReactorsQuery, Vec<UserId>>> {
     let mut conn = app.store.read().await?;
-    let mut by_reaction: HashMap<(MessageId, String), Vec<UserId>> = HashMap::new();
-    for (message, emoji, user) in reactions::reactors(&mut conn, queries).await? {
-        by_reaction.entry((message, emoji)).or_default().push(user);
-    }
-    let of =
-        |query: &ReactorsQuery| by_reaction.get(&(query.message, query.emoji.clone())).cloned().unwrap_or_default();
-    Ok(queries.iter().map(|query| (query.clone(), of(query))).collect())
+    let reactors = reactions::reactors(&mut conn, queries).await?;
+    Ok(queries.iter().cloned().zip(reactors).collect())
 }

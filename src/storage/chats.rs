@@ -1,6 +1,5 @@
 //! Chats and their rows.
 
-use chrono::DateTime;
 use diesel::prelude::*;
 use serde_json::Value;
 
@@ -10,7 +9,7 @@ use super::members::unread_count;
 use super::schema::{chats, members, users};
 use super::types::{Key, Time, word};
 use super::users::escaped;
-use crate::domain::chats::{Chat, ChatFilter, Details, Policy};
+use crate::domain::chats::{Chat, ChatFilter, Details, Policy, Resource};
 use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
 use crate::domain::pages::{End, Window};
 use crate::domain::text::folded;
@@ -30,6 +29,7 @@ type Columns = (
         chats::member_count,
     ),
     (chats::title, chats::description, chats::avatar_url, chats::category, chats::policy, chats::slow_mode_seconds),
+    (chats::archived_at, chats::resource_type, chats::resource_id),
 );
 const COLUMNS: Columns = (
     (
@@ -45,14 +45,16 @@ const COLUMNS: Columns = (
         chats::member_count,
     ),
     (chats::title, chats::description, chats::avatar_url, chats::category, chats::policy, chats::slow_mode_seconds),
+    (chats::archived_at, chats::resource_type, chats::resource_id),
 );
 
 type Row = (
     (Key, String, String, Option<String>, Time, Time, i64, i64, i64, i32),
     (Option<String>, Option<String>, Option<String>, Option<String>, Value, i32),
+    (Option<Time>, Option<String>, Option<String>),
 );
 
-fn chat((row, details): Row) -> Result<Chat> {
+fn chat((row, details, (archived_at, resource_type, resource_id)): Row) -> Result<Chat> {
     let (id, organization, kind, created_by, created_at, last_activity_at, version, details_version, last_seq, count) =
         row;
     let (title, description, avatar_url, category, policy, slow_mode_seconds) = details;
@@ -75,6 +77,8 @@ fn chat((row, details): Row) -> Result<Chat> {
         details_version,
         last_seq,
         member_count: count,
+        archived_at: archived_at.map(|at| at.0),
+        resource: resource_type.zip(resource_id).map(|(kind, id)| Resource { kind, id }),
     })
 }
 
@@ -127,6 +131,8 @@ pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatKey) -> Result<bool>
                 chats::direct_key.eq(&key.direct_key),
                 chats::nonce.eq(key.nonce.as_ref().map(Nonce::as_str)),
                 chats::fingerprint.eq(&key.fingerprint),
+                chats::resource_type.eq(chat.resource.as_ref().map(|resource| &resource.kind)),
+                chats::resource_id.eq(chat.resource.as_ref().map(|resource| &resource.id)),
             ),
         ))
         .on_conflict_do_nothing()
@@ -139,6 +145,17 @@ pub async fn by_direct_key(conn: &mut Conn, organization: &OrganizationId, key: 
     let rows: Vec<Row> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
         .filter(chats::direct_key.eq(key))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().next().map(chat).transpose()
+}
+
+pub async fn by_resource(conn: &mut Conn, organization: &OrganizationId, resource: &Resource) -> Result<Option<Chat>> {
+    let rows: Vec<Row> = chats::table
+        .filter(chats::organization_id.eq(organization.as_str()))
+        .filter(chats::resource_type.eq(&resource.kind))
+        .filter(chats::resource_id.eq(&resource.id))
         .select(COLUMNS)
         .load(conn)
         .await?;
@@ -172,6 +189,13 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatI
     rows.into_iter().map(chat).collect()
 }
 
+/// Chats of any organisation, for what is no client's question.
+pub async fn of_all(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
+    let rows: Vec<Row> =
+        chats::table.filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0)))).select(COLUMNS).load(conn).await?;
+    rows.into_iter().map(chat).collect()
+}
+
 /// Locks chats, always in the order of their ids so that no two transactions wait for each other.
 pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
     let query = chats::table.filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0)))).order(chats::id).select(COLUMNS);
@@ -193,11 +217,19 @@ pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
             chats::slow_mode_seconds.eq(details.slow_mode_seconds),
             chats::version.eq(chat.version),
             chats::details_version.eq(chat.details_version),
+            chats::last_seq.eq(chat.last_seq),
             chats::member_count.eq(chat.member_count),
             chats::last_activity_at.eq(Time(chat.last_activity_at)),
+            chats::archived_at.eq(chat.archived_at.map(Time)),
         ))
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// Deletes a chat with all that is in it.
+pub async fn delete(conn: &mut Conn, id: ChatId) -> Result<()> {
+    diesel::delete(chats::table.filter(chats::id.eq(Key(id.0)))).execute(conn).await?;
     Ok(())
 }
 
@@ -224,12 +256,17 @@ pub async fn page(
     let conditions = if filter.joinable {
         All::new().and(chats::kind.eq("channel")).and(chats::id.ne_all(own.select(members::chat_id)))
     } else {
-        let unread = filter.unread_only.then(|| own.filter(unread_count().gt(0)).select(members::chat_id));
-        All::new().and(chats::id.eq_any(own.select(members::chat_id))).and_some(unread.map(|ids| chats::id.eq_any(ids)))
+        let unread = own.filter(members::marked_unread.or(unread_count().gt(0))).select(members::chat_id);
+        let pinned = |is: bool| own.filter(members::pinned.eq(is)).select(members::chat_id);
+        All::new()
+            .and(chats::id.eq_any(own.select(members::chat_id)))
+            .and_some(filter.unread_only.then(|| chats::id.eq_any(unread)))
+            .and_some(filter.pinned.map(|is| chats::id.eq_any(pinned(is))))
     };
     let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
     let pattern = filter.search.as_deref().map(|words| format!("%{}%", escaped(words)));
     let conditions = conditions
+        .and(chats::archived_at.is_not_null().eq(filter.archived))
         .and_some(kinds.map(|kinds| chats::kind.eq_any(kinds)))
         .and_some(pattern.map(|pattern| {
             let other_person = users::table
@@ -245,11 +282,11 @@ pub async fn page(
             chats::title_folded.assume_not_null().like(pattern).escape('\\').or(named)
         }))
         .and_some(window.after.map(|(at, id)| {
-            let (at, id) = (moment(at), Key(id));
+            let (at, id) = (Time::near(at), Key(id));
             chats::last_activity_at.lt(at).or(chats::last_activity_at.eq(at).and(chats::id.lt(id)))
         }))
         .and_some(window.before.map(|(at, id)| {
-            let (at, id) = (moment(at), Key(id));
+            let (at, id) = (Time::near(at), Key(id));
             chats::last_activity_at.gt(at).or(chats::last_activity_at.eq(at).and(chats::id.gt(id)))
         }));
     // The list's first is the newest.
@@ -266,10 +303,4 @@ pub async fn page(
         .load(conn)
         .await?;
     rows.into_iter().map(chat).collect()
-}
-
-/// A cursor's moment, or the nearest that both engines can hold: a client may send any number.
-fn moment(micros: i64) -> Time {
-    const YEAR_10000: i64 = 253_402_300_800_000_000;
-    Time(DateTime::from_timestamp_micros(micros.clamp(0, YEAR_10000)).unwrap_or_default())
 }

@@ -1,7 +1,5 @@
 //! SQL that diesel can't write for both engines, one small type each.
 
-use std::marker::PhantomData;
-
 use diesel::Table;
 use diesel::backend::Backend;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
@@ -10,9 +8,11 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId, ValuesClause};
 use diesel::result::QueryResult;
 use diesel::serialize::ToSql;
-use diesel::sql_types::{BigInt, Bool, HasSqlType, Text};
+use diesel::sql_types::{BigInt, Bool, HasSqlType, Nullable, Text};
 use diesel::sqlite::Sqlite;
+use diesel_async::methods::LoadQuery;
 
+use super::conn::{Conn, Postgres, RunQueryDsl};
 use super::types::{Id, Instant, Key, Time};
 use crate::domain::pages::End;
 
@@ -249,10 +249,38 @@ impl<E: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Directed<E> {
 
 /// Several queries of one shape as one statement (`UNION ALL`): a page of each of many lists, each
 /// by its own index range.
-pub struct Each<Q>(pub Vec<Q>);
+pub struct Each<Q>(Vec<Q>);
 
 /// Most queries of one [`Each`]: SQLite takes 500 terms of a compound SELECT.
-pub const MOST_EACH: usize = 400;
+const MOST_EACH: usize = 400;
+
+/// As few statements as hold these queries, in their order.
+pub fn each<Q>(queries: impl IntoIterator<Item = Q>) -> Vec<Each<Q>> {
+    let mut queries = queries.into_iter();
+    let statements = std::iter::from_fn(|| {
+        let some: Vec<Q> = queries.by_ref().take(MOST_EACH).collect();
+        (!some.is_empty()).then_some(Each(some))
+    });
+    statements.collect()
+}
+
+/// Runs such statements; each row says by its number of which query it is.
+pub async fn load_each<'q, Q, U>(conn: &mut Conn, queries: usize, statements: Vec<Each<Q>>) -> QueryResult<Vec<Vec<U>>>
+where
+    U: Send,
+    Q: Send,
+    Each<Q>: LoadQuery<'q, Postgres, (i64, U)> + LoadQuery<'q, super::conn::Sqlite, (i64, U)> + 'q,
+{
+    let mut found: Vec<Vec<U>> = std::iter::repeat_with(Vec::new).take(queries).collect();
+    for statement in statements {
+        for (number, row) in statement.load(conn).await? {
+            if let Some(rows) = usize::try_from(number).ok().and_then(|number| found.get_mut(number)) {
+                rows.push(row);
+            }
+        }
+    }
+    Ok(found)
+}
 
 impl<Q: Query> Query for Each<Q> {
     type SqlType = Q::SqlType;
@@ -275,82 +303,221 @@ impl<Q: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Each<Q> {
     }
 }
 
-/// What a group of sends leaves in the rows of its chats and members: one UPDATE of many rows, each
-/// with values of its own.
-pub struct AfterSends<K> {
-    rows: Vec<(Key, K, i64, Time)>,
-    _key: PhantomData<K>,
+/// One value of a row of values.
+#[derive(Debug, Clone)]
+pub enum Bind {
+    Id(Key),
+    Text(String),
+    Number(i64),
+    Flag(bool),
+    Time(Option<Time>),
 }
 
-/// The last place and time of each chat that a group of sends grew.
-pub fn grow_chats(rows: impl IntoIterator<Item = (Key, i64, Time)>) -> AfterSends<()> {
-    let rows = rows.into_iter().map(|(chat, seq, at)| (chat, (), seq, at)).collect();
-    AfterSends { rows, _key: PhantomData }
+/// A backend that can take every [`Bind`].
+pub trait Binds: Backend + HasSqlType<Id> + HasSqlType<Instant> + HasSqlType<Bool> {
+    fn push<'b>(out: &mut AstPass<'_, 'b, Self>, bind: &'b Bind) -> QueryResult<()>;
 }
 
-/// The last place and time at which each member posted: a send reads up to itself.
-pub fn note_posts(rows: impl IntoIterator<Item = (Key, String, i64, Time)>) -> AfterSends<String> {
-    let rows = rows.into_iter().collect();
-    AfterSends { rows, _key: PhantomData }
-}
-
-impl<K> QueryId for AfterSends<K> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl<DB> QueryFragment<DB> for AfterSends<()>
+impl<DB> Binds for DB
 where
-    DB: Backend + HasSqlType<Id> + HasSqlType<Instant>,
-    Key: ToSql<Id, DB>,
-    Time: ToSql<Instant, DB>,
-    i64: ToSql<BigInt, DB>,
-{
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared();
-        out.push_sql(
-            "UPDATE chats SET version = sent.column2, last_seq = sent.column2, last_activity_at = sent.column3 FROM (VALUES ",
-        );
-        for (index, (chat, (), seq, at)) in self.rows.iter().enumerate() {
-            out.push_sql(if index == 0 { "(" } else { ", (" });
-            out.push_bind_param::<Id, _>(chat)?;
-            out.push_sql(", ");
-            out.push_bind_param::<BigInt, _>(seq)?;
-            out.push_sql(", ");
-            out.push_bind_param::<Instant, _>(at)?;
-            out.push_sql(")");
-        }
-        out.push_sql(") AS sent WHERE chats.id = sent.column1");
-        Ok(())
-    }
-}
-
-impl<DB> QueryFragment<DB> for AfterSends<String>
-where
-    DB: Backend + HasSqlType<Id> + HasSqlType<Instant>,
+    DB: Backend + HasSqlType<Id> + HasSqlType<Instant> + HasSqlType<Bool>,
     Key: ToSql<Id, DB>,
     Time: ToSql<Instant, DB>,
     String: ToSql<Text, DB>,
     i64: ToSql<BigInt, DB>,
+    bool: ToSql<Bool, DB>,
+    Option<Time>: ToSql<Nullable<Instant>, DB>,
 {
+    fn push<'b>(out: &mut AstPass<'_, 'b, Self>, bind: &'b Bind) -> QueryResult<()> {
+        match bind {
+            Bind::Id(key) => out.push_bind_param::<Id, _>(key),
+            Bind::Text(text) => out.push_bind_param::<Text, _>(text),
+            Bind::Number(number) => out.push_bind_param::<BigInt, _>(number),
+            Bind::Flag(flag) => out.push_bind_param::<Bool, _>(flag),
+            Bind::Time(time) => out.push_bind_param::<Nullable<Instant>, _>(time),
+        }
+    }
+}
+
+/// A statement around `(VALUES …)`, whose columns SQL calls `column1`, `column2` and so on.
+#[derive(Debug, Clone)]
+pub struct WithRows {
+    before: &'static str,
+    rows: Vec<Vec<Bind>>,
+    after: &'static str,
+}
+
+impl QueryId for WithRows {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<DB: Binds> QueryFragment<DB> for WithRows {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         out.unsafe_to_cache_prepared();
-        out.push_sql(
-            "UPDATE members SET last_read_seq = posted.column3, last_read_at = posted.column4, \
-             last_posted_at = posted.column4 FROM (VALUES ",
-        );
-        for (index, (chat, user, seq, at)) in self.rows.iter().enumerate() {
+        out.push_sql(self.before);
+        out.push_sql("(VALUES ");
+        for (index, row) in self.rows.iter().enumerate() {
             out.push_sql(if index == 0 { "(" } else { ", (" });
-            out.push_bind_param::<Id, _>(chat)?;
-            out.push_sql(", ");
-            out.push_bind_param::<Text, _>(user)?;
-            out.push_sql(", ");
-            out.push_bind_param::<BigInt, _>(seq)?;
-            out.push_sql(", ");
-            out.push_bind_param::<Instant, _>(at)?;
+            for (place, bind) in row.iter().enumerate() {
+                if place > 0 {
+                    out.push_sql(", ");
+                }
+                DB::push(&mut out, bind)?;
+            }
             out.push_sql(")");
         }
-        out.push_sql(") AS posted WHERE members.chat_id = posted.column1 AND members.user_id = posted.column2");
+        out.push_sql(")");
+        out.push_sql(self.after);
+        Ok(())
+    }
+}
+
+/// Where chats stand after a group of sends: id, version, newest place, time of the last activity.
+pub fn grow_chats(rows: impl IntoIterator<Item = (Key, i64, i64, Time)>) -> WithRows {
+    let row =
+        |(chat, version, seq, at)| vec![Bind::Id(chat), Bind::Number(version), Bind::Number(seq), Bind::Time(Some(at))];
+    WithRows {
+        before: "UPDATE chats SET version = sent.column2, last_seq = sent.column3, last_activity_at = sent.column4 FROM ",
+        rows: rows.into_iter().map(row).collect(),
+        after: " AS sent WHERE chats.id = sent.column1",
+    }
+}
+
+/// Where members stand who posted: chat, person, last read place and its time, whether they marked
+/// the chat unread, and when they posted.
+pub fn note_posts(rows: impl IntoIterator<Item = (Key, String, i64, Option<Time>, bool, Time)>) -> WithRows {
+    let row = |(chat, user, seq, read_at, unread, at)| {
+        let read = [Bind::Number(seq), Bind::Time(read_at), Bind::Flag(unread)];
+        [Bind::Id(chat), Bind::Text(user)].into_iter().chain(read).chain([Bind::Time(Some(at))]).collect()
+    };
+    WithRows {
+        before: "UPDATE members SET last_read_seq = posted.column3, last_read_at = posted.column4, \
+                 marked_unread = posted.column5, last_posted_at = posted.column6, moved_at = posted.column6 FROM ",
+        rows: rows.into_iter().map(row).collect(),
+        after: " AS posted WHERE members.chat_id = posted.column1 AND members.user_id = posted.column2",
+    }
+}
+
+/// The roots of threads that grew: chat, place, version, number of replies.
+pub fn grow_threads(rows: impl IntoIterator<Item = (Key, i64, i64, i64)>) -> WithRows {
+    let row = |(chat, seq, version, replies)| {
+        vec![Bind::Id(chat), Bind::Number(seq), Bind::Number(version), Bind::Number(replies)]
+    };
+    WithRows {
+        before: "UPDATE messages SET version = grown.column3, reply_count = grown.column4 FROM ",
+        rows: rows.into_iter().map(row).collect(),
+        after: " AS grown WHERE messages.chat_id = grown.column1 AND messages.seq = grown.column2",
+    }
+}
+
+/// Puts the words of messages into the full-text index: chat, place, and the words as the engine
+/// takes them.
+pub struct IndexWords(WithRows);
+
+impl IndexWords {
+    pub fn new(rows: impl IntoIterator<Item = (Key, i64, String)>) -> Self {
+        let row = |(chat, seq, words)| vec![Bind::Id(chat), Bind::Number(seq), Bind::Text(words)];
+        Self(WithRows { before: "", rows: rows.into_iter().map(row).collect(), after: "" })
+    }
+}
+
+impl QueryId for IndexWords {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl QueryFragment<Pg> for IndexWords {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO message_words (chat_id, seq, words) SELECT column1, column2, column3::tsvector FROM ",
+        );
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(" AS fresh");
+        Ok(())
+    }
+}
+
+impl QueryFragment<Sqlite> for IndexWords {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO message_words (rowid, words) SELECT messages.pk, fresh.column3 FROM ");
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(" AS fresh JOIN messages ON messages.chat_id = fresh.column1 AND messages.seq = fresh.column2");
+        Ok(())
+    }
+}
+
+/// Takes the words of one message out of the full-text index.
+#[derive(Debug, Clone, Copy)]
+pub struct ForgetWords(pub Key, pub i64);
+
+impl QueryId for ForgetWords {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl ForgetWords {
+    fn walk<'b, DB>(&'b self, mut out: AstPass<'_, 'b, DB>, before: &str, after: &str) -> QueryResult<()>
+    where
+        DB: Backend + HasSqlType<Id>,
+        Key: ToSql<Id, DB>,
+        i64: ToSql<BigInt, DB>,
+    {
+        out.unsafe_to_cache_prepared();
+        out.push_sql(before);
+        out.push_sql("chat_id = ");
+        out.push_bind_param::<Id, _>(&self.0)?;
+        out.push_sql(" AND seq = ");
+        out.push_bind_param::<BigInt, _>(&self.1)?;
+        out.push_sql(after);
+        Ok(())
+    }
+}
+
+impl QueryFragment<Pg> for ForgetWords {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.walk(out, "DELETE FROM message_words WHERE ", "")
+    }
+}
+
+impl QueryFragment<Sqlite> for ForgetWords {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.walk(out, "DELETE FROM message_words WHERE rowid = (SELECT pk FROM messages WHERE ", ")")
+    }
+}
+
+/// A condition of `messages`: the full-text index has all that is searched for.
+#[derive(Debug, Clone)]
+pub struct HasWords {
+    pub tsquery: String,
+    pub fts5: String,
+}
+
+impl Expression for HasWords {
+    type SqlType = Bool;
+}
+
+impl QueryId for HasWords {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl QueryFragment<Pg> for HasWords {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
+        out.push_sql("(messages.chat_id, messages.seq) IN (SELECT chat_id, seq FROM message_words WHERE words @@ ");
+        out.push_bind_param::<Text, _>(&self.tsquery)?;
+        out.push_sql("::tsquery)");
+        Ok(())
+    }
+}
+
+impl QueryFragment<Sqlite> for HasWords {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
+        out.push_sql("messages.pk IN (SELECT rowid FROM message_words WHERE message_words MATCH ");
+        out.push_bind_param::<Text, _>(&self.fts5)?;
+        out.push_sql(")");
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Memberships, read positions and what they leave unread.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
@@ -7,15 +9,15 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, Each, insert_rows, note_posts, pairs_in};
+use super::fragments::{All, each, insert_rows, load_each, note_posts, pairs_in};
 use super::schema::members;
-use super::types::{Key, Time, word};
-use crate::domain::ids::{ChatId, MemberId, OrganizationId, UserId};
-use crate::domain::members::{Member, Role};
+use super::types::{Key, Time, people, word};
+use crate::domain::ids::{ChatId, MemberId, MessageId, OrganizationId, UserId};
+use crate::domain::members::{Member, OwnSettings, ReadState, Role, Unread};
 use crate::domain::pages::Window;
 use crate::error::Result;
 
-type Columns = (
+type Place = (
     members::chat_id,
     members::user_id,
     members::role,
@@ -23,38 +25,53 @@ type Columns = (
     members::added_by,
     members::left_at,
     members::version,
-    members::last_read_seq,
-    members::last_read_at,
+    members::silenced_until,
     members::last_posted_at,
+    members::moved_at,
 );
-const COLUMNS: Columns = (
-    members::chat_id,
-    members::user_id,
-    members::role,
-    members::joined_at,
-    members::added_by,
-    members::left_at,
-    members::version,
-    members::last_read_seq,
-    members::last_read_at,
-    members::last_posted_at,
+type Reading = (members::last_read_seq, members::last_read_at, members::read_privately, members::last_delivered_seq);
+type Own = (members::muted_until, members::notification_level, members::pinned, members::marked_unread, members::draft);
+const COLUMNS: (Place, Reading, Own) = (
+    (
+        members::chat_id,
+        members::user_id,
+        members::role,
+        members::joined_at,
+        members::added_by,
+        members::left_at,
+        members::version,
+        members::silenced_until,
+        members::last_posted_at,
+        members::moved_at,
+    ),
+    (members::last_read_seq, members::last_read_at, members::read_privately, members::last_delivered_seq),
+    (members::muted_until, members::notification_level, members::pinned, members::marked_unread, members::draft),
 );
 
-type Row = (Key, String, String, Time, Option<String>, Option<Time>, i64, i64, Option<Time>, Option<Time>);
+type Row = (
+    (Key, String, String, Time, Option<String>, Option<Time>, i64, Option<Time>, Option<Time>, Option<Time>),
+    (i64, Option<Time>, bool, i64),
+    (Option<Time>, String, bool, bool, Option<String>),
+);
 
-fn member(row: Row) -> Result<Member> {
-    let (chat, user, role, joined_at, added_by, left_at, version, last_read_seq, last_read_at, last_posted_at) = row;
+fn member((place, reading, own): Row) -> Result<Member> {
+    let (chat, user, role, joined_at, added_by, left_at, version, silenced_until, last_posted_at, moved_at) = place;
+    let (seq, read_at, privately, delivered_seq) = reading;
+    let (muted_until, level, pinned, marked_unread, draft) = own;
+    let moment = |time: Option<Time>| time.map(|at| at.0);
     Ok(Member {
         chat: ChatId(chat.0),
         user: word(&user)?,
         role: word(&role)?,
         joined_at: joined_at.0,
         added_by: added_by.as_deref().map(word).transpose()?,
-        left_at: left_at.map(|at| at.0),
+        left_at: moment(left_at),
         version,
-        last_read_seq,
-        last_read_at: last_read_at.map(|at| at.0),
-        last_posted_at: last_posted_at.map(|at| at.0),
+        silenced_until: moment(silenced_until),
+        last_posted_at: moment(last_posted_at),
+        read: ReadState { seq, at: moment(read_at), privately, delivered_seq },
+        own: OwnSettings { muted_until: moment(muted_until), level: word(&level)?, pinned, marked_unread, draft },
+        moved_at: moment(moved_at),
     })
 }
 
@@ -62,8 +79,19 @@ fn member(row: Row) -> Result<Member> {
 /// [`UNREAD_CAP`](crate::domain::members::UNREAD_CAP). Computed, never stored: it can't drift.
 pub fn unread_count() -> SqlLiteral<BigInt> {
     sql("(SELECT count(*) FROM (SELECT 1 FROM messages AS unread WHERE unread.chat_id = members.chat_id \
-         AND unread.seq > members.last_read_seq AND unread.sender_id <> members.user_id \
+         AND unread.in_timeline AND unread.seq > members.last_read_seq AND unread.sender_id <> members.user_id \
          AND unread.deleted_at IS NULL LIMIT 1000) AS capped)")
+}
+
+/// How many of them mention the member, by name or with everyone.
+fn mention_count() -> SqlLiteral<BigInt> {
+    sql("(SELECT count(*) FROM (SELECT unread.seq FROM mentions JOIN messages AS unread \
+         ON unread.chat_id = mentions.chat_id AND unread.seq = mentions.seq WHERE mentions.chat_id = members.chat_id \
+         AND mentions.user_id = members.user_id AND mentions.seq > members.last_read_seq AND unread.in_timeline \
+         AND unread.sender_id <> members.user_id AND unread.deleted_at IS NULL \
+         UNION SELECT unread.seq FROM messages AS unread WHERE unread.chat_id = members.chat_id \
+         AND unread.mentions_everyone AND unread.in_timeline AND unread.seq > members.last_read_seq \
+         AND unread.sender_id <> members.user_id AND unread.deleted_at IS NULL LIMIT 1000) AS capped)")
 }
 
 /// Adds people who never were in the chat.
@@ -77,42 +105,54 @@ pub async fn insert(conn: &mut Conn, organization: &OrganizationId, new: &[Membe
             members::joined_at.eq(Time(member.joined_at)),
             members::added_by.eq(member.added_by.as_ref().map(UserId::as_str)),
             members::version.eq(member.version),
-            members::last_read_seq.eq(member.last_read_seq),
+            members::last_read_seq.eq(member.read.seq),
         )
     });
     insert_rows(members::table, rows).execute(conn).await?;
     Ok(())
 }
 
-/// Writes back who the member is: role, coming and going, and where they read.
+/// Writes a member's row back.
 pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
+    let (read, own) = (&member.read, &member.own);
     diesel::update(members::table.find((Key(member.chat.0), member.user.as_str())))
         .set((
-            members::role.eq(<&str>::from(member.role)),
-            members::joined_at.eq(Time(member.joined_at)),
-            members::added_by.eq(member.added_by.as_ref().map(UserId::as_str)),
-            members::left_at.eq(member.left_at.map(Time)),
-            members::version.eq(member.version),
-            members::last_read_seq.eq(member.last_read_seq),
+            (
+                members::role.eq(<&str>::from(member.role)),
+                members::joined_at.eq(Time(member.joined_at)),
+                members::added_by.eq(member.added_by.as_ref().map(UserId::as_str)),
+                members::left_at.eq(member.left_at.map(Time)),
+                members::version.eq(member.version),
+                members::silenced_until.eq(member.silenced_until.map(Time)),
+                members::moved_at.eq(member.moved_at.map(Time)),
+            ),
+            (
+                members::last_read_seq.eq(read.seq),
+                members::last_read_at.eq(read.at.map(Time)),
+                members::read_privately.eq(read.privately),
+                members::last_delivered_seq.eq(read.delivered_seq),
+            ),
+            (
+                members::muted_until.eq(own.muted_until.map(Time)),
+                members::notification_level.eq(<&str>::from(own.level)),
+                members::pinned.eq(own.pinned),
+                members::marked_unread.eq(own.marked_unread),
+                members::draft.eq(&own.draft),
+            ),
         ))
         .execute(conn)
         .await?;
     Ok(())
 }
 
-/// Moves a read position, forward only.
-pub async fn mark_read(conn: &mut Conn, member: &MemberId, seq: i64, now: DateTime<Utc>) -> Result<()> {
-    diesel::update(members::table.find((Key(member.chat.0), member.user.as_str())))
-        .filter(members::last_read_seq.lt(seq))
-        .set((members::last_read_seq.eq(seq), members::last_read_at.eq(Time(now))))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Notes the last message that each member posted: it is read up to, and slow mode counts from it.
-pub async fn posted(conn: &mut Conn, posts: impl Iterator<Item = (MemberId, i64, DateTime<Utc>)>) -> Result<()> {
-    let rows = posts.map(|(member, seq, at)| (Key(member.chat.0), member.user.to_string(), seq, Time(at)));
+/// Writes back where those stand who posted: what they read, and when they did.
+pub async fn posted(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
+    let rows = posters.iter().filter_map(|member| {
+        let read_at = member.read.at.map(Time);
+        let posted_at = Time(member.last_posted_at?);
+        let user = member.user.to_string();
+        Some((Key(member.chat.0), user, member.read.seq, read_at, member.own.marked_unread, posted_at))
+    });
     note_posts(rows).execute(conn).await?;
     Ok(())
 }
@@ -158,8 +198,8 @@ pub struct MembersQuery {
 }
 
 /// Members by user id, one more than asked for, of many chats in one statement.
-pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Member>> {
-    let parts = queries.iter().map(|query| {
+pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Vec<Member>>> {
+    let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         let roles = query.roles.as_ref().map(|roles| roles.iter().map(<&str>::from).collect::<Vec<_>>());
         let conditions = All::new()
             .and_some(roles.map(|roles| members::role.eq_any(roles)))
@@ -170,36 +210,71 @@ pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Memb
             .filter(conditions)
             .order(members::user_id)
             .limit(query.window.fetch())
-            .select(COLUMNS)
+            .select((number.into_sql::<BigInt>(), COLUMNS))
     });
-    let rows: Vec<Row> = Each(parts.collect()).load(conn).await?;
+    let pages = load_each(conn, queries.len(), each(parts)).await?;
+    pages.into_iter().map(|rows| rows.into_iter().map(member).collect()).collect()
+}
+
+/// Everyone who is in.
+pub async fn active(conn: &mut Conn, chat: ChatId) -> Result<Vec<Member>> {
+    let rows: Vec<Row> = members::table
+        .filter(members::chat_id.eq(Key(chat.0)))
+        .filter(members::left_at.is_null())
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
     rows.into_iter().map(member).collect()
 }
 
+/// The number of those who are in, in a role.
+pub async fn count_role(conn: &mut Conn, chat: ChatId, role: Role) -> Result<i64> {
+    let count = members::table
+        .filter(members::chat_id.eq(Key(chat.0)))
+        .filter(members::left_at.is_null())
+        .filter(members::role.eq(<&str>::from(role)))
+        .count()
+        .get_result(conn)
+        .await?;
+    Ok(count)
+}
+
 /// Unread messages of these members, exact below the cap.
-pub async fn unread(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<(MemberId, i64)>> {
+pub async fn unread(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<(MemberId, Unread)>> {
     let keys = ids.iter().map(|id| (Key(id.chat.0), id.user.as_str()));
-    let rows: Vec<(Key, String, i64)> = members::table
+    let rows: Vec<(Key, String, i64, i64)> = members::table
         .filter(pairs_in((members::chat_id, members::user_id), keys))
-        .select((members::chat_id, members::user_id, unread_count()))
+        .select((members::chat_id, members::user_id, unread_count(), mention_count()))
         .load(conn)
         .await?;
     rows.into_iter()
-        .map(|(chat, user, count)| Ok((MemberId { chat: ChatId(chat.0), user: word(&user)? }, count)))
+        .map(|(chat, user, messages, mentions)| {
+            Ok((MemberId { chat: ChatId(chat.0), user: word(&user)? }, Unread { messages, mentions }))
+        })
         .collect()
 }
 
-/// The unread messages of each of a person's chats that has any.
-pub async fn unread_by_chat(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<Vec<i64>> {
-    let counts = members::table
+/// What is unread in each of a person's chats that are neither muted nor archived, where anything is
+/// or was marked so.
+pub async fn unread_by_chat(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    now: DateTime<Utc>,
+) -> Result<Vec<Unread>> {
+    use super::schema::chats;
+    let counts: Vec<(i64, i64)> = members::table
+        .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
-        .filter(unread_count().gt(0))
-        .select(unread_count())
+        .filter(chats::archived_at.is_null())
+        .filter(members::muted_until.is_null().or(members::muted_until.assume_not_null().le(Time(now))))
+        .filter(members::marked_unread.or(unread_count().gt(0)))
+        .select((unread_count(), mention_count()))
         .load(conn)
         .await?;
-    Ok(counts)
+    Ok(counts.into_iter().map(|(messages, mentions)| Unread { messages, mentions }).collect())
 }
 
 /// The chats that a person is in, for a subscriber to all of them, and where each stands.
@@ -227,4 +302,83 @@ pub async fn changed(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> R
         .load(conn)
         .await?;
     rows.into_iter().map(member).collect()
+}
+
+/// Those who are in and whose read positions or own settings moved since a moment.
+pub async fn moved_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
+    let rows: Vec<Row> = members::table
+        .filter(members::chat_id.eq(Key(chat.0)))
+        .filter(members::left_at.is_null())
+        .filter(members::moved_at.assume_not_null().ge(Time(since)))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(member).collect()
+}
+
+/// Those who read, or have at their device, up to a message or further, and let others know: the
+/// earliest to read first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReadersQuery {
+    pub message: MessageId,
+    pub sent_at: DateTime<Utc>,
+    pub sender: Option<UserId>,
+    pub window: Window<ByUser>,
+}
+
+/// People who have read messages, by user id, one more than asked for, for many in one statement.
+pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Vec<UserId>>> {
+    let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
+        let conditions = All::new()
+            .and_some(query.window.after.clone().map(|after| members::user_id.gt(after)))
+            .and_some(query.sender.as_ref().map(|sender| members::user_id.ne(sender.as_str())));
+        members::table
+            .filter(members::chat_id.eq(Key(query.message.chat.0)))
+            .filter(members::left_at.is_null())
+            .filter(diesel::dsl::not(members::read_privately))
+            .filter(members::last_read_seq.ge(query.message.seq))
+            // A new member begins at the newest message, and has read nothing before it.
+            .filter(members::joined_at.le(Time(query.sent_at)))
+            .filter(conditions)
+            .order(members::user_id)
+            .limit(query.window.fetch())
+            .select((number.into_sql::<BigInt>(), members::user_id))
+    });
+    people(load_each(conn, queries.len(), each(parts)).await?)
+}
+
+/// A member's positions, as the others may know them.
+#[derive(Debug, Clone)]
+pub struct Position {
+    pub user: UserId,
+    pub joined_at: DateTime<Utc>,
+    /// 0 where they read privately.
+    pub read_seq: i64,
+    pub delivered_seq: i64,
+}
+
+/// The positions of those who are in these chats.
+pub async fn positions(conn: &mut Conn, chats: &[ChatId]) -> Result<HashMap<ChatId, Vec<Position>>> {
+    type Found = (Key, String, Time, i64, bool, i64);
+    let rows: Vec<Found> = members::table
+        .filter(members::chat_id.eq_any(chats.iter().map(|chat| Key(chat.0))))
+        .filter(members::left_at.is_null())
+        .select((
+            members::chat_id,
+            members::user_id,
+            members::joined_at,
+            members::last_read_seq,
+            members::read_privately,
+            members::last_delivered_seq,
+        ))
+        .load(conn)
+        .await?;
+    let mut positions: HashMap<ChatId, Vec<Position>> = HashMap::new();
+    for (chat, user, joined_at, seq, privately, delivered) in rows {
+        let read_seq = if privately { 0 } else { seq };
+        let position =
+            Position { user: word(&user)?, joined_at: joined_at.0, read_seq, delivered_seq: delivered.max(read_seq) };
+        positions.entry(ChatId(chat.0)).or_default().push(position);
+    }
+    Ok(positions)
 }

@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use serde_json::Value;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, Directed, Each, grow_chats, insert_rows, pairs_in};
-use super::schema::{messages, revisions};
+use super::fragments::{self, All, Directed, each, insert_rows, load_each, pairs_in};
+use super::schema::{mentions, messages, revisions};
+use super::search;
 use super::types::{Key, Time, word};
+use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MessageId, Nonce, UserId};
-use crate::domain::messages::{Message, Revision};
+use crate::domain::messages::{Content, Message, Pinned, Revision};
 use crate::domain::pages::{End, Window};
 use crate::error::{Error, Result};
 
-type Columns = (
+type Said = (
     messages::chat_id,
     messages::seq,
     messages::version,
@@ -23,44 +27,39 @@ type Columns = (
     messages::nonce,
     messages::fingerprint,
     messages::text,
-    messages::reply_to_seq,
-    messages::created_at,
-    messages::edited_at,
-    messages::deleted_at,
+    messages::content,
+    messages::mentions_everyone,
 );
-const COLUMNS: Columns = (
-    messages::chat_id,
-    messages::seq,
-    messages::version,
-    messages::kind,
-    messages::sender_id,
-    messages::nonce,
-    messages::fingerprint,
-    messages::text,
-    messages::reply_to_seq,
-    messages::created_at,
-    messages::edited_at,
-    messages::deleted_at,
+type Thread = (messages::reply_to_seq, messages::thread_root_seq, messages::in_timeline, messages::reply_count);
+type Life = (messages::created_at, messages::edited_at, messages::deleted_at, messages::pinned_at, messages::pinned_by);
+const COLUMNS: (Said, Thread, Life) = (
+    (
+        messages::chat_id,
+        messages::seq,
+        messages::version,
+        messages::kind,
+        messages::sender_id,
+        messages::nonce,
+        messages::fingerprint,
+        messages::text,
+        messages::content,
+        messages::mentions_everyone,
+    ),
+    (messages::reply_to_seq, messages::thread_root_seq, messages::in_timeline, messages::reply_count),
+    (messages::created_at, messages::edited_at, messages::deleted_at, messages::pinned_at, messages::pinned_by),
 );
 
 type Row = (
-    Key,
-    i64,
-    i64,
-    String,
-    Option<String>,
-    Option<String>,
-    Option<Vec<u8>>,
-    Option<String>,
-    Option<i64>,
-    Time,
-    Option<Time>,
-    Option<Time>,
+    (Key, i64, i64, String, Option<String>, Option<String>, Option<Vec<u8>>, Option<String>, Option<Value>, bool),
+    (Option<i64>, Option<i64>, bool, i32),
+    (Time, Option<Time>, Option<Time>, Option<Time>, Option<String>),
 );
 
-fn message(row: Row) -> Result<Message> {
-    let (chat, seq, version, kind, sender, nonce, fingerprint, text, reply_to_seq, created_at, edited_at, deleted_at) =
-        row;
+fn message((said, thread, life): Row) -> Result<Message> {
+    let (chat, seq, version, kind, sender, nonce, fingerprint, text, content, mentions_everyone) = said;
+    let (reply_to_seq, thread_root_seq, in_timeline, reply_count) = thread;
+    let (created_at, edited_at, deleted_at, pinned_at, pinned_by) = life;
+    let pinned_by = pinned_by.as_deref().map(word).transpose()?;
     Ok(Message {
         id: MessageId { chat: ChatId(chat.0), seq },
         version,
@@ -68,7 +67,13 @@ fn message(row: Row) -> Result<Message> {
         sender: sender.as_deref().map(word).transpose()?,
         nonce: nonce.as_deref().map(Nonce::parse).transpose().map_err(Error::internal)?,
         text,
+        content: content.map(serde_json::from_value).transpose().map_err(Error::internal)?.unwrap_or_default(),
         reply_to_seq,
+        thread_root_seq,
+        in_timeline,
+        reply_count,
+        mentions_everyone,
+        pinned: pinned_at.zip(pinned_by).map(|(at, by)| Pinned { at: at.0, by }),
         created_at: created_at.0,
         edited_at: edited_at.map(|at| at.0),
         deleted_at: deleted_at.map(|at| at.0),
@@ -76,37 +81,70 @@ fn message(row: Row) -> Result<Message> {
     })
 }
 
-/// Adds messages and moves the counters of their chats to their newest: `grown` has one row a chat.
-pub async fn append(
-    conn: &mut Conn,
-    new: &[Arc<Message>],
-    grown: impl Iterator<Item = (ChatId, i64, DateTime<Utc>)>,
-) -> Result<()> {
-    let rows = new.iter().map(|message| {
-        (
-            messages::chat_id.eq(Key(message.id.chat.0)),
-            messages::seq.eq(message.id.seq),
-            messages::version.eq(message.version),
-            messages::kind.eq(<&str>::from(message.kind)),
-            messages::sender_id.eq(message.sender.as_ref().map(UserId::as_str)),
-            messages::nonce.eq(message.nonce.as_ref().map(Nonce::as_str)),
-            messages::fingerprint.eq(&message.fingerprint),
-            messages::text.eq(&message.text),
-            messages::reply_to_seq.eq(message.reply_to_seq),
-            messages::created_at.eq(Time(message.created_at)),
-        )
-    });
+/// What is no text, as it is kept: nothing where there is none.
+fn content_json(content: &Content) -> Result<Option<Value>> {
+    if *content == Content::default() {
+        return Ok(None);
+    }
+    serde_json::to_value(content).map(Some).map_err(Error::internal)
+}
+
+/// Adds messages, at least one.
+pub async fn insert(conn: &mut Conn, new: &[Arc<Message>]) -> Result<()> {
+    let row = |message: &Arc<Message>| {
+        Ok((
+            (
+                messages::chat_id.eq(Key(message.id.chat.0)),
+                messages::seq.eq(message.id.seq),
+                messages::version.eq(message.version),
+                messages::kind.eq(<&str>::from(message.kind)),
+                messages::sender_id.eq(message.sender.as_ref().map(|sender| sender.to_string())),
+                messages::nonce.eq(message.nonce.as_ref().map(|nonce| nonce.as_str().to_owned())),
+                messages::fingerprint.eq(message.fingerprint.clone()),
+                messages::text.eq(message.text.clone()),
+                messages::content.eq(content_json(&message.content)?),
+                messages::mentions_everyone.eq(message.mentions_everyone),
+            ),
+            (
+                messages::reply_to_seq.eq(message.reply_to_seq),
+                messages::thread_root_seq.eq(message.thread_root_seq),
+                messages::in_timeline.eq(message.in_timeline),
+                messages::created_at.eq(Time(message.created_at)),
+            ),
+        ))
+    };
+    let rows: Vec<_> = new.iter().map(row).collect::<Result<_>>()?;
     insert_rows(messages::table, rows).execute(conn).await?;
-    grow_chats(grown.map(|(chat, seq, at)| (Key(chat.0), seq, Time(at)))).execute(conn).await?;
+    let said = new.iter().filter_map(|message| Some((message.id, message.text.as_deref()?)));
+    search::index(conn, said).await
+}
+
+/// Writes back where chats stand after a group of sends.
+pub async fn grow_chats(conn: &mut Conn, grown: impl Iterator<Item = &Chat>) -> Result<()> {
+    let rows = grown.map(|chat| (Key(chat.id.0), chat.version, chat.last_seq, Time(chat.last_activity_at)));
+    fragments::grow_chats(rows).execute(conn).await?;
     Ok(())
 }
 
-/// Writes back what may change in a message: its text, its times and its version.
+/// Writes back the roots of threads that grew, at least one.
+pub async fn grow_threads(conn: &mut Conn, roots: &[&Message]) -> Result<()> {
+    let row = |root: &&Message| (Key(root.id.chat.0), root.id.seq, root.version, i64::from(root.reply_count));
+    fragments::grow_threads(roots.iter().map(row)).execute(conn).await?;
+    Ok(())
+}
+
+/// Writes back what may change in a message.
 pub async fn update(conn: &mut Conn, message: &Message) -> Result<()> {
     diesel::update(messages::table.find((Key(message.id.chat.0), message.id.seq)))
         .set((
             messages::version.eq(message.version),
+            messages::kind.eq(<&str>::from(message.kind)),
             messages::text.eq(&message.text),
+            messages::content.eq(content_json(&message.content)?),
+            messages::mentions_everyone.eq(message.mentions_everyone),
+            messages::reply_count.eq(message.reply_count),
+            messages::pinned_at.eq(message.pinned.as_ref().map(|pinned| Time(pinned.at))),
+            messages::pinned_by.eq(message.pinned.as_ref().map(|pinned| pinned.by.as_str())),
             messages::edited_at.eq(message.edited_at.map(Time)),
             messages::deleted_at.eq(message.deleted_at.map(Time)),
         ))
@@ -135,41 +173,111 @@ pub async fn by_nonces(conn: &mut Conn, keys: &[(ChatId, Nonce)]) -> Result<Vec<
     rows.into_iter().map(message).collect()
 }
 
-/// Which messages of one chat are asked for.
+/// A list of messages, in the order of their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum List {
+    /// All of a chat but what stands in threads alone.
+    Timeline(ChatId),
+    /// The replies of a thread.
+    Thread(MessageId),
+}
+
+impl List {
+    pub fn chat(&self) -> ChatId {
+        match self {
+            Self::Timeline(chat) => *chat,
+            Self::Thread(root) => root.chat,
+        }
+    }
+
+    fn condition(&self) -> All<'static> {
+        let in_chat = All::new().and(messages::chat_id.eq(Key(self.chat().0)));
+        match self {
+            Self::Timeline(_) => in_chat.and(messages::in_timeline),
+            Self::Thread(root) => in_chat.and(messages::thread_root_seq.assume_not_null().eq(root.seq)),
+        }
+    }
+}
+
+/// Which messages of one list are asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessagesQuery {
-    pub chat: ChatId,
+    pub list: List,
     pub window: Window<i64>,
 }
 
-/// Messages of many chats in one statement, one more than asked for, each from its window's end: an
+/// Messages of many lists in one statement, one more than asked for, each from its window's end: an
 /// index range that costs the same anywhere in a chat.
-pub async fn pages(conn: &mut Conn, queries: &[MessagesQuery]) -> Result<Vec<Message>> {
-    let parts = queries.iter().map(|MessagesQuery { chat, window }| {
-        let conditions = All::new()
+pub async fn pages(conn: &mut Conn, queries: &[MessagesQuery]) -> Result<Vec<Vec<Message>>> {
+    let parts = queries.iter().zip(0_i64..).map(|(MessagesQuery { list, window }, number)| {
+        let conditions = list
+            .condition()
             .and_some(window.after.map(|after| messages::seq.gt(after)))
             .and_some(window.before.map(|before| messages::seq.lt(before)));
         messages::table
-            .filter(messages::chat_id.eq(Key(chat.0)))
             .filter(conditions)
             .order(Directed::from(window.end, messages::seq))
             .limit(window.fetch())
-            .select(COLUMNS)
+            .select((number.into_sql::<BigInt>(), COLUMNS))
     });
-    let rows: Vec<Row> = Each(parts.collect()).load(conn).await?;
-    rows.into_iter().map(message).collect()
+    let pages = load_each(conn, queries.len(), each(parts)).await?;
+    pages.into_iter().map(|rows| rows.into_iter().map(message).collect()).collect()
 }
 
-pub async fn count(conn: &mut Conn, chat: ChatId) -> Result<i64> {
-    let count = messages::table.filter(messages::chat_id.eq(Key(chat.0))).count().get_result(conn).await?;
+/// The message of the chat's own that stands before a place.
+pub async fn before(conn: &mut Conn, id: MessageId) -> Result<Option<Message>> {
+    let window = Window { after: None, before: Some(id.seq), end: End::Last, limit: 0 };
+    let query = MessagesQuery { list: List::Timeline(id.chat), window };
+    Ok(pages(conn, &[query]).await?.pop().and_then(|mut found| found.pop()))
+}
+
+/// All messages of a list, deleted ones too.
+pub async fn count(conn: &mut Conn, list: List) -> Result<i64> {
+    let count = messages::table.filter(list.condition()).count().get_result(conn).await?;
     Ok(count)
 }
 
-/// The newest messages of a chat, the oldest of them first.
+/// The key that pinned messages are listed by, the newest pin first: microseconds and place.
+pub type ByPin = (i64, i64);
+
+/// Which pinned messages of one chat are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PinnedQuery {
+    pub chat: ChatId,
+    pub window: Window<ByPin>,
+}
+
+/// The pinned messages of many chats in one statement, one more than asked for, newest pin first.
+pub async fn pinned(conn: &mut Conn, queries: &[PinnedQuery]) -> Result<Vec<Vec<Message>>> {
+    let pinned_at = messages::pinned_at.assume_not_null();
+    let parts = queries.iter().zip(0_i64..).map(|(PinnedQuery { chat, window }, number)| {
+        let conditions = All::new().and_some(window.after.map(|(at, seq)| {
+            let at = Time::near(at);
+            pinned_at.lt(at).or(pinned_at.eq(at).and(messages::seq.lt(seq)))
+        }));
+        messages::table
+            .filter(messages::chat_id.eq(Key(chat.0)))
+            .filter(messages::pinned_at.is_not_null())
+            .filter(conditions)
+            .order((messages::pinned_at.desc(), messages::seq.desc()))
+            .limit(window.fetch())
+            .select((number.into_sql::<BigInt>(), COLUMNS))
+    });
+    let pages = load_each(conn, queries.len(), each(parts)).await?;
+    pages.into_iter().map(|rows| rows.into_iter().map(message).collect()).collect()
+}
+
+/// Pinned messages of one chat.
+pub async fn count_pinned(conn: &mut Conn, chat: ChatId) -> Result<i64> {
+    let pinned = messages::chat_id.eq(Key(chat.0)).and(messages::pinned_at.is_not_null());
+    Ok(messages::table.filter(pinned).count().get_result(conn).await?)
+}
+
+/// The newest of a chat's messages, the oldest of them first.
 pub async fn newest(conn: &mut Conn, chat: ChatId, number: usize) -> Result<Vec<Message>> {
     let window = Window { after: None, before: None, end: End::Last, limit: number };
-    let fetched = pages(conn, &[MessagesQuery { chat, window: window.clone() }]).await?;
-    Ok(window.page(fetched).items)
+    let fetched = pages(conn, &[MessagesQuery { list: List::Timeline(chat), window: window.clone() }]).await?.pop();
+    Ok(window.page(fetched.unwrap_or_default()).items)
 }
 
 /// The messages whose last change came after a version of the chat's log, in its order.
@@ -233,4 +341,32 @@ pub async fn revisions(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(Messag
         (MessageId { chat: ChatId(chat.0), seq }, Revision { text, edited_at: edited_at.0 })
     };
     Ok(rows.into_iter().map(revision).collect())
+}
+
+/// Notes whom messages mention, at least one.
+pub async fn mention(conn: &mut Conn, mentioned: impl Iterator<Item = (MessageId, UserId)>) -> Result<()> {
+    let rows = mentioned.map(|(id, user)| {
+        (mentions::chat_id.eq(Key(id.chat.0)), mentions::user_id.eq(user.to_string()), mentions::seq.eq(id.seq))
+    });
+    insert_rows(mentions::table, rows).execute(conn).await?;
+    Ok(())
+}
+
+/// Forgets whom a message that is deleted mentioned.
+pub async fn forget_mentions(conn: &mut Conn, id: MessageId) -> Result<()> {
+    let of_message = mentions::chat_id.eq(Key(id.chat.0)).and(mentions::seq.eq(id.seq));
+    diesel::delete(mentions::table.filter(of_message)).execute(conn).await?;
+    Ok(())
+}
+
+/// Whom messages mention, by user id.
+pub async fn mentioned(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, UserId)>> {
+    let keys = ids.iter().map(|id| (Key(id.chat.0), id.seq));
+    let rows: Vec<(Key, i64, String)> = mentions::table
+        .filter(pairs_in((mentions::chat_id, mentions::seq), keys))
+        .order(mentions::user_id)
+        .select((mentions::chat_id, mentions::seq, mentions::user_id))
+        .load(conn)
+        .await?;
+    rows.into_iter().map(|(chat, seq, user)| Ok((MessageId { chat: ChatId(chat.0), seq }, word(&user)?))).collect()
 }

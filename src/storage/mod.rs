@@ -4,15 +4,20 @@
 //! Functions here take a [`Conn`], open no transaction, read no clock and publish nothing: the
 //! services do.
 
+pub mod blocklist;
 pub mod chats;
 pub mod conn;
 pub mod fragments;
 pub mod members;
 pub mod messages;
 pub mod migrations;
+pub mod notifications;
+pub mod polls;
 pub mod pools;
 pub mod reactions;
+pub mod reports;
 pub mod schema;
+pub mod search;
 pub mod tls;
 pub mod types;
 pub mod users;

@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use diesel::dsl::{count, count_star, min};
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{Each, MOST_EACH, pairs_in};
+use super::fragments::{each, load_each, pairs_in};
 use super::schema::reactions;
-use super::types::{Key, Time, word};
+use super::types::{Key, Time, people};
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
@@ -96,28 +97,16 @@ pub struct ReactorsQuery {
     pub limit: usize,
 }
 
-/// Who reacted, the earliest first, for many reactions in one statement (of at most 400).
-pub async fn reactors(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<(MessageId, String, UserId)>> {
-    let mut found = Vec::new();
-    for queries in queries.chunks(MOST_EACH) {
-        found.extend(reactors_of(conn, queries).await?);
-    }
-    Ok(found)
-}
-
-async fn reactors_of(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<(MessageId, String, UserId)>> {
-    let parts = queries.iter().map(|query| {
+/// Who reacted, the earliest first, for many reactions in one statement.
+pub async fn reactors(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<Vec<UserId>>> {
+    let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         reactions::table
             .filter(reactions::chat_id.eq(Key(query.message.chat.0)))
             .filter(reactions::seq.eq(query.message.seq))
             .filter(reactions::emoji.eq(&query.emoji))
             .order((reactions::created_at, reactions::user_id))
             .limit(query.limit as i64)
-            .select((reactions::chat_id, reactions::seq, reactions::emoji, reactions::user_id))
+            .select((number.into_sql::<BigInt>(), reactions::user_id))
     });
-    let rows: Vec<(Key, i64, String, String)> = Each(parts.collect()).load(conn).await?;
-    let reactor = |(chat, seq, emoji, user): (Key, i64, String, String)| {
-        Ok((MessageId { chat: ChatId(chat.0), seq }, emoji, word(&user)?))
-    };
-    rows.into_iter().map(reactor).collect()
+    people(load_each(conn, queries.len(), each(parts)).await?)
 }

@@ -51,11 +51,14 @@ table! {
         direct_key -> Nullable<Text>,
         nonce -> Nullable<Text>,
         fingerprint -> Nullable<Binary>,
+        archived_at -> Nullable<Instant>,
+        resource_type -> Nullable<Text>,
+        resource_id -> Nullable<Text>,
     }
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Nullable, Text};
+    use diesel::sql_types::{BigInt, Bool, Nullable, Text};
     use crate::storage::types::{Id, Instant};
 
     members (chat_id, user_id) {
@@ -70,11 +73,20 @@ table! {
         last_read_seq -> BigInt,
         last_read_at -> Nullable<Instant>,
         last_posted_at -> Nullable<Instant>,
+        silenced_until -> Nullable<Instant>,
+        last_delivered_seq -> BigInt,
+        read_privately -> Bool,
+        muted_until -> Nullable<Instant>,
+        notification_level -> Text,
+        pinned -> Bool,
+        marked_unread -> Bool,
+        draft -> Nullable<Text>,
+        moved_at -> Nullable<Instant>,
     }
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+    use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
     use crate::storage::types::{Id, Instant};
 
     messages (chat_id, seq) {
@@ -90,6 +102,13 @@ table! {
         created_at -> Instant,
         edited_at -> Nullable<Instant>,
         deleted_at -> Nullable<Instant>,
+        thread_root_seq -> Nullable<BigInt>,
+        in_timeline -> Bool,
+        reply_count -> Integer,
+        mentions_everyone -> Bool,
+        content -> Nullable<Jsonb>,
+        pinned_at -> Nullable<Instant>,
+        pinned_by -> Nullable<Text>,
     }
 }
 
@@ -119,4 +138,87 @@ table! {
     }
 }
 
-allow_tables_to_appear_in_same_query!(organizations, users, chats, members, messages, revisions, reactions);
+table! {
+    use diesel::sql_types::{BigInt, Text};
+    use crate::storage::types::Id;
+
+    mentions (chat_id, user_id, seq) {
+        chat_id -> Id,
+        user_id -> Text,
+        seq -> BigInt,
+    }
+}
+
+table! {
+    use diesel::sql_types::{BigInt, Integer, Text};
+    use crate::storage::types::{Id, Instant};
+
+    votes (chat_id, seq, option, user_id) {
+        chat_id -> Id,
+        seq -> BigInt,
+        option -> Integer,
+        user_id -> Text,
+        created_at -> Instant,
+    }
+}
+
+table! {
+    use diesel::sql_types::{BigInt, Nullable, Text};
+    use crate::storage::types::{Id, Instant};
+
+    notifications (id) {
+        id -> Id,
+        organization_id -> Text,
+        user_id -> Text,
+        kind -> Text,
+        chat_id -> Id,
+        seq -> Nullable<BigInt>,
+        actor_id -> Nullable<Text>,
+        created_at -> Instant,
+        read_at -> Nullable<Instant>,
+    }
+}
+
+table! {
+    use diesel::sql_types::{BigInt, Nullable, Text};
+    use crate::storage::types::{Id, Instant};
+
+    reports (id) {
+        id -> Id,
+        organization_id -> Text,
+        chat_id -> Id,
+        seq -> BigInt,
+        reporter_id -> Text,
+        reason -> Text,
+        text -> Nullable<Text>,
+        created_at -> Instant,
+        resolved_at -> Nullable<Instant>,
+        resolved_by -> Nullable<Text>,
+        resolution -> Nullable<Text>,
+    }
+}
+
+table! {
+    use diesel::sql_types::Text;
+
+    blocked_words (organization_id, word) {
+        organization_id -> Text,
+        word -> Text,
+        action -> Text,
+    }
+}
+
+allow_tables_to_appear_in_same_query!(
+    organizations,
+    users,
+    chats,
+    members,
+    messages,
+    revisions,
+    reactions,
+    mentions,
+    votes,
+    notifications,
+    reports,
+    blocked_words,
+);

@@ -18,6 +18,8 @@ use diesel::sql_types::{BigInt, Binary, SqlType};
 use diesel::sqlite::{Sqlite, SqliteValue};
 use uuid::Uuid;
 
+use crate::domain::ids::UserId;
+
 #[derive(Debug, Clone, Copy, Default, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 2950, array_oid = 2951))]
 #[diesel(sqlite_type(name = "Binary"))]
@@ -98,6 +100,12 @@ impl FromSql<Instant, Sqlite> for Time {
 }
 
 impl Time {
+    /// The moment of a cursor, or the nearest that both engines can hold: a client may send any number.
+    pub fn near(micros: i64) -> Self {
+        const YEAR_10000: i64 = 253_402_300_800_000_000;
+        Self(DateTime::from_timestamp_micros(micros.clamp(0, YEAR_10000)).unwrap_or_default())
+    }
+
     fn from_micros(micros: Option<i64>) -> deserialize::Result<Self> {
         let time = micros.and_then(DateTime::from_timestamp_micros);
         time.map(Self).ok_or_else(|| "a time out of range".into())
@@ -107,4 +115,10 @@ impl Time {
 /// Reads a word of a closed set, or a host's id, that only this server writes.
 pub fn word<T: std::str::FromStr>(text: &str) -> deserialize::Result<T> {
     text.parse().map_err(|_| format!("unknown word {text:?} in the database").into())
+}
+
+/// Reads lists of people.
+pub fn people(lists: Vec<Vec<String>>) -> crate::error::Result<Vec<Vec<UserId>>> {
+    let list = |users: Vec<String>| users.iter().map(|user| Ok(word(user)?)).collect();
+    lists.into_iter().map(list).collect()
 }

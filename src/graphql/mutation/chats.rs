@@ -4,7 +4,7 @@ use super::super::context::ContextExt;
 use super::super::scalars::Url;
 use super::super::types::{Chat, ChatKind, ChatRuleInput, GroupCategory};
 use super::{existing, people};
-use crate::domain::chats::{Details, Policy};
+use crate::domain::chats::{Details, Policy, Resource};
 use crate::domain::ids::Nonce;
 use crate::domain::text;
 use crate::error::{Error, Result};
@@ -60,6 +60,52 @@ struct UpdateChatInput {
     slow_mode_seconds: MaybeUndefined<i32>,
 }
 
+/// An object of the host application whose chat is wanted.
+#[derive(InputObject)]
+struct EnsureResourceChatInput {
+    /// The object.
+    resource: ChatResourceInput,
+    /// The chat's name where it is made: 1 to 200 characters on one line. A chat that is there keeps
+    /// its own.
+    title: String,
+    /// Who is to be in, at most 1,000 people. The viewer who makes the chat is its owner; who isn't
+    /// named is taken out, but for owners.
+    member_ids: Vec<ID>,
+}
+
+/// An object of the host application.
+#[derive(InputObject)]
+struct ChatResourceInput {
+    /// What kind of object it is, in the host's words: 1 to 255 characters.
+    #[graphql(name = "type")]
+    kind: String,
+    /// Its id at the host: 1 to 255 characters.
+    id: String,
+}
+
+/// A chat to put away, or to take back.
+#[derive(InputObject)]
+struct ArchiveChatInput {
+    /// The chat.
+    chat_id: ID,
+    /// True puts it away, false takes it back.
+    archived: bool,
+}
+
+/// A chat to delete.
+#[derive(InputObject)]
+struct DeleteChatInput {
+    /// The chat.
+    chat_id: ID,
+}
+
+/// What was deleted.
+#[derive(SimpleObject)]
+struct DeleteChatPayload {
+    /// The chat's id, which is nothing's any more.
+    deleted_chat_id: ID,
+}
+
 /// The chat after a change.
 #[derive(SimpleObject)]
 pub struct ChatPayload {
@@ -88,6 +134,36 @@ impl ChatMutation {
         #[graphql(desc = "What to make.")] input: CreateChatInput,
     ) -> Option<Result<ChatPayload>> {
         Some(create(ctx, input).await)
+    }
+
+    /// The one chat of an object of the host application, made where there is none, with just these
+    /// people in. Bringing people in and taking them out of a chat that is there needs the rights to
+    /// it, or the permission ORGANIZATION_ADMIN.
+    async fn ensure_resource_chat(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whose chat.")] input: EnsureResourceChatInput,
+    ) -> Option<Result<ChatPayload>> {
+        Some(ensure_resource(ctx, input).await)
+    }
+
+    /// Puts a chat away for all, or takes it back; needs the right to edit details. An archived chat is
+    /// read, not written.
+    async fn archive_chat(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which chat.")] input: ArchiveChatInput,
+    ) -> Option<Result<ChatPayload>> {
+        Some(archive(ctx, input).await)
+    }
+
+    /// Deletes a chat with all that was said in it, for ever. Its feeds end.
+    async fn delete_chat(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which chat.")] input: DeleteChatInput,
+    ) -> Option<Result<DeleteChatPayload>> {
+        Some(delete(ctx, input).await)
     }
 
     /// Changes a chat's details.
@@ -124,6 +200,30 @@ async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload
     };
     let chat = service::chats::create(ctx.app(), viewer, draft).await?;
     Ok(ChatPayload { chat: Chat(chat) })
+}
+
+async fn ensure_resource(ctx: &Context<'_>, input: EnsureResourceChatInput) -> Result<ChatPayload> {
+    let viewer = ctx.viewer()?;
+    let resource = Resource {
+        kind: text::line("resource.type", &input.resource.kind, Resource::MAX)?,
+        id: text::line("resource.id", &input.resource.id, Resource::MAX)?,
+    };
+    let members = people(&input.member_ids)?;
+    let chat = service::chats::ensure_resource(ctx.app(), viewer, resource, title(&input.title)?, members).await?;
+    Ok(ChatPayload { chat: Chat(chat) })
+}
+
+async fn archive(ctx: &Context<'_>, input: ArchiveChatInput) -> Result<ChatPayload> {
+    let viewer = ctx.viewer()?;
+    let id = existing(&input.chat_id, "chat")?;
+    let chat = service::chats::archive(ctx.app(), viewer, id, input.archived).await?;
+    Ok(ChatPayload { chat: Chat(chat) })
+}
+
+async fn delete(ctx: &Context<'_>, input: DeleteChatInput) -> Result<DeleteChatPayload> {
+    let viewer = ctx.viewer()?;
+    service::chats::delete(ctx.app(), viewer, existing(&input.chat_id, "chat")?).await?;
+    Ok(DeleteChatPayload { deleted_chat_id: input.chat_id })
 }
 
 async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload> {

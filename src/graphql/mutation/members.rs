@@ -1,9 +1,11 @@
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
 use super::super::context::ContextExt;
-use super::super::types::{Chat, ChatMember, ChatRole};
+use super::super::scalars::DateTime;
+use super::super::types::{Chat, ChatMember, ChatRole, NotificationLevel};
 use super::{existing, people};
-use crate::domain::members::Role;
+use crate::domain::members::{MAX_DRAFT, OwnSettings, Role};
+use crate::domain::text;
 use crate::error::{Error, Result};
 use crate::service;
 
@@ -41,14 +43,41 @@ struct JoinChannelInput {
     chat_id: ID,
 }
 
-/// What was read.
+/// A role to give.
 #[derive(InputObject)]
-struct MarkReadInput {
+struct ChangeMemberRoleInput {
     /// The chat.
     chat_id: ID,
-    /// Up to and including; the newest message if left out. An earlier one than before changes
-    /// nothing.
-    up_to_message_id: Option<ID>,
+    /// To whom; somebody whom the viewer outranks, or themselves to step down.
+    user_id: ID,
+    /// The role: at most the viewer's own. A chat keeps an owner.
+    role: ChatRole,
+}
+
+/// Whom to silence.
+#[derive(InputObject)]
+struct SilenceMemberInput {
+    /// The chat.
+    chat_id: ID,
+    /// Who; somebody whom the viewer outranks.
+    user_id: ID,
+    /// Until when, in the future. Null or left out lets them speak again.
+    until: Option<DateTime>,
+}
+
+/// What the viewer sets for themselves in a chat. A field left out stays, and null is the default.
+#[derive(InputObject)]
+struct UpdateMyMembershipInput {
+    /// The chat.
+    chat_id: ID,
+    /// Of what the chat notifies.
+    notification_level: MaybeUndefined<NotificationLevel>,
+    /// Until when the chat is muted; null ends it.
+    muted_until: MaybeUndefined<DateTime>,
+    /// Whether the chat is to stand above others in a list.
+    pinned: MaybeUndefined<bool>,
+    /// What the viewer began to write: at most 10,000 characters; null or nothing forgets it.
+    draft: MaybeUndefined<String>,
 }
 
 /// The chat, and those who were to be in.
@@ -62,9 +91,9 @@ struct MembersPayload {
 
 /// A membership after a change.
 #[derive(SimpleObject)]
-struct MemberPayload {
+pub struct MemberPayload {
     /// The membership.
-    member: ChatMember,
+    pub member: ChatMember,
 }
 
 /// Who is no longer in.
@@ -117,13 +146,31 @@ impl MemberMutation {
         Some(join(ctx, input).await)
     }
 
-    /// Moves the viewer's read position forward.
-    async fn mark_read(
+    /// Gives somebody another role in a chat.
+    async fn change_member_role(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What was read.")] input: MarkReadInput,
+        #[graphql(desc = "Which role, to whom.")] input: ChangeMemberRoleInput,
     ) -> Option<Result<MemberPayload>> {
-        Some(mark_read(ctx, input).await)
+        Some(change_role(ctx, input).await)
+    }
+
+    /// Lets somebody say nothing in a chat until a moment: no messages, edits, reactions or votes.
+    async fn silence_member(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whom, and until when.")] input: SilenceMemberInput,
+    ) -> Option<Result<MemberPayload>> {
+        Some(silence(ctx, input).await)
+    }
+
+    /// Changes what the viewer set for themselves in a chat, which nobody else sees.
+    async fn update_my_membership(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to set.")] input: UpdateMyMembershipInput,
+    ) -> Option<Result<MemberPayload>> {
+        Some(update_own(ctx, input).await)
     }
 }
 
@@ -158,10 +205,40 @@ async fn join(ctx: &Context<'_>, input: JoinChannelInput) -> Result<MemberPayloa
     Ok(MemberPayload { member: ChatMember(member) })
 }
 
-async fn mark_read(ctx: &Context<'_>, input: MarkReadInput) -> Result<MemberPayload> {
+async fn change_role(ctx: &Context<'_>, input: ChangeMemberRoleInput) -> Result<MemberPayload> {
+    let viewer = ctx.viewer()?;
+    let (chat, user) = (existing(&input.chat_id, "chat")?, existing(&input.user_id, "member")?);
+    let member = service::members::change_role(ctx.app(), viewer, chat, user, input.role.into()).await?;
+    Ok(MemberPayload { member: ChatMember(member) })
+}
+
+async fn silence(ctx: &Context<'_>, input: SilenceMemberInput) -> Result<MemberPayload> {
+    let viewer = ctx.viewer()?;
+    let (chat, user) = (existing(&input.chat_id, "chat")?, existing(&input.user_id, "member")?);
+    let until = input.until.map(|until| until.0);
+    let member = service::members::silence(ctx.app(), viewer, chat, user, until).await?;
+    Ok(MemberPayload { member: ChatMember(member) })
+}
+
+async fn update_own(ctx: &Context<'_>, input: UpdateMyMembershipInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
     let chat = existing(&input.chat_id, "chat")?;
-    let up_to = input.up_to_message_id.as_ref().map(|id| existing(id, "message")).transpose()?;
-    let member = service::members::mark_read(ctx.app(), viewer, chat, up_to).await?;
+    let change = move |own: &mut OwnSettings| {
+        if !input.notification_level.is_undefined() {
+            own.level = input.notification_level.take().map(Into::into).unwrap_or_default();
+        }
+        if !input.muted_until.is_undefined() {
+            own.muted_until = input.muted_until.take().map(|until| until.0);
+        }
+        if !input.pinned.is_undefined() {
+            own.pinned = input.pinned.take().unwrap_or_default();
+        }
+        if !input.draft.is_undefined() {
+            let draft = input.draft.take().filter(|draft| !draft.trim().is_empty());
+            own.draft = draft.map(|draft| text::block("draft", &draft, MAX_DRAFT)).transpose()?;
+        }
+        Ok(())
+    };
+    let member = service::members::update_own(ctx.app(), viewer, chat, change).await?;
     Ok(MemberPayload { member: ChatMember(member) })
 }

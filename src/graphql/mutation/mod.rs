@@ -3,7 +3,11 @@
 mod chats;
 mod members;
 mod messages;
+mod moderation;
+mod notifications;
+mod polls;
 mod reactions;
+mod receipts;
 
 use async_graphql::{ID, MergedObject};
 
@@ -18,6 +22,10 @@ pub struct Mutation(
     members::MemberMutation,
     messages::MessageMutation,
     reactions::ReactionMutation,
+    polls::PollMutation,
+    receipts::ReceiptMutation,
+    notifications::NotificationMutation,
+    moderation::ModerationMutation,
 );
 
 /// An id that can only be of a thing that exists.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use strum::IntoEnumIterator;
 
@@ -7,11 +9,12 @@ use super::super::scalars::{DateTime, Url};
 use super::{ChatMember, ChatRole, Message, MessageTotals, User};
 use crate::domain::chats;
 use crate::domain::ids::{ChatId, MessageId};
+use crate::domain::messages;
 use crate::domain::pages::{Cursor, End, Page, PageArgs};
 use crate::error::{Error, Result};
 use crate::service;
 use crate::storage::members::{ByUser, MembersQuery};
-use crate::storage::messages::MessagesQuery;
+use crate::storage::messages::{ByPin, List, MessagesQuery, PinnedQuery};
 
 /// What a chat is for.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +46,16 @@ pub enum GroupCategory {
 pub enum ChatAction {
     /// Send messages.
     Post,
-    /// Change title, description, picture, category and slow mode.
+    /// Mention everyone in a message.
+    MentionEveryone,
+    /// Change title, description, picture, category and slow mode, and archive the chat.
     EditDetails,
     /// Bring people in.
     AddMembers,
     /// Take people out whom one outranks.
     RemoveMembers,
+    /// Silence people whom one outranks.
+    SilenceMembers,
     /// Give roles, and set the least role for each action.
     ChangeRoles,
     /// Delete what others sent.
@@ -79,6 +86,16 @@ pub struct ChatRuleInput {
     pub role: ChatRole,
 }
 
+/// An object of the host application.
+#[derive(SimpleObject)]
+struct ChatResource {
+    /// What kind of object it is, in the host's words.
+    #[graphql(name = "type")]
+    kind: String,
+    /// Its id at the host.
+    id: ID,
+}
+
 /// Whether the viewer may do an action in a chat, as the mutation would answer now.
 #[derive(SimpleObject)]
 struct Capability {
@@ -88,7 +105,7 @@ struct Capability {
     allowed: bool,
     /// Why not, for people to read.
     reason: Option<String>,
-    /// When they may, where time alone mends it.
+    /// When they may, where time alone mends it: from this very moment on.
     until: Option<DateTime>,
 }
 
@@ -97,7 +114,11 @@ struct Capability {
 pub struct ChatFilter {
     /// Only chats of these kinds.
     kinds: Option<Vec<ChatKind>>,
-    /// Only chats with unread messages.
+    /// True lists archived chats, in place of the others.
+    archived: Option<bool>,
+    /// True lists only chats that the viewer pinned, false only the others.
+    pinned: Option<bool>,
+    /// Only chats with unread messages, or marked unread.
     unread_only: Option<bool>,
     /// Only chats whose title, or whose other person in a direct chat, has these words in its name.
     search: Option<String>,
@@ -112,6 +133,8 @@ impl ChatFilter {
         Ok(chats::ChatFilter {
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
             unread_only: self.unread_only.unwrap_or_default(),
+            archived: self.archived.unwrap_or_default(),
+            pinned: self.pinned,
             search: search.as_deref().map(crate::domain::text::folded),
             joinable: self.joinable.unwrap_or_default(),
         })
@@ -179,6 +202,11 @@ impl Chat {
         DateTime(self.0.last_activity_at)
     }
 
+    /// When it was archived: an archived chat is read, not written.
+    async fn archived_at(&self) -> Option<DateTime> {
+        self.0.archived_at.map(DateTime)
+    }
+
     /// Rises by one with each durable change of the chat.
     async fn version(&self) -> i64 {
         self.0.version
@@ -209,7 +237,7 @@ impl Chat {
     }
 
     /// Its messages in their order, the newest page where no argument says otherwise; empty for one
-    /// who is not in.
+    /// who is not in. Replies of a thread stand in the thread, see `Message.replies`.
     #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn messages(
         &self,
@@ -233,11 +261,30 @@ impl Chat {
                 service::messages::around(ctx.app(), ctx.viewer()?, id, window.limit.max(1)).await?
             }
             None => {
-                let query = MessagesQuery { chat: self.0.id, window };
+                let query = MessagesQuery { list: List::Timeline(self.0.id), window };
                 ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty)
             }
         };
-        Ok(connection_with(page, MessageTotals(self.0.id), |message| message.id.seq.encode(), Message))
+        let totals = MessageTotals::Of(List::Timeline(self.0.id));
+        Ok(connection_with(page, totals, |message| message.id.seq.encode(), Message))
+    }
+
+    /// Its pinned messages, the newest pin first; empty for one who is not in.
+    #[graphql(complexity = "cost(first, None, child_complexity)")]
+    async fn pinned_messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+    ) -> Result<Connection<Message, MessageTotals>> {
+        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByPin>(End::First)?;
+        let query = PinnedQuery { chat: self.0.id, window };
+        let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
+        let by_pin = |message: &Arc<messages::Message>| {
+            let at = message.pinned.as_ref().map_or(0, |pinned| pinned.at.timestamp_micros());
+            (at, message.id.seq).encode()
+        };
+        Ok(connection_with(page, MessageTotals::Pinned(self.0.id), by_pin, Message))
     }
 
     /// The newest message; null before the first, and for one who is not in.
@@ -263,6 +310,12 @@ impl Chat {
         self.0.details.slow_mode_seconds
     }
 
+    /// The host application's object that the chat belongs to, if any.
+    async fn resource(&self) -> Option<ChatResource> {
+        let resource = self.0.resource.clone()?;
+        Some(ChatResource { kind: resource.kind, id: resource.id.into() })
+    }
+
     /// The viewer's own membership; null for one who may see the chat but has not joined.
     async fn viewer_membership(&self, ctx: &Context<'_>) -> Option<Result<ChatMember>> {
         let access = match ctx.viewer() {
@@ -274,7 +327,7 @@ impl Chat {
     }
 
     /// What the viewer may do here, each as the mutation would answer now.
-    #[graphql(complexity = "1 + 9 * child_complexity")]
+    #[graphql(complexity = "1 + 11 * child_complexity")]
     async fn viewer_can(&self, ctx: &Context<'_>) -> Result<Vec<Capability>> {
         let viewer = ctx.viewer()?;
         let access = ctx.loaders().load_one(self.0.id).await?.ok_or(Error::NotFound("chat"))?;
@@ -285,7 +338,7 @@ impl Chat {
                 action: ChatAction::from(action),
                 allowed: refusal.is_none(),
                 reason: refusal.map(|refusal| refusal.to_string()),
-                until: refusal.and_then(|refusal| refusal.until()).map(DateTime),
+                until: refusal.and_then(|refusal| refusal.until()).map(DateTime::not_before),
             }
         };
         Ok(chats::ChatAction::iter().map(capability).collect())

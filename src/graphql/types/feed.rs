@@ -18,6 +18,12 @@ pub enum MessageChange {
     Deleted,
     /// A reaction was given or taken back.
     Reactions,
+    /// It was pinned, or taken off.
+    Pin,
+    /// Somebody voted in its poll, or the poll was closed.
+    Poll,
+    /// A reply came into its thread, or was deleted there.
+    Thread,
     /// Caught up after a gap: one or several of the others.
     Synced,
 }

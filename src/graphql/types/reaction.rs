@@ -1,12 +1,12 @@
 use async_graphql::{Context, Object};
 
+use super::super::connection::{cost, limit};
 use super::super::context::ContextExt;
 use super::super::loaders::OwnReactionsTo;
 use super::User;
 use crate::domain::ids::MessageId;
-use crate::domain::pages::{DEFAULT_PAGE, MAX_PAGE};
 use crate::domain::reactions::ReactionCount;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::storage::reactions::ReactorsQuery;
 
 pub struct ReactionGroup {
@@ -28,18 +28,16 @@ impl ReactionGroup {
     }
 
     /// Who gave it, the earliest first.
-    #[graphql(complexity = "super::super::connection::cost(first, None, child_complexity)")]
+    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
     ) -> Result<Vec<User>> {
-        let limit = usize::try_from(first.unwrap_or(DEFAULT_PAGE as i32)).ok().filter(|limit| *limit <= MAX_PAGE);
-        let limit = limit.ok_or_else(|| Error::bad_input("first", format!("must be from 0 to {MAX_PAGE}")))?;
+        let limit = limit(first)?;
         let query = ReactorsQuery { message: self.message, emoji: self.given.emoji.clone(), limit };
         let ids = ctx.loaders().load_one(query).await?.unwrap_or_default();
-        let mut users = ctx.loaders().load_many(ids.clone()).await?;
-        Ok(ids.into_iter().filter_map(|id| users.remove(&id)).map(User).collect())
+        User::load_all(ctx, ids).await
     }
 
     /// Whether the viewer gave it.

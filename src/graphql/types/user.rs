@@ -14,6 +14,12 @@ impl User {
         let user = ctx.loaders().load_one(id.clone()).await?;
         user.map(Self).ok_or(Error::NotFound("user"))
     }
+
+    /// People whom rows name, in their order.
+    pub async fn load_all(ctx: &Context<'_>, ids: Vec<UserId>) -> Result<Vec<Self>> {
+        let mut users = ctx.loaders().load_many(ids.clone()).await?;
+        Ok(ids.into_iter().filter_map(|id| users.remove(&id)).map(Self).collect())
+    }
 }
 
 /// A person of the host application, as their newest token showed them.

@@ -2,8 +2,10 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, Object, SimpleObject};
 
+use super::super::connection::{Connection, connection, cost};
 use super::super::context::ContextExt;
-use super::{Organization, User};
+use super::{Notification, Organization, User};
+use crate::domain::pages::{Cursor, PageArgs};
 use crate::domain::users;
 use crate::error::Result;
 use crate::service;
@@ -32,13 +34,24 @@ pub enum Permission {
     OrganizationAdmin,
 }
 
-/// What the viewer has not read.
+/// What the viewer has not read. Muted and archived chats are left out.
 #[derive(SimpleObject)]
-struct UnreadTotals {
-    /// Chats with anything unread.
+pub struct UnreadTotals {
+    /// Chats with anything unread, or marked unread.
     chats: i64,
     /// Unread messages over all chats, each chat counted up to 1,000.
     messages: i64,
+    /// Those that mention the viewer, or everyone; each chat counted up to 1,000.
+    mentions: i64,
+    /// Unread notifications, counted up to 1,000.
+    notifications: i64,
+}
+
+impl From<service::receipts::UnreadTotals> for UnreadTotals {
+    fn from(totals: service::receipts::UnreadTotals) -> Self {
+        let service::receipts::UnreadTotals { chats, unread, notifications } = totals;
+        Self { chats, messages: unread.messages, mentions: unread.mentions, notifications }
+    }
 }
 
 pub struct Viewer(pub Arc<users::Viewer>);
@@ -63,7 +76,21 @@ impl Viewer {
 
     /// What is unread, over all of the viewer's chats.
     async fn unread(&self, ctx: &Context<'_>) -> Result<UnreadTotals> {
-        let totals = service::members::unread_totals(ctx.app(), &self.0).await?;
-        Ok(UnreadTotals { chats: totals.chats, messages: totals.messages })
+        service::receipts::unread_totals(ctx.app(), &self.0).await.map(Into::into)
+    }
+
+    /// What the viewer is told of across chats, newest first.
+    #[graphql(complexity = "cost(first, None, child_complexity)")]
+    async fn notifications(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "True lists only those that are not read.")] unread_only: Option<bool>,
+    ) -> Result<Connection<Notification>> {
+        let args = PageArgs { first, after, ..PageArgs::default() };
+        let unread_only = unread_only.unwrap_or_default();
+        let page = service::notifications::page(ctx.app(), &self.0, unread_only, &args).await?;
+        Ok(connection(page, |notification| notification.id.0.encode(), Notification))
     }
 }

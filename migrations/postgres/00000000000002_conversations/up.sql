@@ -1,0 +1,109 @@
+-- Everything a conversation has: see the foundation for how columns are kept.
+
+ALTER TABLE chats ADD COLUMN archived_at timestamptz;
+-- The host application's own object that the chat belongs to: one chat for each.
+ALTER TABLE chats ADD COLUMN resource_type text;
+ALTER TABLE chats ADD COLUMN resource_id text;
+CREATE UNIQUE INDEX chats_resource ON chats (organization_id, resource_type, resource_id)
+    WHERE resource_id IS NOT NULL;
+
+ALTER TABLE members ADD COLUMN silenced_until timestamptz;
+ALTER TABLE members ADD COLUMN last_delivered_seq bigint NOT NULL DEFAULT 0;
+ALTER TABLE members ADD COLUMN read_privately boolean NOT NULL DEFAULT false;
+ALTER TABLE members ADD COLUMN muted_until timestamptz;
+ALTER TABLE members ADD COLUMN notification_level text NOT NULL DEFAULT 'all';
+ALTER TABLE members ADD COLUMN pinned boolean NOT NULL DEFAULT false;
+ALTER TABLE members ADD COLUMN marked_unread boolean NOT NULL DEFAULT false;
+ALTER TABLE members ADD COLUMN draft text;
+-- When something of the row last moved that takes no version of the chat: positions, and what the
+-- member set for themselves.
+ALTER TABLE members ADD COLUMN moved_at timestamptz;
+
+ALTER TABLE messages ADD COLUMN thread_root_seq bigint;
+-- Whether it stands among the chat's messages: replies of a thread stand in the thread alone.
+ALTER TABLE messages ADD COLUMN in_timeline boolean NOT NULL DEFAULT true;
+ALTER TABLE messages ADD COLUMN reply_count integer NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN mentions_everyone boolean NOT NULL DEFAULT false;
+-- What is no text: a place, a poll, a notice, where it was forwarded from.
+ALTER TABLE messages ADD COLUMN content jsonb;
+ALTER TABLE messages ADD COLUMN pinned_at timestamptz;
+ALTER TABLE messages ADD COLUMN pinned_by text;
+CREATE INDEX messages_timeline ON messages (chat_id, seq) WHERE in_timeline;
+CREATE INDEX messages_threads ON messages (chat_id, thread_root_seq, seq) WHERE thread_root_seq IS NOT NULL;
+CREATE INDEX messages_pinned ON messages (chat_id, pinned_at, seq) WHERE pinned_at IS NOT NULL;
+CREATE INDEX messages_to_everyone ON messages (chat_id, seq) WHERE mentions_everyone;
+
+CREATE TABLE mentions (
+    chat_id uuid NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    PRIMARY KEY (chat_id, user_id, seq),
+    FOREIGN KEY (chat_id, seq) REFERENCES messages (chat_id, seq) ON DELETE CASCADE
+);
+CREATE INDEX mentions_by_message ON mentions (chat_id, seq);
+
+CREATE TABLE votes (
+    chat_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    -- The place of the option among the poll's.
+    option integer NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (chat_id, seq, option, user_id),
+    FOREIGN KEY (chat_id, seq) REFERENCES messages (chat_id, seq) ON DELETE CASCADE
+);
+
+-- Ids rise with time: newest first is by id.
+CREATE TABLE notifications (
+    id uuid NOT NULL PRIMARY KEY,
+    organization_id text NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    kind text NOT NULL,
+    chat_id uuid NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+    seq bigint,
+    actor_id text,
+    created_at timestamptz NOT NULL,
+    read_at timestamptz
+);
+CREATE INDEX notifications_by_user ON notifications (organization_id, user_id, id);
+CREATE INDEX notifications_unread ON notifications (organization_id, user_id, id) WHERE read_at IS NULL;
+CREATE INDEX notifications_by_message ON notifications (chat_id, seq, user_id);
+
+CREATE TABLE reports (
+    id uuid NOT NULL PRIMARY KEY,
+    organization_id text NOT NULL,
+    chat_id uuid NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+    seq bigint NOT NULL,
+    reporter_id text NOT NULL,
+    reason text NOT NULL,
+    -- What the message said when it was reported: it may be edited or deleted since.
+    text text,
+    created_at timestamptz NOT NULL,
+    resolved_at timestamptz,
+    resolved_by text,
+    resolution text,
+    FOREIGN KEY (chat_id, seq) REFERENCES messages (chat_id, seq) ON DELETE CASCADE
+);
+-- A person reports a message once.
+CREATE UNIQUE INDEX reports_by_message ON reports (chat_id, seq, reporter_id);
+CREATE INDEX reports_by_organization ON reports (organization_id, id);
+CREATE INDEX reports_open ON reports (organization_id, id) WHERE resolved_at IS NULL;
+
+CREATE TABLE blocked_words (
+    organization_id text NOT NULL REFERENCES organizations (id),
+    word text COLLATE "C" NOT NULL,
+    action text NOT NULL,
+    PRIMARY KEY (organization_id, word)
+);
+
+-- What messages say, word by word as the server cut them.
+CREATE TABLE message_words (
+    chat_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    words tsvector NOT NULL,
+    PRIMARY KEY (chat_id, seq),
+    FOREIGN KEY (chat_id, seq) REFERENCES messages (chat_id, seq) ON DELETE CASCADE
+);
+CREATE INDEX message_words_by_word ON message_words USING gin (words);
+INSERT INTO message_words (chat_id, seq, words)
+    SELECT chat_id, seq, to_tsvector('simple', text) FROM messages WHERE text IS NOT NULL;

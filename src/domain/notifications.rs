@@ -1,0 +1,46 @@
+//! What a person is told of across their chats.
+
+use chrono::{DateTime, Utc};
+use strum::{EnumIter, EnumString, IntoStaticStr};
+
+use super::ids::{ChatId, MessageId, NotificationId, OrganizationId, UserId};
+use super::members::{Member, NotificationLevel};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum NotificationKind {
+    Mention,
+    Reply,
+    Reaction,
+    AddedToChat,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    pub id: NotificationId,
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub kind: NotificationKind,
+    pub chat: ChatId,
+    pub seq: Option<i64>,
+    pub actor: Option<UserId>,
+    pub created_at: DateTime<Utc>,
+    pub read_at: Option<DateTime<Utc>>,
+}
+
+impl Notification {
+    pub fn message(&self) -> Option<MessageId> {
+        self.seq.map(|seq| MessageId { chat: self.chat, seq })
+    }
+}
+
+/// Whether a member wants to be told of this now: a muted chat is silent, the level MENTIONS lets
+/// mentions through, and NONE nothing.
+pub fn wants(member: &Member, kind: NotificationKind, now: DateTime<Utc>) -> bool {
+    let level = match member.own.level {
+        NotificationLevel::All => true,
+        NotificationLevel::Mentions => kind == NotificationKind::Mention,
+        NotificationLevel::None => false,
+    };
+    member.is_active() && level && !member.is_muted(now)
+}

@@ -1,0 +1,96 @@
+//! Telling of read positions, and of what members set for themselves.
+//!
+//! They take no version of the chat, and move often: a person who scrolls marks as read all the time.
+//! So what moved is gathered for a moment, and then each member's newest state is told once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::bus::Bus;
+use crate::domain::changes::{ChatEvent, Happening, Moved};
+use crate::domain::chats::Chat;
+use crate::domain::ids::{ChatId, MemberId, UserId};
+use crate::domain::members::Member;
+use crate::error::Result;
+use crate::storage::{Store, chats, members};
+
+/// How long what moved is gathered.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who moved and is yet to be told of.
+#[derive(Debug, Clone, Default)]
+pub struct Receipts(Arc<Gathered>);
+
+#[derive(Debug, Default)]
+struct Gathered {
+    moved: Mutex<HashMap<ChatId, HashSet<UserId>>>,
+    filled: Notify,
+}
+
+impl Receipts {
+    /// Starts to tell. In chats of more members than `largest` each is told of their own only.
+    pub fn start(store: Store, bus: Bus, largest: usize) -> Self {
+        let receipts = Self::default();
+        let gathered = Arc::downgrade(&receipts.0);
+        tokio::spawn(async move {
+            loop {
+                // Gone when nobody can note anything any more.
+                let Some(gathering) = gathered.upgrade() else { return };
+                if tokio::time::timeout(Duration::from_secs(1), gathering.filled.notified()).await.is_err() {
+                    continue;
+                }
+                tokio::time::sleep(PAUSE).await;
+                let moved = std::mem::take(&mut *gathering.moved.lock().unwrap_or_else(PoisonError::into_inner));
+                let ids: Vec<MemberId> = moved
+                    .into_iter()
+                    .filter(|(chat, _)| bus.is_heard(*chat))
+                    .flat_map(|(chat, users)| users.into_iter().map(move |user| MemberId { chat, user }))
+                    .collect();
+                if let Err(error) = tell(&store, &bus, &ids, largest).await {
+                    tracing::warn!(%error, "read positions could not be told of; trying again");
+                    ids.into_iter().for_each(|id| gathering.note(id));
+                }
+            }
+        });
+        receipts
+    }
+
+    /// Notes that a member's positions or own settings moved.
+    pub fn note(&self, id: MemberId) {
+        self.0.note(id);
+    }
+}
+
+impl Gathered {
+    fn note(&self, id: MemberId) {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).entry(id.chat).or_default().insert(id.user);
+        self.filled.notify_one();
+    }
+}
+
+/// Tells of the newest state of these members.
+async fn tell(store: &Store, bus: &Bus, ids: &[MemberId], largest: usize) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let chats: Vec<ChatId> = ids.iter().map(|id| id.chat).collect::<HashSet<_>>().into_iter().collect();
+    let (chats, rows) = store
+        .read()
+        .await?
+        .snapshot(async |conn| Ok((chats::of_all(conn, &chats).await?, members::by_ids(conn, ids).await?)))
+        .await?;
+    let mut rows_of: HashMap<ChatId, Vec<Arc<Member>>> = HashMap::new();
+    for row in rows.into_iter().filter(Member::is_active) {
+        rows_of.entry(row.chat).or_default().push(Arc::new(row));
+    }
+    for Chat { id, organization, version, member_count, .. } in chats {
+        let to_all = usize::try_from(member_count).is_ok_and(|count| count <= largest);
+        let members = rows_of.remove(&id).unwrap_or_default();
+        let what = Happening::Moved(Moved { members, as_of: version, to_all });
+        bus.publish(ChatEvent { organization, chat: id, what });
+    }
+    Ok(())
+}

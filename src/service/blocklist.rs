@@ -1,0 +1,57 @@
+//! The words that an organisation doesn't want to read.
+
+use crate::app::App;
+use crate::domain::blocklist::{BlockAction, Blocklist, MAX_WORDS, word};
+use crate::domain::rights::require;
+use crate::domain::users::{Permission, Viewer};
+use crate::error::{Error, Result};
+use crate::storage::{Conn, blocklist};
+
+/// The organisation's list, for its moderators.
+pub async fn of(app: &App, viewer: &Viewer) -> Result<Blocklist> {
+    require(&viewer.permissions, Permission::ChatModerate)?;
+    let mut conn = app.store.read().await?;
+    own(&mut conn, viewer).await
+}
+
+/// Puts words on the list, or changes what becomes of them.
+pub async fn block(app: &App, viewer: &Viewer, words: &[String], action: BlockAction) -> Result<Blocklist> {
+    let words = checked(viewer, words)?;
+    let mut conn = app.store.write().await?;
+    conn.transaction(async move |conn| {
+        blocklist::block(conn, viewer.organization(), &words, action).await?;
+        let list = own(conn, viewer).await?;
+        if list.0.len() > MAX_WORDS {
+            return Err(Error::bad_input("words", format!("would be more than {MAX_WORDS} on the list")));
+        }
+        Ok(list)
+    })
+    .await
+}
+
+/// Takes words off the list; what isn't on it changes nothing.
+pub async fn unblock(app: &App, viewer: &Viewer, words: &[String]) -> Result<Blocklist> {
+    let words = checked(viewer, words)?;
+    let mut conn = app.store.write().await?;
+    conn.transaction(async move |conn| {
+        blocklist::unblock(conn, viewer.organization(), &words).await?;
+        own(conn, viewer).await
+    })
+    .await
+}
+
+fn checked(viewer: &Viewer, words: &[String]) -> Result<Vec<String>> {
+    require(&viewer.permissions, Permission::ChatModerate)?;
+    if words.is_empty() || words.len() > MAX_WORDS {
+        return Err(Error::bad_input("words", format!("must be 1 to {MAX_WORDS}")));
+    }
+    let mut words = words.iter().map(|text| word(text)).collect::<Result<Vec<_>>>()?;
+    words.sort();
+    words.dedup();
+    Ok(words)
+}
+
+async fn own(conn: &mut Conn, viewer: &Viewer) -> Result<Blocklist> {
+    let organization = viewer.organization();
+    Ok(blocklist::of(conn, &[organization]).await?.remove(organization).unwrap_or_default())
+}

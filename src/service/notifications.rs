@@ -1,0 +1,54 @@
+//! What the viewer is told of across their chats.
+
+use std::collections::HashMap;
+
+use super::receipts::{UnreadTotals, unread_totals};
+use crate::app::App;
+use crate::domain::ids::NotificationId;
+use crate::domain::notifications::Notification;
+use crate::domain::pages::{End, MAX_PAGE, Page, PageArgs};
+use crate::domain::users::Viewer;
+use crate::error::{Error, Result};
+use crate::storage::notifications;
+
+/// The viewer's own notifications, newest first.
+pub async fn page(app: &App, viewer: &Viewer, unread_only: bool, args: &PageArgs) -> Result<Page<Notification>> {
+    let window = args.window::<uuid::Uuid>(End::First)?;
+    let mut conn = app.store.read().await?;
+    let (organization, user) = (viewer.organization(), viewer.id());
+    let fetched = notifications::page(&mut conn, organization, user, unread_only, &window).await?;
+    Ok(window.page(fetched))
+}
+
+/// Those among these that are the viewer's.
+pub async fn by_ids(
+    app: &App,
+    viewer: &Viewer,
+    ids: &[NotificationId],
+) -> Result<HashMap<NotificationId, Notification>> {
+    let mut conn = app.store.read().await?;
+    let found = notifications::by_ids(&mut conn, viewer.organization(), viewer.id(), ids).await?;
+    Ok(found.into_iter().map(|notification| (notification.id, notification)).collect())
+}
+
+/// Marks the viewer's own as read: these, or all. Those read before stay as they were.
+pub async fn mark_read(app: &App, viewer: &Viewer, ids: Option<Vec<NotificationId>>) -> Result<UnreadTotals> {
+    if ids.as_ref().is_some_and(|ids| ids.len() > MAX_PAGE) {
+        return Err(Error::bad_input("ids", format!("must be at most {MAX_PAGE}")));
+    }
+    let mut conn = app.store.write().await?;
+    let now = app.clock.now();
+    conn.transaction(async move |conn| {
+        let (organization, user) = (viewer.organization(), viewer.id());
+        if let Some(ids) = &ids {
+            let found = notifications::by_ids(conn, organization, user, ids).await?;
+            if ids.iter().any(|id| !found.iter().any(|notification| notification.id == *id)) {
+                return Err(Error::NotFound("notification"));
+            }
+        }
+        notifications::read(conn, organization, user, ids.as_deref(), now).await
+    })
+    .await?;
+    drop(conn);
+    unread_totals(app, viewer).await
+}

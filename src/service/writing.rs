@@ -1,0 +1,177 @@
+//! A transaction on one chat: what it changes takes versions under the chat's lock, and is told
+//! after the commit.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::access::Access;
+use crate::app::App;
+use crate::domain::changes::{Change, MessageChange};
+use crate::domain::chats::Chat;
+use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, UserId};
+use crate::domain::members::Member;
+use crate::domain::messages::{Message, Notice, NoticeKind};
+use crate::domain::notifications::{Notification, NotificationKind, wants};
+use crate::domain::rights::{Rights, require};
+use crate::domain::users::{Permission, Viewer};
+use crate::error::{Error, Result};
+use crate::storage::{Conn, chats, members, messages, notifications};
+
+/// A chat under its lock, and what is being made of it.
+pub struct Writing {
+    pub access: Access,
+    pub now: DateTime<Utc>,
+    changes: Vec<Change>,
+    notices: Vec<Arc<Message>>,
+    notifications: Vec<Notification>,
+    moved: Vec<MemberId>,
+}
+
+/// What a transaction did, to be told once it is committed.
+#[must_use = "what was committed has to be told: App::tell"]
+pub struct Told {
+    pub chat: Chat,
+    pub changes: Vec<Change>,
+    pub moved: Vec<MemberId>,
+}
+
+impl Writing {
+    /// The chat, locked until the transaction ends, if it exists for the viewer.
+    pub async fn lock(conn: &mut Conn, app: &App, viewer: &Viewer, chat: ChatId) -> Result<Self> {
+        require(&viewer.permissions, Permission::ChatView)?;
+        let locked = chats::lock(conn, &[chat]).await?.pop();
+        let chat = locked.filter(|chat| chat.organization == *viewer.organization()).ok_or(Error::NotFound("chat"))?;
+        let id = MemberId { chat: chat.id, user: viewer.id().clone() };
+        let row = members::by_ids(conn, &[id]).await?.pop();
+        let access = Access { chat, row };
+        if !access.is_visible(viewer) {
+            return Err(Error::NotFound("chat"));
+        }
+        Ok(Self::new(access, app.clock.now()))
+    }
+
+    /// The same with a message of the chat that the viewer may read. What they may not read is not
+    /// there.
+    pub async fn lock_message(conn: &mut Conn, app: &App, viewer: &Viewer, id: MessageId) -> Result<(Self, Message)> {
+        let writing = match Self::lock(conn, app, viewer, id.chat).await {
+            Err(Error::NotFound(_)) => Err(Error::NotFound("message")),
+            writing => writing,
+        }?;
+        if writing.access.member().is_none() {
+            return Err(Error::NotFound("message"));
+        }
+        let message = messages::by_ids(conn, &[id]).await?.pop().ok_or(Error::NotFound("message"))?;
+        Ok((writing, message))
+    }
+
+    /// For a chat that this transaction makes, or locked by itself.
+    pub fn new(access: Access, now: DateTime<Utc>) -> Self {
+        let (changes, notices) = (Vec::new(), Vec::new());
+        Self { access, now, changes, notices, notifications: Vec::new(), moved: Vec::new() }
+    }
+
+    pub fn chat(&self) -> &Chat {
+        &self.access.chat
+    }
+
+    pub fn rights<'a>(&'a self, viewer: &'a Viewer) -> Rights<'a> {
+        self.access.rights(viewer, self.now)
+    }
+
+    /// Somebody else who is in.
+    pub async fn member(&self, conn: &mut Conn, user: UserId) -> Result<Member> {
+        let id = MemberId { chat: self.access.chat.id, user };
+        let member = members::by_ids(conn, &[id]).await?.pop();
+        member.filter(Member::is_active).ok_or(Error::NotFound("member"))
+    }
+
+    /// Takes the chat's next version.
+    pub fn next_version(&mut self) -> i64 {
+        self.access.chat.version += 1;
+        self.access.chat.version
+    }
+
+    /// The chat's own row changed.
+    pub fn chat_changed(&mut self) {
+        self.access.chat.details_version = self.next_version();
+        self.changes.push(Change::Chat(Arc::new(self.access.chat.clone())));
+    }
+
+    /// A member's row changed that took the newest version.
+    pub fn member_changed(&mut self, member: &Member) {
+        self.changes.push(Change::Member(Arc::new(member.clone())));
+    }
+
+    /// Writes a message back that changed, under the next version.
+    pub async fn write_message(
+        &mut self,
+        conn: &mut Conn,
+        mut message: Message,
+        change: MessageChange,
+    ) -> Result<Arc<Message>> {
+        message.version = self.next_version();
+        messages::update(conn, &message).await?;
+        let message = Arc::new(message);
+        self.changes.push(Change::Message(message.clone(), change));
+        Ok(message)
+    }
+
+    /// Writes a member back that changed, under the next version.
+    pub async fn write_member(&mut self, conn: &mut Conn, mut member: Member) -> Result<Member> {
+        member.version = self.next_version();
+        members::update(conn, &member).await?;
+        self.member_changed(&member);
+        Ok(member)
+    }
+
+    /// Writes back what moved in a member's row and takes no version.
+    pub async fn write_moved(&mut self, conn: &mut Conn, mut member: Member) -> Result<Member> {
+        member.moved_at = Some(self.now);
+        members::update(conn, &member).await?;
+        self.moved.push(member.id());
+        Ok(member)
+    }
+
+    /// A message of the server's own, for all to read.
+    pub fn notice(&mut self, kind: NoticeKind, actor: &UserId, subject: Option<&UserId>, detail: Option<String>) {
+        let notice = Notice { kind, actor: Some(actor.clone()), subject: subject.cloned(), detail };
+        let id = MessageId { chat: self.access.chat.id, seq: self.next_version() };
+        self.access.chat.last_seq = id.seq;
+        self.access.chat.last_activity_at = self.now;
+        let message = Arc::new(Message::notice(id, notice, self.now));
+        self.notices.push(message.clone());
+        self.changes.push(Change::Message(message, MessageChange::Added));
+    }
+
+    /// Tells a member of something, if they want to be told and did not do it themselves.
+    pub fn notify(&mut self, member: &Member, kind: NotificationKind, seq: Option<i64>, actor: &UserId) {
+        if member.user == *actor || !wants(member, kind, self.now) {
+            return;
+        }
+        self.notifications.push(Notification {
+            id: NotificationId::new(),
+            organization: self.access.chat.organization.clone(),
+            user: member.user.clone(),
+            kind,
+            chat: self.access.chat.id,
+            seq,
+            actor: Some(actor.clone()),
+            created_at: self.now,
+            read_at: None,
+        });
+    }
+
+    /// Writes what is left to write: the chat's row, notices and notifications.
+    pub async fn finish(self, conn: &mut Conn) -> Result<Told> {
+        let Self { access, changes, notices, notifications, moved, .. } = self;
+        if !notices.is_empty() {
+            messages::insert(conn, &notices).await?;
+        }
+        if !changes.is_empty() {
+            chats::update(conn, &access.chat).await?;
+        }
+        notifications::insert(conn, &notifications).await?;
+        Ok(Told { chat: access.chat, changes, moved })
+    }
+}

@@ -1,0 +1,195 @@
+//! Notifications.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+
+use super::conn::{Conn, RunQueryDsl};
+use super::fragments::{All, insert_rows};
+use super::schema::notifications;
+use super::types::{Key, Time, word};
+use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
+use crate::domain::notifications::{Notification, NotificationKind};
+use crate::domain::pages::Window;
+use crate::error::Result;
+
+type Columns = (
+    notifications::id,
+    notifications::organization_id,
+    notifications::user_id,
+    notifications::kind,
+    notifications::chat_id,
+    notifications::seq,
+    notifications::actor_id,
+    notifications::created_at,
+    notifications::read_at,
+);
+const COLUMNS: Columns = (
+    notifications::id,
+    notifications::organization_id,
+    notifications::user_id,
+    notifications::kind,
+    notifications::chat_id,
+    notifications::seq,
+    notifications::actor_id,
+    notifications::created_at,
+    notifications::read_at,
+);
+
+type Row = (Key, String, String, String, Key, Option<i64>, Option<String>, Time, Option<Time>);
+
+fn notification((id, organization, user, kind, chat, seq, actor, created_at, read_at): Row) -> Result<Notification> {
+    Ok(Notification {
+        id: NotificationId(id.0),
+        organization: word(&organization)?,
+        user: word(&user)?,
+        kind: word(&kind)?,
+        chat: ChatId(chat.0),
+        seq,
+        actor: actor.as_deref().map(word).transpose()?,
+        created_at: created_at.0,
+        read_at: read_at.map(|at| at.0),
+    })
+}
+
+/// Rows of one INSERT: SQLite binds at most 32,766 values in a statement.
+const MOST_ROWS: usize = 1_000;
+
+pub async fn insert(conn: &mut Conn, new: &[Notification]) -> Result<()> {
+    for some in new.chunks(MOST_ROWS) {
+        let rows = some.iter().map(|notification| {
+            (
+                notifications::id.eq(Key(notification.id.0)),
+                notifications::organization_id.eq(notification.organization.as_str()),
+                notifications::user_id.eq(notification.user.as_str()),
+                notifications::kind.eq(<&str>::from(notification.kind)),
+                notifications::chat_id.eq(Key(notification.chat.0)),
+                notifications::seq.eq(notification.seq),
+                notifications::actor_id.eq(notification.actor.as_ref().map(UserId::as_str)),
+                notifications::created_at.eq(Time(notification.created_at)),
+            )
+        });
+        insert_rows(notifications::table, rows).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Takes back what a reaction told, where it isn't read yet.
+pub async fn take_back(conn: &mut Conn, message: MessageId, kind: NotificationKind, actor: &UserId) -> Result<()> {
+    let told = notifications::chat_id
+        .eq(Key(message.chat.0))
+        .and(notifications::seq.eq(message.seq))
+        .and(notifications::kind.eq(<&str>::from(kind)))
+        .and(notifications::actor_id.eq(actor.as_str()))
+        .and(notifications::read_at.is_null());
+    diesel::delete(notifications::table.filter(told)).execute(conn).await?;
+    Ok(())
+}
+
+/// Whether somebody was told of a person's reaction to a message.
+pub async fn is_told(conn: &mut Conn, message: MessageId, kind: NotificationKind, actor: &UserId) -> Result<bool> {
+    let told: i64 = notifications::table
+        .filter(notifications::chat_id.eq(Key(message.chat.0)))
+        .filter(notifications::seq.eq(message.seq))
+        .filter(notifications::kind.eq(<&str>::from(kind)))
+        .filter(notifications::actor_id.eq(actor.as_str()))
+        .count()
+        .get_result(conn)
+        .await?;
+    Ok(told > 0)
+}
+
+/// Marks as read what is about messages that a member has read, up to a place; and that they came in.
+pub async fn read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateTime<Utc>) -> Result<()> {
+    let about = notifications::chat_id
+        .eq(Key(member.chat.0))
+        .and(notifications::user_id.eq(member.user.as_str()))
+        .and(notifications::read_at.is_null())
+        .and(notifications::seq.is_null().or(notifications::seq.le(seq)));
+    diesel::update(notifications::table.filter(about.assume_not_null()))
+        .set(notifications::read_at.eq(Time(now)))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Marks as read whatever is about a message that is deleted.
+pub async fn read_message(conn: &mut Conn, message: MessageId, now: DateTime<Utc>) -> Result<()> {
+    let about = notifications::chat_id
+        .eq(Key(message.chat.0))
+        .and(notifications::seq.eq(message.seq))
+        .and(notifications::read_at.is_null());
+    diesel::update(notifications::table.filter(about.assume_not_null()))
+        .set(notifications::read_at.eq(Time(now)))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Marks a person's own as read: these, or all.
+pub async fn read(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    ids: Option<&[NotificationId]>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let own = All::new()
+        .and(notifications::organization_id.eq(organization.as_str()))
+        .and(notifications::user_id.eq(user.as_str()))
+        .and(notifications::read_at.is_null())
+        .and_some(ids.map(|ids| notifications::id.eq_any(ids.iter().map(|id| Key(id.0)).collect::<Vec<_>>())));
+    diesel::update(notifications::table.filter(own)).set(notifications::read_at.eq(Time(now))).execute(conn).await?;
+    Ok(())
+}
+
+pub async fn by_ids(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    ids: &[NotificationId],
+) -> Result<Vec<Notification>> {
+    let rows: Vec<Row> = notifications::table
+        .filter(notifications::organization_id.eq(organization.as_str()))
+        .filter(notifications::user_id.eq(user.as_str()))
+        .filter(notifications::id.eq_any(ids.iter().map(|id| Key(id.0))))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(notification).collect()
+}
+
+/// A person's notifications, newest first, one more than asked for.
+pub async fn page(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    unread_only: bool,
+    window: &Window<uuid::Uuid>,
+) -> Result<Vec<Notification>> {
+    let conditions = All::new()
+        .and_some(unread_only.then(|| notifications::read_at.is_null()))
+        .and_some(window.after.map(|after| notifications::id.lt(Key(after))));
+    let rows: Vec<Row> = notifications::table
+        .filter(notifications::organization_id.eq(organization.as_str()))
+        .filter(notifications::user_id.eq(user.as_str()))
+        .filter(conditions)
+        .order(notifications::id.desc())
+        .limit(window.fetch())
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(notification).collect()
+}
+
+/// A person's unread notifications, counted up to `limit`.
+pub async fn count_unread(conn: &mut Conn, organization: &OrganizationId, user: &UserId, limit: i64) -> Result<i64> {
+    let ids: Vec<Key> = notifications::table
+        .filter(notifications::organization_id.eq(organization.as_str()))
+        .filter(notifications::user_id.eq(user.as_str()))
+        .filter(notifications::read_at.is_null())
+        .limit(limit)
+        .select(notifications::id)
+        .load(conn)
+        .await?;
+    Ok(ids.len() as i64)
+}

@@ -1,0 +1,103 @@
+//! The full-text index. Texts are cut into words by [`crate::domain::search`], not by the engines, so
+//! that both find the same.
+
+use diesel::prelude::*;
+
+use super::conn::{Conn, RunQueryDsl};
+use super::fragments::{All, ForgetWords, HasWords, IndexWords};
+use super::messages::by_ids;
+use super::schema::{members, mentions, messages};
+use super::types::{Key, Time};
+use crate::domain::ids::{ChatId, MessageId, OrganizationId, UserId};
+use crate::domain::messages::{Message, MessageKind};
+use crate::domain::pages::Window;
+use crate::domain::search::{SearchQuery, tsvector, words};
+use crate::error::Result;
+use chrono::{DateTime, Utc};
+
+/// Puts what messages say into the index.
+pub async fn index(conn: &mut Conn, said: impl Iterator<Item = (MessageId, &str)>) -> Result<()> {
+    let is_postgres = matches!(conn, Conn::Postgres(_));
+    let rows: Vec<_> = said
+        .filter_map(|(id, text)| {
+            let words = words(text);
+            let spelled = if is_postgres { tsvector(&words) } else { words.join(" ") };
+            (!words.is_empty()).then_some((Key(id.chat.0), id.seq, spelled))
+        })
+        .collect();
+    if !rows.is_empty() {
+        IndexWords::new(rows).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Takes a message out of the index.
+pub async fn forget(conn: &mut Conn, id: MessageId) -> Result<()> {
+    ForgetWords(Key(id.chat.0), id.seq).execute(conn).await?;
+    Ok(())
+}
+
+/// What is searched for.
+#[derive(Debug, Clone)]
+pub struct Search {
+    pub words: SearchQuery,
+    pub chat: Option<ChatId>,
+    pub sender: Option<UserId>,
+    pub kinds: Option<Vec<MessageKind>>,
+    pub mentions_viewer: bool,
+    pub since: Option<DateTime<Utc>>,
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// The key that found messages are listed by, newest first: microseconds, chat and place.
+pub type ByTime = (i64, uuid::Uuid, i64);
+
+pub fn by_time(message: &Message) -> ByTime {
+    (message.created_at.timestamp_micros(), message.id.chat.0, message.id.seq)
+}
+
+/// Messages in the viewer's chats that are found, newest first, one more than asked for.
+pub async fn page(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    viewer: &UserId,
+    search: &Search,
+    window: &Window<ByTime>,
+) -> Result<Vec<Message>> {
+    let own = members::table
+        .filter(members::organization_id.eq(organization.as_str()))
+        .filter(members::user_id.eq(viewer.as_str()))
+        .filter(members::left_at.is_null())
+        .select(members::chat_id);
+    let kinds = search.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
+    let named = mentions::table
+        .filter(mentions::chat_id.eq(messages::chat_id))
+        .filter(mentions::seq.eq(messages::seq))
+        .filter(mentions::user_id.eq(viewer.as_str()));
+    let conditions = All::new()
+        .and(HasWords { tsquery: search.words.tsquery(), fts5: search.words.fts5() })
+        .and(messages::chat_id.eq_any(own))
+        .and_some(search.chat.map(|chat| messages::chat_id.eq(Key(chat.0))))
+        .and_some(search.sender.as_ref().map(|sender| messages::sender_id.assume_not_null().eq(sender.as_str())))
+        .and_some(kinds.map(|kinds| messages::kind.eq_any(kinds)))
+        .and_some(search.mentions_viewer.then(|| messages::mentions_everyone.or(diesel::dsl::exists(named))))
+        .and_some(search.since.map(|since| messages::created_at.ge(Time(since))))
+        .and_some(search.until.map(|until| messages::created_at.lt(Time(until))))
+        .and_some(window.after.map(|(at, chat, seq)| {
+            let (at, chat) = (Time::near(at), Key(chat));
+            let within = messages::chat_id.lt(chat).or(messages::chat_id.eq(chat).and(messages::seq.lt(seq)));
+            messages::created_at.lt(at).or(messages::created_at.eq(at).and(within))
+        }));
+    let found: Vec<(Key, i64)> = messages::table
+        .filter(conditions)
+        .filter(messages::deleted_at.is_null())
+        .order((messages::created_at.desc(), messages::chat_id.desc(), messages::seq.desc()))
+        .limit(window.fetch())
+        .select((messages::chat_id, messages::seq))
+        .load(conn)
+        .await?;
+    let ids: Vec<MessageId> = found.into_iter().map(|(chat, seq)| MessageId { chat: ChatId(chat.0), seq }).collect();
+    let mut messages = by_ids(conn, &ids).await?;
+    messages.sort_by_key(|message| std::cmp::Reverse(by_time(message)));
+    Ok(messages)
+}
