@@ -216,7 +216,27 @@ pub enum Body {
     Forward(MessageId),
 }
 
+impl Body {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::New { text: Some(text.into()), content: Content::default() }
+    }
+}
+
 impl MessageDraft {
+    /// A draft that says this and nothing else.
+    pub fn of(chat: ChatId, body: Body) -> Self {
+        Self {
+            chat,
+            nonce: None,
+            body,
+            reply_to_seq: None,
+            thread_root_seq: None,
+            also_in_chat: false,
+            mentions: Vec::new(),
+            mentions_everyone: false,
+        }
+    }
+
     /// Whether it stands among the chat's messages.
     pub fn in_timeline(&self) -> bool {
         self.thread_root_seq.is_none() || self.also_in_chat

@@ -44,10 +44,14 @@ pub struct Search {
     pub chat: Option<ChatId>,
     pub sender: Option<UserId>,
     pub kinds: Option<Vec<MessageKind>>,
+    pub has_attachment: Option<bool>,
     pub mentions_viewer: bool,
     pub since: Option<DateTime<Utc>>,
     pub until: Option<DateTime<Utc>>,
 }
+
+/// The kinds of messages that are files.
+const FILES: [&str; 4] = ["image", "video", "audio", "file"];
 
 /// The key that found messages are listed by, newest first: microseconds, chat and place.
 pub type ByTime = (i64, uuid::Uuid, i64);
@@ -80,6 +84,7 @@ pub async fn page(
         .and_some(search.chat.map(|chat| messages::chat_id.eq(Key(chat.0))))
         .and_some(search.sender.as_ref().map(|sender| messages::sender_id.assume_not_null().eq(sender.as_str())))
         .and_some(kinds.map(|kinds| messages::kind.eq_any(kinds)))
+        .and_some(search.has_attachment.map(|has| messages::kind.eq_any(FILES).eq(has)))
         .and_some(search.mentions_viewer.then(|| messages::mentions_everyone.or(diesel::dsl::exists(named))))
         .and_some(search.since.map(|since| messages::created_at.ge(Time(since))))
         .and_some(search.until.map(|until| messages::created_at.lt(Time(until))))

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use parlor::app::App;
 use parlor::domain::clock::Clock;
+use parlor::domain::messages::{Body, MessageDraft};
 use serde_json::json;
 use tokio_postgres::NoTls;
 
@@ -72,12 +73,7 @@ async fn servers_that_start_together_migrate_once_and_serve_one_database() {
     // Two committers on one chat: the row lock orders them.
     let sender = std::sync::Arc::new(second.auth.verify(&alice.token).await.expect("a token"));
     let there = (0..20).map(async |n| {
-        let draft = parlor::domain::messages::MessageDraft {
-            chat: chat.parse().expect("an id"),
-            nonce: None,
-            text: format!("there {n}"),
-            reply_to_seq: None,
-        };
+        let draft = MessageDraft::of(chat.parse().expect("an id"), Body::text(format!("there {n}")));
         parlor::service::messages::send(&second, sender.clone(), draft).await.expect("sent")
     });
     let here = (0..20).map(async |n| alice.send(&chat, &format!("here {n}")).await);
@@ -92,12 +88,7 @@ async fn servers_that_start_together_migrate_once_and_serve_one_database() {
     // What the other server wrote reaches a feed here by the gap that the next change shows.
     let mut feed = alice.feed(&chat, None, None).await;
     feed.expect("FeedCaughtUp").await;
-    let draft = parlor::domain::messages::MessageDraft {
-        chat: chat.parse().expect("an id"),
-        nonce: None,
-        text: "unheard of".into(),
-        reply_to_seq: None,
-    };
+    let draft = MessageDraft::of(chat.parse().expect("an id"), Body::text("unheard of"));
     parlor::service::messages::send(&second, sender.clone(), draft).await.expect("sent");
     alice.send(&chat, "heard of").await;
     assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "unheard of");

@@ -273,16 +273,8 @@ impl PollInput {
 async fn forward(ctx: &Context<'_>, input: ForwardMessageInput) -> Result<SendMessagePayload> {
     let viewer = Arc::clone(ctx.viewer()?);
     let source = existing(&input.message_id, "message")?;
-    let draft = MessageDraft {
-        chat: existing(&input.to_chat_id, "chat")?,
-        nonce: input.nonce.as_deref().map(Nonce::parse).transpose()?,
-        body: Body::Forward(source),
-        reply_to_seq: None,
-        thread_root_seq: None,
-        also_in_chat: false,
-        mentions: Vec::new(),
-        mentions_everyone: false,
-    };
+    let nonce = input.nonce.as_deref().map(Nonce::parse).transpose()?;
+    let draft = MessageDraft { nonce, ..MessageDraft::of(existing(&input.to_chat_id, "chat")?, Body::Forward(source)) };
     Ok(SendMessagePayload::of(service::messages::send(ctx.app(), viewer, draft).await?))
 }
 

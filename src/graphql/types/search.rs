@@ -22,6 +22,8 @@ pub struct MessageSearchFilter {
     sender_id: Option<ID>,
     /// Only those of these kinds.
     kinds: Option<Vec<MessageKind>>,
+    /// True finds only those with files, false only those without.
+    has_attachment: Option<bool>,
     /// True finds only those that mention the viewer, or everyone.
     mentions_me: Option<bool>,
     /// Only those sent at this moment or later.
@@ -40,6 +42,7 @@ impl MessageSearchFilter {
             chat,
             sender,
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
+            has_attachment: self.has_attachment,
             mentions_viewer: self.mentions_me.unwrap_or_default(),
             since: self.since.map(|since| since.0),
             until: self.until.map(|until| until.0),
