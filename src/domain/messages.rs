@@ -218,7 +218,7 @@ pub enum Body {
 
 impl Body {
     pub fn text(text: impl Into<String>) -> Self {
-        Self::New { text: Some(text.into()), content: Content::default() }
+        Self::New { text: Some(text.into()), content: Box::default() }
     }
 }
 

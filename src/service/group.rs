@@ -222,7 +222,7 @@ impl<'a> Group<'a> {
         };
         let source = match &draft.body {
             Body::New { text, content } => {
-                let mut content = content.clone();
+                let mut content = (**content).clone();
                 if let Some(poll) = &mut content.poll {
                     poll.question = pass("poll.question", Some(poll.question.clone()))?.unwrap_or_default();
                     for option in &mut poll.options {

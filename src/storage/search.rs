@@ -1,7 +1,9 @@
 //! The full-text index. Texts are cut into words by [`crate::domain::search`], not by the engines, so
 //! that both find the same.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::conn::{Conn, RunQueryDsl};
 use super::fragments::{All, ForgetWords, HasWords, IndexWords};
@@ -35,6 +37,37 @@ pub async fn index(conn: &mut Conn, said: impl Iterator<Item = (MessageId, &str)
 pub async fn forget(conn: &mut Conn, id: MessageId) -> Result<()> {
     ForgetWords(Key(id.chat.0), id.seq).execute(conn).await?;
     Ok(())
+}
+
+/// Puts all messages into an index that has none of them yet, as one has that a migration made. To be
+/// called in a transaction. Tells how many they were.
+pub async fn fill(conn: &mut Conn) -> Result<usize> {
+    let any = sql::<Bool>("EXISTS (SELECT 1 FROM message_words)");
+    let texts = messages::table.filter(messages::text.is_not_null());
+    let filled: Vec<bool> = texts.limit(1).select(any).load(conn).await?;
+    if filled != [false] {
+        return Ok(0);
+    }
+    let mut number = 0;
+    let mut last: Option<(Key, i64)> = None;
+    loop {
+        let beyond = last
+            .map(|(chat, seq)| messages::chat_id.gt(chat).or(messages::chat_id.eq(chat).and(messages::seq.gt(seq))));
+        let some: Vec<(Key, i64, Option<String>)> = texts
+            .filter(All::new().and_some(beyond))
+            .order((messages::chat_id, messages::seq))
+            .limit(1_000)
+            .select((messages::chat_id, messages::seq, messages::text))
+            .load(conn)
+            .await?;
+        let Some((chat, seq, _)) = some.last() else { return Ok(number) };
+        last = Some((*chat, *seq));
+        number += some.len();
+        let said = some
+            .iter()
+            .filter_map(|(chat, seq, text)| Some((MessageId { chat: ChatId(chat.0), seq: *seq }, text.as_deref()?)));
+        index(conn, said).await?;
+    }
 }
 
 /// What is searched for.

@@ -105,5 +105,3 @@ CREATE TABLE message_words (
     FOREIGN KEY (chat_id, seq) REFERENCES messages (chat_id, seq) ON DELETE CASCADE
 );
 CREATE INDEX message_words_by_word ON message_words USING gin (words);
-INSERT INTO message_words (chat_id, seq, words)
-    SELECT chat_id, seq, to_tsvector('simple', text) FROM messages WHERE text IS NOT NULL;

@@ -100,7 +100,6 @@ CREATE TABLE blocked_words (
 CREATE VIRTUAL TABLE message_words USING fts5 (
     words, content = '', contentless_delete = 1, tokenize = 'ascii'
 );
-INSERT INTO message_words (rowid, words) SELECT pk, text FROM messages WHERE text IS NOT NULL;
 CREATE TRIGGER messages_forget_words AFTER DELETE ON messages
 BEGIN
     DELETE FROM message_words WHERE rowid = old.pk;

@@ -217,7 +217,7 @@ async fn send(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessageP
     let draft = MessageDraft {
         chat,
         nonce: input.nonce.as_deref().map(Nonce::parse).transpose()?,
-        body: Body::New { text, content: Content { location, poll, ..Content::default() } },
+        body: Body::New { text, content: Box::new(Content { location, poll, ..Content::default() }) },
         reply_to_seq: here(&input.reply_to_id)?,
         thread_root_seq,
         also_in_chat,
