@@ -210,7 +210,7 @@ pub struct MessageDraft {
 pub enum Body {
     New {
         text: Option<String>,
-        content: Content,
+        content: Box<Content>,
     },
     /// What another message says at the moment of sending.
     Forward(MessageId),
