@@ -4,6 +4,7 @@
 
 mod support;
 
+mod capabilities;
 mod chats;
 mod concurrency;
 mod corpus;
