@@ -136,15 +136,25 @@ impl Rights<'_> {
         if !possible_in_archived(action) {
             self.not_archived()?;
         }
-        let least = self.chat.details.policy.least_role(self.chat.kind, action);
+        let least = self.least_role(action);
         if self.role(member) < least {
             return Err(Refusal::RoleTooLow { least });
         }
         if matches!(action, ChatAction::Post | ChatAction::MentionEveryone) {
-            self.not_silenced(member)?;
-            self.slow_mode(member)?;
+            // Time mends it when it has mended both.
+            let refusals = [self.not_silenced(member).err(), self.slow_mode(member).err()].into_iter().flatten();
+            return refusals.max_by_key(Refusal::until).map_or(Ok(()), Err);
         }
         Ok(())
+    }
+
+    /// Who mentions everyone posts.
+    fn least_role(&self, action: ChatAction) -> Role {
+        let least = |action| self.chat.details.policy.least_role(self.chat.kind, action);
+        match action {
+            ChatAction::MentionEveryone => least(action).max(least(ChatAction::Post)),
+            _ => least(action),
+        }
     }
 
     /// Reading: what every member may.
@@ -395,6 +405,30 @@ mod tests {
         let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
         assert_eq!(rights.can(ChatAction::Post), Ok(()));
         assert_eq!(rights.can(ChatAction::Pin), Err(Refusal::RoleTooLow { least: Role::Moderator }));
+    }
+
+    #[test]
+    fn who_may_not_post_may_not_mention_everyone() {
+        let permissions = all();
+        let mut chat = chat(ChatKind::Group);
+        chat.details.policy = Policy([(ChatAction::Post, Role::Owner)].into());
+        let admin = member(&chat, Role::Admin);
+        let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&admin), now: at(9) };
+        assert_eq!(rights.can(ChatAction::MentionEveryone), Err(Refusal::RoleTooLow { least: Role::Owner }));
+    }
+
+    #[test]
+    fn silence_and_slow_mode_are_mended_by_the_later_of_both() {
+        let permissions = all();
+        let mut chat = chat(ChatKind::Group);
+        chat.details.slow_mode_seconds = 10;
+        let mut member = member(&chat, Role::Member);
+        member.last_posted_at = Some(at(0));
+        for (silenced, until) in [(5, 10), (15, 15)] {
+            member.silenced_until = Some(at(silenced));
+            let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(1) };
+            assert_eq!(rights.can(ChatAction::Post).unwrap_err().until(), Some(at(until)));
+        }
     }
 
     #[test]

@@ -110,10 +110,7 @@ impl<'a> Group<'a> {
                 false => Err(Error::Conflict("this nonce was sent before with other content".into())),
             };
         }
-        rights.can(ChatAction::Post)?;
-        if draft.mentions_everyone {
-            rights.can(ChatAction::MentionEveryone)?;
-        }
+        rights.can(if draft.mentions_everyone { ChatAction::MentionEveryone } else { ChatAction::Post })?;
         self.check_places(draft)?;
         self.check_mentions(draft)?;
         let (text, content) = self.said(viewer, draft)?;
