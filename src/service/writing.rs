@@ -25,7 +25,7 @@ pub struct Writing {
     changes: Vec<Change>,
     notices: Vec<Arc<Message>>,
     notifications: Vec<Notification>,
-    moved: Vec<MemberId>,
+    moved: Vec<(MemberId, bool)>,
 }
 
 /// What a transaction did, to be told once it is committed.
@@ -33,7 +33,8 @@ pub struct Writing {
 pub struct Told {
     pub chat: Chat,
     pub changes: Vec<Change>,
-    pub moved: Vec<MemberId>,
+    /// Each with whether others may see what moved.
+    pub moved: Vec<(MemberId, bool)>,
 }
 
 impl Writing {
@@ -125,11 +126,18 @@ impl Writing {
         Ok(member)
     }
 
-    /// Writes back what moved in a member's row and takes no version.
-    pub async fn write_moved(&mut self, conn: &mut Conn, mut member: Member) -> Result<Member> {
+    /// Writes back what moved in a member's row and takes no version; nothing where nothing did.
+    pub async fn write_moved(&mut self, conn: &mut Conn, former: &Member, mut member: Member) -> Result<Member> {
+        if member == *former {
+            return Ok(member);
+        }
         member.moved_at = Some(self.now);
+        let shown = member.shown() != former.shown();
+        if shown {
+            member.shown_at = Some(self.now);
+        }
         members::update(conn, &member).await?;
-        self.moved.push(member.id());
+        self.moved.push((member.id(), shown));
         Ok(member)
     }
 

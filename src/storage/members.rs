@@ -28,6 +28,7 @@ type Place = (
     members::silenced_until,
     members::last_posted_at,
     members::moved_at,
+    members::shown_at,
 );
 type Reading = (members::last_read_seq, members::last_read_at, members::read_privately, members::last_delivered_seq);
 type Own = (members::muted_until, members::notification_level, members::pinned, members::marked_unread, members::draft);
@@ -43,19 +44,33 @@ const COLUMNS: (Place, Reading, Own) = (
         members::silenced_until,
         members::last_posted_at,
         members::moved_at,
+        members::shown_at,
     ),
     (members::last_read_seq, members::last_read_at, members::read_privately, members::last_delivered_seq),
     (members::muted_until, members::notification_level, members::pinned, members::marked_unread, members::draft),
 );
 
 type Row = (
-    (Key, String, String, Time, Option<String>, Option<Time>, i64, Option<Time>, Option<Time>, Option<Time>),
+    (
+        Key,
+        String,
+        String,
+        Time,
+        Option<String>,
+        Option<Time>,
+        i64,
+        Option<Time>,
+        Option<Time>,
+        Option<Time>,
+        Option<Time>,
+    ),
     (i64, Option<Time>, bool, i64),
     (Option<Time>, String, bool, bool, Option<String>),
 );
 
 fn member((place, reading, own): Row) -> Result<Member> {
-    let (chat, user, role, joined_at, added_by, left_at, version, silenced_until, last_posted_at, moved_at) = place;
+    let (chat, user, role, joined_at, added_by, left_at, version, silenced_until, last_posted_at, moved_at, shown_at) =
+        place;
     let (seq, read_at, privately, delivered_seq) = reading;
     let (muted_until, level, pinned, marked_unread, draft) = own;
     let moment = |time: Option<Time>| time.map(|at| at.0);
@@ -72,6 +87,7 @@ fn member((place, reading, own): Row) -> Result<Member> {
         read: ReadState { seq, at: moment(read_at), privately, delivered_seq },
         own: OwnSettings { muted_until: moment(muted_until), level: word(&level)?, pinned, marked_unread, draft },
         moved_at: moment(moved_at),
+        shown_at: moment(shown_at),
     })
 }
 
@@ -125,6 +141,7 @@ pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
                 members::version.eq(member.version),
                 members::silenced_until.eq(member.silenced_until.map(Time)),
                 members::moved_at.eq(member.moved_at.map(Time)),
+                members::shown_at.eq(member.shown_at.map(Time)),
             ),
             (
                 members::last_read_seq.eq(read.seq),
@@ -304,12 +321,12 @@ pub async fn changed(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> R
     rows.into_iter().map(member).collect()
 }
 
-/// Those who are in and whose read positions or own settings moved since a moment.
-pub async fn moved_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
+/// Those who are in and of whose read positions others may see that they moved since a moment.
+pub async fn shown_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
     let rows: Vec<Row> = members::table
         .filter(members::chat_id.eq(Key(chat.0)))
         .filter(members::left_at.is_null())
-        .filter(members::moved_at.assume_not_null().ge(Time(since)))
+        .filter(members::shown_at.assume_not_null().ge(Time(since)))
         .select(COLUMNS)
         .load(conn)
         .await?;

@@ -27,3 +27,4 @@ mod statements;
 mod strangers;
 mod tokens;
 mod tokens_keys;
+mod upserts;
