@@ -39,6 +39,10 @@ impl<Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Locked<Q> {
     }
 }
 
+/// Rows or keys of one statement, where their number has no bound of its own: SQLite binds at most
+/// 32,766 values.
+pub const MOST_ROWS: usize = 2_000;
+
 /// One INSERT of many rows, at least one. Diesel has none for SQLite over an async connection.
 pub struct InsertRows<Tab: Table, V> {
     into: Tab::FromClause,

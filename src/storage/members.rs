@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, each, insert_rows, load_each, note_posts, pairs_in};
+use super::fragments::{All, MOST_ROWS, each, insert_rows, load_each, note_posts, pairs_in};
 use super::schema::members;
 use super::types::{Key, Time, people, word};
 use crate::domain::ids::{ChatId, MemberId, MessageId, OrganizationId, UserId};
@@ -176,10 +176,14 @@ pub async fn posted(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
 
 /// Members by their keys, those who left too.
 pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
-    let keys = ids.iter().map(|id| (Key(id.chat.0), id.user.as_str()));
-    let rows: Vec<Row> =
-        members::table.filter(pairs_in((members::chat_id, members::user_id), keys)).select(COLUMNS).load(conn).await?;
-    rows.into_iter().map(member).collect()
+    let mut found = Vec::with_capacity(ids.len());
+    for some in ids.chunks(MOST_ROWS) {
+        let keys =
+            pairs_in((members::chat_id, members::user_id), some.iter().map(|id| (Key(id.chat.0), id.user.as_str())));
+        let rows: Vec<Row> = members::table.filter(keys).select(COLUMNS).load(conn).await?;
+        found.extend(rows.into_iter().map(member).collect::<Result<Vec<_>>>()?);
+    }
+    Ok(found)
 }
 
 /// The one who takes over a chat that its owner leaves: the highest role, then the longest there.
