@@ -2,6 +2,7 @@
 
 mod client;
 mod engine;
+mod feed;
 pub mod keys;
 pub mod process;
 pub mod schema;
@@ -19,8 +20,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use client::{Feed, Reply, Socket, User, http};
+pub use client::{Reply, Socket, User, http};
 pub use engine::{Database, Engine};
+pub use feed::{Feed, place};
 
 pub const SECRET: &str = "a secret for tests, of more than 32 bytes";
 
