@@ -107,7 +107,11 @@ pub async fn mark_delivered(app: &App, viewer: &Viewer, up_to: Vec<MessageId>) -
             }
             let (mut told, mut members) = (Vec::new(), Vec::new());
             for (chat, seq) in furthest {
-                let mut writing = Writing::lock(conn, app, viewer, chat).await?;
+                // What the viewer may not read is not there, and is told of as what never was.
+                let mut writing = match Writing::lock(conn, app, viewer, chat).await {
+                    Err(Error::NotFound(_)) => Err(Error::NotFound("message")),
+                    writing => writing,
+                }?;
                 let former = writing.access.member().cloned().ok_or(Error::NotFound("message"))?;
                 let mut member = former.clone();
                 member.read.delivered_seq = seq.max(member.read.delivered_seq);

@@ -16,6 +16,8 @@ mod http;
 mod http_documents;
 mod http_server;
 mod layering;
+mod matrix;
+mod matrix_rows;
 mod members;
 mod messages;
 mod model;

@@ -1,6 +1,7 @@
 //! One server, with people who talk to it: what every story begins with.
 
 mod client;
+pub mod dump;
 mod engine;
 mod feed;
 pub mod keys;

@@ -51,11 +51,41 @@ impl Schema {
             ("ChatMember", &known.member),
             ("User", &known.user),
         ] {
-            let Some(TypeKind::Object(object)) = self.0.get(ty) else { panic!("no type {ty}") };
-            let fields = object.fields.iter().map(|field| &field.node).filter(|field| !field.arguments.is_empty());
+            let fields = self.definitions(ty).into_iter().filter(|field| !field.arguments.is_empty());
             probes.extend(fields.map(|field| self.probe(ty, id, field)));
         }
         probes
+    }
+
+    /// The names of a type's fields.
+    pub fn fields(&self, ty: &str) -> Vec<String> {
+        self.definitions(ty).iter().map(|field| field.name.to_string()).collect()
+    }
+
+    /// The fields of a type that take an id, or something with an id in it.
+    pub fn fields_with_ids(&self, ty: &str) -> Vec<String> {
+        let takes_id = |field: &&&FieldDefinition| field.arguments.iter().any(|given| self.has_id(&given.node.ty.node));
+        self.definitions(ty).iter().filter(takes_id).map(|field| field.name.to_string()).collect()
+    }
+
+    /// An operation on a field of a root type, whose variables are the field's arguments.
+    pub fn operation(&self, ty: &str, field: &str) -> String {
+        let definitions = self.definitions(ty);
+        let definition = definitions.iter().find(|definition| definition.name.node == field);
+        self.probe(ty, "", definition.unwrap_or_else(|| panic!("no field {field} of {ty}"))).query
+    }
+
+    fn definitions(&self, ty: &str) -> Vec<&FieldDefinition> {
+        let Some(TypeKind::Object(object)) = self.0.get(ty) else { panic!("no type {ty}") };
+        object.fields.iter().map(|field| &field.node).collect()
+    }
+
+    fn has_id(&self, ty: &Type) -> bool {
+        let name = named(ty);
+        match self.0.get(&name) {
+            Some(TypeKind::InputObject(input)) => input.fields.iter().any(|field| self.has_id(&field.node.ty.node)),
+            _ => name == "ID",
+        }
     }
 
     fn probe(&self, ty: &str, id: &str, field: &FieldDefinition) -> Probe {
@@ -67,10 +97,14 @@ impl Schema {
             self.0.get(&named(&field.ty.node)),
             Some(TypeKind::Object(_) | TypeKind::Interface(_) | TypeKind::Union(_))
         );
-        let field_call = format!("{}({given}){}", field.name, if is_leaf { "" } else { " { __typename }" });
+        let (declared, given) = match arguments.is_empty() {
+            true => (String::new(), String::new()),
+            false => (format!("({declared})"), format!("({given})")),
+        };
+        let field_call = format!("{}{given}{}", field.name, if is_leaf { "" } else { " { __typename }" });
         let query = match ty {
-            "Query" | "Mutation" | "Subscription" => format!("{}({declared}) {{ {field_call} }}", ty.to_lowercase()),
-            ty => format!("query({declared}) {{ node(id: \"{id}\") {{ ... on {ty} {{ {field_call} }} }} }}"),
+            "Query" | "Mutation" | "Subscription" => format!("{}{declared} {{ {field_call} }}", ty.to_lowercase()),
+            ty => format!("query{declared} {{ node(id: \"{id}\") {{ ... on {ty} {{ {field_call} }} }} }}"),
         };
         Probe {
             name: format!("{ty}.{}", field.name),
