@@ -20,6 +20,7 @@ mod members;
 mod messages;
 mod model;
 mod process;
+mod roles;
 mod schema;
 mod sockets;
 mod sockets_life;

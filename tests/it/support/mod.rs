@@ -5,6 +5,7 @@ mod engine;
 pub mod keys;
 pub mod process;
 pub mod schema;
+mod steps;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use client::{Feed, Reply, Socket, User, http};
 pub use engine::{Database, Engine};
+pub use steps::each;
 
 pub const SECRET: &str = "a secret for tests, of more than 32 bytes";
 
