@@ -22,6 +22,7 @@ mod model;
 mod process;
 mod roles;
 mod schema;
+mod silence;
 mod sockets;
 mod sockets_life;
 mod statements;
