@@ -4,6 +4,7 @@
 
 mod support;
 
+mod archive;
 mod chats;
 mod concurrency;
 mod corpus;
