@@ -21,6 +21,7 @@ mod members;
 mod messages;
 mod model;
 mod process;
+mod resources;
 mod roles;
 mod schema;
 mod silence;
