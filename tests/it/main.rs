@@ -29,5 +29,6 @@ mod sockets;
 mod sockets_life;
 mod statements;
 mod strangers;
+mod threads;
 mod tokens;
 mod tokens_keys;
