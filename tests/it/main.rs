@@ -18,6 +18,7 @@ mod http_documents;
 mod http_server;
 mod layering;
 mod members;
+mod mentions;
 mod messages;
 mod model;
 mod process;
