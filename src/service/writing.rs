@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::access::Access;
 use crate::app::App;
 use crate::domain::changes::{Change, MessageChange};
-use crate::domain::chats::Chat;
+use crate::domain::chats::{Chat, ChatKind};
 use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, UserId};
 use crate::domain::members::Member;
 use crate::domain::messages::{Message, Notice, NoticeKind};
@@ -141,8 +141,11 @@ impl Writing {
         Ok(member)
     }
 
-    /// A message of the server's own, for all to read.
+    /// A message of the server's own, for all to read. Two people among themselves need none.
     pub fn notice(&mut self, kind: NoticeKind, actor: &UserId, subject: Option<&UserId>, detail: Option<String>) {
+        if self.access.chat.kind == ChatKind::Direct {
+            return;
+        }
         let notice = Notice { kind, actor: Some(actor.clone()), subject: subject.cloned(), detail };
         let id = MessageId { chat: self.access.chat.id, seq: self.next_version() };
         self.access.chat.last_seq = id.seq;

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod archive;
 mod chats;
 mod concurrency;
 mod corpus;
@@ -19,14 +20,19 @@ mod layering;
 mod matrix;
 mod matrix_rows;
 mod members;
+mod mentions;
 mod messages;
 mod model;
 mod process;
+mod resources;
+mod roles;
 mod schema;
+mod silence;
 mod sockets;
 mod sockets_life;
 mod statements;
 mod strangers;
+mod threads;
 mod tokens;
 mod tokens_keys;
 mod upserts;

@@ -73,6 +73,7 @@ impl User {
             "{}Input!",
             match field {
                 "addReaction" | "removeReaction" => "Reaction".to_owned(),
+                "unpinMessage" => "PinMessage".to_owned(),
                 field => field[..1].to_uppercase() + &field[1..],
             }
         );

@@ -7,6 +7,7 @@ mod feed;
 pub mod keys;
 pub mod process;
 pub mod schema;
+mod steps;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use client::{Reply, Socket, User, http};
 pub use engine::{Database, Engine};
 pub use feed::{Feed, place};
+pub use steps::each;
 
 pub const SECRET: &str = "a secret for tests, of more than 32 bytes";
 
