@@ -69,7 +69,7 @@ impl App {
         if !changes.is_empty() {
             self.publish(&chat, Happening::Changed(changes));
         }
-        moved.into_iter().for_each(|member| self.receipts.note(member));
+        moved.into_iter().for_each(|(member, shown)| self.receipts.note(member, shown));
         chat
     }
 

@@ -1,6 +1,6 @@
 //! The load generator: what Parlor costs, beside what the same work costs without it.
 //!
-//! `cargo bench --bench load -- [sends|history|fanout|memory|all] [--engine sqlite|postgres|both] [--quick]`
+//! `cargo bench --bench load -- [sends|history|search|lists|fanout|memory|all] [--engine sqlite|postgres|both] [--quick]`
 //!
 //! Each run starts the real binary in a temporary folder, drives it over its public API, and prints
 //! Markdown. A figure alone says more about the machine than about the server, so each stands beside
@@ -14,9 +14,11 @@ mod client;
 mod engines;
 mod fanout;
 mod history;
+mod lists;
 mod memory;
 mod raw;
 mod references;
+mod search;
 mod sends;
 mod tools;
 
@@ -60,6 +62,10 @@ enum Scenario {
     Sends,
     /// A page of history in a small chat and in a large one.
     History,
+    /// Searching a small chat and a large one.
+    Search,
+    /// The chat list of a person with few chats and of one with two thousand.
+    Lists,
     /// The cost of one delivery to one subscriber.
     Fanout,
     /// The memory of an idle subscriber.
@@ -78,13 +84,25 @@ pub struct Scale {
     pub rounds: usize,
     /// Messages of the large chat.
     pub large_chat: i64,
+    /// Chats of the person with many.
+    pub many_chats: usize,
 }
 
 impl Scale {
-    const FULL: Self =
-        Self { duration: Duration::from_secs(5), warm_up: Duration::from_secs(1), rounds: 3, large_chat: 1_000_000 };
-    const QUICK: Self =
-        Self { duration: Duration::from_secs(2), warm_up: Duration::from_millis(500), rounds: 1, large_chat: 100_000 };
+    const FULL: Self = Self {
+        duration: Duration::from_secs(5),
+        warm_up: Duration::from_secs(1),
+        rounds: 3,
+        large_chat: 1_000_000,
+        many_chats: 2_000,
+    };
+    const QUICK: Self = Self {
+        duration: Duration::from_secs(2),
+        warm_up: Duration::from_millis(500),
+        rounds: 1,
+        large_chat: 100_000,
+        many_chats: 500,
+    };
 }
 
 fn main() -> ExitCode {
@@ -136,6 +154,12 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         }
         if runs(Scenario::History) {
             history::run(engine, scale).await?;
+        }
+        if runs(Scenario::Search) {
+            search::run(engine, scale).await?;
+        }
+        if runs(Scenario::Lists) {
+            lists::run(engine, scale).await?;
         }
     }
     // What these measure lies above the database: one engine is enough.

@@ -61,18 +61,23 @@ pub enum Happening {
 /// Members whose rows moved without a version.
 #[derive(Debug, Clone)]
 pub struct Moved {
-    pub members: Vec<Arc<Member>>,
+    pub members: Vec<MovedMember>,
     /// The chat's version when the rows were read: they know all that was told up to it.
     pub as_of: i64,
-    /// Whether the others are told of read positions; in a large chat each is told of their own.
-    pub to_all: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct MovedMember {
+    pub member: Arc<Member>,
+    /// Whether others may see what moved: they learn nothing of one who reads privately.
+    pub shown: bool,
 }
 
 impl Moved {
-    /// Those of whom a member may learn: themselves, and those who don't read privately.
+    /// Those of whom a member may learn: themselves, and what the others show.
     pub fn seen_by<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = &'a Arc<Member>> {
-        let seen = |member: &&Arc<Member>| member.user == *viewer || (self.to_all && !member.read.privately);
-        self.members.iter().filter(seen)
+        let seen = |moved: &&MovedMember| moved.shown || moved.member.user == *viewer;
+        self.members.iter().filter(seen).map(|moved| &moved.member)
     }
 }
 

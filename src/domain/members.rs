@@ -44,6 +44,8 @@ pub struct Member {
     pub own: OwnSettings,
     /// When `read` or `own` last changed: they take no version of the chat.
     pub moved_at: Option<DateTime<Utc>>,
+    /// When something of that last changed which others may see.
+    pub shown_at: Option<DateTime<Utc>>,
 }
 
 /// How far a member has come.
@@ -85,6 +87,7 @@ impl Member {
             read: ReadState { seq: read_seq, ..ReadState::default() },
             own: OwnSettings::default(),
             moved_at: None,
+            shown_at: None,
         }
     }
 
@@ -105,6 +108,12 @@ impl Member {
     pub fn last_delivered(&self) -> Option<MessageId> {
         let read = if self.read.privately { 0 } else { self.read.seq };
         self.place(self.read.delivered_seq.max(read))
+    }
+
+    /// What others may see of how far the member has come.
+    pub fn shown(&self) -> (Option<MessageId>, Option<DateTime<Utc>>, Option<MessageId>) {
+        let read = if self.read.privately { (None, None) } else { (self.last_read(), self.read.at) };
+        (read.0, read.1, self.last_delivered())
     }
 
     fn place(&self, seq: i64) -> Option<MessageId> {

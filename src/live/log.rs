@@ -61,7 +61,7 @@ pub async fn after(conn: &mut Conn, viewer: &Viewer, chat: ChatId, version: i64)
     Ok(Stretch { changes, end, level })
 }
 
-/// The members of whom the viewer may learn whose positions or own settings moved since a moment.
+/// The members of whom the viewer may learn that something moved since a moment which took no version.
 pub async fn moved(
     conn: &mut Conn,
     viewer: &Viewer,
@@ -70,13 +70,14 @@ pub async fn moved(
     receipt_members: usize,
 ) -> Result<Vec<Member>> {
     let own = MemberId { chat, user: viewer.id().clone() };
+    let mut moved = members::by_ids(conn, std::slice::from_ref(&own)).await?;
+    moved.retain(|member| member.moved_at.is_some_and(|at| at >= since));
     let count = authorised(conn, viewer, chat).await?.member_count;
     if usize::try_from(count).is_ok_and(|count| count <= receipt_members) {
-        let moved = members::moved_since(conn, chat, since).await?;
-        return Ok(moved.into_iter().filter(|member| member.user == own.user || !member.read.privately).collect());
+        let shown = members::shown_since(conn, chat, since).await?;
+        moved.extend(shown.into_iter().filter(|member| member.user != own.user));
     }
-    let own = members::by_ids(conn, &[own]).await?;
-    Ok(own.into_iter().filter(|member| member.moved_at.is_some_and(|at| at >= since)).collect())
+    Ok(moved)
 }
 
 /// Whether more than `limit` rows changed after a version.

@@ -3,14 +3,14 @@
 //! They take no version of the chat, and move often: a person who scrolls marks as read all the time.
 //! So what moved is gathered for a moment, and then each member's newest state is told once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::bus::Bus;
-use crate::domain::changes::{ChatEvent, Happening, Moved};
+use crate::domain::changes::{ChatEvent, Happening, Moved, MovedMember};
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::Member;
@@ -26,7 +26,8 @@ pub struct Receipts(Arc<Gathered>);
 
 #[derive(Debug, Default)]
 struct Gathered {
-    moved: Mutex<HashMap<ChatId, HashSet<UserId>>>,
+    /// Each with whether others may see what moved.
+    moved: Mutex<HashMap<ChatId, HashMap<UserId, bool>>>,
     filled: Notify,
 }
 
@@ -44,52 +45,63 @@ impl Receipts {
                 }
                 tokio::time::sleep(PAUSE).await;
                 let moved = std::mem::take(&mut *gathering.moved.lock().unwrap_or_else(PoisonError::into_inner));
-                let ids: Vec<MemberId> = moved
+                let moved: HashMap<MemberId, bool> = moved
                     .into_iter()
                     .filter(|(chat, _)| bus.is_heard(*chat))
-                    .flat_map(|(chat, users)| users.into_iter().map(move |user| MemberId { chat, user }))
+                    .flat_map(|(chat, users)| {
+                        users.into_iter().map(move |(user, shown)| (MemberId { chat, user }, shown))
+                    })
                     .collect();
-                if let Err(error) = tell(&store, &bus, &ids, largest).await {
+                if let Err(error) = tell(&store, &bus, &moved, largest).await {
                     tracing::warn!(%error, "read positions could not be told of; trying again");
-                    ids.into_iter().for_each(|id| gathering.note(id));
+                    moved.into_iter().for_each(|(id, shown)| gathering.note(id, shown));
                 }
             }
         });
         receipts
     }
 
-    /// Notes that a member's positions or own settings moved.
-    pub fn note(&self, id: MemberId) {
-        self.0.note(id);
+    /// Notes that a member's positions or own settings moved, and whether others may see it.
+    pub fn note(&self, id: MemberId, shown: bool) {
+        self.0.note(id, shown);
     }
 }
 
 impl Gathered {
-    fn note(&self, id: MemberId) {
-        self.moved.lock().unwrap_or_else(PoisonError::into_inner).entry(id.chat).or_default().insert(id.user);
+    fn note(&self, id: MemberId, shown: bool) {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        *moved.entry(id.chat).or_default().entry(id.user).or_default() |= shown;
+        drop(moved);
         self.filled.notify_one();
     }
 }
 
 /// Tells of the newest state of these members.
-async fn tell(store: &Store, bus: &Bus, ids: &[MemberId], largest: usize) -> Result<()> {
-    if ids.is_empty() {
+async fn tell(store: &Store, bus: &Bus, moved: &HashMap<MemberId, bool>, largest: usize) -> Result<()> {
+    if moved.is_empty() {
         return Ok(());
     }
-    let chats: Vec<ChatId> = ids.iter().map(|id| id.chat).collect::<HashSet<_>>().into_iter().collect();
+    let ids: Vec<MemberId> = moved.keys().cloned().collect();
+    let mut chats: Vec<ChatId> = ids.iter().map(|id| id.chat).collect();
+    chats.sort();
+    chats.dedup();
     let (chats, rows) = store
         .read()
         .await?
-        .snapshot(async |conn| Ok((chats::of_all(conn, &chats).await?, members::by_ids(conn, ids).await?)))
+        .snapshot(async |conn| Ok((chats::of_all(conn, &chats).await?, members::by_ids(conn, &ids).await?)))
         .await?;
-    let mut rows_of: HashMap<ChatId, Vec<Arc<Member>>> = HashMap::new();
+    let mut rows_of: HashMap<ChatId, Vec<Member>> = HashMap::new();
     for row in rows.into_iter().filter(Member::is_active) {
-        rows_of.entry(row.chat).or_default().push(Arc::new(row));
+        rows_of.entry(row.chat).or_default().push(row);
     }
     for Chat { id, organization, version, member_count, .. } in chats {
-        let to_all = usize::try_from(member_count).is_ok_and(|count| count <= largest);
-        let members = rows_of.remove(&id).unwrap_or_default();
-        let what = Happening::Moved(Moved { members, as_of: version, to_all });
+        let is_small = usize::try_from(member_count).is_ok_and(|count| count <= largest);
+        let rows = rows_of.remove(&id).unwrap_or_default().into_iter();
+        let members = rows.map(|row| {
+            let shown = is_small && moved.get(&row.id()).copied().unwrap_or_default();
+            MovedMember { member: Arc::new(row), shown }
+        });
+        let what = Happening::Moved(Moved { members: members.collect(), as_of: version });
         bus.publish(ChatEvent { organization, chat: id, what });
     }
     Ok(())

@@ -261,13 +261,14 @@ async fn make(app: &App, conn: &mut Conn, viewer: &Viewer, new: NewChat, key: &C
     let (id, kind, title) = (chat.id, chat.kind, chat.details.title.clone());
     let mut writing = Writing::new(Access { chat, row: None }, now);
     // Its own row takes the first version, each member's the next, and what it begins with the last.
+    let newest = if kind == ChatKind::Direct { 0 } else { 1 + people.len() as i64 + 2 };
     writing.chat_changed();
     let members: Vec<Member> = people
         .into_iter()
         .map(|(user, role)| {
             let added_by = (user != *viewer.id()).then(|| viewer.id().clone());
             let version = writing.next_version();
-            Member { added_by, version, ..Member::joining(id, user, role, 0, now) }
+            Member { added_by, version, ..Member::joining(id, user, role, newest, now) }
         })
         .collect();
     members.iter().for_each(|member| writing.member_changed(member));

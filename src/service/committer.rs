@@ -123,7 +123,7 @@ impl Writer {
             })
             .await?;
         made.events.into_iter().for_each(|event| self.bus.publish(event));
-        made.moved.into_iter().for_each(|member| self.receipts.note(member));
+        made.moved.into_iter().for_each(|member| self.receipts.note(member, true));
         Ok(results)
     }
 }

@@ -302,9 +302,7 @@ impl<'a> Group<'a> {
         if !roots.is_empty() {
             messages::grow_threads(conn, &roots).await?;
         }
-        if !self.mentions.is_empty() {
-            messages::mention(conn, self.mentions.into_iter()).await?;
-        }
+        messages::mention(conn, &self.mentions).await?;
         notifications::insert(conn, &self.notifications).await?;
         let organization = |chat: &ChatId| self.chats.get(chat).map(|chat| chat.organization.clone());
         let events = self.changes.into_iter().filter_map(|(chat, changes)| {

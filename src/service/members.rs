@@ -291,12 +291,10 @@ pub async fn update_own(
     let (told, member) = conn
         .transaction(async move |conn| {
             let mut writing = Writing::lock(conn, app, viewer, id).await?;
-            let mut member = writing.rights(viewer).membership()?.clone();
-            let former = member.own.clone();
+            let former = writing.rights(viewer).membership()?.clone();
+            let mut member = former.clone();
             change(&mut member.own)?;
-            if member.own != former {
-                member = writing.write_moved(conn, member).await?;
-            }
+            let member = writing.write_moved(conn, &former, member).await?;
             Ok((writing.finish(conn).await?, member))
         })
         .await?;

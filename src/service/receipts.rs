@@ -43,9 +43,7 @@ pub async fn mark_read(
                 member.read = ReadState { seq, at, privately, ..member.read };
             }
             member.own.marked_unread = false;
-            if member != former {
-                member = writing.write_moved(conn, member).await?;
-            }
+            let member = writing.write_moved(conn, &former, member).await?;
             notifications::read_up_to(conn, &member.id(), noticed, writing.now).await?;
             Ok((writing.finish(conn).await?, member))
         })
@@ -73,9 +71,7 @@ pub async fn mark_unread(app: &App, viewer: &Viewer, id: ChatId, from: Option<Me
                 }
             }
             member.own.marked_unread = true;
-            if member != former {
-                member = writing.write_moved(conn, member).await?;
-            }
+            let member = writing.write_moved(conn, &former, member).await?;
             Ok((writing.finish(conn).await?, member))
         })
         .await?;
@@ -116,11 +112,10 @@ pub async fn mark_delivered(app: &App, viewer: &Viewer, up_to: Vec<MessageId>) -
                     Err(Error::NotFound(_)) => Err(Error::NotFound("message")),
                     writing => writing,
                 }?;
-                let mut member = writing.access.member().cloned().ok_or(Error::NotFound("message"))?;
-                if seq > member.read.delivered_seq {
-                    member.read.delivered_seq = seq;
-                    member = writing.write_moved(conn, member).await?;
-                }
+                let former = writing.access.member().cloned().ok_or(Error::NotFound("message"))?;
+                let mut member = former.clone();
+                member.read.delivered_seq = seq.max(member.read.delivered_seq);
+                let member = writing.write_moved(conn, &former, member).await?;
                 told.push(writing.finish(conn).await?);
                 members.push(member);
             }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::access::Access;
 use crate::app::App;
 use crate::domain::changes::{Change, MessageChange};
-use crate::domain::chats::Chat;
+use crate::domain::chats::{Chat, ChatKind};
 use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, UserId};
 use crate::domain::members::Member;
 use crate::domain::messages::{Message, Notice, NoticeKind};
@@ -25,7 +25,7 @@ pub struct Writing {
     changes: Vec<Change>,
     notices: Vec<Arc<Message>>,
     notifications: Vec<Notification>,
-    moved: Vec<MemberId>,
+    moved: Vec<(MemberId, bool)>,
 }
 
 /// What a transaction did, to be told once it is committed.
@@ -33,7 +33,8 @@ pub struct Writing {
 pub struct Told {
     pub chat: Chat,
     pub changes: Vec<Change>,
-    pub moved: Vec<MemberId>,
+    /// Each with whether others may see what moved.
+    pub moved: Vec<(MemberId, bool)>,
 }
 
 impl Writing {
@@ -125,16 +126,26 @@ impl Writing {
         Ok(member)
     }
 
-    /// Writes back what moved in a member's row and takes no version.
-    pub async fn write_moved(&mut self, conn: &mut Conn, mut member: Member) -> Result<Member> {
+    /// Writes back what moved in a member's row and takes no version; nothing where nothing did.
+    pub async fn write_moved(&mut self, conn: &mut Conn, former: &Member, mut member: Member) -> Result<Member> {
+        if member == *former {
+            return Ok(member);
+        }
         member.moved_at = Some(self.now);
+        let shown = member.shown() != former.shown();
+        if shown {
+            member.shown_at = Some(self.now);
+        }
         members::update(conn, &member).await?;
-        self.moved.push(member.id());
+        self.moved.push((member.id(), shown));
         Ok(member)
     }
 
-    /// A message of the server's own, for all to read.
+    /// A message of the server's own, for all to read. Two people among themselves need none.
     pub fn notice(&mut self, kind: NoticeKind, actor: &UserId, subject: Option<&UserId>, detail: Option<String>) {
+        if self.access.chat.kind == ChatKind::Direct {
+            return;
+        }
         let notice = Notice { kind, actor: Some(actor.clone()), subject: subject.cloned(), detail };
         let id = MessageId { chat: self.access.chat.id, seq: self.next_version() };
         self.access.chat.last_seq = id.seq;

@@ -39,6 +39,10 @@ impl<Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Locked<Q> {
     }
 }
 
+/// Rows or keys of one statement, where their number has no bound of its own: SQLite binds at most
+/// 32,766 values.
+pub const MOST_ROWS: usize = 2_000;
+
 /// One INSERT of many rows, at least one. Diesel has none for SQLite over an async connection.
 pub struct InsertRows<Tab: Table, V> {
     into: Tab::FromClause,
@@ -393,7 +397,8 @@ pub fn note_posts(rows: impl IntoIterator<Item = (Key, String, i64, Option<Time>
     };
     WithRows {
         before: "UPDATE members SET last_read_seq = posted.column3, last_read_at = posted.column4, \
-                 marked_unread = posted.column5, last_posted_at = posted.column6, moved_at = posted.column6 FROM ",
+                 marked_unread = posted.column5, last_posted_at = posted.column6, moved_at = posted.column6, \
+                 shown_at = posted.column6 FROM ",
         rows: rows.into_iter().map(row).collect(),
         after: " AS posted WHERE members.chat_id = posted.column1 AND members.user_id = posted.column2",
     }

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, each, insert_rows, load_each, note_posts, pairs_in};
+use super::fragments::{All, MOST_ROWS, each, insert_rows, load_each, note_posts, pairs_in};
 use super::schema::members;
 use super::types::{Key, Time, people, word};
 use crate::domain::ids::{ChatId, MemberId, MessageId, OrganizationId, UserId};
@@ -28,6 +28,7 @@ type Place = (
     members::silenced_until,
     members::last_posted_at,
     members::moved_at,
+    members::shown_at,
 );
 type Reading = (members::last_read_seq, members::last_read_at, members::read_privately, members::last_delivered_seq);
 type Own = (members::muted_until, members::notification_level, members::pinned, members::marked_unread, members::draft);
@@ -43,19 +44,33 @@ const COLUMNS: (Place, Reading, Own) = (
         members::silenced_until,
         members::last_posted_at,
         members::moved_at,
+        members::shown_at,
     ),
     (members::last_read_seq, members::last_read_at, members::read_privately, members::last_delivered_seq),
     (members::muted_until, members::notification_level, members::pinned, members::marked_unread, members::draft),
 );
 
 type Row = (
-    (Key, String, String, Time, Option<String>, Option<Time>, i64, Option<Time>, Option<Time>, Option<Time>),
+    (
+        Key,
+        String,
+        String,
+        Time,
+        Option<String>,
+        Option<Time>,
+        i64,
+        Option<Time>,
+        Option<Time>,
+        Option<Time>,
+        Option<Time>,
+    ),
     (i64, Option<Time>, bool, i64),
     (Option<Time>, String, bool, bool, Option<String>),
 );
 
 fn member((place, reading, own): Row) -> Result<Member> {
-    let (chat, user, role, joined_at, added_by, left_at, version, silenced_until, last_posted_at, moved_at) = place;
+    let (chat, user, role, joined_at, added_by, left_at, version, silenced_until, last_posted_at, moved_at, shown_at) =
+        place;
     let (seq, read_at, privately, delivered_seq) = reading;
     let (muted_until, level, pinned, marked_unread, draft) = own;
     let moment = |time: Option<Time>| time.map(|at| at.0);
@@ -72,6 +87,7 @@ fn member((place, reading, own): Row) -> Result<Member> {
         read: ReadState { seq, at: moment(read_at), privately, delivered_seq },
         own: OwnSettings { muted_until: moment(muted_until), level: word(&level)?, pinned, marked_unread, draft },
         moved_at: moment(moved_at),
+        shown_at: moment(shown_at),
     })
 }
 
@@ -125,6 +141,7 @@ pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
                 members::version.eq(member.version),
                 members::silenced_until.eq(member.silenced_until.map(Time)),
                 members::moved_at.eq(member.moved_at.map(Time)),
+                members::shown_at.eq(member.shown_at.map(Time)),
             ),
             (
                 members::last_read_seq.eq(read.seq),
@@ -159,10 +176,14 @@ pub async fn posted(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
 
 /// Members by their keys, those who left too.
 pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
-    let keys = ids.iter().map(|id| (Key(id.chat.0), id.user.as_str()));
-    let rows: Vec<Row> =
-        members::table.filter(pairs_in((members::chat_id, members::user_id), keys)).select(COLUMNS).load(conn).await?;
-    rows.into_iter().map(member).collect()
+    let mut found = Vec::with_capacity(ids.len());
+    for some in ids.chunks(MOST_ROWS) {
+        let keys =
+            pairs_in((members::chat_id, members::user_id), some.iter().map(|id| (Key(id.chat.0), id.user.as_str())));
+        let rows: Vec<Row> = members::table.filter(keys).select(COLUMNS).load(conn).await?;
+        found.extend(rows.into_iter().map(member).collect::<Result<Vec<_>>>()?);
+    }
+    Ok(found)
 }
 
 /// The one who takes over a chat that its owner leaves: the highest role, then the longest there.
@@ -304,12 +325,12 @@ pub async fn changed(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> R
     rows.into_iter().map(member).collect()
 }
 
-/// Those who are in and whose read positions or own settings moved since a moment.
-pub async fn moved_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
+/// Those who are in and of whose read positions others may see that they moved since a moment.
+pub async fn shown_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
     let rows: Vec<Row> = members::table
         .filter(members::chat_id.eq(Key(chat.0)))
         .filter(members::left_at.is_null())
-        .filter(members::moved_at.assume_not_null().ge(Time(since)))
+        .filter(members::shown_at.assume_not_null().ge(Time(since)))
         .select(COLUMNS)
         .load(conn)
         .await?;

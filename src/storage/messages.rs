@@ -8,7 +8,7 @@ use diesel::sql_types::BigInt;
 use serde_json::Value;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{self, All, Directed, each, insert_rows, load_each, pairs_in};
+use super::fragments::{self, All, Directed, MOST_ROWS, each, insert_rows, load_each, pairs_in};
 use super::schema::{mentions, messages, revisions};
 use super::search;
 use super::types::{Key, Time, word};
@@ -343,12 +343,14 @@ pub async fn revisions(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(Messag
     Ok(rows.into_iter().map(revision).collect())
 }
 
-/// Notes whom messages mention, at least one.
-pub async fn mention(conn: &mut Conn, mentioned: impl Iterator<Item = (MessageId, UserId)>) -> Result<()> {
-    let rows = mentioned.map(|(id, user)| {
-        (mentions::chat_id.eq(Key(id.chat.0)), mentions::user_id.eq(user.to_string()), mentions::seq.eq(id.seq))
-    });
-    insert_rows(mentions::table, rows).execute(conn).await?;
+/// Notes whom messages mention.
+pub async fn mention(conn: &mut Conn, mentioned: &[(MessageId, UserId)]) -> Result<()> {
+    for some in mentioned.chunks(MOST_ROWS) {
+        let rows = some.iter().map(|(id, user)| {
+            (mentions::chat_id.eq(Key(id.chat.0)), mentions::user_id.eq(user.as_str()), mentions::seq.eq(id.seq))
+        });
+        insert_rows(mentions::table, rows).execute(conn).await?;
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, insert_rows};
+use super::fragments::{All, MOST_ROWS, insert_rows};
 use super::schema::notifications;
 use super::types::{Key, Time, word};
 use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
@@ -50,9 +50,6 @@ fn notification((id, organization, user, kind, chat, seq, actor, created_at, rea
         read_at: read_at.map(|at| at.0),
     })
 }
-
-/// Rows of one INSERT: SQLite binds at most 32,766 values in a statement.
-const MOST_ROWS: usize = 1_000;
 
 pub async fn insert(conn: &mut Conn, new: &[Notification]) -> Result<()> {
     for some in new.chunks(MOST_ROWS) {

@@ -82,6 +82,7 @@ table! {
         marked_unread -> Bool,
         draft -> Nullable<Text>,
         moved_at -> Nullable<Instant>,
+        shown_at -> Nullable<Instant>,
     }
 }
 

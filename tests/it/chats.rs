@@ -230,7 +230,7 @@ async fn a_channel_is_seen_by_all_and_read_by_members() {
         let message = alice.send(&chat, "for members").await;
         let look = format!(
             "{{ chat(id: \"{chat}\") {{ title memberCount lastMessage {{ id }} viewerMembership {{ id }}
-               members {{ nodes {{ id }} }} messages {{ nodes {{ id }} totalCount }}
+               members {{ nodes {{ id }} }} messages {{ nodes {{ id kind }} totalCount }}
                viewerCan {{ allowed reason }} }} message(id: \"{message}\") {{ id }} }}"
         );
         let outside = bob.ask(&look).await;
@@ -247,7 +247,11 @@ async fn a_channel_is_seen_by_all_and_read_by_members() {
         assert_eq!(joined.data(), again.data());
         let inside = bob.ask(&look).await;
         assert_eq!(inside.at("chat.memberCount"), 2);
-        assert_eq!(inside.at("chat.messages.totalCount"), 1);
+        let kinds: Vec<_> =
+            inside.at("chat.messages.nodes").as_array().unwrap().iter().map(|node| &node["kind"]).collect();
+        assert_eq!(kinds, ["SYSTEM", "SYSTEM", "TEXT", "SYSTEM"], "made, welcome, the message, and who joined");
+        assert_eq!(inside.at("chat.messages.nodes.2.id"), message.as_str());
+        assert_eq!(inside.at("chat.messages.totalCount"), 4);
         assert_eq!(inside.at("message.id"), message.as_str());
         let post = bob.mutate("sendMessage", json!({ "chatId": chat, "text": "me too" }), "message { id }").await;
         post.refused("FORBIDDEN");

@@ -79,16 +79,17 @@ async fn what_was_acknowledged_is_there_once_after_a_kill() {
             people.push(app.user(&format!("user{n}")).await);
         }
         let chat = people[0].group("Crowd", &people[1..].iter().collect::<Vec<_>>()).await;
+        let level = people[0].feed(&chat, None, None).await.expect("FeedCaughtUp").await["cursor"].clone();
         let database = app.halt().await;
 
         let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
         let nonces: Vec<Vec<String>> = (0..16).map(|who| (0..400).map(|n| format!("{who}-{n}")).collect()).collect();
-        let (mut told, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
+        let (mut told, mut cursor): (Vec<Value>, _) = (Vec::new(), level.as_str().map(str::to_owned));
         for round in 0..4_u64 {
             let addr = free_addr();
             let server = Process::start(&database, addr).await;
             let people: Vec<User> = people.iter().map(|who| who.at(addr)).collect();
-            let mut feed = people[0].feed(&chat, Some(0), cursor.as_deref()).await;
+            let mut feed = people[0].feed(&chat, None, cursor.as_deref()).await;
             let sends =
                 join_all(people.iter().zip(&nonces).map(|(who, nonces)| send_all(who, &chat, nonces, &acknowledged)));
             let reading = async {

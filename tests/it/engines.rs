@@ -68,8 +68,8 @@ async fn servers_that_start_together_migrate_once_and_serve_one_database() {
     }
     let app = TestApp::start(database, &[]).await;
     let second = App::start(config(&app.database.url, &[]), Clock::default()).await.expect("a second server");
-    let alice = app.user("alice").await;
-    let chat = alice.group("Walk", &[]).await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.direct(&bob).await;
     // Two committers on one chat: the row lock orders them.
     let sender = std::sync::Arc::new(second.auth.verify(&alice.token).await.expect("a token"));
     let there = (0..20).map(async |n| {

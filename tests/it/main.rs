@@ -4,6 +4,7 @@
 
 mod support;
 
+mod archive;
 mod capabilities;
 mod chats;
 mod concurrency;
@@ -20,13 +21,19 @@ mod layering;
 mod matrix;
 mod matrix_rows;
 mod members;
+mod mentions;
 mod messages;
 mod model;
 mod process;
+mod resources;
+mod roles;
 mod schema;
+mod silence;
 mod sockets;
 mod sockets_life;
 mod statements;
 mod strangers;
+mod threads;
 mod tokens;
 mod tokens_keys;
+mod upserts;

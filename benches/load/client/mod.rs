@@ -6,3 +6,4 @@ pub mod community;
 pub mod parlor;
 pub mod sender;
 pub mod socket;
+pub mod turns;

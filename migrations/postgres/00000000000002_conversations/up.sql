@@ -18,6 +18,8 @@ ALTER TABLE members ADD COLUMN draft text;
 -- When something of the row last moved that takes no version of the chat: positions, and what the
 -- member set for themselves.
 ALTER TABLE members ADD COLUMN moved_at timestamptz;
+-- When something of that last moved which others may see.
+ALTER TABLE members ADD COLUMN shown_at timestamptz;
 
 ALTER TABLE messages ADD COLUMN thread_root_seq bigint;
 -- Whether it stands among the chat's messages: replies of a thread stand in the thread alone.

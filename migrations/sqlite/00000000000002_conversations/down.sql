@@ -18,6 +18,7 @@ ALTER TABLE messages DROP COLUMN reply_count;
 ALTER TABLE messages DROP COLUMN in_timeline;
 ALTER TABLE messages DROP COLUMN thread_root_seq;
 
+ALTER TABLE members DROP COLUMN shown_at;
 ALTER TABLE members DROP COLUMN moved_at;
 ALTER TABLE members DROP COLUMN draft;
 ALTER TABLE members DROP COLUMN marked_unread;

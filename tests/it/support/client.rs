@@ -13,6 +13,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use super::feed::{CHAT_FEED, Feed};
+
 /// Longer than anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -93,6 +95,12 @@ impl User {
         self.mutate("createChat", input, "chat { id }").await.text("createChat.chat.id")
     }
 
+    /// The viewer's direct chat with somebody: one in which nothing is said before they say it.
+    pub async fn direct(&self, other: &User) -> String {
+        let input = json!({ "userId": other.id });
+        self.mutate("openDirectChat", input, "chat { id }").await.text("openDirectChat.chat.id")
+    }
+
     /// Sends a text and gives the message's id.
     pub async fn send(&self, chat: &str, text: &str) -> String {
         let input = json!({ "chatId": chat, "text": text });
@@ -109,7 +117,7 @@ impl User {
     pub async fn subscribe(&self, query: &str, variables: Value) -> Feed {
         let mut socket = self.socket().await;
         socket.subscribe("feed", query, variables).await;
-        Feed { socket }
+        Feed::new(socket)
     }
 
     /// The feed of a chat, with what stories look at.
@@ -118,20 +126,6 @@ impl User {
         self.subscribe(CHAT_FEED, variables).await
     }
 }
-
-const CHAT_FEED: &str = "subscription($chat: ID!, $last: Int, $after: String) {
-    chatFeed(chatId: $chat, last: $last, after: $after) {
-        __typename
-        ... on FeedEvent { cursor }
-        ... on ChatUpserted { chat { id title version } }
-        ... on MessageUpserted { change message {
-            id seq text editedAt deletedAt sender { id name } reactions { emoji count } replyTo { id }
-        } }
-        ... on MemberUpserted { member { id role user { id } } }
-        ... on MemberRemoved { chatId userId }
-        ... on FeedReset { reason }
-    }
-}";
 
 impl Reply {
     /// The data, of a request in which nothing failed.
@@ -295,44 +289,5 @@ impl Socket {
             }
         };
         timeout(PATIENCE, hearing).await.expect("a message in time")
-    }
-}
-
-/// A subscription, event by event.
-pub struct Feed {
-    pub socket: Socket,
-}
-
-impl Feed {
-    /// The next event.
-    pub async fn next(&mut self) -> Value {
-        let message = self.socket.hear().await;
-        assert_eq!(message["type"], "next", "{message}");
-        let payload = &message["payload"];
-        assert!(payload.get("errors").is_none(), "{payload}");
-        let data = payload["data"].as_object().and_then(|data| data.values().next());
-        data.unwrap_or_else(|| panic!("no event: {payload}")).clone()
-    }
-
-    /// The next event, which is of this type.
-    pub async fn expect(&mut self, kind: &str) -> Value {
-        let event = self.next().await;
-        assert_eq!(event["__typename"], kind, "{event}");
-        event
-    }
-
-    /// The code of the error with which the feed ends.
-    pub async fn ends(&mut self) -> String {
-        loop {
-            let message = self.socket.hear().await;
-            let errors = match message["type"].as_str() {
-                Some("next") => message["payload"]["errors"].clone(),
-                Some("error") => message["payload"].clone(),
-                _ => panic!("ended without an error: {message}"),
-            };
-            if let Some(code) = errors[0]["extensions"]["code"].as_str() {
-                return code.to_owned();
-            }
-        }
     }
 }

@@ -3,9 +3,11 @@
 mod client;
 pub mod dump;
 mod engine;
+mod feed;
 pub mod keys;
 pub mod process;
 pub mod schema;
+mod steps;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -20,8 +22,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use client::{Feed, Reply, Socket, User, http};
+pub use client::{Reply, Socket, User, http};
 pub use engine::{Database, Engine};
+pub use feed::{Feed, place};
+pub use steps::each;
 
 pub const SECRET: &str = "a secret for tests, of more than 32 bytes";
 

@@ -1,0 +1,91 @@
+//! Steps that many stories take.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use super::{Feed, Reply, TestApp, User};
+
+impl User {
+    /// A mutation of which nothing is wanted back.
+    pub async fn act(&self, field: &str, input: Value) -> Reply {
+        self.mutate(field, input, "__typename").await
+    }
+
+    /// The same, which is to succeed.
+    pub async fn does(&self, field: &str, input: Value) {
+        self.act(field, input).await.data();
+    }
+
+    /// What a chat has to show.
+    pub async fn sees_chat(&self, id: &str, selection: &str) -> Value {
+        let query = format!("query($id: ID!) {{ chat(id: $id) {{ {selection} }} }}");
+        self.ask_with(&query, json!({ "id": id })).await.at("chat").clone()
+    }
+
+    /// What a message has to show.
+    pub async fn sees(&self, id: &str, selection: &str) -> Value {
+        let query = format!("query($id: ID!) {{ message(id: $id) {{ {selection} }} }}");
+        self.ask_with(&query, json!({ "id": id })).await.at("message").clone()
+    }
+
+    /// Sends more than a text and gives the message's id.
+    pub async fn sends(&self, chat: &str, input: Value) -> String {
+        self.try_send(chat, input).await.text("sendMessage.message.id")
+    }
+
+    pub async fn try_send(&self, chat: &str, input: Value) -> Reply {
+        let mut input = input;
+        input["chatId"] = chat.into();
+        self.mutate("sendMessage", input, "message { id }").await
+    }
+
+    pub async fn delete(&self, message: &str) {
+        self.does("deleteMessage", json!({ "messageId": message })).await;
+    }
+
+    /// Brings somebody into a chat in a role.
+    pub async fn adds(&self, chat: &str, user: &str, role: &str) {
+        self.does("addMembers", json!({ "chatId": chat, "userIds": [user], "role": role })).await;
+    }
+}
+
+impl Reply {
+    /// How long to wait, where there was too much in too short a time.
+    #[track_caller]
+    pub fn retry_after(&self) -> Duration {
+        self.refused("RATE_LIMITED");
+        let millis = self.body["errors"][0]["extensions"]["retryAfterMs"].as_u64();
+        Duration::from_millis(millis.unwrap_or_else(|| panic!("no retryAfterMs: {}", self.body)))
+    }
+}
+
+impl Feed {
+    /// The next event that is no member's: their read positions are told at times of their own.
+    pub async fn next_but_members(&mut self) -> Value {
+        loop {
+            let event = self.next().await;
+            if event["__typename"] != "MemberUpserted" {
+                return event;
+            }
+        }
+    }
+}
+
+impl TestApp {
+    /// The moment so many seconds from now, as the API writes it.
+    pub fn moment(&self, seconds: i64) -> String {
+        (self.app.clock.now() + TimeDelta::seconds(seconds)).to_rfc3339()
+    }
+
+    pub fn advance(&self, seconds: u64) {
+        self.app.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// What is at a name of each value.
+#[track_caller]
+pub fn each(values: &Value, name: &str) -> Vec<Value> {
+    values.as_array().expect("a list").iter().map(|value| value[name].clone()).collect()
+}
