@@ -21,6 +21,7 @@ mod members;
 mod mentions;
 mod messages;
 mod model;
+mod notices;
 mod process;
 mod resources;
 mod roles;
