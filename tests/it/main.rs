@@ -11,6 +11,7 @@ mod corpus;
 mod crash;
 mod engines;
 mod feeds;
+mod forwards;
 mod hostile;
 mod hostile_values;
 mod http;
