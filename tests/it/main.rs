@@ -23,6 +23,7 @@ mod mentions;
 mod messages;
 mod model;
 mod notices;
+mod polls;
 mod process;
 mod resources;
 mod roles;
