@@ -23,6 +23,7 @@ mod mentions;
 mod messages;
 mod model;
 mod notices;
+mod pins;
 mod polls;
 mod process;
 mod resources;
