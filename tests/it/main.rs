@@ -7,6 +7,7 @@ mod support;
 mod archive;
 mod chats;
 mod concurrency;
+mod content;
 mod corpus;
 mod crash;
 mod engines;
