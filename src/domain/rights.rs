@@ -46,6 +46,10 @@ pub enum Refusal {
     },
     NotTheSender,
     Deleted,
+    /// What was forwarded stays as it was.
+    Forwarded,
+    /// A message that shows no text to edit.
+    NoText,
     /// A message of the server's own.
     SystemMessage,
     /// A chat keeps an owner.
@@ -80,6 +84,8 @@ impl Display for Refusal {
             }
             Self::NotTheSender => f.write_str("only its sender may do this to a message"),
             Self::Deleted => f.write_str("the message was deleted"),
+            Self::Forwarded => f.write_str("what was forwarded stays as it was"),
+            Self::NoText => f.write_str("the message has no text to edit"),
             Self::SystemMessage => f.write_str("not possible with a message of the server's own"),
             Self::LastOwner => f.write_str("a chat keeps an owner: make somebody else one first"),
         }
@@ -173,7 +179,11 @@ impl Rights<'_> {
         if !message.is_sent_by(&member.user) {
             return Err(Refusal::NotTheSender);
         }
-        self.can_react(message)
+        self.take_part(message)?;
+        if message.content.forwarded.is_some() {
+            return Err(Refusal::Forwarded);
+        }
+        if message.text.is_none() { Err(Refusal::NoText) } else { Ok(()) }
     }
 
     /// Closing a poll: its sender, and who may delete it.

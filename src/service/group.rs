@@ -211,25 +211,23 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// What the message says: as the draft has it, or as another message that the viewer may read.
+    /// What the message says, without words that the organisation blocks.
     fn said(&self, viewer: &Viewer, draft: &MessageDraft) -> Result<(Option<String>, Content)> {
-        let pass = |field, text: Option<String>| match (self.blocklists.get(viewer.organization()), text) {
-            (Some(list), Some(text)) => list.pass(field, text).map(Some),
-            (_, text) => Ok(text),
-        };
-        let source = match &draft.body {
-            Body::New { text, content } => {
-                let mut content = (**content).clone();
-                if let Some(poll) = &mut content.poll {
-                    poll.question = pass("poll.question", Some(poll.question.clone()))?.unwrap_or_default();
-                    for option in &mut poll.options {
-                        *option = pass("poll.options", Some(option.clone()))?.unwrap_or_default();
-                    }
-                }
-                return Ok((pass("text", text.clone())?, content));
+        let (text, content, of_forward) = match &draft.body {
+            Body::New { text, content } => (text.clone(), (**content).clone(), None),
+            Body::Forward(source) => {
+                let (text, content) = self.forwarded(viewer, *source)?;
+                (text, content, Some("messageId"))
             }
-            Body::Forward(source) => *source,
         };
+        match self.blocklists.get(viewer.organization()) {
+            Some(list) => passed(list, of_forward, text, content),
+            None => Ok((text, content)),
+        }
+    }
+
+    /// What another message says that the viewer may read.
+    fn forwarded(&self, viewer: &Viewer, source: MessageId) -> Result<(Option<String>, Content)> {
         let reader = MemberId { chat: source.chat, user: viewer.id().clone() };
         let chat = self.sources.get(&source.chat).filter(|chat| chat.organization == *viewer.organization());
         let may_read = self.members.get(&reader).is_some_and(Member::is_active);
@@ -254,7 +252,7 @@ impl<'a> Group<'a> {
             chat_title: chat.details.title.clone(),
             sent_at: source.created_at,
         });
-        Ok((pass("messageId", source.text.clone())?, content))
+        Ok((source.text.clone(), content))
     }
 
     /// Tells those whom a message concerns, each of one thing.
@@ -310,6 +308,29 @@ impl<'a> Group<'a> {
         });
         Ok(Made { events: events.collect(), moved: self.posters.into_iter().collect() })
     }
+}
+
+/// What is said by the list of blocked words. What is refused in a forwarded message is no field of its own.
+fn passed(
+    list: &Blocklist,
+    of_forward: Option<&'static str>,
+    mut text: Option<String>,
+    mut content: Content,
+) -> Result<(Option<String>, Content)> {
+    let pass = |field, text: &mut String| {
+        *text = list.pass(of_forward.unwrap_or(field), std::mem::take(text))?;
+        Ok::<_, Error>(())
+    };
+    text.as_mut().map_or(Ok(()), |text| pass("text", text))?;
+    if let Some(poll) = &mut content.poll {
+        pass("poll.question", &mut poll.question)?;
+        poll.options.iter_mut().try_for_each(|option| pass("poll.options", option))?;
+    }
+    if let Some(location) = &mut content.location {
+        location.name.as_mut().map_or(Ok(()), |name| pass("location.name", name))?;
+        location.address.as_mut().map_or(Ok(()), |address| pass("location.address", address))?;
+    }
+    Ok((text, content))
 }
 
 /// The messages that a draft points at.

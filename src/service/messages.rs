@@ -121,12 +121,7 @@ pub async fn edit(app: &App, viewer: &Viewer, id: MessageId, new: &str) -> Resul
         .transaction(async move |conn| {
             let (mut writing, mut message) = Writing::lock_message(conn, app, viewer, id).await?;
             writing.rights(viewer).can_edit(&message)?;
-            if message.content.forwarded.is_some() {
-                return Err(Error::Forbidden("what was forwarded stays as it was".into()));
-            }
-            let Some(old) = message.text.take() else {
-                return Err(Error::bad_input("messageId", "is no message with a text"));
-            };
+            let old = message.text.take().ok_or(Refusal::NoText)?;
             let organization = viewer.organization();
             let list = blocklist::of(conn, &[organization]).await?.remove(organization).unwrap_or_default();
             let new = list.pass("text", new)?;
