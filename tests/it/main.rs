@@ -37,3 +37,4 @@ mod threads;
 mod tokens;
 mod tokens_keys;
 mod upserts;
+mod waves;
