@@ -2,8 +2,8 @@
 //!
 //! The stock way to batch is to wait a millisecond for more keys, on a task of its own. Here the
 //! loads of an execution belong to the execution: it is polled until it can go no further, which is
-//! when every key of this level is known; then all loads run, together, to their end; then it is
-//! polled again. So a level of a query costs one statement for each kind of key, always the same
+//! when every key of this level is known; then all loads run, together, to their end, and the next
+//! ones after them. So a level of a query costs one statement for each kind of key, always the same
 //! number, and no time is waited away.
 
 use std::pin::Pin;
@@ -47,34 +47,45 @@ pub struct InWaves<T> {
     execution: T,
     loads: Loads,
     wave: FuturesUnordered<FutureObj<'static, ()>>,
+    /// What was asked for while a wave was under way.
+    next: Vec<FutureObj<'static, ()>>,
 }
 
 impl<T> InWaves<T> {
     pub fn new(execution: T, loads: Loads) -> Self {
-        Self { execution, loads, wave: FuturesUnordered::new() }
+        Self { execution, loads, wave: FuturesUnordered::new(), next: Vec::new() }
     }
 
-    /// Polls loads and execution by turns until one is ready or both have to wait.
+    /// Polls loads and execution until one is ready or both have to wait.
     fn poll_waves<R>(
         &mut self,
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut T, &mut Context<'_>) -> Poll<R>,
     ) -> Poll<R> {
         loop {
-            while !self.wave.is_empty() {
-                if self.wave.poll_next_unpin(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                // A load may have spawned another.
-                self.wave.extend(self.loads.take());
-            }
+            self.poll_wave(cx);
+            // The execution goes on while a wave is under way: a resolver that reads by itself holds a
+            // connection, for which the wave may wait. What it asks for now is for the next wave.
             if let Poll::Ready(result) = poll(&mut self.execution, cx) {
                 return Poll::Ready(result);
             }
-            self.wave.extend(self.loads.take());
-            if self.wave.is_empty() {
+            self.next.extend(self.loads.take());
+            if !self.wave.is_empty() || self.next.is_empty() {
                 return Poll::Pending;
             }
+            self.wave.extend(self.next.drain(..));
+        }
+    }
+
+    /// Polls the wave until it has ended or has to wait. A load may spawn another.
+    fn poll_wave(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let polled = self.wave.poll_next_unpin(cx);
+            let spawned = self.loads.take();
+            if spawned.is_empty() && !matches!(polled, Poll::Ready(Some(()))) {
+                return;
+            }
+            self.wave.extend(spawned);
         }
     }
 }

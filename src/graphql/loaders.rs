@@ -22,7 +22,7 @@ use crate::service;
 use crate::service::access::Access;
 use crate::service::receipts::{DeliveryStatus, Shown};
 use crate::storage::members::{MembersQuery, ReadersQuery};
-use crate::storage::messages::{MessagesQuery, PinnedQuery};
+use crate::storage::messages::{Counted, MessagesQuery, PinnedQuery};
 use crate::storage::polls::VotersQuery;
 use crate::storage::reactions::ReactorsQuery;
 
@@ -183,6 +183,15 @@ impl Loader<PinnedQuery> for Loaders {
 
     async fn load(&self, keys: &[PinnedQuery]) -> Result<HashMap<PinnedQuery, Page<Arc<Message>>>> {
         service::messages::pinned(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<Counted> for Loaders {
+    type Value = i64;
+    type Error = Error;
+
+    async fn load(&self, keys: &[Counted]) -> Result<HashMap<Counted, i64>> {
+        service::messages::counts(&self.app, self.viewer()?, keys).await
     }
 }
 

@@ -8,14 +8,14 @@ use super::committer::Sent;
 use super::writing::Writing;
 use crate::app::App;
 use crate::domain::changes::MessageChange;
-use crate::domain::ids::{ChatId, MessageId, UserId};
+use crate::domain::ids::{MessageId, UserId};
 use crate::domain::messages::{Message, MessageDraft, MessageKind, NoticeKind, Pinned, Revision, kind_of};
 use crate::domain::pages::{End, Page, Window};
 use crate::domain::rights::Refusal;
 use crate::domain::text;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::storage::messages::{List, MessagesQuery, PinnedQuery};
+use crate::storage::messages::{Counted, List, MessagesQuery, PinnedQuery};
 use crate::storage::{Conn, blocklist, messages, notifications, polls, reactions, search};
 
 pub async fn send(app: &App, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<Sent> {
@@ -74,22 +74,13 @@ pub async fn around(app: &App, viewer: &Viewer, id: MessageId, number: usize) ->
     })
 }
 
-/// All messages of a list of a chat that the viewer is in, deleted ones too.
-pub async fn count(app: &App, viewer: &Viewer, list: List) -> Result<i64> {
+/// How many messages there are in chats that the viewer is in; in others, none.
+pub async fn counts(app: &App, viewer: &Viewer, counted: &[Counted]) -> Result<HashMap<Counted, i64>> {
     let mut conn = app.store.read().await?;
-    match Access::joined(&mut conn, viewer, [list.chat()]).await?.is_empty() {
-        true => Ok(0),
-        false => messages::count(&mut conn, list).await,
-    }
-}
-
-/// All pinned messages of a chat that the viewer is in.
-pub async fn count_pinned(app: &App, viewer: &Viewer, chat: ChatId) -> Result<i64> {
-    let mut conn = app.store.read().await?;
-    match Access::joined(&mut conn, viewer, [chat]).await?.is_empty() {
-        true => Ok(0),
-        false => messages::count_pinned(&mut conn, chat).await,
-    }
+    let joined = Access::joined(&mut conn, viewer, counted.iter().map(Counted::chat)).await?;
+    let open: Vec<_> = counted.iter().filter(|counted| joined.contains_key(&counted.chat())).copied().collect();
+    let counts = messages::counts(&mut conn, &open).await?;
+    Ok(open.into_iter().zip(counts).collect())
 }
 
 /// The former texts of messages that were shown to the viewer, oldest first.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use serde_json::Value;
@@ -231,10 +232,39 @@ pub async fn before(conn: &mut Conn, id: MessageId) -> Result<Option<Message>> {
     Ok(pages(conn, &[query]).await?.pop().and_then(|mut found| found.pop()))
 }
 
-/// All messages of a list, deleted ones too.
-pub async fn count(conn: &mut Conn, list: List) -> Result<i64> {
-    let count = messages::table.filter(list.condition()).count().get_result(conn).await?;
-    Ok(count)
+/// What of a chat is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// All messages of a list, deleted ones too.
+    List(List),
+    Pinned(ChatId),
+}
+
+impl Counted {
+    pub fn chat(&self) -> ChatId {
+        match self {
+            Self::List(list) => list.chat(),
+            Self::Pinned(chat) => *chat,
+        }
+    }
+
+    fn condition(&self) -> All<'static> {
+        match self {
+            Self::List(list) => list.condition(),
+            Self::Pinned(chat) => {
+                All::new().and(messages::chat_id.eq(Key(chat.0))).and(messages::pinned_at.is_not_null())
+            }
+        }
+    }
+}
+
+/// Counts of many lists in one statement.
+pub async fn counts(conn: &mut Conn, counted: &[Counted]) -> Result<Vec<i64>> {
+    let parts = counted.iter().zip(0_i64..).map(|(counted, number)| {
+        messages::table.filter(counted.condition()).select((number.into_sql::<BigInt>(), count_star()))
+    });
+    let counts: Vec<Vec<i64>> = load_each(conn, counted.len(), each(parts)).await?;
+    Ok(counts.into_iter().map(|rows| rows.into_iter().sum()).collect())
 }
 
 /// The key that pinned messages are listed by, the newest pin first: microseconds and place.

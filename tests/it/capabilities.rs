@@ -332,11 +332,11 @@ async fn who_may_not_post_may_not_mention_everyone() {
     each_engine(async |app| {
         let people = People::of(app).await;
         let room = Room::make(&people, "GROUP", Some(("POST", "OWNER"))).await;
-        for role in 0..ROLES.len() {
-            let viewer = people.viewer(role, Token::Plain);
+        for (place, role) in ROLES.into_iter().enumerate() {
+            let viewer = people.viewer(place, Token::Plain);
             let said = capability(viewer, &room.chat, "MENTION_EVERYONE").await;
             let reply = room.attempt(viewer, "MENTION_EVERYONE").await;
-            assert_eq!(agrees(&said, &reply, ROLES[role]), ROLES[role] == "OWNER");
+            assert_eq!(agrees(&said, &reply, role), role == "OWNER");
         }
     })
     .await;

@@ -42,3 +42,4 @@ mod threads;
 mod tokens;
 mod tokens_keys;
 mod upserts;
+mod waves;

@@ -14,7 +14,7 @@ use crate::domain::pages::{Cursor, End, Page, PageArgs};
 use crate::error::{Error, Result};
 use crate::service;
 use crate::storage::members::{ByUser, MembersQuery};
-use crate::storage::messages::{ByPin, List, MessagesQuery, PinnedQuery};
+use crate::storage::messages::{ByPin, Counted, List, MessagesQuery, PinnedQuery};
 
 /// What a chat is for.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,7 +265,7 @@ impl Chat {
                 ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty)
             }
         };
-        let totals = MessageTotals::Of(List::Timeline(self.0.id));
+        let totals = MessageTotals(Counted::List(List::Timeline(self.0.id)));
         Ok(connection_with(page, totals, |message| message.id.seq.encode(), Message))
     }
 
@@ -284,7 +284,7 @@ impl Chat {
             let at = message.pinned.as_ref().map_or(0, |pinned| pinned.at.timestamp_micros());
             (at, message.id.seq).encode()
         };
-        Ok(connection_with(page, MessageTotals::Pinned(self.0.id), by_pin, Message))
+        Ok(connection_with(page, MessageTotals(Counted::Pinned(self.0.id)), by_pin, Message))
     }
 
     /// The newest message; null before the first, and for one who is not in.

@@ -10,7 +10,7 @@ use super::content::{ForwardedFrom, Location, SystemNotice};
 use super::poll::Poll;
 use super::reaction::ReactionGroup;
 use super::{Chat, User};
-use crate::domain::ids::{ChatId, MessageId};
+use crate::domain::ids::MessageId;
 use crate::domain::pages::{Cursor, End, Page, PageArgs};
 use crate::domain::rights::{Refusal, Rights};
 use crate::domain::{markdown, messages};
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::service;
 use crate::service::receipts::Shown;
 use crate::storage::members::{ByUser, ReadersQuery};
-use crate::storage::messages::{List, MessagesQuery};
+use crate::storage::messages::{Counted, List, MessagesQuery};
 
 /// What a message is.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl Message {
         let list = List::Thread(self.0.id);
         let window = PageArgs { first, after, last, before }.window::<i64>(End::Last)?;
         let page = ctx.loaders().load_one(MessagesQuery { list, window }).await?.unwrap_or_else(Page::empty);
-        Ok(connection_with(page, MessageTotals::Of(list), |message| message.id.seq.encode(), Message))
+        Ok(connection_with(page, MessageTotals(Counted::List(list)), |message| message.id.seq.encode(), Message))
     }
 
     /// Where it was forwarded from, as it was then.
@@ -274,19 +274,12 @@ impl Message {
 }
 
 /// What a connection of messages tells beside its page.
-pub enum MessageTotals {
-    Of(List),
-    Pinned(ChatId),
-}
+pub struct MessageTotals(pub Counted);
 
 #[Object]
 impl MessageTotals {
     /// All messages of the list, deleted ones too. Counted only where asked for.
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i64> {
-        let (app, viewer) = (ctx.app(), ctx.viewer()?);
-        match self {
-            Self::Of(list) => service::messages::count(app, viewer, *list).await,
-            Self::Pinned(chat) => service::messages::count_pinned(app, viewer, *chat).await,
-        }
+        Ok(ctx.loaders().load_one(self.0).await?.unwrap_or_default())
     }
 }
