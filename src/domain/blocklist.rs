@@ -28,9 +28,11 @@ pub struct Blocklist(pub HashMap<String, BlockAction>);
 
 /// One word for a list, in the form in which words are compared.
 pub fn word(text: &str) -> Result<String> {
+    // Counted before it is compared, for which a long word is cut.
+    let is_short = text.trim().chars().count() <= MAX_WORD;
     let mut words = search::words(text).into_iter();
     match (words.next(), words.next()) {
-        (Some(word), None) if word.chars().count() <= MAX_WORD => Ok(word),
+        (Some(word), None) if is_short => Ok(word),
         _ => Err(Error::bad_input("words", format!("must each be one word of at most {MAX_WORD} characters"))),
     }
 }
@@ -67,5 +69,7 @@ mod tests {
         assert_eq!(word(" Dämn ").unwrap(), "damn");
         assert!(word("two words").is_err());
         assert!(word("…").is_err());
+        assert!(word(&"ü".repeat(64)).is_ok());
+        assert!(word(&"ü".repeat(65)).is_err());
     }
 }

@@ -43,6 +43,8 @@ pub struct Group<'a> {
     roots: HashSet<MessageId>,
     mentions: Vec<(MessageId, UserId)>,
     posters: HashSet<MemberId>,
+    /// Those among them who have read their chat by it.
+    readers: HashSet<MemberId>,
     notifications: Vec<Notification>,
 }
 
@@ -93,6 +95,7 @@ impl<'a> Group<'a> {
             roots: HashSet::new(),
             mentions: Vec::new(),
             posters: HashSet::new(),
+            readers: HashSet::new(),
             notifications: Vec::new(),
         })
     }
@@ -158,6 +161,9 @@ impl<'a> Group<'a> {
                 member.read.seq = message.id.seq;
                 member.read.at = Some(self.now);
                 member.own.marked_unread = false;
+                let own = |told: &&mut Notification| told.chat == id.chat && told.user == id.user;
+                self.notifications.iter_mut().filter(own).for_each(|told| told.read_at = Some(self.now));
+                self.readers.insert(id.clone());
             }
             self.posters.insert(id);
         }
@@ -301,8 +307,13 @@ impl<'a> Group<'a> {
             messages::grow_threads(conn, &roots).await?;
         }
         messages::mention(conn, &self.mentions).await?;
-        notifications::insert(conn, &self.notifications).await?;
         let organization = |chat: &ChatId| self.chats.get(chat).map(|chat| chat.organization.clone());
+        let readers: Vec<_> =
+            self.readers.into_iter().filter_map(|reader| Some((organization(&reader.chat)?, reader))).collect();
+        if !readers.is_empty() {
+            notifications::read_by_posting(conn, &readers, self.now).await?;
+        }
+        notifications::insert(conn, &self.notifications).await?;
         let events = self.changes.into_iter().filter_map(|(chat, changes)| {
             Some(ChatEvent { organization: organization(&chat)?, chat, what: Happening::Changed(changes) })
         });

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, MOST_ROWS, insert_rows};
+use super::fragments::{All, MOST_ROWS, insert_rows, pairs_in};
 use super::schema::notifications;
 use super::types::{Key, Time, word};
 use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
@@ -63,6 +63,7 @@ pub async fn insert(conn: &mut Conn, new: &[Notification]) -> Result<()> {
                 notifications::seq.eq(notification.seq),
                 notifications::actor_id.eq(notification.actor.as_ref().map(UserId::as_str)),
                 notifications::created_at.eq(Time(notification.created_at)),
+                notifications::read_at.eq(notification.read_at.map(Time)),
             )
         });
         insert_rows(notifications::table, rows).execute(conn).await?;
@@ -106,6 +107,19 @@ pub async fn read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateT
         .set(notifications::read_at.eq(Time(now)))
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// Marks as read all that is about chats in which these people posted: who sends has read up to there.
+pub async fn read_by_posting(conn: &mut Conn, posted: &[(OrganizationId, MemberId)], now: DateTime<Utc>) -> Result<()> {
+    // The people are named by what the index of unread ones has first.
+    let people = posted.iter().map(|(organization, member)| (organization.as_str(), member.user.as_str()));
+    let members = posted.iter().map(|(_, member)| (Key(member.chat.0), member.user.as_str()));
+    let about = All::new()
+        .and(pairs_in((notifications::organization_id, notifications::user_id), people))
+        .and(pairs_in((notifications::chat_id, notifications::user_id), members))
+        .and(notifications::read_at.is_null());
+    diesel::update(notifications::table.filter(about)).set(notifications::read_at.eq(Time(now))).execute(conn).await?;
     Ok(())
 }
 

@@ -1,0 +1,135 @@
+//! How often a person may do what costs others something.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{each_engine, each_engine_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_are_limited_for_each_person() {
+    each_engine_with(&[("PARLOR_SENDS_PER_MINUTE", "5")], async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[]).await);
+        let first = json!({ "text": "first", "nonce": "n" });
+        let id = alice.sends(&walk, first.clone()).await;
+        for n in 1..5 {
+            alice.send(if n % 2 == 0 { &walk } else { &run }, &n.to_string()).await;
+        }
+        // Five a minute, in a burst or spread: one comes free in twelve seconds.
+        let wait = alice.try_send(&walk, json!({ "text": "sixth" })).await.retry_after();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(12), "{wait:?}");
+        alice.act("forwardMessage", json!({ "messageId": id, "toChatId": run })).await.retry_after();
+        alice.try_send(&walk, json!({ "text": "aside", "threadRootId": id })).await.retry_after();
+        for _ in 0..10 {
+            assert_eq!(alice.sends(&walk, first.clone()).await, id, "what was sent is given back at any time");
+        }
+        alice.does("editMessage", json!({ "messageId": id, "text": "the first" })).await;
+        alice.does("addReaction", json!({ "messageId": id, "emoji": "👍" })).await;
+        bob.send(&walk, "each person has their own").await;
+        let wait = alice.try_send(&walk, json!({ "text": "sixth" })).await.retry_after();
+        app.app.clock.advance(wait);
+        alice.send(&walk, "sixth").await;
+        alice.try_send(&walk, json!({ "text": "seventh" })).await.retry_after();
+        app.advance(60);
+        for n in 0..5 {
+            alice.send(&walk, &n.to_string()).await;
+        }
+        alice.try_send(&walk, json!({ "text": "too many" })).await.retry_after();
+        let namesake = app.person("other", "alice", Some(&["chat.view", "chat.create_group"])).await;
+        let theirs = namesake.group("Theirs", &[]).await;
+        namesake.send(&theirs, "and in each organisation").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_another_reason_takes_nothing() {
+    each_engine_with(&[("PARLOR_SENDS_PER_MINUTE", "2")], async |app| {
+        let alice = app.user("alice").await;
+        let chat = alice.group("Walk", &[]).await;
+        for _ in 0..10 {
+            alice.try_send(&chat, json!({ "text": "" })).await.bad_input("text");
+            alice.try_send("chat_x", json!({ "text": "hello" })).await.refused("NOT_FOUND");
+            alice.try_send(&chat, json!({ "text": "hello", "mentionIds": ["nobody"] })).await.bad_input("mentionIds");
+        }
+        alice.send(&chat, "one").await;
+        alice.send(&chat, "two").await;
+        alice.try_send(&chat, json!({ "text": "three" })).await.retry_after();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reactions_votes_and_reports_are_limited_together() {
+    each_engine_with(&[("PARLOR_REACTIONS_PER_MINUTE", "4")], async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let poll = json!({ "question": "Where to?", "options": ["hill", "lake"] });
+        let id = alice.sends(&chat, json!({ "poll": poll })).await;
+        let option = bob.sees(&id, "poll { options { id } }").await["poll"]["options"][0]["id"].clone();
+        let reaction = json!({ "messageId": id, "emoji": "👍" });
+        let all = [
+            ("addReaction", reaction.clone()),
+            ("removeReaction", reaction.clone()),
+            ("votePoll", json!({ "messageId": id, "optionIds": [option] })),
+            ("reportMessage", json!({ "messageId": id, "reason": "rude" })),
+        ];
+        for (field, input) in all.clone() {
+            bob.does(field, input).await;
+        }
+        for (field, input) in all.clone() {
+            let wait = bob.act(field, input).await.retry_after();
+            assert!(wait > Duration::ZERO && wait <= Duration::from_secs(15), "{wait:?}");
+        }
+        bob.send(&chat, "messages are counted apart").await;
+        alice.does("addReaction", reaction.clone()).await;
+        let wait = bob.act("addReaction", reaction.clone()).await.retry_after();
+        app.app.clock.advance(wait);
+        bob.does("addReaction", reaction.clone()).await;
+        bob.act("addReaction", reaction).await.retry_after();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_chats_are_limited_and_those_there_are_not() {
+    each_engine_with(&[("PARLOR_CHATS_PER_MINUTE", "3")], async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        app.user("carol").await;
+        let group = json!({ "kind": "GROUP", "title": "Walk", "memberIds": [], "nonce": "n" });
+        let direct = json!({ "userId": "bob" });
+        let ticket =
+            |id: &str| json!({ "resource": { "type": "ticket", "id": id }, "title": "Ticket", "memberIds": [] });
+        alice.does("createChat", group.clone()).await;
+        alice.does("openDirectChat", direct.clone()).await;
+        alice.does("ensureResourceChat", ticket("7")).await;
+        for _ in 0..3 {
+            alice.does("createChat", group.clone()).await;
+            alice.does("openDirectChat", direct.clone()).await;
+            alice.does("ensureResourceChat", ticket("7")).await;
+        }
+        let other = json!({ "kind": "GROUP", "title": "Walk", "memberIds": [] });
+        alice.act("openDirectChat", json!({ "userId": "carol" })).await.retry_after();
+        alice.act("ensureResourceChat", ticket("8")).await.retry_after();
+        let wait = alice.act("createChat", other.clone()).await.retry_after();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(20), "{wait:?}");
+        bob.does("createChat", other.clone()).await;
+        app.app.clock.advance(wait);
+        alice.does("createChat", other.clone()).await;
+        alice.act("createChat", other).await.retry_after();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unless_it_is_set_otherwise_nobody_meets_a_limit() {
+    each_engine(async |app| {
+        let alice = app.user("alice").await;
+        let chat = alice.group("Walk", &[]).await;
+        for n in 0..100 {
+            alice.send(&chat, &n.to_string()).await;
+        }
+    })
+    .await;
+}
