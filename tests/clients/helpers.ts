@@ -45,10 +45,10 @@ export function signToken(claims: Record<string, unknown>, key = secret) {
 
 export type Person = ReturnType<typeof person>
 
-/** A person with a fresh id: no test meets the people of another one. */
-export function person(org: string, name: string) {
+/** A person with a fresh id: no test meets the people of another one. They may what the server's default is. */
+export function person(org: string, name: string, permissions?: string[]) {
   const id = `${name.toLowerCase()}-${randomUUID().slice(0, 8)}`
-  const token = signToken({ sub: id, org, name, exp: Math.floor(Date.now() / 1000) + 3600 })
+  const token = signToken({ sub: id, org, name, permissions, exp: Math.floor(Date.now() / 1000) + 3600 })
   const headers = { authorization: `Bearer ${token}` }
 
   /** Asks the server with no client and no cache between: what the tests hold the clients to. */
