@@ -30,7 +30,7 @@ pub struct Group<'a> {
     /// Senders, those mentioned, and authors of what is replied to; in chats that are forwarded from too.
     members: HashMap<MemberId, Member>,
     /// Everyone in the chats in which a send mentions everyone.
-    everyone: HashMap<ChatId, Vec<Member>>,
+    everyone: HashMap<ChatId, Vec<UserId>>,
     /// By chat, sender and nonce: those of the database, then those of this group too.
     sent: HashMap<(ChatId, UserId, Nonce), Arc<Message>>,
     /// What is replied to, or forwarded.
@@ -69,10 +69,12 @@ impl<'a> Group<'a> {
             Some(MemberId { chat: target.id.chat, user })
         });
         let concerned = sends.iter().flat_map(|(viewer, draft)| concerned(viewer, draft)).chain(authors);
-        let members = members::by_ids(conn, &unique(concerned)).await?;
+        let mut members = members::by_ids(conn, &unique(concerned)).await?;
         let mut everyone = HashMap::new();
         for chat in unique(drafts().filter(|draft| draft.mentions_everyone).map(|draft| draft.chat)) {
-            everyone.insert(chat, members::active(conn, chat).await?);
+            let active = members::active(conn, chat).await?;
+            everyone.insert(chat, active.iter().map(|member| member.user.clone()).collect());
+            members.extend(active);
         }
         let organizations: HashSet<&OrganizationId> = sends.iter().map(|(viewer, _)| viewer.organization()).collect();
         let blocklists = blocklist::of(conn, &organizations.into_iter().collect::<Vec<_>>()).await?;
@@ -267,14 +269,13 @@ impl<'a> Group<'a> {
         let answered = [message.reply_to(), message.thread_root()].into_iter().flatten();
         let authors = answered.filter_map(|id| self.targets.get(&id)?.sender.clone());
         let everyone = if message.mentions_everyone { self.everyone.get(&chat) } else { None };
-        let mentioned = mentions.iter().chain(everyone.into_iter().flatten().map(|member| &member.user)).cloned();
+        let mentioned = mentions.iter().chain(everyone.into_iter().flatten()).cloned();
         let concerned = mentioned.map(|user| (user, NotificationKind::Mention));
         let concerned: Vec<_> = concerned.chain(authors.map(|user| (user, NotificationKind::Reply))).collect();
         let mut told: HashSet<UserId> = message.sender.iter().cloned().collect();
         for (user, kind) in concerned {
             let id = MemberId { chat, user: user.clone() };
-            let of_everyone = || everyone?.iter().find(|member| member.user == user);
-            let Some(member) = self.members.get(&id).or_else(of_everyone) else { continue };
+            let Some(member) = self.members.get(&id) else { continue };
             if !wants(member, kind, self.now) || !told.insert(user) {
                 continue;
             }
