@@ -63,10 +63,10 @@ impl<T> InWaves<T> {
         loop {
             while !self.wave.is_empty() {
                 if self.wave.poll_next_unpin(cx).is_pending() {
-                    return Poll::Pending;
+                    // A resolver may hold a connection, and the loads may wait for one: it goes on to its
+                    // end. What it asks for is of the next wave.
+                    return poll(&mut self.execution, cx);
                 }
-                // A load may have spawned another.
-                self.wave.extend(self.loads.take());
             }
             if let Poll::Ready(result) = poll(&mut self.execution, cx) {
                 return Poll::Ready(result);
