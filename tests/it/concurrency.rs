@@ -155,6 +155,23 @@ async fn a_removed_member_s_sends_under_way_do_not_land() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_that_look_up_much_do_not_wait_for_each_other_s_connections() {
+    each_engine_with(&[("PARLOR_DATABASE_CONNECTIONS", "2")], async |app| {
+        let alice = app.user("alice").await;
+        let chat = alice.group("Walk", &[]).await;
+        // Fields that are looked up one by one, beside those that are looked up together.
+        let query = format!(
+            "{{ viewer {{ unread {{ chats }} }} chats {{ nodes {{ id }} }}
+               chat(id: \"{chat}\") {{ viewerMembership {{ unreadCount }} messages {{ totalCount nodes {{ id }} }} }} }}"
+        );
+        for reply in join_all((0..50).map(|_| alice.ask(&query))).await {
+            assert_eq!(reply.at("chat.messages.totalCount"), 2);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_of_one_chat_at_once_take_each_a_version() {
     each_engine(async |app| {
         let (alice, bob) = (app.user("alice").await, app.user("bob").await);
