@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{User, each, each_engine};
+use crate::support::{Engine, User, each, each_engine};
 
 fn ticket(id: &str, people: &[&str]) -> Value {
     json!({ "resource": { "type": "ticket", "id": id }, "title": format!("Ticket {id}"), "memberIds": people })
@@ -167,6 +167,24 @@ async fn its_limits() {
         }
         alice.act("ensureResourceChat", ticket("9", &["nobody"])).await.refused("NOT_FOUND");
         assert_eq!(alice.ask("{ chats { nodes { id } } }").await.at("chats.nodes").as_array().unwrap().len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_people_come_and_go_at_once() {
+    each_engine(async |app| {
+        let alice = app.user("alice").await;
+        let ids: Vec<String> = (0..1_000).map(|n| format!("p{n:04}")).collect();
+        let created_at = if app.database.engine == Engine::Sqlite { "0" } else { "now()" };
+        let rows: Vec<_> = ids.iter().map(|id| format!("('demo', '{id}', '{id}', '{id}', {created_at})")).collect();
+        let columns = "organization_id, id, name, name_folded, created_at";
+        app.database.execute(&format!("INSERT INTO users ({columns}) VALUES {}", rows.join(", "))).await;
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        for (people, count) in [(&ids[..], 1_001), (&ids[..1], 2), (&ids[..], 1_001)] {
+            let chat = ensure(&alice, "7", people).await;
+            assert_eq!(alice.sees_chat(&chat, "memberCount").await["memberCount"], count);
+        }
     })
     .await;
 }

@@ -1,7 +1,6 @@
 //! What one operation asks for at once doesn't stand in its own way.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -28,7 +27,6 @@ async fn more_lists_than_connections_are_read_beside_look_ups() {
     each_engine_with(&[("PARLOR_MAX_COMPLEXITY", "10000000")], async |app| {
         let alice = app.user("alice").await;
         let chat = alice.group("Walk", &[]).await;
-        let begun = Instant::now();
         let answer = alice.ask(&lists_and_look_ups(&chat)).await;
         for number in 0..FIELDS {
             assert_eq!(answer.at(&format!("list{number}.nodes.0.id")), &json!(chat));
@@ -38,7 +36,6 @@ async fn more_lists_than_connections_are_read_beside_look_ups() {
             assert_eq!(answer.at("chat.id"), &json!(chat));
         }));
         many.await;
-        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     })
     .await;
 }
