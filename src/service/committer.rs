@@ -117,7 +117,7 @@ impl Writer {
         let mut conn = self.store.write().await?;
         let (results, made) = conn
             .transaction(async |conn| {
-                let mut group = Group::load(conn, sends, &self.limits, self.clock.now()).await?;
+                let mut group = Group::load(conn, sends, &self.limits, &self.clock).await?;
                 let results = sends.iter().map(|(viewer, draft)| group.send(viewer, draft)).collect();
                 Ok((results, group.write(conn).await?))
             })

@@ -11,6 +11,7 @@ use super::limits::Limits;
 use crate::domain::blocklist::Blocklist;
 use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange};
 use crate::domain::chats::{Chat, ChatAction};
+use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, MessageId, Nonce, NotificationId, OrganizationId, UserId};
 use crate::domain::members::Member;
 use crate::domain::messages::{Body, Content, Forwarded, Message, MessageDraft, MessageKind, kind_of};
@@ -55,9 +56,11 @@ pub struct Made {
 }
 
 impl<'a> Group<'a> {
-    pub async fn load(conn: &mut Conn, sends: &[Send], limits: &'a Limits, now: DateTime<Utc>) -> Result<Self> {
+    pub async fn load(conn: &mut Conn, sends: &[Send], limits: &'a Limits, clock: &Clock) -> Result<Self> {
         let drafts = || sends.iter().map(|(_, draft)| draft);
         let chats = chats::lock(conn, &unique(drafts().map(|draft| draft.chat))).await?;
+        // Under the locks: later than all that was written before.
+        let now = clock.now();
         let nonces: Vec<_> = drafts().filter_map(|draft| Some((draft.chat, draft.nonce.clone()?))).collect();
         let sent = if nonces.is_empty() { Vec::new() } else { messages::by_nonces(conn, &nonces).await? };
         let targets = unique(drafts().flat_map(targets));

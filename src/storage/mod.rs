@@ -29,7 +29,7 @@ use crate::error::Error;
 
 impl From<diesel::result::Error> for Error {
     fn from(error: diesel::result::Error) -> Self {
-        use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+        use diesel::result::DatabaseErrorKind::{ClosedConnection, SerializationFailure, UnableToSendCommand};
         match error {
             diesel::result::Error::DatabaseError(ClosedConnection | UnableToSendCommand, _) => {
                 tracing::warn!(%error, "the database connection broke off");
@@ -39,6 +39,13 @@ impl From<diesel::result::Error> for Error {
             diesel::result::Error::DatabaseError(_, info) if info.message().starts_with("terminating connection") => {
                 tracing::warn!(error = info.message(), "the database ended the connection");
                 Self::unavailable("the database can't be reached")
+            }
+            // PostgreSQL ended one of two transactions that waited for each other: it did nothing.
+            diesel::result::Error::DatabaseError(kind, info)
+                if matches!(kind, SerializationFailure) || info.message() == "deadlock detected" =>
+            {
+                tracing::warn!(error = info.message(), "a transaction gave way to another");
+                Self::unavailable("the database is busy")
             }
             error => Self::internal(error),
         }
