@@ -111,16 +111,21 @@ async fn what_was_acknowledged_is_there_once_after_a_kill() {
         let server = Process::start(&database, addr).await;
         let people: Vec<User> = people.iter().map(|who| who.at(addr)).collect();
         let mut feed = people[0].feed(&chat, None, cursor.as_deref()).await;
-        join_all(people.iter().zip(&nonces).map(|(who, nonces)| send_all(who, &chat, nonces, &acknowledged))).await;
-        let end = people[0].send(&chat, "the end").await;
-        loop {
-            let event = feed.next().await;
-            let is_end = event["message"]["id"] == end.as_str();
-            told.push(event);
-            if is_end {
-                break;
+        let sending = async {
+            join_all(people.iter().zip(&nonces).map(|(who, nonces)| send_all(who, &chat, nonces, &acknowledged))).await;
+            people[0].send(&chat, "the end").await;
+        };
+        let reading = async {
+            loop {
+                let event = feed.next().await;
+                let is_end = event["message"]["text"] == "the end";
+                told.push(event);
+                if is_end {
+                    break;
+                }
             }
-        }
+        };
+        futures_util::join!(sending, reading);
         let acknowledged = acknowledged.lock().unwrap().clone();
         assert_eq!(acknowledged.len(), 16 * 400);
         let messages =

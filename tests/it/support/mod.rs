@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use client::{Reply, Socket, User, http};
 pub use engine::{Database, Engine};
-pub use feed::Feed;
+pub use feed::{Feed, place};
 pub use steps::each;
 
 pub const SECRET: &str = "a secret for tests, of more than 32 bytes";
