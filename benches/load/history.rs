@@ -9,6 +9,7 @@ use tempfile::tempdir;
 use crate::Scale;
 use crate::client::community::Community;
 use crate::client::parlor::Parlor;
+use crate::client::past;
 use crate::client::turns::in_turns;
 use crate::engines::{Database, Engine};
 use crate::tools::Result;
@@ -17,8 +18,7 @@ use crate::tools::report::{Table, number, ratio, whole};
 const PEOPLE: usize = 20;
 const SMALL_CHAT: i64 = 10_000;
 const PAGE: usize = 50;
-/// Rows written in one transaction.
-const BATCH: i64 = 50_000;
+const TEXT: &str = "'Message ' || n || ': the meeting moves to three o''clock, in the small room upstairs.'";
 
 const HISTORY: &str = "query($chat: ID!, $before: String) { chat(id: $chat) { \
     messages(last: 50, before: $before) { nodes { id seq text sender { name } createdAt } \
@@ -52,7 +52,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     }
     parlor.stop().await?;
     for size in sizes {
-        fill(database, &title(size), size / 2).await?;
+        past::fill(database, &title(size), size / 2, PEOPLE, TEXT).await?;
     }
     // A cursor is the server's own word, so the one in the middle is got by sending a message there.
     let parlor = Parlor::start(database, folder).await?;
@@ -65,7 +65,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     }
     parlor.stop().await?;
     for size in sizes {
-        fill(database, &title(size), size - size / 2 - 1).await?;
+        past::fill(database, &title(size), size - size / 2 - 1, PEOPLE, TEXT).await?;
     }
     database.settle().await?;
 
@@ -109,38 +109,6 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
 
 fn title(size: i64) -> String {
     format!("A chat of {size}")
-}
-
-/// Appends messages to a chat by SQL, as they would be if they had been sent.
-async fn fill(database: &Database, title: &str, count: i64) -> Result<()> {
-    let chat = format!("FROM chats WHERE title = '{title}'");
-    let first = database.number(&format!("SELECT version + 1 {chat}")).await?;
-    for start in (first..first + count).step_by(BATCH as usize) {
-        let end = (start + BATCH).min(first + count) - 1;
-        let columns = "chat_id, seq, version, kind, sender_id, nonce, fingerprint, text, created_at";
-        let values = format!(
-            "id, n, n, 'text', 'user' || (n % {PEOPLE}), 'past-' || n, NULL, \
-             'Message ' || n || ': the meeting moves to three o''clock, in the small room upstairs.'"
-        );
-        let grow = format!("UPDATE chats SET version = {end}, last_seq = {end} WHERE title = '{title}'");
-        let sqlite = format!(
-            "BEGIN IMMEDIATE;
-             WITH RECURSIVE numbers (n) AS \
-             (SELECT {start} UNION ALL SELECT n + 1 FROM numbers WHERE n < {end})
-             INSERT INTO messages ({columns})
-             SELECT {values}, created_at + n FROM numbers CROSS JOIN (SELECT * {chat});
-             {grow}; COMMIT"
-        );
-        let postgres = format!(
-            "BEGIN;
-             INSERT INTO messages ({columns})
-             SELECT {values}, created_at + n * interval '1 microsecond'
-             FROM generate_series({start}, {end}) AS n CROSS JOIN (SELECT * {chat}) AS chat;
-             {grow}; COMMIT"
-        );
-        database.execute(sqlite, postgres).await?;
-    }
-    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

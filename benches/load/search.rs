@@ -10,14 +10,15 @@ use tempfile::tempdir;
 use crate::Scale;
 use crate::client::community::Community;
 use crate::client::parlor::Parlor;
+use crate::client::past;
 use crate::client::turns::in_turns;
 use crate::engines::{Database, Engine};
 use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
 
 const SMALL_CHAT: i64 = 10_000;
-/// Rows written in one transaction.
-const BATCH: i64 = 50_000;
+const TEXT: &str = "'About topic' || (n % 100) || ' and item' || (n % 5000) \
+                    || ': the meeting moves to three o''clock, in the small room upstairs.'";
 
 const SEARCH: &str = "query($query: String!, $chat: ID) { searchMessages(query: $query, filter: { chatId: $chat }, \
     first: 30) { edges { snippet node { id text sender { name } } } pageInfo { hasNextPage } } }";
@@ -51,7 +52,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     }
     parlor.stop().await?;
     for size in sizes {
-        fill(database, &title(size), size).await?;
+        past::fill(database, &title(size), size, 2, TEXT).await?;
     }
     // The server indexes what it finds without an index.
     let start = Instant::now();
@@ -99,34 +100,4 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
 
 fn title(size: i64) -> String {
     format!("A chat of {size}")
-}
-
-/// Appends messages to a chat by SQL, as they would be if they had been sent, but for the index.
-async fn fill(database: &Database, title: &str, count: i64) -> Result<()> {
-    let chat = format!("FROM chats WHERE title = '{title}'");
-    let first = database.number(&format!("SELECT version + 1 {chat}")).await?;
-    for start in (first..first + count).step_by(BATCH as usize) {
-        let end = (start + BATCH).min(first + count) - 1;
-        let columns = "chat_id, seq, version, kind, sender_id, text, created_at";
-        let values = "id, n, n, 'text', 'user' || (n % 2), 'About topic' || (n % 100) || ' and item' || (n % 5000) \
-                      || ': the meeting moves to three o''clock, in the small room upstairs.'";
-        let grow = format!("UPDATE chats SET version = {end}, last_seq = {end} WHERE title = '{title}'");
-        let sqlite = format!(
-            "BEGIN IMMEDIATE;
-             WITH RECURSIVE numbers (n) AS \
-             (SELECT {start} UNION ALL SELECT n + 1 FROM numbers WHERE n < {end})
-             INSERT INTO messages ({columns})
-             SELECT {values}, created_at + n FROM numbers CROSS JOIN (SELECT * {chat});
-             {grow}; COMMIT"
-        );
-        let postgres = format!(
-            "BEGIN;
-             INSERT INTO messages ({columns})
-             SELECT {values}, created_at + n * interval '1 microsecond'
-             FROM generate_series({start}, {end}) AS n CROSS JOIN (SELECT * {chat}) AS chat;
-             {grow}; COMMIT"
-        );
-        database.execute(sqlite, postgres).await?;
-    }
-    Ok(())
 }

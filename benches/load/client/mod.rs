@@ -4,6 +4,7 @@ pub mod api;
 pub mod audience;
 pub mod community;
 pub mod parlor;
+pub mod past;
 pub mod sender;
 pub mod socket;
 pub mod turns;

@@ -16,7 +16,8 @@ struct AddMembersInput {
     chat_id: ID,
     /// Who, 1 to 100 people; those who are in already stay as they are.
     user_ids: Vec<ID>,
-    /// In which role; MEMBER where left out. More needs the right to change roles.
+    /// In which role; MEMBER where left out. More needs the right to change roles; OWNER is given by
+    /// `changeMemberRole`.
     role: Option<ChatRole>,
 }
 

@@ -1,0 +1,245 @@
+use strum::IntoEnumIterator;
+
+use super::*;
+use crate::domain::chats::{Details, Policy};
+use crate::domain::ids::{ChatId, MessageId};
+use crate::domain::messages::{Notice, NoticeKind};
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_000_000 + second, 0).unwrap()
+}
+
+fn chat(kind: ChatKind) -> Chat {
+    Chat {
+        id: ChatId::new(),
+        organization: "demo".parse().unwrap(),
+        kind,
+        details: Details::default(),
+        created_by: None,
+        created_at: at(0),
+        last_activity_at: at(0),
+        version: 0,
+        details_version: 0,
+        last_seq: 0,
+        member_count: 1,
+        archived_at: None,
+        resource: None,
+    }
+}
+
+fn member(chat: &Chat, role: Role) -> Member {
+    Member::joining(chat.id, "alice".parse().unwrap(), role, 0, at(0))
+}
+
+/// What Alice sent.
+fn message(chat: &Chat) -> Message {
+    let notice = Notice { kind: NoticeKind::Welcome, actor: None, subject: None, detail: None };
+    Message {
+        kind: MessageKind::Text,
+        sender: Some("alice".parse().unwrap()),
+        text: Some("hello".into()),
+        ..Message::notice(MessageId { chat: chat.id, seq: 1 }, notice, at(0))
+    }
+}
+
+fn all() -> Permissions {
+    Permission::iter().filter(|held| *held != Permission::ChatModerate).collect()
+}
+
+/// The least role for each action by default, in a group and in a channel; `None` is nobody.
+#[test]
+fn the_truth_table_of_roles() {
+    use ChatAction::*;
+    use Role::*;
+    let table = [
+        (Post, Some(Member), Some(Moderator), Some(Member)),
+        (MentionEveryone, Some(Moderator), Some(Moderator), Some(Member)),
+        (EditDetails, Some(Admin), Some(Admin), None),
+        (AddMembers, Some(Admin), Some(Admin), None),
+        (RemoveMembers, Some(Admin), Some(Admin), None),
+        (SilenceMembers, Some(Moderator), Some(Moderator), None),
+        (ChangeRoles, Some(Owner), Some(Owner), None),
+        (DeleteOthersMessages, Some(Moderator), Some(Moderator), None),
+        (Pin, Some(Moderator), Some(Moderator), Some(Member)),
+        (StartCall, Some(Member), Some(Moderator), Some(Member)),
+        (DeleteChat, Some(Owner), Some(Owner), None),
+    ];
+    assert_eq!(table.len(), ChatAction::iter().count());
+    let permissions = all();
+    for (action, group, channel, direct) in table {
+        for (kind, least) in [(ChatKind::Group, group), (ChatKind::Channel, channel), (ChatKind::Direct, direct)] {
+            for role in Role::iter() {
+                let chat = chat(kind);
+                let member = member(&chat, role);
+                let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
+                let expected = least.is_some_and(|least| role >= least);
+                assert_eq!(rights.can(action).is_ok(), expected, "{kind:?} {role:?} {action:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_permission_is_a_gate_of_its_own() {
+    let chat = chat(ChatKind::Group);
+    let owner = member(&chat, Role::Owner);
+    for action in ChatAction::iter() {
+        for missing in Permission::iter() {
+            let permissions: Permissions = all().into_iter().filter(|held| *held != missing).collect();
+            let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
+            let needed = missing == Permission::ChatView || permission(action) == Some(missing);
+            assert_eq!(rights.can(action), if needed { Err(Refusal::MissingPermission(missing)) } else { Ok(()) });
+        }
+    }
+}
+
+#[test]
+fn a_stranger_may_nothing_and_sees_channels_only() {
+    let permissions = all();
+    for kind in ChatKind::iter() {
+        let chat = chat(kind);
+        let rights = Rights { permissions: &permissions, chat: &chat, member: None, now: at(9) };
+        assert_eq!(rights.can_see(), kind == ChatKind::Channel);
+        for action in ChatAction::iter() {
+            assert_eq!(rights.can(action), Err(Refusal::NotAMember));
+        }
+    }
+}
+
+#[test]
+fn a_policy_replaces_the_default_of_its_kind() {
+    let permissions = all();
+    let mut chat = chat(ChatKind::Channel);
+    chat.details.policy = Policy([(ChatAction::Post, Role::Member)].into());
+    let member = member(&chat, Role::Member);
+    let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
+    assert_eq!(rights.can(ChatAction::Post), Ok(()));
+    assert_eq!(rights.can(ChatAction::Pin), Err(Refusal::RoleTooLow { least: Role::Moderator }));
+}
+
+#[test]
+fn who_may_not_post_may_not_mention_everyone() {
+    let permissions = all();
+    let mut chat = chat(ChatKind::Group);
+    chat.details.policy = Policy([(ChatAction::Post, Role::Owner)].into());
+    let admin = member(&chat, Role::Admin);
+    let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&admin), now: at(9) };
+    assert_eq!(rights.can(ChatAction::MentionEveryone), Err(Refusal::RoleTooLow { least: Role::Owner }));
+}
+
+#[test]
+fn silence_and_slow_mode_are_mended_by_the_later_of_both() {
+    let permissions = all();
+    let mut chat = chat(ChatKind::Group);
+    chat.details.slow_mode_seconds = 10;
+    let mut member = member(&chat, Role::Member);
+    member.last_posted_at = Some(at(0));
+    for (silenced, until) in [(5, 10), (15, 15)] {
+        member.silenced_until = Some(at(silenced));
+        let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(1) };
+        assert_eq!(rights.can(ChatAction::Post).unwrap_err().until(), Some(at(until)));
+    }
+}
+
+#[test]
+fn slow_mode_ends_exactly_at_its_boundary_and_spares_moderators() {
+    let mut chat = chat(ChatKind::Group);
+    chat.details.slow_mode_seconds = 10;
+    let can = |role, second: i64, permissions: &Permissions| {
+        let mut member = member(&chat, role);
+        member.last_posted_at = Some(at(0));
+        Rights { permissions, chat: &chat, member: Some(&member), now: at(second) }.can(ChatAction::Post)
+    };
+    assert_eq!(can(Role::Member, 9, &all()), Err(Refusal::SlowMode { until: at(10), now: at(9) }));
+    assert_eq!(can(Role::Member, 10, &all()), Ok(()));
+    assert_eq!(can(Role::Moderator, 1, &all()), Ok(()));
+    assert_eq!(can(Role::Member, 1, &Permission::iter().collect()), Ok(()));
+}
+
+#[test]
+fn a_message_is_edited_by_its_sender_and_deleted_by_moderators_too() {
+    let permissions = all();
+    let chat = chat(ChatKind::Group);
+    let mut message = message(&chat);
+    let rights = |member| Rights { permissions: &permissions, chat: &chat, member, now: at(9) };
+    let alice = member(&chat, Role::Member);
+    let bob = Member { user: "bob".parse().unwrap(), ..alice.clone() };
+    assert_eq!(rights(Some(&alice)).can_edit(&message), Ok(()));
+    assert_eq!(rights(Some(&alice)).can_delete(&message), Ok(()));
+    assert_eq!(rights(Some(&bob)).can_edit(&message), Err(Refusal::NotTheSender));
+    assert_eq!(rights(Some(&bob)).can_delete(&message), Err(Refusal::RoleTooLow { least: Role::Moderator }));
+    let moderator = Member { role: Role::Moderator, ..bob.clone() };
+    assert_eq!(rights(Some(&moderator)).can_edit(&message), Err(Refusal::NotTheSender));
+    assert_eq!(rights(Some(&moderator)).can_delete(&message), Ok(()));
+    assert_eq!(rights(None).can_delete(&message), Err(Refusal::NotAMember));
+    message.deleted_at = Some(at(1));
+    assert_eq!(rights(Some(&alice)).can_edit(&message), Err(Refusal::Deleted));
+}
+
+#[test]
+fn one_who_is_silenced_says_nothing_until_the_very_moment() {
+    let permissions = all();
+    let chat = chat(ChatKind::Group);
+    let mut owner = member(&chat, Role::Owner);
+    owner.silenced_until = Some(at(10));
+    let at_second = |second| Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(second) };
+    let silenced = Err(Refusal::Silenced { until: at(10) });
+    for action in ChatAction::iter() {
+        let speaks = matches!(action, ChatAction::Post | ChatAction::MentionEveryone);
+        assert_eq!(at_second(9).can(action), if speaks { silenced } else { Ok(()) }, "{action:?}");
+        assert_eq!(at_second(10).can(action), Ok(()), "{action:?}");
+    }
+    let message = message(&chat);
+    for may in [Rights::can_react, Rights::can_edit, Rights::can_close] {
+        assert_eq!(may(&at_second(9), &message), silenced);
+        assert_eq!(may(&at_second(10), &message), Ok(()));
+    }
+    assert_eq!(at_second(9).can_delete(&message), Ok(()));
+}
+
+#[test]
+fn an_archived_chat_is_read_and_put_in_order_but_not_written() {
+    let permissions = all();
+    let mut chat = chat(ChatKind::Group);
+    chat.archived_at = Some(at(1));
+    let owner = member(&chat, Role::Owner);
+    let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
+    for action in ChatAction::iter() {
+        let expected = if possible_in_archived(action) { Ok(()) } else { Err(Refusal::Archived) };
+        assert_eq!(rights.can(action), expected, "{action:?}");
+    }
+    let message = message(&chat);
+    for may in [Rights::can_react, Rights::can_edit, Rights::can_close, Rights::can_pin] {
+        assert_eq!(may(&rights, &message), Err(Refusal::Archived));
+    }
+    assert_eq!(rights.can_delete(&message), Ok(()));
+}
+
+#[test]
+fn nobody_gives_a_role_above_their_own_or_takes_one_from_their_betters() {
+    let permissions = all();
+    let mut chat = chat(ChatKind::Group);
+    chat.details.policy = Policy([(ChatAction::ChangeRoles, Role::Moderator)].into());
+    for own in Role::iter() {
+        let member = member(&chat, own);
+        let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
+        for from in Role::iter() {
+            for to in Role::iter() {
+                let allowed = own >= Role::Moderator && (own > from || own == Role::Owner) && to <= own;
+                assert_eq!(rights.can_change_role(from, to).is_ok(), allowed, "{own:?}: {from:?} to {to:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_servers_own_messages_are_nobodys_to_change() {
+    let permissions = all();
+    let chat = chat(ChatKind::Group);
+    let owner = member(&chat, Role::Owner);
+    let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
+    let message = Message { kind: MessageKind::System, sender: None, ..message(&chat) };
+    assert_eq!(rights.can_edit(&message), Err(Refusal::NotTheSender));
+    assert_eq!(rights.can_delete(&message), Err(Refusal::SystemMessage));
+    assert_eq!(rights.can_react(&message), Err(Refusal::SystemMessage));
+}

@@ -1,0 +1,278 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn query(query: &str) -> SearchQuery {
+    SearchQuery::parse(query).unwrap()
+}
+
+#[track_caller]
+fn has_words(text: &str, expected: &[&str]) {
+    assert_eq!(words(text), expected, "{text:?}");
+}
+
+/// The text that a snippet is of, if it was short and of one line.
+fn unmarked(snippet: &str) -> String {
+    let text = snippet.replace("<mark>", "").replace("</mark>", "");
+    assert!(!text.contains(['<', '>', '"', '\'']), "{snippet}");
+    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
+    assert!(text.matches('&').count() == text.matches("&amp;").count(), "{snippet}");
+    text.replace("&amp;", "&")
+}
+
+#[test]
+fn words_have_neither_case_nor_accents() {
+    has_words("Hello, WORLD!", &["hello", "world"]);
+    has_words("Ärger A\u{308}RGER arger", &["arger", "arger", "arger"]);
+    has_words("Łódź crème brûlée Ñandú İstanbul", &["łodz", "creme", "brulee", "nandu", "istanbul"]);
+    has_words("ΟΔΟΣ οδός", &["οδοσ", "οδοσ"]);
+    has_words("Ёлка", &["елка"]);
+}
+
+#[test]
+fn words_have_one_spelling() {
+    has_words("ﬁne Ｗｉｄｅ ２０２４ ℌ ①", &["fine", "wide", "2024", "h", "1"]);
+    assert_eq!(words(&"한국어".nfd().collect::<String>()), words(&"한국어".nfc().collect::<String>()));
+    assert_eq!(words("ｶﾞｷﾞ"), words("ガギ"));
+    has_words("❤\u{fe0f}a\u{fe0f}b 葛\u{e0100}", &["ab", "葛"]);
+}
+
+#[test]
+fn spans_are_where_the_words_are() {
+    let found: Vec<_> = spans("Ein A\u{308}rger-½").collect();
+    let (one, two) = (12..14, 12..14);
+    let expected = [(0..3, "ein"), (4..11, "arger"), (one, "1"), (two, "2")];
+    assert_eq!(found, expected.map(|(range, word)| (range, word.to_owned())));
+}
+
+#[test]
+fn other_marks_stay_with_their_letters() {
+    has_words("हिन्दी", &["हिन्दी"]);
+    has_words("שָׁלוֹם", &["שָׁלוֹם"]);
+    assert_ne!(words("か"), words("が"));
+}
+
+#[test]
+fn words_end_where_letters_and_digits_do() {
+    has_words(
+        "well-known can't O’Neill 3.14 snake_case a.b.c",
+        &["well", "known", "can", "t", "o", "neill", "3", "14", "snake", "case", "a", "b", "c"],
+    );
+    has_words(
+        "https://example.com/a?b=1#c me@example.com",
+        &["https", "example", "com", "a", "b", "1", "c", "me", "example", "com"],
+    );
+    has_words("a\0b\u{1}c\td\ne\u{200b}f\u{ad}g", &["a", "b", "c", "d", "e", "f", "g"]);
+    has_words("½", &["1", "2"]);
+}
+
+#[test]
+fn each_ideograph_is_a_word() {
+    has_words("東京タワーへ go", &["東", "京", "タワー", "へ", "go"]);
+}
+
+#[test]
+fn what_has_no_letter_has_no_words() {
+    for text in ["", " ", "👍🏽 👩‍👩‍👧 🎉", "!?…", "\u{301}\u{20dd}", "\0\u{7f}", "\u{93e}", "\"", "__"]
+    {
+        has_words(text, &[]);
+    }
+}
+
+#[test]
+fn a_long_word_is_cut_between_characters() {
+    assert_eq!(words(&"a".repeat(1_000)), ["a".repeat(64)]);
+    assert_eq!(words(&"ж".repeat(1_000)), ["ж".repeat(32)]);
+    assert_eq!(words(&"ᎠᎠ".repeat(100)), ["ꭰ".repeat(21)]);
+    assert_eq!(query(&"a".repeat(200)).fts5(), format!("\"{}\" *", "a".repeat(64)));
+}
+
+#[test]
+fn what_was_folded_is_not_folded_again() {
+    for character in (char::MIN..=char::MAX).filter(|character| character.is_alphanumeric() || is_mark(*character)) {
+        let once = Folded::new(&character.to_string()).text;
+        assert_eq!(Folded::new(&once).text, once, "{character:?} {:x}", character as u32);
+    }
+}
+
+#[test]
+fn a_query_is_prefixes_and_exact_phrases() {
+    assert_eq!(query("hello wor").fts5(), r#""hello" * AND "wor" *"#);
+    assert_eq!(query("hello wor").tsquery(), "'hello':* & 'wor':*");
+    assert_eq!(query(r#""Hello World" wi-f x"#).fts5(), r#""hello" + "world" AND "wi" + "f" * AND "x" *"#);
+    assert_eq!(query(r#""Hello World" wi-f x"#).tsquery(), "('hello' <-> 'world') & ('wi' <-> 'f':*) & 'x':*");
+    assert_eq!(query(r#""x""#).fts5(), r#""x""#);
+    assert_eq!(query(r#""x""#).tsquery(), "'x'");
+}
+
+#[test]
+fn quotes_need_no_spaces_and_no_end() {
+    assert_eq!(query(r#"a"b c"d"#).tsquery(), "'a':* & ('b' <-> 'c') & 'd':*");
+    assert_eq!(query(r#"a "b c"#).tsquery(), "'a':* & ('b' <-> 'c')");
+    assert_eq!(query(r#""" a """#).tsquery(), "'a':*");
+    assert_eq!(query("“a b” „c d“").tsquery(), "('a' <-> 'b') & ('c' <-> 'd')");
+}
+
+#[test]
+fn control_characters_separate() {
+    assert_eq!(query("a\0b\u{7f}c\nd").tsquery(), "'a':* & 'b':* & 'c':* & 'd':*");
+    assert_eq!(query("\"a\0b\"").tsquery(), "('a' <-> 'b')");
+}
+
+#[test]
+fn nothing_in_a_query_is_syntax() {
+    assert_eq!(
+        query("NOT a* OR (b) NEAR/2 ^c -d col:e {f}").fts5(),
+        concat!(
+            r#""not" * AND "a" * AND "or" * AND "b" * AND "near" + "2" * AND "#,
+            r#""c" * AND "d" * AND "col" + "e" * AND "f" *"#
+        )
+    );
+    assert_eq!(query(r"a' \b !c & d | e <-> f:*").tsquery(), "'a':* & 'b':* & 'c':* & 'd':* & 'e':* & 'f':*");
+    assert_eq!(string("a\"b"), r#""a""b""#);
+    assert_eq!(lexeme(r"a'b\c"), r"'a''b\\c'");
+}
+
+#[test]
+fn a_query_has_words_and_not_too_many() {
+    for empty in ["", "  ", "\"\"", "👍", "\"", "-- '' ()", "\0"] {
+        assert!(SearchQuery::parse(empty).is_err(), "{empty:?}");
+    }
+    assert!(SearchQuery::parse(&"é".repeat(200)).is_ok());
+    assert!(SearchQuery::parse(&"é".repeat(201)).is_err());
+    assert!(SearchQuery::parse(&"a ".repeat(16)).is_ok());
+    assert!(SearchQuery::parse(&"a ".repeat(17)).is_err());
+    assert!(SearchQuery::parse(&format!("\"{}\"", "日".repeat(17))).is_err());
+}
+
+#[test]
+fn a_vector_has_each_word_with_its_positions() {
+    assert_eq!(tsvector(&words("hello world")), "'hello':1 'world':2");
+    assert_eq!(tsvector(&words("b a B, c a")), "'a':2,5 'b':1,3 'c':4");
+    assert_eq!(tsvector(&[]), "");
+    assert_eq!(tsvector(&[r"a'b\c".to_owned()]), r"'a''b\\c':1");
+}
+
+#[test]
+fn a_vector_keeps_to_the_limits() {
+    let many = tsvector(&vec!["a".to_owned(); 20_000]);
+    assert_eq!(many.split(',').count(), 255);
+    assert!(many.starts_with("'a':1,2,3,") && many.ends_with(",255"), "{many}");
+    let distinct: Vec<_> = (0..20_000).map(|number| number.to_string()).collect();
+    let vector = tsvector(&distinct);
+    assert!(vector.contains("'16381':16382 ") && vector.contains("'16382':16383 "));
+    assert!(vector.contains("'19999':16383 "));
+    let mut far = vec!["a".to_owned(); 17_000];
+    far[16_390..].fill("b".to_owned());
+    assert!(tsvector(&far).ends_with("'b':16383"));
+    let long: Vec<_> = (0..20_000).map(|number| format!("{number:064}")).collect();
+    assert!(tsvector(&long).len() < 1_500_000);
+}
+
+#[test]
+fn a_snippet_marks_what_matches() {
+    assert_eq!(query("wor").snippet("Hello World, word!"), "Hello <mark>World</mark>, <mark>word</mark>!");
+    assert_eq!(query("\"wor\"").snippet("Hello World"), "Hello World");
+    assert_eq!(query("arger").snippet("Kein Ärger!"), "Kein <mark>Ärger</mark>!");
+    assert_eq!(query("arger").snippet("A\u{308}rger"), "<mark>A\u{308}rger</mark>");
+    assert_eq!(query("Ärg").snippet("arger"), "<mark>arger</mark>");
+    assert_eq!(query("caf").snippet("cafe\u{301}s"), "<mark>cafe\u{301}s</mark>");
+    assert_eq!(query("京").snippet("東京タワー"), "東<mark>京</mark>タワー");
+    assert_eq!(query("1 2").snippet("½ l"), "<mark>½</mark> l");
+}
+
+#[test]
+fn a_phrase_marks_each_of_its_words_and_only_in_a_row() {
+    let phrase = query("\"b c\"");
+    assert_eq!(phrase.snippet("c b, b c b"), "c b, <mark>b</mark> <mark>c</mark> b");
+    assert_eq!(phrase.snippet("B-C"), "<mark>B</mark>-<mark>C</mark>");
+    assert_eq!(query("wi-f").snippet("wi-fi, fi, wi"), "<mark>wi</mark>-<mark>fi</mark>, fi, wi");
+    assert_eq!(query("can't").snippet("Can't"), "<mark>Can</mark>&#39;<mark>t</mark>");
+    assert_eq!(query("\"a a\"").snippet("a a a"), "<mark>a</mark> <mark>a</mark> <mark>a</mark>");
+    assert_eq!(query("\"a b c d\"").snippet("a b"), "a b");
+}
+
+#[test]
+fn a_snippet_is_text_of_one_line() {
+    assert_eq!(
+        query("mark").snippet("<mark>a</mark> & \"b\" 'c'"),
+        "&lt;<mark>mark</mark>&gt;a&lt;/<mark>mark</mark>&gt; &amp; &quot;b&quot; &#39;c&#39;"
+    );
+    assert_eq!(query("amp").snippet("&amp; & amp"), "&amp;<mark>amp</mark>; &amp; <mark>amp</mark>");
+    assert_eq!(query("b").snippet(" a\nb\r\n\tc\0d\u{2028} "), "a <mark>b</mark>   c d");
+    assert_eq!(query("b").snippet(""), "");
+    assert_eq!(query("b").snippet("👍"), "👍");
+}
+
+#[test]
+fn a_snippet_of_a_long_text_is_around_the_first_match() {
+    let before = "before ".repeat(100);
+    let after = "after ".repeat(100);
+    let both = query("needle").snippet(&format!("{before}needle {after}needle"));
+    assert!(both.starts_with("…before before "), "{both}");
+    assert!(both.contains(" before <mark>needle</mark> after "), "{both}");
+    assert!(both.ends_with(" after…"), "{both}");
+    assert!((180..=202).contains(&unmarked(&both).chars().count()), "{both}");
+
+    let at_start = query("needle").snippet(&format!("needle {after}"));
+    assert!(at_start.starts_with("<mark>needle</mark> after ") && at_start.ends_with(" after…"), "{at_start}");
+    let at_end = query("needle").snippet(&format!("{before}needle"));
+    assert!(at_end.starts_with("…before ") && at_end.ends_with(" before <mark>needle</mark>"), "{at_end}");
+    assert!(unmarked(&at_end).chars().count() > 180, "{at_end}");
+    let nowhere = query("other").snippet(&after);
+    assert!(nowhere.starts_with("after ") && nowhere.ends_with(" after…"), "{nowhere}");
+}
+
+#[test]
+fn a_window_cuts_neither_words_nor_characters() {
+    let word = query("a").snippet(&"a".repeat(1_000));
+    assert_eq!(word, format!("<mark>{}</mark>…", "a".repeat(200)));
+    let accents = query("e").snippet(&"e\u{301}".repeat(1_001));
+    assert_eq!(accents, format!("<mark>{}</mark>…", "e\u{301}".repeat(100)));
+    let escapes = query("z").snippet(&format!("{}z{}", "&".repeat(300), "<".repeat(300)));
+    assert_eq!(escapes, format!("…{}<mark>z</mark>{}…", "&amp;".repeat(60), "&lt;".repeat(139)));
+    let families = query("z").snippet(&format!("{}z", "👩‍👩‍👧".repeat(100)));
+    assert_eq!(families.replace("👩‍👩‍👧", ""), "…<mark>z</mark>");
+    let exactly = format!("{} b", "a".repeat(198));
+    assert_eq!(query("b").snippet(&exactly), exactly.replace('b', "<mark>b</mark>"));
+    let unbroken = format!("{}é{}", "é".repeat(500), " x".repeat(200));
+    assert_eq!(unmarked(&query("x").snippet(&unbroken)).matches('x').count(), 70);
+}
+
+/// What is printed, and more of what is folded.
+const ANY_SCRIPT: &str = "(\\PC|[a-z'. \u{300}-\u{36f}\u{64b}-\u{652}\u{900}-\u{97f}ｱ-ﾟが-ん가-힣]){0,40}";
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn words_are_words_of_themselves(text in ANY_SCRIPT) {
+        let words = words(&text);
+        prop_assert_eq!(super::words(&words.join(" ")), words.clone());
+        for word in &words {
+            prop_assert!(!word.is_empty() && word.len() <= 64);
+            prop_assert!(word.chars().all(|character| is_of_word(character) && !character.is_ascii_uppercase()));
+        }
+    }
+
+    #[test]
+    fn each_word_of_a_text_is_found_in_it(text in "(\\PC|[a-c \n&<>\"']){0,40}") {
+        for word in words(&text) {
+            let snippet = query(&format!("\"{word}\"")).snippet(&text);
+            prop_assert!(snippet.contains("<mark>"), "{word} in {snippet}");
+        }
+    }
+
+    #[test]
+    fn a_snippet_is_the_text(text in "(\\PC|[a-c &<>\"']){0,100}") {
+        let spaced = text.trim().replace(char::is_whitespace, " ");
+        prop_assert_eq!(unmarked(&query("a b").snippet(&text)), spaced);
+    }
+
+    #[test]
+    fn a_window_has_the_first_match(before in "(\\PC|[a-c &]){0,400}", after in "(\\PC|[a-c &]){0,400}") {
+        let snippet = query("\"zyxwv\"").snippet(&format!("{before} zyxwv {after}"));
+        prop_assert!(snippet.contains("<mark>zyxwv</mark>"), "{}", snippet);
+        prop_assert!(unmarked(&snippet).chars().count() <= 202);
+    }
+}
