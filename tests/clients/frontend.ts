@@ -169,6 +169,8 @@ export class FrontEnd {
         chat.window?.refresh()
         break
     }
+    // Asked for while the viewer was out of the chat, and in again before the feed noticed anything.
+    if (chat.window?.shown()?.chat === null) chat.window.refresh()
   }
 
   /** A feed that ends with an error is that of a chat which was deleted, or which the viewer is out of. */
