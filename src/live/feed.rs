@@ -113,8 +113,6 @@ struct Gap {
     from: i64,
     /// What the client's cursor covers beyond its version.
     cursor: Option<FeedCursor>,
-    /// Positions that moved since are told.
-    moved_since: DateTime<Utc>,
     /// Whether the client waits for [`FeedEvent::CaughtUp`].
     announce: bool,
 }
@@ -209,12 +207,9 @@ impl ChatFeed {
                 match (cursor, reason) {
                     (Some(cursor), None) => {
                         self.position = cursor.version;
-                        self.mode = Mode::Behind(Gap {
-                            from: cursor.version,
-                            cursor: Some(cursor),
-                            moved_since: cursor.at - SLACK,
-                            announce: true,
-                        });
+                        // What moved since is told last: until then, what is told is of the cursor's time.
+                        self.heard_at = cursor.at.min(self.heard_at);
+                        self.mode = Mode::Behind(Gap { from: cursor.version, cursor: Some(cursor), announce: true });
                     }
                     (_, reason) => {
                         self.position = state.version;
@@ -227,11 +222,11 @@ impl ChatFeed {
         Ok(())
     }
 
-    async fn catch_up(&mut self, Gap { from, cursor, moved_since, announce }: Gap) -> Result<()> {
+    async fn catch_up(&mut self, Gap { from, cursor, announce }: Gap) -> Result<()> {
         let _permit = self.catch_ups.permit().await?;
         let (chat, viewer, position) = (self.chat, self.viewer.clone(), self.position);
         let receipts = self.catch_ups.receipt_members;
-        self.heard_at = self.catch_ups.clock.now();
+        let (moved_since, read_at) = (self.heard_at - SLACK, self.catch_ups.clock.now());
         let mut conn = self.store.read().await?;
         let (stretch, moved) = conn
             .snapshot(async move |conn| {
@@ -266,6 +261,7 @@ impl ChatFeed {
         }
         if stretch.level {
             self.mode = Mode::Live;
+            self.heard_at = read_at;
             if announce {
                 self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
@@ -322,8 +318,7 @@ impl ChatFeed {
     }
 
     fn fall_behind(&mut self) {
-        let moved_since = self.heard_at - SLACK;
-        self.mode = Mode::Behind(Gap { from: self.position, cursor: None, moved_since, announce: false });
+        self.mode = Mode::Behind(Gap { from: self.position, cursor: None, announce: false });
     }
 
     fn tell(&mut self, change: Change, first_told: bool) {

@@ -312,8 +312,7 @@ impl<'a> Group<'a> {
         }
         messages::mention(conn, &self.mentions).await?;
         let organization = |chat: &ChatId| self.chats.get(chat).map(|chat| chat.organization.clone());
-        let readers: Vec<_> =
-            self.readers.into_iter().filter_map(|reader| Some((organization(&reader.chat)?, reader))).collect();
+        let readers: Vec<MemberId> = self.readers.into_iter().collect();
         if !readers.is_empty() {
             notifications::read_by_posting(conn, &readers, self.now).await?;
         }

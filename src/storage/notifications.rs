@@ -111,12 +111,9 @@ pub async fn read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateT
 }
 
 /// Marks as read all that is about chats in which these people posted: who sends has read up to there.
-pub async fn read_by_posting(conn: &mut Conn, posted: &[(OrganizationId, MemberId)], now: DateTime<Utc>) -> Result<()> {
-    // The people are named by what the index of unread ones has first.
-    let people = posted.iter().map(|(organization, member)| (organization.as_str(), member.user.as_str()));
-    let members = posted.iter().map(|(_, member)| (Key(member.chat.0), member.user.as_str()));
+pub async fn read_by_posting(conn: &mut Conn, posted: &[MemberId], now: DateTime<Utc>) -> Result<()> {
+    let members = posted.iter().map(|member| (Key(member.chat.0), member.user.as_str()));
     let about = All::new()
-        .and(pairs_in((notifications::organization_id, notifications::user_id), people))
         .and(pairs_in((notifications::chat_id, notifications::user_id), members))
         .and(notifications::read_at.is_null());
     diesel::update(notifications::table.filter(about)).set(notifications::read_at.eq(Time(now))).execute(conn).await?;

@@ -69,6 +69,7 @@ CREATE TABLE notifications (
 ) STRICT;
 CREATE INDEX notifications_by_user ON notifications (organization_id, user_id, id);
 CREATE INDEX notifications_unread ON notifications (organization_id, user_id, id) WHERE read_at IS NULL;
+CREATE INDEX notifications_unread_of_chat ON notifications (chat_id, user_id) WHERE read_at IS NULL;
 CREATE INDEX notifications_by_message ON notifications (chat_id, seq, user_id);
 
 CREATE TABLE reports (

@@ -276,3 +276,26 @@ proptest! {
         prop_assert!(unmarked(&snippet).chars().count() <= 202);
     }
 }
+
+#[test]
+fn the_short_way_finds_the_words_of_the_long_one() {
+    let long = format!("{}-{}", "a".repeat(70), "B".repeat(64));
+    for text in [
+        "",
+        " ",
+        "Hello, World!",
+        "don't 3.14 a_b __x__ e.g. U.S.A. 1,000.5 a:b x@y.example C++ -- 'q' \"q\"",
+        "tab\tnew\r\nline\u{0}nul\u{7f}del",
+        "CamelCase123abc 0x1F a.b.c a..b .a. _",
+        &long,
+    ] {
+        assert_eq!(ascii_tokens(text), unicode_tokens(text), "{text:?}");
+    }
+    // Every pair of ASCII characters between letters and digits.
+    for one in 0..128_u8 {
+        for other in 0..128_u8 {
+            let text = format!("a{}{}b1{}2", char::from(one), char::from(other), char::from(one));
+            assert_eq!(ascii_tokens(&text), unicode_tokens(&text), "{text:?}");
+        }
+    }
+}

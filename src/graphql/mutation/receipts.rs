@@ -13,8 +13,8 @@ use crate::service;
 struct MarkReadInput {
     /// The chat.
     chat_id: ID,
-    /// Up to and including; the newest message if left out. An earlier one than before changes
-    /// nothing.
+    /// Up to and including; the newest message if left out. An earlier one than before moves nothing,
+    /// and the chat is no longer marked unread all the same.
     up_to_message_id: Option<ID>,
     /// True lets nobody else know what the viewer has read here, from now until they mark as read
     /// without it.

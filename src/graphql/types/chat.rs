@@ -13,6 +13,7 @@ use crate::domain::messages;
 use crate::domain::pages::{Cursor, End, Page, PageArgs};
 use crate::error::{Error, Result};
 use crate::service;
+use crate::service::access::Access;
 use crate::storage::members::{ByUser, MembersQuery};
 use crate::storage::messages::{ByPin, Counted, List, MessagesQuery, PinnedQuery};
 
@@ -92,8 +93,8 @@ struct ChatResource {
     /// What kind of object it is, in the host's words.
     #[graphql(name = "type")]
     kind: String,
-    /// Its id at the host.
-    id: ID,
+    /// Its id at the host; of its own type alone.
+    id: String,
 }
 
 /// Whether the viewer may do an action in a chat, as the mutation would answer now.
@@ -313,7 +314,7 @@ impl Chat {
     /// The host application's object that the chat belongs to, if any.
     async fn resource(&self) -> Option<ChatResource> {
         let resource = self.0.resource.clone()?;
-        Some(ChatResource { kind: resource.kind, id: resource.id.into() })
+        Some(ChatResource { kind: resource.kind, id: resource.id })
     }
 
     /// The viewer's own membership; null for one who may see the chat but has not joined.
@@ -330,7 +331,9 @@ impl Chat {
     #[graphql(complexity = "1 + 11 * child_complexity")]
     async fn viewer_can(&self, ctx: &Context<'_>) -> Result<Vec<Capability>> {
         let viewer = ctx.viewer()?;
-        let access = ctx.loaders().load_one(self.0.id).await?.ok_or(Error::NotFound("chat"))?;
+        let access = ctx.loaders().load_one(self.0.id).await?;
+        // One who is taken out meanwhile may do nothing; the list that this stands in is there all the same.
+        let access = access.unwrap_or_else(|| Arc::new(Access { chat: self.0.clone(), row: None }));
         let rights = access.rights(viewer, ctx.app().clock.now());
         let capability = |action| {
             let refusal = rights.can(action).err();

@@ -73,6 +73,8 @@ impl Room {
         }
         room.notice("CHAT_CREATED");
         room.notice("WELCOME");
+        let newest = room.version;
+        room.members.values_mut().for_each(|member| member.read = newest);
         room
     }
 
