@@ -71,15 +71,11 @@ impl Held {
         assert_eq!(self.sight.roles(), fresh.roles(), "who is in, to {}", user.id);
     }
 
-    /// The same for read positions, which are told a moment later. `open` are those of whom the person
-    /// may know.
-    pub async fn settle(&mut self, user: &User, open: &[String], fresh: &Sight) {
-        let known = |sight: &Sight| {
-            open.iter().map(|user| sight.members.get(user).cloned().unwrap_or_default()).collect::<Vec<_>>()
-        };
-        while known(&self.sight) != known(fresh) {
+    /// The same for all of members, whose read positions are told a moment later.
+    pub async fn settle(&mut self, user: &User, fresh: &Sight) {
+        while self.sight != *fresh {
             if timeout(PATIENCE, self.hear()).await.is_err() {
-                assert_eq!(known(&self.sight), known(fresh), "what {} holds of members, and what is so", user.id);
+                assert_eq!(self.sight, *fresh, "what {} holds, and what is so", user.id);
             }
         }
     }

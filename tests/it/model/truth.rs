@@ -73,6 +73,9 @@ impl Room {
         }
         room.notice("CHAT_CREATED");
         room.notice("WELCOME");
+        // They all begin at the newest message.
+        let newest = room.newest();
+        room.members.values_mut().for_each(|member| member.read = newest);
         room
     }
 

@@ -151,11 +151,7 @@ impl World {
                 let Some(fresh) = fresh else { continue };
                 let (held, user) = (&mut self.held[who][at], &self.people[who]);
                 held.follow(user, &self.chats[at], &fresh).await;
-                // Nobody is told when another's position ceases to be theirs to know.
-                let members = self.rooms[at].members.iter();
-                let open = members.filter(|(whom, member)| member.is_in && (!member.privately || **whom == who));
-                let open: Vec<String> = open.map(|(whom, _)| PEOPLE[*whom].to_owned()).collect();
-                held.settle(user, &open, &fresh).await;
+                held.settle(user, &fresh).await;
             }
         }
     }
