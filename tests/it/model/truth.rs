@@ -73,7 +73,8 @@ impl Room {
         }
         room.notice("CHAT_CREATED");
         room.notice("WELCOME");
-        let newest = room.version;
+        // They all begin at the newest message.
+        let newest = room.newest();
         room.members.values_mut().for_each(|member| member.read = newest);
         room
     }
