@@ -317,3 +317,30 @@ async fn in_a_large_chat_each_is_told_of_their_own_reading_only() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_is_cut_while_it_catches_up_misses_no_position() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let mut feed = alice.subscribe(FEED, json!({ "chat": chat })).await;
+        let level = feed.expect("FeedCaughtUp").await["cursor"].clone();
+        let id = alice.send(&chat, "hello").await;
+        read(&bob, &chat, None, false).await;
+        // Longer than positions are told again for.
+        app.advance(60);
+        let mut cut = alice.subscribe(FEED, json!({ "chat": chat, "after": level })).await;
+        let first = cut.next().await;
+        assert_eq!(first["__typename"], "MessageUpserted");
+        let mut resumed = alice.subscribe(FEED, json!({ "chat": chat, "after": first["cursor"] })).await;
+        loop {
+            let event = resumed.next().await;
+            assert_ne!(event["__typename"], "FeedCaughtUp", "bob's position was not told");
+            let member = &event["member"];
+            if member["user"]["id"] == "bob" && member["lastReadMessage"]["id"] == id {
+                break;
+            }
+        }
+    })
+    .await;
+}
