@@ -88,7 +88,8 @@ impl<Tab: Table, V> QueryId for InsertRows<Tab, V> {
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-/// `(a, b) IN (VALUES (…), …)`: rows by the two columns of their key. No pairs is no rows.
+/// `(a, b) IN (SELECT … FROM (VALUES (…), …))`: rows by the two columns of their key. No pairs is no
+/// rows. (`IN (VALUES …)` alone makes SQLite read the whole table.)
 pub struct PairsIn<A, B, T, U> {
     columns: (A, B),
     pairs: Vec<(T, U)>,
@@ -138,7 +139,7 @@ where
         self.columns.0.walk_ast(out.reborrow())?;
         out.push_sql(", ");
         self.columns.1.walk_ast(out.reborrow())?;
-        out.push_sql(") IN (VALUES ");
+        out.push_sql(") IN (SELECT column1, column2 FROM (VALUES ");
         for (index, (one, other)) in self.pairs.iter().enumerate() {
             out.push_sql(if index == 0 { "(" } else { ", (" });
             out.push_bind_param::<A::SqlType, _>(one)?;
@@ -146,7 +147,7 @@ where
             out.push_bind_param::<B::SqlType, _>(other)?;
             out.push_sql(")");
         }
-        out.push_sql(")");
+        out.push_sql(") AS pairs)");
         Ok(())
     }
 }
@@ -524,5 +525,37 @@ impl QueryFragment<Sqlite> for HasWords {
         out.push_bind_param::<Text, _>(&self.fts5)?;
         out.push_sql(")");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::prelude::*;
+    use diesel::sql_types::Text;
+    use diesel::sqlite::Sqlite;
+    use uuid::Uuid;
+
+    use super::pairs_in;
+    use crate::storage::schema::reactions;
+    use crate::storage::types::Key;
+
+    #[derive(QueryableByName)]
+    struct Step {
+        #[diesel(sql_type = Text)]
+        detail: String,
+    }
+
+    #[test]
+    fn sqlite_finds_pairs_by_their_index() {
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        conn.batch_execute(include_str!("../../migrations/sqlite/00000000000001_foundation/up.sql")).unwrap();
+        let pairs = [(Key(Uuid::nil()), 1_i64), (Key(Uuid::max()), 2)];
+        let query = reactions::table.filter(pairs_in((reactions::chat_id, reactions::seq), pairs)).count();
+        let sql = diesel::debug_query::<Sqlite, _>(&query).to_string();
+        let (sql, _) = sql.split_once(" -- binds").unwrap();
+        let steps: Vec<Step> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {sql}")).load(&mut conn).unwrap();
+        let steps: Vec<_> = steps.into_iter().map(|step| step.detail).collect();
+        assert!(steps.iter().any(|step| step.starts_with("SEARCH reactions")), "{steps:?}");
     }
 }
