@@ -16,7 +16,7 @@ use crate::service::Told;
 use crate::service::committer::Committer;
 use crate::service::limits::Limits;
 use crate::service::users::Seen;
-use crate::storage::{Engine, Store, migrations, search};
+use crate::storage::{Engine, Store, migrations};
 
 pub struct App {
     pub config: Config,
@@ -40,10 +40,6 @@ impl App {
         let migrated = migrations::run(&store).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
         if !migrated.is_empty() {
             tracing::info!(migrations = ?migrated, "migrated the database");
-        }
-        let indexed = fill_search(&store).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
-        if indexed > 0 {
-            tracing::info!(messages = indexed, "filled the full-text index");
         }
         let auth = authenticator(&config, clock.clone())?;
         auth.prepare().await?;
@@ -81,11 +77,6 @@ impl App {
     fn publish(&self, chat: &Chat, what: Happening) {
         self.bus.publish(ChatEvent { organization: chat.organization.clone(), chat: chat.id, what });
     }
-}
-
-/// Makes messages of before the full-text index findable, once.
-async fn fill_search(store: &Store) -> crate::error::Result<usize> {
-    store.write().await?.transaction(async |conn| search::fill(conn).await).await
 }
 
 /// The database of the configuration, its folder made where it is missing.

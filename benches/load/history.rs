@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tempfile::tempdir;
 
 use crate::Scale;
 use crate::client::community::Community;
@@ -29,11 +28,7 @@ const MIDDLE: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $
     messageEdge { cursor } } }";
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
-    let folder = tempdir()?;
-    let database = engine.database(folder.path(), "history").await?;
-    let result = measure(engine, &database, folder.path(), scale).await;
-    database.drop().await?;
-    result
+    engine.with_database("history", async |database, folder| measure(engine, database, folder, scale).await).await
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {

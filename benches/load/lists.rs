@@ -5,7 +5,6 @@ use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use tempfile::tempdir;
 
 use crate::Scale;
 use crate::client::community::{Community, user};
@@ -30,11 +29,7 @@ const TOTALS: &str = "{ viewer { unread { chats messages mentions notifications 
 const UNREAD_ONLY: &str = "{ chats(first: 20, filter: { unreadOnly: true }) { nodes { id title } } }";
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
-    let folder = tempdir()?;
-    let database = engine.database(folder.path(), "lists").await?;
-    let result = measure(engine, &database, folder.path(), scale).await;
-    database.drop().await?;
-    result
+    engine.with_database("lists", async |database, folder| measure(engine, database, folder, scale).await).await
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {

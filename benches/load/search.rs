@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
-use tempfile::tempdir;
 
 use crate::Scale;
 use crate::client::community::Community;
@@ -33,11 +32,7 @@ const QUERIES: [(&str, &str); 5] = [
 ];
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
-    let folder = tempdir()?;
-    let database = engine.database(folder.path(), "search").await?;
-    let result = measure(engine, &database, folder.path(), scale).await;
-    database.drop().await?;
-    result
+    engine.with_database("search", async |database, folder| measure(engine, database, folder, scale).await).await
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {

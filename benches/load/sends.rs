@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tempfile::tempdir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -34,11 +33,7 @@ const CHATS: usize = 100;
 const HASTE: usize = 50;
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
-    let folder = tempdir()?;
-    let database = engine.database(folder.path(), "sends").await?;
-    let result = measure(engine, &database, folder.path(), scale).await;
-    database.drop().await?;
-    result
+    engine.with_database("sends", async |database, folder| measure(engine, database, folder, scale).await).await
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {

@@ -94,6 +94,13 @@ pub struct Chat {
     pub resource: Option<Resource>,
 }
 
+impl Chat {
+    /// Whether all are told who read what: not in a chat of more members than `largest`.
+    pub fn has_receipts(&self, largest: usize) -> bool {
+        usize::try_from(self.member_count).is_ok_and(|count| count <= largest)
+    }
+}
+
 /// The host application's own object that a chat belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {

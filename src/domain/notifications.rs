@@ -29,6 +29,28 @@ pub struct Notification {
 }
 
 impl Notification {
+    /// What a member is to be told of now, if they want to be told of it and did not do it themselves.
+    pub fn to(
+        member: &Member,
+        organization: &OrganizationId,
+        kind: NotificationKind,
+        seq: Option<i64>,
+        actor: &UserId,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
+        (member.user != *actor && wants(member, kind, now)).then(|| Self {
+            id: NotificationId::new(),
+            organization: organization.clone(),
+            user: member.user.clone(),
+            kind,
+            chat: member.chat,
+            seq,
+            actor: Some(actor.clone()),
+            created_at: now,
+            read_at: None,
+        })
+    }
+
     pub fn message(&self) -> Option<MessageId> {
         self.seq.map(|seq| MessageId { chat: self.chat, seq })
     }
@@ -36,7 +58,7 @@ impl Notification {
 
 /// Whether a member wants to be told of this now: a muted chat is silent, the level MENTIONS lets
 /// mentions through, and NONE nothing.
-pub fn wants(member: &Member, kind: NotificationKind, now: DateTime<Utc>) -> bool {
+fn wants(member: &Member, kind: NotificationKind, now: DateTime<Utc>) -> bool {
     let level = match member.own.level {
         NotificationLevel::All => true,
         NotificationLevel::Mentions => kind == NotificationKind::Mention,

@@ -125,6 +125,15 @@ pub fn require(permissions: &Permissions, permission: Permission) -> Result<(), 
     held.then_some(()).ok_or(Refusal::MissingPermission(permission))
 }
 
+/// Refuses what nobody says: the server's own messages, and deleted ones.
+pub fn somebody_says(message: &Message) -> Result<(), Refusal> {
+    match message.kind {
+        _ if message.is_deleted() => Err(Refusal::Deleted),
+        MessageKind::System => Err(Refusal::SystemMessage),
+        _ => Ok(()),
+    }
+}
+
 impl Rights<'_> {
     /// Whether the chat exists for the viewer: their own chats, and their organisation's channels.
     pub fn can_see(&self) -> bool {
@@ -205,10 +214,7 @@ impl Rights<'_> {
 
     pub fn can_pin(&self, message: &Message) -> Result<(), Refusal> {
         self.can(ChatAction::Pin)?;
-        if message.is_deleted() {
-            return Err(Refusal::Deleted);
-        }
-        Ok(())
+        somebody_says(message)
     }
 
     /// Whether the viewer stands above another member. An owner stands above all but themselves.
@@ -234,12 +240,7 @@ impl Rights<'_> {
         let member = self.membership()?;
         self.not_archived()?;
         self.not_silenced(member)?;
-        if message.is_deleted() {
-            return Err(Refusal::Deleted);
-        }
-        if message.kind == MessageKind::System {
-            return Err(Refusal::SystemMessage);
-        }
+        somebody_says(message)?;
         Ok(member)
     }
 

@@ -175,14 +175,14 @@ impl ChatFeed {
         self.mode = Mode::Live;
         match start {
             Start::Now => {
-                let state = log::authorised(&mut conn, &viewer, chat).await?;
+                let state = log::authorised(&mut conn, &viewer, chat).await?.chat;
                 self.position = state.version;
                 self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
             Start::Newest(number) => {
                 let (version, newest) = conn
                     .snapshot(async move |conn| {
-                        let state = log::authorised(conn, &viewer, chat).await?;
+                        let state = log::authorised(conn, &viewer, chat).await?.chat;
                         Ok((state.version, messages::newest(conn, chat, number).await?))
                     })
                     .await?;
@@ -195,7 +195,7 @@ impl ChatFeed {
                 self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
             Start::After(cursor) => {
-                let state = log::authorised(&mut conn, &viewer, chat).await?;
+                let state = log::authorised(&mut conn, &viewer, chat).await?.chat;
                 let cursor = FeedCursor::decode(&cursor, chat).filter(|cursor| cursor.version <= state.version);
                 let reason = match cursor {
                     None => Some(ResetReason::CursorInvalid),
@@ -232,7 +232,7 @@ impl ChatFeed {
             .snapshot(async move |conn| {
                 let stretch = log::after(conn, &viewer, chat, position).await?;
                 let moved = match stretch.level {
-                    true => log::moved(conn, &viewer, chat, moved_since, receipts).await?,
+                    true => log::moved(conn, &stretch, moved_since, receipts).await?,
                     false => Vec::new(),
                 };
                 Ok((stretch, moved))

@@ -24,22 +24,28 @@ pub struct Stretch {
     pub end: i64,
     /// Nothing had changed beyond it when it was read.
     pub level: bool,
+    standing: Standing,
 }
 
 /// The chat as it stands, for one who may read it: a member now.
-pub async fn authorised(conn: &mut Conn, viewer: &Viewer, chat: ChatId) -> Result<Chat> {
+pub struct Standing {
+    pub chat: Arc<Chat>,
+    pub own: Member,
+}
+
+pub async fn authorised(conn: &mut Conn, viewer: &Viewer, chat: ChatId) -> Result<Standing> {
     let lost = || Error::Forbidden("you are not a member of this chat".into());
-    let member = members::by_ids(conn, &[MemberId { chat, user: viewer.id().clone() }]).await?;
-    if !member.iter().any(|member| member.is_active()) {
-        return Err(lost());
-    }
-    chats::by_ids(conn, viewer.organization(), &[chat]).await?.pop().ok_or_else(lost)
+    let own = members::by_ids(conn, &[MemberId { chat, user: viewer.id().clone() }]).await?.pop();
+    let own = own.filter(Member::is_active).ok_or_else(lost)?;
+    let chat = chats::by_ids(conn, viewer.organization(), &[chat]).await?.pop().ok_or_else(lost)?;
+    Ok(Standing { chat: Arc::new(chat), own })
 }
 
 /// What changed in a chat after a version. To be called on a snapshot, so that the chat's counter
 /// and its rows are of one moment.
 pub async fn after(conn: &mut Conn, viewer: &Viewer, chat: ChatId, version: i64) -> Result<Stretch> {
-    let chat = authorised(conn, viewer, chat).await?;
+    let standing = authorised(conn, viewer, chat).await?;
+    let chat = &standing.chat;
     let messages = messages::changed(conn, chat.id, version, STRETCH as i64).await?;
     let members = members::changed(conn, chat.id, version, STRETCH as i64).await?;
     // A list that was cut short tells nothing of what lies beyond its last row.
@@ -50,7 +56,7 @@ pub async fn after(conn: &mut Conn, viewer: &Viewer, chat: ChatId, version: i64)
     ];
     let end = ends.into_iter().flatten().min().unwrap_or(chat.version);
     let level = end == chat.version;
-    let details = (chat.details_version > version).then(|| Change::Chat(Arc::new(chat)));
+    let details = (chat.details_version > version).then(|| Change::Chat(chat.clone()));
     let mut changes: Vec<Change> = details
         .into_iter()
         .chain(messages.into_iter().map(|message| Change::Message(Arc::new(message), MessageChange::Synced)))
@@ -58,23 +64,21 @@ pub async fn after(conn: &mut Conn, viewer: &Viewer, chat: ChatId, version: i64)
         .filter(|change| change.version() <= end)
         .collect();
     changes.sort_by_key(Change::version);
-    Ok(Stretch { changes, end, level })
+    Ok(Stretch { changes, end, level, standing })
 }
 
-/// The members of whom the viewer may learn that something moved since a moment which took no version.
+/// The members of whom the viewer may learn that something moved since a moment which took no version:
+/// on the snapshot of a stretch.
 pub async fn moved(
     conn: &mut Conn,
-    viewer: &Viewer,
-    chat: ChatId,
+    stretch: &Stretch,
     since: DateTime<Utc>,
     receipt_members: usize,
 ) -> Result<Vec<Member>> {
-    let own = MemberId { chat, user: viewer.id().clone() };
-    let mut moved = members::by_ids(conn, std::slice::from_ref(&own)).await?;
-    moved.retain(|member| member.moved_at.is_some_and(|at| at >= since));
-    let count = authorised(conn, viewer, chat).await?.member_count;
-    if usize::try_from(count).is_ok_and(|count| count <= receipt_members) {
-        let shown = members::shown_since(conn, chat, since).await?;
+    let Standing { chat, own } = &stretch.standing;
+    let mut moved: Vec<Member> = own.moved_at.filter(|at| *at >= since).map(|_| own.clone()).into_iter().collect();
+    if chat.has_receipts(receipt_members) {
+        let shown = members::shown_since(conn, chat.id, since).await?;
         moved.extend(shown.into_iter().filter(|member| member.user != own.user));
     }
     Ok(moved)

@@ -5,6 +5,7 @@ pub mod feed;
 pub mod hub;
 pub mod inbox;
 pub mod log;
+pub mod memo;
 pub mod receipts;
 
 pub use bus::Bus;

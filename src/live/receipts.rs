@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 
 use super::bus::Bus;
 use crate::domain::changes::{ChatEvent, Happening, Moved, MovedMember};
-use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::Member;
 use crate::error::Result;
@@ -94,15 +93,14 @@ async fn tell(store: &Store, bus: &Bus, moved: &HashMap<MemberId, bool>, largest
     for row in rows.into_iter().filter(Member::is_active) {
         rows_of.entry(row.chat).or_default().push(row);
     }
-    for Chat { id, organization, version, member_count, .. } in chats {
-        let is_small = usize::try_from(member_count).is_ok_and(|count| count <= largest);
-        let rows = rows_of.remove(&id).unwrap_or_default().into_iter();
+    for chat in chats {
+        let rows = rows_of.remove(&chat.id).unwrap_or_default().into_iter();
         let members = rows.map(|row| {
-            let shown = is_small && moved.get(&row.id()).copied().unwrap_or_default();
+            let shown = chat.has_receipts(largest) && moved.get(&row.id()).copied().unwrap_or_default();
             MovedMember { member: Arc::new(row), shown }
         });
-        let what = Happening::Moved(Moved { members: members.collect(), as_of: version });
-        bus.publish(ChatEvent { organization, chat: id, what });
+        let what = Happening::Moved(Moved { members: members.collect(), as_of: chat.version });
+        bus.publish(ChatEvent { organization: chat.organization, chat: chat.id, what });
     }
     Ok(())
 }

@@ -34,18 +34,19 @@ impl Access {
         Ok(access.filter(|access| access.is_visible(viewer)).map(|access| (access.chat.id, access)).collect())
     }
 
-    /// The chats among these that the viewer is in: what is said there is theirs to read.
-    pub async fn joined(
+    /// What of these is in chats that the viewer is in: what is said there is theirs to read.
+    pub async fn open<K: Clone>(
         conn: &mut Conn,
         viewer: &Viewer,
-        ids: impl IntoIterator<Item = ChatId>,
-    ) -> Result<HashMap<ChatId, Self>> {
-        let mut ids: Vec<ChatId> = ids.into_iter().collect();
+        keys: &[K],
+        chat_of: impl Fn(&K) -> ChatId,
+    ) -> Result<Vec<K>> {
+        let mut ids: Vec<ChatId> = keys.iter().map(&chat_of).collect();
         ids.sort();
         ids.dedup();
-        let mut found = Self::find(conn, viewer, &ids).await?;
-        found.retain(|_, access| access.member().is_some());
-        Ok(found)
+        let found = Self::find(conn, viewer, &ids).await?;
+        let is_open = |key: &&K| found.get(&chat_of(key)).is_some_and(|access| access.member().is_some());
+        Ok(keys.iter().filter(is_open).cloned().collect())
     }
 
     pub fn rights<'a>(&'a self, viewer: &'a Viewer, now: DateTime<Utc>) -> Rights<'a> {

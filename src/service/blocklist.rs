@@ -51,7 +51,8 @@ fn checked(viewer: &Viewer, words: &[String]) -> Result<Vec<String>> {
     Ok(words)
 }
 
-async fn own(conn: &mut Conn, viewer: &Viewer) -> Result<Blocklist> {
+/// The list of the viewer's organisation.
+pub(super) async fn own(conn: &mut Conn, viewer: &Viewer) -> Result<Blocklist> {
     let organization = viewer.organization();
     Ok(blocklist::of(conn, &[organization]).await?.remove(organization).unwrap_or_default())
 }

@@ -12,11 +12,11 @@ use crate::domain::blocklist::Blocklist;
 use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange};
 use crate::domain::chats::{Chat, ChatAction};
 use crate::domain::clock::Clock;
-use crate::domain::ids::{ChatId, MemberId, MessageId, Nonce, NotificationId, OrganizationId, UserId};
+use crate::domain::ids::{ChatId, MemberId, MessageId, Nonce, OrganizationId, UserId};
 use crate::domain::members::Member;
 use crate::domain::messages::{Body, Content, Forwarded, Message, MessageDraft, MessageKind, kind_of};
-use crate::domain::notifications::{Notification, NotificationKind, wants};
-use crate::domain::rights::{Refusal, Rights};
+use crate::domain::notifications::{Notification, NotificationKind};
+use crate::domain::rights::{Refusal, Rights, somebody_says};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::{Conn, blocklist, chats, members, messages, notifications};
@@ -172,7 +172,7 @@ impl<'a> Group<'a> {
             }
             self.posters.insert(id);
         }
-        self.notify(&message, &draft.mentions);
+        self.notify(viewer, &message, &draft.mentions);
         self.mentions.extend(draft.mentions.iter().map(|user| (message.id, user.clone())));
         if let Some(key) = key {
             self.sent.insert(key, message.clone());
@@ -245,12 +245,7 @@ impl<'a> Group<'a> {
         let (Some(chat), true, Some(source)) = (chat, may_read, self.targets.get(&source)) else {
             return Err(Error::NotFound("message"));
         };
-        if source.is_deleted() {
-            return Err(Refusal::Deleted.into());
-        }
-        if source.kind == MessageKind::System {
-            return Err(Refusal::SystemMessage.into());
-        }
+        somebody_says(source)?;
         let mut content = source.content.clone();
         if let Some(poll) = &mut content.poll {
             // Asked anew, of others.
@@ -267,7 +262,7 @@ impl<'a> Group<'a> {
     }
 
     /// Tells those whom a message concerns, each of one thing.
-    fn notify(&mut self, message: &Arc<Message>, mentions: &[UserId]) {
+    fn notify(&mut self, viewer: &Viewer, message: &Message, mentions: &[UserId]) {
         let chat = message.id.chat;
         let answered = [message.reply_to(), message.thread_root()].into_iter().flatten();
         let authors = answered.filter_map(|id| self.targets.get(&id)?.sender.clone());
@@ -275,25 +270,12 @@ impl<'a> Group<'a> {
         let mentioned = mentions.iter().chain(everyone.into_iter().flatten()).cloned();
         let concerned = mentioned.map(|user| (user, NotificationKind::Mention));
         let concerned: Vec<_> = concerned.chain(authors.map(|user| (user, NotificationKind::Reply))).collect();
-        let mut told: HashSet<UserId> = message.sender.iter().cloned().collect();
+        let mut told = HashSet::new();
         for (user, kind) in concerned {
-            let id = MemberId { chat, user: user.clone() };
-            let Some(member) = self.members.get(&id) else { continue };
-            if !wants(member, kind, self.now) || !told.insert(user) {
-                continue;
-            }
-            let Some(organization) = self.chats.get(&chat).map(|chat| chat.organization.clone()) else { continue };
-            self.notifications.push(Notification {
-                id: NotificationId::new(),
-                organization,
-                user: id.user,
-                kind,
-                chat,
-                seq: Some(message.id.seq),
-                actor: message.sender.clone(),
-                created_at: self.now,
-                read_at: None,
-            });
+            let Some(member) = self.members.get(&MemberId { chat, user }) else { continue };
+            let seq = Some(message.id.seq);
+            let notification = Notification::to(member, viewer.organization(), kind, seq, viewer.id(), self.now);
+            self.notifications.extend(notification.filter(|notification| told.insert(notification.user.clone())));
         }
     }
 

@@ -34,8 +34,7 @@ pub async fn known_people(conn: &mut Conn, viewer: &Viewer, ids: &[UserId]) -> R
 /// Memberships as the viewer may see them: of people who are in, in chats that the viewer is in.
 pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
     let mut conn = app.store.read().await?;
-    let joined = Access::joined(&mut conn, viewer, ids.iter().map(|id| id.chat)).await?;
-    let open: Vec<MemberId> = ids.iter().filter(|id| joined.contains_key(&id.chat)).cloned().collect();
+    let open = Access::open(&mut conn, viewer, ids, |id| id.chat).await?;
     let members = members::by_ids(&mut conn, &open).await?;
     Ok(members.into_iter().filter(Member::is_active).map(|member| (member.id(), member)).collect())
 }
@@ -47,10 +46,10 @@ pub async fn pages(
     queries: &[MembersQuery],
 ) -> Result<HashMap<MembersQuery, Page<Member>>> {
     let mut conn = app.store.read().await?;
-    let joined = Access::joined(&mut conn, viewer, queries.iter().map(|query| query.chat)).await?;
-    let open: Vec<MembersQuery> = queries.iter().filter(|query| joined.contains_key(&query.chat)).cloned().collect();
+    let open = Access::open(&mut conn, viewer, queries, |query| query.chat).await?;
     let fetched = members::pages(&mut conn, &open).await?;
-    Ok(open.into_iter().zip(fetched).map(|(query, rows)| (query.clone(), query.window.page(rows))).collect())
+    let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| query.window.page(rows)).collect();
+    Ok(open.into_iter().zip(pages).collect())
 }
 
 /// Brings people in. Those who are in already stay as they are.

@@ -4,19 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::access::Access;
+use super::blocklist;
 use super::committer::Sent;
 use super::writing::Writing;
 use crate::app::App;
 use crate::domain::changes::MessageChange;
 use crate::domain::ids::{MessageId, UserId};
-use crate::domain::messages::{Message, MessageDraft, MessageKind, NoticeKind, Pinned, Revision, kind_of};
+use crate::domain::messages::{Message, MessageDraft, NoticeKind, Pinned, Revision, kind_of};
 use crate::domain::pages::{End, Page, Window};
 use crate::domain::rights::Refusal;
 use crate::domain::text;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::messages::{Counted, List, MessagesQuery, PinnedQuery};
-use crate::storage::{Conn, blocklist, messages, notifications, polls, reactions, search};
+use crate::storage::{Conn, messages, notifications, polls, reactions, search};
 
 pub async fn send(app: &App, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<Sent> {
     app.committer.send(viewer, draft).await
@@ -25,8 +26,7 @@ pub async fn send(app: &App, viewer: Arc<Viewer>, draft: MessageDraft) -> Result
 /// The messages among these that the viewer may read: of chats that they are in.
 pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MessageId]) -> Result<HashMap<MessageId, Arc<Message>>> {
     let mut conn = app.store.read().await?;
-    let joined = Access::joined(&mut conn, viewer, ids.iter().map(|id| id.chat)).await?;
-    let open: Vec<MessageId> = ids.iter().filter(|id| joined.contains_key(&id.chat)).copied().collect();
+    let open = Access::open(&mut conn, viewer, ids, |id| id.chat).await?;
     let found = messages::by_ids(&mut conn, &open).await?;
     Ok(found.into_iter().map(|message| (message.id, Arc::new(message))).collect())
 }
@@ -36,19 +36,19 @@ type Pages<Q> = HashMap<Q, Page<Arc<Message>>>;
 /// Pages of messages of chats that the viewer is in; of others, none.
 pub async fn pages(app: &App, viewer: &Viewer, queries: &[MessagesQuery]) -> Result<Pages<MessagesQuery>> {
     let mut conn = app.store.read().await?;
-    let joined = Access::joined(&mut conn, viewer, queries.iter().map(|query| query.list.chat())).await?;
-    let open: Vec<_> = queries.iter().filter(|query| joined.contains_key(&query.list.chat())).cloned().collect();
+    let open = Access::open(&mut conn, viewer, queries, |query| query.list.chat()).await?;
     let fetched = messages::pages(&mut conn, &open).await?;
-    Ok(open.into_iter().zip(fetched).map(|(query, rows)| (query.clone(), page(&query.window, rows))).collect())
+    let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| page(&query.window, rows)).collect();
+    Ok(open.into_iter().zip(pages).collect())
 }
 
 /// Pages of pinned messages of chats that the viewer is in; of others, none.
 pub async fn pinned(app: &App, viewer: &Viewer, queries: &[PinnedQuery]) -> Result<Pages<PinnedQuery>> {
     let mut conn = app.store.read().await?;
-    let joined = Access::joined(&mut conn, viewer, queries.iter().map(|query| query.chat)).await?;
-    let open: Vec<_> = queries.iter().filter(|query| joined.contains_key(&query.chat)).cloned().collect();
+    let open = Access::open(&mut conn, viewer, queries, |query| query.chat).await?;
     let fetched = messages::pinned(&mut conn, &open).await?;
-    Ok(open.into_iter().zip(fetched).map(|(query, rows)| (query.clone(), page(&query.window, rows))).collect())
+    let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| page(&query.window, rows)).collect();
+    Ok(open.into_iter().zip(pages).collect())
 }
 
 fn page<K>(window: &Window<K>, rows: Vec<Message>) -> Page<Arc<Message>> {
@@ -77,8 +77,7 @@ pub async fn around(app: &App, viewer: &Viewer, id: MessageId, number: usize) ->
 /// How many messages there are in chats that the viewer is in; in others, none.
 pub async fn counts(app: &App, viewer: &Viewer, counted: &[Counted]) -> Result<HashMap<Counted, i64>> {
     let mut conn = app.store.read().await?;
-    let joined = Access::joined(&mut conn, viewer, counted.iter().map(Counted::chat)).await?;
-    let open: Vec<_> = counted.iter().filter(|counted| joined.contains_key(&counted.chat())).copied().collect();
+    let open = Access::open(&mut conn, viewer, counted, Counted::chat).await?;
     let counts = messages::counts(&mut conn, &open).await?;
     Ok(open.into_iter().zip(counts).collect())
 }
@@ -113,9 +112,7 @@ pub async fn edit(app: &App, viewer: &Viewer, id: MessageId, new: &str) -> Resul
             let (mut writing, mut message) = Writing::lock_message(conn, app, viewer, id).await?;
             writing.rights(viewer).can_edit(&message)?;
             let old = message.text.take().ok_or(Refusal::NoText)?;
-            let organization = viewer.organization();
-            let list = blocklist::of(conn, &[organization]).await?.remove(organization).unwrap_or_default();
-            let new = list.pass("text", new)?;
+            let new = blocklist::own(conn, viewer).await?.pass("text", new)?;
             if old == new {
                 return Ok((writing.finish(conn).await?, Arc::new(Message { text: Some(old), ..message })));
             }
@@ -179,13 +176,10 @@ pub async fn pin(app: &App, viewer: &Viewer, id: MessageId, pinned: bool) -> Res
         .transaction(async move |conn| {
             let (mut writing, mut message) = Writing::lock_message(conn, app, viewer, id).await?;
             writing.rights(viewer).can_pin(&message)?;
-            if message.kind == MessageKind::System {
-                return Err(Refusal::SystemMessage.into());
-            }
             if message.pinned.is_some() == pinned {
                 return Ok((writing.finish(conn).await?, Arc::new(message)));
             }
-            if pinned && messages::count_pinned(conn, id.chat).await? >= MAX_PINNED {
+            if pinned && messages::count(conn, Counted::Pinned(id.chat)).await? >= MAX_PINNED {
                 let full = format!("would be the {}st pinned message of the chat", MAX_PINNED + 1);
                 return Err(Error::bad_input("messageId", full));
             }

@@ -107,12 +107,7 @@ pub async fn mark_delivered(app: &App, viewer: &Viewer, up_to: Vec<MessageId>) -
             }
             let (mut told, mut members) = (Vec::new(), Vec::new());
             for (chat, seq) in furthest {
-                // What the viewer may not read is not there, and is told of as what never was.
-                let mut writing = match Writing::lock(conn, app, viewer, chat).await {
-                    Err(Error::NotFound(_)) => Err(Error::NotFound("message")),
-                    writing => writing,
-                }?;
-                let former = writing.access.member().cloned().ok_or(Error::NotFound("message"))?;
+                let (mut writing, former) = Writing::lock_to_read(conn, app, viewer, chat).await?;
                 let mut member = former.clone();
                 member.read.delivered_seq = seq.max(member.read.delivered_seq);
                 let member = writing.write_moved(conn, &former, member).await?;
@@ -193,7 +188,8 @@ pub async fn readers(app: &App, queries: &[ReadersQuery]) -> Result<HashMap<Read
     let chats = with_receipts(app, &mut conn, queries.iter().map(|query| query.message.chat)).await?;
     let open: Vec<_> = queries.iter().filter(|query| chats.contains(&query.message.chat)).cloned().collect();
     let fetched = members::readers(&mut conn, &open).await?;
-    Ok(open.into_iter().zip(fetched).map(|(query, users)| (query.clone(), query.window.page(users))).collect())
+    let pages: Vec<_> = open.iter().zip(fetched).map(|(query, users)| query.window.page(users)).collect();
+    Ok(open.into_iter().zip(pages).collect())
 }
 
 /// The chats among these that are small enough for all to be told who read what.
@@ -203,6 +199,5 @@ async fn with_receipts(app: &App, conn: &mut Conn, chats: impl Iterator<Item = C
     ids.dedup();
     let largest = app.config.limits.receipt_members;
     let chats = chats::of_all(conn, &ids).await?;
-    let small = chats.iter().filter(|chat| usize::try_from(chat.member_count).is_ok_and(|count| count <= largest));
-    Ok(small.map(|chat| chat.id).collect())
+    Ok(chats.iter().filter(|chat| chat.has_receipts(largest)).map(|chat| chat.id).collect())
 }

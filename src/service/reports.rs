@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use super::writing::Writing;
 use crate::app::App;
 use crate::domain::ids::{MessageId, ReportId};
-use crate::domain::messages::MessageKind;
 use crate::domain::pages::{End, Page, PageArgs};
 use crate::domain::reports::{MAX_REASON, Report, Resolution, Resolved};
-use crate::domain::rights::{Refusal, require};
+use crate::domain::rights::{require, somebody_says};
 use crate::domain::text;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
@@ -24,12 +23,7 @@ pub async fn report(app: &App, viewer: &Viewer, id: MessageId, reason: &str) -> 
         if let Some(first) = reports::by_message(conn, id, viewer.id()).await? {
             return Ok(first.id);
         }
-        if message.is_deleted() {
-            return Err(Refusal::Deleted.into());
-        }
-        if message.kind == MessageKind::System {
-            return Err(Refusal::SystemMessage.into());
-        }
+        somebody_says(&message)?;
         let report = Report {
             id: ReportId::new(),
             organization: viewer.organization().clone(),

@@ -9,10 +9,10 @@ use super::access::Access;
 use crate::app::App;
 use crate::domain::changes::{Change, MessageChange};
 use crate::domain::chats::{Chat, ChatKind};
-use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, UserId};
+use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
 use crate::domain::members::Member;
 use crate::domain::messages::{Message, Notice, NoticeKind};
-use crate::domain::notifications::{Notification, NotificationKind, wants};
+use crate::domain::notifications::{Notification, NotificationKind};
 use crate::domain::rights::{Rights, require};
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
@@ -52,16 +52,20 @@ impl Writing {
         Ok(Self::new(access, app.clock.now()))
     }
 
-    /// The same with a message of the chat that the viewer may read. What they may not read is not
-    /// there.
-    pub async fn lock_message(conn: &mut Conn, app: &App, viewer: &Viewer, id: MessageId) -> Result<(Self, Message)> {
-        let writing = match Self::lock(conn, app, viewer, id.chat).await {
+    /// The same for one who may read the chat's messages, with their membership. What they may not read
+    /// is not there, and is told of as what never was.
+    pub async fn lock_to_read(conn: &mut Conn, app: &App, viewer: &Viewer, chat: ChatId) -> Result<(Self, Member)> {
+        let writing = match Self::lock(conn, app, viewer, chat).await {
             Err(Error::NotFound(_)) => Err(Error::NotFound("message")),
             writing => writing,
         }?;
-        if writing.access.member().is_none() {
-            return Err(Error::NotFound("message"));
-        }
+        let member = writing.access.member().cloned().ok_or(Error::NotFound("message"))?;
+        Ok((writing, member))
+    }
+
+    /// The same with one of these messages.
+    pub async fn lock_message(conn: &mut Conn, app: &App, viewer: &Viewer, id: MessageId) -> Result<(Self, Message)> {
+        let (writing, _) = Self::lock_to_read(conn, app, viewer, id.chat).await?;
         let message = messages::by_ids(conn, &[id]).await?.pop().ok_or(Error::NotFound("message"))?;
         Ok((writing, message))
     }
@@ -157,20 +161,8 @@ impl Writing {
 
     /// Tells a member of something, if they want to be told and did not do it themselves.
     pub fn notify(&mut self, member: &Member, kind: NotificationKind, seq: Option<i64>, actor: &UserId) {
-        if member.user == *actor || !wants(member, kind, self.now) {
-            return;
-        }
-        self.notifications.push(Notification {
-            id: NotificationId::new(),
-            organization: self.access.chat.organization.clone(),
-            user: member.user.clone(),
-            kind,
-            chat: self.access.chat.id,
-            seq,
-            actor: Some(actor.clone()),
-            created_at: self.now,
-            read_at: None,
-        });
+        let organization = &self.access.chat.organization;
+        self.notifications.extend(Notification::to(member, organization, kind, seq, actor, self.now));
     }
 
     /// Writes what is left to write: the chat's row, notices and notifications.

@@ -258,6 +258,11 @@ impl Counted {
     }
 }
 
+/// The count of one list.
+pub async fn count(conn: &mut Conn, counted: Counted) -> Result<i64> {
+    Ok(counts(conn, &[counted]).await?.into_iter().sum())
+}
+
 /// Counts of many lists in one statement.
 pub async fn counts(conn: &mut Conn, counted: &[Counted]) -> Result<Vec<i64>> {
     let parts = counted.iter().zip(0_i64..).map(|(counted, number)| {
@@ -295,12 +300,6 @@ pub async fn pinned(conn: &mut Conn, queries: &[PinnedQuery]) -> Result<Vec<Vec<
     });
     let pages = load_each(conn, queries.len(), each(parts)).await?;
     pages.into_iter().map(|rows| rows.into_iter().map(message).collect()).collect()
-}
-
-/// Pinned messages of one chat.
-pub async fn count_pinned(conn: &mut Conn, chat: ChatId) -> Result<i64> {
-    let pinned = messages::chat_id.eq(Key(chat.0)).and(messages::pinned_at.is_not_null());
-    Ok(messages::table.filter(pinned).count().get_result(conn).await?)
 }
 
 /// The newest of a chat's messages, the oldest of them first.

@@ -142,11 +142,11 @@ impl World {
             ("second", json!({ "text": "second" })),
             ("poll", json!({ "poll": { "question": "Where?", "options": ["Lake", "Hill"] } })),
         ] {
-            ids.insert(name, send(alice, &chat, input).await);
+            ids.insert(name, alice.sends(&chat, input).await);
         }
-        let reply = send(&people["bob"], &chat, json!({ "text": "a reply", "threadRootId": ids["first"] })).await;
+        let reply = people["bob"].sends(&chat, json!({ "text": "a reply", "threadRootId": ids["first"] })).await;
         ids.insert("reply", reply);
-        let mine = send(&people["bob"], &chat, json!({ "text": "bob's" })).await;
+        let mine = people["bob"].sends(&chat, json!({ "text": "bob's" })).await;
         ids.insert("bobs", mine);
         let world = Self { people, chat, ids };
         let poll = world.people["alice"]
@@ -156,28 +156,13 @@ impl World {
         let mut world = world;
         world.ids.insert("lake", poll);
         let role = json!({ "chatId": world.chat, "userId": "bob", "role": "MODERATOR" });
-        mutate(&world.people["alice"], "changeMemberRole", role).await;
+        world.people["alice"].does("changeMemberRole", role).await;
         world
     }
 
     fn id(&self, name: &str) -> &str {
         &self.ids[name]
     }
-}
-
-async fn send(who: &User, chat: &str, mut input: Value) -> String {
-    input["chatId"] = json!(chat);
-    let query = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
-    who.ask_with(query, json!({ "input": input })).await.text("sendMessage.message.id")
-}
-
-async fn mutate(who: &User, field: &str, input: Value) {
-    let sdl = parlor::graphql::sdl();
-    let (_, rest) = sdl.split_once(&format!("\t{field}(")).expect(field);
-    let (_, rest) = rest.split_once("\tinput: ").expect("an input");
-    let kind = rest.split_whitespace().next().expect("a type");
-    let query = format!("mutation($input: {kind}) {{ {field}(input: $input) {{ __typename }} }}");
-    who.ask_with(&query, json!({ "input": input })).await.data();
 }
 
 /// The mutations of a case, one after the other: who, what, with which input.
@@ -335,7 +320,7 @@ async fn who_holds_a_chat_and_applies_its_feed_holds_what_a_fresh_query_gives() 
                 _ => BTreeSet::new(),
             };
             for (who, field, input) in &steps {
-                mutate(&world.people[who], field, input.clone()).await;
+                world.people[who].does(field, input.clone()).await;
             }
             for (watcher, before) in watchers.iter_mut().zip(before) {
                 if gone.contains(watcher.who.id.as_str()) {
@@ -359,7 +344,7 @@ async fn who_holds_a_channel_learns_who_joins_it() {
         let chat = alice.chat("CHANNEL", "News", &[]).await;
         let mut watcher = Watcher::of(&alice, &chat).await;
         let before = watcher.held.clone();
-        mutate(&bob, "joinChannel", json!({ "chatId": chat })).await;
+        bob.does("joinChannel", json!({ "chatId": chat })).await;
         watcher.follow(&chat, "joinChannel").await;
         watcher.resume(&chat, before, "joinChannel").await;
         assert!(watcher.held.members.contains_key("bob"));

@@ -7,6 +7,7 @@ use std::env;
 use std::path::Path;
 
 use clap::ValueEnum;
+use tempfile::tempdir;
 
 use crate::tools::Result;
 use cluster::Cluster;
@@ -62,6 +63,19 @@ impl Engine {
             Self::Sqlite => Ok("SQLite, as the server sets it: WAL, synchronous=FULL".into()),
             Self::Postgres(cluster) => cluster.describe().await,
         }
+    }
+
+    /// Does some work on an empty database and in an empty folder, which are gone after it.
+    pub async fn with_database(
+        &self,
+        name: &str,
+        work: impl AsyncFnOnce(&Database, &Path) -> Result<()>,
+    ) -> Result<()> {
+        let folder = tempdir()?;
+        let database = self.database(folder.path(), name).await?;
+        let result = work(&database, folder.path()).await;
+        database.drop().await?;
+        result
     }
 
     /// An empty database of its own: a file in `folder`, or one of the cluster.

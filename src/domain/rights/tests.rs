@@ -242,4 +242,5 @@ fn the_servers_own_messages_are_nobodys_to_change() {
     assert_eq!(rights.can_edit(&message), Err(Refusal::NotTheSender));
     assert_eq!(rights.can_delete(&message), Err(Refusal::SystemMessage));
     assert_eq!(rights.can_react(&message), Err(Refusal::SystemMessage));
+    assert_eq!(rights.can_pin(&message), Err(Refusal::SystemMessage));
 }

@@ -1,13 +1,14 @@
 //! Changing, a file for each noun.
 
+mod blocklist;
 mod chats;
 mod members;
 mod messages;
-mod moderation;
 mod notifications;
 mod polls;
 mod reactions;
 mod receipts;
+mod reports;
 
 use async_graphql::{ID, MergedObject};
 
@@ -25,7 +26,8 @@ pub struct Mutation(
     polls::PollMutation,
     receipts::ReceiptMutation,
     notifications::NotificationMutation,
-    moderation::ModerationMutation,
+    reports::ReportMutation,
+    blocklist::BlocklistMutation,
 );
 
 /// An id that can only be of a thing that exists.

@@ -1,26 +1,28 @@
 //! The types of the schema: thin wrappers over what services give.
 
+mod blocklist;
 mod chat;
 mod content;
 mod feed;
 mod member;
 mod message;
-mod moderation;
 mod node;
 mod notification;
 mod poll;
 mod reaction;
+mod report;
 mod search;
 mod user;
 mod viewer;
 
+pub use blocklist::{BlockAction, BlockedWord, blocked_words};
 pub use chat::{Chat, ChatAction, ChatFilter, ChatKind, ChatRule, ChatRuleInput, GroupCategory};
 pub use feed::{ChatFeedEvent, FeedEvent};
 pub use member::{ChatMember, ChatRole, NotificationLevel};
 pub use message::{Message, MessageTotals};
-pub use moderation::{BlockAction, BlockedWord, Report, ReportResolution, blocked_words};
 pub use node::{Node, node};
 pub use notification::Notification;
+pub use report::{Report, ReportResolution};
 pub use search::{MessageSearchConnection, MessageSearchFilter};
 pub use user::{Organization, User};
 pub use viewer::{UnreadTotals, Viewer};
