@@ -7,11 +7,11 @@ use tokio::sync::Semaphore;
 use crate::auth::Authenticator;
 use crate::auth::keys::development_secret;
 use crate::config::Config;
-use crate::domain::changes::{ChatEvent, Happening};
+use crate::domain::changes::{ChatEvent, Happening, Stretch};
 use crate::domain::chats::Chat;
 use crate::domain::clock::Clock;
 use crate::live::feed::CatchUps;
-use crate::live::{Bus, Hub, Receipts};
+use crate::live::{Bus, Hub, Mender, Receipts, Sessions};
 use crate::service::Told;
 use crate::service::committer::Committer;
 use crate::service::limits::Limits;
@@ -24,6 +24,7 @@ pub struct App {
     pub store: Store,
     pub auth: Authenticator,
     pub hub: Arc<Hub>,
+    pub sessions: Arc<Sessions>,
     pub bus: Bus,
     pub receipts: Receipts,
     pub limits: Arc<Limits>,
@@ -45,25 +46,40 @@ impl App {
         auth.prepare().await?;
         let hub = Arc::new(Hub::default());
         let bus = Bus::Local(hub.clone());
+        let sessions = Sessions::start(clock.clone());
+        Mender::start(store.clone(), clock.clone(), &hub);
         let catch_ups = CatchUps {
             permits: Arc::new(Semaphore::new(config.limits.catch_ups)),
             limit: config.limits.catch_up_changes,
             receipt_members: config.limits.receipt_members,
             clock: clock.clone(),
         };
-        let receipts = Receipts::start(store.clone(), bus.clone(), config.limits.receipt_members);
+        let receipts = Receipts::start(store.clone(), bus.clone(), clock.clone(), config.limits.receipt_members);
         let limits = Arc::new(Limits::new(&config.limits, &clock));
         let (queue, seen) = (config.limits.send_queue, Seen::default());
         let committer =
             Committer::start(store.clone(), bus.clone(), receipts.clone(), limits.clone(), clock.clone(), queue);
-        Ok(Arc::new(Self { config, clock, store, auth, hub, bus, receipts, limits, catch_ups, committer, seen }))
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            store,
+            auth,
+            hub,
+            sessions,
+            bus,
+            receipts,
+            limits,
+            catch_ups,
+            committer,
+            seen,
+        }))
     }
 
     /// Tells of what a committed transaction did in a chat, and gives the chat as it left it.
     pub fn tell(&self, told: Told) -> Chat {
         let Told { chat, changes, moved } = told;
         if !changes.is_empty() {
-            self.publish(&chat, Happening::Changed(changes));
+            self.publish(&chat, Happening::Changed(Stretch::of_commit(changes)));
         }
         moved.into_iter().for_each(|(member, shown)| self.receipts.note(member, shown));
         chat
@@ -75,7 +91,8 @@ impl App {
     }
 
     fn publish(&self, chat: &Chat, what: Happening) {
-        self.bus.publish(ChatEvent { organization: chat.organization.clone(), chat: chat.id, what });
+        let (organization, at) = (chat.organization.clone(), self.clock.now());
+        self.bus.publish(ChatEvent { organization, chat: chat.id, at, what });
     }
 }
 

@@ -46,7 +46,12 @@ pub struct HttpConfig {
     pub socket_ping: Duration,
     /// `PARLOR_SOCKET_OPERATIONS` (100): operations under way at once on one WebSocket.
     pub socket_operations: usize,
-    /// `PARLOR_SHUTDOWN_SECONDS` (10): time that requests under way get to end at a stop.
+    /// `PARLOR_SOCKET_WRITE_SECONDS` (30): a socket that takes nothing for so long is closed.
+    pub socket_write: Duration,
+    /// `PARLOR_DRAIN_SECONDS` (3): time over which sockets are closed at a stop, so that not all come back
+    /// at once.
+    pub drain: Duration,
+    /// `PARLOR_SHUTDOWN_SECONDS` (10): time after that in which requests under way get to end.
     pub shutdown: Duration,
 }
 
@@ -155,6 +160,8 @@ impl Config {
                 socket_init: env.seconds("PARLOR_SOCKET_INIT_SECONDS", 5, 1..=60),
                 socket_ping: env.seconds("PARLOR_SOCKET_PING_SECONDS", 20, 1..=3600),
                 socket_operations: env.number("PARLOR_SOCKET_OPERATIONS", 100, 1..=10_000),
+                socket_write: env.seconds("PARLOR_SOCKET_WRITE_SECONDS", 30, 1..=3600),
+                drain: env.seconds("PARLOR_DRAIN_SECONDS", 3, 0..=3600),
                 shutdown: env.seconds("PARLOR_SHUTDOWN_SECONDS", 10, 0..=3600),
             },
             database: DatabaseConfig {
@@ -328,8 +335,10 @@ Settings, all by environment variable:
   PARLOR_SEND_QUEUE            sends that wait before more are refused [4096]
   PARLOR_SOCKET_INIT_SECONDS   time in which a WebSocket must say connection_init [5]
   PARLOR_SOCKET_PING_SECONDS   time between pings; silent for twice as long is closed [20]
+  PARLOR_SOCKET_WRITE_SECONDS  a socket that takes nothing for so long is closed [30]
   PARLOR_SOCKET_OPERATIONS     operations at once on one WebSocket [100]
-  PARLOR_SHUTDOWN_SECONDS      time that requests under way get to end at a stop [10]
+  PARLOR_DRAIN_SECONDS         time over which sockets are closed at a stop [3]
+  PARLOR_SHUTDOWN_SECONDS      time after that in which requests under way get to end [10]
   PARLOR_LOG                   what is logged, as in parlor=debug,info [info]
   PARLOR_LOG_FORMAT            text or json [text]";
 

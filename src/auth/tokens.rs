@@ -47,6 +47,7 @@ struct Claims {
     /// A NumericDate may have a fraction.
     exp: f64,
     nbf: Option<f64>,
+    iat: Option<f64>,
 }
 
 /// What a token made here is to say.
@@ -155,6 +156,7 @@ impl Authenticator {
         Ok(Viewer {
             user: User { organization, id, name, avatar_url },
             permissions,
+            issued_at: claims.iat.and_then(numeric_date),
             expires_at: expires_at + self.leeway,
         })
     }
@@ -186,9 +188,11 @@ impl Authenticator {
         let Keys::Secret { encoding, .. } = &self.keys else {
             return Err("tokens are made by the host application: PARLOR_JWKS holds public keys only".into());
         };
-        let exp = self.clock.now() + grant.lifetime;
+        let now = self.clock.now();
+        let exp = (now + grant.lifetime).timestamp();
         let only = |values: &Option<HashSet<String>>| values.iter().flatten().next().cloned();
-        let mut claims = serde_json::json!({ "sub": grant.user, "org": grant.organization, "exp": exp.timestamp() });
+        let mut claims = serde_json::json!({ "sub": grant.user, "org": grant.organization, "exp": exp });
+        claims["iat"] = now.timestamp().into();
         for (claim, value) in [
             ("name", grant.name.clone().map(Value::from)),
             ("permissions", grant.permissions.clone().map(Value::from)),

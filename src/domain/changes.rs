@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::chats::Chat;
 use super::ids::{ChatId, OrganizationId, UserId};
 use super::members::Member;
@@ -45,17 +47,38 @@ impl Change {
 pub struct ChatEvent {
     pub organization: OrganizationId,
     pub chat: ChatId,
+    /// When it was told: all who hear it stand at the same moment then.
+    pub at: DateTime<Utc>,
     pub what: Happening,
 }
 
 #[derive(Debug, Clone)]
 pub enum Happening {
-    /// The changes of one commit: versions without a gap, rising.
-    Changed(Vec<Change>),
+    /// A part of the chat's log.
+    Changed(Stretch),
     /// Read positions and members' own settings, which take no version: the newest state of each.
     Moved(Moved),
     /// The chat is no more.
     Deleted,
+}
+
+/// A part of a chat's compacted log: the newest state of all that changed within it.
+#[derive(Debug, Clone)]
+pub struct Stretch {
+    /// It begins after this version.
+    pub after: i64,
+    /// By rising version.
+    pub changes: Vec<Change>,
+    /// It reaches up to and including this version.
+    pub end: i64,
+}
+
+impl Stretch {
+    /// What one commit changed: versions without a gap.
+    pub fn of_commit(changes: Vec<Change>) -> Self {
+        let version = |change: Option<&Change>| change.map_or(0, Change::version);
+        Self { after: version(changes.first()) - 1, end: version(changes.last()), changes }
+    }
 }
 
 /// Members whose rows moved without a version.
@@ -74,18 +97,30 @@ pub struct MovedMember {
 }
 
 impl Moved {
-    /// Those of whom a member may learn: themselves, and what the others show.
-    pub fn seen_by<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = &'a Arc<Member>> {
-        let seen = |moved: &&MovedMember| moved.shown || moved.member.user == *viewer;
-        self.members.iter().filter(seen).map(|moved| &moved.member)
+    /// Those of whom a member may learn, each with its place here: themselves, and what the others show.
+    pub fn seen_by<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = (usize, &'a Arc<Member>)> {
+        let seen = |moved: &MovedMember| moved.shown || moved.member.user == *viewer;
+        self.members
+            .iter()
+            .enumerate()
+            .filter(move |(_, moved)| seen(moved))
+            .map(|(place, moved)| (place, &moved.member))
     }
 }
 
 impl ChatEvent {
+    /// The first and the last version that it tells of; none where it takes no version.
+    pub fn versions(&self) -> Option<(i64, i64)> {
+        match &self.what {
+            Happening::Changed(stretch) => Some((stretch.after + 1, stretch.end)),
+            Happening::Moved(_) | Happening::Deleted => None,
+        }
+    }
+
     /// Those who became or ceased to be members by it.
     pub fn membership(&self) -> impl Iterator<Item = (&UserId, bool)> {
         let changes = match &self.what {
-            Happening::Changed(changes) => changes.as_slice(),
+            Happening::Changed(stretch) => stretch.changes.as_slice(),
             Happening::Moved(_) | Happening::Deleted => &[],
         };
         changes.iter().filter_map(|change| match change {

@@ -46,6 +46,8 @@ pub type Permissions = BTreeSet<Permission>;
 pub struct Viewer {
     pub user: User,
     pub permissions: Permissions,
+    /// When the token was made; none where it doesn't say.
+    pub issued_at: Option<DateTime<Utc>>,
     /// When the token ends.
     pub expires_at: DateTime<Utc>,
 }
@@ -53,6 +55,12 @@ pub struct Viewer {
 impl Viewer {
     pub fn id(&self) -> &UserId {
         &self.user.id
+    }
+
+    /// Whether a revocation of all tokens made up to this moment concerns this one. A token tells whole
+    /// seconds, so one of the same second is revoked too; and so is one that doesn't say.
+    pub fn is_revoked(&self, before: DateTime<Utc>) -> bool {
+        self.issued_at.is_none_or(|at| at <= before)
     }
 
     pub fn organization(&self) -> &OrganizationId {

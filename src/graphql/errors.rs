@@ -29,6 +29,12 @@ pub fn request_error(error: &Error, request_id: &str) -> ServerError {
     error
 }
 
+/// Whether the server could not do what was asked, for a while.
+pub fn is_unavailable(error: &ServerError) -> bool {
+    let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+    code == Some(&"UNAVAILABLE".into())
+}
+
 fn describe(error: &Error, extensions: &mut ErrorExtensionValues, request_id: &str) -> String {
     extensions.set("code", error.code());
     match error {

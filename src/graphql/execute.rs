@@ -4,27 +4,28 @@
 //! its variables coerced. What is refused there never runs. Then it is *executed*.
 
 use std::borrow::Cow;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Request, Response, ServerError, Value, Variables};
-use bytes::Bytes;
-use futures_util::stream::{BoxStream, Stream, StreamExt};
+use async_graphql::{Request, Response, ServerError, ValidationMode, Value, Variables};
+use bytestring::ByteString;
+use futures_util::stream::StreamExt;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::batching::{InWaves, Loads};
 use super::coercion::{self, InputTypes};
-use super::context::Asker;
+use super::context::{Asker, Everyone};
 use super::loaders::Loaders;
 use super::persisted::{PersistedQueries, Unknown};
+use super::sharing::{Event, Key, Operation, Operations, Phase};
+use super::subscribed::Subscribed;
 use super::{Schema, absent, builder, errors, guard, shape};
 use crate::app::App;
-use crate::domain::users::Viewer;
-use crate::error::Error;
+use crate::domain::ids::request_id;
+use crate::error::{Error, Result as OurResult};
 
 /// Parsed documents that are kept, by the bytes of their text: front ends send the same few over
 /// and over.
@@ -38,6 +39,9 @@ const ERRORS: usize = 50;
 pub struct Api {
     app: Arc<App>,
     schema: Schema,
+    /// The same for what was checked already.
+    events: Schema,
+    operations: Operations,
     types: InputTypes,
     documents: Cache<Arc<str>, Arc<ExecutableDocument>, TextBytes>,
     persisted: PersistedQueries,
@@ -65,7 +69,12 @@ pub struct Envelope {
 
 /// A request that may run.
 pub struct Admitted {
-    request: Request,
+    query: Arc<str>,
+    document: ExecutableDocument,
+    name: Option<String>,
+    variables: Variables,
+    /// The variables that an event of a subscription can depend on, as JSON.
+    variables_of_events: String,
     pub operation: OperationType,
     reads_schema: bool,
 }
@@ -77,9 +86,11 @@ pub struct Refused(pub Vec<ServerError>);
 /// A response, written out.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    pub body: Bytes,
+    pub body: ByteString,
     /// False where nothing ran: the body has no `data`.
     pub executed: bool,
+    /// The server could not tell, and who asked has to ask again.
+    pub failed: bool,
 }
 
 impl Envelope {
@@ -123,10 +134,13 @@ impl From<&Error> for Refused {
 
 impl Api {
     pub fn new(app: Arc<App>) -> Self {
-        let schema = builder().data(app.clone()).limit_complexity(app.config.limits.complexity).finish();
+        let builder = || builder().data(app.clone());
+        let schema = builder().limit_complexity(app.config.limits.complexity).finish();
         Self {
             types: InputTypes::from_sdl(&schema.sdl()),
             schema,
+            events: builder().validation_mode(ValidationMode::Fast).finish(),
+            operations: Operations::default(),
             documents: Cache::with_weighter(DOCUMENTS, DOCUMENT_BYTES, TextBytes),
             persisted: PersistedQueries::default(),
             limits: guard::Limits::default(),
@@ -147,7 +161,7 @@ impl Api {
         };
         let document = self.document(&query)?;
         if let Some(hash) = hash {
-            self.persisted.remember(hash, query);
+            self.persisted.remember(hash, query.clone());
         }
         let name = envelope.operation_name.as_deref();
         let refused = |error: shape::Refusal| Refused(vec![refusal(error.to_string())]);
@@ -165,11 +179,13 @@ impl Api {
         let mut runnable = (*document).clone();
         shape::hoist_single_root(&mut runnable, name).map_err(refused)?;
         absent::default_to_null(&mut runnable, name, &variables);
-        let mut request = Request::new(String::new()).variables(variables);
-        request.operation_name = envelope.operation_name;
-        request.set_parsed_query(runnable);
+        let variables_of_events = match kind {
+            OperationType::Subscription => shape::variables_of_events(&document, operation, &variables),
+            OperationType::Query | OperationType::Mutation => String::new(),
+        };
         let reads_schema = shape::reads_schema(&document, operation);
-        Ok(Admitted { request, operation: kind, reads_schema })
+        let (document, name, operation) = (runnable, envelope.operation_name, kind);
+        Ok(Admitted { query, document, name, variables, variables_of_events, operation, reads_schema })
     }
 
     /// A document that the guard let through, parsed.
@@ -191,51 +207,89 @@ impl Api {
     }
 
     /// Runs a query or a mutation to its end.
-    pub async fn execute(&self, admitted: Admitted, viewer: Option<Arc<Viewer>>, request_id: &str) -> Answer {
-        if let Some(answer) = self.hides_schema(&admitted, viewer.as_deref()) {
+    pub async fn execute(&self, admitted: Admitted, asker: Asker, request_id: &str) -> Answer {
+        if let Some(answer) = self.hides_schema(&admitted, &asker) {
             return answer;
         }
-        let (request, loads) = self.prepare(admitted, viewer);
+        let (request, loads) = self.prepare(admitted.request(), asker);
         let execution = std::pin::pin!(self.schema.execute(request));
         finish(InWaves::new(execution, loads).await, request_id)
     }
 
-    /// Runs an operation of any kind; a query or a mutation answers once.
-    pub fn execute_stream(
-        &self,
+    /// Attaches a subscription, or says why not.
+    pub async fn subscribe(
+        self: &Arc<Self>,
         admitted: Admitted,
-        viewer: Option<Arc<Viewer>>,
+        asker: Asker,
         request_id: String,
-    ) -> Pin<Box<dyn Stream<Item = Answer> + Send>> {
-        if let Some(answer) = self.hides_schema(&admitted, viewer.as_deref()) {
-            return futures_util::stream::iter([answer]).boxed();
+    ) -> Result<Subscribed, Answer> {
+        let phase = Phase::attach();
+        let (request, loads) = self.prepare(admitted.request().data(phase.clone()), asker.clone());
+        let refused = InWaves::new(self.schema.execute_stream(request), loads).next().await;
+        match (refused, phase.source()) {
+            (Some(response), _) => Err(finish(response, &request_id)),
+            (None, None) => {
+                let error = Error::internal("a subscription listens to nothing");
+                Err(Refused::under(&error, &request_id).answer())
+            }
+            (None, Some(source)) => {
+                let Admitted { query, document, name, variables, variables_of_events, .. } = admitted;
+                let key = Key { query, name, variables: variables_of_events };
+                let operation = self.operations.join(key, document, variables);
+                Ok(Subscribed::new(self.clone(), operation, asker, source, request_id))
+            }
         }
-        let (request, loads) = self.prepare(admitted, viewer);
-        let events: BoxStream<'static, Response> = self.schema.execute_stream(request);
-        InWaves::new(events, loads).map(move |response| finish(response, &request_id)).boxed()
+    }
+
+    /// What is told of an event; nothing where the operation says nothing of it.
+    pub async fn tell(
+        &self,
+        operation: &Operation,
+        event: OurResult<Event>,
+        asker: Asker,
+        request_id: &str,
+    ) -> Option<Answer> {
+        let request = operation.request().data(Phase::tell(event));
+        let (request, loads) = self.prepare(request, asker);
+        let response = InWaves::new(self.events.execute_stream(request), loads).next().await;
+        response.map(|response| finish(response, request_id))
+    }
+
+    /// What all who ask the same are told of an event; nothing where that depends on who asks.
+    pub async fn tell_everyone(&self, operation: &Operation, event: Event, everyone: Arc<Everyone>) -> Option<Answer> {
+        let asker = Asker::Everyone(everyone.clone());
+        let answer = self.tell(operation, Ok(event), asker, &request_id()).await;
+        answer.filter(|_| !everyone.is_tainted())
     }
 
     /// A stranger reads the schema of a development server only.
-    fn is_hidden_from(&self, viewer: Option<&Viewer>) -> bool {
-        viewer.is_none() && !self.app.config.is_development()
+    fn is_hidden_from(&self, asker: &Asker) -> bool {
+        asker.is_stranger() && !self.app.config.is_development()
     }
 
     /// The answer to who asks for the schema and may not: that of any field that needs a token.
-    fn hides_schema(&self, admitted: &Admitted, viewer: Option<&Viewer>) -> Option<Answer> {
-        (admitted.reads_schema && self.is_hidden_from(viewer)).then(|| {
+    fn hides_schema(&self, admitted: &Admitted, asker: &Asker) -> Option<Answer> {
+        (admitted.reads_schema && self.is_hidden_from(asker)).then(|| {
             let error = Error::unauthenticated("a token is needed to read the schema");
             write(&Response::from_errors(vec![errors::request_error(&error, "")]), true)
         })
     }
 
-    fn prepare(&self, admitted: Admitted, viewer: Option<Arc<Viewer>>) -> (Request, Loads) {
+    fn prepare(&self, request: Request, asker: Asker) -> (Request, Loads) {
         let loads = Loads::default();
-        let asker = Asker(viewer);
         // `__type` finds nothing then.
-        let hidden = self.is_hidden_from(asker.0.as_deref());
-        let request = if hidden { admitted.request.disable_introspection() } else { admitted.request };
+        let request = if self.is_hidden_from(&asker) { request.disable_introspection() } else { request };
         let loaders = Loaders::batching(self.app.clone(), asker.clone(), loads.clone());
         (request.data(asker).data(loaders), loads)
+    }
+}
+
+impl Admitted {
+    fn request(&self) -> Request {
+        let mut request = Request::new(String::new()).variables(self.variables.clone());
+        request.operation_name.clone_from(&self.name);
+        request.set_parsed_query(self.document.clone());
+        request
     }
 }
 
@@ -265,7 +319,8 @@ fn finish(mut response: Response, request_id: &str) -> Answer {
     let executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
     response.errors.truncate(ERRORS);
     errors::finish(&mut response.errors, request_id);
-    write(&response, executed)
+    let failed = response.errors.iter().any(errors::is_unavailable);
+    Answer { failed, ..write(&response, executed) }
 }
 
 fn write(response: &Response, executed: bool) -> Answer {
@@ -277,6 +332,6 @@ fn write(response: &Response, executed: bool) -> Answer {
         data: Option<&'a Value>,
     }
     let body = Body { errors: &response.errors, data: executed.then_some(&response.data) };
-    let body = serde_json::to_vec(&body).expect("GraphQL values are JSON");
-    Answer { body: body.into(), executed }
+    let body = serde_json::to_string(&body).expect("GraphQL values are JSON");
+    Answer { body: body.into(), executed, failed: false }
 }

@@ -19,7 +19,7 @@ use crate::domain::reports::Report;
 use crate::domain::users::{User, Viewer};
 use crate::error::{Error, Result};
 use crate::service;
-use crate::service::access::Access;
+use crate::service::access::{Access, Reader};
 use crate::service::receipts::{DeliveryStatus, Shown};
 use crate::storage::members::{MembersQuery, ReadersQuery};
 use crate::storage::messages::{Counted, MessagesQuery, PinnedQuery};
@@ -38,6 +38,16 @@ impl Loaders {
 
     fn viewer(&self) -> Result<&Viewer> {
         self.asker.viewer().map(|viewer| &**viewer)
+    }
+
+    /// Who reads what is in these chats.
+    fn reader<K>(&self, keys: &[K], chat_of: impl Fn(&K) -> ChatId) -> Result<Reader<'_>> {
+        match self.asker.members_of() {
+            Some((organization, chat)) if keys.iter().all(|key| chat_of(key) == chat) => {
+                Ok(Reader::Members(organization, chat))
+            }
+            _ => self.viewer().map(Reader::One),
+        }
     }
 }
 
@@ -74,7 +84,7 @@ impl Loader<UserId> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>> {
-        service::users::by_ids(&self.app, self.viewer()?, keys).await
+        service::users::by_ids(&self.app, self.asker.organization()?, keys).await
     }
 }
 
@@ -83,7 +93,7 @@ impl Loader<ChatId> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[ChatId]) -> Result<HashMap<ChatId, Arc<Access>>> {
-        let found = service::chats::by_ids(&self.app, self.viewer()?, keys).await?;
+        let found = service::chats::by_ids(&self.app, self.reader(keys, |key| *key)?, keys).await?;
         Ok(found.into_iter().map(|(id, access)| (id, Arc::new(access))).collect())
     }
 }
@@ -93,7 +103,7 @@ impl Loader<MessageId> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[MessageId]) -> Result<HashMap<MessageId, Arc<Message>>> {
-        service::messages::by_ids(&self.app, self.viewer()?, keys).await
+        service::messages::by_ids(&self.app, self.reader(keys, |key| key.chat)?, keys).await
     }
 }
 
@@ -102,7 +112,7 @@ impl Loader<MemberId> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
-        service::members::by_ids(&self.app, self.viewer()?, keys).await
+        service::members::by_ids(&self.app, self.reader(keys, |key| key.chat)?, keys).await
     }
 }
 
@@ -111,7 +121,7 @@ impl Loader<MembersQuery> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[MembersQuery]) -> Result<HashMap<MembersQuery, Page<Member>>> {
-        service::members::pages(&self.app, self.viewer()?, keys).await
+        service::members::pages(&self.app, self.reader(keys, |key| key.chat)?, keys).await
     }
 }
 
@@ -120,7 +130,7 @@ impl Loader<MessagesQuery> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[MessagesQuery]) -> Result<HashMap<MessagesQuery, Page<Arc<Message>>>> {
-        service::messages::pages(&self.app, self.viewer()?, keys).await
+        service::messages::pages(&self.app, self.reader(keys, |key| key.list.chat())?, keys).await
     }
 }
 
@@ -182,7 +192,7 @@ impl Loader<PinnedQuery> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[PinnedQuery]) -> Result<HashMap<PinnedQuery, Page<Arc<Message>>>> {
-        service::messages::pinned(&self.app, self.viewer()?, keys).await
+        service::messages::pinned(&self.app, self.reader(keys, |key| key.chat)?, keys).await
     }
 }
 
@@ -191,7 +201,7 @@ impl Loader<Counted> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[Counted]) -> Result<HashMap<Counted, i64>> {
-        service::messages::counts(&self.app, self.viewer()?, keys).await
+        service::messages::counts(&self.app, self.reader(keys, Counted::chat)?, keys).await
     }
 }
 

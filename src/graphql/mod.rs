@@ -12,8 +12,11 @@ pub mod loaders;
 pub mod mutation;
 pub mod persisted;
 pub mod query;
+pub mod running;
 pub mod scalars;
 pub mod shape;
+pub mod sharing;
+pub mod subscribed;
 pub mod subscription;
 pub mod types;
 

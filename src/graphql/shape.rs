@@ -4,15 +4,16 @@
 //! The functions recurse as deep as the document's brackets nest, which the guard has bounded, and
 //! look at each fragment once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_graphql::{
-    Name, Positioned,
+    Name, Positioned, Variables,
     parser::types::{
         Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
         SelectionSet,
     },
 };
+use async_graphql_value::Value;
 
 /// The most entries that introspection may be expected to list, each list taken to have ten. The
 /// whole schema, as GraphiQL asks for it, is 1,620.
@@ -156,6 +157,59 @@ fn roots<'d>(
         }
     }
     Ok(fields)
+}
+
+/// The variables that an event of a subscription can depend on, as JSON. Those that the root field's
+/// arguments alone use say where it begins and what it listens to, which is no matter of its events: two
+/// who resume from different places ask the same.
+pub fn variables_of_events(
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+    variables: &Variables,
+) -> String {
+    let mut used = HashSet::new();
+    for selection in &operation.selection_set.node.items {
+        match &selection.node {
+            Selection::Field(root) => {
+                root.node.directives.iter().for_each(|directive| note_directive(&directive.node, &mut used));
+                note_variables(&root.node.selection_set.node, &mut used);
+            }
+            other => note_selection(other, &mut used),
+        }
+    }
+    document.fragments.values().for_each(|fragment| note_variables(&fragment.node.selection_set.node, &mut used));
+    let used: BTreeMap<_, _> = variables.iter().filter(|(name, _)| used.contains(*name)).collect();
+    serde_json::to_string(&used).expect("GraphQL values are JSON")
+}
+
+fn note_variables(set: &SelectionSet, used: &mut HashSet<Name>) {
+    set.items.iter().for_each(|selection| note_selection(&selection.node, used));
+}
+
+fn note_selection(selection: &Selection, used: &mut HashSet<Name>) {
+    selection.directives().iter().for_each(|directive| note_directive(&directive.node, used));
+    match selection {
+        Selection::Field(field) => {
+            field.node.arguments.iter().for_each(|(_, value)| note_value(&value.node, used));
+            note_variables(&field.node.selection_set.node, used);
+        }
+        Selection::InlineFragment(inline) => note_variables(&inline.node.selection_set.node, used),
+        // Every fragment is looked at by itself.
+        Selection::FragmentSpread(_) => {}
+    }
+}
+
+fn note_directive(directive: &Directive, used: &mut HashSet<Name>) {
+    directive.arguments.iter().for_each(|(_, value)| note_value(&value.node, used));
+}
+
+fn note_value(value: &Value, used: &mut HashSet<Name>) {
+    match value {
+        Value::Variable(name) => drop(used.insert(name.clone())),
+        Value::List(values) => values.iter().for_each(|value| note_value(value, used)),
+        Value::Object(fields) => fields.values().for_each(|value| note_value(value, used)),
+        _ => {}
+    }
 }
 
 fn is_condition(directive: &Positioned<Directive>) -> bool {
@@ -336,6 +390,24 @@ mod tests {
             ("subscription { ... @include(if: true) { a } }", Err(Refusal::SubscriptionCondition)),
         ] {
             assert_eq!(of(document, check_single_root), expected, "{document}");
+        }
+    }
+
+    #[test]
+    fn what_the_root_field_alone_is_given_is_no_matter_of_its_events() {
+        let given = serde_json::json!({ "a": 1, "b": [2], "c": { "d": 3 } });
+        for (document, expected) in [
+            ("subscription($a: Int) { x(after: $a) { y } }", "{}"),
+            ("subscription($a: Int, $b: [Int]) { x(after: $a, in: { b: $b }) { y(b: $b) } }", r#"{"b":[2]}"#),
+            ("subscription($a: Int) { x(after: $a) { y { z(a: [{ b: $a }]) } } }", r#"{"a":1}"#),
+            ("subscription($a: Int) { x { y @include(if: $a) } }", r#"{"a":1}"#),
+            ("subscription($a: Int) { x { ...F } } fragment F on T { y { z(a: $a) } }", r#"{"a":1}"#),
+            ("subscription($c: T) { ... on S { x(a: $c) { y } } }", r#"{"c":{"d":3}}"#),
+        ] {
+            let document = parse_query(document).unwrap();
+            let operation = &select(&document, None).unwrap().node;
+            let variables = Variables::from_json(given.clone());
+            assert_eq!(variables_of_events(&document, operation, &variables), expected);
         }
     }
 

@@ -1,16 +1,17 @@
 //! What happens now.
-
-use std::sync::Arc;
+//!
+//! A resolver here is run in two ways, see [`super::sharing`]: once to attach, where it authorises and
+//! opens what it listens to, and then for each event of that, where it is given the event.
 
 use async_graphql::{Context, ID, Subscription as SubscriptionRoot};
-use futures_util::stream::{self, Stream};
 
 use super::context::ContextExt;
+use super::sharing::{Event, Source, Told, events};
 use super::types::{ChatFeedEvent, Message};
-use crate::domain::changes::Change;
+use crate::domain::ids::ChatId;
 use crate::domain::pages::MAX_PAGE;
 use crate::error::{Error, Result};
-use crate::live::{ChatFeed, FeedEvent, Start};
+use crate::live::Start;
 use crate::service;
 
 pub struct Subscription;
@@ -30,19 +31,23 @@ impl Subscription {
                           effect where `after` is given, so that a client may add it to resume.")]
         last: Option<i32>,
         #[graphql(desc = "Begin with all that changed since the event with this cursor.")] after: Option<String>,
-    ) -> Result<impl Stream<Item = Result<ChatFeedEvent>> + use<>> {
-        let number = last.map(|last| usize::try_from(last).ok().filter(|last| *last <= MAX_PAGE));
-        let start = match (after, number) {
-            (_, Some(None)) => return Err(Error::bad_input("last", format!("must be from 0 to {MAX_PAGE}"))),
-            (Some(after), _) => Start::After(after),
-            (None, Some(Some(number))) => Start::Newest(number),
-            (None, None) => Start::Now,
+    ) -> Result<Told<ChatFeedEvent>> {
+        let open = async || {
+            let number = last.map(|last| usize::try_from(last).ok().filter(|last| *last <= MAX_PAGE));
+            let start = match (after, number) {
+                (_, Some(None)) => return Err(Error::bad_input("last", format!("must be from 0 to {MAX_PAGE}"))),
+                (Some(after), _) => Start::After(after),
+                (None, Some(Some(number))) => Start::Newest(number),
+                (None, None) => Start::Now,
+            };
+            let feed = service::feeds::chat(ctx.app(), ctx.viewer()?.clone(), chat(&chat_id)?, start).await?;
+            Ok(Source::Chat(Box::new(feed)))
         };
-        let feed = open(ctx, &chat_id, start).await?;
-        Ok(stream::unfold(feed, async |mut feed| {
-            let event = feed.next().await?;
-            Some((event.map(ChatFeedEvent::from), feed))
-        }))
+        events(ctx, open, |event| match event {
+            Event::Chat(event) => Some(event.into()),
+            _ => None,
+        })
+        .await
     }
 
     /// New messages of one chat, or of all of the viewer's, live from now on.
@@ -50,48 +55,25 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The chat; all of the viewer's where left out.")] chat_id: Option<ID>,
-    ) -> Result<impl Stream<Item = Result<Message>> + use<>> {
-        let source = match chat_id {
-            Some(id) => Source::Chat(Box::new(open(ctx, &id, Start::Now).await?)),
-            None => Source::All(Box::new(service::feeds::inbox(ctx.app(), Arc::clone(ctx.viewer()?))?)),
-        };
-        Ok(stream::unfold(Some(source), async |source| {
-            let mut source = source?;
-            let message = source.next().await?;
-            // An error is the end.
-            let next = message.is_ok().then_some(source);
-            Some((message, next))
-        }))
-    }
-}
-
-async fn open(ctx: &Context<'_>, id: &str, start: Start) -> Result<ChatFeed> {
-    let viewer = Arc::clone(ctx.viewer()?);
-    let chat = id.parse().map_err(|_| Error::NotFound("chat"))?;
-    service::feeds::chat(ctx.app(), viewer, chat, start).await
-}
-
-/// Where new messages come from.
-enum Source {
-    Chat(Box<ChatFeed>),
-    All(Box<crate::live::Inbox>),
-}
-
-impl Source {
-    async fn next(&mut self) -> Option<Result<Message>> {
-        match self {
-            Self::Chat(feed) => loop {
-                match feed.next().await? {
-                    Ok(FeedEvent::Change { change: Change::Message(message, _), first_told: true, .. })
-                        if message.deleted_at.is_none() =>
-                    {
-                        return Some(Ok(Message(message)));
-                    }
-                    Ok(_) => {}
-                    Err(error) => return Some(Err(error)),
+    ) -> Result<Told<Message>> {
+        let open = async || {
+            let viewer = ctx.viewer()?.clone();
+            match chat_id {
+                Some(id) => {
+                    let feed = service::feeds::chat(ctx.app(), viewer, chat(&id)?, Start::Now).await?;
+                    Ok(Source::ChatMessages(Box::new(feed)))
                 }
-            },
-            Self::All(inbox) => Some(inbox.next().await.map(Message)),
-        }
+                None => Ok(Source::Messages(Box::new(service::feeds::inbox(ctx.app(), viewer)?))),
+            }
+        };
+        events(ctx, open, |event| match event {
+            Event::Message(message) => Some(Message(message.message)),
+            _ => None,
+        })
+        .await
     }
+}
+
+fn chat(id: &str) -> Result<ChatId> {
+    id.parse().map_err(|_| Error::NotFound("chat"))
 }

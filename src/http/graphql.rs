@@ -16,6 +16,7 @@ use super::accept::{MediaType, is_json, negotiate};
 use super::{State, request_id, socket};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
+use crate::graphql::context::Asker;
 use crate::graphql::execute::{Answer, Envelope, Refused};
 use crate::service;
 
@@ -116,7 +117,8 @@ async fn run(
     let api = state.api.clone();
     let span = tracing::Span::current();
     let id = request_id.clone();
-    let task = async move { api.execute(admitted, viewer, &id).await };
+    let asker = viewer.map_or(Asker::Stranger, Asker::Viewer);
+    let task = async move { api.execute(admitted, asker, &id).await };
     match tokio::spawn(tracing::Instrument::instrument(task, span)).await {
         Ok(answer) => {
             let status = if answer.executed { StatusCode::OK } else { refused_status(media) };
@@ -217,5 +219,5 @@ fn fault(media: MediaType, error: &Error, request_id: &str) -> Response {
 
 fn respond(media: MediaType, status: StatusCode, answer: Answer) -> Response {
     let headers = [(CONTENT_TYPE, HeaderValue::from_static(media.content_type()))];
-    (status, headers, answer.body).into_response()
+    (status, headers, answer.body.into_bytes()).into_response()
 }

@@ -8,6 +8,7 @@ pub mod server;
 mod socket;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, Request};
@@ -34,6 +35,22 @@ pub struct State {
     pub stop: CancellationToken,
     /// The WebSockets that a stop waits for.
     pub sockets: TaskTracker,
+    shares: Arc<AtomicU64>,
+}
+
+impl State {
+    pub fn new(app: Arc<App>, stop: CancellationToken) -> Self {
+        let api = Arc::new(Api::new(app.clone()));
+        Self { app, api, stop, sockets: TaskTracker::new(), shares: Arc::default() }
+    }
+
+    /// A part of the whole, 0 to 1, for each who asks: the multiples of the golden ratio lie evenly however
+    /// many there are.
+    fn next_share(&self) -> f64 {
+        const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
+        let number = self.shares.fetch_add(1, Ordering::Relaxed) % 1_000_000;
+        (number as f64 * GOLDEN_RATIO).fract()
+    }
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

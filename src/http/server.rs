@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{State, router};
 use crate::app::App;
-use crate::graphql::Api;
+
+/// Bytes that the kernel takes for one connection (`SO_SNDBUF`; it doubles them for its own use).
+const SEND_BUFFER: usize = 32 * 1024;
+/// How long what was sent may stay without an acknowledgement (`TCP_USER_TIMEOUT`, RFC 5482).
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// Serves on a listener until `stop` says so; then no connection is taken, sockets are told to come
 /// back elsewhere, and what is under way gets its time to end.
@@ -18,18 +23,12 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
     if app.config.is_development() && !super::graphiql::is_built() {
         tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
     }
-    let state = State {
-        api: Arc::new(Api::new(app.clone())),
-        app: app.clone(),
-        stop: stop.clone(),
-        sockets: TaskTracker::new(),
-    };
+    let state = State::new(app.clone(), stop.clone());
     let sockets = state.sockets.clone();
-    let patience = app.config.http.shutdown;
-    // Small frames go out at once: an answer must not wait for the acknowledgement of the one before.
+    let patience = app.config.http.drain + app.config.http.shutdown;
     let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY can't be set");
+        if let Err(error) = tune(stream) {
+            tracing::debug!(%error, "a connection's options can't be set");
         }
     });
     let serving = axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -48,5 +47,17 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
         () = ended => tracing::warn!("requests or sockets were still open at the end of the time to stop"),
     }
     app.store.close();
+    Ok(())
+}
+
+/// Small frames go out at once: an answer must not wait for the acknowledgement of the one before. What
+/// the kernel buffers for one who takes nothing is bounded, so that it is felt; and one who has gone
+/// without a word is noticed.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     Ok(())
 }

@@ -19,7 +19,7 @@ impl Bus {
     /// Tells of a commit, after it.
     pub fn publish(&self, event: ChatEvent) {
         match self {
-            Self::Local(hub) => hub.deliver(&Arc::new(event)),
+            Self::Local(hub) => hub.deliver(event),
         }
     }
 

@@ -16,12 +16,15 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::hub::{Delivery, Listener};
+use super::aside::aside;
+use super::hub::{Delivery, Heard, Listener, Origin};
 use super::log;
-use crate::domain::changes::{Change, Happening, MessageChange};
+use super::memo::Memo;
+use crate::domain::changes::{Change, Happening, MessageChange, Stretch};
 use crate::domain::clock::Clock;
 use crate::domain::cursors::FeedCursor;
 use crate::domain::ids::ChatId;
+use crate::domain::messages::Message;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::{Store, messages};
@@ -44,6 +47,8 @@ pub enum FeedEvent {
         change: Change,
         /// A message that this feed tells of for the first time.
         first_told: bool,
+        /// None where it was read back.
+        origin: Option<Origin>,
     },
     CaughtUp {
         cursor: FeedCursor,
@@ -53,6 +58,21 @@ pub enum FeedEvent {
         cursor: FeedCursor,
         reason: ResetReason,
     },
+}
+
+impl FeedEvent {
+    /// What was made of it for all who hear it at this position, where more than one does.
+    pub fn memo(&self) -> Option<(&Memo, i64)> {
+        match self {
+            Self::Change { cursor, origin, .. } => Some((origin.as_ref()?.memo()?, cursor.version)),
+            Self::CaughtUp { .. } | Self::Reset { .. } => None,
+        }
+    }
+
+    pub fn chat(&self) -> ChatId {
+        let (Self::Change { cursor, .. } | Self::CaughtUp { cursor } | Self::Reset { cursor, .. }) = self;
+        cursor.chat
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +103,46 @@ impl CatchUps {
 /// Positions take no version; those that moved so long before a cursor are sent again after it, which
 /// covers what was on its way and clocks that differ.
 const SLACK: TimeDelta = TimeDelta::seconds(10);
+
+/// How a feed begins, by what the database says.
+enum Beginning {
+    /// With these messages, and then level.
+    Level(Vec<Message>),
+    /// Behind, at the client's cursor.
+    Behind(FeedCursor),
+    Reset(ResetReason),
+}
+
+/// The chat's version, and how a feed begins there.
+async fn beginning(
+    store: Store,
+    catch_ups: CatchUps,
+    viewer: Arc<Viewer>,
+    chat: ChatId,
+    start: Start,
+) -> Result<(i64, Beginning)> {
+    let _permit = catch_ups.permit().await?;
+    let mut conn = store.read().await?;
+    conn.snapshot(async move |conn| {
+        let state = log::authorised(conn, &viewer, chat).await?.chat;
+        let beginning = match start {
+            Start::Now => Beginning::Level(Vec::new()),
+            Start::Newest(number) => Beginning::Level(messages::newest(conn, chat, number).await?),
+            Start::After(cursor) => {
+                let cursor = FeedCursor::decode(&cursor, chat).filter(|cursor| cursor.version <= state.version);
+                match cursor {
+                    None => Beginning::Reset(ResetReason::CursorInvalid),
+                    Some(cursor) if log::is_beyond(conn, &state, cursor.version, catch_ups.limit).await? => {
+                        Beginning::Reset(ResetReason::TooFarBehind)
+                    }
+                    Some(cursor) => Beginning::Behind(cursor),
+                }
+            }
+        };
+        Ok((state.version, beginning))
+    })
+    .await
+}
 
 pub struct ChatFeed {
     store: Store,
@@ -166,78 +226,56 @@ impl ChatFeed {
     }
 
     async fn begin(&mut self, start: Start) -> Result<()> {
-        let _permit = self.catch_ups.permit().await?;
-        let (chat, viewer) = (self.chat, self.viewer.clone());
-        let limit = self.catch_ups.limit;
-        self.heard_at = self.catch_ups.clock.now();
-        let at = self.heard_at;
-        let mut conn = self.store.read().await?;
-        self.mode = Mode::Live;
-        match start {
-            Start::Now => {
-                let state = log::authorised(&mut conn, &viewer, chat).await?.chat;
-                self.position = state.version;
-                self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
-            }
-            Start::Newest(number) => {
-                let (version, newest) = conn
-                    .snapshot(async move |conn| {
-                        let state = log::authorised(conn, &viewer, chat).await?.chat;
-                        Ok((state.version, messages::newest(conn, chat, number).await?))
-                    })
-                    .await?;
-                self.position = version;
+        let read_at = self.catch_ups.clock.now();
+        self.heard_at = read_at;
+        let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
+        let (version, beginning) = aside(beginning(store, catch_ups, viewer, self.chat, start)).await?;
+        self.position = version;
+        match beginning {
+            Beginning::Level(newest) => {
+                self.go_live();
+                let (chat, at) = (self.chat, read_at);
                 self.ready.extend(newest.into_iter().map(|message| FeedEvent::Change {
                     cursor: FeedCursor { chat, version: message.id.seq, snapshot: Some(version), at },
                     change: Change::Message(Arc::new(message), MessageChange::Synced),
                     first_told: true,
+                    origin: None,
                 }));
                 self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
-            Start::After(cursor) => {
-                let state = log::authorised(&mut conn, &viewer, chat).await?.chat;
-                let cursor = FeedCursor::decode(&cursor, chat).filter(|cursor| cursor.version <= state.version);
-                let reason = match cursor {
-                    None => Some(ResetReason::CursorInvalid),
-                    Some(cursor) if log::is_beyond(&mut conn, &state, cursor.version, limit).await? => {
-                        Some(ResetReason::TooFarBehind)
-                    }
-                    Some(_) => None,
-                };
-                match (cursor, reason) {
-                    (Some(cursor), None) => {
-                        self.position = cursor.version;
-                        // What moved since is told last: until then, what is told is of the cursor's time.
-                        self.heard_at = cursor.at.min(self.heard_at);
-                        self.mode = Mode::Behind(Gap { from: cursor.version, cursor: Some(cursor), announce: true });
-                    }
-                    (_, reason) => {
-                        self.position = state.version;
-                        let reason = reason.unwrap_or(ResetReason::CursorInvalid);
-                        self.ready.push_back(FeedEvent::Reset { cursor: self.cursor(), reason });
-                    }
-                }
+            Beginning::Behind(cursor) => {
+                self.position = cursor.version;
+                // What moved since is told last: until then, what is told is of the cursor's time.
+                self.heard_at = cursor.at.min(self.heard_at);
+                self.mode = Mode::Behind(Gap { from: cursor.version, cursor: Some(cursor), announce: true });
+            }
+            Beginning::Reset(reason) => {
+                self.go_live();
+                self.ready.push_back(FeedEvent::Reset { cursor: self.cursor(), reason });
             }
         }
         Ok(())
     }
 
     async fn catch_up(&mut self, Gap { from, cursor, announce }: Gap) -> Result<()> {
-        let _permit = self.catch_ups.permit().await?;
-        let (chat, viewer, position) = (self.chat, self.viewer.clone(), self.position);
-        let receipts = self.catch_ups.receipt_members;
-        let (moved_since, read_at) = (self.heard_at - SLACK, self.catch_ups.clock.now());
-        let mut conn = self.store.read().await?;
-        let (stretch, moved) = conn
-            .snapshot(async move |conn| {
-                let stretch = log::after(conn, &viewer, chat, position).await?;
-                let moved = match stretch.level {
-                    true => log::moved(conn, &stretch, moved_since, receipts).await?,
+        let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
+        let (chat, position, moved_since) = (self.chat, self.position, self.heard_at - SLACK);
+        let read_at = self.catch_ups.clock.now();
+        let reading = async move {
+            let _permit = catch_ups.permit().await?;
+            let mut conn = store.read().await?;
+            conn.snapshot(async move |conn| {
+                let standing = log::authorised(conn, &viewer, chat).await?;
+                let read = log::read(conn, standing.chat.clone(), position).await?;
+                let moved = match read.level {
+                    true => log::moved(conn, &standing, moved_since, catch_ups.receipt_members).await?,
                     false => Vec::new(),
                 };
-                Ok((stretch, moved))
+                Ok((read, moved))
             })
-            .await?;
+            .await
+        };
+        let (log::Read { stretch, level, .. }, moved) = aside(reading).await?;
         for change in stretch.changes {
             let (change, first_told) = match change {
                 Change::Message(message, _) => {
@@ -253,14 +291,14 @@ impl ChatFeed {
                 change => (change, false),
             };
             self.position = change.version();
-            self.tell(change, first_told);
+            self.tell(change, first_told, None);
         }
         self.position = stretch.end;
         for member in moved {
-            self.tell(Change::Member(Arc::new(member)), false);
+            self.tell(Change::Member(Arc::new(member)), false, None);
         }
-        if stretch.level {
-            self.mode = Mode::Live;
+        if level {
+            self.go_live();
             self.heard_at = read_at;
             if announce {
                 self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
@@ -270,22 +308,22 @@ impl ChatFeed {
     }
 
     async fn hear(&mut self) -> Result<()> {
-        let event = match self.listener.next().await {
-            Delivery::Event(event) => event,
+        let heard = match self.listener.next().await {
+            Delivery::Event(heard) => heard,
             Delivery::Overflow => {
                 self.fall_behind();
                 return Ok(());
             }
         };
-        match &event.what {
-            Happening::Changed(changes) => self.follow(changes)?,
+        match &heard.event.what {
+            Happening::Changed(stretch) => self.follow(stretch, &heard)?,
             // Rows of before what was told could put old in the place of new.
             Happening::Moved(moved) if moved.as_of < self.position => self.fall_behind(),
             Happening::Moved(moved) => {
-                self.heard_at = self.catch_ups.clock.now();
+                self.heard_at = heard.event.at;
                 let viewer = self.viewer.clone();
-                for member in moved.seen_by(viewer.id()) {
-                    self.tell(Change::Member(member.clone()), false);
+                for (place, member) in moved.seen_by(viewer.id()) {
+                    self.tell(Change::Member(member.clone()), false, Some(Origin::new(&heard, place)));
                 }
             }
             Happening::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
@@ -293,15 +331,16 @@ impl ChatFeed {
         Ok(())
     }
 
-    fn follow(&mut self, changes: &[Change]) -> Result<()> {
-        for change in changes {
+    fn follow(&mut self, stretch: &Stretch, heard: &Arc<Heard>) -> Result<()> {
+        let level = self.position;
+        if stretch.after > level {
+            self.fall_behind();
+            return Ok(());
+        }
+        for (place, change) in stretch.changes.iter().enumerate() {
             let version = change.version();
-            if version <= self.position {
+            if version <= level {
                 continue;
-            }
-            if version > self.position + 1 {
-                self.fall_behind();
-                return Ok(());
             }
             if let Change::Member(member) = change
                 && member.user == *self.viewer.id()
@@ -310,20 +349,26 @@ impl ChatFeed {
                 return Err(Error::Forbidden("you are no longer a member of this chat".into()));
             }
             self.position = version;
-            self.heard_at = self.catch_ups.clock.now();
-            let added = matches!(change, Change::Message(_, MessageChange::Added));
-            self.tell(change.clone(), added);
+            self.heard_at = heard.event.at;
+            let first_told = matches!(change, Change::Message(message, _) if message.id.seq > level);
+            self.tell(change.clone(), first_told, Some(Origin::new(heard, place)));
         }
+        self.position = self.position.max(stretch.end);
         Ok(())
+    }
+
+    fn go_live(&mut self) {
+        self.mode = Mode::Live;
+        self.listener.is_level(self.chat, self.position);
     }
 
     fn fall_behind(&mut self) {
         self.mode = Mode::Behind(Gap { from: self.position, cursor: None, announce: false });
     }
 
-    fn tell(&mut self, change: Change, first_told: bool) {
+    fn tell(&mut self, change: Change, first_told: bool, origin: Option<Origin>) {
         let cursor = self.cursor();
-        self.ready.push_back(FeedEvent::Change { cursor, change, first_told });
+        self.ready.push_back(FeedEvent::Change { cursor, change, first_told, origin });
     }
 
     fn cursor(&self) -> FeedCursor {

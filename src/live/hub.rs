@@ -1,31 +1,49 @@
 //! Who listens on this node: an index from chats, and from people, to mailboxes.
+//!
+//! Events of one chat come from several tasks, and from other nodes, so they may overtake each other
+//! by a little. A topic knows how far it was told, and holds what comes too early until the gap is
+//! filled, here or by [`super::mender`]: one read for all its listeners instead of one for each.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::domain::changes::ChatEvent;
+use super::memo::Memo;
+use crate::domain::changes::{ChatEvent, Happening};
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
 
 /// Events that wait in a mailbox. A listener that falls further behind goes on from the database,
 /// so that its memory is bounded and nothing is lost.
 const MAILBOX: usize = 64;
+/// Events that a topic holds for the sake of a gap. Beyond, its listeners read the gap each.
+const HELD: usize = 256;
 
-type Person = (OrganizationId, UserId);
+pub type Person = (OrganizationId, UserId);
 type Listeners = HashMap<u64, Arc<Mailbox>>;
 
 #[derive(Debug, Default)]
 pub struct Hub {
-    index: Mutex<Index>,
+    chats: Mutex<HashMap<ChatId, Arc<Topic>>>,
+    people: Mutex<HashMap<Person, Listeners>>,
     next_id: AtomicU64,
+    /// Chats with a gap.
+    gaps: Mutex<HashSet<ChatId>>,
+    gaping: Notify,
 }
 
+/// The listeners of one chat.
 #[derive(Debug, Default)]
-struct Index {
-    chats: HashMap<ChatId, Listeners>,
-    people: HashMap<Person, Listeners>,
+struct Topic(Mutex<TopicState>);
+
+#[derive(Debug, Default)]
+struct TopicState {
+    listeners: Listeners,
+    /// The last version that was told without a gap; none where nobody knows.
+    version: Option<i64>,
+    /// What came too early, by its first version.
+    held: BTreeMap<i64, ChatEvent>,
 }
 
 #[derive(Debug, Default)]
@@ -36,14 +54,52 @@ struct Mailbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    events: VecDeque<Arc<ChatEvent>>,
+    events: VecDeque<Arc<Heard>>,
     overflown: bool,
+}
+
+/// An event as all its listeners hold it, with what was made of each of its changes so far.
+#[derive(Debug)]
+pub struct Heard {
+    pub event: ChatEvent,
+    memos: Vec<Memo>,
+}
+
+impl Heard {
+    /// What is made for one listener alone need not be kept for others.
+    fn new(event: ChatEvent, listeners: usize) -> Arc<Self> {
+        let changes = match &event.what {
+            Happening::Changed(stretch) => stretch.changes.len(),
+            Happening::Moved(moved) => moved.members.len(),
+            Happening::Deleted => 0,
+        };
+        let kept = if listeners > 1 { changes } else { 0 };
+        Arc::new(Self { event, memos: std::iter::repeat_with(Memo::default).take(kept).collect() })
+    }
+}
+
+/// Which change of what was heard something comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    heard: Arc<Heard>,
+    place: usize,
+}
+
+impl Origin {
+    pub fn new(heard: &Arc<Heard>, place: usize) -> Self {
+        Self { heard: heard.clone(), place }
+    }
+
+    /// What was made of it, where more than one heard it.
+    pub fn memo(&self) -> Option<&Memo> {
+        self.heard.memos.get(self.place)
+    }
 }
 
 /// What a listener finds in its mailbox.
 #[derive(Debug)]
 pub enum Delivery {
-    Event(Arc<ChatEvent>),
+    Event(Arc<Heard>),
     /// Events were thrown away: the database has them.
     Overflow,
 }
@@ -51,22 +107,82 @@ pub enum Delivery {
 impl Hub {
     /// Puts an event into the mailboxes of those whom it concerns. What concerns nobody costs a
     /// look-up.
-    pub fn deliver(&self, event: &Arc<ChatEvent>) {
-        let index = lock(&self.index);
-        for mailbox in index.chats.get(&event.chat).into_iter().flat_map(HashMap::values) {
-            mailbox.put(event);
+    pub fn deliver(&self, event: ChatEvent) {
+        self.deliver_to_people(&event);
+        let topic = lock(&self.chats).get(&event.chat).cloned();
+        let Some(topic) = topic else { return };
+        let chat = event.chat;
+        if lock(&topic.0).hear(event) {
+            lock(&self.gaps).insert(chat);
+            self.gaping.notify_one();
         }
-        for (user, _) in event.membership() {
-            let person = (event.organization.clone(), user.clone());
-            for mailbox in index.people.get(&person).into_iter().flat_map(HashMap::values) {
-                mailbox.put(event);
+    }
+
+    /// Those who come into the chat or leave it need not listen to it.
+    fn deliver_to_people(&self, event: &ChatEvent) {
+        let concerned: Vec<&UserId> = event.membership().map(|(user, _)| user).collect();
+        if concerned.is_empty() {
+            return;
+        }
+        let people = lock(&self.people);
+        let mut heard = None;
+        for user in concerned {
+            let listeners = people.get(&(event.organization.clone(), user.clone()));
+            for mailbox in listeners.into_iter().flat_map(HashMap::values) {
+                mailbox.put(heard.get_or_insert_with(|| Heard::new(event.clone(), 1)));
             }
         }
     }
 
     /// Whether anybody here listens to a chat.
     pub fn is_heard(&self, chat: ChatId) -> bool {
-        lock(&self.index).chats.contains_key(&chat)
+        lock(&self.chats).contains_key(&chat)
+    }
+
+    /// The chats that are listened to here, each with how far it was told.
+    pub fn topics(&self) -> Vec<(ChatId, Option<i64>)> {
+        let topics: Vec<_> = lock(&self.chats).iter().map(|(chat, topic)| (*chat, topic.clone())).collect();
+        topics.into_iter().map(|(chat, topic)| (chat, lock(&topic.0).version)).collect()
+    }
+
+    /// Tells all who listen that they missed something.
+    pub fn overflow(&self) {
+        let topics: Vec<_> = lock(&self.chats).values().cloned().collect();
+        for topic in topics {
+            let mut state = lock(&topic.0);
+            state.held.clear();
+            state.listeners.values().for_each(|mailbox| mailbox.overflow());
+        }
+        lock(&self.people).values().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());
+    }
+
+    /// Tells those who listen to people that they missed something.
+    pub fn overflow_people(&self) {
+        lock(&self.people).values().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());
+    }
+
+    /// Waits until there are chats with a gap.
+    pub async fn gaping(&self) {
+        self.gaping.notified().await;
+    }
+
+    /// The chats whose gaps are still open, each with how far it was told.
+    pub fn gaps(&self) -> Vec<(ChatId, Option<i64>)> {
+        let chats = std::mem::take(&mut *lock(&self.gaps));
+        let topic = |chat| lock(&self.chats).get(&chat).cloned();
+        let gap = |chat| {
+            let topic = topic(chat)?;
+            let state = lock(&topic.0);
+            (!state.held.is_empty()).then_some((chat, state.version))
+        };
+        chats.into_iter().filter_map(gap).collect()
+    }
+
+    /// Gives up waiting for what is missing: listeners that lack it read it.
+    pub fn release(&self, chat: ChatId) {
+        if let Some(topic) = lock(&self.chats).get(&chat).cloned() {
+            lock(&topic.0).release();
+        }
     }
 
     pub fn listen(self: &Arc<Self>) -> Listener {
@@ -80,16 +196,65 @@ impl Hub {
     }
 }
 
+impl TopicState {
+    /// Passes an event on, or holds it; true where a gap has opened.
+    fn hear(&mut self, event: ChatEvent) -> bool {
+        let Some((first, last)) = event.versions() else {
+            self.put(event);
+            return false;
+        };
+        if self.version.is_some_and(|version| first > version + 1) {
+            let opened = self.held.is_empty();
+            self.held.insert(first, event);
+            if self.held.len() > HELD {
+                self.release();
+                return false;
+            }
+            return opened;
+        }
+        self.version = self.version.max(Some(last));
+        self.put(event);
+        while let Some(next) = self.held.first_entry()
+            && self.version.is_none_or(|version| *next.key() <= version + 1)
+        {
+            let event = next.remove();
+            self.version = self.version.max(event.versions().map(|(_, last)| last));
+            self.put(event);
+        }
+        false
+    }
+
+    fn release(&mut self) {
+        for event in std::mem::take(&mut self.held).into_values() {
+            self.version = self.version.max(event.versions().map(|(_, last)| last));
+            self.put(event);
+        }
+    }
+
+    fn put(&self, event: ChatEvent) {
+        let heard = Heard::new(event, self.listeners.len());
+        self.listeners.values().for_each(|mailbox| mailbox.put(&heard));
+    }
+}
+
 impl Mailbox {
-    fn put(&self, event: &Arc<ChatEvent>) {
+    fn put(&self, heard: &Arc<Heard>) {
         let mut queue = lock(&self.queue);
         if queue.events.len() == MAILBOX {
             queue.events = VecDeque::new();
             queue.overflown = true;
         }
         if !queue.overflown {
-            queue.events.push_back(event.clone());
+            queue.events.push_back(heard.clone());
         }
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    fn overflow(&self) {
+        let mut queue = lock(&self.queue);
+        queue.events = VecDeque::new();
+        queue.overflown = true;
         drop(queue);
         self.filled.notify_one();
     }
@@ -118,23 +283,46 @@ impl Listener {
     pub fn attach(&mut self, chat: ChatId) -> bool {
         let fresh = self.chats.insert(chat);
         if fresh {
-            let mut index = lock(&self.hub.index);
-            index.chats.entry(chat).or_default().insert(self.id, self.mailbox.clone());
+            let mut chats = lock(&self.hub.chats);
+            let topic = chats.entry(chat).or_default();
+            lock(&topic.0).listeners.insert(self.id, self.mailbox.clone());
         }
         fresh
     }
 
+    /// Says that the listener, which began just now, knows a chat up to this version: what comes next
+    /// has the one after it.
+    pub fn is_level(&self, chat: ChatId, version: i64) {
+        let topic = lock(&self.hub.chats).get(&chat).cloned();
+        if let Some(topic) = topic {
+            let mut state = lock(&topic.0);
+            // One who read what is still on its way here must not hide a gap from the others.
+            state.version = Some(state.version.map_or(version, |known| known.min(version)));
+        }
+    }
+
     pub fn detach(&mut self, chat: ChatId) {
         if self.chats.remove(&chat) {
-            leave(&mut lock(&self.hub.index).chats, &chat, self.id);
+            self.leave(chat);
+        }
+    }
+
+    fn leave(&self, chat: ChatId) {
+        let mut chats = lock(&self.hub.chats);
+        let Some(topic) = chats.get(&chat) else { return };
+        let mut state = lock(&topic.0);
+        state.listeners.remove(&self.id);
+        let empty = state.listeners.is_empty();
+        drop(state);
+        if empty {
+            chats.remove(&chat);
         }
     }
 
     /// Hears from now on of the chats that a person comes into or leaves.
     pub fn follow(&mut self, organization: &OrganizationId, user: &UserId) {
         let person = (organization.clone(), user.clone());
-        let mut index = lock(&self.hub.index);
-        index.people.entry(person.clone()).or_default().insert(self.id, self.mailbox.clone());
+        lock(&self.hub.people).entry(person.clone()).or_default().insert(self.id, self.mailbox.clone());
         self.person = Some(person);
     }
 
@@ -151,21 +339,16 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let mut index = lock(&self.hub.index);
-        for chat in &self.chats {
-            leave(&mut index.chats, chat, self.id);
-        }
+        self.chats.iter().for_each(|chat| self.leave(*chat));
         if let Some(person) = &self.person {
-            leave(&mut index.people, person, self.id);
-        }
-    }
-}
-
-fn leave<K: Eq + std::hash::Hash>(topics: &mut HashMap<K, Listeners>, topic: &K, id: u64) {
-    if let Some(listeners) = topics.get_mut(topic) {
-        listeners.remove(&id);
-        if listeners.is_empty() {
-            topics.remove(topic);
+            let mut people = lock(&self.hub.people);
+            let gone = people.get_mut(person).is_some_and(|listeners| {
+                listeners.remove(&self.id);
+                listeners.is_empty()
+            });
+            if gone {
+                people.remove(person);
+            }
         }
     }
 }
@@ -177,11 +360,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::changes::Happening;
+    use chrono::DateTime;
 
-    fn event(chat: ChatId) -> Arc<ChatEvent> {
-        Arc::new(ChatEvent { organization: "demo".parse().unwrap(), chat, what: Happening::Deleted })
+    use super::*;
+    use crate::domain::changes::{Change, MessageChange, Stretch};
+    use crate::domain::ids::MessageId;
+    use crate::domain::messages::{Message, Notice, NoticeKind};
+
+    fn event(chat: ChatId, what: Happening) -> ChatEvent {
+        ChatEvent { organization: "demo".parse().unwrap(), chat, at: DateTime::UNIX_EPOCH, what }
+    }
+
+    fn deleted(chat: ChatId) -> ChatEvent {
+        event(chat, Happening::Deleted)
+    }
+
+    /// The making of a message with this version.
+    fn made(chat: ChatId, seq: i64) -> ChatEvent {
+        let notice = Notice { kind: NoticeKind::ChatCreated, actor: None, subject: None, detail: None };
+        let message = Message::notice(MessageId { chat, seq }, notice, DateTime::UNIX_EPOCH);
+        let change = Change::Message(Arc::new(message), MessageChange::Added);
+        event(chat, Happening::Changed(Stretch::of_commit(vec![change])))
+    }
+
+    fn heard(listener: &Listener) -> Vec<i64> {
+        let version = |delivery| match delivery {
+            Delivery::Event(heard) => heard.event.versions().map_or(0, |(first, _)| first),
+            Delivery::Overflow => -1,
+        };
+        std::iter::from_fn(|| listener.mailbox.take()).map(version).collect()
     }
 
     #[tokio::test]
@@ -190,15 +397,15 @@ mod tests {
         let (here, elsewhere) = (ChatId::new(), ChatId::new());
         let mut listener = hub.listen();
         listener.attach(here);
-        hub.deliver(&event(elsewhere));
-        hub.deliver(&event(here));
-        assert!(matches!(listener.next().await, Delivery::Event(event) if event.chat == here));
+        hub.deliver(deleted(elsewhere));
+        hub.deliver(deleted(here));
+        assert!(matches!(listener.next().await, Delivery::Event(heard) if heard.event.chat == here));
         listener.detach(here);
-        hub.deliver(&event(here));
+        hub.deliver(deleted(here));
         assert!(listener.mailbox.take().is_none());
         listener.attach(elsewhere);
         drop(listener);
-        assert!(lock(&hub.index).chats.is_empty(), "nothing is left of a listener that has gone");
+        assert!(hub.topics().is_empty(), "nothing is left of a listener that has gone");
     }
 
     #[tokio::test]
@@ -208,11 +415,46 @@ mod tests {
         let mut listener = hub.listen();
         listener.attach(chat);
         for _ in 0..=MAILBOX {
-            hub.deliver(&event(chat));
+            hub.deliver(deleted(chat));
         }
         assert!(matches!(listener.next().await, Delivery::Overflow));
         assert!(listener.mailbox.take().is_none());
-        hub.deliver(&event(chat));
+        hub.deliver(deleted(chat));
         assert!(matches!(listener.next().await, Delivery::Event(_)));
+    }
+
+    #[test]
+    fn what_comes_too_early_waits_for_what_is_missing() {
+        let hub = Arc::new(Hub::default());
+        let chat = ChatId::new();
+        let mut listener = hub.listen();
+        listener.attach(chat);
+        listener.is_level(chat, 4);
+        for version in [5, 7, 8, 6, 9, 9, 3] {
+            hub.deliver(made(chat, version));
+        }
+        assert_eq!(heard(&listener), [5, 6, 7, 8, 9, 9, 3], "and what is old is for listeners to drop");
+        assert!(hub.gaps().is_empty(), "a gap that closed by itself needs no mending");
+        hub.deliver(made(chat, 12));
+        assert!(heard(&listener).is_empty());
+        assert_eq!(hub.gaps(), [(chat, Some(9))]);
+        hub.release(chat);
+        assert_eq!(heard(&listener), [12]);
+        assert_eq!(hub.topics(), [(chat, Some(12))]);
+    }
+
+    #[test]
+    fn what_is_heard_by_one_alone_is_not_kept_for_others() {
+        let hub = Arc::new(Hub::default());
+        let chat = ChatId::new();
+        let (mut one, mut other) = (hub.listen(), hub.listen());
+        one.attach(chat);
+        hub.deliver(made(chat, 1));
+        other.attach(chat);
+        hub.deliver(made(chat, 2));
+        let kept =
+            |delivery| matches!(delivery, Some(Delivery::Event(heard)) if Origin::new(&heard, 0).memo().is_some());
+        assert!(!kept(one.mailbox.take()));
+        assert!(kept(one.mailbox.take()) && kept(other.mailbox.take()));
     }
 }

@@ -3,15 +3,24 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::aside::aside;
 use super::feed::CatchUps;
-use super::hub::{Delivery, Listener};
+use super::hub::{Delivery, Heard, Listener, Origin};
 use super::log;
-use crate::domain::changes::{Change, ChatEvent, Happening};
+use crate::domain::changes::{Change, Happening};
 use crate::domain::ids::{ChatId, MemberId};
 use crate::domain::messages::Message;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::{Store, members};
+
+/// A message that the inbox tells of for the first time.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    pub message: Arc<Message>,
+    /// None where it was read back.
+    pub origin: Option<Origin>,
+}
 
 pub struct Inbox {
     store: Store,
@@ -20,7 +29,7 @@ pub struct Inbox {
     listener: Listener,
     /// How far each chat that the viewer is in was told.
     positions: HashMap<ChatId, i64>,
-    ready: VecDeque<Arc<Message>>,
+    ready: VecDeque<NewMessage>,
     started: bool,
 }
 
@@ -32,7 +41,7 @@ impl Inbox {
     }
 
     /// The next new message.
-    pub async fn next(&mut self) -> Result<Arc<Message>> {
+    pub async fn next(&mut self) -> Result<NewMessage> {
         loop {
             if let Some(message) = self.ready.pop_front() {
                 return Ok(message);
@@ -43,7 +52,7 @@ impl Inbox {
                 continue;
             }
             match self.listener.next().await {
-                Delivery::Event(event) => self.hear(&event).await?,
+                Delivery::Event(heard) => self.hear(&heard).await?,
                 Delivery::Overflow => self.take_stock(true).await?,
             }
         }
@@ -52,17 +61,19 @@ impl Inbox {
     /// Looks up the chats that the viewer is in. What they had before is known where the inbox
     /// begins, and is read where it missed something.
     async fn take_stock(&mut self, missed: bool) -> Result<()> {
-        let viewer = self.viewer.clone();
-        let mut conn = self.store.read().await?;
         // Listen first, then read: until a reading finds no chat that wasn't listened to.
         let chats = loop {
-            let chats = members::chats_of(&mut conn, viewer.organization(), viewer.id()).await?;
+            let (store, viewer) = (self.store.clone(), self.viewer.clone());
+            let reading = async move {
+                let mut conn = store.read().await?;
+                members::chats_of(&mut conn, viewer.organization(), viewer.id()).await
+            };
+            let chats = aside(reading).await?;
             let fresh = chats.iter().filter(|(chat, _)| self.listener.attach(*chat)).count();
             if fresh == 0 {
                 break chats;
             }
         };
-        drop(conn);
         let left: Vec<ChatId> =
             self.positions.keys().copied().filter(|known| !chats.iter().any(|(chat, _)| chat == known)).collect();
         for chat in left {
@@ -82,54 +93,56 @@ impl Inbox {
         Ok(())
     }
 
-    async fn hear(&mut self, event: &ChatEvent) -> Result<()> {
-        let changes = match &event.what {
-            Happening::Changed(changes) => changes,
+    async fn hear(&mut self, heard: &Arc<Heard>) -> Result<()> {
+        let chat = heard.event.chat;
+        let stretch = match &heard.event.what {
+            Happening::Changed(stretch) => stretch,
             Happening::Moved(_) => return Ok(()),
             Happening::Deleted => {
-                self.forget(event.chat);
+                self.forget(chat);
                 return Ok(());
             }
         };
-        for change in changes {
-            let version = change.version();
-            let own = match change {
-                Change::Member(member) if member.user == *self.viewer.id() => Some(member.is_active()),
-                _ => None,
-            };
-            let Some(position) = self.positions.get(&event.chat).copied() else {
-                if own == Some(true) {
-                    self.listener.attach(event.chat);
-                    self.join(event.chat).await?;
-                }
-                continue;
-            };
-            if version <= position {
+        let viewer = self.viewer.clone();
+        let own = |change: &Change| match change {
+            Change::Member(member) if member.user == *viewer.id() => Some(member.is_active()),
+            _ => None,
+        };
+        let Some(position) = self.positions.get(&chat).copied() else {
+            if stretch.changes.iter().any(|change| own(change) == Some(true)) {
+                self.listener.attach(chat);
+                self.join(chat).await?;
+            }
+            return Ok(());
+        };
+        if stretch.after > position {
+            return self.read(chat, position).await;
+        }
+        for (place, change) in stretch.changes.iter().enumerate() {
+            if change.version() <= position {
                 continue;
             }
-            if own == Some(false) {
-                self.forget(event.chat);
-                continue;
+            if own(change) == Some(false) {
+                self.forget(chat);
+                return Ok(());
             }
-            if version > position + 1 {
-                return self.read(event.chat, position).await;
-            }
-            self.positions.insert(event.chat, version);
             if let Change::Message(message, _) = change
-                && message.id.seq == version
+                && message.id.seq > position
+                && message.deleted_at.is_none()
             {
-                self.ready.push_back(message.clone());
+                self.ready.push_back(NewMessage { message: message.clone(), origin: Some(Origin::new(heard, place)) });
             }
         }
+        self.positions.insert(chat, stretch.end.max(position));
         Ok(())
     }
 
     /// Comes into a chat: what was sent since the viewer did is new.
     async fn join(&mut self, chat: ChatId) -> Result<()> {
         let id = MemberId { chat, user: self.viewer.id().clone() };
-        let mut conn = self.store.read().await?;
-        let member = members::by_ids(&mut conn, &[id]).await?.pop();
-        drop(conn);
+        let store = self.store.clone();
+        let reading = async move { members::by_ids(&mut store.read().await?, &[id]).await };
+        let member = aside(reading).await?.pop();
         match member.filter(|member| member.is_active()) {
             Some(member) => self.read(chat, member.version).await,
             None => Ok(()),
@@ -139,11 +152,17 @@ impl Inbox {
     async fn read(&mut self, chat: ChatId, from: i64) -> Result<()> {
         let mut position = from;
         loop {
-            let _permit = self.catch_ups.permit().await?;
-            let viewer = self.viewer.clone();
-            let mut conn = self.store.read().await?;
-            let read = conn.snapshot(async move |conn| log::after(conn, &viewer, chat, position).await).await;
-            let stretch = match read {
+            let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
+            let reading = async move {
+                let _permit = catch_ups.permit().await?;
+                let mut conn = store.read().await?;
+                conn.snapshot(async move |conn| {
+                    let standing = log::authorised(conn, &viewer, chat).await?;
+                    log::read(conn, standing.chat, position).await
+                })
+                .await
+            };
+            let log::Read { stretch, level, .. } = match aside(reading).await {
                 Err(Error::Forbidden(_)) => {
                     self.forget(chat);
                     return Ok(());
@@ -155,12 +174,12 @@ impl Inbox {
                     && message.id.seq > from
                     && message.deleted_at.is_none()
                 {
-                    self.ready.push_back(message);
+                    self.ready.push_back(NewMessage { message, origin: None });
                 }
             }
             position = stretch.end;
             self.positions.insert(chat, position);
-            if stretch.level {
+            if level {
                 return Ok(());
             }
         }

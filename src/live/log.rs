@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::changes::{Change, MessageChange};
+use crate::domain::changes::{Change, MessageChange, Stretch};
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId};
 use crate::domain::members::Member;
@@ -14,17 +14,14 @@ use crate::error::{Error, Result};
 use crate::storage::{Conn, chats, members, messages};
 
 /// Changes read at once.
-const STRETCH: usize = 100;
+const LENGTH: usize = 100;
 
-/// A stretch of a chat's compacted log: the newest state of all that changed within it.
-pub struct Stretch {
-    /// By rising version.
-    pub changes: Vec<Change>,
-    /// The stretch reaches up to and including this version.
-    pub end: i64,
-    /// Nothing had changed beyond it when it was read.
+/// A stretch as it was read.
+pub struct Read {
+    pub chat: Arc<Chat>,
+    pub stretch: Stretch,
+    /// Nothing had changed beyond it.
     pub level: bool,
-    standing: Standing,
 }
 
 /// The chat as it stands, for one who may read it: a member now.
@@ -41,15 +38,12 @@ pub async fn authorised(conn: &mut Conn, viewer: &Viewer, chat: ChatId) -> Resul
     Ok(Standing { chat: Arc::new(chat), own })
 }
 
-/// What changed in a chat after a version. To be called on a snapshot, so that the chat's counter
-/// and its rows are of one moment.
-pub async fn after(conn: &mut Conn, viewer: &Viewer, chat: ChatId, version: i64) -> Result<Stretch> {
-    let standing = authorised(conn, viewer, chat).await?;
-    let chat = &standing.chat;
-    let messages = messages::changed(conn, chat.id, version, STRETCH as i64).await?;
-    let members = members::changed(conn, chat.id, version, STRETCH as i64).await?;
+/// What changed in a chat after a version, the chat's row being of the same snapshot.
+pub async fn read(conn: &mut Conn, chat: Arc<Chat>, version: i64) -> Result<Read> {
+    let messages = messages::changed(conn, chat.id, version, LENGTH as i64).await?;
+    let members = members::changed(conn, chat.id, version, LENGTH as i64).await?;
     // A list that was cut short tells nothing of what lies beyond its last row.
-    let cut = |length: usize, last: Option<i64>| if length == STRETCH { last } else { None };
+    let cut = |length: usize, last: Option<i64>| if length == LENGTH { last } else { None };
     let ends = [
         cut(messages.len(), messages.last().map(|message| message.version)),
         cut(members.len(), members.last().map(|member| member.version)),
@@ -64,18 +58,17 @@ pub async fn after(conn: &mut Conn, viewer: &Viewer, chat: ChatId, version: i64)
         .filter(|change| change.version() <= end)
         .collect();
     changes.sort_by_key(Change::version);
-    Ok(Stretch { changes, end, level, standing })
+    Ok(Read { chat, stretch: Stretch { after: version, changes, end }, level })
 }
 
 /// The members of whom the viewer may learn that something moved since a moment which took no version:
-/// on the snapshot of a stretch.
+/// on the snapshot of their standing.
 pub async fn moved(
     conn: &mut Conn,
-    stretch: &Stretch,
+    Standing { chat, own }: &Standing,
     since: DateTime<Utc>,
     receipt_members: usize,
 ) -> Result<Vec<Member>> {
-    let Standing { chat, own } = &stretch.standing;
     let mut moved: Vec<Member> = own.moved_at.filter(|at| *at >= since).map(|_| own.clone()).into_iter().collect();
     if chat.has_receipts(receipt_members) {
         let shown = members::shown_since(conn, chat.id, since).await?;

@@ -1,12 +1,21 @@
 //! What was made of an event for all who asked the same.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
-use tokio::sync::OnceCell;
+use bytestring::ByteString;
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 
-/// Made once; none where it can't be shared and each has to be asked for themselves.
-pub type Shared = Arc<OnceCell<Option<Bytes>>>;
+/// What all who asked the same are told.
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub body: ByteString,
+    /// The server could not tell: those who are told so have to ask again.
+    pub failed: bool,
+}
+
+/// Made once; none where it can't be shared and each has to be asked for themselves. Whoever waits for
+/// it drives it, so that nobody waits for another who is slow.
+pub type Making = Shared<BoxFuture<'static, Option<Made>>>;
 
 /// An event as all its listeners hold it, with what was made of it so far.
 #[derive(Debug)]
@@ -21,21 +30,22 @@ impl<T> Told<T> {
     }
 }
 
-/// Lives and dies with its event. Few ask for different things, so it is a list.
-#[derive(Debug, Default)]
-pub struct Memo(Mutex<Vec<(Key, Shared)>>);
-
 /// Who asks the same, and from which position in the log.
 pub type Key = (u64, i64);
 
+/// Lives and dies with its event. Few ask for different things, so it is a list.
+#[derive(Debug, Default)]
+pub struct Memo(Mutex<Vec<(Key, Making)>>);
+
 impl Memo {
-    pub fn of(&self, key: Key) -> Shared {
+    /// What was made for these, or is being made; the first to ask begins it.
+    pub fn of(&self, key: Key, make: impl FnOnce() -> BoxFuture<'static, Option<Made>>) -> Making {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, shared)) = made.iter().find(|(known, _)| *known == key) {
-            return shared.clone();
+        if let Some((_, making)) = made.iter().find(|(known, _)| *known == key) {
+            return making.clone();
         }
-        let shared = Shared::default();
-        made.push((key, shared.clone()));
-        shared
+        let making = make().shared();
+        made.push((key, making.clone()));
+        making
     }
 }

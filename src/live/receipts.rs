@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::bus::Bus;
 use crate::domain::changes::{ChatEvent, Happening, Moved, MovedMember};
+use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::Member;
 use crate::error::Result;
@@ -32,7 +33,7 @@ struct Gathered {
 
 impl Receipts {
     /// Starts to tell. In chats of more members than `largest` each is told of their own only.
-    pub fn start(store: Store, bus: Bus, largest: usize) -> Self {
+    pub fn start(store: Store, bus: Bus, clock: Clock, largest: usize) -> Self {
         let receipts = Self::default();
         let gathered = Arc::downgrade(&receipts.0);
         tokio::spawn(async move {
@@ -51,7 +52,7 @@ impl Receipts {
                         users.into_iter().map(move |(user, shown)| (MemberId { chat, user }, shown))
                     })
                     .collect();
-                if let Err(error) = tell(&store, &bus, &moved, largest).await {
+                if let Err(error) = tell(&store, &bus, &clock, &moved, largest).await {
                     tracing::warn!(%error, "read positions could not be told of; trying again");
                     moved.into_iter().for_each(|(id, shown)| gathering.note(id, shown));
                 }
@@ -76,7 +77,7 @@ impl Gathered {
 }
 
 /// Tells of the newest state of these members.
-async fn tell(store: &Store, bus: &Bus, moved: &HashMap<MemberId, bool>, largest: usize) -> Result<()> {
+async fn tell(store: &Store, bus: &Bus, clock: &Clock, moved: &HashMap<MemberId, bool>, largest: usize) -> Result<()> {
     if moved.is_empty() {
         return Ok(());
     }
@@ -100,7 +101,7 @@ async fn tell(store: &Store, bus: &Bus, moved: &HashMap<MemberId, bool>, largest
             MovedMember { member: Arc::new(row), shown }
         });
         let what = Happening::Moved(Moved { members: members.collect(), as_of: chat.version });
-        bus.publish(ChatEvent { organization: chat.organization, chat: chat.id, what });
+        bus.publish(ChatEvent { organization: chat.organization, chat: chat.id, at: clock.now(), what });
     }
     Ok(())
 }

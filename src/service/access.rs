@@ -5,18 +5,33 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use crate::domain::chats::Chat;
-use crate::domain::ids::{ChatId, MemberId};
+use crate::domain::ids::{ChatId, MemberId, OrganizationId};
 use crate::domain::members::Member;
 use crate::domain::rights::Rights;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::storage::{Conn, chats, members};
 
+/// Who reads.
+#[derive(Debug, Clone, Copy)]
+pub enum Reader<'a> {
+    One(&'a Viewer),
+    /// All members of a chat together: what each of them may see of it.
+    Members(&'a OrganizationId, ChatId),
+}
+
+impl<'a> From<&'a Viewer> for Reader<'a> {
+    fn from(viewer: &'a Viewer) -> Self {
+        Self::One(viewer)
+    }
+}
+
 /// A chat and the viewer's row in it.
 #[derive(Debug, Clone)]
 pub struct Access {
     pub chat: Chat,
-    /// None for one who never was a member; one who left has a row that is not active.
+    /// None for one who never was a member, and for all members together; one who left has a row that is
+    /// not active.
     pub row: Option<Member>,
 }
 
@@ -34,13 +49,17 @@ impl Access {
         Ok(access.filter(|access| access.is_visible(viewer)).map(|access| (access.chat.id, access)).collect())
     }
 
-    /// What of these is in chats that the viewer is in: what is said there is theirs to read.
+    /// What of these is in chats that the reader is in: what is said there is theirs to read.
     pub async fn open<K: Clone>(
         conn: &mut Conn,
-        viewer: &Viewer,
+        reader: Reader<'_>,
         keys: &[K],
         chat_of: impl Fn(&K) -> ChatId,
     ) -> Result<Vec<K>> {
+        let viewer = match reader {
+            Reader::One(viewer) => viewer,
+            Reader::Members(_, chat) => return Ok(keys.iter().filter(|key| chat_of(key) == chat).cloned().collect()),
+        };
         let mut ids: Vec<ChatId> = keys.iter().map(&chat_of).collect();
         ids.sort();
         ids.dedup();

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::access::Access;
+use super::access::{Access, Reader};
 use super::members::{MAX_AT_ONCE, bring_in, known_people, take_out};
 use super::writing::{Told, Writing};
 use crate::app::App;
@@ -19,9 +19,16 @@ use crate::storage::chats::{ByActivity, ChatKey};
 use crate::storage::{Conn, chats, members};
 
 /// The chats among these that exist for the viewer.
-pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[ChatId]) -> Result<HashMap<ChatId, Access>> {
+pub async fn by_ids(app: &App, reader: Reader<'_>, ids: &[ChatId]) -> Result<HashMap<ChatId, Access>> {
     let mut conn = app.store.read().await?;
-    Access::find(&mut conn, viewer, ids).await
+    match reader {
+        Reader::One(viewer) => Access::find(&mut conn, viewer, ids).await,
+        Reader::Members(organization, chat) => {
+            let ids: Vec<ChatId> = ids.iter().copied().filter(|id| *id == chat).collect();
+            let chats = chats::by_ids(&mut conn, organization, &ids).await?;
+            Ok(chats.into_iter().map(|chat| (chat.id, Access { chat, row: None })).collect())
+        }
+    }
 }
 
 /// The viewer's chats, newest activity first, or the channels that they may join.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::committer::Sent;
 use super::limits::Limits;
 use crate::domain::blocklist::Blocklist;
-use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange};
+use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange, Stretch};
 use crate::domain::chats::{Chat, ChatAction};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, MessageId, Nonce, OrganizationId, UserId};
@@ -300,7 +300,8 @@ impl<'a> Group<'a> {
         }
         notifications::insert(conn, &self.notifications).await?;
         let events = self.changes.into_iter().filter_map(|(chat, changes)| {
-            Some(ChatEvent { organization: organization(&chat)?, chat, what: Happening::Changed(changes) })
+            let what = Happening::Changed(Stretch::of_commit(changes));
+            Some(ChatEvent { organization: organization(&chat)?, chat, at: self.now, what })
         });
         Ok(Made { events: events.collect(), moved: self.posters.into_iter().collect() })
     }

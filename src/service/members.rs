@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::access::Access;
+use super::access::{Access, Reader};
 use super::writing::Writing;
 use crate::app::App;
 use crate::domain::chats::{Chat, ChatAction, ChatKind};
@@ -32,9 +32,9 @@ pub async fn known_people(conn: &mut Conn, viewer: &Viewer, ids: &[UserId]) -> R
 }
 
 /// Memberships as the viewer may see them: of people who are in, in chats that the viewer is in.
-pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
+pub async fn by_ids(app: &App, reader: Reader<'_>, ids: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
     let mut conn = app.store.read().await?;
-    let open = Access::open(&mut conn, viewer, ids, |id| id.chat).await?;
+    let open = Access::open(&mut conn, reader, ids, |id| id.chat).await?;
     let members = members::by_ids(&mut conn, &open).await?;
     Ok(members.into_iter().filter(Member::is_active).map(|member| (member.id(), member)).collect())
 }
@@ -42,11 +42,11 @@ pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MemberId]) -> Result<Hash
 /// Pages of members of chats that the viewer is in; of others, none.
 pub async fn pages(
     app: &App,
-    viewer: &Viewer,
+    reader: Reader<'_>,
     queries: &[MembersQuery],
 ) -> Result<HashMap<MembersQuery, Page<Member>>> {
     let mut conn = app.store.read().await?;
-    let open = Access::open(&mut conn, viewer, queries, |query| query.chat).await?;
+    let open = Access::open(&mut conn, reader, queries, |query| query.chat).await?;
     let fetched = members::pages(&mut conn, &open).await?;
     let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| query.window.page(rows)).collect();
     Ok(open.into_iter().zip(pages).collect())

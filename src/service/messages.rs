@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::access::Access;
+use super::access::{Access, Reader};
 use super::blocklist;
 use super::committer::Sent;
 use super::writing::Writing;
@@ -24,9 +24,9 @@ pub async fn send(app: &App, viewer: Arc<Viewer>, draft: MessageDraft) -> Result
 }
 
 /// The messages among these that the viewer may read: of chats that they are in.
-pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MessageId]) -> Result<HashMap<MessageId, Arc<Message>>> {
+pub async fn by_ids(app: &App, reader: Reader<'_>, ids: &[MessageId]) -> Result<HashMap<MessageId, Arc<Message>>> {
     let mut conn = app.store.read().await?;
-    let open = Access::open(&mut conn, viewer, ids, |id| id.chat).await?;
+    let open = Access::open(&mut conn, reader, ids, |id| id.chat).await?;
     let found = messages::by_ids(&mut conn, &open).await?;
     Ok(found.into_iter().map(|message| (message.id, Arc::new(message))).collect())
 }
@@ -34,18 +34,18 @@ pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[MessageId]) -> Result<Has
 type Pages<Q> = HashMap<Q, Page<Arc<Message>>>;
 
 /// Pages of messages of chats that the viewer is in; of others, none.
-pub async fn pages(app: &App, viewer: &Viewer, queries: &[MessagesQuery]) -> Result<Pages<MessagesQuery>> {
+pub async fn pages(app: &App, reader: Reader<'_>, queries: &[MessagesQuery]) -> Result<Pages<MessagesQuery>> {
     let mut conn = app.store.read().await?;
-    let open = Access::open(&mut conn, viewer, queries, |query| query.list.chat()).await?;
+    let open = Access::open(&mut conn, reader, queries, |query| query.list.chat()).await?;
     let fetched = messages::pages(&mut conn, &open).await?;
     let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| page(&query.window, rows)).collect();
     Ok(open.into_iter().zip(pages).collect())
 }
 
 /// Pages of pinned messages of chats that the viewer is in; of others, none.
-pub async fn pinned(app: &App, viewer: &Viewer, queries: &[PinnedQuery]) -> Result<Pages<PinnedQuery>> {
+pub async fn pinned(app: &App, reader: Reader<'_>, queries: &[PinnedQuery]) -> Result<Pages<PinnedQuery>> {
     let mut conn = app.store.read().await?;
-    let open = Access::open(&mut conn, viewer, queries, |query| query.chat).await?;
+    let open = Access::open(&mut conn, reader, queries, |query| query.chat).await?;
     let fetched = messages::pinned(&mut conn, &open).await?;
     let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| page(&query.window, rows)).collect();
     Ok(open.into_iter().zip(pages).collect())
@@ -62,7 +62,7 @@ pub async fn around(app: &App, viewer: &Viewer, id: MessageId, number: usize) ->
     let before = Window { after: None, before: Some(id.seq), end: End::Last, limit: older };
     let from = Window { after: Some(id.seq - 1), before: None, end: End::First, limit: number - older };
     let queries = [MessagesQuery { list, window: before }, MessagesQuery { list, window: from }];
-    let mut found = pages(app, viewer, &queries).await?;
+    let mut found = pages(app, viewer.into(), &queries).await?;
     let [before, from] = queries.map(|query| found.remove(&query).unwrap_or_else(Page::empty));
     if from.items.first().is_none_or(|message| message.id != id) {
         return Err(Error::NotFound("message"));
@@ -75,9 +75,9 @@ pub async fn around(app: &App, viewer: &Viewer, id: MessageId, number: usize) ->
 }
 
 /// How many messages there are in chats that the viewer is in; in others, none.
-pub async fn counts(app: &App, viewer: &Viewer, counted: &[Counted]) -> Result<HashMap<Counted, i64>> {
+pub async fn counts(app: &App, reader: Reader<'_>, counted: &[Counted]) -> Result<HashMap<Counted, i64>> {
     let mut conn = app.store.read().await?;
-    let open = Access::open(&mut conn, viewer, counted, Counted::chat).await?;
+    let open = Access::open(&mut conn, reader, counted, Counted::chat).await?;
     let counts = messages::counts(&mut conn, &open).await?;
     Ok(open.into_iter().zip(counts).collect())
 }

@@ -16,6 +16,7 @@ pub mod reactions;
 pub mod receipts;
 pub mod reports;
 pub mod search;
+pub mod sessions;
 pub mod users;
 mod writing;
 

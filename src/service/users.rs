@@ -35,9 +35,9 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Viewer> {
     Ok(viewer)
 }
 
-pub async fn by_ids(app: &App, viewer: &Viewer, ids: &[UserId]) -> Result<HashMap<UserId, User>> {
+pub async fn by_ids(app: &App, organization: &OrganizationId, ids: &[UserId]) -> Result<HashMap<UserId, User>> {
     let mut conn = app.store.read().await?;
-    let users = users::by_ids(&mut conn, viewer.organization(), ids).await?;
+    let users = users::by_ids(&mut conn, organization, ids).await?;
     Ok(users.into_iter().map(|user| (user.id.clone(), user)).collect())
 }
 

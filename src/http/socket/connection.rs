@@ -1,55 +1,51 @@
 //! One WebSocket.
 //!
-//! Each operation is a task that puts what it has to say into the connection's outbox, which is
-//! bounded: an operation that finds it full waits, its feed is not read, and goes on from its cursor
-//! when there is room. So a slow socket costs its own operations time and the server no memory.
+//! Its operations are streams that the connection itself polls, and only while there is room: what is
+//! ready goes out in one flush, and while the other side takes nothing no feed is read. A feed that
+//! was not read goes on from its cursor, so a slow socket costs itself time and the server no memory.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use axum::body::Bytes;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::future::{AbortHandle, BoxFuture, FutureExt, OptionFuture};
+use futures_util::stream::{Abortable, BoxStream, SelectAll};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::super::State;
 use super::super::graphql::bearer;
+use super::operation::{Saying, sayings};
 use super::protocol::{Close, Protocol, Step};
-use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::graphql::execute::{Answer, Envelope, Refused};
+use crate::graphql::context::Asker;
+use crate::graphql::execute::{Envelope, Refused};
+use crate::graphql::running::Running;
+use crate::live::Session;
+use crate::live::sessions::Standing;
 use crate::service;
 
-/// Frames that wait for a socket.
-const OUTBOX: usize = 16;
-/// A socket that takes nothing for this long is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that are gathered for one flush.
+const BATCH: usize = 16 * 1024;
 /// How long the other side gets to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What an operation says.
-struct Saying {
-    id: Arc<str>,
-    number: u64,
-    text: Utf8Bytes,
-    /// The last of this operation.
-    last: bool,
-}
 
 pub struct Connection {
     state: State,
     socket: WebSocket,
     protocol: Protocol,
-    viewer: Option<Arc<Viewer>>,
-    tasks: HashMap<u64, AbortHandle>,
-    outbox: mpsc::Sender<Saying>,
-    said: mpsc::Receiver<Saying>,
+    session: Option<Arc<Session>>,
+    operations: SelectAll<Abortable<BoxStream<'static, Saying>>>,
+    /// What can be stopped; the others go on to their end.
+    subscriptions: HashMap<u64, AbortHandle>,
+    /// The other side was slow to take what was last written.
+    blocked: bool,
 }
 
 /// Why a connection ends.
@@ -72,35 +68,56 @@ impl From<axum::Error> for End {
 
 impl Connection {
     pub fn new(state: State, socket: WebSocket) -> Self {
-        let (outbox, said) = mpsc::channel(OUTBOX);
-        Self { state, socket, protocol: Protocol::new(), viewer: None, tasks: HashMap::new(), outbox, said }
+        Self {
+            state,
+            socket,
+            protocol: Protocol::new(),
+            session: None,
+            operations: SelectAll::new(),
+            subscriptions: HashMap::new(),
+            blocked: false,
+        }
     }
 
     /// Serves the connection to its end.
     pub async fn serve(mut self) {
         let end = self.converse().await;
-        for task in self.tasks.values() {
-            task.abort();
-        }
+        let Self { socket, .. } = self;
         match end {
-            End::Close(reason) => close(self.socket, reason).await,
-            End::Unreadable(reason) => abandon(self.socket, reason).await,
+            End::Close(reason) => close(socket, reason).await,
+            End::Unreadable(reason) => abandon(socket, reason).await,
             // The answer was written by who read the frame; it has to go out.
-            End::Closed => drop(timeout(CLOSE_TIMEOUT, self.socket.close()).await),
+            End::Closed => {
+                let mut socket = socket;
+                drop(timeout(CLOSE_TIMEOUT, socket.close()).await);
+            }
             End::Gone => {}
         }
     }
 
     async fn converse(&mut self) -> End {
-        let ping_every = self.state.app.config.http.socket_ping;
-        let init_until = Instant::now() + self.state.app.config.http.socket_init;
+        let http = &self.state.app.config.http;
+        let (ping_every, drain) = (http.socket_ping, http.drain);
+        let init_until = Instant::now() + http.socket_init;
         let stop = self.state.stop.clone();
-        let mut authentication: OptionFuture<BoxFuture<'static, Result<Viewer>>> = None.into();
-        let mut expires = None;
+        let mut stopped = pin!(stop.cancelled());
+        let mut leave_at = None;
+        let mut authentication: OptionFuture<BoxFuture<'static, Result<Arc<Session>>>> = None.into();
+        let mut session_ended: OptionFuture<BoxFuture<'static, Standing>> = None.into();
         let mut next_ping = Instant::now() + ping_every;
         let mut heard = Instant::now();
+        let mut alarm = pin!(sleep_until(init_until.min(next_ping)));
         loop {
             let step = tokio::select! {
+                biased;
+                () = &mut stopped, if leave_at.is_none() => {
+                    // Not all at once, so that those who come back don't either.
+                    let at = Instant::now() + drain.mul_f64(self.state.next_share());
+                    leave_at = Some(at);
+                    let next = at.min(alarm.deadline());
+                    alarm.as_mut().reset(next);
+                    Step::Nothing
+                }
                 message = self.socket.recv() => {
                     heard = Instant::now();
                     match message {
@@ -112,41 +129,55 @@ impl Connection {
                         Some(Err(error)) => return unreadable(&error),
                     }
                 }
-                Some(saying) = self.said.recv() => {
-                    match self.write(saying).await {
-                        Ok(()) => Step::Nothing,
-                        Err(end) => return end,
-                    }
-                }
-                Some(viewer) = &mut authentication => {
+                Some(session) = &mut authentication => {
                     authentication = None.into();
-                    match viewer {
-                        Ok(viewer) => {
-                            expires = Some(Instant::now() + self.lifetime(&viewer));
-                            self.viewer = Some(Arc::new(viewer));
+                    match session {
+                        Ok(session) => {
+                            let ending = session.clone();
+                            session_ended = Some(async move { ending.ended().await }.boxed()).into();
+                            self.session = Some(session);
                             Step::Send(self.protocol.acknowledge())
                         }
                         Err(error) => Step::Close(refusal(&error)),
                     }
                 }
-                () = sleep_until(init_until), if self.protocol.is_fresh() => Step::Close(Close::INITIALISATION_TIMEOUT),
-                () = sleep_until(expires.unwrap_or(init_until)), if expires.is_some() => Step::Close(Close::TOKEN_EXPIRED),
-                () = sleep_until(next_ping) => {
-                    if heard.elapsed() > ping_every * 2 {
-                        return End::Gone;
+                Some(standing) = &mut session_ended => Step::Close(match standing {
+                    Standing::Revoked => Close::TOKEN_REVOKED,
+                    _ => Close::TOKEN_EXPIRED,
+                }),
+                Some(saying) = self.operations.next() => {
+                    match self.write(saying, &stop).await {
+                        Ok(()) => Step::Nothing,
+                        Err(end) => return end,
                     }
-                    next_ping = Instant::now() + ping_every;
-                    if let Err(end) = self.send(Message::Ping(Bytes::new())).await {
-                        return end;
+                }
+                () = &mut alarm => {
+                    let now = Instant::now();
+                    if leave_at.is_some_and(|at| at <= now) {
+                        return End::Close(Close::RESTART);
                     }
+                    if self.protocol.is_fresh() && init_until <= now {
+                        return End::Close(Close::INITIALISATION_TIMEOUT);
+                    }
+                    if next_ping <= now {
+                        if heard.elapsed() > ping_every * 2 {
+                            return End::Gone;
+                        }
+                        next_ping = now + ping_every;
+                        if let Err(end) = self.send(Message::Ping(Bytes::new()), &stop).await {
+                            return end;
+                        }
+                    }
+                    let fresh = self.protocol.is_fresh().then_some(init_until);
+                    let next = [fresh, leave_at].into_iter().flatten().fold(next_ping, Instant::min);
+                    alarm.as_mut().reset(next);
                     Step::Nothing
                 }
-                () = stop.cancelled() => Step::Close(Close::RESTART),
             };
             match step {
                 Step::Nothing => {}
                 Step::Send(text) => {
-                    if let Err(end) = self.send(Message::Text(text.into())).await {
+                    if let Err(end) = self.send(Message::Text(text.into()), &stop).await {
                         return end;
                     }
                 }
@@ -155,8 +186,8 @@ impl Connection {
                 }
                 Step::Start { id, number, payload } => self.start(id.into(), number, payload),
                 Step::Stop { number } => {
-                    if let Some(task) = self.tasks.remove(&number) {
-                        task.abort();
+                    if let Some(subscription) = self.subscriptions.remove(&number) {
+                        subscription.abort();
                     }
                 }
                 Step::Close(close) => return End::Close(close),
@@ -164,10 +195,9 @@ impl Connection {
         }
     }
 
-    /// Starts an operation; whatever comes of it is said through the outbox.
+    /// Starts an operation, which is polled from now on.
     fn start(&mut self, id: Arc<str>, number: u64, payload: Value) {
         let limit = self.state.app.config.http.socket_operations;
-        let speaker = Speaker { id, number, outbox: self.outbox.clone() };
         let admitted = if self.protocol.operations() > limit {
             Err(Refused::from(&Error::RateLimited {
                 message: format!("at most {limit} operations are under way at once on a socket"),
@@ -178,107 +208,73 @@ impl Connection {
                 .map_err(|error| Refused::from(&error))
                 .and_then(|envelope| self.state.api.admit(envelope))
         };
-        let (api, viewer) = (self.state.api.clone(), self.viewer.clone());
-        // What changes something goes on to its end though nobody waits for it: what it commits has to be told.
         let may_stop = admitted.as_ref().is_ok_and(|admitted| admitted.operation == OperationType::Subscription);
-        let task = tokio::spawn(async move {
-            match admitted {
-                Err(refused) => speaker.error(refused.answer()).await,
-                Ok(admitted) => {
-                    let request_id = crate::domain::ids::request_id();
-                    let mut answers = api.execute_stream(admitted, viewer, request_id);
-                    while let Some(answer) = answers.next().await {
-                        if !answer.executed {
-                            return speaker.error(answer).await;
-                        }
-                        speaker.next(answer).await;
-                    }
-                    speaker.complete().await;
-                }
-            }
-        });
+        let asker = self.session.clone().map_or(Asker::Stranger, Asker::on);
+        let running = Running::new(self.state.api.clone(), admitted, asker);
+        let (handle, registration) = AbortHandle::new_pair();
         if may_stop {
-            self.tasks.insert(number, task.abort_handle());
+            self.subscriptions.insert(number, handle);
         }
+        self.operations.push(Abortable::new(sayings(id, number, running), registration));
     }
 
-    /// Writes what operations have said, all that is ready in one flush.
-    async fn write(&mut self, first: Saying) -> Result<(), End> {
-        let mut saying = Some(first);
-        while let Some(Saying { id, number, text, last }) = saying {
+    /// Writes what operations have said: all that is ready in one flush, or one by one where the other
+    /// side is slow, so that it is seen to take something.
+    async fn write(&mut self, first: Saying, stop: &CancellationToken) -> Result<(), End> {
+        let (mut texts, mut gathered) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(Saying { id, number, text, last }) = next {
+            // What was said before the client stopped it is not wanted any more.
             if self.protocol.is_wanted(&id, number) {
                 if last {
                     self.protocol.finish(&id, number);
-                    self.tasks.remove(&number);
+                    self.subscriptions.remove(&number);
                 }
-                given_up(timeout(WRITE_TIMEOUT, self.socket.feed(Message::Text(text))).await)?;
+                gathered += text.len();
+                texts.push(text);
             }
-            saying = self.said.try_recv().ok();
+            next = match gathered < BATCH && !self.blocked {
+                true => self.operations.next().now_or_never().flatten(),
+                false => None,
+            };
         }
-        given_up(timeout(WRITE_TIMEOUT, self.socket.flush()).await)
-    }
-
-    async fn send(&mut self, message: Message) -> Result<(), End> {
-        given_up(timeout(WRITE_TIMEOUT, self.socket.send(message)).await)
-    }
-
-    /// How long a token has still to live.
-    fn lifetime(&self, viewer: &Viewer) -> Duration {
-        // More than a timer can hold is for ever.
-        const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-        (viewer.expires_at - self.state.app.clock.now()).to_std().unwrap_or_default().min(LONGEST)
-    }
-}
-
-fn given_up(written: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> Result<(), End> {
-    match written {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(End::Close(Close::TRY_AGAIN)),
-    }
-}
-
-/// One operation's way to its connection.
-struct Speaker {
-    id: Arc<str>,
-    number: u64,
-    outbox: mpsc::Sender<Saying>,
-}
-
-impl Speaker {
-    async fn next(&self, answer: Answer) {
-        self.say("next", Some(answer), false).await;
-    }
-
-    async fn error(&self, answer: Answer) {
-        // The payload of an error is the list of errors alone.
-        let errors = serde_json::from_slice::<HashMap<&str, &serde_json::value::RawValue>>(&answer.body)
-            .ok()
-            .and_then(|body| body.get("errors").map(|errors| Bytes::copy_from_slice(errors.get().as_bytes())));
-        let body = errors.unwrap_or_else(|| Bytes::from_static(b"[]"));
-        self.say("error", Some(Answer { body, executed: false }), true).await;
-    }
-
-    async fn complete(&self) {
-        self.say("complete", None, true).await;
-    }
-
-    async fn say(&self, kind: &str, payload: Option<Answer>, last: bool) {
-        let id = Value::from(&*self.id);
-        let text = match payload {
-            Some(answer) => {
-                let payload = String::from_utf8_lossy(&answer.body);
-                format!(r#"{{"id":{id},"type":"{kind}","payload":{payload}}}"#)
+        self.patiently(stop, async |socket| {
+            for text in texts {
+                socket.feed(Message::Text(text)).await?;
             }
-            None => format!(r#"{{"id":{id},"type":"{kind}"}}"#),
-        };
-        let saying = Saying { id: self.id.clone(), number: self.number, text: text.into(), last };
-        // A connection that has gone wants to hear nothing.
-        drop(self.outbox.send(saying).await);
+            socket.flush().await
+        })
+        .await
+    }
+
+    async fn send(&mut self, message: Message, stop: &CancellationToken) -> Result<(), End> {
+        self.patiently(stop, async |socket| socket.send(message).await).await
+    }
+
+    /// Writes, as long as the other side takes something now and then.
+    async fn patiently(
+        &mut self,
+        stop: &CancellationToken,
+        write: impl AsyncFnOnce(&mut WebSocket) -> Result<(), axum::Error>,
+    ) -> Result<(), End> {
+        let patience = self.state.app.config.http.socket_write;
+        let mut writing = pin!(write(&mut self.socket));
+        let written = writing.as_mut().now_or_never();
+        self.blocked = written.is_none();
+        if let Some(written) = written {
+            return Ok(written?);
+        }
+        tokio::select! {
+            biased;
+            written = writing => Ok(written?),
+            () = sleep(patience) => Err(End::Close(Close::TRY_AGAIN)),
+            () = stop.cancelled() => Err(End::Close(Close::RESTART)),
+        }
     }
 }
 
 /// Who the payload of `connection_init` says is there: `Authorization` as a header would have it.
-async fn authenticate(state: State, payload: Value) -> Result<Viewer> {
+async fn authenticate(state: State, payload: Value) -> Result<Arc<Session>> {
     let named = |name: &str| {
         let fields = payload.as_object().into_iter().flatten();
         fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).find_map(|(_, value)| value.as_str())
@@ -287,9 +283,8 @@ async fn authenticate(state: State, payload: Value) -> Result<Viewer> {
     let token = token.ok_or_else(|| {
         Error::unauthenticated("the payload of connection_init must have Authorization: Bearer and a token")
     })?;
-    service::users::authenticate(&state.app, token).await
+    service::sessions::open(&state.app, token).await
 }
-
 /// A token that will never do is told so for good; after the others a client comes back.
 fn refusal(error: &Error) -> Close {
     match error {

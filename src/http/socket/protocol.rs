@@ -20,6 +20,7 @@ impl Close {
     pub const INTERNAL: Self = Self::new(4500, "Internal server error");
     /// Clients of graphql-ws come back with a fresh token after this one.
     pub const TOKEN_EXPIRED: Self = Self::new(4403, "The token has expired");
+    pub const TOKEN_REVOKED: Self = Self::new(4403, "The token was revoked");
     /// RFC 6455's registry: clients come back after these two.
     pub const RESTART: Self = Self::new(1012, "Service restart");
     pub const TRY_AGAIN: Self = Self::new(1013, "Try again later");

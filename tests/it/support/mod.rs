@@ -118,6 +118,7 @@ pub fn config(url: &str, settings: &[(&str, &str)]) -> Config {
         ("DATABASE_URL", url),
         ("PARLOR_ADDR", "127.0.0.1:0"),
         ("PARLOR_JWT_SECRET", SECRET),
+        ("PARLOR_DRAIN_SECONDS", "0"),
         ("PARLOR_SHUTDOWN_SECONDS", "2"),
     ];
     let replaced = |name: &str| given(name) || name == "PARLOR_JWT_SECRET" && given("PARLOR_JWKS");

@@ -1,0 +1,66 @@
+//! An operation under way: one answer, or one for each event.
+
+use std::sync::Arc;
+
+use async_graphql::parser::types::OperationType;
+use futures_util::future::{BoxFuture, FutureExt};
+
+use super::context::Asker;
+use super::execute::{Admitted, Answer, Api, Refused};
+use super::subscribed::Subscribed;
+use crate::domain::ids::request_id;
+use crate::live::aside;
+
+/// An operation of any kind on its way.
+pub enum Running {
+    Beginning(BoxFuture<'static, Begun>),
+    Subscribed(Box<Subscribed>),
+    Over,
+}
+
+/// What an operation began with.
+pub enum Begun {
+    Subscribed(Box<Subscribed>),
+    Answered(Answer),
+}
+
+impl Running {
+    pub fn new(api: Arc<Api>, admitted: Result<Admitted, Refused>, asker: Asker) -> Self {
+        let request_id = request_id();
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return Self::Beginning(async { Begun::Answered(refused.answer()) }.boxed()),
+        };
+        let id = request_id.clone();
+        // What changes something goes on to its end though nobody waits for it: what it commits has to be
+        // told.
+        let begun = aside(async move {
+            if admitted.operation != OperationType::Subscription {
+                return Ok(Begun::Answered(api.execute(admitted, asker, &request_id).await));
+            }
+            Ok(match api.subscribe(admitted, asker, request_id).await {
+                Ok(subscribed) => Begun::Subscribed(Box::new(subscribed)),
+                Err(answer) => Begun::Answered(answer),
+            })
+        });
+        let answered = move |error| Begun::Answered(Refused::under(&error, &id).answer());
+        Self::Beginning(begun.map(|begun| begun.unwrap_or_else(answered)).boxed())
+    }
+
+    /// The next answer; nothing at the end. Safe to drop and call again as long as nothing has come.
+    pub async fn next(&mut self) -> Option<Answer> {
+        loop {
+            match self {
+                Self::Beginning(beginning) => match beginning.await {
+                    Begun::Subscribed(subscribed) => *self = Self::Subscribed(subscribed),
+                    Begun::Answered(answer) => {
+                        *self = Self::Over;
+                        return Some(answer);
+                    }
+                },
+                Self::Subscribed(subscribed) => return subscribed.next().await,
+                Self::Over => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Who is connected by what token, and when that ends.
+//!
+//! A session is one connection that outlives a request: a socket, or a stream of events. Its token
+//! expires, is renewed, or is revoked with all others of its person.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+
+use super::hub::Person;
+use crate::domain::clock::Clock;
+use crate::domain::users::Viewer;
+
+/// How long before its end a session is told of it.
+pub const WARNING: TimeDelta = TimeDelta::minutes(1);
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Open,
+    /// Its token ends within [`WARNING`].
+    Expiring(DateTime<Utc>),
+    /// Its token has ended.
+    Expired,
+    /// Its token was revoked.
+    Revoked,
+}
+
+impl Standing {
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Expired | Self::Revoked)
+    }
+}
+
+#[derive(Debug)]
+pub struct Session {
+    sessions: Arc<Sessions>,
+    id: u64,
+    viewer: RwLock<Arc<Viewer>>,
+    standing: watch::Sender<Standing>,
+}
+
+#[derive(Debug)]
+pub struct Sessions {
+    index: Mutex<Index>,
+    next_id: AtomicU64,
+    clock: Clock,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    people: HashMap<Person, HashMap<u64, Weak<Session>>>,
+    /// When the clock next concerns a session.
+    due: BTreeMap<(DateTime<Utc>, u64), Weak<Session>>,
+}
+
+impl Sessions {
+    /// Starts to look at the clock, as long as anybody holds the sessions.
+    pub fn start(clock: Clock) -> Arc<Self> {
+        let sessions = Arc::new(Self { index: Mutex::default(), next_id: AtomicU64::default(), clock });
+        let held = Arc::downgrade(&sessions);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let Some(sessions) = held.upgrade() else { return };
+                sessions.tick();
+            }
+        });
+        sessions
+    }
+
+    pub fn open(self: &Arc<Self>, viewer: Arc<Viewer>) -> Arc<Session> {
+        let session = Arc::new(Session {
+            sessions: self.clone(),
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            viewer: RwLock::new(viewer.clone()),
+            standing: watch::Sender::new(Standing::Open),
+        });
+        let weak = Arc::downgrade(&session);
+        let mut index = lock(&self.index);
+        index.people.entry(person(&viewer)).or_default().insert(session.id, weak.clone());
+        index.due.insert((viewer.expires_at - WARNING, session.id), weak);
+        drop(index);
+        self.tick();
+        session
+    }
+
+    /// Ends the sessions of a person whose tokens were made up to this moment, or don't say when.
+    pub fn revoke(&self, person: &Person, before: DateTime<Utc>) {
+        for session in self.of(person) {
+            if session.viewer().is_revoked(before) {
+                session.standing.send_replace(Standing::Revoked);
+            }
+        }
+    }
+
+    fn of(&self, person: &Person) -> Vec<Arc<Session>> {
+        let index = lock(&self.index);
+        index.people.get(person).into_iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
+    }
+
+    /// Tells the sessions that are due how they stand now.
+    fn tick(&self) {
+        let now = self.clock.now();
+        let mut due = Vec::new();
+        let mut index = lock(&self.index);
+        while let Some(first) = index.due.first_entry()
+            && first.key().0 <= now
+        {
+            due.extend(first.remove().upgrade());
+        }
+        for session in &due {
+            let expires_at = session.viewer().expires_at;
+            if expires_at > now {
+                index.due.insert((expires_at, session.id), Arc::downgrade(session));
+            }
+        }
+        drop(index);
+        for session in due {
+            let expires_at = session.viewer().expires_at;
+            let standing = if expires_at > now { Standing::Expiring(expires_at) } else { Standing::Expired };
+            session.standing.send_if_modified(|known| {
+                let changes = !known.has_ended() && *known != standing;
+                if changes {
+                    *known = standing;
+                }
+                changes
+            });
+        }
+    }
+
+    fn forget(&self, session: &Session) {
+        let viewer = session.viewer();
+        let mut index = lock(&self.index);
+        for due in [viewer.expires_at - WARNING, viewer.expires_at] {
+            index.due.remove(&(due, session.id));
+        }
+        let person = person(&viewer);
+        let gone = index.people.get_mut(&person).is_some_and(|sessions| {
+            sessions.remove(&session.id);
+            sessions.is_empty()
+        });
+        if gone {
+            index.people.remove(&person);
+        }
+    }
+}
+
+impl Session {
+    /// Who is there, by their newest token.
+    pub fn viewer(&self) -> Arc<Viewer> {
+        self.viewer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on with a fresh token of the same person.
+    pub fn renew(self: &Arc<Self>, viewer: Arc<Viewer>) {
+        let due = viewer.expires_at - WARNING;
+        let mut index = lock(&self.sessions.index);
+        let mut known = self.viewer.write().unwrap_or_else(PoisonError::into_inner);
+        for former in [known.expires_at - WARNING, known.expires_at] {
+            index.due.remove(&(former, self.id));
+        }
+        *known = viewer;
+        drop(known);
+        index.due.insert((due, self.id), Arc::downgrade(self));
+        drop(index);
+        self.standing.send_if_modified(|known| {
+            let changes = matches!(known, Standing::Expiring(_));
+            if changes {
+                *known = Standing::Open;
+            }
+            changes
+        });
+        self.sessions.tick();
+    }
+
+    /// How the session stands, and each change of that.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&self) -> Standing {
+        let mut standing = self.standing();
+        match standing.wait_for(|standing| standing.has_ended()).await {
+            Ok(standing) => *standing,
+            // The sender is this session's own.
+            Err(_) => Standing::Expired,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.sessions.forget(self);
+    }
+}
+
+fn person(viewer: &Viewer) -> Person {
+    (viewer.organization().clone(), viewer.id().clone())
+}
+
+/// Nothing under this lock can leave it half changed.
+fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
+}
