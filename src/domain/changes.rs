@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use serde::{Deserialize, Serialize};
+
 use super::chats::Chat;
 use super::ids::{ChatId, OrganizationId, UserId};
 use super::members::Member;
 use super::messages::Message;
 
 /// One change of a chat's log: the new state of the row that took this version.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Change {
     Chat(Arc<Chat>),
     Message(Arc<Message>, MessageChange),
@@ -18,7 +20,7 @@ pub enum Change {
 }
 
 /// What happened to a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageChange {
     Added,
     Edited,
@@ -43,7 +45,7 @@ impl Change {
 
 /// What happened to one chat, told after the commit. A hint: the database has the truth, and who
 /// misses one reads it there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChatEvent {
     pub organization: OrganizationId,
     pub chat: ChatId,
@@ -52,7 +54,7 @@ pub struct ChatEvent {
     pub what: Happening,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Happening {
     /// A part of the chat's log.
     Changed(Stretch),
@@ -63,7 +65,7 @@ pub enum Happening {
 }
 
 /// A part of a chat's compacted log: the newest state of all that changed within it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stretch {
     /// It begins after this version.
     pub after: i64,
@@ -82,14 +84,14 @@ impl Stretch {
 }
 
 /// Members whose rows moved without a version.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Moved {
     pub members: Vec<MovedMember>,
     /// The chat's version when the rows were read: they know all that was told up to it.
     pub as_of: i64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MovedMember {
     pub member: Arc<Member>,
     /// Whether others may see what moved: they learn nothing of one who reads privately.

@@ -87,7 +87,7 @@ impl Display for OrganizationId {
 macro_rules! own_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub Uuid);
 
         impl $name {
@@ -129,7 +129,7 @@ own_id! {
 }
 
 /// A message is known by its place in its chat, so a reply can only point inside its chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId {
     pub chat: ChatId,
     pub seq: i64,
@@ -259,7 +259,7 @@ pub fn request_id() -> String {
 }
 
 /// What a client calls a thing that it makes, so that a repeated request makes it once.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Nonce(Arc<str>);
 
 /// Equal for equal content, and for no other: what a request repeated with its nonce is known by.

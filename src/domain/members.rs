@@ -1,13 +1,27 @@
 //! Membership of a chat.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::ids::{ChatId, MemberId, MessageId, UserId};
 
 /// From least to most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr, Serialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
+    Serialize,
+    Deserialize,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
     Member,
@@ -17,7 +31,7 @@ pub enum Role {
 }
 
 /// Of what in a chat a member wants to be notified.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum NotificationLevel {
     #[default]
@@ -27,7 +41,7 @@ pub enum NotificationLevel {
 }
 
 /// A person's place in a chat. The row outlives leaving, so that the log can tell of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub chat: ChatId,
     pub user: UserId,
@@ -49,7 +63,7 @@ pub struct Member {
 }
 
 /// How far a member has come.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadState {
     /// Read up to and including this place; 0 is nothing.
     pub seq: i64,
@@ -61,7 +75,7 @@ pub struct ReadState {
 }
 
 /// What a member set for themselves, which nobody else sees.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnSettings {
     pub muted_until: Option<DateTime<Utc>>,
     pub level: NotificationLevel,

@@ -8,7 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::ids::{ChatId, MessageId, Nonce, UserId, fingerprint};
 use super::polls::Poll;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum MessageKind {
     Text,
@@ -20,7 +20,7 @@ pub enum MessageKind {
     System,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     pub id: MessageId,
     /// The chat's version at the message's last change.
@@ -48,7 +48,7 @@ pub struct Message {
 }
 
 /// When and by whom a message was pinned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
     pub at: DateTime<Utc>,
     pub by: UserId,

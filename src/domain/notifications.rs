@@ -1,12 +1,13 @@
 //! What a person is told of across their chats.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::ids::{ChatId, MessageId, NotificationId, OrganizationId, UserId};
 use super::members::{Member, NotificationLevel};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum NotificationKind {
     Mention,
@@ -15,7 +16,7 @@ pub enum NotificationKind {
     AddedToChat,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
     pub id: NotificationId,
     pub organization: OrganizationId,

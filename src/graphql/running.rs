@@ -1,6 +1,7 @@
 //! An operation under way: one answer, or one for each event.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use async_graphql::parser::types::OperationType;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -26,11 +27,11 @@ pub enum Begun {
 
 impl Running {
     pub fn new(api: Arc<Api>, admitted: Result<Admitted, Refused>, asker: Asker) -> Self {
-        let request_id = request_id();
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refused) => return Self::Beginning(async { Begun::Answered(refused.answer()) }.boxed()),
         };
+        let request_id = request_id();
         let id = request_id.clone();
         // What changes something goes on to its end though nobody waits for it: what it commits has to be
         // told.
@@ -43,23 +44,23 @@ impl Running {
                 Err(answer) => Begun::Answered(answer),
             })
         });
-        let answered = move |error| Begun::Answered(Refused::under(&error, &id).answer());
-        Self::Beginning(begun.map(|begun| begun.unwrap_or_else(answered)).boxed())
+        let failed = move |error| Begun::Answered(Refused::under(&error, &id).answer());
+        Self::Beginning(begun.map(|begun| begun.unwrap_or_else(failed)).boxed())
     }
 
-    /// The next answer; nothing at the end. Safe to drop and call again as long as nothing has come.
-    pub async fn next(&mut self) -> Option<Answer> {
+    /// The next answer; nothing at the end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
         loop {
             match self {
-                Self::Beginning(beginning) => match beginning.await {
+                Self::Beginning(beginning) => match ready!(beginning.poll_unpin(cx)) {
                     Begun::Subscribed(subscribed) => *self = Self::Subscribed(subscribed),
                     Begun::Answered(answer) => {
                         *self = Self::Over;
-                        return Some(answer);
+                        return Poll::Ready(Some(answer));
                     }
                 },
-                Self::Subscribed(subscribed) => return subscribed.next().await,
-                Self::Over => return None,
+                Self::Subscribed(subscribed) => return subscribed.poll_next(cx),
+                Self::Over => return Poll::Ready(None),
             }
         }
     }

@@ -11,10 +11,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 
 use async_graphql::parser::types::ExecutableDocument;
-use async_graphql::{Context, Request, Variables};
-use futures_util::stream;
+use async_graphql::{Request, Variables};
+use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::context::Everyone;
 use crate::domain::changes::Change;
@@ -22,15 +23,14 @@ use crate::domain::ids::{ChatId, OrganizationId};
 use crate::error::Result;
 use crate::live::inbox::NewMessage;
 use crate::live::memo::Memo;
-use crate::live::{ChatFeed, FeedEvent, Inbox};
+use crate::live::{ChatFeed, FeedEvent};
 
 /// What a subscription listens to.
 pub enum Source {
     Chat(Box<ChatFeed>),
     /// The new messages of one chat.
-    ChatMessages(Box<ChatFeed>),
-    /// The new messages of all chats of a person.
-    Messages(Box<Inbox>),
+    Messages(Box<ChatFeed>),
+    Other(BoxStream<'static, Result<Event>>),
 }
 
 /// What a source tells of.
@@ -42,21 +42,25 @@ pub enum Event {
 
 impl Source {
     /// The next event; an error is the last.
-    pub async fn next(&mut self) -> Option<Result<Event>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         match self {
-            Self::Chat(feed) => Some(feed.next().await?.map(Event::Chat)),
-            Self::ChatMessages(feed) => loop {
-                match feed.next().await? {
-                    Ok(FeedEvent::Change { change: Change::Message(message, _), first_told: true, origin, .. })
-                        if message.deleted_at.is_none() =>
-                    {
-                        return Some(Ok(Event::Message(NewMessage { message, origin })));
+            Self::Chat(feed) => feed.poll_next(cx).map(|event| event.map(|event| event.map(Event::Chat))),
+            Self::Messages(feed) => loop {
+                match ready!(feed.poll_next(cx)) {
+                    Some(Ok(FeedEvent::Change {
+                        change: Change::Message(message, _),
+                        first_told: true,
+                        origin,
+                        ..
+                    })) if message.deleted_at.is_none() => {
+                        return Poll::Ready(Some(Ok(Event::Message(NewMessage { message, origin }))));
                     }
-                    Ok(_) => {}
-                    Err(error) => return Some(Err(error)),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => return Poll::Ready(None),
                 }
             },
-            Self::Messages(inbox) => Some(inbox.next().await.map(Event::Message)),
+            Self::Other(events) => events.poll_next_unpin(cx),
         }
     }
 }
@@ -111,7 +115,7 @@ pub type Told<T> = stream::Iter<std::option::IntoIter<Result<T>>>;
 
 /// What a subscription's resolver gives: nothing yet where it attaches, or the one event.
 pub async fn events<T>(
-    ctx: &Context<'_>,
+    ctx: &async_graphql::Context<'_>,
     open: impl AsyncFnOnce() -> Result<Source>,
     of: impl FnOnce(Event) -> Option<T>,
 ) -> Result<Told<T>> {

@@ -1,6 +1,7 @@
 //! One subscription on its way through the events of its source.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use futures_util::future::{BoxFuture, FutureExt};
 
@@ -9,7 +10,7 @@ use super::execute::{Answer, Api, Refused};
 use super::sharing::{Event, Operation, Source};
 use crate::error::Result;
 use crate::live::aside;
-use crate::live::memo::Made;
+use crate::live::memo::{Made, Making};
 
 pub struct Subscribed {
     api: Arc<Api>,
@@ -17,45 +18,71 @@ pub struct Subscribed {
     asker: Asker,
     source: Source,
     request_id: String,
-    ended: bool,
+    state: State,
+}
+
+enum State {
+    Listening,
+    /// What all who ask the same are told of an event is being made.
+    Making(Making, Event),
+    /// What this one alone is told.
+    Telling(BoxFuture<'static, Option<Answer>>),
+    /// The same, and it is the last.
+    Ending(BoxFuture<'static, Option<Answer>>),
+    Ended,
 }
 
 impl Subscribed {
     pub fn new(api: Arc<Api>, operation: Arc<Operation>, asker: Asker, source: Source, request_id: String) -> Self {
-        Self { api, operation, asker, source, request_id, ended: false }
+        Self { api, operation, asker, source, request_id, state: State::Listening }
     }
 
-    /// What the subscriber is told next; nothing at the end. Safe to drop and call again as long as it
-    /// waits for an event.
-    pub async fn next(&mut self) -> Option<Answer> {
+    /// What the subscriber is told next; nothing at the end. Polled by hand, for most that is told was made
+    /// already and is only handed on.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
         loop {
-            if self.ended {
-                return None;
-            }
-            let event = self.source.next().await?;
-            self.ended = event.is_err();
-            let told = match self.shared(&event).await {
-                Some(answer) => Some(answer),
-                None => self.alone(event).await,
+            self.state = match &mut self.state {
+                State::Ended => return Poll::Ready(None),
+                State::Listening => match ready!(self.source.poll_next(cx)) {
+                    None => State::Ended,
+                    Some(Err(error)) => State::Ending(self.alone(Err(error))),
+                    Some(Ok(event)) => match self.shared(&event) {
+                        Some(making) => State::Making(making, event),
+                        None => State::Telling(self.alone(Ok(event))),
+                    },
+                },
+                State::Making(making, event) => match ready!(making.poll_unpin(cx)) {
+                    Some(Made { body, failed }) => {
+                        self.state = if failed { State::Ended } else { State::Listening };
+                        return Poll::Ready(Some(Answer { body, executed: true, failed }));
+                    }
+                    None => {
+                        let event = event.clone();
+                        State::Telling(self.alone(Ok(event)))
+                    }
+                },
+                State::Telling(telling) => match ready!(telling.poll_unpin(cx)) {
+                    // The operation says nothing of this event.
+                    None => State::Listening,
+                    Some(answer) => {
+                        // What could not be told is not lost: the client goes on from its cursor.
+                        self.state = if answer.failed { State::Ended } else { State::Listening };
+                        return Poll::Ready(Some(answer));
+                    }
+                },
+                State::Ending(telling) => {
+                    let answer = ready!(telling.poll_unpin(cx));
+                    self.state = State::Ended;
+                    return Poll::Ready(answer);
+                }
             };
-            if let Some(answer) = told {
-                // What could not be told is not lost: the client goes on from its cursor.
-                self.ended |= answer.failed;
-                return Some(answer);
-            }
         }
     }
 
-    /// What all who ask the same are told of it, if there are others and it is the same for all.
-    async fn shared(&self, event: &Result<Event>) -> Option<Answer> {
-        let event = event.as_ref().ok()?;
+    /// What all who ask the same are told of it, if there are others.
+    fn shared(&self, event: &Event) -> Option<Making> {
         let (memo, position) = event.memo().filter(|_| self.operation.is_shared())?;
-        let making = memo.of((self.operation.id, position), || self.make(event.clone()));
-        let made = match making.peek() {
-            Some(made) => made.clone(),
-            None => making.await,
-        };
-        made.map(|made| Answer { body: made.body, executed: true, failed: made.failed })
+        Some(memo.of((self.operation.id, position), || self.make(event.clone())))
     }
 
     fn make(&self, event: Event) -> BoxFuture<'static, Option<Made>> {
@@ -69,19 +96,17 @@ impl Subscribed {
         making.map(|made| made.ok().flatten()).boxed()
     }
 
-    async fn alone(&self, event: Result<Event>) -> Option<Answer> {
+    fn alone(&self, event: Result<Event>) -> BoxFuture<'static, Option<Answer>> {
         // By the newest token, which may allow other things than the first.
         let asker = match &self.asker {
             Asker::Session(session, _) => Asker::on(session.clone()),
             asker => asker.clone(),
         };
         let (api, operation, request_id) = (self.api.clone(), self.operation.clone(), self.request_id.clone());
-        let telling = aside(async move { Ok(api.tell(&operation, event, asker, &request_id).await) });
-        match telling.await {
-            Ok(told) => told,
-            Err(error) => {
-                Some(Answer { executed: true, failed: true, ..Refused::under(&error, &self.request_id).answer() })
-            }
-        }
+        let id = request_id.clone();
+        let telling = aside(async move { Ok(api.tell(&operation, event, asker, &id).await) });
+        let failed =
+            move |error| Some(Answer { executed: true, failed: true, ..Refused::under(&error, &request_id).answer() });
+        telling.map(|told| told.unwrap_or_else(failed)).boxed()
     }
 }

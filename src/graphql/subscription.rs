@@ -5,6 +5,8 @@
 
 use async_graphql::{Context, ID, Subscription as SubscriptionRoot};
 
+use futures_util::stream::{self, StreamExt};
+
 use super::context::ContextExt;
 use super::sharing::{Event, Source, Told, events};
 use super::types::{ChatFeedEvent, Message};
@@ -61,9 +63,16 @@ impl Subscription {
             match chat_id {
                 Some(id) => {
                     let feed = service::feeds::chat(ctx.app(), viewer, chat(&id)?, Start::Now).await?;
-                    Ok(Source::ChatMessages(Box::new(feed)))
+                    Ok(Source::Messages(Box::new(feed)))
                 }
-                None => Ok(Source::Messages(Box::new(service::feeds::inbox(ctx.app(), viewer)?))),
+                None => {
+                    let inbox = service::feeds::inbox(ctx.app(), viewer)?;
+                    let messages = stream::unfold(inbox, async |mut inbox| {
+                        let message = inbox.next().await.map(Event::Message);
+                        Some((message, inbox))
+                    });
+                    Ok(Source::Other(messages.boxed()))
+                }
             }
         };
         events(ctx, open, |event| match event {

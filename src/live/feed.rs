@@ -12,8 +12,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::aside::aside;
@@ -24,6 +26,7 @@ use crate::domain::changes::{Change, Happening, MessageChange, Stretch};
 use crate::domain::clock::Clock;
 use crate::domain::cursors::FeedCursor;
 use crate::domain::ids::ChatId;
+use crate::domain::members::Member;
 use crate::domain::messages::Message;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
@@ -158,12 +161,20 @@ pub struct ChatFeed {
     mode: Mode,
 }
 
-#[derive(Debug)]
 enum Mode {
-    Starting(Start),
-    Behind(Gap),
+    Beginning(BoxFuture<'static, Result<(i64, Beginning)>>),
+    Behind(Gap, BoxFuture<'static, Result<CaughtUp>>),
     Live,
     Ended(Option<Error>),
+}
+
+/// What lies after a feed's position.
+struct CaughtUp {
+    stretch: Stretch,
+    level: bool,
+    /// Members who moved without a version.
+    moved: Vec<Member>,
+    at: DateTime<Utc>,
 }
 
 /// Why a feed reads the log.
@@ -187,36 +198,34 @@ impl ChatFeed {
         chat: ChatId,
         start: Start,
     ) -> Self {
-        Self {
-            store,
-            catch_ups,
-            viewer,
-            listener,
-            chat,
-            position: 0,
-            heard_at: DateTime::<Utc>::UNIX_EPOCH,
-            ready: VecDeque::new(),
-            mode: Mode::Starting(start),
-        }
+        let heard_at = catch_ups.clock.now();
+        let beginning = aside(beginning(store.clone(), catch_ups.clone(), viewer.clone(), chat, start));
+        let mode = Mode::Beginning(beginning.boxed());
+        Self { store, catch_ups, viewer, listener, chat, position: 0, heard_at, ready: VecDeque::new(), mode }
     }
 
-    /// The next event; an error ends the feed, and then there is none.
-    pub async fn next(&mut self) -> Option<Result<FeedEvent>> {
+    /// The next event; an error ends the feed, and then there is none. Polled by hand, as most events
+    /// pass here, for every subscriber.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<FeedEvent>>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                return Some(Ok(event));
+                return Poll::Ready(Some(Ok(event)));
             }
             let step = match &mut self.mode {
-                Mode::Ended(error) => return error.take().map(Err),
-                Mode::Starting(start) => {
-                    let start = std::mem::replace(start, Start::Now);
-                    self.begin(start).await
+                Mode::Ended(error) => return Poll::Ready(error.take().map(Err)),
+                Mode::Live => {
+                    let delivery = ready!(self.listener.poll_next(cx));
+                    self.hear(delivery)
                 }
-                Mode::Behind(gap) => {
+                Mode::Beginning(beginning) => {
+                    let found = ready!(beginning.poll_unpin(cx));
+                    found.map(|(version, beginning)| self.begin(version, beginning))
+                }
+                Mode::Behind(gap, reading) => {
+                    let read = ready!(reading.poll_unpin(cx));
                     let gap = *gap;
-                    self.catch_up(gap).await
+                    read.map(|read| self.catch_up(gap, read))
                 }
-                Mode::Live => self.hear().await,
             };
             if let Err(error) = step {
                 // What happened before the end is told before it.
@@ -225,16 +234,12 @@ impl ChatFeed {
         }
     }
 
-    async fn begin(&mut self, start: Start) -> Result<()> {
-        let read_at = self.catch_ups.clock.now();
-        self.heard_at = read_at;
-        let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
-        let (version, beginning) = aside(beginning(store, catch_ups, viewer, self.chat, start)).await?;
+    fn begin(&mut self, version: i64, beginning: Beginning) {
         self.position = version;
         match beginning {
             Beginning::Level(newest) => {
                 self.go_live();
-                let (chat, at) = (self.chat, read_at);
+                let (chat, at) = (self.chat, self.heard_at);
                 self.ready.extend(newest.into_iter().map(|message| FeedEvent::Change {
                     cursor: FeedCursor { chat, version: message.id.seq, snapshot: Some(version), at },
                     change: Change::Message(Arc::new(message), MessageChange::Synced),
@@ -247,22 +252,22 @@ impl ChatFeed {
                 self.position = cursor.version;
                 // What moved since is told last: until then, what is told is of the cursor's time.
                 self.heard_at = cursor.at.min(self.heard_at);
-                self.mode = Mode::Behind(Gap { from: cursor.version, cursor: Some(cursor), announce: true });
+                self.fall_behind(Gap { from: cursor.version, cursor: Some(cursor), announce: true });
             }
             Beginning::Reset(reason) => {
                 self.go_live();
                 self.ready.push_back(FeedEvent::Reset { cursor: self.cursor(), reason });
             }
         }
-        Ok(())
     }
 
-    async fn catch_up(&mut self, Gap { from, cursor, announce }: Gap) -> Result<()> {
+    /// Begins to read what lies after the position.
+    fn fall_behind(&mut self, gap: Gap) {
         let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
         let (chat, position, moved_since) = (self.chat, self.position, self.heard_at - SLACK);
-        let read_at = self.catch_ups.clock.now();
-        let reading = async move {
+        let reading = aside(async move {
             let _permit = catch_ups.permit().await?;
+            let at = catch_ups.clock.now();
             let mut conn = store.read().await?;
             conn.snapshot(async move |conn| {
                 let standing = log::authorised(conn, &viewer, chat).await?;
@@ -271,11 +276,15 @@ impl ChatFeed {
                     true => log::moved(conn, &standing, moved_since, catch_ups.receipt_members).await?,
                     false => Vec::new(),
                 };
-                Ok((read, moved))
+                Ok(CaughtUp { stretch: read.stretch, level: read.level, moved, at })
             })
             .await
-        };
-        let (log::Read { stretch, level, .. }, moved) = aside(reading).await?;
+        });
+        self.mode = Mode::Behind(gap, reading.boxed());
+    }
+
+    fn catch_up(&mut self, gap: Gap, read: CaughtUp) {
+        let (Gap { from, cursor, announce }, CaughtUp { stretch, level, moved, at }) = (gap, read);
         for change in stretch.changes {
             let (change, first_told) = match change {
                 Change::Message(message, _) => {
@@ -299,26 +308,27 @@ impl ChatFeed {
         }
         if level {
             self.go_live();
-            self.heard_at = read_at;
+            self.heard_at = at;
             if announce {
                 self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
+        } else {
+            self.fall_behind(gap);
         }
-        Ok(())
     }
 
-    async fn hear(&mut self) -> Result<()> {
-        let heard = match self.listener.next().await {
+    fn hear(&mut self, delivery: Delivery) -> Result<()> {
+        let heard = match delivery {
             Delivery::Event(heard) => heard,
             Delivery::Overflow => {
-                self.fall_behind();
+                self.mind_the_gap();
                 return Ok(());
             }
         };
         match &heard.event.what {
             Happening::Changed(stretch) => self.follow(stretch, &heard)?,
             // Rows of before what was told could put old in the place of new.
-            Happening::Moved(moved) if moved.as_of < self.position => self.fall_behind(),
+            Happening::Moved(moved) if moved.as_of < self.position => self.mind_the_gap(),
             Happening::Moved(moved) => {
                 self.heard_at = heard.event.at;
                 let viewer = self.viewer.clone();
@@ -334,7 +344,7 @@ impl ChatFeed {
     fn follow(&mut self, stretch: &Stretch, heard: &Arc<Heard>) -> Result<()> {
         let level = self.position;
         if stretch.after > level {
-            self.fall_behind();
+            self.mind_the_gap();
             return Ok(());
         }
         for (place, change) in stretch.changes.iter().enumerate() {
@@ -362,8 +372,9 @@ impl ChatFeed {
         self.listener.is_level(self.chat, self.position);
     }
 
-    fn fall_behind(&mut self) {
-        self.mode = Mode::Behind(Gap { from: self.position, cursor: None, announce: false });
+    /// Goes on from the database, from where it was level last.
+    fn mind_the_gap(&mut self) {
+        self.fall_behind(Gap { from: self.position, cursor: None, announce: false });
     }
 
     fn tell(&mut self, change: Change, first_told: bool, origin: Option<Origin>) {

@@ -5,9 +5,12 @@
 //! filled, here or by [`super::mender`]: one read for all its listeners instead of one for each.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use super::memo::Memo;
@@ -49,7 +52,7 @@ struct TopicState {
 #[derive(Debug, Default)]
 struct Mailbox {
     queue: Mutex<Queue>,
-    filled: Notify,
+    waiting: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
@@ -248,7 +251,7 @@ impl Mailbox {
             queue.events.push_back(heard.clone());
         }
         drop(queue);
-        self.filled.notify_one();
+        self.waiting.wake();
     }
 
     fn overflow(&self) {
@@ -256,7 +259,7 @@ impl Mailbox {
         queue.events = VecDeque::new();
         queue.overflown = true;
         drop(queue);
-        self.filled.notify_one();
+        self.waiting.wake();
     }
 
     fn take(&self) -> Option<Delivery> {
@@ -328,12 +331,17 @@ impl Listener {
 
     /// The next delivery. Safe to drop and call again: nothing is taken before it is returned.
     pub async fn next(&mut self) -> Delivery {
-        loop {
-            if let Some(delivery) = self.mailbox.take() {
-                return delivery;
-            }
-            self.mailbox.filled.notified().await;
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same by hand: what most events pass, and every subscriber.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
+        if let Some(delivery) = self.mailbox.take() {
+            return Poll::Ready(delivery);
         }
+        self.mailbox.waiting.register(cx.waker());
+        // What came in between woke nobody.
+        self.mailbox.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -4,16 +4,16 @@
 //! ready goes out in one flush, and while the other side takes nothing no feed is read. A feed that
 //! was not read goes on from its cursor, so a slow socket costs itself time and the server no memory.
 
-use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use async_graphql::parser::types::OperationType;
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use futures_util::future::{AbortHandle, BoxFuture, FutureExt, OptionFuture};
-use futures_util::stream::{Abortable, BoxStream, SelectAll};
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::State;
 use super::super::graphql::bearer;
-use super::operation::{Saying, sayings};
+use super::operations::Operations;
 use super::protocol::{Close, Protocol, Step};
 use crate::error::{Error, Result};
 use crate::graphql::context::Asker;
@@ -31,8 +31,6 @@ use crate::live::Session;
 use crate::live::sessions::Standing;
 use crate::service;
 
-/// Bytes that are gathered for one flush.
-const BATCH: usize = 16 * 1024;
 /// How long the other side gets to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -41,12 +39,22 @@ pub struct Connection {
     socket: WebSocket,
     protocol: Protocol,
     session: Option<Arc<Session>>,
-    operations: SelectAll<Abortable<BoxStream<'static, Saying>>>,
-    /// What can be stopped; the others go on to their end.
-    subscriptions: HashMap<u64, AbortHandle>,
+    operations: Operations,
     /// The other side was slow to take what was last written.
     blocked: bool,
 }
+
+/// What happens beside messages and operations, rarely.
+enum Signal {
+    /// The server stops.
+    Stop,
+    /// It may be time for a ping, or to give up.
+    Alarm,
+    Authenticated(Result<Arc<Session>>),
+    SessionEnded(Standing),
+}
+
+type Signals = FuturesUnordered<BoxFuture<'static, Signal>>;
 
 /// Why a connection ends.
 enum End {
@@ -68,29 +76,19 @@ impl From<axum::Error> for End {
 
 impl Connection {
     pub fn new(state: State, socket: WebSocket) -> Self {
-        Self {
-            state,
-            socket,
-            protocol: Protocol::new(),
-            session: None,
-            operations: SelectAll::new(),
-            subscriptions: HashMap::new(),
-            blocked: false,
-        }
+        let (protocol, operations) = (Protocol::new(), Operations::default());
+        Self { state, socket, protocol, session: None, operations, blocked: false }
     }
 
     /// Serves the connection to its end.
     pub async fn serve(mut self) {
         let end = self.converse().await;
-        let Self { socket, .. } = self;
+        let Self { mut socket, .. } = self;
         match end {
             End::Close(reason) => close(socket, reason).await,
             End::Unreadable(reason) => abandon(socket, reason).await,
             // The answer was written by who read the frame; it has to go out.
-            End::Closed => {
-                let mut socket = socket;
-                drop(timeout(CLOSE_TIMEOUT, socket.close()).await);
-            }
+            End::Closed => drop(timeout(CLOSE_TIMEOUT, socket.close()).await),
             End::Gone => {}
         }
     }
@@ -100,23 +98,20 @@ impl Connection {
         let (ping_every, drain) = (http.socket_ping, http.drain);
         let init_until = Instant::now() + http.socket_init;
         let stop = self.state.stop.clone();
-        let mut stopped = pin!(stop.cancelled());
-        let mut leave_at = None;
-        let mut authentication: OptionFuture<BoxFuture<'static, Result<Arc<Session>>>> = None.into();
-        let mut session_ended: OptionFuture<BoxFuture<'static, Standing>> = None.into();
         let mut next_ping = Instant::now() + ping_every;
+        let mut leave_at: Option<Instant> = None;
         let mut heard = Instant::now();
-        let mut alarm = pin!(sleep_until(init_until.min(next_ping)));
+        let mut signals = Signals::new();
+        signals.push(alarm(init_until.min(next_ping)));
+        signals.push(stop.clone().cancelled_owned().map(|()| Signal::Stop).boxed());
         loop {
             let step = tokio::select! {
                 biased;
-                () = &mut stopped, if leave_at.is_none() => {
-                    // Not all at once, so that those who come back don't either.
-                    let at = Instant::now() + drain.mul_f64(self.state.next_share());
-                    leave_at = Some(at);
-                    let next = at.min(alarm.deadline());
-                    alarm.as_mut().reset(next);
-                    Step::Nothing
+                () = poll_fn(|cx| self.operations.poll_said(&mut self.protocol, self.blocked, cx)) => {
+                    match self.write(&stop).await {
+                        Ok(()) => Step::Nothing,
+                        Err(end) => return end,
+                    }
                 }
                 message = self.socket.recv() => {
                     heard = Instant::now();
@@ -129,74 +124,75 @@ impl Connection {
                         Some(Err(error)) => return unreadable(&error),
                     }
                 }
-                Some(session) = &mut authentication => {
-                    authentication = None.into();
-                    match session {
-                        Ok(session) => {
-                            let ending = session.clone();
-                            session_ended = Some(async move { ending.ended().await }.boxed()).into();
-                            self.session = Some(session);
-                            Step::Send(self.protocol.acknowledge())
+                Some(signal) = signals.next() => match signal {
+                    Signal::Authenticated(Ok(session)) => {
+                        let ending = session.clone();
+                        signals.push(async move { Signal::SessionEnded(ending.ended().await) }.boxed());
+                        self.session = Some(session);
+                        Step::Send(self.protocol.acknowledge())
+                    }
+                    Signal::Authenticated(Err(error)) => Step::Close(refusal(&error)),
+                    Signal::SessionEnded(Standing::Revoked) => Step::Close(Close::TOKEN_REVOKED),
+                    Signal::SessionEnded(_) => Step::Close(Close::TOKEN_EXPIRED),
+                    Signal::Stop => {
+                        // Not all at once, so that those who come back don't either.
+                        let at = Instant::now() + drain.mul_f64(self.state.next_share());
+                        leave_at = Some(at);
+                        signals.push(alarm(at));
+                        Step::Nothing
+                    }
+                    Signal::Alarm => {
+                        let now = Instant::now();
+                        if leave_at.is_some_and(|at| at <= now) {
+                            return End::Close(Close::RESTART);
                         }
-                        Err(error) => Step::Close(refusal(&error)),
-                    }
-                }
-                Some(standing) = &mut session_ended => Step::Close(match standing {
-                    Standing::Revoked => Close::TOKEN_REVOKED,
-                    _ => Close::TOKEN_EXPIRED,
-                }),
-                Some(saying) = self.operations.next() => {
-                    match self.write(saying, &stop).await {
-                        Ok(()) => Step::Nothing,
-                        Err(end) => return end,
-                    }
-                }
-                () = &mut alarm => {
-                    let now = Instant::now();
-                    if leave_at.is_some_and(|at| at <= now) {
-                        return End::Close(Close::RESTART);
-                    }
-                    if self.protocol.is_fresh() && init_until <= now {
-                        return End::Close(Close::INITIALISATION_TIMEOUT);
-                    }
-                    if next_ping <= now {
-                        if heard.elapsed() > ping_every * 2 {
-                            return End::Gone;
+                        if self.protocol.is_fresh() && init_until <= now {
+                            return End::Close(Close::INITIALISATION_TIMEOUT);
                         }
-                        next_ping = now + ping_every;
-                        if let Err(end) = self.send(Message::Ping(Bytes::new()), &stop).await {
-                            return end;
+                        let mut step = Step::Nothing;
+                        if next_ping <= now {
+                            if heard.elapsed() > ping_every * 2 {
+                                return End::Gone;
+                            }
+                            next_ping = now + ping_every;
+                            step = Step::Ping;
                         }
+                        // The one that is set for the end of a drain rings by itself.
+                        if leave_at.is_none() {
+                            let fresh = self.protocol.is_fresh().then_some(init_until);
+                            signals.push(alarm(fresh.map_or(next_ping, |until| until.min(next_ping))));
+                        }
+                        step
                     }
-                    let fresh = self.protocol.is_fresh().then_some(init_until);
-                    let next = [fresh, leave_at].into_iter().flatten().fold(next_ping, Instant::min);
-                    alarm.as_mut().reset(next);
-                    Step::Nothing
                 }
             };
-            match step {
-                Step::Nothing => {}
-                Step::Send(text) => {
-                    if let Err(end) = self.send(Message::Text(text.into()), &stop).await {
-                        return end;
-                    }
-                }
+            let sent = match step {
+                Step::Nothing => Ok(()),
+                Step::Send(text) => self.send(Message::Text(text.into()), &stop).await,
+                Step::Ping => self.send(Message::Ping(Bytes::new()), &stop).await,
                 Step::Authenticate(payload) => {
-                    authentication = Some(authenticate(self.state.clone(), payload).boxed()).into();
+                    let authenticating = authenticate(self.state.clone(), payload);
+                    signals.push(authenticating.map(Signal::Authenticated).boxed());
+                    Ok(())
                 }
-                Step::Start { id, number, payload } => self.start(id.into(), number, payload),
+                Step::Start { id, number, payload } => {
+                    self.start(id, number, payload);
+                    Ok(())
+                }
                 Step::Stop { number } => {
-                    if let Some(subscription) = self.subscriptions.remove(&number) {
-                        subscription.abort();
-                    }
+                    self.operations.stop(number);
+                    Ok(())
                 }
-                Step::Close(close) => return End::Close(close),
+                Step::Close(close) => Err(End::Close(close)),
+            };
+            if let Err(end) = sent {
+                return end;
             }
         }
     }
 
     /// Starts an operation, which is polled from now on.
-    fn start(&mut self, id: Arc<str>, number: u64, payload: Value) {
+    fn start(&mut self, id: String, number: u64, payload: Value) {
         let limit = self.state.app.config.http.socket_operations;
         let admitted = if self.protocol.operations() > limit {
             Err(Refused::from(&Error::RateLimited {
@@ -208,38 +204,16 @@ impl Connection {
                 .map_err(|error| Refused::from(&error))
                 .and_then(|envelope| self.state.api.admit(envelope))
         };
-        let may_stop = admitted.as_ref().is_ok_and(|admitted| admitted.operation == OperationType::Subscription);
         let asker = self.session.clone().map_or(Asker::Stranger, Asker::on);
         let running = Running::new(self.state.api.clone(), admitted, asker);
-        let (handle, registration) = AbortHandle::new_pair();
-        if may_stop {
-            self.subscriptions.insert(number, handle);
-        }
-        self.operations.push(Abortable::new(sayings(id, number, running), registration));
+        self.operations.start(id, number, running);
     }
 
-    /// Writes what operations have said: all that is ready in one flush, or one by one where the other
-    /// side is slow, so that it is seen to take something.
-    async fn write(&mut self, first: Saying, stop: &CancellationToken) -> Result<(), End> {
-        let (mut texts, mut gathered) = (Vec::new(), 0);
-        let mut next = Some(first);
-        while let Some(Saying { id, number, text, last }) = next {
-            // What was said before the client stopped it is not wanted any more.
-            if self.protocol.is_wanted(&id, number) {
-                if last {
-                    self.protocol.finish(&id, number);
-                    self.subscriptions.remove(&number);
-                }
-                gathered += text.len();
-                texts.push(text);
-            }
-            next = match gathered < BATCH && !self.blocked {
-                true => self.operations.next().now_or_never().flatten(),
-                false => None,
-            };
-        }
+    /// Writes what was gathered, in one flush.
+    async fn write(&mut self, stop: &CancellationToken) -> Result<(), End> {
+        let said = self.operations.take_said();
         self.patiently(stop, async |socket| {
-            for text in texts {
+            for text in said {
                 socket.feed(Message::Text(text)).await?;
             }
             socket.flush().await
@@ -259,9 +233,9 @@ impl Connection {
     ) -> Result<(), End> {
         let patience = self.state.app.config.http.socket_write;
         let mut writing = pin!(write(&mut self.socket));
-        let written = writing.as_mut().now_or_never();
-        self.blocked = written.is_none();
-        if let Some(written) = written {
+        let written = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+        self.blocked = written.is_pending();
+        if let Poll::Ready(written) = written {
             return Ok(written?);
         }
         tokio::select! {
@@ -271,6 +245,10 @@ impl Connection {
             () = stop.cancelled() => Err(End::Close(Close::RESTART)),
         }
     }
+}
+
+fn alarm(at: Instant) -> BoxFuture<'static, Signal> {
+    sleep_until(at).map(|()| Signal::Alarm).boxed()
 }
 
 /// Who the payload of `connection_init` says is there: `Authorization` as a header would have it.

@@ -1,10 +1,10 @@
 //! graphql-transport-ws, by its protocol: <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>
 //!
-//! `protocol` is the rules, without I/O; `connection` is one socket that follows them, and `operation`
-//! what is said of one operation.
+//! `protocol` is the rules, without I/O; `connection` is one socket that follows them, and `operations`
+//! what is under way on it.
 
 mod connection;
-mod operation;
+mod operations;
 mod protocol;
 
 use axum::extract::WebSocketUpgrade;

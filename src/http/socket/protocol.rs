@@ -46,6 +46,8 @@ impl Close {
 pub enum Step {
     Nothing,
     Send(String),
+    /// Ask whether the other side is there (RFC 6455, section 5.5.2).
+    Ping,
     /// Check this payload, then say [`Protocol::acknowledge`] or close.
     Authenticate(Value),
     /// Run this operation under a number that is its own.
