@@ -153,7 +153,7 @@ impl Authenticator {
             None => self.default_permissions.clone(),
         };
         Ok(Viewer {
-            user: User { organization, id, name, avatar_url },
+            user: User { organization, id, name, avatar_url, last_seen_at: None },
             permissions,
             expires_at: expires_at + self.leeway,
         })

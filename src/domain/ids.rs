@@ -87,7 +87,7 @@ impl Display for OrganizationId {
 macro_rules! own_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub Uuid);
 
         impl $name {
@@ -255,6 +255,12 @@ impl NodeId {
 /// A name for a request that came without one, as an operation on a socket does.
 #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
 pub fn request_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// A name for this process among those of one server, anew at each start.
+#[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
+pub fn node_name() -> String {
     Uuid::now_v7().to_string()
 }
 

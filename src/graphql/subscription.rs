@@ -6,7 +6,7 @@ use async_graphql::{Context, ID, Subscription as SubscriptionRoot};
 use futures_util::stream::{self, Stream};
 
 use super::context::ContextExt;
-use super::types::{ChatFeedEvent, Message};
+use super::types::{ChatFeedEvent, Message, Presence, TypingUpdate};
 use crate::domain::changes::Change;
 use crate::domain::pages::MAX_PAGE;
 use crate::error::{Error, Result};
@@ -61,6 +61,38 @@ impl Subscription {
             // An error is the end.
             let next = message.is_ok().then_some(source);
             Some((message, next))
+        }))
+    }
+
+    /// Everyone who is typing in a chat now, then at each change; each event replaces the one before, and
+    /// one who is slow gets the newest alone. One who is no longer a member gets an error with the code
+    /// FORBIDDEN, and the end.
+    async fn typing(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The chat, which the viewer is in.")] chat_id: ID,
+    ) -> Result<impl Stream<Item = Result<TypingUpdate>> + use<>> {
+        let viewer = Arc::clone(ctx.viewer()?);
+        let chat = chat_id.parse().map_err(|_| Error::NotFound("chat"))?;
+        let feed = service::feeds::typing(ctx.app(), viewer, chat).await?;
+        Ok(stream::unfold(feed, async |mut feed| {
+            let list = feed.next().await?;
+            Some((list.map(TypingUpdate), feed))
+        }))
+    }
+
+    /// The presence of these people now, an event for each, then at each change. One who is slow gets the
+    /// newest of each person alone. Unknown people are left out.
+    async fn presence(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "1 to 200 people; who is named twice counts once.")] user_ids: Vec<ID>,
+    ) -> Result<impl Stream<Item = Result<Presence>> + use<>> {
+        let people = user_ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let feed = service::feeds::presence(ctx.app(), ctx.viewer()?, &people).await?;
+        Ok(stream::unfold(feed, async |mut feed| {
+            let news = feed.next().await?;
+            Some((news.map(|news| Presence(news.event.clone())), feed))
         }))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::domain::changes::ChatEvent;
+use crate::domain::changes::{ChatEvent, Happening};
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
 
 /// Events that wait in a mailbox. A listener that falls further behind goes on from the database,
@@ -26,6 +26,8 @@ pub struct Hub {
 struct Index {
     chats: HashMap<ChatId, Listeners>,
     people: HashMap<Person, Listeners>,
+    /// Those who only hear that a chat is no more.
+    ends: HashMap<ChatId, Listeners>,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,11 @@ impl Hub {
                 mailbox.put(event);
             }
         }
+        if matches!(event.what, Happening::Deleted) {
+            for mailbox in index.ends.get(&event.chat).into_iter().flat_map(HashMap::values) {
+                mailbox.put(event);
+            }
+        }
     }
 
     /// Whether anybody here listens to a chat.
@@ -76,6 +83,7 @@ impl Hub {
             mailbox: Arc::default(),
             chats: HashSet::new(),
             person: None,
+            end: None,
         }
     }
 }
@@ -111,6 +119,7 @@ pub struct Listener {
     mailbox: Arc<Mailbox>,
     chats: HashSet<ChatId>,
     person: Option<Person>,
+    end: Option<ChatId>,
 }
 
 impl Listener {
@@ -138,6 +147,13 @@ impl Listener {
         self.person = Some(person);
     }
 
+    /// Hears of one chat that it is no more, and of nothing else that happens there.
+    pub fn await_end(&mut self, chat: ChatId) {
+        let mut index = lock(&self.hub.index);
+        index.ends.entry(chat).or_default().insert(self.id, self.mailbox.clone());
+        self.end = Some(chat);
+    }
+
     /// The next delivery. Safe to drop and call again: nothing is taken before it is returned.
     pub async fn next(&mut self) -> Delivery {
         loop {
@@ -157,6 +173,9 @@ impl Drop for Listener {
         }
         if let Some(person) = &self.person {
             leave(&mut index.people, person, self.id);
+        }
+        if let Some(chat) = &self.end {
+            leave(&mut index.ends, chat, self.id);
         }
     }
 }
@@ -178,7 +197,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::changes::Happening;
 
     fn event(chat: ChatId) -> Arc<ChatEvent> {
         Arc::new(ChatEvent { organization: "demo".parse().unwrap(), chat, what: Happening::Deleted })

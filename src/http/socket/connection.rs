@@ -24,6 +24,7 @@ use super::protocol::{Close, Protocol, Step};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::graphql::execute::{Answer, Envelope, Refused};
+use crate::live::presence::Here;
 use crate::service;
 
 /// Frames that wait for a socket.
@@ -47,6 +48,8 @@ pub struct Connection {
     socket: WebSocket,
     protocol: Protocol,
     viewer: Option<Arc<Viewer>>,
+    /// The viewer is there as long as the connection is.
+    here: Option<Here>,
     tasks: HashMap<u64, AbortHandle>,
     outbox: mpsc::Sender<Saying>,
     said: mpsc::Receiver<Saying>,
@@ -73,7 +76,7 @@ impl From<axum::Error> for End {
 impl Connection {
     pub fn new(state: State, socket: WebSocket) -> Self {
         let (outbox, said) = mpsc::channel(OUTBOX);
-        Self { state, socket, protocol: Protocol::new(), viewer: None, tasks: HashMap::new(), outbox, said }
+        Self { state, socket, protocol: Protocol::new(), viewer: None, here: None, tasks: HashMap::new(), outbox, said }
     }
 
     /// Serves the connection to its end.
@@ -123,6 +126,7 @@ impl Connection {
                     match viewer {
                         Ok(viewer) => {
                             expires = Some(Instant::now() + self.lifetime(&viewer));
+                            self.here = Some(self.state.app.presence.arrive(viewer.organization(), viewer.id()));
                             self.viewer = Some(Arc::new(viewer));
                             Step::Send(self.protocol.acknowledge())
                         }
