@@ -231,13 +231,9 @@ impl Presence {
         told.map(|(person, being)| self.0.word(person, being)).collect()
     }
 
-    /// Writes at once when all were last there whose connections went; for the end of this node.
+    /// Writes when all were last there who are here or have just gone; for the end of this node.
     pub async fn close(&self, store: &Store) {
-        let state = self.0.lock();
-        let seen = |being: &Being| being.left_at.filter(|_| being.is_present() && being.is_ours && !being.hides());
-        let leaving = state.people.iter().filter_map(|(person, being)| Some((person.clone(), seen(being)?)));
-        let seen: HashMap<Person, DateTime<Utc>> = leaving.chain(state.unsaved.clone()).collect();
-        drop(state);
+        let seen = self.0.close();
         if let Err(error) = save(store, &seen).await {
             tracing::warn!(%error, people = seen.len(), "when people were last there could not be written");
         }
@@ -296,6 +292,14 @@ impl Shared {
         state.is_busy().then(|| state.unsaved.clone())
     }
 
+    /// What is to be written if this node ends now.
+    fn close(&self) -> HashMap<Person, DateTime<Utc>> {
+        let now = self.clock.now();
+        let state = self.lock();
+        let closing = state.people.iter().filter_map(|(person, being)| Some((person.clone(), being.closing(now)?)));
+        closing.chain(state.unsaved.clone()).collect()
+    }
+
     /// What was written need not be again.
     fn saved(&self, written: &HashMap<Person, DateTime<Utc>>) {
         self.lock().unsaved.retain(|person, at| written.get(person) != Some(at));
@@ -342,7 +346,8 @@ impl State {
             }
         }
         let over = self.agenda.len().saturating_sub(MOST_KEPT);
-        let is_absent = |(_, person): &&(DateTime<Utc>, Person)| !self.people.get(person).is_some_and(Being::is_present);
+        let is_absent =
+            |(_, person): &&(DateTime<Utc>, Person)| !self.people.get(person).is_some_and(Being::is_present);
         let forgotten: Vec<_> = self.agenda.iter().filter(is_absent).take(over).cloned().collect();
         for entry in forgotten {
             self.people.remove(&entry.1);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::access::Access;
 use crate::app::App;
 use crate::domain::ids::{ChatId, UserId};
+use crate::domain::presence::MAX_FOLLOWED;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::domain::presence::MAX_FOLLOWED;
 use crate::live::{ChatFeed, Inbox, PresenceFeed, Start, TypingFeed};
 use crate::storage::users;
 

@@ -63,9 +63,9 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[UserI
 /// Notes when people were last there; an earlier moment than before changes nothing.
 pub async fn last_seen(conn: &mut Conn, seen: &[(OrganizationId, UserId, DateTime<Utc>)]) -> Result<()> {
     for some in seen.chunks(MOST_ROWS) {
-        let rows = some.iter().map(|(organization, user, at)| {
-            (organization.as_str().to_owned(), user.as_str().to_owned(), Time(*at))
-        });
+        let rows = some
+            .iter()
+            .map(|(organization, user, at)| (organization.as_str().to_owned(), user.as_str().to_owned(), Time(*at)));
         note_last_seen(rows).execute(conn).await?;
     }
     Ok(())

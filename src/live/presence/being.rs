@@ -70,8 +70,8 @@ impl Being {
         self.present
     }
 
-    /// Whether they are there and don't want to be seen.
-    pub fn hides(&self) -> bool {
+    /// Whether they don't want to be seen.
+    fn hides(&self) -> bool {
         self.set.status == PresenceStatus::Offline
     }
 
@@ -105,6 +105,13 @@ impl Being {
             self.last_seen_at = self.left_at;
             self.unsaved = self.left_at.filter(|_| self.is_ours);
         }
+    }
+
+    /// When they were last there, if this node ends now and is the one to say so.
+    pub fn closing(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let is_ours = self.here > 0 || self.is_ours;
+        let at = if self.here > 0 { now } else { self.left_at? };
+        (self.present && is_ours && !self.hides() && self.elsewhere.is_empty()).then_some(at)
     }
 
     /// When they are to be looked at: at the end of the grace, and then to be forgotten. None while they
