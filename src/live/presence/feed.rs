@@ -23,6 +23,11 @@ impl Listeners {
         }
     }
 
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.by_person.is_empty()
+    }
+
     fn add(&mut self, people: &[Person], mailbox: &Arc<Mailbox>) -> u64 {
         self.next_id += 1;
         for person in people {
