@@ -334,8 +334,7 @@ Settings, all by environment variable:
   PARLOR_CATCH_UPS             feeds that read from the database at once [64]
   PARLOR_RECEIPT_MEMBERS       members of the largest chat with receipts for all [256]
   PARLOR_TYPING_MEMBERS        members of the largest chat that tells who is typing; 0 is off [256]
-  PARLOR_PRESENCE_GRACE_SECONDS
-                               how long one whose connection went is still there, 0 to 300 [5]
+  PARLOR_PRESENCE_GRACE_SECONDS how long one whose connection went is still there, 0 to 300 [5]
   PARLOR_SENDS_PER_MINUTE      messages that a person may send [3000]
   PARLOR_REACTIONS_PER_MINUTE  reactions, votes and reports of a person [3000]
   PARLOR_CHATS_PER_MINUTE      chats that a person may make [600]

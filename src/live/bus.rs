@@ -34,7 +34,8 @@ impl Bus {
         }
     }
 
-    /// Tells the other nodes; one that is alone has nobody to tell.
+    /// Tells the other nodes, without waiting: it is called under locks. One that is alone has nobody to
+    /// tell.
     pub fn say(&self, word: Word) {
         match self {
             Self::Local(_) => drop(word),

@@ -12,8 +12,9 @@
 
 mod being;
 mod feed;
+mod state;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,17 +31,12 @@ use crate::domain::users::User;
 use crate::error::Result;
 use crate::storage::{Store, users};
 use being::{Being, Set};
+use state::State;
 
 pub use feed::PresenceFeed;
 
 /// How often it is looked at whose time has come, while there is anybody whose will.
 const TICK: Duration = Duration::from_millis(200);
-/// How long it is remembered of one who went what they had set by hand.
-const KEPT: TimeDelta = TimeDelta::hours(24);
-/// How long one who went is remembered at all: a row that was read meanwhile may not know of it.
-const FRESH: TimeDelta = TimeDelta::minutes(1);
-/// People remembered who are not there; beyond it, who would be forgotten first is.
-const MOST_KEPT: usize = 100_000;
 
 type Person = (OrganizationId, UserId);
 type News = Arc<Told<PresenceNow>>;
@@ -90,16 +86,6 @@ struct Shared {
     woken: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    people: HashMap<Person, Being>,
-    /// Those who are not connected, by when they are to be looked at; each once.
-    agenda: BTreeSet<(DateTime<Utc>, Person)>,
-    /// When people were last there, to be written.
-    unsaved: HashMap<Person, DateTime<Utc>>,
-    listeners: feed::Listeners,
-}
-
 /// One connection of a person; they leave when it is dropped.
 #[derive(Debug)]
 pub struct Here {
@@ -126,21 +112,19 @@ impl Presence {
     /// A person's connection begins.
     pub fn arrive(&self, organization: &OrganizationId, user: &UserId) -> Here {
         let person = (organization.clone(), user.clone());
-        let word = self.0.change(&person, |being, _| {
+        self.0.change(&person, |being, _| {
             being.here += 1;
             being.here == 1
         });
-        self.0.say(word);
         Here { presence: self.clone(), person }
     }
 
     fn leave(&self, person: &Person) {
-        let word = self.0.change(person, |being, _| {
+        self.0.change(person, |being, _| {
             being.here = being.here.saturating_sub(1);
             being.is_ours = true;
             being.here == 0
         });
-        self.0.say(word);
     }
 
     /// A person says how they are there. It outlives their connections, the chat doesn't.
@@ -152,14 +136,13 @@ impl Presence {
         current_chat: Option<ChatId>,
     ) {
         let person = (organization.clone(), user.clone());
-        let word = self.0.change(&person, |being, now| {
+        self.0.change(&person, |being, now| {
             let current_chat = current_chat.filter(|_| being.is_present());
             // Later than whatever was set before, by any clock.
             let at = now.max(being.set.at + TimeDelta::microseconds(1));
             being.set(Set { status, current_chat, at }, now, true);
             true
         });
-        self.0.say(word);
     }
 
     /// A person is no longer in a chat: it isn't where they are.
@@ -167,7 +150,7 @@ impl Presence {
         let person = (organization.clone(), user.clone());
         let is_there = |being: &Being| being.set.current_chat == Some(chat);
         if self.0.lock().people.get(&person).is_some_and(is_there) {
-            let word = self.0.change(&person, |being, _| {
+            self.0.change(&person, |being, _| {
                 let is_there = is_there(being);
                 if is_there {
                     being.set.current_chat = None;
@@ -175,7 +158,6 @@ impl Presence {
                 }
                 is_there
             });
-            self.0.say(word);
         }
     }
 
@@ -245,15 +227,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known of a person and tells those who listen. Gives what to tell other nodes,
-    /// where `change` says that they are to know.
-    fn change(&self, person: &Person, change: impl FnOnce(&mut Being, DateTime<Utc>) -> bool) -> Option<Word> {
+    /// Changes what is known of a person and tells those who listen, and the other nodes where `change`
+    /// says that they are to know: under the lock, so that they hear of changes in their order.
+    fn change(&self, person: &Person, change: impl FnOnce(&mut Being, DateTime<Utc>) -> bool) {
         let now = self.clock.now();
         let mut state = self.lock();
         let being = state.people.entry(person.clone()).or_insert_with(|| Being::absent(person));
         let is_told = change(being, now);
         being.connect(now);
-        let word = is_told.then(|| self.word(person, being));
+        if is_told {
+            self.bus.say(self.word(person, being));
+        }
         let next = being.next(self.grace);
         if let Some(at) = being.unsaved.take() {
             state.unsaved.insert(person.clone(), at);
@@ -265,7 +249,6 @@ impl Shared {
         if is_busy {
             self.woken.notify_one();
         }
-        word
     }
 
     fn word(&self, (organization, user): &Person, being: &Being) -> Word {
@@ -277,10 +260,6 @@ impl Shared {
             here: being.here > 0,
             set: being.set.clone(),
         })
-    }
-
-    fn say(&self, word: Option<Word>) {
-        word.into_iter().for_each(|word| self.bus.say(word));
     }
 
     /// Looks at all whose time has come. Gives what is to be written; none where nothing is left to
@@ -310,71 +289,6 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.woken.notify_one();
-    }
-}
-
-impl State {
-    fn is_busy(&self) -> bool {
-        !self.agenda.is_empty() || !self.unsaved.is_empty()
-    }
-
-    /// A person is to be looked at then, and at no other time.
-    fn schedule(&mut self, person: &Person, next: Option<DateTime<Utc>>) {
-        let Some(being) = self.people.get_mut(person) else { return };
-        if let Some(before) = std::mem::replace(&mut being.scheduled, next) {
-            self.agenda.remove(&(before, person.clone()));
-        }
-        self.agenda.extend(next.map(|at| (at, person.clone())));
-    }
-
-    fn look(&mut self, now: DateTime<Utc>, grace: TimeDelta) {
-        while let Some((at, person)) = self.agenda.pop_first() {
-            if at > now {
-                self.agenda.insert((at, person));
-                break;
-            }
-            let Some(being) = self.people.get_mut(&person) else { continue };
-            being.scheduled = None;
-            if being.is_present() {
-                being.depart();
-                self.unsaved.extend(being.unsaved.take().map(|at| (person.clone(), at)));
-                let next = being.next(grace);
-                self.schedule(&person, next);
-                self.tell(&person);
-            } else {
-                self.people.remove(&person);
-            }
-        }
-        let over = self.agenda.len().saturating_sub(MOST_KEPT);
-        let is_absent =
-            |(_, person): &&(DateTime<Utc>, Person)| !self.people.get(person).is_some_and(Being::is_present);
-        let forgotten: Vec<_> = self.agenda.iter().filter(is_absent).take(over).cloned().collect();
-        for entry in forgotten {
-            self.people.remove(&entry.1);
-            self.agenda.remove(&entry);
-        }
-    }
-
-    /// Tells those who listen to a person, where what others see of them has changed.
-    fn tell(&mut self, person: &Person) {
-        let Some(being) = self.people.get_mut(person) else { return };
-        let now = being.shown(person);
-        if being.told.event != now {
-            being.told = Arc::new(Told::new(now));
-            self.listeners.put(person, &being.told);
-        }
-    }
-
-    /// What there is to tell of a person whose row was read.
-    fn news(&self, user: &User) -> News {
-        let person = (user.organization.clone(), user.id.clone());
-        let told = self.people.get(&person).map(|being| &being.told);
-        // What is remembered of one who isn't seen to be there may not go as far back as the row.
-        let is_known = |told: &&News| told.event.status != PresenceStatus::Offline || told.event.last_seen_at.is_some();
-        match told.filter(is_known) {
-            Some(told) => told.clone(),
-            None => Arc::new(Told::new(PresenceNow::offline(&person, user.last_seen_at))),
-        }
     }
 }
 

@@ -335,3 +335,39 @@ async fn many_who_go_together_are_all_told_of() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_goes_at_once_is_written_at_once() {
+    each_engine(async |app| {
+        let alice = app.user("alice").await;
+        app.database
+            .execute(
+                "INSERT INTO users (organization_id, id, name, name_folded, created_at)
+                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+                 SELECT 'demo', 'u' || i, 'U', 'u', (SELECT min(created_at) FROM users) FROM n",
+            )
+            .await;
+        let organization = "demo".parse().expect("an id");
+        let arrive = |number| {
+            let user = format!("u{number}").parse().expect("an id");
+            app.app.presence.arrive(&organization, &user)
+        };
+        let crowd: Vec<_> = (1..=5000).map(arrive).collect();
+        assert_eq!(alice.sees_presence("u5000").await["status"], "ONLINE");
+        drop(crowd);
+        app.advance(6);
+        let begun = std::time::Instant::now();
+        alice.sees_status("u5000", "OFFLINE").await;
+        // Long enough to be written and forgotten: what is seen then is the row.
+        sleep(Duration::from_millis(1500)).await;
+        app.advance(120);
+        while known(app, "u5000").last_seen_at.is_some() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        for id in ["u1", "u2500", "u5000"] {
+            assert_ne!(alice.sees_presence(id).await["lastSeenAt"], json!(null), "{id}");
+        }
+    })
+    .await;
+}

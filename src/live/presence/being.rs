@@ -6,10 +6,15 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{FRESH, KEPT, News, Person, PresenceNow};
+use super::{News, Person, PresenceNow};
 use crate::domain::ids::ChatId;
 use crate::domain::presence::PresenceStatus;
 use crate::live::memo::Told;
+
+/// How long it is remembered of one who went what they had set by hand.
+const KEPT: TimeDelta = TimeDelta::hours(24);
+/// How long one who went is remembered at all: a row that was read meanwhile may not know of it.
+const FRESH: TimeDelta = TimeDelta::minutes(1);
 
 /// What a person set by hand; the last of several counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,3 +1,4 @@
+use super::state::MOST_KEPT;
 use super::*;
 use crate::live::Hub;
 use crate::storage::Engine;
