@@ -7,13 +7,14 @@ use tokio::sync::Semaphore;
 use crate::auth::Authenticator;
 use crate::auth::keys::development_secret;
 use crate::config::Config;
-use crate::domain::changes::{ChatEvent, Happening, Stretch};
+use crate::domain::changes::{Change, ChatEvent, Happening, Stretch};
 use crate::domain::chats::Chat;
 use crate::domain::clock::Clock;
+use crate::domain::ids::node_name;
 use crate::live::feed::CatchUps;
-use crate::live::{Bus, Hub, Mender, Receipts, Sessions};
+use crate::live::{Bus, Hub, Mender, Presence, Receipts, Sessions, Typing};
 use crate::service::Told;
-use crate::service::committer::Committer;
+use crate::service::committer::{Committer, Writer};
 use crate::service::limits::Limits;
 use crate::service::users::Seen;
 use crate::storage::{Engine, Store, migrations};
@@ -27,6 +28,8 @@ pub struct App {
     pub sessions: Arc<Sessions>,
     pub bus: Bus,
     pub receipts: Receipts,
+    pub typing: Typing,
+    pub presence: Presence,
     pub limits: Arc<Limits>,
     pub catch_ups: CatchUps,
     pub committer: Committer,
@@ -55,10 +58,20 @@ impl App {
             clock: clock.clone(),
         };
         let receipts = Receipts::start(store.clone(), bus.clone(), clock.clone(), config.limits.receipt_members);
+        let typing = Typing::start(bus.clone(), clock.clone());
+        let grace = config.limits.presence_grace;
+        let presence = Presence::start(node_name(), store.clone(), bus.clone(), clock.clone(), grace);
         let limits = Arc::new(Limits::new(&config.limits, &clock));
-        let (queue, seen) = (config.limits.send_queue, Seen::default());
-        let committer =
-            Committer::start(store.clone(), bus.clone(), receipts.clone(), limits.clone(), clock.clone(), queue);
+        let writer = Writer {
+            store: store.clone(),
+            bus: bus.clone(),
+            receipts: receipts.clone(),
+            typing: typing.clone(),
+            limits: limits.clone(),
+            clock: clock.clone(),
+        };
+        let committer = Committer::start(writer, config.limits.send_queue);
+        let seen = Seen::default();
         Ok(Arc::new(Self {
             config,
             clock,
@@ -68,6 +81,8 @@ impl App {
             sessions,
             bus,
             receipts,
+            typing,
+            presence,
             limits,
             catch_ups,
             committer,
@@ -78,6 +93,14 @@ impl App {
     /// Tells of what a committed transaction did in a chat, and gives the chat as it left it.
     pub fn tell(&self, told: Told) -> Chat {
         let Told { chat, changes, moved } = told;
+        for change in &changes {
+            if let Change::Member(member) = change
+                && !member.is_active()
+            {
+                self.typing.stop(&member.id());
+                self.presence.left_chat(&chat.organization, &member.user, chat.id);
+            }
+        }
         if !changes.is_empty() {
             self.publish(&chat, Happening::Changed(Stretch::of_commit(changes)));
         }
@@ -87,6 +110,7 @@ impl App {
 
     /// Tells that a chat is no more.
     pub fn tell_deleted(&self, chat: Chat) {
+        self.typing.forget(chat.id);
         self.publish(&chat, Happening::Deleted);
     }
 

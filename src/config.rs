@@ -125,12 +125,20 @@ pub struct LimitsConfig {
     /// `PARLOR_RECEIPT_MEMBERS` (256): members of the largest chat in which all are told who read and
     /// received what.
     pub receipt_members: usize,
+    /// `PARLOR_TYPING_MEMBERS` (256): members of the largest chat in which all are told who is typing;
+    /// 0 is off.
+    pub typing_members: usize,
+    /// `PARLOR_PRESENCE_GRACE_SECONDS` (5): how long one without a connection still counts as there.
+    pub presence_grace: Duration,
     /// `PARLOR_SENDS_PER_MINUTE` (3000): messages that a person may send, in a burst or spread.
     pub sends_per_minute: NonZeroU32,
     /// `PARLOR_REACTIONS_PER_MINUTE` (3000): reactions, votes and reports of a person.
     pub reactions_per_minute: NonZeroU32,
     /// `PARLOR_CHATS_PER_MINUTE` (600): chats that a person may make.
     pub chats_per_minute: NonZeroU32,
+    /// `PARLOR_SIGNALS_PER_MINUTE` (1200): times that a person may say that they type, or how they are
+    /// there.
+    pub signals_per_minute: NonZeroU32,
     /// `PARLOR_SEND_QUEUE` (4096): sends that wait for the committer before more are refused.
     pub send_queue: usize,
 }
@@ -177,9 +185,12 @@ impl Config {
                 catch_up_changes: env.number("PARLOR_CATCH_UP_CHANGES", 1_000, 1..=1_000_000),
                 catch_ups: env.number("PARLOR_CATCH_UPS", 64, 1..=10_000),
                 receipt_members: env.number("PARLOR_RECEIPT_MEMBERS", 256, 0..=10_000),
+                typing_members: env.number("PARLOR_TYPING_MEMBERS", 256, 0..=10_000),
+                presence_grace: env.seconds("PARLOR_PRESENCE_GRACE_SECONDS", 5, 0..=300),
                 sends_per_minute: env.rate("PARLOR_SENDS_PER_MINUTE", 3_000),
                 reactions_per_minute: env.rate("PARLOR_REACTIONS_PER_MINUTE", 3_000),
                 chats_per_minute: env.rate("PARLOR_CHATS_PER_MINUTE", 600),
+                signals_per_minute: env.rate("PARLOR_SIGNALS_PER_MINUTE", 1_200),
                 send_queue: env.number("PARLOR_SEND_QUEUE", 4_096, 1..=1_000_000),
             },
             log: LogConfig {
@@ -329,9 +340,12 @@ Settings, all by environment variable:
   PARLOR_CATCH_UP_CHANGES      changes a resuming feed is told before it is reset [1000]
   PARLOR_CATCH_UPS             feeds that read from the database at once [64]
   PARLOR_RECEIPT_MEMBERS       members of the largest chat with receipts for all [256]
+  PARLOR_TYPING_MEMBERS        members of the largest chat that tells who is typing; 0 is off [256]
+  PARLOR_PRESENCE_GRACE_SECONDS how long one whose connection went is still there, 0 to 300 [5]
   PARLOR_SENDS_PER_MINUTE      messages that a person may send [3000]
   PARLOR_REACTIONS_PER_MINUTE  reactions, votes and reports of a person [3000]
   PARLOR_CHATS_PER_MINUTE      chats that a person may make [600]
+  PARLOR_SIGNALS_PER_MINUTE    setTyping and setPresence of a person [1200]
   PARLOR_SEND_QUEUE            sends that wait before more are refused [4096]
   PARLOR_SOCKET_INIT_SECONDS   time in which a WebSocket must say connection_init [5]
   PARLOR_SOCKET_PING_SECONDS   time between pings; silent for twice as long is closed [20]

@@ -154,7 +154,7 @@ impl Authenticator {
             None => self.default_permissions.clone(),
         };
         Ok(Viewer {
-            user: User { organization, id, name, avatar_url },
+            user: User { organization, id, name, avatar_url, last_seen_at: None },
             permissions,
             issued_at: claims.iat.and_then(numeric_date),
             expires_at: expires_at + self.leeway,

@@ -111,6 +111,15 @@ pub struct Chat {
 impl Chat {
     /// Whether all are told who read what: not in a chat of more members than `largest`.
     pub fn has_receipts(&self, largest: usize) -> bool {
+        self.has_at_most(largest)
+    }
+
+    /// Whether all are told who is typing: not in a chat of more members than `largest`.
+    pub fn has_typing(&self, largest: usize) -> bool {
+        self.has_at_most(largest)
+    }
+
+    fn has_at_most(&self, largest: usize) -> bool {
         usize::try_from(self.member_count).is_ok_and(|count| count <= largest)
     }
 }

@@ -258,6 +258,12 @@ pub fn request_id() -> String {
     Uuid::now_v7().to_string()
 }
 
+/// A name for this process among those of one server, anew at each start.
+#[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
+pub fn node_name() -> String {
+    Uuid::now_v7().to_string()
+}
+
 /// What a client calls a thing that it makes, so that a repeated request makes it once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Nonce(Arc<str>);

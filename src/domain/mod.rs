@@ -12,6 +12,7 @@ pub mod messages;
 pub mod notifications;
 pub mod pages;
 pub mod polls;
+pub mod presence;
 pub mod reactions;
 pub mod reports;
 pub mod rights;

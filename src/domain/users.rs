@@ -14,6 +14,8 @@ pub struct User {
     pub id: UserId,
     pub name: String,
     pub avatar_url: Option<String>,
+    /// When they were last there, where their row was read: a token doesn't know.
+    pub last_seen_at: Option<DateTime<Utc>>,
 }
 
 /// What a token allows across an organisation, spelled as in its `permissions`.

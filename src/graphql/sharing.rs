@@ -22,8 +22,8 @@ use crate::domain::changes::Change;
 use crate::domain::ids::{ChatId, OrganizationId};
 use crate::error::Result;
 use crate::live::inbox::NewMessage;
-use crate::live::memo::Memo;
-use crate::live::{ChatFeed, FeedEvent};
+use crate::live::memo::{Memo, Told};
+use crate::live::{ChatFeed, FeedEvent, PresenceNow, TypingNow};
 
 /// What a subscription listens to.
 pub enum Source {
@@ -38,6 +38,8 @@ pub enum Source {
 pub enum Event {
     Chat(FeedEvent),
     Message(NewMessage),
+    Typing(Arc<Told<TypingNow>>),
+    Presence(Arc<Told<PresenceNow>>),
 }
 
 impl Source {
@@ -71,6 +73,8 @@ impl Event {
         match self {
             Self::Chat(event) => event.memo(),
             Self::Message(NewMessage { message, origin }) => Some((origin.as_ref()?.memo()?, message.version)),
+            Self::Typing(told) => Some((&told.memo, 0)),
+            Self::Presence(told) => Some((&told.memo, 0)),
         }
     }
 
@@ -79,6 +83,8 @@ impl Event {
         let chat: Option<ChatId> = match self {
             Self::Chat(event) => Some(event.chat()),
             Self::Message(message) => Some(message.message.id.chat),
+            Self::Typing(told) => Some(told.event.chat),
+            Self::Presence(_) => None,
         };
         Everyone::new(organization.clone(), chat)
     }
@@ -111,14 +117,14 @@ impl Phase {
 }
 
 /// The one event, or none.
-pub type Told<T> = stream::Iter<std::option::IntoIter<Result<T>>>;
+pub type Given<T> = stream::Iter<std::option::IntoIter<Result<T>>>;
 
 /// What a subscription's resolver gives: nothing yet where it attaches, or the one event.
 pub async fn events<T>(
     ctx: &async_graphql::Context<'_>,
     open: impl AsyncFnOnce() -> Result<Source>,
     of: impl FnOnce(Event) -> Option<T>,
-) -> Result<Told<T>> {
+) -> Result<Given<T>> {
     let told = match &**ctx.data_unchecked::<Arc<Phase>>() {
         Phase::Attach(slot) => {
             let source = open().await?;

@@ -8,8 +8,8 @@ use async_graphql::{Context, ID, Subscription as SubscriptionRoot};
 use futures_util::stream::{self, StreamExt};
 
 use super::context::ContextExt;
-use super::sharing::{Event, Source, Told, events};
-use super::types::{ChatFeedEvent, Message};
+use super::sharing::{Event, Given, Source, events};
+use super::types::{ChatFeedEvent, Message, Presence, TypingUpdate};
 use crate::domain::ids::ChatId;
 use crate::domain::pages::MAX_PAGE;
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ impl Subscription {
                           effect where `after` is given, so that a client may add it to resume.")]
         last: Option<i32>,
         #[graphql(desc = "Begin with all that changed since the event with this cursor.")] after: Option<String>,
-    ) -> Result<Told<ChatFeedEvent>> {
+    ) -> Result<Given<ChatFeedEvent>> {
         let open = async || {
             let number = last.map(|last| usize::try_from(last).ok().filter(|last| *last <= MAX_PAGE));
             let start = match (after, number) {
@@ -57,7 +57,7 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The chat; all of the viewer's where left out.")] chat_id: Option<ID>,
-    ) -> Result<Told<Message>> {
+    ) -> Result<Given<Message>> {
         let open = async || {
             let viewer = ctx.viewer()?.clone();
             match chat_id {
@@ -77,6 +77,52 @@ impl Subscription {
         };
         events(ctx, open, |event| match event {
             Event::Message(message) => Some(Message(message.message)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Everyone who is typing in a chat now, then at each change; each event replaces the one before, and
+    /// one who is slow gets the newest alone. One who is no longer a member gets an error with the code
+    /// FORBIDDEN, and the end.
+    async fn typing(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The chat, which the viewer is in.")] chat_id: ID,
+    ) -> Result<Given<TypingUpdate>> {
+        let open = async || {
+            let feed = service::feeds::typing(ctx.app(), ctx.viewer()?.clone(), chat(&chat_id)?).await?;
+            let lists = stream::unfold(feed, async |mut feed| {
+                let list = feed.next().await?;
+                Some((list.map(Event::Typing), feed))
+            });
+            Ok(Source::Other(lists.boxed()))
+        };
+        events(ctx, open, |event| match event {
+            Event::Typing(list) => Some(TypingUpdate(list)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The presence of these people now, an event for each, then at each change. One who is slow gets the
+    /// newest of each person alone. Unknown people are left out.
+    async fn presence(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "1 to 200 people; who is named twice counts once.")] user_ids: Vec<ID>,
+    ) -> Result<Given<Presence>> {
+        let open = async || {
+            let people = user_ids.iter().filter_map(|id| id.parse().ok()).collect();
+            let feed = service::feeds::presence(ctx.app(), ctx.viewer()?, &people).await?;
+            let news = stream::unfold(feed, async |mut feed| {
+                let news = feed.next().await?;
+                Some((news.map(Event::Presence), feed))
+            });
+            Ok(Source::Other(news.boxed()))
+        };
+        events(ctx, open, |event| match event {
+            Event::Presence(news) => Some(Presence(news.event.clone())),
             _ => None,
         })
         .await

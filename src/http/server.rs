@@ -46,6 +46,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
         served = served => served?,
         () = ended => tracing::warn!("requests or sockets were still open at the end of the time to stop"),
     }
+    app.presence.close(&app.store).await;
     app.store.close();
     Ok(())
 }

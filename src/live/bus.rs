@@ -1,8 +1,12 @@
-//! How a commit on one node is told to all.
+//! How a commit on one node is told to all, and what nodes tell each other beside.
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::hub::Hub;
+use super::presence::PresenceWord;
+use super::typing::TypingWord;
 use crate::domain::changes::ChatEvent;
 use crate::domain::ids::ChatId;
 
@@ -15,11 +19,26 @@ pub enum Bus {
     Local(Arc<Hub>),
 }
 
+/// What a node tells the others that no database has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    Typing(TypingWord),
+    Presence(PresenceWord),
+}
+
 impl Bus {
     /// Tells of a commit, after it.
     pub fn publish(&self, event: ChatEvent) {
         match self {
             Self::Local(hub) => hub.deliver(event),
+        }
+    }
+
+    /// Tells the other nodes, without waiting: it is called under locks. One that is alone has nobody to
+    /// tell.
+    pub fn say(&self, word: Word) {
+        match self {
+            Self::Local(_) => drop(word),
         }
     }
 

@@ -30,6 +30,8 @@ type Listeners = HashMap<u64, Arc<Mailbox>>;
 pub struct Hub {
     chats: Mutex<HashMap<ChatId, Arc<Topic>>>,
     people: Mutex<HashMap<Person, Listeners>>,
+    /// Those who only hear that a chat is no more.
+    ends: Mutex<HashMap<ChatId, Listeners>>,
     next_id: AtomicU64,
     /// Chats with a gap.
     gaps: Mutex<HashSet<ChatId>>,
@@ -112,6 +114,11 @@ impl Hub {
     /// look-up.
     pub fn deliver(&self, event: ChatEvent) {
         self.deliver_to_people(&event);
+        if matches!(event.what, Happening::Deleted) {
+            let heard = Heard::new(event.clone(), 1);
+            let ends = lock(&self.ends);
+            ends.get(&event.chat).into_iter().flat_map(HashMap::values).for_each(|mailbox| mailbox.put(&heard));
+        }
         let topic = lock(&self.chats).get(&event.chat).cloned();
         let Some(topic) = topic else { return };
         let chat = event.chat;
@@ -195,6 +202,7 @@ impl Hub {
             mailbox: Arc::default(),
             chats: HashSet::new(),
             person: None,
+            end: None,
         }
     }
 }
@@ -279,6 +287,7 @@ pub struct Listener {
     mailbox: Arc<Mailbox>,
     chats: HashSet<ChatId>,
     person: Option<Person>,
+    end: Option<ChatId>,
 }
 
 impl Listener {
@@ -329,6 +338,12 @@ impl Listener {
         self.person = Some(person);
     }
 
+    /// Hears of one chat that it is no more, and of nothing else that happens there.
+    pub fn await_end(&mut self, chat: ChatId) {
+        lock(&self.hub.ends).entry(chat).or_default().insert(self.id, self.mailbox.clone());
+        self.end = Some(chat);
+    }
+
     /// The next delivery. Safe to drop and call again: nothing is taken before it is returned.
     pub async fn next(&mut self) -> Delivery {
         poll_fn(|cx| self.poll_next(cx)).await
@@ -349,14 +364,19 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.chats.iter().for_each(|chat| self.leave(*chat));
         if let Some(person) = &self.person {
-            let mut people = lock(&self.hub.people);
-            let gone = people.get_mut(person).is_some_and(|listeners| {
-                listeners.remove(&self.id);
-                listeners.is_empty()
-            });
-            if gone {
-                people.remove(person);
-            }
+            leave(&mut lock(&self.hub.people), person, self.id);
+        }
+        if let Some(chat) = &self.end {
+            leave(&mut lock(&self.hub.ends), chat, self.id);
+        }
+    }
+}
+
+fn leave<K: Eq + std::hash::Hash>(topics: &mut HashMap<K, Listeners>, topic: &K, id: u64) {
+    if let Some(listeners) = topics.get_mut(topic) {
+        listeners.remove(&id);
+        if listeners.is_empty() {
+            topics.remove(topic);
         }
     }
 }

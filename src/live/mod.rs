@@ -1,4 +1,4 @@
-//! What happens now: the bus, who listens, and the feeds that listeners read.
+//! What happens now: the bus, who listens, the feeds that listeners read, who is there and who types.
 
 mod aside;
 pub mod bus;
@@ -8,8 +8,10 @@ pub mod inbox;
 pub mod log;
 pub mod memo;
 pub mod mender;
+pub mod presence;
 pub mod receipts;
 pub mod sessions;
+pub mod typing;
 
 pub use aside::aside;
 pub use bus::Bus;
@@ -17,5 +19,7 @@ pub use feed::{ChatFeed, FeedEvent, ResetReason, Start};
 pub use hub::Hub;
 pub use inbox::Inbox;
 pub use mender::Mender;
+pub use presence::{Presence, PresenceFeed, PresenceNow};
 pub use receipts::Receipts;
 pub use sessions::{Session, Sessions};
+pub use typing::{Typing, TypingFeed, TypingNow};

@@ -16,7 +16,7 @@ use crate::domain::clock::Clock;
 use crate::domain::messages::{Message, MessageDraft};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::live::{Bus, Receipts};
+use crate::live::{Bus, Receipts, Typing};
 use crate::storage::Store;
 use crate::storage::conn::CommitBroke;
 
@@ -43,10 +43,9 @@ pub struct Committer {
 
 impl Committer {
     /// Starts the task. It ends when the last sender has gone and the queue is empty.
-    pub fn start(store: Store, bus: Bus, receipts: Receipts, limits: Arc<Limits>, clock: Clock, queue: usize) -> Self {
+    pub fn start(writer: Writer, queue: usize) -> Self {
         let (sender, mut waiting) = mpsc::channel(queue);
         tokio::spawn(async move {
-            let writer = Writer { store, bus, receipts, limits, clock };
             let mut group = Vec::with_capacity(GROUP);
             while waiting.recv_many(&mut group, GROUP).await > 0 {
                 writer.answer(std::mem::take(&mut group)).await;
@@ -68,12 +67,14 @@ impl Committer {
     }
 }
 
-struct Writer {
-    store: Store,
-    bus: Bus,
-    receipts: Receipts,
-    limits: Arc<Limits>,
-    clock: Clock,
+/// What a group is written and told with.
+pub struct Writer {
+    pub store: Store,
+    pub bus: Bus,
+    pub receipts: Receipts,
+    pub typing: Typing,
+    pub limits: Arc<Limits>,
+    pub clock: Clock,
 }
 
 impl Writer {
@@ -123,7 +124,10 @@ impl Writer {
             })
             .await?;
         made.events.into_iter().for_each(|event| self.bus.publish(event));
-        made.moved.into_iter().for_each(|member| self.receipts.note(member, true));
+        for member in made.moved {
+            self.typing.stop(&member);
+            self.receipts.note(member, true);
+        }
         Ok(results)
     }
 }

@@ -1,14 +1,17 @@
 //! Opening feeds for those who may read them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::access::Access;
 use crate::app::App;
-use crate::domain::ids::ChatId;
+use crate::domain::ids::{ChatId, UserId};
+use crate::domain::presence::MAX_FOLLOWED;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::live::{ChatFeed, Inbox, Start};
+use crate::live::{ChatFeed, Inbox, PresenceFeed, Start, TypingFeed};
+use crate::storage::users;
 
 /// The feed of a chat that the viewer is in. It listens from here on, before it reads.
 pub async fn chat(app: &App, viewer: Arc<Viewer>, chat: ChatId, start: Start) -> Result<ChatFeed> {
@@ -26,4 +29,27 @@ pub fn inbox(app: &App, viewer: Arc<Viewer>) -> Result<Inbox> {
     let mut listener = app.hub.listen();
     listener.follow(viewer.organization(), viewer.id());
     Ok(Inbox::new(app.store.clone(), app.catch_ups.clone(), viewer, listener))
+}
+
+/// Who is typing in a chat that the viewer is in.
+pub async fn typing(app: &App, viewer: Arc<Viewer>, chat: ChatId) -> Result<TypingFeed> {
+    let mut listener = app.hub.listen();
+    listener.follow(viewer.organization(), viewer.id());
+    listener.await_end(chat);
+    let mut conn = app.store.read().await?;
+    let access = Access::find(&mut conn, &viewer, &[chat]).await?.remove(&chat).ok_or(Error::NotFound("chat"))?;
+    access.rights(&viewer, app.clock.now()).membership()?;
+    Ok(app.typing.listen(app.store.clone(), viewer, listener, chat))
+}
+
+/// The presence of these people; those whom the organisation has not seen are left out.
+pub async fn presence(app: &App, viewer: &Viewer, people: &BTreeSet<UserId>) -> Result<PresenceFeed> {
+    require(&viewer.permissions, Permission::ChatView)?;
+    if people.is_empty() || people.len() > MAX_FOLLOWED {
+        return Err(Error::bad_input("userIds", format!("must be 1 to {MAX_FOLLOWED} people")));
+    }
+    let people: Vec<UserId> = people.iter().cloned().collect();
+    let mut conn = app.store.read().await?;
+    let found = users::by_ids(&mut conn, viewer.organization(), &people).await?;
+    Ok(app.presence.listen(&found))
 }

@@ -35,6 +35,7 @@ pub struct Limits {
     sends: Limit,
     reactions: Limit,
     chats: Limit,
+    signals: Limit,
 }
 
 struct Limit {
@@ -53,6 +54,7 @@ impl Limits {
             sends: Limit::new("messages", config.sends_per_minute, clock),
             reactions: Limit::new("reactions", config.reactions_per_minute, clock),
             chats: Limit::new("new chats", config.chats_per_minute, clock),
+            signals: Limit::new("signals", config.signals_per_minute, clock),
         }
     }
 
@@ -67,6 +69,11 @@ impl Limits {
 
     pub fn make_chat(&self, viewer: &Viewer) -> Result<()> {
         self.chats.check(viewer)
+    }
+
+    /// Saying that one types, and how one is there.
+    pub fn signal(&self, viewer: &Viewer) -> Result<()> {
+        self.signals.check(viewer)
     }
 }
 

@@ -12,11 +12,13 @@ pub mod members;
 pub mod messages;
 pub mod notifications;
 pub mod polls;
+pub mod presence;
 pub mod reactions;
 pub mod receipts;
 pub mod reports;
 pub mod search;
 pub mod sessions;
+pub mod typing;
 pub mod users;
 mod writing;
 

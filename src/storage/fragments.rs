@@ -421,6 +421,17 @@ pub fn grow_threads(rows: impl IntoIterator<Item = (Key, i64, i64, i64)>) -> Wit
     }
 }
 
+/// When people were last there: organisation, person, moment.
+pub fn note_last_seen(rows: impl IntoIterator<Item = (String, String, Time)>) -> WithRows {
+    let row = |(organization, user, at)| vec![Bind::Text(organization), Bind::Text(user), Bind::Time(Some(at))];
+    WithRows {
+        before: "UPDATE users SET last_seen_at = seen.column3 FROM ",
+        rows: rows.into_iter().map(row).collect(),
+        after: " AS seen WHERE users.organization_id = seen.column1 AND users.id = seen.column2 \
+                AND (users.last_seen_at IS NULL OR users.last_seen_at < seen.column3)",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use diesel::connection::SimpleConnection;

@@ -23,6 +23,8 @@ table! {
         name_folded -> Text,
         avatar_url -> Nullable<Text>,
         created_at -> Instant,
+        last_seen_at -> Nullable<Instant>,
+        revoked_before -> Nullable<Instant>,
     }
 }
 

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::conn::{Conn, RunQueryDsl};
+use super::fragments::{MOST_ROWS, note_last_seen};
 use super::schema::{organizations, users};
 use super::types::{Time, word};
 use crate::domain::ids::{OrganizationId, UserId};
@@ -12,13 +13,14 @@ use crate::domain::users::User;
 use crate::error::Result;
 use chrono::{DateTime, Utc};
 
-type Columns = (users::organization_id, users::id, users::name, users::avatar_url);
-const COLUMNS: Columns = (users::organization_id, users::id, users::name, users::avatar_url);
+type Columns = (users::organization_id, users::id, users::name, users::avatar_url, users::last_seen_at);
+const COLUMNS: Columns = (users::organization_id, users::id, users::name, users::avatar_url, users::last_seen_at);
 
-type Row = (String, String, String, Option<String>);
+type Row = (String, String, String, Option<String>, Option<Time>);
 
-fn user((organization, id, name, avatar_url): Row) -> Result<User> {
-    Ok(User { organization: word(&organization)?, id: word(&id)?, name, avatar_url })
+fn user((organization, id, name, avatar_url, last_seen_at): Row) -> Result<User> {
+    let last_seen_at = last_seen_at.map(|at| at.0);
+    Ok(User { organization: word(&organization)?, id: word(&id)?, name, avatar_url, last_seen_at })
 }
 
 /// Notes a person, and their organisation, as their token shows them now.
@@ -56,6 +58,17 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[UserI
         .load(conn)
         .await?;
     rows.into_iter().map(user).collect()
+}
+
+/// Notes when people were last there; an earlier moment than before changes nothing.
+pub async fn last_seen(conn: &mut Conn, seen: &[(OrganizationId, UserId, DateTime<Utc>)]) -> Result<()> {
+    for some in seen.chunks(MOST_ROWS) {
+        let rows = some
+            .iter()
+            .map(|(organization, user, at)| (organization.as_str().to_owned(), user.as_str().to_owned(), Time(*at)));
+        note_last_seen(rows).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// The key that people are listed by.

@@ -34,6 +34,8 @@ import {
   ResolveReportDocument,
   SendMessageDocument,
   type SendMessageInput,
+  SetPresenceDocument,
+  SetTypingDocument,
   SilenceMemberDocument,
   UnblockWordsDocument,
   UnpinMessageDocument,
@@ -86,6 +88,8 @@ export async function openDirectChat(who: Actor, other: Actor) {
 
 export const scenes: Record<string, Scene> = {
   async *talking({ alice, aliceElsewhere, bob, carol, team }) {
+    await bob.ask(SetPresenceDocument, { input: { status: 'BUSY', currentChatId: team } })
+    await bob.ask(SetTypingDocument, { input: { chatId: team, typing: true } })
     const hello = await say(bob, team, 'Hello, *everyone*!')
     yield
     await say(alice, team, { text: 'Hello, Bob.', replyToId: hello })

@@ -123,6 +123,33 @@ async fn new_chats_are_limited_and_those_there_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signs_of_life_are_limited_together() {
+    each_engine_with(&[("PARLOR_SIGNALS_PER_MINUTE", "4")], async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let typing = |typing: bool| ("setTyping", json!({ "chatId": chat, "typing": typing }));
+        let presence = ("setPresence", json!({ "status": "AWAY", "currentChatId": chat }));
+        for _ in 0..10 {
+            bob.act("setTyping", json!({ "chatId": "chat_x", "typing": true })).await.refused("NOT_FOUND");
+        }
+        let all = [typing(true), typing(false), presence.clone(), presence.clone()];
+        for (field, input) in all.clone() {
+            bob.does(field, input).await;
+        }
+        for (field, input) in all {
+            let wait = bob.act(field, input).await.retry_after();
+            assert!(wait > Duration::ZERO && wait <= Duration::from_secs(15), "{wait:?}");
+        }
+        bob.send(&chat, "messages are counted apart").await;
+        alice.does(presence.0, presence.1.clone()).await;
+        let wait = bob.act(presence.0, presence.1.clone()).await.retry_after();
+        app.app.clock.advance(wait);
+        bob.does(presence.0, presence.1).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unless_it_is_set_otherwise_nobody_meets_a_limit() {
     each_engine(async |app| {
         let alice = app.user("alice").await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::matrix_rows::{FORBIDDEN, NOT_FOUND, Own, People, Row, Secret, rows};
 use crate::support::dump::Dump;
 use crate::support::schema::Schema;
-use crate::support::{Reply, TestApp, User, each_engine, one_app};
+use crate::support::{Reply, TestApp, User, each_engine_with, one_app};
 
 /// All that a token can allow, but to administer the organisation, which stands above the rights in
 /// the chats of the host's own objects.
@@ -64,6 +64,14 @@ fn look_ups(secret: &Secret) -> Vec<(&'static str, String, Value)> {
     }
     look_ups
 }
+
+/// The subscriptions of one chat; people's presence is of the organisation.
+fn feeds_of_chats(schema: &Schema) -> impl Iterator<Item = String> {
+    schema.fields("Subscription").into_iter().filter(|field| field != "presence")
+}
+
+/// Who listens was there, and when they were last is written: not while these stories are told.
+const NOBODY_LEAVES: [(&str, &str); 1] = [("PARLOR_PRESENCE_GRACE_SECONDS", "300")];
 
 /// Somebody who is not in the group.
 struct Outsider {
@@ -128,7 +136,7 @@ impl Outsider {
                 (true, false) => drop(reply.data()),
             }
         }
-        for field in schema.fields("Subscription") {
+        for field in feeds_of_chats(schema) {
             let query = format!("subscription($chat: ID!) {{ {field}(chatId: $chat) {{ __typename }} }}");
             let mut feed = user.subscribe(&query, json!({ "chat": secret.chat })).await;
             assert_eq!(feed.ends().await, NOT_FOUND, "{name}: {field}");
@@ -200,7 +208,7 @@ async fn the_owner_may_do_what_each_row_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_who_is_not_in_the_group_gets_nothing() {
-    each_engine(async |app| {
+    each_engine_with(&NOBODY_LEAVES, async |app| {
         let people = people(app).await;
         let secret = Secret::make(&people, "1").await;
         let schema = Schema::read();
@@ -217,7 +225,7 @@ async fn one_who_is_not_in_the_group_gets_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_organisation_with_the_right_ids_gets_nothing() {
-    each_engine(async |app| {
+    each_engine_with(&NOBODY_LEAVES, async |app| {
         let people = people(app).await;
         let secret = Secret::make(&people, "1").await;
         let schema = Schema::read();
@@ -233,7 +241,7 @@ async fn another_organisation_with_the_right_ids_gets_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_may_do_what_members_may_and_no_more() {
-    each_engine(async |app| {
+    each_engine_with(&NOBODY_LEAVES, async |app| {
         let people = people(app).await;
         let secret = Secret::make(&people, "1").await;
         let schema = Schema::read();
@@ -258,7 +266,7 @@ async fn a_member_may_do_what_members_may_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_owner_needs_the_permission_too() {
-    each_engine(async |app| {
+    each_engine_with(&NOBODY_LEAVES, async |app| {
         let people = people(app).await;
         let secret = Secret::make(&people, "1").await;
         let schema = Schema::read();
@@ -283,7 +291,7 @@ async fn the_owner_needs_the_permission_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_permission_to_view_there_is_nothing_of_any_chat() {
-    each_engine(async |app| {
+    each_engine_with(&NOBODY_LEAVES, async |app| {
         let people = people(app).await;
         let secret = Secret::make(&people, "1").await;
         let schema = Schema::read();
@@ -313,7 +321,9 @@ async fn without_the_permission_to_view_there_is_nothing_of_any_chat() {
             assert_eq!(blind.ask(&query).await.at("node"), &json!({ "chat": null, "message": null }));
         }
         blind.ask("{ chats { nodes { id } } }").await.refused(FORBIDDEN);
-        for field in schema.fields("Subscription") {
+        let mut presence = blind.subscribe("subscription { presence(userIds: [\"bob\"]) { status } }", json!({})).await;
+        assert_eq!(presence.ends().await, FORBIDDEN);
+        for field in feeds_of_chats(&schema) {
             let query = format!("subscription($chat: ID!) {{ {field}(chatId: $chat) {{ __typename }} }}");
             let mut feed = blind.subscribe(&query, json!({ "chat": secret.chat })).await;
             assert_eq!(feed.ends().await, NOT_FOUND, "{field}");
@@ -325,7 +335,7 @@ async fn without_the_permission_to_view_there_is_nothing_of_any_chat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_there_is_nothing_but_the_door() {
-    each_engine(async |app| {
+    each_engine_with(&NOBODY_LEAVES, async |app| {
         let people = people(app).await;
         let secret = Secret::make(&people, "1").await;
         let schema = Schema::read();

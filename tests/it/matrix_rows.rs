@@ -258,6 +258,9 @@ fn reading(secret: &Secret, own: &Own) -> Vec<Row> {
         for_members("markDelivered", json!({ "upTo": [arrived(chat, message)] })),
         for_members("markDelivered", json!({ "upTo": [theirs, arrived(chat, reply)] })),
         for_nobody("markDelivered", json!({ "upTo": [arrived(&own.chat, message)] }), NOT_FOUND),
+        for_members("setTyping", json!({ "chatId": chat, "typing": true })),
+        for_members("setTyping", json!({ "chatId": chat, "typing": false })),
+        for_members("setPresence", json!({ "status": "BUSY", "currentChatId": chat })),
         for_members("updateMyMembership", json!({ "chatId": chat, "pinned": true, "draft": "boo" })),
     ]
 }

@@ -138,13 +138,14 @@ fn things(answer: &Value) -> BTreeSet<String> {
 const CHAT_LIST: &str = "chats(first: 100) { pageInfo { hasNextPage endCursor } nodes {
     id kind category title description avatarUrl createdAt lastActivityAt archivedAt version memberCount slowModeSeconds
     createdBy { name } resource { type id } policy { action role }
+    typing { name }
     lastMessage {
         id kind text html createdAt mentionsEveryone status viewerCanEdit viewerCanDelete
-        sender { id name avatarUrl } mentions { name } replyTo { text sender { name } }
+        sender { id name avatarUrl presence { status lastSeenAt currentChatId } } mentions { name } replyTo { text sender { name } }
         reactions { emoji count viewerReacted users(first: 3) { name } } readBy(first: 3) { nodes { name } }
         poll { question voterCount options { text voteCount viewerVoted } } system { kind actor { name } }
     }
-    members(first: 3) { nodes { role joinedAt silencedUntil user { name } addedBy { name } lastReadMessage { id } } }
+    members(first: 3) { nodes { role joinedAt silencedUntil user { name presence { status lastSeenAt user { name } } } addedBy { name } lastReadMessage { id } } }
     messages(last: 2) { totalCount nodes { text sender { name } } }
     pinnedMessages(first: 2) { totalCount nodes { text pinnedAt pinnedBy { name } } }
     viewerMembership {
@@ -289,6 +290,12 @@ async fn a_list_of_chats_takes_as_many_statements_short_or_long() {
                 "{{ chats(first: {number}, filter: {{ search: \"chat\", unreadOnly: true }}) {{ nodes {{ id title viewerMembership {{ unreadCount }} }} }} }}"
             )
         };
+        let people = |number| {
+            format!(
+                "{{ users(first: {number}) {{ nodes {{ id presence {{ status lastSeenAt user {{ name }} }} }} }} }}"
+            )
+        };
+        server.take_as_many("people", (&many, people(1), 1), (&many, people(3), 3)).await;
         server.take_as_many("found chats", (&many, found(5), 5), (&many, found(90), 90)).await;
         drop(server);
         database.drop().await;

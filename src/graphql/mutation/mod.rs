@@ -6,9 +6,11 @@ mod members;
 mod messages;
 mod notifications;
 mod polls;
+mod presence;
 mod reactions;
 mod receipts;
 mod reports;
+mod typing;
 
 use async_graphql::{ID, MergedObject};
 
@@ -28,6 +30,8 @@ pub struct Mutation(
     notifications::NotificationMutation,
     reports::ReportMutation,
     blocklist::BlocklistMutation,
+    typing::TypingMutation,
+    presence::PresenceMutation,
 );
 
 /// An id that can only be of a thing that exists.

@@ -294,6 +294,22 @@ impl Chat {
         Message::load(ctx, id).await.transpose()
     }
 
+    /// Who is typing now, the viewer too, by when they began; empty for one who is not in, and in a chat
+    /// of too many members.
+    #[graphql(complexity = "1 + 10 * child_complexity")]
+    async fn typing(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
+        let users = service::typing::now(ctx.app(), self.0.id);
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        ctx.viewer()?;
+        let access = ctx.loaders().load_one(self.0.id).await?;
+        if access.is_none_or(|access| access.member().is_none()) {
+            return Ok(Vec::new());
+        }
+        User::load_all(ctx, users).await
+    }
+
     /// The least role for each action.
     async fn policy(&self) -> Vec<ChatRule> {
         let rule = |action| ChatRule {

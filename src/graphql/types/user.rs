@@ -2,9 +2,11 @@ use async_graphql::{Context, ID, Object};
 
 use super::super::context::ContextExt;
 use super::super::scalars::Url;
+use super::Presence;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::users;
 use crate::error::{Error, Result};
+use crate::service;
 
 pub struct User(pub users::User);
 
@@ -38,6 +40,11 @@ impl User {
     /// A picture of the person, where the token has one.
     async fn avatar_url(&self) -> Option<Url> {
         self.0.avatar_url.clone().map(Url)
+    }
+
+    /// How the person is there.
+    async fn presence(&self, ctx: &Context<'_>) -> Presence {
+        Presence(service::presence::of(ctx.app(), &self.0))
     }
 }
 

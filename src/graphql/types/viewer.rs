@@ -60,8 +60,12 @@ pub struct Viewer(pub Arc<users::Viewer>);
 #[Object]
 impl Viewer {
     /// The person whose token this is.
-    async fn user(&self) -> User {
-        User(self.0.user.clone())
+    async fn user(&self, ctx: &Context<'_>) -> Result<User> {
+        // The token says all of a person but when they were last there.
+        match ctx.look_ahead().field("presence").exists() {
+            true => User::load(ctx, self.0.id()).await,
+            false => Ok(User(self.0.user.clone())),
+        }
     }
 
     /// The organisation of the token.

@@ -28,6 +28,7 @@ use crate::graphql::context::Asker;
 use crate::graphql::execute::{Envelope, Refused};
 use crate::graphql::running::Running;
 use crate::live::Session;
+use crate::live::presence::Here;
 use crate::live::sessions::Standing;
 use crate::service;
 
@@ -39,6 +40,8 @@ pub struct Connection {
     socket: WebSocket,
     protocol: Protocol,
     session: Option<Arc<Session>>,
+    /// The viewer is there as long as the connection is.
+    here: Option<Here>,
     operations: Operations,
     /// The other side was slow to take what was last written.
     blocked: bool,
@@ -77,7 +80,7 @@ impl From<axum::Error> for End {
 impl Connection {
     pub fn new(state: State, socket: WebSocket) -> Self {
         let (protocol, operations) = (Protocol::new(), Operations::default());
-        Self { state, socket, protocol, session: None, operations, blocked: false }
+        Self { state, socket, protocol, session: None, here: None, operations, blocked: false }
     }
 
     /// Serves the connection to its end.
@@ -128,6 +131,8 @@ impl Connection {
                     Signal::Authenticated(Ok(session)) => {
                         let ending = session.clone();
                         signals.push(async move { Signal::SessionEnded(ending.ended().await) }.boxed());
+                        let viewer = session.viewer();
+                        self.here = Some(self.state.app.presence.arrive(viewer.organization(), viewer.id()));
                         self.session = Some(session);
                         Step::Send(self.protocol.acknowledge())
                     }

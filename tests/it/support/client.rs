@@ -50,6 +50,11 @@ impl User {
         Self { addr, ..self.clone() }
     }
 
+    /// The same person with a token of now.
+    pub fn anew(&self, app: &super::TestApp) -> Self {
+        Self { token: app.token("demo", &self.id, None), ..self.clone() }
+    }
+
     pub async fn ask(&self, query: &str) -> Reply {
         self.ask_with(query, json!({})).await
     }

@@ -62,6 +62,12 @@ impl Reply {
 }
 
 impl Feed {
+    /// Nothing comes for a while.
+    pub async fn is_silent(&mut self) {
+        let heard = tokio::time::timeout(Duration::from_millis(700), self.next()).await;
+        assert!(heard.is_err(), "{heard:?}");
+    }
+
     /// The next event that is no member's: their read positions are told at times of their own.
     pub async fn next_but_members(&mut self) -> Value {
         loop {

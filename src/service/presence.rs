@@ -1,0 +1,35 @@
+//! How one is there, as set by hand.
+
+use super::access::Access;
+use crate::app::App;
+use crate::domain::ids::ChatId;
+use crate::domain::presence::PresenceStatus;
+use crate::domain::rights::require;
+use crate::domain::users::{Permission, User, Viewer};
+use crate::error::{Error, Result};
+use crate::live::PresenceNow;
+use crate::storage::users;
+
+/// Sets how the viewer is there, and in which of their chats.
+pub async fn set(
+    app: &App,
+    viewer: &Viewer,
+    status: PresenceStatus,
+    current_chat: Option<ChatId>,
+) -> Result<PresenceNow> {
+    require(&viewer.permissions, Permission::ChatView)?;
+    let mut conn = app.store.read().await?;
+    if let Some(id) = current_chat {
+        let access = Access::find(&mut conn, viewer, &[id]).await?.remove(&id).ok_or(Error::NotFound("chat"))?;
+        access.rights(viewer, app.clock.now()).membership()?;
+    }
+    app.limits.signal(viewer)?;
+    let own = users::by_ids(&mut conn, viewer.organization(), std::slice::from_ref(viewer.id())).await?.pop();
+    app.presence.set(viewer.organization(), viewer.id(), status, current_chat);
+    Ok(app.presence.of(&own.ok_or(Error::NotFound("user"))?))
+}
+
+/// The presence of a person whose row was read.
+pub fn of(app: &App, user: &User) -> PresenceNow {
+    app.presence.of(user)
+}
