@@ -6,17 +6,19 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Authenticator;
 use crate::auth::keys::development_secret;
-use crate::config::Config;
+use crate::config::{Config, RedisConfig};
 use crate::domain::changes::{Change, ChatEvent, Happening, Stretch};
 use crate::domain::chats::Chat;
 use crate::domain::clock::Clock;
 use crate::domain::ids::node_name;
 use crate::live::feed::CatchUps;
-use crate::live::{Bus, Hub, Mender, Presence, Receipts, Sessions, Typing};
-use crate::service::Told;
+use crate::live::redis::{Outgoing, Redis, RedisSettings};
+use crate::live::{Bus, Hub, Mender, Peers, Presence, Receipts, Sessions, Typing};
 use crate::service::committer::{Committer, Writer};
+use crate::service::elsewhere::Elsewhere;
 use crate::service::limits::Limits;
 use crate::service::users::Seen;
+use crate::service::{Told, sessions};
 use crate::storage::{Engine, Store, migrations};
 
 pub struct App {
@@ -33,7 +35,7 @@ pub struct App {
     pub limits: Arc<Limits>,
     pub catch_ups: CatchUps,
     pub committer: Committer,
-    pub seen: Seen,
+    pub seen: Arc<Seen>,
 }
 
 impl App {
@@ -48,9 +50,11 @@ impl App {
         let auth = authenticator(&config, clock.clone())?;
         auth.prepare().await?;
         let hub = Arc::new(Hub::default());
-        let bus = Bus::Local(hub.clone());
         let sessions = Sessions::start(clock.clone());
-        Mender::start(store.clone(), clock.clone(), &hub);
+        let mender = Mender::start(store.clone(), clock.clone(), &hub);
+        let node = config.redis.node.clone().unwrap_or_else(node_name);
+        let (others, redis) = redis(&config.redis, &node).unzip();
+        let bus = Bus::new(hub.clone(), others);
         let catch_ups = CatchUps {
             permits: Arc::new(Semaphore::new(config.limits.catch_ups)),
             limit: config.limits.catch_up_changes,
@@ -60,8 +64,8 @@ impl App {
         let receipts = Receipts::start(store.clone(), bus.clone(), clock.clone(), config.limits.receipt_members);
         let typing = Typing::start(bus.clone(), clock.clone());
         let grace = config.limits.presence_grace;
-        let presence = Presence::start(node_name(), store.clone(), bus.clone(), clock.clone(), grace);
-        let limits = Arc::new(Limits::new(&config.limits, &clock));
+        let presence = Presence::start(node, store.clone(), bus.clone(), clock.clone(), grace);
+        let limits = Limits::start(&config.limits, &clock, &bus);
         let writer = Writer {
             store: store.clone(),
             bus: bus.clone(),
@@ -71,7 +75,20 @@ impl App {
             clock: clock.clone(),
         };
         let committer = Committer::start(writer, config.limits.send_queue);
-        let seen = Seen::default();
+        let seen = Arc::new(Seen::default());
+        if let Some(redis) = redis {
+            sessions::watch(store.clone(), clock.clone(), &seen, &sessions);
+            let above = Elsewhere { limits: limits.clone(), seen: seen.clone(), sessions: sessions.clone() };
+            tokio::spawn(redis.run(Peers {
+                bus: bus.clone(),
+                hub: hub.clone(),
+                mender,
+                typing: typing.clone(),
+                presence: presence.clone(),
+                above: Arc::new(above),
+                comparing: Arc::default(),
+            }));
+        }
         Ok(Arc::new(Self {
             config,
             clock,
@@ -118,6 +135,13 @@ impl App {
         let (organization, at) = (chat.organization.clone(), self.clock.now());
         self.bus.publish(ChatEvent { organization, chat: chat.id, at, what });
     }
+}
+
+/// The way to other nodes, where there is one.
+fn redis(config: &RedisConfig, node: &str) -> Option<(Outgoing, Redis)> {
+    let RedisConfig { addresses, cluster, prefix, .. } = config.clone();
+    let settings = RedisSettings { addresses, cluster, prefix };
+    (!settings.addresses.is_empty()).then(|| Redis::new(settings, node.to_owned()))
 }
 
 /// The database of the configuration, its folder made where it is missing.

@@ -25,6 +25,7 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub auth: AuthConfig,
     pub limits: LimitsConfig,
+    pub redis: RedisConfig,
     pub log: LogConfig,
     /// `PARLOR_DATA` (`./data`): where a development server keeps its secret.
     pub data: PathBuf,
@@ -144,6 +145,20 @@ pub struct LimitsConfig {
 }
 
 #[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// `REDIS_URL`: `redis://` or `rediss://`, how the nodes of one server tell each other what happens;
+    /// several of a cluster's with commas between. Without it this node is the only one.
+    pub addresses: Vec<String>,
+    /// `PARLOR_REDIS_CLUSTER` (`false`): `REDIS_URL` is a Redis Cluster, used by sharded channels (Redis 7).
+    pub cluster: bool,
+    /// `PARLOR_REDIS_PREFIX` (`parlor`): what the names of channels begin with; one for each server that
+    /// shares the Redis.
+    pub prefix: String,
+    /// `PARLOR_NODE_NAME` (made anew at each start): what the other nodes and the logs call this one.
+    pub node: Option<String>,
+}
+
+#[derive(Debug, Clone)]
 pub struct LogConfig {
     /// `PARLOR_LOG` (`info`): what is logged, as `tracing` filters say it (`parlor=debug,info`).
     pub filter: String,
@@ -157,8 +172,10 @@ impl Config {
     }
 
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let ours =
-            |name: &str| name.starts_with("PARLOR_") && !name.starts_with("PARLOR_TEST_") || name == "DATABASE_URL";
+        let ours = |name: &str| {
+            let named = name == "DATABASE_URL" || name == "REDIS_URL";
+            named || name.starts_with("PARLOR_") && !name.starts_with("PARLOR_TEST_")
+        };
         let mut env = Env { vars: vars.into_iter().filter(|(name, _)| ours(name)).collect(), errors: Vec::new() };
         let config = Self {
             http: HttpConfig {
@@ -192,6 +209,12 @@ impl Config {
                 chats_per_minute: env.rate("PARLOR_CHATS_PER_MINUTE", 600),
                 signals_per_minute: env.rate("PARLOR_SIGNALS_PER_MINUTE", 1_200),
                 send_queue: env.number("PARLOR_SEND_QUEUE", 4_096, 1..=1_000_000),
+            },
+            redis: RedisConfig {
+                addresses: env.with("REDIS_URL", "", redis_addresses),
+                cluster: env.parsed("PARLOR_REDIS_CLUSTER", "false"),
+                prefix: env.text("PARLOR_REDIS_PREFIX").unwrap_or_else(|| "parlor".into()),
+                node: env.text("PARLOR_NODE_NAME"),
             },
             log: LogConfig {
                 filter: env.text("PARLOR_LOG").unwrap_or_else(|| "info".into()),
@@ -241,7 +264,7 @@ impl Env {
         };
         read(&value).unwrap_or_else(|error| {
             // The value of a database address may hold a password.
-            let shown = if name == "DATABASE_URL" { name.to_owned() } else { format!("{name}={value}") };
+            let shown = if name.ends_with("_URL") { name.to_owned() } else { format!("{name}={value}") };
             self.errors.push(format!("{shown}: {error}"));
             fallback()
         })
@@ -315,11 +338,23 @@ impl Env {
     }
 }
 
+fn redis_addresses(list: &str) -> Result<Vec<String>, &'static str> {
+    let addresses: Vec<String> =
+        list.split(',').map(str::trim).filter(|address| !address.is_empty()).map(ToOwned::to_owned).collect();
+    let sound = addresses.iter().all(|address| address.starts_with("redis://") || address.starts_with("rediss://"));
+    sound.then_some(addresses).ok_or("must begin with redis:// or rediss://")
+}
+
 /// The settings as `parlor --help` prints them.
 pub const HELP: &str = "\
 Settings, all by environment variable:
   DATABASE_URL                 sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME?sslmode=…
                                [sqlite://./data/parlor.db]
+  REDIS_URL                    redis://HOST:PORT, between the nodes of one server; a cluster's
+                               with commas between [none: this node is alone]
+  PARLOR_REDIS_CLUSTER         true where REDIS_URL is a Redis Cluster [false]
+  PARLOR_REDIS_PREFIX          what the names of its channels begin with [parlor]
+  PARLOR_NODE_NAME             what the other nodes call this one [made at each start]
   PARLOR_ADDR                  address and port to listen on [127.0.0.1:8080]
   PARLOR_JWT_SECRET            secret of HS256 tokens, at least 32 bytes
   PARLOR_JWKS                  public keys of RS256, ES256 or EdDSA tokens: a file or an address

@@ -47,6 +47,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
         () = ended => tracing::warn!("requests or sockets were still open at the end of the time to stop"),
     }
     app.presence.close(&app.store).await;
+    app.bus.leave().await;
     app.store.close();
     Ok(())
 }

@@ -8,8 +8,10 @@ pub mod inbox;
 pub mod log;
 pub mod memo;
 pub mod mender;
+pub mod peers;
 pub mod presence;
 pub mod receipts;
+pub mod redis;
 pub mod sessions;
 pub mod typing;
 
@@ -19,6 +21,7 @@ pub use feed::{ChatFeed, FeedEvent, ResetReason, Start};
 pub use hub::Hub;
 pub use inbox::Inbox;
 pub use mender::Mender;
+pub use peers::Peers;
 pub use presence::{Presence, PresenceFeed, PresenceNow};
 pub use receipts::Receipts;
 pub use sessions::{Session, Sessions};

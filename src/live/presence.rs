@@ -14,7 +14,7 @@ mod being;
 mod feed;
 mod state;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -204,6 +204,14 @@ impl Presence {
                 false
             });
         }
+    }
+
+    /// There are no nodes but these, and this one.
+    pub fn forget_others(&self, nodes: &HashSet<&str>) {
+        let state = self.0.lock();
+        let known: HashSet<String> = state.people.values().flat_map(|being| being.elsewhere.iter().cloned()).collect();
+        drop(state);
+        known.iter().filter(|node| !nodes.contains(node.as_str())).for_each(|node| self.forget_node(node));
     }
 
     /// All that this node would tell one that has just joined.

@@ -20,8 +20,8 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, Value};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::bus::Word;
 use super::peers::Peers;
@@ -38,6 +38,8 @@ const BEAT: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(15);
 /// Longest wait for Redis to take a connection, or to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a node that goes waits until the others were told.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -66,9 +68,18 @@ pub struct Outgoing {
     /// Something was not sent.
     missed: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
+    left: Arc<Notify>,
 }
 
 impl Outgoing {
+    /// Tells the others that this node goes, after all that it told before; waits for a moment only.
+    pub async fn leave(&self) {
+        self.say(Word::Bye);
+        if self.is_connected() && timeout(FAREWELL, self.left.notified()).await.is_err() {
+            tracing::debug!("the other nodes were not told that this one goes");
+        }
+    }
+
     /// Puts a word into the queue, or notes that the others missed one.
     pub fn say(&self, word: Word) {
         if self.queue.try_send(word).is_err() {
@@ -88,6 +99,7 @@ pub struct Redis {
     queue: mpsc::Receiver<Word>,
     missed: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
+    left: Arc<Notify>,
 }
 
 enum Connection {
@@ -101,8 +113,10 @@ impl Redis {
     pub fn new(settings: RedisSettings, node: String) -> (Outgoing, Self) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let (missed, connected) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let outgoing = Outgoing { queue: sender, missed: missed.clone(), connected: connected.clone() };
-        (outgoing, Self { settings, node, queue, missed, connected })
+        let left = Arc::<Notify>::default();
+        let outgoing =
+            Outgoing { queue: sender, missed: missed.clone(), connected: connected.clone(), left: left.clone() };
+        (outgoing, Self { settings, node, queue, missed, connected, left })
     }
 
     /// Carries words as long as there is anybody to say some.
@@ -119,12 +133,12 @@ impl Redis {
             }
             told = true;
             self.missed.store(true, Ordering::Relaxed);
-            self.wait(&peers).await;
+            self.wait().await;
         }
     }
 
     /// Waits before the next attempt. What is to be told meanwhile would be late: the others compare.
-    async fn wait(&mut self, peers: &Peers) {
+    async fn wait(&mut self) {
         let mut pause = std::pin::pin!(sleep(PAUSE));
         loop {
             tokio::select! {
@@ -132,7 +146,6 @@ impl Redis {
                 word = self.queue.recv() => if word.is_none() { break },
             }
         }
-        peers.alone().await;
     }
 
     /// One connection's life; ends well where there is nobody left to speak for.
@@ -149,11 +162,11 @@ impl Redis {
         }
         self.connected.store(true, Ordering::Relaxed);
         // Subscribed, then compared: what was told before is found, what is told from now on is heard.
-        peers.compare();
+        peers.joined();
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sending = std::pin::pin!(connection.send(&self.settings.prefix, self.letters(&mut batch)?));
-        let mut idle = false;
+        let (mut idle, mut leaving) = (false, false);
         loop {
             tokio::select! {
                 biased;
@@ -164,6 +177,9 @@ impl Redis {
                 sent = &mut sending, if !idle => {
                     sent?;
                     idle = true;
+                    if leaving {
+                        self.left.notify_one();
+                    }
                 }
                 _ = beat.tick() => {
                     batch.push(Word::Beat);
@@ -178,18 +194,17 @@ impl Redis {
                         there
                     });
                     if since.elapsed() > SILENCE {
-                        peers.only(others.keys());
+                        peers.only(&others.keys().map(String::as_str).collect());
                     }
                 }
                 received = self.queue.recv_many(&mut batch, BATCH), if idle && batch.is_empty() => {
                     if received == 0 {
-                        let farewell = self.letters(&mut vec![Word::Bye])?;
-                        connection.send(&self.settings.prefix, farewell).await?;
                         return Ok(());
                     }
                 }
             }
             if idle && !batch.is_empty() {
+                leaving |= batch.iter().any(|word| matches!(word, Word::Bye));
                 sending.set(connection.send(&self.settings.prefix, self.letters(&mut batch)?));
                 idle = false;
             }

@@ -5,6 +5,7 @@ pub mod access;
 pub mod blocklist;
 pub mod chats;
 pub mod committer;
+pub mod elsewhere;
 pub mod feeds;
 mod group;
 pub mod limits;

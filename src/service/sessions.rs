@@ -1,25 +1,27 @@
-//! Connections that outlive a request: opened by a token, and gone on with a fresh one.
+//! Connections that outlive a request: opened by a token, gone on with a fresh one, and ended by the
+//! revocation of all that a person has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::users;
+use super::users::{self, Seen};
 use crate::app::App;
+use crate::domain::clock::Clock;
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::live::Session;
+use crate::live::bus::Word;
+use crate::live::{Session, Sessions};
+use crate::storage::{self, Store};
 
 /// A session of whom a token speaks for.
 pub async fn open(app: &App, token: &str) -> Result<Arc<Session>> {
-    let viewer = Arc::new(users::authenticate(app, token).await?);
-    start(app, viewer)
-}
-
-/// The same for one who is known already.
-pub fn start(app: &App, viewer: Arc<Viewer>) -> Result<Arc<Session>> {
-    let session = app.sessions.open(viewer.clone());
+    let session = app.sessions.open(Arc::new(users::authenticate(app, token).await?));
+    // What is revoked from here on finds the session; what was revoked meanwhile is found now.
+    users::authenticate(app, token).await?;
     Ok(session)
 }
 
@@ -37,4 +39,52 @@ pub async fn renew(app: &App, session: &Arc<Session>, token: &str) -> Result<Dat
     let expires_at = viewer.expires_at;
     session.renew(Arc::new(viewer));
     Ok(expires_at)
+}
+
+/// Revokes all tokens of a person that were made until now, and ends their connections: here at once,
+/// on other nodes as soon as they hear of it, within a second.
+pub async fn revoke(app: &App, viewer: &Viewer, user: UserId) -> Result<DateTime<Utc>> {
+    require(&viewer.permissions, Permission::OrganizationAdmin)?;
+    let (organization, before) = (viewer.organization().clone(), app.clock.now());
+    let mut conn = app.store.write().await?;
+    conn.transaction(async |conn| storage::users::revoke(conn, &organization, &user, before).await).await?;
+    drop(conn);
+    end(&app.seen, &app.sessions, &organization, &user, before);
+    app.bus.say(Word::Revoked { organization, user, before });
+    Ok(before)
+}
+
+/// Ends what a person has open by tokens up to this moment.
+pub fn end(seen: &Seen, sessions: &Sessions, organization: &OrganizationId, user: &UserId, before: DateTime<Utc>) {
+    seen.revoke(organization, user, before);
+    sessions.revoke(&(organization.clone(), user.clone()), before);
+}
+
+/// How often the database is asked who was revoked, where other nodes may have done it: what they say
+/// may be lost.
+const LOOK: Duration = Duration::from_secs(1);
+/// How far the clocks of nodes may differ.
+const SLACK: TimeDelta = TimeDelta::seconds(30);
+
+/// Looks for what other nodes revoked, as long as anybody holds the sessions.
+pub fn watch(store: Store, clock: Clock, seen: &Arc<Seen>, sessions: &Arc<Sessions>) {
+    let (seen, sessions) = (Arc::downgrade(seen), Arc::downgrade(sessions));
+    tokio::spawn(async move {
+        let mut since = clock.now() - SLACK;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let (Some(seen), Some(sessions)) = (seen.upgrade(), sessions.upgrade()) else { return };
+            let now = clock.now();
+            let found = async { storage::users::revoked_since(&mut store.read().await?, since).await };
+            match found.await {
+                Ok(revoked) => {
+                    since = now - SLACK;
+                    for (organization, user, before) in revoked {
+                        end(&seen, &sessions, &organization, &user, before);
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "revocations could not be read; trying again"),
+            }
+        }
+    });
 }

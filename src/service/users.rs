@@ -1,7 +1,9 @@
 //! People of the viewer's organisation.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
 
 use crate::app::App;
@@ -9,16 +11,35 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::pages::{End, Page, PageArgs};
 use crate::domain::text;
 use crate::domain::users::{User, Viewer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::users;
 
 /// People whose row is known to be as their token shows them, so that a request of theirs writes
-/// nothing.
-pub struct Seen(Cache<(OrganizationId, UserId), User>);
+/// nothing; and up to which moment their tokens were revoked.
+pub struct Seen {
+    people: Cache<Person, (User, Option<DateTime<Utc>>)>,
+    /// What was revoked since this node began, as a row read just before may say otherwise.
+    revoked: Mutex<HashMap<Person, DateTime<Utc>>>,
+}
+
+type Person = (OrganizationId, UserId);
+
+impl Seen {
+    /// A person's tokens up to this moment hold no more.
+    pub fn revoke(&self, organization: &OrganizationId, user: &UserId, before: DateTime<Utc>) {
+        let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = revoked.entry((organization.clone(), user.clone())).or_insert(before);
+        *known = before.max(*known);
+    }
+
+    fn revoked_before(&self, person: &Person) -> Option<DateTime<Utc>> {
+        self.revoked.lock().unwrap_or_else(PoisonError::into_inner).get(person).copied()
+    }
+}
 
 impl Default for Seen {
     fn default() -> Self {
-        Self(Cache::new(100_000))
+        Self { people: Cache::new(100_000), revoked: Mutex::default() }
     }
 }
 
@@ -26,13 +47,22 @@ impl Default for Seen {
 pub async fn authenticate(app: &App, token: &str) -> Result<Viewer> {
     let viewer = app.auth.verify(token).await?;
     let key = (viewer.organization().clone(), viewer.id().clone());
-    if app.seen.0.get(&key).as_ref() != Some(&viewer.user) {
-        let mut conn = app.store.write().await?;
-        let (user, now) = (viewer.user.clone(), app.clock.now());
-        conn.transaction(async move |conn| users::see(conn, &user, now).await).await?;
-        app.seen.0.insert(key, viewer.user.clone());
+    let known = app.seen.people.get(&key).filter(|(user, _)| *user == viewer.user);
+    let revoked_before = match known {
+        Some((_, revoked_before)) => revoked_before,
+        None => {
+            let mut conn = app.store.write().await?;
+            let (user, now) = (viewer.user.clone(), app.clock.now());
+            let revoked_before = conn.transaction(async move |conn| users::see(conn, &user, now).await).await?;
+            app.seen.people.insert(key.clone(), (viewer.user.clone(), revoked_before));
+            revoked_before
+        }
+    };
+    let revoked_before = revoked_before.max(app.seen.revoked_before(&key));
+    match revoked_before.filter(|before| viewer.is_revoked(*before)) {
+        Some(_) => Err(Error::unauthenticated("the token was revoked")),
+        None => Ok(viewer),
     }
-    Ok(viewer)
 }
 
 pub async fn by_ids(app: &App, organization: &OrganizationId, ids: &[UserId]) -> Result<HashMap<UserId, User>> {

@@ -23,8 +23,9 @@ fn user((organization, id, name, avatar_url, last_seen_at): Row) -> Result<User>
     Ok(User { organization: word(&organization)?, id: word(&id)?, name, avatar_url, last_seen_at })
 }
 
-/// Notes a person, and their organisation, as their token shows them now.
-pub async fn see(conn: &mut Conn, user: &User, now: DateTime<Utc>) -> Result<()> {
+/// Notes a person, and their organisation, as their token shows them now; gives up to which moment
+/// their tokens were revoked.
+pub async fn see(conn: &mut Conn, user: &User, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
     diesel::insert_into(organizations::table)
         .values((organizations::id.eq(user.organization.as_str()), organizations::created_at.eq(Time(now))))
         .on_conflict_do_nothing()
@@ -35,7 +36,7 @@ pub async fn see(conn: &mut Conn, user: &User, now: DateTime<Utc>) -> Result<()>
         users::name_folded.eq(text::folded(&user.name)),
         users::avatar_url.eq(&user.avatar_url),
     );
-    diesel::insert_into(users::table)
+    let revoked_before: Option<Time> = diesel::insert_into(users::table)
         .values((
             users::organization_id.eq(user.organization.as_str()),
             users::id.eq(user.id.as_str()),
@@ -45,9 +46,50 @@ pub async fn see(conn: &mut Conn, user: &User, now: DateTime<Utc>) -> Result<()>
         .on_conflict((users::organization_id, users::id))
         .do_update()
         .set(shown)
+        .returning(users::revoked_before)
+        .get_result(conn)
+        .await?;
+    Ok(revoked_before.map(|at| at.0))
+}
+
+/// Revokes a person's tokens up to this moment. One whom no token showed yet is called by their id.
+pub async fn revoke(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    before: DateTime<Utc>,
+) -> Result<()> {
+    let revoked = users::revoked_before.eq(Some(Time(before)));
+    diesel::insert_into(users::table)
+        .values((
+            users::organization_id.eq(organization.as_str()),
+            users::id.eq(user.as_str()),
+            users::created_at.eq(Time(before)),
+            users::name.eq(user.as_str()),
+            users::name_folded.eq(text::folded(user.as_str())),
+            revoked,
+        ))
+        .on_conflict((users::organization_id, users::id))
+        .do_update()
+        .set(revoked)
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Whose tokens were revoked from a moment on, and up to when.
+pub async fn revoked_since(
+    conn: &mut Conn,
+    since: DateTime<Utc>,
+) -> Result<Vec<(OrganizationId, UserId, DateTime<Utc>)>> {
+    let rows: Vec<(String, String, Option<Time>)> = users::table
+        .filter(users::revoked_before.is_not_null())
+        .filter(users::revoked_before.ge(Time(since)))
+        .select((users::organization_id, users::id, users::revoked_before))
+        .load(conn)
+        .await?;
+    let revoked = rows.into_iter().filter_map(|(organization, user, before)| Some((organization, user, before?.0)));
+    revoked.map(|(organization, user, before)| Ok((word(&organization)?, word(&user)?, before))).collect()
 }
 
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[UserId]) -> Result<Vec<User>> {

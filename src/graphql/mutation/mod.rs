@@ -10,6 +10,7 @@ mod presence;
 mod reactions;
 mod receipts;
 mod reports;
+mod sessions;
 mod typing;
 
 use async_graphql::{ID, MergedObject};
@@ -32,6 +33,7 @@ pub struct Mutation(
     blocklist::BlocklistMutation,
     typing::TypingMutation,
     presence::PresenceMutation,
+    sessions::SessionMutation,
 );
 
 /// An id that can only be of a thing that exists.

@@ -7,7 +7,7 @@ use crate::storage::Engine;
 fn node(name: &str, clock: &Clock) -> Presence {
     let engine = Engine::parse("sqlite:///nowhere/parlor.db").unwrap();
     let store = Store::open(&engine, 2, Duration::from_secs(1)).unwrap();
-    let bus = Bus::Local(Arc::new(Hub::default()));
+    let bus = Bus::new(Arc::new(Hub::default()), None);
     Presence::start(name.into(), store, bus, clock.clone(), Duration::from_secs(5))
 }
 
@@ -28,7 +28,7 @@ fn tell(from: &Presence, to: &Presence) {
         let word = serde_json::from_slice(&serde_json::to_vec(&word).unwrap()).unwrap();
         match word {
             Word::Presence(word) => to.hear(&word),
-            Word::Typing(_) => panic!("presence tells of presence"),
+            other => panic!("presence tells of presence: {other:?}"),
         }
     }
 }
@@ -39,7 +39,7 @@ fn word(from: &Presence) -> PresenceWord {
     let person = (bob.organization, bob.id);
     match from.0.word(&person, &from.0.lock().people[&person]) {
         Word::Presence(word) => word,
-        Word::Typing(_) => panic!("presence tells of presence"),
+        other => panic!("presence tells of presence: {other:?}"),
     }
 }
 

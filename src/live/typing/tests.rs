@@ -2,7 +2,7 @@ use super::*;
 use crate::live::Hub;
 
 fn node(clock: &Clock) -> Typing {
-    Typing::start(Bus::Local(Arc::new(Hub::default())), clock.clone())
+    Typing::start(Bus::new(Arc::new(Hub::default()), None), clock.clone())
 }
 
 fn word(typing: &Typing, chat: ChatId, user: &UserId) -> TypingWord {

@@ -106,7 +106,7 @@ impl TestApp {
             user: id.into(),
             name: Some(capitalised(id)),
             permissions: permissions.map(|words| words.iter().map(|word| (*word).to_owned()).collect()),
-            lifetime: Duration::from_secs(3600),
+            lifetime: Duration::from_secs(30 * 24 * 3600),
         };
         self.app.auth.issue(&grant).expect("a token")
     }
