@@ -5,13 +5,13 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::app::{self, App};
 use crate::auth::Grant;
-use crate::config::{self, Config, LogConfig};
+use crate::config::{self, Config};
 use crate::domain::clock::Clock;
 use crate::storage::migrations;
+use crate::telemetry::Telemetry;
 
 /// A chat server beside the application you have.
 #[derive(Parser)]
@@ -57,8 +57,8 @@ pub async fn run() -> Result<(), String> {
         return Ok(());
     }
     let config = Config::from_env().map_err(|error| error.to_string())?;
-    log(&config.log)?;
-    match command {
+    let telemetry = Telemetry::start(&config)?;
+    let done = match command {
         Command::Serve => serve(config).await,
         Command::Migrate => migrate(&config).await,
         Command::Token { org, user, name, permissions, expires } => {
@@ -68,7 +68,9 @@ pub async fn run() -> Result<(), String> {
             Ok(())
         }
         Command::Schema => Ok(()),
-    }
+    };
+    telemetry.stop();
+    done
 }
 
 async fn serve(config: Config) -> Result<(), String> {
@@ -121,21 +123,6 @@ fn issue(config: &Config, grant: &Grant) -> Result<String, String> {
         }
     }
     app::authenticator(config, Clock::default())?.issue(grant)
-}
-
-/// The log goes to standard error: standard output is what was asked for.
-fn log(config: &LogConfig) -> Result<(), String> {
-    let filter =
-        EnvFilter::try_new(&config.filter).map_err(|error| format!("PARLOR_LOG={}: {error}", config.filter))?;
-    // Colours are for a person at a terminal.
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    if config.json {
-        log.json().init()
-    } else {
-        log.init()
-    }
-    Ok(())
 }
 
 /// Hears SIGTERM and SIGINT from now on.

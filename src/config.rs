@@ -35,6 +35,8 @@ pub struct Config {
 pub struct HttpConfig {
     /// `PARLOR_ADDR` (`127.0.0.1:8080`): address and port to listen on; port 0 takes a free one.
     pub addr: SocketAddr,
+    /// `PARLOR_METRICS_ADDR`: address and port of `/metrics`, for the operator alone; not served without.
+    pub metrics: Option<SocketAddr>,
     /// `PARLOR_CORS_ORIGINS`: web origins that may call the API, with commas between, or `*`. Set, a
     /// WebSocket that tells its origin is held to it too; not set, only HTTP from elsewhere is refused.
     pub cors_origins: Vec<WebOrigin>,
@@ -164,6 +166,9 @@ pub struct LogConfig {
     pub filter: String,
     /// `PARLOR_LOG_FORMAT` (`text`): `text`, or `json` with one object a line.
     pub json: bool,
+    /// `PARLOR_OTLP_ENDPOINT`: where traces are sent, by OTLP over HTTP (opentelemetry.io), such as
+    /// `http://collector:4318`; none are sent without.
+    pub otlp: Option<String>,
 }
 
 impl Config {
@@ -180,6 +185,7 @@ impl Config {
         let config = Self {
             http: HttpConfig {
                 addr: env.parsed("PARLOR_ADDR", "127.0.0.1:8080"),
+                metrics: env.optional("PARLOR_METRICS_ADDR"),
                 cors_origins: env.list("PARLOR_CORS_ORIGINS", ""),
                 max_body_bytes: env.number("PARLOR_MAX_BODY_BYTES", 128 * 1024, 1024..=64 * 1024 * 1024),
                 socket_init: env.seconds("PARLOR_SOCKET_INIT_SECONDS", 5, 1..=60),
@@ -223,6 +229,7 @@ impl Config {
                     "json" => Ok(true),
                     _ => Err("must be text or json"),
                 }),
+                otlp: env.text("PARLOR_OTLP_ENDPOINT"),
             },
             data: env.parsed("PARLOR_DATA", "./data"),
         };
@@ -272,6 +279,10 @@ impl Env {
 
     fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str, default: &str) -> T {
         self.with(name, default, |value| value.parse())
+    }
+
+    fn optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        self.with(name, "", |value| if value.is_empty() { Ok(None) } else { value.parse().map(Some) })
     }
 
     fn number(&mut self, name: &str, default: usize, range: RangeInclusive<usize>) -> usize {
@@ -364,6 +375,8 @@ Settings, all by environment variable:
   PARLOR_JWT_LEEWAY_SECONDS    how far clocks may differ, 0 to 300 [30]
   PARLOR_DEFAULT_PERMISSIONS   what a token without permissions may [chat.view,chat.create_group,
                                chat.manage_group,chat.delete,chat.initiate_call]
+  PARLOR_METRICS_ADDR          address and port of /metrics, for the operator alone [not served]
+  PARLOR_OTLP_ENDPOINT         where traces are sent, OTLP over HTTP: http://HOST:4318 [not sent]
   PARLOR_CORS_ORIGINS          web origins that may call the API, with commas between, or *
   PARLOR_DATA                  where a development server keeps its secret [./data]
   PARLOR_DATABASE_CONNECTIONS  most connections to PostgreSQL [16]

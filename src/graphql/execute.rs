@@ -20,12 +20,14 @@ use super::coercion::{self, InputTypes};
 use super::context::{Asker, Everyone};
 use super::loaders::Loaders;
 use super::persisted::{PersistedQueries, Unknown};
-use super::sharing::{Event, Key, Operation, Operations, Phase};
+use super::sharing::{Key, Operation, Operations};
+use super::sources::{Event, Phase};
 use super::subscribed::Subscribed;
 use super::{Schema, absent, builder, errors, guard, shape};
 use crate::app::App;
 use crate::domain::ids::request_id;
 use crate::error::{Error, Result as OurResult};
+use crate::metrics::{Counted, Field, Kind, METRICS, Timed};
 
 /// Parsed documents that are kept, by the bytes of their text: front ends send the same few over
 /// and over.
@@ -77,6 +79,8 @@ pub struct Admitted {
     variables_of_events: String,
     pub operation: OperationType,
     reads_schema: bool,
+    /// The root field of a subscription.
+    field: String,
 }
 
 /// A request that may not: what is wrong with it, in the response's form.
@@ -184,8 +188,12 @@ impl Api {
             OperationType::Query | OperationType::Mutation => String::new(),
         };
         let reads_schema = shape::reads_schema(&document, operation);
+        let field = match kind {
+            OperationType::Subscription => shape::single_root(&document, operation).map_err(refused)?,
+            OperationType::Query | OperationType::Mutation => String::new(),
+        };
         let (document, name, operation) = (runnable, envelope.operation_name, kind);
-        Ok(Admitted { query, document, name, variables, variables_of_events, operation, reads_schema })
+        Ok(Admitted { query, document, name, variables, variables_of_events, operation, reads_schema, field })
     }
 
     /// A document that the guard let through, parsed.
@@ -211,6 +219,7 @@ impl Api {
         if let Some(answer) = self.hides_schema(&admitted, &asker) {
             return answer;
         }
+        let _timed = Timed::of(&METRICS.requests, kind_of(admitted.operation));
         let (request, loads) = self.prepare(admitted.request(), asker);
         let execution = std::pin::pin!(self.schema.execute(request));
         finish(InWaves::new(execution, loads).await, request_id)
@@ -223,6 +232,7 @@ impl Api {
         asker: Asker,
         request_id: String,
     ) -> Result<Subscribed, Answer> {
+        let _timed = Timed::of(&METRICS.requests, kind_of(admitted.operation));
         let phase = Phase::attach();
         let (request, loads) = self.prepare(admitted.request().data(phase.clone()), asker.clone());
         let refused = InWaves::new(self.schema.execute_stream(request), loads).next().await;
@@ -233,10 +243,15 @@ impl Api {
                 Err(Refused::under(&error, &request_id).answer())
             }
             (None, Some(source)) => {
-                let Admitted { query, document, name, variables, variables_of_events, .. } = admitted;
-                let key = Key { query, name, variables: variables_of_events };
+                let Admitted { query, document, name, variables, variables_of_events, field, .. } = admitted;
+                let organization = match asker.organization() {
+                    Ok(organization) => organization.clone(),
+                    Err(error) => return Err(Refused::under(&error, &request_id).answer()),
+                };
+                let key = Key { organization, query, name, variables: variables_of_events };
                 let operation = self.operations.join(key, document, variables);
-                Ok(Subscribed::new(self.clone(), operation, asker, source, request_id))
+                let counted = Counted::in_gauge(&METRICS.subscriptions.get_or_create(&Field { field }));
+                Ok(Subscribed::new(self.clone(), operation, asker, source, request_id, counted))
             }
         }
     }
@@ -259,6 +274,8 @@ impl Api {
     pub async fn tell_everyone(&self, operation: &Operation, event: Event, everyone: Arc<Everyone>) -> Option<Answer> {
         let asker = Asker::Everyone(everyone.clone());
         let answer = self.tell(operation, Ok(event), asker, &request_id()).await;
+        let kind = if everyone.is_tainted() { "tainted" } else { "shared" };
+        METRICS.executions.get_or_create(&Kind { kind }).inc();
         answer.filter(|_| !everyone.is_tainted())
     }
 
@@ -290,6 +307,14 @@ impl Admitted {
         request.operation_name.clone_from(&self.name);
         request.set_parsed_query(self.document.clone());
         request
+    }
+}
+
+fn kind_of(operation: OperationType) -> &'static str {
+    match operation {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
     }
 }
 

@@ -16,6 +16,7 @@ pub mod running;
 pub mod scalars;
 pub mod shape;
 pub mod sharing;
+pub mod sources;
 pub mod subscribed;
 pub mod subscription;
 pub mod types;

@@ -112,6 +112,12 @@ pub fn check_single_root(document: &ExecutableDocument, operation: &OperationDef
     }
 }
 
+/// The name of the one field that [`check_single_root`] has found.
+pub fn single_root(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<String, Refusal> {
+    let name = |root: &&Positioned<Field>| root.node.name.node.to_string();
+    Ok(roots(document, operation)?.first().map(name).unwrap_or_default())
+}
+
 /// Selects the root field of a subscription in the operation itself too if only a fragment selects
 /// it, because async-graphql does not look into fragments there and would end the subscription at
 /// once. It is for subscriptions that [`check_single_root`] has passed, and changes nothing else.

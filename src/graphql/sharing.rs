@@ -1,140 +1,28 @@
 //! One execution for all who asked the same.
 //!
 //! A subscription is attached by a run of its own, in which the resolver authorises and opens the
-//! [`Source`] that it listens to. Each event of the source is then a short run, in which the resolver
-//! is given the event. Subscribers of the same [`Operation`] share that run and its bytes, through the
+//! [`Source`](super::sources::Source) that it listens to. Each event of the source is then a short run,
+//! in which the resolver is given the event. Subscribers of the same [`Operation`] share that run and its bytes, through the
 //! [`Memo`](crate::live::memo::Memo) that the event carries: the first makes it, the others take it.
 //!
 //! What makes it safe is absence: a shared run has no viewer. Whatever asks for one taints the run, its
 //! result is thrown away, and each subscriber runs the event by itself.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt::{self, Debug, Formatter};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
 
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, Variables};
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use super::context::Everyone;
-use crate::domain::changes::Change;
-use crate::domain::ids::{ChatId, OrganizationId};
-use crate::error::Result;
-use crate::live::inbox::NewMessage;
-use crate::live::memo::{Memo, Told};
-use crate::live::{ChatFeed, FeedEvent, PresenceNow, TypingNow};
-
-/// What a subscription listens to.
-pub enum Source {
-    Chat(Box<ChatFeed>),
-    /// The new messages of one chat.
-    Messages(Box<ChatFeed>),
-    Other(BoxStream<'static, Result<Event>>),
-}
-
-/// What a source tells of.
-#[derive(Debug, Clone)]
-pub enum Event {
-    Chat(FeedEvent),
-    Message(NewMessage),
-    Typing(Arc<Told<TypingNow>>),
-    Presence(Arc<Told<PresenceNow>>),
-}
-
-impl Source {
-    /// The next event; an error is the last.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        match self {
-            Self::Chat(feed) => feed.poll_next(cx).map(|event| event.map(|event| event.map(Event::Chat))),
-            Self::Messages(feed) => loop {
-                match ready!(feed.poll_next(cx)) {
-                    Some(Ok(FeedEvent::Change {
-                        change: Change::Message(message, _),
-                        first_told: true,
-                        origin,
-                        ..
-                    })) if message.deleted_at.is_none() => {
-                        return Poll::Ready(Some(Ok(Event::Message(NewMessage { message, origin }))));
-                    }
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    None => return Poll::Ready(None),
-                }
-            },
-            Self::Other(events) => events.poll_next_unpin(cx),
-        }
-    }
-}
-
-impl Event {
-    /// What was made of it, and from which position it looks so, where more than one listens.
-    pub fn memo(&self) -> Option<(&Memo, i64)> {
-        match self {
-            Self::Chat(event) => event.memo(),
-            Self::Message(NewMessage { message, origin }) => Some((origin.as_ref()?.memo()?, message.version)),
-            Self::Typing(told) => Some((&told.memo, 0)),
-            Self::Presence(told) => Some((&told.memo, 0)),
-        }
-    }
-
-    /// Those who may see it alike.
-    pub fn everyone(&self, organization: &OrganizationId) -> Everyone {
-        let chat: Option<ChatId> = match self {
-            Self::Chat(event) => Some(event.chat()),
-            Self::Message(message) => Some(message.message.id.chat),
-            Self::Typing(told) => Some(told.event.chat),
-            Self::Presence(_) => None,
-        };
-        Everyone::new(organization.clone(), chat)
-    }
-}
-
-/// What a run of a subscription's resolver is for.
-pub enum Phase {
-    /// To authorise, and to put what it listens to here.
-    Attach(Mutex<Option<Source>>),
-    /// To tell of this event.
-    Tell(Mutex<Option<Result<Event>>>),
-}
-
-impl Phase {
-    pub fn attach() -> Arc<Self> {
-        Arc::new(Self::Attach(Mutex::new(None)))
-    }
-
-    pub fn tell(event: Result<Event>) -> Arc<Self> {
-        Arc::new(Self::Tell(Mutex::new(Some(event))))
-    }
-
-    /// What was opened.
-    pub fn source(&self) -> Option<Source> {
-        match self {
-            Self::Attach(slot) => lock(slot).take(),
-            Self::Tell(_) => None,
-        }
-    }
-}
-
-/// The one event, or none.
-pub type Given<T> = stream::Iter<std::option::IntoIter<Result<T>>>;
-
-/// What a subscription's resolver gives: nothing yet where it attaches, or the one event.
-pub async fn events<T>(
-    ctx: &async_graphql::Context<'_>,
-    open: impl AsyncFnOnce() -> Result<Source>,
-    of: impl FnOnce(Event) -> Option<T>,
-) -> Result<Given<T>> {
-    let told = match &**ctx.data_unchecked::<Arc<Phase>>() {
-        Phase::Attach(slot) => {
-            let source = open().await?;
-            *lock(slot) = Some(source);
-            None
-        }
-        Phase::Tell(event) => lock(event).take().and_then(|event| event.map(of).transpose()),
-    };
-    Ok(stream::iter(told))
-}
+use super::execute::Api;
+use super::sources::Event;
+use crate::domain::ids::OrganizationId;
+use crate::live::hub::{Audience, Heard};
+use crate::live::memo::{Made, Making, Memo};
+use crate::live::{FeedEvent, aside};
 
 /// What subscribers ask who ask the same.
 pub struct Operation {
@@ -143,12 +31,14 @@ pub struct Operation {
     operations: Weak<Mutex<HashMap<Key, Weak<Operation>>>>,
     document: ExecutableDocument,
     variables: Variables,
+    subscribers: AtomicUsize,
 }
 
-/// By what it is the same: the text as it was sent, which of its operations is meant, and all variables
-/// that an event can depend on.
+/// By what it is the same: whose organisation, the text as it was sent,
+/// which of its operations is meant, and all variables that an event can depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
+    pub organization: OrganizationId,
     pub query: Arc<str>,
     pub name: Option<String>,
     pub variables: String,
@@ -170,7 +60,8 @@ impl Operations {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let operations = Arc::downgrade(&self.index);
-        let operation = Arc::new(Operation { id, key: key.clone(), operations, document, variables });
+        let subscribers = AtomicUsize::new(0);
+        let operation = Arc::new(Operation { id, key: key.clone(), operations, document, variables, subscribers });
         index.insert(key, Arc::downgrade(&operation));
         operation
     }
@@ -178,8 +69,37 @@ impl Operations {
 
 impl Operation {
     /// Whether more than one is subscribed.
-    pub fn is_shared(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 1
+    pub fn is_shared(&self) -> bool {
+        self.subscribers.load(Ordering::Relaxed) > 1
+    }
+
+    /// One is subscribed.
+    pub fn enter(&self) {
+        self.subscribers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One is subscribed no more.
+    pub fn leave(&self) {
+        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Its subscribers in a chat, who are told of what the chat's feed tells.
+    pub fn audience(self: &Arc<Self>, api: &Arc<Api>, of: fn(FeedEvent) -> Option<Event>) -> Arc<dyn Audience> {
+        Arc::new(Group { api: Arc::downgrade(api), operation: Arc::downgrade(self), id: self.id, of })
+    }
+
+    /// Makes what all are told of an event, whose memo it is; or finds it being made.
+    pub fn make(self: &Arc<Self>, api: &Arc<Api>, event: &Event, memo: &Memo, position: i64) -> Making {
+        memo.of((self.id, position), || {
+            let (api, operation, event) = (api.clone(), self.clone(), event.clone());
+            let making = aside(async move {
+                let everyone = Arc::new(event.everyone(&operation.key.organization));
+                let answer = api.tell_everyone(&operation, event, everyone).await;
+                Ok(answer.map(|answer| Made { body: answer.body, failed: answer.failed }))
+            });
+            // Each finds out by themselves what is wrong.
+            making.map(|made| made.ok().flatten()).boxed()
+        })
     }
 
     pub fn request(&self) -> Request {
@@ -187,6 +107,40 @@ impl Operation {
         request.operation_name.clone_from(&self.key.name);
         request.set_parsed_query(self.document.clone());
         request
+    }
+}
+
+/// The subscribers of one operation in a chat.
+struct Group {
+    api: Weak<Api>,
+    operation: Weak<Operation>,
+    id: u64,
+    of: fn(FeedEvent) -> Option<Event>,
+}
+
+impl Debug for Group {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Audience for Group {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn make(&self, heard: Arc<Heard>, version: i64) -> BoxFuture<'static, ()> {
+        let (Some(api), Some(operation)) = (self.api.upgrade(), self.operation.upgrade()) else {
+            return std::future::ready(()).boxed();
+        };
+        let events = FeedEvent::all(&heard, version).into_iter().filter_map(self.of);
+        let making: Vec<Making> = events
+            .filter_map(|event| {
+                let (memo, position) = event.memo()?;
+                Some(operation.make(&api, &event, memo, position))
+            })
+            .collect();
+        join_all(making).map(drop).boxed()
     }
 }
 
@@ -202,6 +156,6 @@ impl Drop for Operation {
 }
 
 /// Nothing under these locks can leave them half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

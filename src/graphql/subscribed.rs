@@ -7,10 +7,12 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::context::Asker;
 use super::execute::{Answer, Api, Refused};
-use super::sharing::{Event, Operation, Source};
+use super::sharing::Operation;
+use super::sources::{Event, Source};
 use crate::error::Result;
 use crate::live::aside;
 use crate::live::memo::{Made, Making};
+use crate::metrics::{Counted, Kind, METRICS};
 
 pub struct Subscribed {
     api: Arc<Api>,
@@ -19,6 +21,7 @@ pub struct Subscribed {
     source: Source,
     request_id: String,
     state: State,
+    _counted: Counted,
 }
 
 enum State {
@@ -32,9 +35,24 @@ enum State {
     Ended,
 }
 
+/// What all who ask the same are told.
+enum Shared {
+    Made(Made),
+    Making(Making),
+}
+
 impl Subscribed {
-    pub fn new(api: Arc<Api>, operation: Arc<Operation>, asker: Asker, source: Source, request_id: String) -> Self {
-        Self { api, operation, asker, source, request_id, state: State::Listening }
+    pub fn new(
+        api: Arc<Api>,
+        operation: Arc<Operation>,
+        asker: Asker,
+        mut source: Source,
+        request_id: String,
+        counted: Counted,
+    ) -> Self {
+        operation.enter();
+        source.share(&api, &operation);
+        Self { api, operation, asker, source, request_id, state: State::Listening, _counted: counted }
     }
 
     /// What the subscriber is told next; nothing at the end. Polled by hand, for most that is told was made
@@ -47,7 +65,11 @@ impl Subscribed {
                     None => State::Ended,
                     Some(Err(error)) => State::Ending(self.alone(Err(error))),
                     Some(Ok(event)) => match self.shared(&event) {
-                        Some(making) => State::Making(making, event),
+                        Some(Shared::Made(Made { body, failed })) => {
+                            self.state = if failed { State::Ended } else { State::Listening };
+                            return Poll::Ready(Some(Answer { body, executed: true, failed }));
+                        }
+                        Some(Shared::Making(making)) => State::Making(making, event),
                         None => State::Telling(self.alone(Ok(event))),
                     },
                 },
@@ -79,24 +101,17 @@ impl Subscribed {
         }
     }
 
-    /// What all who ask the same are told of it, if there are others.
-    fn shared(&self, event: &Event) -> Option<Making> {
+    /// What all who ask the same are told of it, if there are others and it is the same for all.
+    fn shared(&self, event: &Event) -> Option<Shared> {
         let (memo, position) = event.memo().filter(|_| self.operation.is_shared())?;
-        Some(memo.of((self.operation.id, position), || self.make(event.clone())))
-    }
-
-    fn make(&self, event: Event) -> BoxFuture<'static, Option<Made>> {
-        let (api, operation, asker) = (self.api.clone(), self.operation.clone(), self.asker.clone());
-        let making = aside(async move {
-            let everyone = Arc::new(event.everyone(asker.viewer()?.organization()));
-            let answer = api.tell_everyone(&operation, event, everyone).await;
-            Ok(answer.map(|answer| Made { body: answer.body, failed: answer.failed }))
-        });
-        // Each finds out by themselves what is wrong.
-        making.map(|made| made.ok().flatten()).boxed()
+        match memo.made((self.operation.id, position)) {
+            Some(made) => made.map(Shared::Made),
+            None => Some(Shared::Making(self.operation.make(&self.api, event, memo, position))),
+        }
     }
 
     fn alone(&self, event: Result<Event>) -> BoxFuture<'static, Option<Answer>> {
+        METRICS.executions.get_or_create(&Kind { kind: "alone" }).inc();
         // By the newest token, which may allow other things than the first.
         let asker = match &self.asker {
             Asker::Session(session, _) => Asker::on(session.clone()),
@@ -108,5 +123,11 @@ impl Subscribed {
         let failed =
             move |error| Some(Answer { executed: true, failed: true, ..Refused::under(&error, &request_id).answer() });
         telling.map(|told| told.unwrap_or_else(failed)).boxed()
+    }
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        self.operation.leave();
     }
 }

@@ -8,7 +8,7 @@ use async_graphql::{Context, ID, Subscription as SubscriptionRoot};
 use futures_util::stream::{self, StreamExt};
 
 use super::context::ContextExt;
-use super::sharing::{Event, Given, Source, events};
+use super::sources::{Event, Given, Source, events};
 use super::types::{ChatFeedEvent, Message, Presence, TypingUpdate};
 use crate::domain::ids::ChatId;
 use crate::domain::pages::MAX_PAGE;

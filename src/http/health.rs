@@ -1,15 +1,31 @@
-//! What a supervisor asks.
+//! What a supervisor and an operator ask.
 
 use std::time::Duration;
 
 use axum::extract;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 
 use super::State;
+use crate::metrics::METRICS;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The process is alive.
 pub async fn alive() -> &'static str {
     "alive\n"
+}
+
+/// What the node does, in figures.
+pub async fn metrics() -> Response {
+    match METRICS.text() {
+        Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics can't be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 /// Requests can be served: the database answers, and the server is not stopping.

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::get;
 use axum::serve::ListenerExt;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{State, router};
+use super::{State, health, router};
 use crate::app::App;
 
 /// Bytes that the kernel takes for one connection (`SO_SNDBUF`; it doubles them for its own use).
@@ -32,6 +35,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
         }
     });
     let serving = axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let metrics = metrics(&app, stop.clone()).await?;
     let served = async {
         serving.await?;
         sockets.close();
@@ -46,10 +50,28 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
         served = served => served?,
         () = ended => tracing::warn!("requests or sockets were still open at the end of the time to stop"),
     }
+    metrics.abort();
     app.presence.close(&app.store).await;
     app.bus.leave().await;
     app.store.close();
     Ok(())
+}
+
+/// Serves `/metrics` on an address of its own, where one is set: it is nobody's but the operator's.
+async fn metrics(app: &App, stop: CancellationToken) -> std::io::Result<AbortHandle> {
+    let Some(addr) = app.config.http.metrics else {
+        return Ok(tokio::spawn(async {}).abort_handle());
+    };
+    let listener = TcpListener::bind(addr).await?;
+    println!("Metrics are at http://{}/metrics", listener.local_addr()?);
+    let router = Router::new().route("/metrics", get(health::metrics));
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    Ok(tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "metrics can be read no more");
+        }
+    })
+    .abort_handle())
 }
 
 /// Small frames go out at once: an answer must not wait for the acknowledgement of the one before. What

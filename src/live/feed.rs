@@ -19,7 +19,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::aside::aside;
-use super::hub::{Delivery, Heard, Listener, Origin};
+use super::hub::{Audience, Delivery, Heard, Listener, Origin};
 use super::log;
 use super::memo::Memo;
 use crate::domain::changes::{Change, Happening, MessageChange, Stretch};
@@ -30,6 +30,7 @@ use crate::domain::members::Member;
 use crate::domain::messages::Message;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
+use crate::metrics::METRICS;
 use crate::storage::{Store, messages};
 
 /// Where a feed begins.
@@ -64,6 +65,30 @@ pub enum FeedEvent {
 }
 
 impl FeedEvent {
+    /// All that a feed at this version tells of what was heard, to one who hears of it first.
+    pub fn all(heard: &Arc<Heard>, version: i64) -> Vec<Self> {
+        let (chat, at) = (heard.event.chat, heard.event.at);
+        let told = |place, version, change, first_told| Self::Change {
+            cursor: FeedCursor { chat, version, snapshot: None, at },
+            change,
+            first_told,
+            origin: Some(Origin::new(heard, place)),
+        };
+        match &heard.event.what {
+            Happening::Changed(stretch) => {
+                let is_new =
+                    |change: &Change| matches!(change, Change::Message(message, _) if message.id.seq > stretch.after);
+                let changes = stretch.changes.iter().enumerate();
+                changes.map(|(place, change)| told(place, change.version(), change.clone(), is_new(change))).collect()
+            }
+            Happening::Moved(moved) => {
+                let shown = moved.members.iter().enumerate().filter(|(_, moved)| moved.shown);
+                shown.map(|(place, moved)| told(place, version, Change::Member(moved.member.clone()), false)).collect()
+            }
+            Happening::Deleted => Vec::new(),
+        }
+    }
+
     /// What was made of it for all who hear it at this position, where more than one does.
     pub fn memo(&self) -> Option<(&Memo, i64)> {
         match self {
@@ -155,6 +180,8 @@ pub struct ChatFeed {
     chat: ChatId,
     /// Every change up to this version was told, or is in `ready`.
     position: i64,
+    /// Every change of a member up to this version was told; later ones there are none up to the position.
+    members_at: i64,
     /// When the feed last heard or read: positions that moved up to then, but for [`SLACK`], are told.
     heard_at: DateTime<Utc>,
     ready: VecDeque<FeedEvent>,
@@ -201,7 +228,23 @@ impl ChatFeed {
         let heard_at = catch_ups.clock.now();
         let beginning = aside(beginning(store.clone(), catch_ups.clone(), viewer.clone(), chat, start));
         let mode = Mode::Beginning(beginning.boxed());
-        Self { store, catch_ups, viewer, listener, chat, position: 0, heard_at, ready: VecDeque::new(), mode }
+        Self {
+            store,
+            catch_ups,
+            viewer,
+            listener,
+            chat,
+            position: 0,
+            members_at: 0,
+            heard_at,
+            ready: VecDeque::new(),
+            mode,
+        }
+    }
+
+    /// Tells the same as the feeds of all of this audience.
+    pub fn share(&mut self, audience: &Arc<dyn Audience>) {
+        self.listener.share(audience);
     }
 
     /// The next event; an error ends the feed, and then there is none. Polled by hand, as most events
@@ -236,6 +279,7 @@ impl ChatFeed {
 
     fn begin(&mut self, version: i64, beginning: Beginning) {
         self.position = version;
+        self.members_at = version;
         match beginning {
             Beginning::Level(newest) => {
                 self.go_live();
@@ -263,6 +307,7 @@ impl ChatFeed {
 
     /// Begins to read what lies after the position.
     fn fall_behind(&mut self, gap: Gap) {
+        METRICS.catch_ups.inc();
         let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
         let (chat, position, moved_since) = (self.chat, self.position, self.heard_at - SLACK);
         let reading = aside(async move {
@@ -327,8 +372,8 @@ impl ChatFeed {
         };
         match &heard.event.what {
             Happening::Changed(stretch) => self.follow(stretch, &heard)?,
-            // Rows of before what was told could put old in the place of new.
-            Happening::Moved(moved) if moved.as_of < self.position => self.mind_the_gap(),
+            // A row of before what was told of members could put old in the place of new.
+            Happening::Moved(moved) if moved.as_of < self.members_at => self.mind_the_gap(),
             Happening::Moved(moved) => {
                 self.heard_at = heard.event.at;
                 let viewer = self.viewer.clone();
@@ -378,6 +423,9 @@ impl ChatFeed {
     }
 
     fn tell(&mut self, change: Change, first_told: bool, origin: Option<Origin>) {
+        if let Change::Member(member) = &change {
+            self.members_at = self.members_at.max(member.version);
+        }
         let cursor = self.cursor();
         self.ready.push_back(FeedEvent::Change { cursor, change, first_told, origin });
     }

@@ -5,17 +5,22 @@
 //! filled, here or by [`super::mender`]: one read for all its listeners instead of one for each.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt::Debug;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::memo::Memo;
 use crate::domain::changes::{ChatEvent, Happening};
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
+use crate::metrics::METRICS;
 
 /// Events that wait in a mailbox. A listener that falls further behind goes on from the database,
 /// so that its memory is bounded and nothing is lost.
@@ -42,6 +47,19 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Topic(Mutex<TopicState>);
 
+/// Those listeners of a chat who ask the same.
+pub trait Audience: Debug + Send + Sync {
+    /// By what they are told from others.
+    fn id(&self) -> u64;
+
+    /// Makes what they are told of what was heard, and leaves it there. `version` is that of the chat when
+    /// it was heard.
+    fn make(&self, heard: Arc<Heard>, version: i64) -> BoxFuture<'static, ()>;
+}
+
+/// Longest that listeners wait for what is made for all of them; then each has it made for itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Default)]
 struct TopicState {
     listeners: Listeners,
@@ -49,10 +67,17 @@ struct TopicState {
     version: Option<i64>,
     /// What came too early, by its first version.
     held: BTreeMap<i64, ChatEvent>,
+    /// Those among the listeners who ask the same, and how many they are.
+    audiences: HashMap<u64, (Arc<dyn Audience>, usize)>,
+    /// What was heard while something was being made; none where nothing is.
+    making: Option<Vec<Arc<Heard>>>,
+    is_making: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Mailbox {
+    /// Whose it is.
+    owner: UserId,
     queue: Mutex<Queue>,
     waiting: AtomicWaker,
 }
@@ -117,12 +142,19 @@ impl Hub {
         if matches!(event.what, Happening::Deleted) {
             let heard = Heard::new(event.clone(), 1);
             let ends = lock(&self.ends);
-            ends.get(&event.chat).into_iter().flat_map(HashMap::values).for_each(|mailbox| mailbox.put(&heard));
+            ends.get(&event.chat)
+                .into_iter()
+                .flat_map(HashMap::values)
+                .for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
         }
         let topic = lock(&self.chats).get(&event.chat).cloned();
         let Some(topic) = topic else { return };
         let chat = event.chat;
-        if lock(&topic.0).hear(event) {
+        let mut state = lock(&topic.0);
+        let gap = state.hear(event);
+        topic.make(&mut state);
+        drop(state);
+        if gap {
             lock(&self.gaps).insert(chat);
             self.gaping.notify_one();
         }
@@ -139,7 +171,8 @@ impl Hub {
         for user in concerned {
             let listeners = people.get(&(event.organization.clone(), user.clone()));
             for mailbox in listeners.into_iter().flat_map(HashMap::values) {
-                mailbox.put(heard.get_or_insert_with(|| Heard::new(event.clone(), 1)));
+                let heard = heard.get_or_insert_with(|| Heard::new(event.clone(), 1));
+                mailbox.put(std::slice::from_ref(heard));
             }
         }
     }
@@ -191,19 +224,63 @@ impl Hub {
     /// Gives up waiting for what is missing: listeners that lack it read it.
     pub fn release(&self, chat: ChatId) {
         if let Some(topic) = lock(&self.chats).get(&chat).cloned() {
-            lock(&topic.0).release();
+            let mut state = lock(&topic.0);
+            state.release();
+            topic.make(&mut state);
         }
     }
 
-    pub fn listen(self: &Arc<Self>) -> Listener {
+    /// A place to listen from, of this person.
+    pub fn listen(self: &Arc<Self>, user: &UserId) -> Listener {
         Listener {
             hub: self.clone(),
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            mailbox: Arc::default(),
+            mailbox: Arc::new(Mailbox { owner: user.clone(), queue: Mutex::default(), waiting: AtomicWaker::new() }),
             chats: HashSet::new(),
             person: None,
             end: None,
+            audience: None,
         }
+    }
+}
+
+/// What was heard and is to be made ready, and for whom.
+struct ToMake {
+    heard: Vec<Arc<Heard>>,
+    audiences: Vec<Arc<dyn Audience>>,
+    version: i64,
+}
+
+impl Topic {
+    /// Makes what waits ready for those who ask the same, all of it at once, and passes it on in its order.
+    fn make(self: &Arc<Self>, state: &mut TopicState) {
+        if state.is_making || state.making.is_none() {
+            return;
+        }
+        state.is_making = true;
+        let topic = self.clone();
+        tokio::spawn(async move {
+            while let Some(ToMake { heard, audiences, version }) = topic.next_to_make() {
+                let making = audiences
+                    .iter()
+                    .flat_map(|audience| heard.iter().map(|heard| audience.make(heard.clone(), version)));
+                // What is late is made by those whom it concerns.
+                drop(timeout(PATIENCE, join_all(making)).await);
+                lock(&topic.0).listeners.values().for_each(|mailbox| mailbox.put(&heard));
+            }
+        });
+    }
+
+    /// What is to be made, and for whom; none where all is passed on.
+    fn next_to_make(&self) -> Option<ToMake> {
+        let mut state = lock(&self.0);
+        let heard = state.making.take().filter(|waiting| !waiting.is_empty());
+        state.is_making = heard.is_some();
+        let heard = heard?;
+        state.making = Some(Vec::new());
+        let shared = state.audiences.values().filter(|(_, number)| *number > 1);
+        let audiences = shared.map(|(audience, _)| audience.clone()).collect();
+        Some(ToMake { heard, audiences, version: state.version.unwrap_or_default() })
     }
 }
 
@@ -242,21 +319,35 @@ impl TopicState {
         }
     }
 
-    fn put(&self, event: ChatEvent) {
+    /// Passes an event to those who listen, or on to be made ready for them.
+    fn put(&mut self, event: ChatEvent) {
         let heard = Heard::new(event, self.listeners.len());
-        self.listeners.values().for_each(|mailbox| mailbox.put(&heard));
+        if let Happening::Moved(moved) = &heard.event.what
+            && moved.members.iter().all(|moved| !moved.shown)
+        {
+            // It is the members' own, and needs no place among what others hear.
+            let own = |mailbox: &&Arc<Mailbox>| moved.members.iter().any(|moved| moved.member.user == mailbox.owner);
+            self.listeners.values().filter(own).for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
+            return;
+        }
+        if self.making.is_some() || self.audiences.values().any(|(_, number)| *number > 1) {
+            self.making.get_or_insert_default().push(heard);
+        } else {
+            self.listeners.values().for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
+        }
     }
 }
 
 impl Mailbox {
-    fn put(&self, heard: &Arc<Heard>) {
+    fn put(&self, heard: &[Arc<Heard>]) {
         let mut queue = lock(&self.queue);
-        if queue.events.len() == MAILBOX {
+        if queue.events.len() + heard.len() > MAILBOX {
             queue.events = VecDeque::new();
             queue.overflown = true;
+            METRICS.overflows.inc();
         }
         if !queue.overflown {
-            queue.events.push_back(heard.clone());
+            queue.events.extend(heard.iter().cloned());
         }
         drop(queue);
         self.waiting.wake();
@@ -288,6 +379,8 @@ pub struct Listener {
     chats: HashSet<ChatId>,
     person: Option<Person>,
     end: Option<ChatId>,
+    /// Those with whom it asks the same of its chats.
+    audience: Option<u64>,
 }
 
 impl Listener {
@@ -300,6 +393,17 @@ impl Listener {
             lock(&topic.0).listeners.insert(self.id, self.mailbox.clone());
         }
         fresh
+    }
+
+    /// Asks the same of the chats that it hears as all of this audience.
+    pub fn share(&mut self, audience: &Arc<dyn Audience>) {
+        if self.audience.replace(audience.id()).is_some() {
+            return;
+        }
+        let chats = lock(&self.hub.chats);
+        for topic in self.chats.iter().filter_map(|chat| chats.get(chat)) {
+            lock(&topic.0).audiences.entry(audience.id()).or_insert_with(|| (audience.clone(), 0)).1 += 1;
+        }
     }
 
     /// Says that the listener, which began just now, knows a chat up to this version: what comes next
@@ -324,6 +428,14 @@ impl Listener {
         let Some(topic) = chats.get(&chat) else { return };
         let mut state = lock(&topic.0);
         state.listeners.remove(&self.id);
+        if let Some(audience) = self.audience
+            && let Some((_, number)) = state.audiences.get_mut(&audience)
+        {
+            *number -= 1;
+            if *number == 0 {
+                state.audiences.remove(&audience);
+            }
+        }
         let empty = state.listeners.is_empty();
         drop(state);
         if empty {
@@ -423,7 +535,7 @@ mod tests {
     async fn a_listener_hears_its_chats_until_it_leaves() {
         let hub = Arc::new(Hub::default());
         let (here, elsewhere) = (ChatId::new(), ChatId::new());
-        let mut listener = hub.listen();
+        let mut listener = hub.listen(&"alice".parse().unwrap());
         listener.attach(here);
         hub.deliver(deleted(elsewhere));
         hub.deliver(deleted(here));
@@ -440,7 +552,7 @@ mod tests {
     async fn a_slow_listener_is_told_once_that_it_missed_something() {
         let hub = Arc::new(Hub::default());
         let chat = ChatId::new();
-        let mut listener = hub.listen();
+        let mut listener = hub.listen(&"alice".parse().unwrap());
         listener.attach(chat);
         for _ in 0..=MAILBOX {
             hub.deliver(deleted(chat));
@@ -455,7 +567,7 @@ mod tests {
     fn what_comes_too_early_waits_for_what_is_missing() {
         let hub = Arc::new(Hub::default());
         let chat = ChatId::new();
-        let mut listener = hub.listen();
+        let mut listener = hub.listen(&"alice".parse().unwrap());
         listener.attach(chat);
         listener.is_level(chat, 4);
         for version in [5, 7, 8, 6, 9, 9, 3] {
@@ -475,7 +587,7 @@ mod tests {
     fn what_is_heard_by_one_alone_is_not_kept_for_others() {
         let hub = Arc::new(Hub::default());
         let chat = ChatId::new();
-        let (mut one, mut other) = (hub.listen(), hub.listen());
+        let (mut one, mut other) = (hub.listen(&"alice".parse().unwrap()), hub.listen(&"alice".parse().unwrap()));
         one.attach(chat);
         hub.deliver(made(chat, 1));
         other.attach(chat);

@@ -38,6 +38,12 @@ pub type Key = (u64, i64);
 pub struct Memo(Mutex<Vec<(Key, Making)>>);
 
 impl Memo {
+    /// What was made for these, where that has ended.
+    pub fn made(&self, key: Key) -> Option<Option<Made>> {
+        let made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        made.iter().find(|(known, _)| *known == key).and_then(|(_, making)| making.peek().cloned())
+    }
+
     /// What was made for these, or is being made; the first to ask begins it.
     pub fn of(&self, key: Key, make: impl FnOnce() -> BoxFuture<'static, Option<Made>>) -> Making {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);

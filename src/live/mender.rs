@@ -10,6 +10,7 @@ use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange, Stretc
 use crate::domain::clock::Clock;
 use crate::domain::ids::ChatId;
 use crate::error::Result;
+use crate::metrics::METRICS;
 use crate::storage::{Store, chats};
 
 /// How long a gap may take to close by itself: events overtake each other by less.
@@ -90,6 +91,7 @@ impl Mender {
 
     /// Tells all of a chat what changed in it since a version.
     async fn fill(&self, hub: &Hub, chat: ChatId, mut version: i64) -> Result<()> {
+        METRICS.gaps.inc();
         loop {
             let mut conn = self.store.read().await?;
             let read = conn.snapshot(async move |conn| {

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use prometheus_client::metrics::counter::Counter;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::bus::Word;
 use super::peers::Peers;
+use crate::metrics::{Kind, METRICS};
 
 /// Channels over which chats and people are spread.
 const CHANNELS: u64 = 16;
@@ -83,6 +85,7 @@ impl Outgoing {
     /// Puts a word into the queue, or notes that the others missed one.
     pub fn say(&self, word: Word) {
         if self.queue.try_send(word).is_err() {
+            words("missed").inc();
             self.missed.store(true, Ordering::Relaxed);
         }
     }
@@ -125,6 +128,7 @@ impl Redis {
         while !self.queue.is_closed() {
             let failed = self.converse(&peers).await;
             self.connected.store(false, Ordering::Relaxed);
+            METRICS.redis_connected.set(0);
             match failed {
                 Ok(()) => return,
                 // Once for each time that it goes.
@@ -161,6 +165,7 @@ impl Redis {
             batch.push(Word::Compare);
         }
         self.connected.store(true, Ordering::Relaxed);
+        METRICS.redis_connected.set(1);
         // Subscribed, then compared: what was told before is found, what is told from now on is heard.
         peers.joined();
         let mut beat = interval(BEAT);
@@ -212,9 +217,10 @@ impl Redis {
     }
 
     /// What is to be sent, by channel; words of one chat or person stay in their order.
-    fn letters(&self, words: &mut Vec<Word>) -> Result<Vec<(u64, Vec<u8>)>, serde_json::Error> {
+    fn letters(&self, batch: &mut Vec<Word>) -> Result<Vec<(u64, Vec<u8>)>, serde_json::Error> {
         let mut channels: HashMap<u64, Vec<Word>> = HashMap::new();
-        for word in words.drain(..) {
+        words("sent").inc_by(batch.len() as u64);
+        for word in batch.drain(..) {
             channels.entry(channel_of(&word)).or_default().push(word);
         }
         let letter = |(channel, words)| {
@@ -237,6 +243,7 @@ impl Redis {
                     true => drop(others.remove(&letter.node)),
                     false => drop(others.insert(letter.node.clone(), Instant::now())),
                 }
+                words("heard").inc_by(letter.words.len() as u64);
                 letter.words.into_iter().for_each(|word| peers.hear(&letter.node, word));
             }
             // A node of another version, perhaps: what it told is in the database.
@@ -300,6 +307,10 @@ impl Connection {
         try_join_all(sending).await?;
         Ok(())
     }
+}
+
+fn words(kind: &'static str) -> Counter {
+    METRICS.redis_words.get_or_create(&Kind { kind }).clone()
 }
 
 fn name(prefix: &str, channel: u64) -> String {

@@ -17,6 +17,7 @@ use crate::domain::messages::{Message, MessageDraft};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::live::{Bus, Receipts, Typing};
+use crate::metrics::METRICS;
 use crate::storage::Store;
 use crate::storage::conn::CommitBroke;
 
@@ -79,6 +80,7 @@ pub struct Writer {
 
 impl Writer {
     async fn answer(&self, group: Vec<Pending>) {
+        METRICS.group.observe(group.len() as f64);
         let sends: Vec<_> = group.iter().map(|pending| (pending.viewer.clone(), pending.draft.clone())).collect();
         let results = match self.commit(&sends).await {
             Ok(results) => results,

@@ -15,7 +15,7 @@ use crate::storage::users;
 
 /// The feed of a chat that the viewer is in. It listens from here on, before it reads.
 pub async fn chat(app: &App, viewer: Arc<Viewer>, chat: ChatId, start: Start) -> Result<ChatFeed> {
-    let mut listener = app.hub.listen();
+    let mut listener = app.hub.listen(viewer.id());
     listener.attach(chat);
     let mut conn = app.store.read().await?;
     let access = Access::find(&mut conn, &viewer, &[chat]).await?.remove(&chat).ok_or(Error::NotFound("chat"))?;
@@ -26,14 +26,14 @@ pub async fn chat(app: &App, viewer: Arc<Viewer>, chat: ChatId, start: Start) ->
 /// New messages of all chats that the viewer is in.
 pub fn inbox(app: &App, viewer: Arc<Viewer>) -> Result<Inbox> {
     require(&viewer.permissions, Permission::ChatView)?;
-    let mut listener = app.hub.listen();
+    let mut listener = app.hub.listen(viewer.id());
     listener.follow(viewer.organization(), viewer.id());
     Ok(Inbox::new(app.store.clone(), app.catch_ups.clone(), viewer, listener))
 }
 
 /// Who is typing in a chat that the viewer is in.
 pub async fn typing(app: &App, viewer: Arc<Viewer>, chat: ChatId) -> Result<TypingFeed> {
-    let mut listener = app.hub.listen();
+    let mut listener = app.hub.listen(viewer.id());
     listener.follow(viewer.organization(), viewer.id());
     listener.await_end(chat);
     let mut conn = app.store.read().await?;

@@ -15,6 +15,7 @@ use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
 use crate::error::{Error, Result};
+use crate::metrics::{METRICS, Timed};
 
 pub type Postgres = AsyncPgConnection;
 pub type Sqlite = SyncConnectionWrapper<SqliteConnection>;
@@ -53,6 +54,7 @@ pub trait RunQueryDsl: Sized + Send {
     {
         async move {
             tracing::trace!(target: SQL, "load");
+            let _timed = Timed::of(&METRICS.statements, "load");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::load(self, inner).await)
         }
     }
@@ -64,6 +66,7 @@ pub trait RunQueryDsl: Sized + Send {
     {
         async move {
             tracing::trace!(target: SQL, "get_result");
+            let _timed = Timed::of(&METRICS.statements, "get_result");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::get_result(self, inner).await)
         }
     }
@@ -74,6 +77,7 @@ pub trait RunQueryDsl: Sized + Send {
     {
         async move {
             tracing::trace!(target: SQL, "execute");
+            let _timed = Timed::of(&METRICS.statements, "execute");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::execute(self, inner).await)
         }
     }

@@ -30,6 +30,7 @@ use crate::graphql::running::Running;
 use crate::live::Session;
 use crate::live::presence::Here;
 use crate::live::sessions::Standing;
+use crate::metrics::{Counted, Kind, METRICS};
 use crate::service;
 
 /// How long the other side gets to answer a close frame.
@@ -85,6 +86,7 @@ impl Connection {
 
     /// Serves the connection to its end.
     pub async fn serve(mut self) {
+        let _counted = Counted::in_gauge(&METRICS.connections.get_or_create(&Kind { kind: "websocket" }));
         let end = self.converse().await;
         let Self { mut socket, .. } = self;
         match end {
@@ -217,6 +219,7 @@ impl Connection {
     /// Writes what was gathered, in one flush.
     async fn write(&mut self, stop: &CancellationToken) -> Result<(), End> {
         let said = self.operations.take_said();
+        METRICS.deliveries.inc_by(said.len() as u64);
         self.patiently(stop, async |socket| {
             for text in said {
                 socket.feed(Message::Text(text)).await?;
@@ -246,7 +249,10 @@ impl Connection {
         tokio::select! {
             biased;
             written = writing => Ok(written?),
-            () = sleep(patience) => Err(End::Close(Close::TRY_AGAIN)),
+            () = sleep(patience) => {
+                METRICS.stalled.inc();
+                Err(End::Close(Close::TRY_AGAIN))
+            }
             () = stop.cancelled() => Err(End::Close(Close::RESTART)),
         }
     }
