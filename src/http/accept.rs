@@ -30,16 +30,20 @@ impl MediaType {
     }
 }
 
+/// Whether a client takes Server-Sent Events, by name.
+pub fn takes_events(headers: &HeaderMap) -> bool {
+    ranges(headers).iter().any(|(name, q)| name == "text/event-stream" && *q > 0.0)
+}
+
+fn ranges(headers: &HeaderMap) -> Vec<(String, f32)> {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(range).collect()
+}
+
 /// The media type that a client likes best; none where it takes neither. A client that says nothing,
 /// or takes anything, gets JSON.
 pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
-    let ranges: Vec<(String, f32)> = headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(range)
-        .collect();
+    let ranges = ranges(headers);
     if !headers.contains_key(ACCEPT) {
         return Some(MediaType::Json);
     }

@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 
-use super::accept::{MediaType, is_json, negotiate};
-use super::{State, request_id, socket};
+use super::accept::{MediaType, is_json, negotiate, takes_events};
+use super::{State, events, request_id, socket};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::graphql::context::Asker;
@@ -35,9 +35,12 @@ pub async fn handle(Extract(state): Extract<State>, request: Request) -> Respons
         };
     }
     let request = Request::from_parts(parts, body);
-    let Some(media) = negotiate(request.headers()) else {
-        let error =
-            Error::BadRequest("the response can be application/graphql-response+json or application/json".into());
+    // What is refused before an event could tell it is JSON.
+    let json = takes_events(request.headers()).then_some(MediaType::Json);
+    let Some(media) = negotiate(request.headers()).or(json) else {
+        let error = Error::BadRequest(
+            "the response can be application/graphql-response+json, application/json or text/event-stream".into(),
+        );
         return refuse(MediaType::Json, StatusCode::NOT_ACCEPTABLE, &error);
     };
     match *request.method() {
@@ -95,7 +98,22 @@ async fn run(
         Ok(viewer) => viewer,
         Err(error) => return unauthenticated(media, &error, &request_id),
     };
-    let admitted = match state.api.admit(envelope) {
+    let admitted = state.api.admit(envelope);
+    let is_subscription = admitted.as_ref().is_ok_and(|admitted| admitted.operation == OperationType::Subscription);
+    // A client that takes both means events for a subscription alone.
+    if takes_events(headers) && !malformed && (is_subscription || negotiate(headers).is_none()) {
+        if admitted.as_ref().is_ok_and(|admitted| admitted.operation == OperationType::Mutation)
+            && method == Method::GET
+        {
+            return mutation_by_get(media);
+        }
+        let session = viewer.map(|viewer| service::sessions::hold(&state.app, viewer)).transpose();
+        return match session {
+            Ok(session) => events::respond(state, admitted, session),
+            Err(error) => unauthenticated(media, &error, &request_id),
+        };
+    }
+    let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(refused) if malformed => return respond(media, StatusCode::BAD_REQUEST, refused.answer()),
         Err(refused) => return respond_refused(media, refused),
@@ -103,15 +121,11 @@ async fn run(
     match (admitted.operation, method) {
         (OperationType::Query, _) | (OperationType::Mutation, Method::POST) => {}
         (OperationType::Subscription, _) => {
-            let error = Error::BadRequest("a subscription needs the WebSocket at this address".into());
+            let error =
+                Error::BadRequest("a subscription needs the WebSocket at this address, or text/event-stream".into());
             return respond_refused(media, Refused::from(&error));
         }
-        (OperationType::Mutation, _) => {
-            let error = Error::BadRequest("a mutation can't be run by GET".into());
-            let mut response = refuse(media, StatusCode::METHOD_NOT_ALLOWED, &error);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            return response;
-        }
+        (OperationType::Mutation, _) => return mutation_by_get(media),
     }
     // On a task of its own: what has begun goes on to its end though the client may go.
     let api = state.api.clone();
@@ -126,6 +140,13 @@ async fn run(
         }
         Err(panic) => fault(media, &Error::internal(panic), &request_id),
     }
+}
+
+fn mutation_by_get(media: MediaType) -> Response {
+    let error = Error::BadRequest("a mutation can't be run by GET".into());
+    let mut response = refuse(media, StatusCode::METHOD_NOT_ALLOWED, &error);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 async fn read_body(body: Body, limit: usize) -> Result<Bytes> {

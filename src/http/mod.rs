@@ -1,6 +1,7 @@
 //! The outside: routes and transports. The only layer that knows axum.
 
 mod accept;
+mod events;
 mod graphiql;
 mod graphql;
 mod health;

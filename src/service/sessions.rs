@@ -19,9 +19,14 @@ use crate::storage::{self, Store};
 
 /// A session of whom a token speaks for.
 pub async fn open(app: &App, token: &str) -> Result<Arc<Session>> {
-    let session = app.sessions.open(Arc::new(users::authenticate(app, token).await?));
+    hold(app, Arc::new(users::authenticate(app, token).await?))
+}
+
+/// The same for one who is known already.
+pub fn hold(app: &App, viewer: Arc<Viewer>) -> Result<Arc<Session>> {
+    let session = app.sessions.open(viewer.clone());
     // What is revoked from here on finds the session; what was revoked meanwhile is found now.
-    users::authenticate(app, token).await?;
+    app.seen.check(&viewer)?;
     Ok(session)
 }
 

@@ -32,8 +32,11 @@ impl Seen {
         *known = before.max(*known);
     }
 
-    fn revoked_before(&self, person: &Person) -> Option<DateTime<Utc>> {
-        self.revoked.lock().unwrap_or_else(PoisonError::into_inner).get(person).copied()
+    /// Refuses a token that was revoked since this node began.
+    pub fn check(&self, viewer: &Viewer) -> Result<()> {
+        let person = (viewer.organization().clone(), viewer.id().clone());
+        let before = self.revoked.lock().unwrap_or_else(PoisonError::into_inner).get(&person).copied();
+        held(viewer, before)
     }
 }
 
@@ -58,10 +61,16 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Viewer> {
             revoked_before
         }
     };
-    let revoked_before = revoked_before.max(app.seen.revoked_before(&key));
+    held(&viewer, revoked_before)?;
+    app.seen.check(&viewer)?;
+    Ok(viewer)
+}
+
+/// Whether a token still holds, those up to a moment being revoked.
+fn held(viewer: &Viewer, revoked_before: Option<DateTime<Utc>>) -> Result<()> {
     match revoked_before.filter(|before| viewer.is_revoked(*before)) {
         Some(_) => Err(Error::unauthenticated("the token was revoked")),
-        None => Ok(viewer),
+        None => Ok(()),
     }
 }
 
