@@ -82,6 +82,7 @@ impl FeedEvent {
 pub enum ResetReason {
     CursorInvalid,
     TooFarBehind,
+    AccessChanged,
 }
 
 /// What feeds share on a node.
@@ -105,7 +106,7 @@ impl CatchUps {
 
 /// Positions take no version; those that moved so long before a cursor are sent again after it, which
 /// covers what was on its way and clocks that differ.
-const SLACK: TimeDelta = TimeDelta::seconds(10);
+pub const SLACK: TimeDelta = TimeDelta::seconds(10);
 
 /// How a feed begins, by what the database says.
 enum Beginning {
@@ -336,6 +337,8 @@ impl ChatFeed {
                     self.tell(Change::Member(member.clone()), false, Some(Origin::new(&heard, place)));
                 }
             }
+            // Told to people, not to chats.
+            Happening::Notified(_) => {}
             Happening::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
         }
         Ok(())
