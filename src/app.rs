@@ -7,10 +7,10 @@ use tokio::sync::Semaphore;
 use crate::auth::Authenticator;
 use crate::auth::keys::development_secret;
 use crate::config::{Config, RedisConfig};
-use crate::domain::changes::{Change, ChatEvent, Happening, Stretch};
+use crate::domain::changes::{Change, ChatEvent, Happening, Notified, Stretch};
 use crate::domain::chats::Chat;
 use crate::domain::clock::Clock;
-use crate::domain::ids::node_name;
+use crate::domain::ids::{ChatId, OrganizationId, node_name};
 use crate::live::feed::CatchUps;
 use crate::live::redis::{Outgoing, Redis, RedisSettings};
 use crate::live::{Bus, Hub, Mender, Peers, Presence, Receipts, Sessions, Typing};
@@ -109,7 +109,7 @@ impl App {
 
     /// Tells of what a committed transaction did in a chat, and gives the chat as it left it.
     pub fn tell(&self, told: Told) -> Chat {
-        let Told { chat, changes, moved } = told;
+        let Told { chat, changes, moved, notified } = told;
         for change in &changes {
             if let Change::Member(member) = change
                 && !member.is_active()
@@ -119,21 +119,27 @@ impl App {
             }
         }
         if !changes.is_empty() {
-            self.publish(&chat, Happening::Changed(Stretch::of_commit(changes)));
+            self.publish(&chat.organization, chat.id, Happening::Changed(Stretch::of_commit(changes)));
         }
         moved.into_iter().for_each(|(member, shown)| self.receipts.note(member, shown));
+        notified.into_iter().for_each(|notified| self.notify(&chat.organization, chat.id, notified));
         chat
     }
 
     /// Tells that a chat is no more.
     pub fn tell_deleted(&self, chat: Chat) {
         self.typing.forget(chat.id);
-        self.publish(&chat, Happening::Deleted);
+        self.publish(&chat.organization, chat.id, Happening::Deleted);
     }
 
-    fn publish(&self, chat: &Chat, what: Happening) {
-        let (organization, at) = (chat.organization.clone(), self.clock.now());
-        self.bus.publish(ChatEvent { organization, chat: chat.id, at, what });
+    /// Tells people of their notifications, of which some are about a chat.
+    pub fn notify(&self, organization: &OrganizationId, chat: ChatId, notified: Notified) {
+        self.publish(organization, chat, Happening::Notified(notified));
+    }
+
+    fn publish(&self, organization: &OrganizationId, chat: ChatId, what: Happening) {
+        let (organization, at) = (organization.clone(), self.clock.now());
+        self.bus.publish(ChatEvent { organization, chat, at, what });
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a committed transaction changed in a chat.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +11,7 @@ use super::chats::Chat;
 use super::ids::{ChatId, OrganizationId, UserId};
 use super::members::Member;
 use super::messages::Message;
+use super::notifications::Notification;
 
 /// One change of a chat's log: the new state of the row that took this version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,6 +64,8 @@ pub enum Happening {
     Moved(Moved),
     /// The chat is no more.
     Deleted,
+    /// Some people's notifications, told to them alone.
+    Notified(Notified),
 }
 
 /// A part of a chat's compacted log: the newest state of all that changed within it.
@@ -110,12 +114,40 @@ impl Moved {
     }
 }
 
+/// Notifications that are new, or were read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Notified {
+    /// Whose they are.
+    pub people: Vec<UserId>,
+    /// None where there are more than are carried: the database has them.
+    pub notifications: Vec<Notification>,
+}
+
+impl Notified {
+    /// Most notifications that are carried at once.
+    pub const MOST: usize = 100;
+
+    /// Notifications of these people, if there are no more than are carried.
+    pub fn of(people: Vec<UserId>, notifications: Vec<Notification>) -> Self {
+        let notifications = if notifications.len() > Self::MOST { Vec::new() } else { notifications };
+        Self { people, notifications }
+    }
+
+    /// Any number of notifications, in as few parts as carry them all.
+    pub fn in_parts(notifications: &[Notification]) -> impl Iterator<Item = Self> {
+        notifications.chunks(Self::MOST).map(|some| {
+            let people: BTreeSet<&UserId> = some.iter().map(|notification| &notification.user).collect();
+            Self { people: people.into_iter().cloned().collect(), notifications: some.to_vec() }
+        })
+    }
+}
+
 impl ChatEvent {
     /// The first and the last version that it tells of; none where it takes no version.
     pub fn versions(&self) -> Option<(i64, i64)> {
         match &self.what {
             Happening::Changed(stretch) => Some((stretch.after + 1, stretch.end)),
-            Happening::Moved(_) | Happening::Deleted => None,
+            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) => None,
         }
     }
 
@@ -123,7 +155,7 @@ impl ChatEvent {
     pub fn membership(&self) -> impl Iterator<Item = (&UserId, bool)> {
         let changes = match &self.what {
             Happening::Changed(stretch) => stretch.changes.as_slice(),
-            Happening::Moved(_) | Happening::Deleted => &[],
+            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) => &[],
         };
         changes.iter().filter_map(|change| match change {
             Change::Member(member) => Some((&member.user, member.is_active())),

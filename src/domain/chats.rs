@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
@@ -59,6 +59,9 @@ pub enum ChatAction {
     DeleteChat,
 }
 
+/// How long it is remembered whose chats were deleted.
+pub const REMOVALS_KEPT: TimeDelta = TimeDelta::days(30);
+
 /// Where a chat departs from the defaults of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy(pub BTreeMap<ChatAction, Role>);
@@ -96,6 +99,8 @@ pub struct Chat {
     pub created_by: Option<UserId>,
     pub created_at: DateTime<Utc>,
     pub last_activity_at: DateTime<Utc>,
+    /// When it last took a version.
+    pub changed_at: DateTime<Utc>,
     /// The chat's one counter: the number of its last durable change.
     pub version: i64,
     /// The version of the last change of the chat's own row.
@@ -109,6 +114,13 @@ pub struct Chat {
 }
 
 impl Chat {
+    /// Takes the next version.
+    pub fn next_version(&mut self, now: DateTime<Utc>) -> i64 {
+        self.version += 1;
+        self.changed_at = now;
+        self.version
+    }
+
     /// Whether all are told who read what: not in a chat of more members than `largest`.
     pub fn has_receipts(&self, largest: usize) -> bool {
         self.has_at_most(largest)

@@ -1,11 +1,11 @@
-//! Where a subscriber stands in a chat's log.
+//! Where a subscriber stands: in a chat's log, or in what concerns a person.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::{DateTime, Datelike, Utc};
 use uuid::Uuid;
 
-use super::ids::ChatId;
+use super::ids::{ChatId, OrganizationId, UserId, fingerprint};
 
 /// A place in one chat's log: every change up to `version` is known.
 ///
@@ -42,8 +42,7 @@ impl FeedCursor {
             [] => None,
             rest => Some(i64::from_be_bytes(rest.try_into().ok()?)),
         };
-        let at =
-            DateTime::from_timestamp_micros(i64::from_be_bytes(*at)).filter(|at| (1970..=9999).contains(&at.year()))?;
+        let at = moment(*at)?;
         let version = i64::from_be_bytes(*version);
         let cursor = Self { chat: ChatId(Uuid::from_bytes(*id)), version, snapshot, at };
         let sound = cursor.chat == chat && cursor.version >= 0 && snapshot.is_none_or(|at| at >= cursor.version);
@@ -54,6 +53,35 @@ impl FeedCursor {
     pub fn covers(&self, seq: i64, version: i64) -> bool {
         version <= self.version || (seq <= self.version && self.snapshot.is_some_and(|at| version <= at))
     }
+}
+
+/// A place in all that concerns one person: what changed before a moment is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxCursor {
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub at: DateTime<Utc>,
+}
+
+impl InboxCursor {
+    pub fn encode(&self) -> String {
+        let mut bytes = fingerprint(&(&self.organization, &self.user));
+        bytes.extend_from_slice(&self.at.timestamp_micros().to_be_bytes());
+        BASE64.encode(bytes)
+    }
+
+    /// None for what is no cursor of this person.
+    pub fn decode(cursor: &str, organization: &OrganizationId, user: &UserId) -> Option<Self> {
+        let bytes = BASE64.decode(cursor).ok()?;
+        let at = bytes.strip_prefix(fingerprint(&(organization, user)).as_slice())?;
+        let at = moment(at.try_into().ok()?)?;
+        Some(Self { organization: organization.clone(), user: user.clone(), at })
+    }
+}
+
+fn moment(micros: [u8; 8]) -> Option<DateTime<Utc>> {
+    let at = DateTime::from_timestamp_micros(i64::from_be_bytes(micros));
+    at.filter(|at| (1970..=9999).contains(&at.year()))
 }
 
 #[cfg(test)]
@@ -72,6 +100,23 @@ mod tests {
         let backwards = FeedCursor { chat, version: 9, snapshot: Some(3), at };
         assert_eq!(FeedCursor::decode(&backwards.encode(), chat), None);
         assert_eq!(FeedCursor::decode("", chat), None);
+    }
+
+    #[test]
+    fn an_inbox_cursor_belongs_to_its_person() {
+        let organization: OrganizationId = "demo".parse().unwrap();
+        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let at = DateTime::from_timestamp(1_000_000, 0).unwrap();
+        let cursor = InboxCursor { organization: organization.clone(), user: alice.clone(), at };
+        let text = cursor.encode();
+        assert_eq!(InboxCursor::decode(&text, &organization, &alice), Some(cursor));
+        assert_eq!(InboxCursor::decode(&text, &organization, &bob), None);
+        assert_eq!(InboxCursor::decode(&text, &"other".parse().unwrap(), &alice), None);
+        assert_eq!(InboxCursor::decode(&text[..30], &organization, &alice), None);
+        assert_eq!(InboxCursor::decode("", &organization, &alice), None);
+        let never =
+            InboxCursor { at: DateTime::<Utc>::MIN_UTC, organization: organization.clone(), user: alice.clone() };
+        assert_eq!(InboxCursor::decode(&never.encode(), &organization, &alice), None);
     }
 
     #[test]

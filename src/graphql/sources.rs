@@ -13,7 +13,7 @@ use crate::domain::ids::{ChatId, OrganizationId};
 use crate::error::Result;
 use crate::live::inbox::NewMessage;
 use crate::live::memo::{Memo, Told};
-use crate::live::{ChatFeed, FeedEvent, PresenceNow, TypingNow};
+use crate::live::{ChatFeed, FeedEvent, InboxEvent, PresenceNow, TypingNow};
 
 /// What a subscription listens to.
 pub enum Source {
@@ -28,6 +28,8 @@ pub enum Source {
 pub enum Event {
     Chat(FeedEvent),
     Message(NewMessage),
+    /// Of one person alone.
+    Inbox(InboxEvent),
     Typing(Arc<Told<TypingNow>>),
     Presence(Arc<Told<PresenceNow>>),
 }
@@ -81,6 +83,7 @@ impl Event {
         match self {
             Self::Chat(event) => event.memo(),
             Self::Message(NewMessage { message, origin }) => Some((origin.as_ref()?.memo()?, message.version)),
+            Self::Inbox(_) => None,
             Self::Typing(told) => Some((&told.memo, 0)),
             Self::Presence(told) => Some((&told.memo, 0)),
         }
@@ -92,7 +95,7 @@ impl Event {
             Self::Chat(event) => Some(event.chat()),
             Self::Message(message) => Some(message.message.id.chat),
             Self::Typing(told) => Some(told.event.chat),
-            Self::Presence(_) => None,
+            Self::Inbox(_) | Self::Presence(_) => None,
         };
         Everyone::new(organization.clone(), chat)
     }

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::context::ContextExt;
 use super::sources::{Event, Given, Source, events};
-use super::types::{ChatFeedEvent, Message, Presence, TypingUpdate};
+use super::types::{ChatFeedEvent, InboxFeedEvent, Message, Presence, TypingUpdate};
 use crate::domain::ids::ChatId;
 use crate::domain::pages::MAX_PAGE;
 use crate::error::{Error, Result};
@@ -47,6 +47,29 @@ impl Subscription {
         };
         events(ctx, open, |event| match event {
             Event::Chat(event) => Some(event.into()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// All that concerns the viewer across chats: the chat list, and notifications. `after` sends all that
+    /// changed since a cursor; then FeedCaughtUp, then what happens live. A chat that changed several times
+    /// meanwhile is told once, as it is now.
+    async fn inbox_feed(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Begin with all that changed since the event with this cursor.")] after: Option<String>,
+    ) -> Result<Given<InboxFeedEvent>> {
+        let open = async || {
+            let feed = service::feeds::inbox_feed(ctx.app(), ctx.viewer()?.clone(), ctx.session().cloned(), after)?;
+            let news = stream::unfold(feed, async |mut feed| {
+                let event = feed.next().await?;
+                Some((event.map(Event::Inbox), feed))
+            });
+            Ok(Source::Other(news.boxed()))
+        };
+        events(ctx, open, |event| match event {
+            Event::Inbox(event) => Some(event.into()),
             _ => None,
         })
         .await

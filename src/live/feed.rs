@@ -85,7 +85,7 @@ impl FeedEvent {
                 let shown = moved.members.iter().enumerate().filter(|(_, moved)| moved.shown);
                 shown.map(|(place, moved)| told(place, version, Change::Member(moved.member.clone()), false)).collect()
             }
-            Happening::Deleted => Vec::new(),
+            Happening::Deleted | Happening::Notified(_) => Vec::new(),
         }
     }
 
@@ -107,6 +107,7 @@ impl FeedEvent {
 pub enum ResetReason {
     CursorInvalid,
     TooFarBehind,
+    AccessChanged,
 }
 
 /// What feeds share on a node.
@@ -130,7 +131,7 @@ impl CatchUps {
 
 /// Positions take no version; those that moved so long before a cursor are sent again after it, which
 /// covers what was on its way and clocks that differ.
-const SLACK: TimeDelta = TimeDelta::seconds(10);
+pub const SLACK: TimeDelta = TimeDelta::seconds(10);
 
 /// How a feed begins, by what the database says.
 enum Beginning {
@@ -381,6 +382,8 @@ impl ChatFeed {
                     self.tell(Change::Member(member.clone()), false, Some(Origin::new(&heard, place)));
                 }
             }
+            // Told to people, not to chats.
+            Happening::Notified(_) => {}
             Happening::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
         }
         Ok(())

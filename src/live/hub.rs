@@ -101,7 +101,7 @@ impl Heard {
         let changes = match &event.what {
             Happening::Changed(stretch) => stretch.changes.len(),
             Happening::Moved(moved) => moved.members.len(),
-            Happening::Deleted => 0,
+            Happening::Deleted | Happening::Notified(_) => 0,
         };
         let kept = if listeners > 1 { changes } else { 0 };
         Arc::new(Self { event, memos: std::iter::repeat_with(Memo::default).take(kept).collect() })
@@ -147,6 +147,9 @@ impl Hub {
                 .flat_map(HashMap::values)
                 .for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
         }
+        if matches!(event.what, Happening::Notified(_)) {
+            return;
+        }
         let topic = lock(&self.chats).get(&event.chat).cloned();
         let Some(topic) = topic else { return };
         let chat = event.chat;
@@ -160,9 +163,12 @@ impl Hub {
         }
     }
 
-    /// Those who come into the chat or leave it need not listen to it.
+    /// Those who come into the chat or leave it, or are notified, need not listen to it.
     fn deliver_to_people(&self, event: &ChatEvent) {
-        let concerned: Vec<&UserId> = event.membership().map(|(user, _)| user).collect();
+        let concerned: Vec<&UserId> = match &event.what {
+            Happening::Notified(notified) => notified.people.iter().collect(),
+            _ => event.membership().map(|(user, _)| user).collect(),
+        };
         if concerned.is_empty() {
             return;
         }
@@ -443,7 +449,7 @@ impl Listener {
         }
     }
 
-    /// Hears from now on of the chats that a person comes into or leaves.
+    /// Hears from now on of the chats that a person comes into or leaves, and of their notifications.
     pub fn follow(&mut self, organization: &OrganizationId, user: &UserId) {
         let person = (organization.clone(), user.clone());
         lock(&self.hub.people).entry(person.clone()).or_default().insert(self.id, self.mailbox.clone());
@@ -459,6 +465,11 @@ impl Listener {
     /// The next delivery. Safe to drop and call again: nothing is taken before it is returned.
     pub async fn next(&mut self) -> Delivery {
         poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// What waits here already.
+    pub fn take(&mut self) -> Option<Delivery> {
+        self.mailbox.take()
     }
 
     /// The same by hand: what most events pass, and every subscriber.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::aside::aside;
 use super::feed::CatchUps;
 use super::hub::{Delivery, Heard, Listener, Origin};
-use super::log;
+use super::{log, stock};
 use crate::domain::changes::{Change, Happening};
 use crate::domain::ids::{ChatId, MemberId};
 use crate::domain::messages::Message;
@@ -61,19 +61,7 @@ impl Inbox {
     /// Looks up the chats that the viewer is in. What they had before is known where the inbox
     /// begins, and is read where it missed something.
     async fn take_stock(&mut self, missed: bool) -> Result<()> {
-        // Listen first, then read: until a reading finds no chat that wasn't listened to.
-        let chats = loop {
-            let (store, viewer) = (self.store.clone(), self.viewer.clone());
-            let reading = async move {
-                let mut conn = store.read().await?;
-                members::chats_of(&mut conn, viewer.organization(), viewer.id()).await
-            };
-            let chats = aside(reading).await?;
-            let fresh = chats.iter().filter(|(chat, _)| self.listener.attach(*chat)).count();
-            if fresh == 0 {
-                break chats;
-            }
-        };
+        let chats = stock::take(&self.store, &self.viewer, &mut self.listener).await?;
         let left: Vec<ChatId> =
             self.positions.keys().copied().filter(|known| !chats.iter().any(|(chat, _)| chat == known)).collect();
         for chat in left {
@@ -97,7 +85,7 @@ impl Inbox {
         let chat = heard.event.chat;
         let stretch = match &heard.event.what {
             Happening::Changed(stretch) => stretch,
-            Happening::Moved(_) => return Ok(()),
+            Happening::Moved(_) | Happening::Notified(_) => return Ok(()),
             Happening::Deleted => {
                 self.forget(chat);
                 return Ok(());

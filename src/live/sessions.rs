@@ -163,6 +163,7 @@ impl Session {
         let due = viewer.expires_at - WARNING;
         let mut index = lock(&self.sessions.index);
         let mut known = self.viewer.write().unwrap_or_else(PoisonError::into_inner);
+        let access_changes = known.permissions != viewer.permissions;
         for former in [known.expires_at - WARNING, known.expires_at] {
             index.due.remove(&(former, self.id));
         }
@@ -171,16 +172,17 @@ impl Session {
         index.due.insert((due, self.id), Arc::downgrade(self));
         drop(index);
         self.standing.send_if_modified(|known| {
-            let changes = matches!(known, Standing::Expiring(_));
-            if changes {
+            let was_expiring = matches!(known, Standing::Expiring(_));
+            if was_expiring {
                 *known = Standing::Open;
             }
-            changes
+            // Who looks at the standing finds the viewer to be another.
+            was_expiring || access_changes
         });
         self.sessions.tick();
     }
 
-    /// How the session stands, and each change of that.
+    /// How the session stands, and each change of that, or of what the viewer's token allows.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
     }

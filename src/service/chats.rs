@@ -6,7 +6,7 @@ use super::access::{Access, Reader};
 use super::members::{MAX_AT_ONCE, bring_in, known_people, take_out};
 use super::writing::{Told, Writing};
 use crate::app::App;
-use crate::domain::chats::{Chat, ChatAction, ChatFilter, ChatKind, Details, Resource, direct_key};
+use crate::domain::chats::{Chat, ChatAction, ChatFilter, ChatKind, Details, REMOVALS_KEPT, Resource, direct_key};
 use crate::domain::ids::{ChatId, Nonce, UserId, fingerprint};
 use crate::domain::members::{Member, Role};
 use crate::domain::messages::NoticeKind;
@@ -16,7 +16,7 @@ use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::storage::chats::{ByActivity, ChatKey};
-use crate::storage::{Conn, chats, members};
+use crate::storage::{Conn, chats, members, removals};
 
 /// The chats among these that exist for the viewer.
 pub async fn by_ids(app: &App, reader: Reader<'_>, ids: &[ChatId]) -> Result<HashMap<ChatId, Access>> {
@@ -255,6 +255,7 @@ async fn make(app: &App, conn: &mut Conn, viewer: &Viewer, new: NewChat, key: &C
         created_by: Some(viewer.id().clone()),
         created_at: now,
         last_activity_at: now,
+        changed_at: now,
         version: 0,
         details_version: 0,
         last_seq: 0,
@@ -351,6 +352,8 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ChatId) -> Result<()> {
         .transaction(async move |conn| {
             let writing = Writing::lock(conn, app, viewer, id).await?;
             writing.rights(viewer).can(ChatAction::DeleteChat)?;
+            removals::keep(conn, id, writing.now).await?;
+            removals::forget(conn, writing.now - REMOVALS_KEPT).await?;
             chats::delete(conn, id).await?;
             Ok(writing.access.chat)
         })

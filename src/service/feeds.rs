@@ -10,7 +10,7 @@ use crate::domain::presence::MAX_FOLLOWED;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::live::{ChatFeed, Inbox, PresenceFeed, Start, TypingFeed};
+use crate::live::{ChatFeed, Inbox, InboxFeed, PresenceFeed, Session, Start, TypingFeed};
 use crate::storage::users;
 
 /// The feed of a chat that the viewer is in. It listens from here on, before it reads.
@@ -29,6 +29,19 @@ pub fn inbox(app: &App, viewer: Arc<Viewer>) -> Result<Inbox> {
     let mut listener = app.hub.listen(viewer.id());
     listener.follow(viewer.organization(), viewer.id());
     Ok(Inbox::new(app.store.clone(), app.catch_ups.clone(), viewer, listener))
+}
+
+/// All that concerns the viewer across chats; on a connection, what concerns that too.
+pub fn inbox_feed(
+    app: &App,
+    viewer: Arc<Viewer>,
+    session: Option<Arc<Session>>,
+    after: Option<String>,
+) -> Result<InboxFeed> {
+    require(&viewer.permissions, Permission::ChatView)?;
+    let mut listener = app.hub.listen(viewer.id());
+    listener.follow(viewer.organization(), viewer.id());
+    Ok(InboxFeed::new(app.store.clone(), app.catch_ups.clone(), viewer, session, listener, after))
 }
 
 /// Who is typing in a chat that the viewer is in.

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 
 use super::committer::Sent;
 use super::limits::Limits;
+use super::notifications::just_read;
 use crate::domain::blocklist::Blocklist;
-use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange, Stretch};
+use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange, Notified, Stretch};
 use crate::domain::chats::{Chat, ChatAction};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, MessageId, Nonce, OrganizationId, UserId};
@@ -125,7 +126,7 @@ impl<'a> Group<'a> {
         self.limits.send(viewer)?;
 
         let chat = self.chats.get_mut(&draft.chat).ok_or(Error::NotFound("chat"))?;
-        chat.version += 1;
+        chat.next_version(self.now);
         let in_timeline = draft.in_timeline();
         if in_timeline {
             chat.last_seq = chat.version;
@@ -153,8 +154,7 @@ impl<'a> Group<'a> {
         let changes = self.changes.entry(draft.chat).or_default();
         changes.push(Change::Message(message.clone(), MessageChange::Added));
         if let Some(root) = message.thread_root().and_then(|root| self.targets.get_mut(&root)) {
-            chat.version += 1;
-            root.version = chat.version;
+            root.version = chat.next_version(self.now);
             root.reply_count += 1;
             self.roots.insert(root.id);
             changes.push(Change::Message(Arc::new(root.clone()), MessageChange::Thread));
@@ -295,16 +295,36 @@ impl<'a> Group<'a> {
         messages::mention(conn, &self.mentions).await?;
         let organization = |chat: &ChatId| self.chats.get(chat).map(|chat| chat.organization.clone());
         let readers: Vec<MemberId> = self.readers.into_iter().collect();
+        let mut read = Vec::new();
         if !readers.is_empty() {
-            notifications::read_by_posting(conn, &readers, self.now).await?;
+            let number = notifications::read_by_posting(conn, &readers, self.now).await?;
+            let people = readers.iter().filter_map(|id| Some((organization(&id.chat)?, id.user.clone())));
+            read = just_read(conn, &people.collect::<Vec<_>>(), self.now, number).await?;
         }
         notifications::insert(conn, &self.notifications).await?;
-        let events = self.changes.into_iter().filter_map(|(chat, changes)| {
-            let what = Happening::Changed(Stretch::of_commit(changes));
+        let changed =
+            self.changes.into_iter().map(|(chat, changes)| (chat, Happening::Changed(Stretch::of_commit(changes))));
+        let notified = notified(self.notifications, read, &readers).into_iter();
+        let happened = changed.chain(notified.map(|(chat, notified)| (chat, Happening::Notified(notified))));
+        let events = happened.filter_map(|(chat, what)| {
             Some(ChatEvent { organization: organization(&chat)?, chat, at: self.now, what })
         });
         Ok(Made { events: events.collect(), moved: self.posters.into_iter().collect() })
     }
+}
+
+/// What to tell of notifications that are new, and of those that were read by who posted.
+fn notified(new: Vec<Notification>, read: Vec<Notification>, readers: &[MemberId]) -> Vec<(ChatId, Notified)> {
+    let (read, unknown) = if read.len() > Notified::MOST { (Vec::new(), readers) } else { (read, &[][..]) };
+    let mut by_chat: BTreeMap<ChatId, Vec<Notification>> = BTreeMap::new();
+    for notification in new.into_iter().chain(read) {
+        by_chat.entry(notification.chat).or_default().push(notification);
+    }
+    let known = by_chat
+        .iter()
+        .flat_map(|(chat, notifications)| Notified::in_parts(notifications).map(|notified| (*chat, notified)));
+    let unknown = unknown.iter().map(|reader| (reader.chat, Notified::of(vec![reader.user.clone()], Vec::new())));
+    known.chain(unknown).collect()
 }
 
 /// What is said by the list of blocked words. What is refused in a forwarded message is no field of its own.

@@ -146,7 +146,8 @@ pub async fn delete(app: &App, viewer: &Viewer, id: MessageId) -> Result<Arc<Mes
             reactions::clear(conn, id).await?;
             polls::clear(conn, id).await?;
             search::forget(conn, id).await?;
-            notifications::read_message(conn, id, writing.now).await?;
+            let read = notifications::read_message(conn, id, writing.now).await?;
+            writing.read(&read);
             let message = writing.write_message(conn, message, MessageChange::Deleted).await?;
             shorten_thread(conn, &mut writing, &message).await?;
             Ok((writing.finish(conn).await?, message))

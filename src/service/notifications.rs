@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
+
 use super::receipts::{UnreadTotals, unread_totals};
 use crate::app::App;
-use crate::domain::ids::NotificationId;
+use crate::domain::changes::Notified;
+use crate::domain::ids::{NotificationId, OrganizationId, UserId};
 use crate::domain::notifications::Notification;
 use crate::domain::pages::{End, MAX_PAGE, Page, PageArgs};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::storage::notifications;
+use crate::storage::{Conn, notifications};
 
 /// The viewer's own notifications, newest first.
 pub async fn page(app: &App, viewer: &Viewer, unread_only: bool, args: &PageArgs) -> Result<Page<Notification>> {
@@ -38,17 +41,36 @@ pub async fn mark_read(app: &App, viewer: &Viewer, ids: Option<Vec<NotificationI
     }
     let mut conn = app.store.write().await?;
     let now = app.clock.now();
-    conn.transaction(async move |conn| {
-        let (organization, user) = (viewer.organization(), viewer.id());
-        if let Some(ids) = &ids {
-            let found = notifications::by_ids(conn, organization, user, ids).await?;
-            if ids.iter().any(|id| !found.iter().any(|notification| notification.id == *id)) {
-                return Err(Error::NotFound("notification"));
+    let read = conn
+        .transaction(async move |conn| {
+            let (organization, user) = (viewer.organization(), viewer.id());
+            if let Some(ids) = &ids {
+                let found = notifications::by_ids(conn, organization, user, ids).await?;
+                if ids.iter().any(|id| !found.iter().any(|notification| notification.id == *id)) {
+                    return Err(Error::NotFound("notification"));
+                }
             }
-        }
-        notifications::read(conn, organization, user, ids.as_deref(), now).await
-    })
-    .await?;
+            let number = notifications::read(conn, organization, user, ids.as_deref(), now).await?;
+            just_read(conn, &[(organization.clone(), user.clone())], now, number).await
+        })
+        .await?;
     drop(conn);
+    if let Some(chat) = read.first().map(|notification| notification.chat) {
+        app.notify(viewer.organization(), chat, Notified::of(vec![viewer.id().clone()], read));
+    }
     unread_totals(app, viewer).await
+}
+
+/// The notifications of these people, so many, that this transaction marked as read at its moment: where
+/// they are too many to be told one by one, as many as show it.
+pub async fn just_read(
+    conn: &mut Conn,
+    people: &[(OrganizationId, UserId)],
+    now: DateTime<Utc>,
+    number: usize,
+) -> Result<Vec<Notification>> {
+    match number {
+        0 => Ok(Vec::new()),
+        _ => notifications::read_at(conn, people, now, Notified::MOST as i64 + 1).await,
+    }
 }

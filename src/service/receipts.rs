@@ -44,7 +44,8 @@ pub async fn mark_read(
             }
             member.own.marked_unread = false;
             let member = writing.write_moved(conn, &former, member).await?;
-            notifications::read_up_to(conn, &member.id(), noticed, writing.now).await?;
+            let read = notifications::read_up_to(conn, &member.id(), noticed, writing.now).await?;
+            writing.read_of_person(conn, viewer.id(), read).await?;
             Ok((writing.finish(conn).await?, member))
         })
         .await?;

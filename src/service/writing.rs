@@ -6,8 +6,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::access::Access;
+use super::notifications::just_read;
 use crate::app::App;
-use crate::domain::changes::{Change, MessageChange};
+use crate::domain::changes::{Change, MessageChange, Notified};
 use crate::domain::chats::{Chat, ChatKind};
 use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
 use crate::domain::members::Member;
@@ -25,6 +26,7 @@ pub struct Writing {
     changes: Vec<Change>,
     notices: Vec<Arc<Message>>,
     notifications: Vec<Notification>,
+    notified: Vec<Notified>,
     moved: Vec<(MemberId, bool)>,
 }
 
@@ -35,6 +37,7 @@ pub struct Told {
     pub changes: Vec<Change>,
     /// Each with whether others may see what moved.
     pub moved: Vec<(MemberId, bool)>,
+    pub notified: Vec<Notified>,
 }
 
 impl Writing {
@@ -72,8 +75,8 @@ impl Writing {
 
     /// For a chat that this transaction makes, or locked by itself.
     pub fn new(access: Access, now: DateTime<Utc>) -> Self {
-        let (changes, notices) = (Vec::new(), Vec::new());
-        Self { access, now, changes, notices, notifications: Vec::new(), moved: Vec::new() }
+        let (changes, notices, moved) = (Vec::new(), Vec::new(), Vec::new());
+        Self { access, now, changes, notices, notifications: Vec::new(), notified: Vec::new(), moved }
     }
 
     pub fn chat(&self) -> &Chat {
@@ -93,8 +96,7 @@ impl Writing {
 
     /// Takes the chat's next version.
     pub fn next_version(&mut self) -> i64 {
-        self.access.chat.version += 1;
-        self.access.chat.version
+        self.access.chat.next_version(self.now)
     }
 
     /// The chat's own row changed.
@@ -165,9 +167,24 @@ impl Writing {
         self.notifications.extend(Notification::to(member, organization, kind, seq, actor, self.now));
     }
 
+    /// So many notifications of a person were read by it.
+    pub async fn read_of_person(&mut self, conn: &mut Conn, user: &UserId, number: usize) -> Result<()> {
+        let person = (self.access.chat.organization.clone(), user.clone());
+        let read = just_read(conn, &[person], self.now, number).await?;
+        if !read.is_empty() {
+            self.notified.push(Notified::of(vec![user.clone()], read));
+        }
+        Ok(())
+    }
+
+    /// These notifications were read by it.
+    pub fn read(&mut self, notifications: &[Notification]) {
+        self.notified.extend(Notified::in_parts(notifications));
+    }
+
     /// Writes what is left to write: the chat's row, notices and notifications.
     pub async fn finish(self, conn: &mut Conn) -> Result<Told> {
-        let Self { access, changes, notices, notifications, moved, .. } = self;
+        let Self { access, changes, notices, notifications, mut notified, moved, .. } = self;
         if !notices.is_empty() {
             messages::insert(conn, &notices).await?;
         }
@@ -175,6 +192,7 @@ impl Writing {
             chats::update(conn, &access.chat).await?;
         }
         notifications::insert(conn, &notifications).await?;
-        Ok(Told { chat: access.chat, changes, moved })
+        notified.extend(Notified::in_parts(&notifications));
+        Ok(Told { chat: access.chat, changes, moved, notified })
     }
 }

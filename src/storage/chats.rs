@@ -29,7 +29,7 @@ type Columns = (
         chats::member_count,
     ),
     (chats::title, chats::description, chats::avatar_url, chats::category, chats::policy, chats::slow_mode_seconds),
-    (chats::archived_at, chats::resource_type, chats::resource_id),
+    (chats::archived_at, chats::resource_type, chats::resource_id, chats::changed_at),
 );
 const COLUMNS: Columns = (
     (
@@ -45,16 +45,16 @@ const COLUMNS: Columns = (
         chats::member_count,
     ),
     (chats::title, chats::description, chats::avatar_url, chats::category, chats::policy, chats::slow_mode_seconds),
-    (chats::archived_at, chats::resource_type, chats::resource_id),
+    (chats::archived_at, chats::resource_type, chats::resource_id, chats::changed_at),
 );
 
 type Row = (
     (Key, String, String, Option<String>, Time, Time, i64, i64, i64, i32),
     (Option<String>, Option<String>, Option<String>, Option<String>, Value, i32),
-    (Option<Time>, Option<String>, Option<String>),
+    (Option<Time>, Option<String>, Option<String>, Time),
 );
 
-fn chat((row, details, (archived_at, resource_type, resource_id)): Row) -> Result<Chat> {
+fn chat((row, details, (archived_at, resource_type, resource_id, changed_at)): Row) -> Result<Chat> {
     let (id, organization, kind, created_by, created_at, last_activity_at, version, details_version, last_seq, count) =
         row;
     let (title, description, avatar_url, category, policy, slow_mode_seconds) = details;
@@ -73,6 +73,7 @@ fn chat((row, details, (archived_at, resource_type, resource_id)): Row) -> Resul
         created_by: created_by.as_deref().map(word).transpose()?,
         created_at: created_at.0,
         last_activity_at: last_activity_at.0,
+        changed_at: changed_at.0,
         version,
         details_version,
         last_seq,
@@ -113,6 +114,7 @@ pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatKey) -> Result<bool>
                 chats::created_by.eq(chat.created_by.as_ref().map(UserId::as_str)),
                 chats::created_at.eq(Time(chat.created_at)),
                 chats::last_activity_at.eq(Time(chat.last_activity_at)),
+                chats::changed_at.eq(Time(chat.changed_at)),
                 chats::version.eq(chat.version),
                 chats::details_version.eq(chat.details_version),
                 chats::last_seq.eq(chat.last_seq),
@@ -220,6 +222,7 @@ pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
             chats::last_seq.eq(chat.last_seq),
             chats::member_count.eq(chat.member_count),
             chats::last_activity_at.eq(Time(chat.last_activity_at)),
+            chats::changed_at.eq(Time(chat.changed_at)),
             chats::archived_at.eq(chat.archived_at.map(Time)),
         ))
         .execute(conn)

@@ -382,12 +382,16 @@ impl<DB: Binds> QueryFragment<DB> for WithRows {
     }
 }
 
-/// Where chats stand after a group of sends: id, version, newest place, time of the last activity.
-pub fn grow_chats(rows: impl IntoIterator<Item = (Key, i64, i64, Time)>) -> WithRows {
-    let row =
-        |(chat, version, seq, at)| vec![Bind::Id(chat), Bind::Number(version), Bind::Number(seq), Bind::Time(Some(at))];
+/// Where chats stand after a group of sends: id, version, newest place, times of the last activity and
+/// of the last change.
+pub fn grow_chats(rows: impl IntoIterator<Item = (Key, i64, i64, Time, Time)>) -> WithRows {
+    let row = |(chat, version, seq, active_at, changed_at)| {
+        let times = [Bind::Time(Some(active_at)), Bind::Time(Some(changed_at))];
+        [Bind::Id(chat), Bind::Number(version), Bind::Number(seq)].into_iter().chain(times).collect()
+    };
     WithRows {
-        before: "UPDATE chats SET version = sent.column2, last_seq = sent.column3, last_activity_at = sent.column4 FROM ",
+        before: "UPDATE chats SET version = sent.column2, last_seq = sent.column3, last_activity_at = sent.column4, \
+                 changed_at = sent.column5 FROM ",
         rows: rows.into_iter().map(row).collect(),
         after: " AS sent WHERE chats.id = sent.column1",
     }
@@ -429,6 +433,19 @@ pub fn note_last_seen(rows: impl IntoIterator<Item = (String, String, Time)>) ->
         rows: rows.into_iter().map(row).collect(),
         after: " AS seen WHERE users.organization_id = seen.column1 AND users.id = seen.column2 \
                 AND (users.last_seen_at IS NULL OR users.last_seen_at < seen.column3)",
+    }
+}
+
+/// Keeps whose chats are about to be deleted: chat, and the moment. Who had left before was without it
+/// since then.
+pub fn keep_removals(rows: impl IntoIterator<Item = (Key, Time)>) -> WithRows {
+    let row = |(chat, at)| vec![Bind::Id(chat), Bind::Time(Some(at))];
+    WithRows {
+        before: "INSERT INTO removals (organization_id, user_id, removed_at, chat_id) \
+                 SELECT members.organization_id, members.user_id, COALESCE(members.left_at, gone.column2), \
+                 members.chat_id FROM members JOIN ",
+        rows: rows.into_iter().map(row).collect(),
+        after: " AS gone ON members.chat_id = gone.column1",
     }
 }
 

@@ -312,6 +312,55 @@ pub async fn chats_of(conn: &mut Conn, organization: &OrganizationId, user: &Use
     Ok(rows.into_iter().map(|(chat, version)| (ChatId(chat.0), version)).collect())
 }
 
+/// The chats that a person is in and that changed since a moment, or in which something of theirs moved:
+/// each with when it last did.
+pub async fn chats_since(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    since: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<(ChatId, DateTime<Utc>)>> {
+    use super::schema::chats;
+    let since = Time(since);
+    let moved = members::moved_at.is_not_null().and(members::moved_at.assume_not_null().ge(since));
+    let rows: Vec<(Key, Time, Time, Option<Time>)> = members::table
+        .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
+        .filter(members::organization_id.eq(organization.as_str()))
+        .filter(members::user_id.eq(user.as_str()))
+        .filter(members::left_at.is_null())
+        .filter(chats::changed_at.ge(since).or(members::joined_at.ge(since)).or(moved))
+        .limit(limit)
+        .select((members::chat_id, chats::changed_at, members::joined_at, members::moved_at))
+        .load(conn)
+        .await?;
+    let last = |(chat, changed, joined, moved): (Key, Time, Time, Option<Time>)| {
+        let moved = moved.map_or(joined.0, |moved| moved.0);
+        (ChatId(chat.0), changed.0.max(joined.0).max(moved))
+    };
+    Ok(rows.into_iter().map(last).collect())
+}
+
+/// The chats that a person left, or was taken out of, since a moment.
+pub async fn left_since(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    since: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<(ChatId, DateTime<Utc>)>> {
+    let left_at = members::left_at.assume_not_null();
+    let rows: Vec<(Key, Time)> = members::table
+        .filter(members::organization_id.eq(organization.as_str()))
+        .filter(members::user_id.eq(user.as_str()))
+        .filter(left_at.ge(Time(since)))
+        .limit(limit)
+        .select((members::chat_id, left_at))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(chat, at)| (ChatId(chat.0), at.0)).collect())
+}
+
 /// The members whose row took a version within a range of the chat's log, in its order.
 pub async fn changed(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<Vec<Member>> {
     let rows: Vec<Row> = members::table

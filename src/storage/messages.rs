@@ -122,7 +122,10 @@ pub async fn insert(conn: &mut Conn, new: &[Arc<Message>]) -> Result<()> {
 
 /// Writes back where chats stand after a group of sends.
 pub async fn grow_chats(conn: &mut Conn, grown: impl Iterator<Item = &Chat>) -> Result<()> {
-    let rows = grown.map(|chat| (Key(chat.id.0), chat.version, chat.last_seq, Time(chat.last_activity_at)));
+    let rows = grown.map(|chat| {
+        let (active_at, changed_at) = (Time(chat.last_activity_at), Time(chat.changed_at));
+        (Key(chat.id.0), chat.version, chat.last_seq, active_at, changed_at)
+    });
     fragments::grow_chats(rows).execute(conn).await?;
     Ok(())
 }

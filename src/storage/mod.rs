@@ -15,6 +15,7 @@ pub mod notifications;
 pub mod polls;
 pub mod pools;
 pub mod reactions;
+pub mod removals;
 pub mod reports;
 pub mod schema;
 pub mod search;

@@ -97,40 +97,48 @@ pub async fn is_told(conn: &mut Conn, message: MessageId, kind: NotificationKind
 }
 
 /// Marks as read what is about messages that a member has read, up to a place; and that they came in.
-pub async fn read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateTime<Utc>) -> Result<()> {
+/// How many that were, here and below, is given back: [`read_at`] has them.
+pub async fn read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateTime<Utc>) -> Result<usize> {
     let about = notifications::chat_id
         .eq(Key(member.chat.0))
         .and(notifications::user_id.eq(member.user.as_str()))
         .and(notifications::read_at.is_null())
         .and(notifications::seq.is_null().or(notifications::seq.le(seq)));
-    diesel::update(notifications::table.filter(about.assume_not_null()))
+    let read = diesel::update(notifications::table.filter(about.assume_not_null()))
         .set(notifications::read_at.eq(Time(now)))
         .execute(conn)
         .await?;
-    Ok(())
+    Ok(read)
 }
 
 /// Marks as read all that is about chats in which these people posted: who sends has read up to there.
-pub async fn read_by_posting(conn: &mut Conn, posted: &[MemberId], now: DateTime<Utc>) -> Result<()> {
+pub async fn read_by_posting(conn: &mut Conn, posted: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
     let members = posted.iter().map(|member| (Key(member.chat.0), member.user.as_str()));
     let about = All::new()
         .and(pairs_in((notifications::chat_id, notifications::user_id), members))
         .and(notifications::read_at.is_null());
-    diesel::update(notifications::table.filter(about)).set(notifications::read_at.eq(Time(now))).execute(conn).await?;
-    Ok(())
+    let read = diesel::update(notifications::table.filter(about)).set(notifications::read_at.eq(Time(now)));
+    Ok(read.execute(conn).await?)
 }
 
-/// Marks as read whatever is about a message that is deleted.
-pub async fn read_message(conn: &mut Conn, message: MessageId, now: DateTime<Utc>) -> Result<()> {
-    let about = notifications::chat_id
-        .eq(Key(message.chat.0))
-        .and(notifications::seq.eq(message.seq))
-        .and(notifications::read_at.is_null());
-    diesel::update(notifications::table.filter(about.assume_not_null()))
+/// Marks as read whatever is about a message that is deleted, and gives that.
+pub async fn read_message(conn: &mut Conn, message: MessageId, now: DateTime<Utc>) -> Result<Vec<Notification>> {
+    let about = notifications::chat_id.eq(Key(message.chat.0)).and(notifications::seq.eq(message.seq));
+    let unread = about.and(notifications::read_at.is_null());
+    let read = diesel::update(notifications::table.filter(unread.assume_not_null()))
         .set(notifications::read_at.eq(Time(now)))
         .execute(conn)
         .await?;
-    Ok(())
+    if read == 0 {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Row> = notifications::table
+        .filter(about.assume_not_null())
+        .filter(notifications::read_at.assume_not_null().eq(Time(now)))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(notification).collect()
 }
 
 /// Marks a person's own as read: these, or all.
@@ -140,14 +148,60 @@ pub async fn read(
     user: &UserId,
     ids: Option<&[NotificationId]>,
     now: DateTime<Utc>,
-) -> Result<()> {
+) -> Result<usize> {
     let own = All::new()
         .and(notifications::organization_id.eq(organization.as_str()))
         .and(notifications::user_id.eq(user.as_str()))
         .and(notifications::read_at.is_null())
         .and_some(ids.map(|ids| notifications::id.eq_any(ids.iter().map(|id| Key(id.0)).collect::<Vec<_>>())));
-    diesel::update(notifications::table.filter(own)).set(notifications::read_at.eq(Time(now))).execute(conn).await?;
-    Ok(())
+    let read = diesel::update(notifications::table.filter(own)).set(notifications::read_at.eq(Time(now)));
+    Ok(read.execute(conn).await?)
+}
+
+/// What these people read at just this moment.
+pub async fn read_at(
+    conn: &mut Conn,
+    people: &[(OrganizationId, UserId)],
+    at: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Notification>> {
+    let people = people.iter().map(|(organization, user)| (organization.as_str(), user.as_str()));
+    let rows: Vec<Row> = notifications::table
+        .filter(pairs_in((notifications::organization_id, notifications::user_id), people))
+        .filter(notifications::read_at.assume_not_null().eq(Time(at)))
+        .limit(limit)
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(notification).collect()
+}
+
+/// A person's own that were made or read since a moment.
+pub async fn since(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    since: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Notification>> {
+    let of_person =
+        notifications::organization_id.eq(organization.as_str()).and(notifications::user_id.eq(user.as_str()));
+    let made: Vec<Row> = notifications::table
+        .filter(of_person)
+        .filter(notifications::created_at.ge(Time(since)))
+        .limit(limit)
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    let read: Vec<Row> = notifications::table
+        .filter(of_person)
+        .filter(notifications::created_at.lt(Time(since)))
+        .filter(notifications::read_at.assume_not_null().ge(Time(since)))
+        .limit(limit)
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    made.into_iter().chain(read).map(notification).collect()
 }
 
 pub async fn by_ids(

@@ -56,6 +56,7 @@ table! {
         archived_at -> Nullable<Instant>,
         resource_type -> Nullable<Text>,
         resource_id -> Nullable<Text>,
+        changed_at -> Instant,
     }
 }
 
@@ -211,6 +212,18 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::Text;
+    use crate::storage::types::{Id, Instant};
+
+    removals (organization_id, user_id, removed_at, chat_id) {
+        organization_id -> Text,
+        user_id -> Text,
+        removed_at -> Instant,
+        chat_id -> Id,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(
     organizations,
     users,
@@ -224,4 +237,5 @@ allow_tables_to_appear_in_same_query!(
     notifications,
     reports,
     blocked_words,
+    removals,
 );

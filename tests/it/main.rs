@@ -20,6 +20,7 @@ mod hostile_values;
 mod http;
 mod http_documents;
 mod http_server;
+mod inbox;
 mod layering;
 mod limits;
 mod matrix;

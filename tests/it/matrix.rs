@@ -65,9 +65,9 @@ fn look_ups(secret: &Secret) -> Vec<(&'static str, String, Value)> {
     look_ups
 }
 
-/// The subscriptions of one chat; people's presence is of the organisation.
+/// The subscriptions of one chat; people's presence is of the organisation, and an inbox is one's own.
 fn feeds_of_chats(schema: &Schema) -> impl Iterator<Item = String> {
-    schema.fields("Subscription").into_iter().filter(|field| field != "presence")
+    schema.fields("Subscription").into_iter().filter(|field| field != "presence" && field != "inboxFeed")
 }
 
 /// Who listens was there, and when they were last is written: not while these stories are told.
@@ -321,8 +321,10 @@ async fn without_the_permission_to_view_there_is_nothing_of_any_chat() {
             assert_eq!(blind.ask(&query).await.at("node"), &json!({ "chat": null, "message": null }));
         }
         blind.ask("{ chats { nodes { id } } }").await.refused(FORBIDDEN);
-        let mut presence = blind.subscribe("subscription { presence(userIds: [\"bob\"]) { status } }", json!({})).await;
-        assert_eq!(presence.ends().await, FORBIDDEN);
+        for query in ["presence(userIds: [\"bob\"]) { status }", "inboxFeed { __typename }"] {
+            let mut feed = blind.subscribe(&format!("subscription {{ {query} }}"), json!({})).await;
+            assert_eq!(feed.ends().await, FORBIDDEN, "{query}");
+        }
         for field in feeds_of_chats(&schema) {
             let query = format!("subscription($chat: ID!) {{ {field}(chatId: $chat) {{ __typename }} }}");
             let mut feed = blind.subscribe(&query, json!({ "chat": secret.chat })).await;

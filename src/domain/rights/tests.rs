@@ -18,6 +18,7 @@ fn chat(kind: ChatKind) -> Chat {
         created_by: None,
         created_at: at(0),
         last_activity_at: at(0),
+        changed_at: at(0),
         version: 0,
         details_version: 0,
         last_seq: 0,

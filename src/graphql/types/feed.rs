@@ -1,10 +1,11 @@
 use async_graphql::{Enum, ID, Interface, Object, SimpleObject, Union};
 use std::sync::Arc;
 
-use super::{Chat, ChatMember, Message};
+use super::super::scalars::DateTime;
+use super::{Chat, ChatMember, Message, Notification};
 use crate::domain::changes::{self, Change};
-use crate::domain::{members, messages};
-use crate::live;
+use crate::domain::{chats, members, messages, notifications};
+use crate::live::{self, InboxNews};
 
 /// What happened to a message.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum FeedResetReason {
     CursorInvalid,
     /// More changed since than is told one by one.
     TooFarBehind,
+    /// A fresh token allows other things than the one before.
+    AccessChanged,
 }
 
 /// An event of a feed.
@@ -46,13 +49,16 @@ pub enum FeedEvent {
     MessageUpserted(MessageUpserted),
     MemberUpserted(MemberUpserted),
     MemberRemoved(MemberRemoved),
+    ChatRemoved(ChatRemoved),
+    NotificationUpserted(NotificationUpserted),
+    SessionExpiring(SessionExpiring),
     FeedCaughtUp(FeedCaughtUp),
     FeedReset(FeedReset),
 }
 
 pub struct ChatUpserted {
     cursor: String,
-    chat: crate::domain::chats::Chat,
+    chat: Arc<chats::Chat>,
 }
 
 /// The chat itself is new or changed; here is its state.
@@ -65,7 +71,7 @@ impl ChatUpserted {
 
     /// The chat as it is now.
     async fn chat(&self) -> Chat {
-        Chat(self.chat.clone())
+        Chat((*self.chat).clone())
     }
 }
 
@@ -124,6 +130,43 @@ pub struct MemberRemoved {
     user_id: ID,
 }
 
+/// The viewer is no longer in a chat, or it was deleted.
+#[derive(SimpleObject)]
+pub struct ChatRemoved {
+    /// To go on after this event.
+    cursor: String,
+    /// The chat.
+    chat_id: ID,
+}
+
+pub struct NotificationUpserted {
+    cursor: String,
+    notification: notifications::Notification,
+}
+
+/// A notification is new, or was read; here is its state.
+#[Object]
+impl NotificationUpserted {
+    /// To go on after this event.
+    async fn cursor(&self) -> &String {
+        &self.cursor
+    }
+
+    /// The notification as it is now.
+    async fn notification(&self) -> Notification {
+        Notification(self.notification.clone())
+    }
+}
+
+/// The token of this connection ends within a minute, and the connection with it.
+#[derive(SimpleObject)]
+pub struct SessionExpiring {
+    /// To go on after this event.
+    cursor: String,
+    /// When it ends.
+    expires_at: DateTime,
+}
+
 /// All that happened before is told; what follows happens now.
 #[derive(SimpleObject)]
 pub struct FeedCaughtUp {
@@ -163,7 +206,7 @@ impl From<live::FeedEvent> for ChatFeedEvent {
             live::FeedEvent::Change { cursor, change, .. } => {
                 let cursor = cursor.encode();
                 match change {
-                    Change::Chat(chat) => Self::ChatUpserted(ChatUpserted { cursor, chat: (*chat).clone() }),
+                    Change::Chat(chat) => Self::ChatUpserted(ChatUpserted { cursor, chat }),
                     Change::Message(message, change) => {
                         Self::MessageUpserted(MessageUpserted { cursor, message, change })
                     }
@@ -181,6 +224,39 @@ impl From<live::FeedEvent> for ChatFeedEvent {
             live::FeedEvent::Reset { cursor, reason } => {
                 Self::FeedReset(FeedReset { cursor: cursor.encode(), reason: reason.into() })
             }
+        }
+    }
+}
+
+/// An event of all that concerns the viewer across chats.
+#[derive(Union)]
+pub enum InboxFeedEvent {
+    /// A chat that the viewer is in.
+    ChatUpserted(ChatUpserted),
+    /// A chat that the viewer is no longer in.
+    ChatRemoved(ChatRemoved),
+    /// One of the viewer's notifications.
+    NotificationUpserted(NotificationUpserted),
+    /// The connection's token ends soon.
+    SessionExpiring(SessionExpiring),
+    /// All that happened before is told.
+    FeedCaughtUp(FeedCaughtUp),
+    /// The client has to refetch.
+    FeedReset(FeedReset),
+}
+
+impl From<live::InboxEvent> for InboxFeedEvent {
+    fn from(live::InboxEvent { cursor, news }: live::InboxEvent) -> Self {
+        let cursor = cursor.encode();
+        match news {
+            InboxNews::Chat(chat) => Self::ChatUpserted(ChatUpserted { cursor, chat }),
+            InboxNews::Removed(chat) => Self::ChatRemoved(ChatRemoved { cursor, chat_id: chat.to_string().into() }),
+            InboxNews::Notification(notification) => {
+                Self::NotificationUpserted(NotificationUpserted { cursor, notification })
+            }
+            InboxNews::Expiring(at) => Self::SessionExpiring(SessionExpiring { cursor, expires_at: DateTime(at) }),
+            InboxNews::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
+            InboxNews::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
         }
     }
 }

@@ -19,7 +19,7 @@ mod viewer;
 
 pub use blocklist::{BlockAction, BlockedWord, blocked_words};
 pub use chat::{Chat, ChatAction, ChatFilter, ChatKind, ChatRule, ChatRuleInput, GroupCategory};
-pub use feed::{ChatFeedEvent, FeedEvent};
+pub use feed::{ChatFeedEvent, FeedEvent, InboxFeedEvent};
 pub use member::{ChatMember, ChatRole, NotificationLevel};
 pub use message::{Message, MessageTotals};
 pub use node::{Node, node};

@@ -57,6 +57,11 @@ impl Dump {
         Self(dump)
     }
 
+    /// How many rows a table has.
+    pub fn count(&self, table: &str) -> usize {
+        self.0[table].len()
+    }
+
     /// The rows that came since, and those that are gone.
     #[track_caller]
     pub fn assert_is_still(&self, now: &Self, after: &str) {

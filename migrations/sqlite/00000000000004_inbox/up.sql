@@ -1,0 +1,19 @@
+-- What the feed of a person's chats and notifications resumes from: when each last changed.
+
+-- When the chat last took a version.
+ALTER TABLE chats ADD COLUMN changed_at INTEGER NOT NULL DEFAULT 0;
+UPDATE chats SET changed_at = last_activity_at;
+
+CREATE INDEX members_left ON members (organization_id, user_id, left_at) WHERE left_at IS NOT NULL;
+CREATE INDEX notifications_created ON notifications (organization_id, user_id, created_at);
+CREATE INDEX notifications_read ON notifications (organization_id, user_id, read_at) WHERE read_at IS NOT NULL;
+
+-- Whose chats were deleted, for as long as a cursor may be old.
+CREATE TABLE removals (
+    organization_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    removed_at INTEGER NOT NULL,
+    chat_id BLOB NOT NULL,
+    PRIMARY KEY (organization_id, user_id, removed_at, chat_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX removals_by_age ON removals (removed_at);
