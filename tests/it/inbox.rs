@@ -96,7 +96,7 @@ impl Held {
     }
 }
 
-/// The next event that is of this chat; what is told of others or again meanwhile is passed over.
+/// The next event that is the one; what is told before it is passed over.
 async fn until(feed: &mut Feed, is_it: impl Fn(&Value) -> bool) -> Value {
     loop {
         let event = feed.next().await;
@@ -122,7 +122,7 @@ async fn notified(feed: &mut Feed, kind: &str, read: bool) -> Value {
     event.await["notification"].clone()
 }
 
-/// Nothing is told but what is told again of these chats.
+/// Nothing is told for a while.
 async fn silent(feed: &mut Feed) {
     let heard = tokio::time::timeout(Duration::from_millis(400), feed.next()).await;
     assert!(heard.is_err(), "{heard:?}");

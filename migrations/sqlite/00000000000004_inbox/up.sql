@@ -6,7 +6,9 @@ UPDATE chats SET changed_at = last_activity_at;
 
 CREATE INDEX members_left ON members (organization_id, user_id, left_at) WHERE left_at IS NOT NULL;
 CREATE INDEX notifications_created ON notifications (organization_id, user_id, created_at);
-CREATE INDEX notifications_read ON notifications (organization_id, user_id, read_at) WHERE read_at IS NOT NULL;
+-- Unread ones by id, and the others by when they were read.
+CREATE INDEX notifications_read ON notifications (organization_id, user_id, read_at, id);
+DROP INDEX notifications_unread;
 
 -- Whose chats were deleted, for as long as a cursor may be old.
 CREATE TABLE removals (
