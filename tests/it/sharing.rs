@@ -1,0 +1,250 @@
+//! Those who ask the same share what is made of an event, and nobody is told what was made for another.
+//!
+//! Every field that a feed or a new message leads to is asked for by three different members, each twice:
+//! in words that all three use, and in words of their own. What they are told has to be the same.
+
+mod watcher;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::schema::Schema;
+use crate::support::{TestApp, User, each_engine_with};
+use watcher::{Kind, Watcher};
+
+/// Objects on the way from an event to a field.
+const OBJECTS: usize = 3;
+/// Fields that are asked for by one operation where nothing in it depends on who asks.
+const TOGETHER: usize = 100;
+
+const SETTINGS: [(&str, &str); 3] = [
+    ("PARLOR_SOCKET_OPERATIONS", "10000"),
+    ("PARLOR_MAX_COMPLEXITY", "10000000"),
+    ("PARLOR_PRESENCE_GRACE_SECONDS", "300"),
+];
+
+type Path = Vec<String>;
+
+/// Alice owns the chat, Bob reads it privately, Carol has a draft and more of her own; Dave moderates it
+/// and listens to nothing.
+struct World {
+    people: [User; 3],
+    dave: User,
+    chat: String,
+    first: String,
+    root: String,
+    poll: String,
+    options: Vec<String>,
+    bobs: String,
+}
+
+impl World {
+    async fn new(app: &TestApp) -> Self {
+        let [alice, bob, carol, dave, erin] = ["alice", "bob", "carol", "dave", "erin"].map(|id| app.user(id));
+        let (alice, bob, carol, dave) = (alice.await, bob.await, carol.await, dave.await);
+        erin.await;
+        let chat = alice.group("Walk", &[&bob, &carol, &dave]).await;
+        alice.does("changeMemberRole", json!({ "chatId": chat, "userId": "dave", "role": "MODERATOR" })).await;
+        let first = alice.sends(&chat, json!({ "text": "first", "mentionIds": ["bob", "carol"] })).await;
+        let root = bob.sends(&chat, json!({ "text": "a thread", "replyToId": first })).await;
+        bob.sends(&chat, json!({ "text": "in the thread", "threadRootId": root })).await;
+        let poll = json!({ "poll": { "question": "Where?", "options": ["Lake", "Hill"] } });
+        let poll = dave.sends(&chat, poll).await;
+        let options = dave.sees(&poll, "poll { options { id } }").await;
+        let options = crate::support::each(&options["poll"]["options"], "id");
+        let options: Vec<String> = options.iter().map(|id| id.as_str().expect("an id").to_owned()).collect();
+        let bobs = bob.sends(&chat, json!({ "text": "bob's" })).await;
+        for (who, emoji) in [(&bob, "👍"), (&carol, "🎉"), (&dave, "👍")] {
+            who.does("addReaction", json!({ "messageId": first, "emoji": emoji })).await;
+            who.does("addReaction", json!({ "messageId": poll, "emoji": emoji })).await;
+        }
+        bob.does("votePoll", json!({ "messageId": poll, "optionIds": [options[0]] })).await;
+        alice.does("pinMessage", json!({ "messageId": first })).await;
+        bob.does("markRead", json!({ "chatId": chat, "upToMessageId": root, "private": true })).await;
+        carol.does("markRead", json!({ "chatId": chat, "upToMessageId": first })).await;
+        carol.does("markUnread", json!({ "chatId": chat, "fromMessageId": root })).await;
+        carol
+            .does(
+                "updateMyMembership",
+                json!({ "chatId": chat, "draft": "psst", "pinned": true, "mutedUntil": "2100-01-01T00:00:00Z", "notificationLevel": "NONE" }),
+            )
+            .await;
+        Self { people: [alice, bob, carol], dave, chat, first, root, poll, options, bobs }
+    }
+
+    /// What happens while all listen.
+    fn steps(&self) -> Vec<(&User, &'static str, Value)> {
+        let Self { people: [alice, bob, carol], dave, chat, first, root, poll, options, bobs } = self;
+        let member = |user: &str| json!({ "chatId": chat, "userId": user });
+        let with = |mut input: Value, name: &str, value: &str| {
+            input[name] = value.into();
+            input
+        };
+        let text = |text: &str| json!({ "chatId": chat, "text": text });
+        vec![
+            (dave, "sendMessage", json!({ "chatId": chat, "text": "hello", "mentionIds": ["bob"], "replyToId": first })),
+            (bob, "addReaction", json!({ "messageId": first, "emoji": "🦀" })),
+            (carol, "votePoll", json!({ "messageId": poll, "optionIds": [options[1]] })),
+            (carol, "sendMessage", with(text("in the thread too"), "threadRootId", root)),
+            (alice, "editMessage", json!({ "messageId": first, "text": "first, edited" })),
+            (dave, "pinMessage", json!({ "messageId": poll })),
+            (alice, "updateChat", json!({ "chatId": chat, "title": "Run", "policy": [{ "action": "PIN", "role": "ADMIN" }] })),
+            (bob, "markRead", json!({ "chatId": chat, "private": true })),
+            (carol, "markRead", json!({ "chatId": chat })),
+            (alice, "addMembers", json!({ "chatId": chat, "userIds": ["erin"] })),
+            (alice, "changeMemberRole", with(member("carol"), "role", "MODERATOR")),
+            (alice, "silenceMember", with(member("bob"), "until", "2100-01-01T00:00:00Z")),
+            (carol, "updateMyMembership", json!({ "chatId": chat, "draft": "psst, psst" })),
+            (alice, "markRead", json!({ "chatId": chat })),
+            (alice, "changeMemberRole", with(member("dave"), "role", "ADMIN")),
+            (bob, "deleteMessage", json!({ "messageId": bobs })),
+            (alice, "removeMember", member("erin")),
+            (dave, "sendMessage", json!({ "chatId": chat, "poll": { "question": "When?", "options": ["Now", "Never"] } })),
+            (carol, "markUnread", json!({ "chatId": chat, "fromMessageId": first })),
+        ]
+    }
+
+    /// Takes the steps, each when all have heard of the one before.
+    async fn walk(&self, watchers: &mut [Watcher]) {
+        // An inbox says nothing of when it has begun.
+        let mut all_there = false;
+        while !all_there {
+            let marker = self.dave.send(&self.chat, "is everybody there?").await;
+            all_there = join_all(watchers.iter_mut().map(|watcher| watcher.is_there(&marker))).await.iter().all(|is| *is);
+        }
+        watchers.iter_mut().for_each(Watcher::forget);
+        for (number, (who, field, input)) in self.steps().into_iter().enumerate() {
+            who.does(field, input).await;
+            let marker = self.dave.send(&self.chat, &format!("step {number}")).await;
+            join_all(watchers.iter_mut().map(|watcher| watcher.settle(&marker))).await;
+        }
+    }
+
+    async fn watchers(&self) -> Vec<Watcher> {
+        join_all(self.people.iter().map(|who| Watcher::of(who, &self.chat))).await
+    }
+}
+
+/// What is at a path of an event, all places of lists together.
+fn at<'a>(value: &'a Value, path: &[String], found: &mut Vec<&'a Value>) {
+    match (value, path) {
+        (Value::Null, _) => found.push(value),
+        (Value::Array(items), _) => items.iter().for_each(|item| at(item, path, found)),
+        (_, []) => found.push(value),
+        (_, [field, rest @ ..]) => match field.strip_prefix("... on ") {
+            Some(ty) if value["__typename"] == ty => at(value, rest, found),
+            Some(_) => {}
+            None => at(&value[field.split('(').next().expect("a name")], rest, found),
+        },
+    }
+}
+
+/// The ways to what was different for different people, found by asking each in words of their own.
+async fn personal(app: &TestApp, kind: Kind, leaves: &[Path]) -> BTreeSet<Path> {
+    let world = World::new(app).await;
+    let mut watchers = world.watchers().await;
+    for watcher in &mut watchers {
+        for leaves in leaves.chunks(TOGETHER) {
+            let own = format!("{} # as {}", kind.asking(leaves), watcher.id);
+            watcher.subscribe(kind, &own).await;
+        }
+    }
+    world.walk(&mut watchers).await;
+    let mut personal = BTreeSet::new();
+    for (chunk, leaves) in leaves.chunks(TOGETHER).enumerate() {
+        for leaf in leaves {
+            let mut told: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+            for watcher in &watchers {
+                // Who reads privately hears of more than others do: by what it is about.
+                let mut own: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+                for event in watcher.told(kind, chunk) {
+                    let mut found = Vec::new();
+                    at(event, leaf, &mut found);
+                    own.insert(Kind::subject(event), found);
+                }
+                for (subject, found) in own {
+                    if told.entry(subject).or_insert_with(|| found.clone()) != &found {
+                        personal.insert(leaf.clone());
+                    }
+                }
+            }
+        }
+    }
+    personal
+}
+
+/// Asks in shared words and in own, and finds both told the same.
+async fn is_told_its_own(app: &TestApp, kind: Kind, operations: &[String]) {
+    let world = World::new(app).await;
+    let mut watchers = world.watchers().await;
+    for watcher in &mut watchers {
+        for operation in operations {
+            watcher.subscribe(kind, operation).await;
+            let own = format!("{operation} # as {}", watcher.id);
+            watcher.subscribe(kind, &own).await;
+        }
+    }
+    world.walk(&mut watchers).await;
+    for watcher in &watchers {
+        for (place, operation) in operations.iter().enumerate() {
+            let [shared, own] = [0, 1].map(|way| watcher.told(kind, 2 * place + way));
+            assert!(own.len() >= world.steps().len(), "{operation}");
+            assert_eq!(shared, own, "{}: {operation}", watcher.id);
+        }
+    }
+}
+
+/// What has to be different for different people, or the walk proves little.
+const KNOWN: [&str; 17] = [
+    "message viewerCanEdit",
+    "message viewerCanDelete",
+    "reactions viewerReacted",
+    "options viewerVoted",
+    "viewerCan allowed",
+    "viewerCan reason",
+    "viewerMembership id",
+    "viewerMembership role",
+    "viewerMembership draft",
+    "viewerMembership pinned",
+    "viewerMembership markedUnread",
+    "viewerMembership mutedUntil",
+    "viewerMembership notificationLevel",
+    "viewerMembership unreadCount",
+    "viewerMembership unreadMentionCount",
+    "viewerMembership lastReadAt",
+    "lastReadMessage id",
+];
+
+async fn nobody_is_told_what_is_another_s(app: &TestApp, kind: Kind) {
+    let leaves = Schema::read().leaves(kind.ty(), OBJECTS);
+    let personal = personal(app, kind, &leaves).await;
+    let last_two = |path: &Path| path[path.len().saturating_sub(2)..].join(" ");
+    let found: BTreeSet<String> = personal.iter().map(|path| last_two(path).replace("(first: 3)", "")).collect();
+    eprintln!("{kind:?}: {} ways, {} of them personal", leaves.len(), personal.len());
+    for known in KNOWN {
+        let is_asked = known != "message viewerCanEdit" && known != "message viewerCanDelete" || kind == Kind::Feed;
+        assert!(!is_asked || found.contains(known), "{known} was the same for all; different: {found:?}");
+    }
+    // What depends on who asks is asked for alone, so that nothing beside it keeps it from being shared.
+    let common: Vec<Path> = leaves.into_iter().filter(|leaf| !personal.contains(leaf)).collect();
+    let alone = personal.iter().map(|leaf| kind.asking(std::slice::from_ref(leaf)));
+    let operations: Vec<String> = common.chunks(TOGETHER).map(|some| kind.asking(some)).chain(alone).collect();
+    is_told_its_own(app, kind, &operations).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_field_of_a_feed_shows_one_what_was_made_for_another() {
+    each_engine_with(&SETTINGS, async |app| nobody_is_told_what_is_another_s(app, Kind::Feed).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_field_of_a_new_message_shows_one_what_was_made_for_another() {
+    each_engine_with(&SETTINGS, async |app| {
+        for kind in [Kind::OfChat, Kind::OfAll] {
+            nobody_is_told_what_is_another_s(app, kind).await;
+        }
+    })
+    .await;
+}
