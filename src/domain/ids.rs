@@ -260,8 +260,9 @@ pub fn request_id() -> String {
 
 /// A name for this process among those of one server, anew at each start.
 #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
-pub fn node_name() -> String {
-    Uuid::now_v7().to_string()
+pub fn node_name(name: Option<&str>) -> String {
+    let start = Uuid::now_v7();
+    name.map_or_else(|| start.to_string(), |name| format!("{name} {start}"))
 }
 
 /// What a client calls a thing that it makes, so that a repeated request makes it once.

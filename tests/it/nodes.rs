@@ -166,7 +166,8 @@ async fn memberships_that_change_at_one_node_are_felt_at_the_other() {
     let begun = Instant::now();
     alice.adds(&chat, "bob", "MEMBER").await;
     alice.send(&chat, "welcome back").await;
-    let told = until(&mut inbox, |message| message["text"] != "are you there?").await;
+    let is_news = |message: &Value| message["text"].is_string() && message["text"] != "are you there?";
+    let told = until(&mut inbox, is_news).await;
     assert_eq!((&told["text"], &told["chat"]["id"]), (&json!("welcome back"), &json!(chat)));
     let other = alice.group("New", &[&bob]).await;
     alice.send(&other, "and here").await;

@@ -17,7 +17,7 @@ use watcher::{Kind, Watcher};
 /// Objects on the way from an event to a field.
 const OBJECTS: usize = 3;
 /// Fields that are asked for by one operation where nothing in it depends on who asks.
-const TOGETHER: usize = 100;
+const TOGETHER: usize = 60;
 
 const SETTINGS: [(&str, &str); 3] = [
     ("PARLOR_SOCKET_OPERATIONS", "10000"),
