@@ -69,7 +69,6 @@ impl Fleet {
             ("PARLOR_JWT_SECRET", SECRET),
             ("PARLOR_NODE_NAME", &name),
             ("PARLOR_CATCH_UP_CHANGES", "100000"),
-            ("PARLOR_LOG", "info,parlor=debug"),
         ];
         settings.extend(redis.as_deref().map(|url| ("REDIS_URL", url)));
         settings.extend(self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use crate::support::{Socket, User};
+use crate::support::{Socket, User, place};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -19,6 +19,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Objects on the way from what is told to a field.
+    pub fn objects(self) -> usize {
+        match self {
+            Self::Feed => 3,
+            Self::OfChat | Self::OfAll => 2,
+        }
+    }
+
     /// What its events are.
     pub fn ty(self) -> &'static str {
         match self {
@@ -34,7 +42,7 @@ impl Kind {
         let fields = fields.join(" ");
         match self {
             Self::Feed => format!(
-                "subscription($chat: ID!) {{ chatFeed(chatId: $chat) {{ __typename ... on ChatUpserted {{ chat {{ id version }} }}
+                "subscription($chat: ID!) {{ chatFeed(chatId: $chat) {{ __typename ... on FeedEvent {{ cursor }} ... on ChatUpserted {{ chat {{ id version }} }}
                  ... on MessageUpserted {{ message {{ id }} change }} ... on MemberUpserted {{ member {{ id }} }} {fields} }} }}"
             ),
             Self::OfChat => format!("subscription($chat: ID!) {{ messageAdded(chatId: $chat) {{ __typename id {fields} }} }}"),
@@ -56,6 +64,20 @@ struct Operation {
     told: Vec<Value>,
 }
 
+impl Operation {
+    /// Where it tells of a message, or of Dave's reading it.
+    fn place_of(&self, message: &str, dave: &str) -> Option<usize> {
+        match self.kind {
+            Kind::Feed => {
+                let sent = self.told.iter().position(|event| event["message"]["id"] == message)?;
+                let read = self.told[sent..].iter().position(|event| event["member"]["id"] == dave)?;
+                Some(sent + read)
+            }
+            Kind::OfChat | Kind::OfAll => self.told.iter().position(|event| event["id"] == message),
+        }
+    }
+}
+
 pub struct Watcher {
     pub id: String,
     chat: String,
@@ -64,14 +86,19 @@ pub struct Watcher {
     /// Operations of each kind, in the order of asking.
     asked: Vec<(Kind, String)>,
     pings: usize,
+    /// How many events of the pace were waited for.
+    settled: usize,
 }
+
+const FEED_PACE: &str = "Feed";
 
 /// What shows how far each kind of subscription was told.
 const PACES: [(Kind, &str); 3] = [
     (
         Kind::Feed,
         "subscription Pace($chat: ID!) { chatFeed(chatId: $chat) {
-            __typename ... on MemberUpserted { member { user { id } lastReadMessage { id } } }
+            __typename ... on FeedEvent { cursor } ... on MessageUpserted { change message { id } }
+            ... on MemberUpserted { member { id user { id } } }
         } }",
     ),
     (Kind::OfChat, "subscription Pace($chat: ID!) { messageAdded(chatId: $chat) { id } }"),
@@ -82,7 +109,7 @@ impl Watcher {
     pub async fn of(who: &User, chat: &str) -> Self {
         let (socket, operations) = (who.socket().await, HashMap::new());
         let mut watcher =
-            Self { id: who.id.clone(), chat: chat.into(), socket, operations, asked: Vec::new(), pings: 0 };
+            Self { id: who.id.clone(), chat: chat.into(), socket, operations, asked: Vec::new(), pings: 0, settled: 0 };
         for (kind, query) in PACES {
             let id = format!("{kind:?}");
             watcher.start(&id, kind, query).await;
@@ -118,54 +145,51 @@ impl Watcher {
         &self.operations[id].told
     }
 
-    /// Waits until all that was asked for has been told, up to Dave's reading his own message.
-    pub async fn settle(&mut self, message: &str) {
-        while !self.is_settled(message) {
+    /// Waits until all of it is told: the chat up to a version, and, where somebody moved, that.
+    pub async fn settle(&mut self, version: i64, moved: Option<&str>) {
+        for _ in 0..2 {
+            while !self.is_settled(version, moved) {
+                self.hear().await;
+            }
+            // What is told together with it.
+            self.ping().await;
+        }
+        while !self.is_settled(version, moved) {
             self.hear().await;
         }
-        // What was told together with it.
-        self.ping().await;
-        while !self.is_settled(message) {
-            self.hear().await;
-        }
+        self.settled = self.operations[FEED_PACE].told.len();
     }
 
-    /// Whether every operation tells of this message.
-    pub async fn is_there(&mut self, message: &str) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        let has_come = |operation: &Operation| operation.told.last().is_some_and(|event| event["id"] == message);
-        while !self.operations.values().all(|operation| operation.kind == Kind::Feed || has_come(operation)) {
+    /// Whether every operation tells of this message, and a feed that Dave has read it; counts from there
+    /// on. An inbox says nothing of when it has begun.
+    pub async fn is_there(&mut self, message: &str, dave: &str) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.operations.values().all(|operation| operation.place_of(message, dave).is_some()) {
             if timeout_at(deadline, self.hear()).await.is_err() {
                 return false;
             }
         }
-        // Which of those of before an inbox told is open.
-        for kind in [Kind::OfChat, Kind::OfAll] {
-            self.all(kind).for_each(|operation| operation.told.drain(..operation.told.len() - 1).for_each(drop));
+        for operation in self.operations.values_mut() {
+            let known = operation.place_of(message, dave).map_or(0, |place| place + 1);
+            operation.told.drain(..known);
         }
-        self.settle(message).await;
         true
     }
 
-    /// Counts from here on.
-    pub fn forget(&mut self) {
-        self.operations.values_mut().for_each(|operation| operation.told.clear());
-    }
-
-    fn all(&mut self, kind: Kind) -> impl Iterator<Item = &mut Operation> {
-        self.operations.values_mut().filter(move |operation| operation.kind == kind)
-    }
-
-    fn is_settled(&self, message: &str) -> bool {
-        let pace = |kind: Kind| &self.operations[&format!("{kind:?}")].told;
-        let has_read = |event: &Value| {
-            event["member"]["user"]["id"] == "dave" && event["member"]["lastReadMessage"]["id"] == message
-        };
-        let has_come = |kind: Kind| pace(kind).last().is_some_and(|event| event["id"] == message);
-        pace(Kind::Feed).iter().rev().any(has_read)
-            && has_come(Kind::OfChat)
-            && has_come(Kind::OfAll)
-            && self.operations.values().all(|operation| operation.told.len() == pace(operation.kind).len())
+    fn is_settled(&self, version: i64, moved: Option<&str>) -> bool {
+        let pace = &self.operations[FEED_PACE].told;
+        let is_added = |event: &&Value| event["change"] == "ADDED";
+        let newest = pace.iter().rev().find(is_added).map(|event| &event["message"]["id"]);
+        let has_moved = |user: &str| pace[self.settled..].iter().any(|event| event["member"]["user"]["id"] == user);
+        moved.is_none_or(has_moved)
+            && self.operations.values().all(|operation| match operation.kind {
+                Kind::Feed => {
+                    let is_level = |event: &Value| place(&event["cursor"]) >= version;
+                    operation.told.len() == pace.len() && operation.told.last().is_none_or(is_level)
+                }
+                Kind::OfChat | Kind::OfAll => operation.told.last().map(|event| &event["id"]) == newest,
+            })
+            && pace.last().is_some_and(|event| place(&event["cursor"]) >= version)
     }
 
     async fn ping(&mut self) {
