@@ -147,6 +147,41 @@ async fn presence_is_one_over_all_nodes_and_those_that_join_or_die() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn those_at_a_node_that_was_stopped_are_there_again_when_it_goes_on() {
+    let fleet = Fleet::start(2, Some(Redis::start()), &[("PARLOR_PRESENCE_GRACE_SECONDS", "1")]).await;
+    let (alice, bob) = (fleet.person(0, "alice").await, fleet.person(1, "bob").await);
+    fleet.is_connected().await;
+    let _there = bob.socket().await;
+    let mut of_bob = follow(&alice, &["bob"]).await;
+    becomes(&mut of_bob, "bob", "ONLINE").await;
+    fleet.node(1).signal("STOP");
+    becomes(&mut of_bob, "bob", "OFFLINE").await;
+    fleet.node(1).signal("CONT");
+    becomes(&mut of_bob, "bob", "ONLINE").await;
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_told_nothing_finds_out_by_itself() {
+    let fleet = Fleet::start(2, None, &[]).await;
+    let (alice, bob) = (fleet.person(0, "alice").await, fleet.person(1, "bob").await);
+    let chat = alice.group("Apart", &[&bob]).await;
+    let [removed, ended] = [alice.group("Removed", &[&bob]).await, alice.group("Ended", &[&bob]).await];
+    let mut inbox = bob.subscribe("subscription { messageAdded { text chat { id } } }", json!({})).await;
+    let mut feeds = [live(&bob, &removed).await, live(&bob, &ended).await];
+    // At Bob's own node, so that the inbox is known to have begun.
+    until_told(&mut inbox, &bob, &removed).await;
+    alice.send(&chat, "nobody tells of this").await;
+    alice.does("removeMember", json!({ "chatId": removed, "userId": "bob" })).await;
+    alice.does("deleteChat", json!({ "chatId": ended })).await;
+    until(&mut inbox, |message| message["text"] == "nobody tells of this").await;
+    for feed in &mut feeds {
+        assert_eq!(feed.ends().await, "FORBIDDEN");
+    }
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memberships_that_change_at_one_node_are_felt_at_the_other() {
     let (fleet, alice, bob, chat) = apart().await;
     let mut inbox = bob.subscribe("subscription { messageAdded { text chat { id } } }", json!({})).await;

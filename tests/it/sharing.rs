@@ -18,7 +18,9 @@ use watcher::{Kind, Watcher};
 /// Fields that are asked for by one operation where nothing in it depends on who asks.
 const TOGETHER: usize = 60;
 
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
+    // So many ask at once that they wait for a connection.
+    ("PARLOR_DATABASE_WAIT_SECONDS", "60"),
     ("PARLOR_SOCKET_OPERATIONS", "10000"),
     ("PARLOR_MAX_COMPLEXITY", "10000000"),
     ("PARLOR_PRESENCE_GRACE_SECONDS", "300"),
