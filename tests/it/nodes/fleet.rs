@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use parlor::domain::clock::Clock;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -137,9 +138,8 @@ impl Fleet {
     }
 }
 
-pub fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.expect("a time of our age").as_secs()
+pub fn now() -> i64 {
+    Clock::default().now().timestamp()
 }
 
 /// Waits until something is so.
