@@ -52,7 +52,7 @@ impl App {
         let hub = Arc::new(Hub::default());
         let sessions = Sessions::start(clock.clone());
         let mender = Mender::start(store.clone(), clock.clone(), &hub);
-        let node = config.redis.node.clone().unwrap_or_else(node_name);
+        let node = node_name(config.redis.node.as_deref());
         let (others, redis) = redis(&config.redis, &node).unzip();
         let bus = Bus::new(hub.clone(), others);
         let catch_ups = CatchUps {

@@ -258,10 +258,12 @@ pub fn request_id() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// A name for this process among those of one server, anew at each start.
+/// A name for this process among those of one server, anew at each start: who was connected to a node
+/// that died is not taken for connected to the one that follows it under its name.
 #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
-pub fn node_name() -> String {
-    Uuid::now_v7().to_string()
+pub fn node_name(name: Option<&str>) -> String {
+    let start = Uuid::now_v7();
+    name.map_or_else(|| start.to_string(), |name| format!("{name} {start}"))
 }
 
 /// What a client calls a thing that it makes, so that a repeated request makes it once.

@@ -205,6 +205,15 @@ impl Hub {
         lock(&self.people).values().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());
     }
 
+    /// Tells those who listen to a chat, or for its end, that they missed something.
+    pub fn overflow_chat(&self, chat: ChatId) {
+        let topic = lock(&self.chats).get(&chat).cloned();
+        if let Some(topic) = topic {
+            lock(&topic.0).listeners.values().for_each(|mailbox| mailbox.overflow());
+        }
+        lock(&self.ends).get(&chat).into_iter().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());
+    }
+
     /// Tells those who listen to people that they missed something.
     pub fn overflow_people(&self) {
         lock(&self.people).values().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());

@@ -9,6 +9,7 @@ use super::hub::{Delivery, Heard, Listener, Origin};
 use super::{log, stock};
 use crate::domain::changes::{Change, Happening};
 use crate::domain::ids::{ChatId, MemberId};
+use crate::domain::members::Member;
 use crate::domain::messages::Message;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
@@ -75,6 +76,7 @@ impl Inbox {
                 None if missed => self.join(chat).await?,
                 None => {
                     self.positions.insert(chat, version);
+                    self.listener.is_level(chat, version);
                 }
             }
         }
@@ -131,10 +133,13 @@ impl Inbox {
         let store = self.store.clone();
         let reading = async move { members::by_ids(&mut store.read().await?, &[id]).await };
         let member = aside(reading).await?.pop();
-        match member.filter(|member| member.is_active()) {
-            Some(member) => self.read(chat, member.version).await,
-            None => Ok(()),
+        if let Some(member) = member.filter(Member::is_active) {
+            self.read(chat, member.version).await?;
+            if let Some(position) = self.positions.get(&chat) {
+                self.listener.is_level(chat, *position);
+            }
         }
+        Ok(())
     }
 
     async fn read(&mut self, chat: ChatId, from: i64) -> Result<()> {

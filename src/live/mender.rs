@@ -79,6 +79,9 @@ impl Mender {
         let ids: Vec<ChatId> = told.keys().copied().collect();
         for ids in ids.chunks(COMPARED) {
             let chats = chats::of_all(&mut self.store.read().await?, ids).await?;
+            // Nobody told that these are no more: their listeners find out.
+            let gone = ids.iter().filter(|id| !chats.iter().any(|chat| chat.id == **id));
+            gone.for_each(|chat| hub.overflow_chat(*chat));
             for chat in chats {
                 let told = told[&chat.id];
                 if chat.version > told {

@@ -38,6 +38,8 @@ pub const QUEUE: usize = 16_384;
 const BEAT: Duration = Duration::from_secs(3);
 /// A node that says nothing for this long has gone.
 const SILENCE: Duration = Duration::from_secs(15);
+/// One that said nothing for this long may be taken for gone by others.
+const FORGOTTEN: Duration = Duration::from_secs(10);
 /// Longest wait for Redis to take a connection, or to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a node that goes waits until the others were told.
@@ -168,6 +170,7 @@ impl Redis {
         METRICS.redis_connected.set(1);
         // Subscribed, then compared: what was told before is found, what is told from now on is heard.
         peers.joined();
+        let mut beaten = Instant::now();
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sending = std::pin::pin!(connection.send(&self.settings.prefix, self.letters(&mut batch)?));
@@ -188,6 +191,12 @@ impl Redis {
                 }
                 _ = beat.tick() => {
                     batch.push(Word::Beat);
+                    if beaten.elapsed() > FORGOTTEN {
+                        // This node was stopped: the others may have taken it for gone.
+                        batch.push(Word::Hello);
+                        peers.joined();
+                    }
+                    beaten = Instant::now();
                     if self.missed.swap(false, Ordering::Relaxed) {
                         batch.push(Word::Compare);
                     }

@@ -92,7 +92,7 @@ impl Outsider {
     fn is_told(&self, row: &Row) -> Option<&'static str> {
         match row.field {
             "resolveReport" if self.moderates => self.is_foreign.then_some(NOT_FOUND),
-            "blockWords" | "unblockWords" if self.moderates => None,
+            "blockWords" | "unblockWords" | "revokeSessions" if self.moderates => None,
             // The host's own service need not be in a chat that is the host's.
             "ensureResourceChat" if self.moderates && !self.is_foreign => None,
             _ if self.is_foreign => row.foreigner,
@@ -304,6 +304,7 @@ async fn without_the_permission_to_view_there_is_nothing_of_any_chat() {
             match (row.field, row.owner) {
                 // What is the organisation's or the person's, and no chat's.
                 ("blockWords" | "unblockWords" | "resolveReport" | "markNotificationsRead", _) => {}
+                ("renewSession", Some(code)) => refused(&call(&blind, &schema, &row).await, &row, code),
                 (_, Some(NOT_FOUND)) => refused(&call(&blind, &schema, &row).await, &row, NOT_FOUND),
                 _ => refused(&call(&blind, &schema, &row).await, &row, FORBIDDEN),
             }

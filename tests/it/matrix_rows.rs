@@ -41,6 +41,11 @@ fn for_nobody(field: &'static str, input: Value, code: &'static str) -> Row {
     Row { member: Some(code), owner: Some(code), ..for_members(field, input) }
 }
 
+/// What a member is no nearer to than others: it needs a socket, or to administer the organisation.
+fn for_nobody_at_all(field: &'static str, input: Value, code: &'static str) -> Row {
+    Row { stranger: Some(code), foreigner: Some(code), ..for_nobody(field, input, code) }
+}
+
 /// What moderators of the organisation may do.
 fn for_moderators(field: &'static str, input: Value) -> Row {
     let (stranger, foreigner) = (Some(FORBIDDEN), Some(FORBIDDEN));
@@ -213,6 +218,8 @@ pub fn rows(secret: &Secret, own: &Own) -> Vec<Row> {
             for_moderators("resolveReport", json!({ "reportId": report, "resolution": "DISMISSED" })),
             for_moderators("blockWords", json!({ "words": ["sesame"], "action": "REJECT" })),
             for_moderators("unblockWords", json!({ "words": ["blocked"] })),
+            for_nobody_at_all("renewSession", json!({ "token": "any" }), "BAD_USER_INPUT"),
+            for_nobody_at_all("revokeSessions", json!({ "userId": "erin" }), FORBIDDEN),
             for_some("editMessage", json!({ "messageId": message, "text": "mine" })),
             for_some("deleteMessage", json!({ "messageId": message })),
             for_some("removeMember", json!({ "chatId": chat, "userId": "erin" })).with("chat.manage_group"),

@@ -246,11 +246,13 @@ fn cases(world: &World) -> Vec<Steps> {
 }
 
 /// Mutations whose effect no chat holds, each with why it has no case of its own.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("joinChannel", "a channel of its own, below"),
     ("resolveReport", "the queue of reports has no feed, and no chat shows it"),
     ("setTyping", "is over by itself, and has a subscription of its own"),
     ("setPresence", "is a person's, and has a subscription of its own"),
+    ("renewSession", "is a socket's own"),
+    ("revokeSessions", "ends sockets, and no chat shows it"),
 ];
 
 /// A person who holds the chat and listens to it.

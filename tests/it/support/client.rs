@@ -221,6 +221,23 @@ impl Socket {
         assert_eq!(self.hear().await, json!({ "type": "connection_ack" }));
     }
 
+    /// The same on a new connection to a server that may not be there, within a time.
+    pub async fn try_join(addr: SocketAddr, token: &str, within: Duration) -> Option<Self> {
+        let joining = async {
+            let mut socket = Self::open_with(addr, &[("sec-websocket-protocol", "graphql-transport-ws")]).await.ok()?;
+            let payload = json!({ "Authorization": format!("Bearer {token}") });
+            socket.try_say(json!({ "type": "connection_init", "payload": payload })).await?;
+            let ack = socket.hear_or_close().await.ok()?;
+            (ack["type"] == "connection_ack").then_some(socket)
+        };
+        timeout(within, joining).await.ok()?
+    }
+
+    /// None where the server has gone.
+    pub async fn try_say(&mut self, message: Value) -> Option<()> {
+        self.0.send(Message::text(message.to_string())).await.ok()
+    }
+
     pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
         self.say(json!({ "type": "subscribe", "id": id, "payload": { "query": query, "variables": variables } })).await;
     }

@@ -6,6 +6,7 @@ mod engine;
 mod feed;
 pub mod keys;
 pub mod process;
+pub mod redis;
 pub mod schema;
 mod steps;
 pub mod wire;

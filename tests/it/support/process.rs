@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -28,6 +28,16 @@ fn command(folder: &Path, settings: &[(&str, &str)]) -> Command {
 /// Runs a command of the binary's to its end.
 pub fn run(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
     command(folder, settings).args(arguments).output().expect("the binary runs")
+}
+
+pub fn send_signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
 }
 
 impl Process {
@@ -66,8 +76,14 @@ impl Process {
 
     /// Sends a signal, such as TERM.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
+        send_signal(self.child.id(), name);
+    }
+
+    /// The memory that it has, in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        resident.and_then(|kibibytes| kibibytes.parse::<u64>().ok()).expect("a number") * 1024
     }
 
     /// Waits for its end.

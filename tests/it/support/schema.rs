@@ -57,6 +57,37 @@ impl Schema {
         probes
     }
 
+    /// The ways from a type to each scalar and enum that is at most so many objects away, connections not
+    /// counted: the fields as an operation asks for them.
+    pub fn leaves(&self, ty: &str, objects: usize) -> Vec<Vec<String>> {
+        match self.0.get(ty) {
+            Some(TypeKind::Union(union)) => {
+                let members = union.members.iter().map(|member| member.node.as_str());
+                members.flat_map(|member| through(&format!("... on {member}"), self.leaves(member, objects))).collect()
+            }
+            Some(TypeKind::Object(object)) => object
+                .fields
+                .iter()
+                .flat_map(|field| {
+                    let (field, of) = (&field.node, named(&field.node.ty.node));
+                    let takes_first = field.arguments.iter().any(|argument| argument.node.name.node == "first");
+                    let asked = format!("{}{}", field.name, if takes_first { "(first: 3)" } else { "" });
+                    match self.0.get(&of) {
+                        Some(TypeKind::Object(_)) if of.ends_with("Connection") => {
+                            through(&asked, self.leaves(&of, objects))
+                        }
+                        // The same as a connection's nodes.
+                        _ if of.ends_with("Edge") => Vec::new(),
+                        Some(TypeKind::Object(_)) if objects == 0 => Vec::new(),
+                        Some(TypeKind::Object(_)) => through(&asked, self.leaves(&of, objects - 1)),
+                        _ => vec![vec![asked]],
+                    }
+                })
+                .collect(),
+            _ => panic!("{ty} has no fields"),
+        }
+    }
+
     /// The names of a type's fields.
     pub fn fields(&self, ty: &str) -> Vec<String> {
         self.definitions(ty).iter().map(|field| field.name.to_string()).collect()
@@ -193,6 +224,10 @@ impl Schema {
         }
         all
     }
+}
+
+fn through(field: &str, leaves: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    leaves.into_iter().map(|leaf| [vec![field.to_owned()], leaf].concat()).collect()
 }
 
 fn named(ty: &Type) -> String {
