@@ -86,6 +86,12 @@ pub struct Scale {
     pub large_chat: i64,
     /// Chats of the person with many.
     pub many_chats: usize,
+    /// Subscribers that a message is sent to.
+    pub audiences: &'static [usize],
+    /// Messages by which the cost of a send alone is measured.
+    pub sends: usize,
+    /// Idle subscribers, few and many.
+    pub crowds: [usize; 2],
 }
 
 impl Scale {
@@ -95,6 +101,9 @@ impl Scale {
         rounds: 3,
         large_chat: 1_000_000,
         many_chats: 2_000,
+        audiences: &[100, 1_000, 10_000],
+        sends: 1_000,
+        crowds: [1_000, 5_000],
     };
     const QUICK: Self = Self {
         duration: Duration::from_secs(2),
@@ -102,6 +111,9 @@ impl Scale {
         rounds: 1,
         large_chat: 100_000,
         many_chats: 500,
+        audiences: &[1_000],
+        sends: 500,
+        crowds: [500, 2_000],
     };
 }
 
@@ -168,7 +180,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         fanout::run(engine, scale).await?;
     }
     if runs(Scenario::Memory) {
-        memory::run(engine).await?;
+        memory::run(engine, scale).await?;
     }
     for engine in engines {
         engine.close().await?;

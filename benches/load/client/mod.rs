@@ -5,6 +5,8 @@ pub mod audience;
 pub mod community;
 pub mod parlor;
 pub mod past;
+pub mod publisher;
+pub mod rig;
 pub mod sender;
 pub mod socket;
 pub mod turns;
