@@ -10,6 +10,7 @@
 //! else a private one, on this machine's disk and with fsync on. CPU and memory are read from
 //! `/proc`, so it runs on Linux.
 
+mod chats;
 mod client;
 mod engines;
 mod fanout;
@@ -20,6 +21,7 @@ mod raw;
 mod references;
 mod search;
 mod sends;
+mod tainted;
 mod tools;
 
 use std::net::SocketAddr;
@@ -70,6 +72,10 @@ enum Scenario {
     Fanout,
     /// The memory of an idle subscriber.
     Memory,
+    /// The cost of a delivery that differs by who sees it.
+    Tainted,
+    /// The cost of a delivery where there are many small chats.
+    Chats,
     All,
 }
 
@@ -92,6 +98,10 @@ pub struct Scale {
     pub sends: usize,
     /// Idle subscribers, few and many.
     pub crowds: [usize; 2],
+    /// Subscribers before whom messages are reacted to.
+    pub onlookers: usize,
+    /// Chats of ten members.
+    pub small_chats: usize,
 }
 
 impl Scale {
@@ -104,6 +114,8 @@ impl Scale {
         audiences: &[100, 1_000, 10_000],
         sends: 1_000,
         crowds: [1_000, 5_000],
+        onlookers: 100,
+        small_chats: 1_000,
     };
     const QUICK: Self = Self {
         duration: Duration::from_secs(2),
@@ -114,6 +126,8 @@ impl Scale {
         audiences: &[1_000],
         sends: 500,
         crowds: [500, 2_000],
+        onlookers: 50,
+        small_chats: 100,
     };
 }
 
@@ -181,6 +195,12 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if runs(Scenario::Memory) {
         memory::run(engine, scale).await?;
+    }
+    if runs(Scenario::Tainted) {
+        tainted::run(engine, scale).await?;
+    }
+    if runs(Scenario::Chats) {
+        chats::run(engine, scale).await?;
     }
     for engine in engines {
         engine.close().await?;
