@@ -11,8 +11,8 @@ use crate::client::parlor::Parlor;
 use crate::client::publisher::{Publisher, Quiet, Request};
 use crate::client::rig::{Figures, Rig, Span};
 use crate::engines::{Database, Engine};
-use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
+use crate::tools::{Error, Result};
 
 /// Members of each chat.
 const MEMBERS: usize = 10;
@@ -100,7 +100,7 @@ async fn small_chats(
         let people = number * MEMBERS..(number + 1) * MEMBERS;
         let chat = community.group_of(&format!("{title} {number}"), people.clone()).await?;
         let request = Request::send(&community.tokens[people.start], &chat);
-        Ok::<_, crate::tools::Error>((seats(parlor.address, &community.tokens[people], &chat), request))
+        Ok::<_, Error>((seats(parlor.address, &community.tokens[people], &chat), request))
     });
     let made: Vec<_> = stream::iter(making).buffered(HASTE).try_collect().await?;
     let (seats, requests): (Vec<_>, Vec<_>) = made.into_iter().unzip();

@@ -17,10 +17,12 @@ mod fanout;
 mod history;
 mod lists;
 mod memory;
+mod presence;
 mod raw;
 mod references;
 mod search;
 mod sends;
+mod storm;
 mod tainted;
 mod tools;
 
@@ -76,6 +78,10 @@ enum Scenario {
     Tainted,
     /// The cost of a delivery where there are many small chats.
     Chats,
+    /// All subscribers of a chat gone and back at once.
+    Storm,
+    /// People who come and go, and others who are told.
+    Presence,
     All,
 }
 
@@ -102,6 +108,8 @@ pub struct Scale {
     pub onlookers: usize,
     /// Chats of ten members.
     pub small_chats: usize,
+    /// People who come back at once, or come and go.
+    pub crowd: usize,
 }
 
 impl Scale {
@@ -116,6 +124,7 @@ impl Scale {
         crowds: [1_000, 5_000],
         onlookers: 100,
         small_chats: 1_000,
+        crowd: 5_000,
     };
     const QUICK: Self = Self {
         duration: Duration::from_secs(2),
@@ -128,6 +137,7 @@ impl Scale {
         crowds: [500, 2_000],
         onlookers: 50,
         small_chats: 100,
+        crowd: 500,
     };
 }
 
@@ -201,6 +211,12 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if runs(Scenario::Chats) {
         chats::run(engine, scale).await?;
+    }
+    if runs(Scenario::Storm) {
+        storm::run(engine, scale).await?;
+    }
+    if runs(Scenario::Presence) {
+        presence::run(engine, scale).await?;
     }
     for engine in engines {
         engine.close().await?;

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod audience;
 pub mod community;
+pub mod follower;
 pub mod parlor;
 pub mod past;
 pub mod publisher;
