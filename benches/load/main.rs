@@ -10,16 +10,20 @@
 //! else a private one, on this machine's disk and with fsync on. CPU and memory are read from
 //! `/proc`, so it runs on Linux.
 
+mod chats;
 mod client;
 mod engines;
 mod fanout;
 mod history;
 mod lists;
 mod memory;
+mod presence;
 mod raw;
 mod references;
 mod search;
 mod sends;
+mod storm;
+mod tainted;
 mod tools;
 
 use std::net::SocketAddr;
@@ -70,6 +74,14 @@ enum Scenario {
     Fanout,
     /// The memory of an idle subscriber.
     Memory,
+    /// The cost of a delivery that differs by who sees it.
+    Tainted,
+    /// The cost of a delivery where there are many small chats.
+    Chats,
+    /// All subscribers of a chat gone and back at once.
+    Storm,
+    /// People who come and go, and others who are told.
+    Presence,
     All,
 }
 
@@ -86,6 +98,18 @@ pub struct Scale {
     pub large_chat: i64,
     /// Chats of the person with many.
     pub many_chats: usize,
+    /// Subscribers that a message is sent to.
+    pub audiences: &'static [usize],
+    /// Messages by which the cost of a send alone is measured.
+    pub sends: usize,
+    /// Idle subscribers, few and many.
+    pub crowds: [usize; 2],
+    /// Subscribers before whom messages are reacted to.
+    pub onlookers: usize,
+    /// Chats of ten members.
+    pub small_chats: usize,
+    /// People who come back at once, or come and go.
+    pub crowd: usize,
 }
 
 impl Scale {
@@ -95,6 +119,12 @@ impl Scale {
         rounds: 3,
         large_chat: 1_000_000,
         many_chats: 2_000,
+        audiences: &[100, 1_000, 10_000],
+        sends: 1_000,
+        crowds: [1_000, 5_000],
+        onlookers: 100,
+        small_chats: 1_000,
+        crowd: 5_000,
     };
     const QUICK: Self = Self {
         duration: Duration::from_secs(2),
@@ -102,6 +132,12 @@ impl Scale {
         rounds: 1,
         large_chat: 100_000,
         many_chats: 500,
+        audiences: &[1_000],
+        sends: 500,
+        crowds: [500, 2_000],
+        onlookers: 50,
+        small_chats: 100,
+        crowd: 500,
     };
 }
 
@@ -168,7 +204,19 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         fanout::run(engine, scale).await?;
     }
     if runs(Scenario::Memory) {
-        memory::run(engine).await?;
+        memory::run(engine, scale).await?;
+    }
+    if runs(Scenario::Tainted) {
+        tainted::run(engine, scale).await?;
+    }
+    if runs(Scenario::Chats) {
+        chats::run(engine, scale).await?;
+    }
+    if runs(Scenario::Storm) {
+        storm::run(engine, scale).await?;
+    }
+    if runs(Scenario::Presence) {
+        presence::run(engine, scale).await?;
     }
     for engine in engines {
         engine.close().await?;

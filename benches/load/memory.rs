@@ -1,54 +1,57 @@
-//! The memory of an idle subscriber: resident memory of the server at a thousand of them, over what
-//! it was before they came.
+//! The memory of an idle subscriber: how much more a server holds with many of them than with few, so
+//! that what it holds without any is no part of it.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tempfile::tempdir;
 use tokio::time::sleep;
 
+use crate::Scale;
 use crate::client::audience::Audience;
 use crate::client::community::Community;
 use crate::client::parlor::Parlor;
 use crate::engines::{Database, Engine};
-use crate::fanout::SUBSCRIBERS;
 use crate::references::Reference;
 use crate::tools::Result;
 use crate::tools::process::Process;
-use crate::tools::report::{Table, number, ratio};
+use crate::tools::report::{Table, number, ratio, whole};
 
 /// How long a server is left alone before its memory is read.
 const REST: Duration = Duration::from_secs(3);
 /// Who subscribes and leaves before the first look, so that code and pools are in memory.
 const WARM_UP: usize = 10;
+/// The stock handler takes too much for more.
+const CROWDS_OF_STOCK: [usize; 2] = [500, 1_500];
 
-pub async fn run(engine: &Engine) -> Result<()> {
-    let folder = tempdir()?;
-    let database = engine.database(folder.path(), "memory").await?;
-    let result = measure(&database, folder.path()).await;
-    database.drop().await?;
-    result
+pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
+    engine.with_database("memory", async |database, folder| measure(database, folder, scale.crowds).await).await
 }
 
-async fn measure(database: &Database, folder: &Path) -> Result<()> {
-    eprintln!("memory: {SUBSCRIBERS} idle subscribers of three servers");
-    let parlor = parlor(database, folder).await?;
-    let stock = reference(Reference::Stock, folder).await?;
-    let floor = reference(Reference::Floor, folder).await?;
+async fn measure(database: &Database, folder: &Path, crowds: [usize; 2]) -> Result<()> {
+    eprintln!("memory: {crowds:?} idle subscribers of three servers");
+    let parlor = parlor(database, folder, crowds).await?;
+    let stock = reference(Reference::Stock, folder, CROWDS_OF_STOCK).await?;
+    let floor = reference(Reference::Floor, folder, crowds).await?;
 
     println!(
-        "## Memory: {SUBSCRIBERS} idle subscribers\n\n\
-         Resident memory of the server's process before and with them; the kernel's share of a socket \
-         is not in it.\n"
+        "## Memory: idle subscribers\n\n\
+         Resident memory of the server's process at few and at many sockets, each subscribed to one chat; the \
+         difference over the difference is what one more subscriber takes. The kernel's share of a socket is not in \
+         it.\n"
     );
-    let mut table = Table::new(&["server", "before MiB", "with MiB", "KiB/subscriber", "to stock", "to the broadcast"]);
+    let mut table =
+        Table::new(&["server", "few", "MiB", "many", "MiB", "KiB/subscriber", "to stock", "to the broadcast"]);
     let rows = [("Parlor", &parlor), ("stock async-graphql", &stock), ("raw WebSocket broadcast", &floor)];
     for (name, memory) in rows {
+        let [few, many] = memory.crowds.map(|crowd| whole(crowd as f64));
+        let [with_few, with_many] = memory.resident.map(|bytes| number(bytes / 1_048_576.0));
         table.row([
             name.to_string(),
-            number(memory.before / 1_048_576.0),
-            number(memory.with / 1_048_576.0),
+            few,
+            with_few,
+            many,
+            with_many,
             number(memory.each() / 1_024.0),
             ratio(memory.each(), stock.each()),
             ratio(memory.each(), floor.each()),
@@ -58,46 +61,59 @@ async fn measure(database: &Database, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// In bytes.
+/// Of a server with few and with many subscribers.
 struct Memory {
-    before: f64,
-    with: f64,
+    crowds: [usize; 2],
+    /// In bytes.
+    resident: [f64; 2],
 }
 
 impl Memory {
     fn each(&self) -> f64 {
-        (self.with - self.before) / SUBSCRIBERS as f64
+        let [few, many] = self.crowds;
+        (self.resident[1] - self.resident[0]) / (many - few) as f64
     }
 }
 
-async fn parlor(database: &Database, folder: &Path) -> Result<Memory> {
+async fn parlor(database: &Database, folder: &Path, crowds: [usize; 2]) -> Result<Memory> {
     let parlor = Parlor::start(database, folder).await?;
-    let community = Community::gather(parlor.address, SUBSCRIBERS).await?;
+    let community = Community::gather(parlor.address, crowds[1]).await?;
     let chat = community.group("Everybody").await?;
     parlor.stop().await?;
     // Anew, so that nothing which the preparation freed is there to be used again.
     let parlor = Parlor::start(database, folder).await?;
-    let memory = subscribed(&parlor.process, parlor.address, &community.tokens, &chat).await?;
+    let memory = subscribed(&parlor.process, parlor.address, &community.tokens, &chat, crowds).await?;
     parlor.stop().await?;
     Ok(memory)
 }
 
-async fn reference(reference: Reference, folder: &Path) -> Result<Memory> {
+async fn reference(reference: Reference, folder: &Path, crowds: [usize; 2]) -> Result<Memory> {
     let (process, address) = reference.start(folder).await?;
-    let tokens = vec![String::new(); SUBSCRIBERS];
-    let memory = subscribed(&process, address, &tokens, "chat").await?;
+    let tokens = vec![String::new(); crowds[1]];
+    let memory = subscribed(&process, address, &tokens, "chat", crowds).await?;
     process.stop("TERM").await?;
     Ok(memory)
 }
 
-/// Looks at a server's memory without and with its subscribers.
-async fn subscribed(process: &Process, address: SocketAddr, tokens: &[String], chat: &str) -> Result<Memory> {
+/// Looks at a server's memory with few and with many subscribers.
+async fn subscribed(
+    process: &Process,
+    address: SocketAddr,
+    tokens: &[String],
+    chat: &str,
+    crowds: [usize; 2],
+) -> Result<Memory> {
     drop(Audience::assemble(address, &tokens[..WARM_UP], chat).await?);
-    sleep(REST).await;
-    let before = process.resident()?;
-    let audience = Audience::assemble(address, tokens, chat).await?;
-    sleep(REST).await;
-    let with = process.resident()?;
-    audience.check()?;
-    Ok(Memory { before, with })
+    let (few, more) = tokens.split_at(crowds[0]);
+    let mut audiences = Vec::new();
+    let mut resident = [0.0; 2];
+    for (tokens, resident) in [few, more].into_iter().zip(&mut resident) {
+        audiences.push(Audience::assemble(address, tokens, chat).await?);
+        sleep(REST).await;
+        *resident = process.resident()?;
+    }
+    for audience in audiences {
+        audience.check()?;
+    }
+    Ok(Memory { crowds, resident })
 }

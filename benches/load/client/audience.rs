@@ -1,6 +1,7 @@
-//! A crowd of subscribers to one chat, and what reaches them.
+//! A crowd of subscribers to one chat or several, and what reaches them.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ pub const FEED: &str = "subscription Feed($chatId: ID!) { chatFeed(chatId: $chat
 const MARK: &str = "bench-";
 const DIGITS: usize = 8;
 /// Messages that one audience can follow.
-const CAPACITY: usize = 1 << 17;
+const CAPACITY: usize = 1 << 20;
 /// Sockets opened at the same time.
 const HASTE: usize = 50;
 
@@ -37,7 +38,22 @@ fn number(frame: &str) -> Option<usize> {
     frame.get(digits..digits + DIGITS)?.parse().ok()
 }
 
+/// Where a subscriber sits, and what they listen to.
+#[derive(Clone)]
+pub struct Seat {
+    pub address: SocketAddr,
+    pub token: String,
+    pub chat: String,
+}
+
+/// A seat in the same chat for each token.
+pub fn seats(address: SocketAddr, tokens: &[String], chat: &str) -> Vec<Seat> {
+    tokens.iter().map(|token| Seat { address, token: token.clone(), chat: chat.into() }).collect()
+}
+
 pub struct Audience {
+    seats: Vec<Seat>,
+    feed: String,
     board: Arc<Board>,
     readers: Vec<JoinHandle<()>>,
     next: usize,
@@ -46,6 +62,8 @@ pub struct Audience {
 /// What all readers write on.
 struct Board {
     start: Instant,
+    /// How many subscribers a message is for.
+    reach: usize,
     messages: Vec<Progress>,
     /// Of each reader, in microseconds: theirs alone while messages flow.
     latencies: Vec<Mutex<Vec<u32>>>,
@@ -65,19 +83,48 @@ struct Progress {
 impl Audience {
     /// Opens a socket for each token and subscribes it to the chat.
     pub async fn assemble(address: SocketAddr, tokens: &[String], chat: &str) -> Result<Self> {
+        let mut audience = Self::new(seats(address, tokens, chat), FEED, tokens.len());
+        audience.gather().await?;
+        Ok(audience)
+    }
+
+    /// Those who are to come. A message is for `reach` of them.
+    pub fn new(seats: Vec<Seat>, feed: &str, reach: usize) -> Self {
         let board = Arc::new(Board {
             start: Instant::now(),
+            reach,
             messages: (0..CAPACITY).map(|_| Progress::default()).collect(),
-            latencies: tokens.iter().map(|_| Mutex::default()).collect(),
+            latencies: seats.iter().map(|_| Mutex::default()).collect(),
             complete: Semaphore::new(0),
             sample: OnceLock::new(),
             failure: OnceLock::new(),
         });
-        let sockets = stream::iter(tokens).map(|token| subscriber(address, token, chat));
+        Self { seats, feed: feed.into(), board, readers: Vec::new(), next: 0 }
+    }
+
+    /// Opens a socket for each seat and subscribes it.
+    pub async fn gather(&mut self) -> Result<()> {
+        let sockets = stream::iter(&self.seats).map(|seat| subscriber(seat, &self.feed));
         let sockets: Vec<Socket> = sockets.buffered(HASTE).try_collect().await?;
         let readers = sockets.into_iter().enumerate();
-        let readers = readers.map(|(index, socket)| tokio::spawn(read(socket, board.clone(), index)));
-        Ok(Self { board: board.clone(), readers: readers.collect(), next: 0 })
+        let readers = readers.map(|(index, socket)| tokio::spawn(read(socket, self.board.clone(), index)));
+        self.readers = readers.collect();
+        Ok(())
+    }
+
+    /// Lets all sockets go. Messages are numbered on when they gather again.
+    pub fn disband(&mut self) {
+        self.readers.drain(..).for_each(|reader| reader.abort());
+    }
+
+    /// How many subscribers a message is for.
+    pub fn reach(&self) -> usize {
+        self.board.reach
+    }
+
+    /// How many chats they listen to, where a message is for all of its chat.
+    pub fn groups(&self) -> usize {
+        self.seats.len() / self.board.reach
     }
 
     /// The number of the next message, counted as sent from now on.
@@ -100,11 +147,18 @@ impl Audience {
         arrival
     }
 
-    /// Whether one reaches everybody in time. Those that come late are forgotten.
-    pub async fn completes_within(&self, limit: Duration) -> bool {
-        let complete = tokio::time::timeout(limit, self.one_complete()).await;
+    /// Whether so many reach everybody in time. Those that come late are forgotten.
+    pub async fn complete_within(&self, limit: Duration, messages: usize) -> Result<bool> {
+        let all = async {
+            for _ in 0..messages {
+                self.board.complete.acquire().await?.forget();
+            }
+            Ok(())
+        };
+        let complete: Result<Result<()>, _> = tokio::time::timeout(limit, all).await;
         self.board.complete.forget_permits(usize::MAX);
-        complete.is_ok_and(|complete| complete.is_ok())
+        self.check()?;
+        Ok(complete.is_ok_and(|complete| complete.is_ok()))
     }
 
     /// An error if a subscriber got one.
@@ -117,8 +171,13 @@ impl Audience {
 
     /// How long deliveries took since the last time that this was asked.
     pub fn latencies(&self) -> Latencies {
+        self.latencies_of(0..self.seats.len())
+    }
+
+    /// The same for some of the seats.
+    pub fn latencies_of(&self, seats: Range<usize>) -> Latencies {
         let mut latencies = Latencies::default();
-        for reader in &self.board.latencies {
+        for reader in &self.board.latencies[seats] {
             let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             reader.drain(..).for_each(|micros| latencies.record_micros(micros.into()));
         }
@@ -133,7 +192,7 @@ impl Audience {
 
 impl Drop for Audience {
     fn drop(&mut self) {
-        self.readers.iter().for_each(JoinHandle::abort);
+        self.disband();
     }
 }
 
@@ -147,15 +206,15 @@ impl Board {
         let latency = self.micros().saturating_sub(progress.sent.load(Ordering::Relaxed));
         let mut latencies = self.latencies[reader].lock().unwrap_or_else(PoisonError::into_inner);
         latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
-        if progress.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.latencies.len() {
+        if progress.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.reach {
             self.complete.add_permits(1);
         }
     }
 }
 
-async fn subscriber(address: SocketAddr, token: &str, chat: &str) -> Result<Socket> {
-    let mut socket = Socket::open(address, token).await?;
-    socket.send(subscribe("feed", FEED, json!({ "chatId": chat }))).await?;
+async fn subscriber(seat: &Seat, feed: &str) -> Result<Socket> {
+    let mut socket = Socket::open(seat.address, &seat.token).await?;
+    socket.send(subscribe("feed", feed, json!({ "chatId": seat.chat }))).await?;
     Ok(socket)
 }
 

@@ -1,6 +1,7 @@
 //! The people and chats that a scenario needs, made through the API.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
@@ -42,10 +43,15 @@ impl Community {
 
     /// A group of everybody, owned by the first.
     pub async fn group(&self, title: &str) -> Result<String> {
+        self.group_of(title, 0..self.tokens.len()).await
+    }
+
+    /// A group of these people, owned by the first of them.
+    pub async fn group_of(&self, title: &str, people: Range<usize>) -> Result<String> {
         const CREATE: &str = "mutation($input: CreateChatInput!) { createChat(input: $input) { chat { id } } }";
         const ADD: &str = "mutation($input: AddMembersInput!) { addMembers(input: $input) { chat { id } } }";
-        let owner = &self.tokens[0];
-        let others: Vec<String> = (1..self.tokens.len()).map(user).collect();
+        let owner = &self.tokens[people.start];
+        let others: Vec<String> = people.skip(1).map(user).collect();
         let mut others = others.chunks(AT_ONCE);
         let members = others.next().unwrap_or_default();
         let input = json!({ "kind": "GROUP", "title": title, "memberIds": members });

@@ -22,8 +22,14 @@ pub struct Parlor {
 impl Parlor {
     /// Serves the database, migrating it first where it is new.
     pub async fn start(database: &Database, folder: &Path) -> Result<Self> {
+        Self::start_with(database, folder, &[]).await
+    }
+
+    /// The same with more settings.
+    pub async fn start_with(database: &Database, folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let address = free_address()?;
         let mut command = command("serve", database, folder);
+        command.envs(settings.iter().copied());
         command.env("PARLOR_ADDR", address.to_string());
         command.env("PARLOR_JWT_SECRET", SECRET);
         let mut process = Process::start("parlor", &mut command, folder)?;
@@ -41,14 +47,16 @@ impl Parlor {
     }
 }
 
-/// The binary with its defaults but for limits per person: nothing of our own environment reaches it.
+/// The binary with its defaults but for limits per person, and for a stop without delay: nothing of our
+/// own environment reaches it.
 fn command(subcommand: &str, database: &Database, folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
     command.arg(subcommand).env_clear().env("DATABASE_URL", database.url());
     // One person here stands for many.
-    for limit in ["PARLOR_SENDS_PER_MINUTE", "PARLOR_REACTIONS_PER_MINUTE", "PARLOR_CHATS_PER_MINUTE"] {
-        command.env(limit, "1000000");
+    for limit in ["SENDS", "REACTIONS", "CHATS", "SIGNALS"] {
+        command.env(format!("PARLOR_{limit}_PER_MINUTE"), "1000000");
     }
+    command.env("PARLOR_DRAIN_SECONDS", "0");
     command.current_dir(folder);
     command
 }

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use super::Result;
 
-/// Three servers' subscribers at once, and room for all else.
-const NEEDED: u64 = 8_192;
+/// The largest audience, and room for all else.
+const NEEDED: u64 = 12_288;
 
 /// Lets this process and its children hold enough sockets.
 ///

@@ -1,0 +1,76 @@
+//! A subscriber who keeps their place in a chat's feed, and goes on from there after their socket is gone.
+
+use serde_json::{Value, json};
+
+use super::audience::Seat;
+use super::socket::{Socket, subscribe};
+use crate::tools::Result;
+
+const FEED: &str = "subscription Follow($chatId: ID!, $after: String) { chatFeed(chatId: $chatId, after: $after) { \
+    __typename ... on FeedEvent { cursor } ... on FeedReset { reason } \
+    ... on MessageUpserted { change message { seq } } } }";
+
+pub struct Follower {
+    seat: Seat,
+    socket: Option<Socket>,
+    cursor: Option<String>,
+}
+
+/// What a follower is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A message that wasn't there before, by its number in the chat.
+    Added(i64),
+    CaughtUp,
+    Other,
+}
+
+impl Follower {
+    pub fn new(seat: Seat) -> Self {
+        Self { seat, socket: None, cursor: None }
+    }
+
+    /// Opens a socket and subscribes, after what was told before.
+    pub async fn come(&mut self) -> Result<()> {
+        let mut socket = Socket::open(self.seat.address, &self.seat.token).await?;
+        let variables = json!({ "chatId": self.seat.chat, "after": self.cursor });
+        socket.send(subscribe("feed", FEED, variables)).await?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    /// Drops the socket, without a word to the server.
+    pub fn cut(&mut self) {
+        self.socket = None;
+    }
+
+    /// The next event. It may never come: callers bound their wait. Waiting for it may be given up.
+    pub async fn next(&mut self) -> Result<News> {
+        let socket = self.socket.as_mut().ok_or("a follower without a socket")?;
+        let frame = socket.next().await?;
+        let mut frame: Value = serde_json::from_str(&frame)?;
+        let event = frame["payload"]["data"]["chatFeed"].take();
+        let cursor = event["cursor"].as_str().ok_or_else(|| format!("a follower got {frame}"))?;
+        self.cursor = Some(cursor.into());
+        match event["__typename"].as_str() {
+            Some("FeedCaughtUp") => Ok(News::CaughtUp),
+            Some("FeedReset") => Err(format!("a feed was reset: {}", event["reason"]).into()),
+            Some("MessageUpserted") if event["change"] == "ADDED" => {
+                Ok(News::Added(event["message"]["seq"].as_i64().ok_or("a message without its number")?))
+            }
+            _ => Ok(News::Other),
+        }
+    }
+
+    /// Reads until all of before is told. Gives the messages that are new since.
+    pub async fn catch_up(&mut self) -> Result<Vec<i64>> {
+        let mut added = Vec::new();
+        loop {
+            match self.next().await? {
+                News::Added(number) => added.push(number),
+                News::CaughtUp => return Ok(added),
+                News::Other => {}
+            }
+        }
+    }
+}
