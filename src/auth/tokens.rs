@@ -47,7 +47,8 @@ struct Claims {
     /// A NumericDate may have a fraction.
     exp: f64,
     nbf: Option<f64>,
-    iat: Option<f64>,
+    /// Of whatever kind: where it is no time, the token doesn't say when it was made.
+    iat: Option<Value>,
 }
 
 /// What a token made here is to say.
@@ -156,7 +157,7 @@ impl Authenticator {
         Ok(Viewer {
             user: User { organization, id, name, avatar_url, last_seen_at: None },
             permissions,
-            issued_at: claims.iat.and_then(numeric_date),
+            issued_at: claims.iat.as_ref().and_then(Value::as_f64).and_then(numeric_date),
             expires_at: expires_at + self.leeway,
         })
     }

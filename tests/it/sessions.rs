@@ -157,8 +157,10 @@ async fn a_revocation_ends_all_that_a_person_has_and_nothing_of_others() {
         lives(&mut foreign, "after").await;
         elsewhere.ask("{ viewer { user { id } } }").await.data();
         // One that doesn't say when it was made may be of before.
-        let undated = token(app, 600, json!({ "iat": null }));
-        User::new(app.addr, "alice", undated).ask("{ viewer { user { id } } }").await.refused("UNAUTHENTICATED");
+        for undated in [json!(null), json!("tomorrow"), json!([4_000_000_000_u64])] {
+            let undated = User::new(app.addr, "alice", token(app, 600, json!({ "iat": undated })));
+            undated.ask("{ viewer { user { id } } }").await.refused("UNAUTHENTICATED");
+        }
 
         app.advance(1);
         let alice = alice.anew(app);

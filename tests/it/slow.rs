@@ -39,6 +39,9 @@ async fn a_slow_reader_delays_nobody_costs_little_and_loses_nothing() {
             ("DATABASE_URL", database.url.as_str()),
             ("PARLOR_JWT_SECRET", SECRET),
             ("PARLOR_SENDS_PER_MINUTE", "1000000"),
+            // However slow the machine, the slow are not given up.
+            ("PARLOR_SOCKET_WRITE_SECONDS", "600"),
+            ("PARLOR_SOCKET_PING_SECONDS", "600"),
         ];
         let server = Process::start(folder.path(), &settings);
         let people = join_all((0..SENDERS).map(|n| {
