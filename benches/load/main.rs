@@ -1,6 +1,8 @@
 //! The load generator: what Parlor costs, beside what the same work costs without it.
 //!
-//! `cargo bench --bench load -- [sends|history|search|lists|fanout|memory|all] [--engine sqlite|postgres|both] [--quick]`
+//! `cargo bench --bench load -- [SCENARIO] [--engine sqlite|postgres|both] [--quick]`, where a scenario is
+//! `sends`, `history`, `search`, `lists`, `fanout`, `memory`, `tainted`, `chats`, `storm`, `presence`, `nodes`,
+//! `soak`, or `all` of them but the soak.
 //!
 //! Each run starts the real binary in a temporary folder, drives it over its public API, and prints
 //! Markdown. A figure alone says more about the machine than about the server, so each stands beside
@@ -17,11 +19,13 @@ mod fanout;
 mod history;
 mod lists;
 mod memory;
+mod nodes;
 mod presence;
 mod raw;
 mod references;
 mod search;
 mod sends;
+mod soak;
 mod storm;
 mod tainted;
 mod tools;
@@ -82,6 +86,10 @@ enum Scenario {
     Storm,
     /// People who come and go, and others who are told.
     Presence,
+    /// Two servers over one database, with Redis between them.
+    Nodes,
+    /// The server's memory over minutes of steady load; not a part of all.
+    Soak,
     All,
 }
 
@@ -110,6 +118,8 @@ pub struct Scale {
     pub small_chats: usize,
     /// People who come back at once, or come and go.
     pub crowd: usize,
+    /// Of steady load.
+    pub soak: Duration,
 }
 
 impl Scale {
@@ -125,6 +135,7 @@ impl Scale {
         onlookers: 100,
         small_chats: 1_000,
         crowd: 5_000,
+        soak: Duration::from_secs(600),
     };
     const QUICK: Self = Self {
         duration: Duration::from_secs(2),
@@ -138,6 +149,7 @@ impl Scale {
         onlookers: 50,
         small_chats: 100,
         crowd: 500,
+        soak: Duration::from_secs(60),
     };
 }
 
@@ -217,6 +229,12 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if runs(Scenario::Presence) {
         presence::run(engine, scale).await?;
+    }
+    if runs(Scenario::Nodes) {
+        nodes::run(&engines, scale).await?;
+    }
+    if arguments.scenario == Scenario::Soak {
+        soak::run(engine, scale).await?;
     }
     for engine in engines {
         engine.close().await?;

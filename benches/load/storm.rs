@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -12,7 +11,7 @@ use tokio::time::sleep;
 use crate::Scale;
 use crate::client::audience::seats;
 use crate::client::community::Community;
-use crate::client::follower::Follower;
+use crate::client::follower::{Follower, gather};
 use crate::client::parlor::Parlor;
 use crate::client::publisher::{Publisher, Request, micros};
 use crate::engines::{Database, Engine};
@@ -22,8 +21,6 @@ use crate::tools::{Error, PATIENCE, Result, within};
 
 /// Messages sent while nobody is there.
 const MISSED: usize = 20;
-/// Sockets opened at the same time before the storm.
-const HASTE: usize = 50;
 /// So that the server has noticed who is gone.
 const CALM: Duration = Duration::from_secs(2);
 
@@ -40,13 +37,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     let community = Community::gather(parlor.address, people).await?;
     let chat = community.group("Everybody").await?;
     let publisher = Publisher::new(community.api.clone(), [Request::send(&community.tokens[0], &chat)]);
-    let opening = seats(parlor.address, &community.tokens, &chat).into_iter().map(async |seat| {
-        let mut follower = Follower::new(seat);
-        follower.come().await?;
-        within(PATIENCE, "a feed's beginning", follower.catch_up()).await?;
-        Ok::<_, Error>(follower)
-    });
-    let mut followers: Vec<Follower> = stream::iter(opening).buffered(HASTE).try_collect().await?;
+    let mut followers = gather(seats(parlor.address, &community.tokens, &chat)).await?;
 
     let mut table = Table::new(&["round", "all caught up, s", "p50 s", "p99 s", "CPU µs/resume"]);
     for round in 0..scale.rounds {

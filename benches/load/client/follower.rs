@@ -1,10 +1,14 @@
 //! A subscriber who keeps their place in a chat's feed, and goes on from there after their socket is gone.
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::audience::Seat;
 use super::socket::{Socket, subscribe};
-use crate::tools::Result;
+use crate::tools::{Error, PATIENCE, Result, within};
+
+/// Sockets opened at the same time while a crowd gathers.
+const HASTE: usize = 50;
 
 const FEED: &str = "subscription Follow($chatId: ID!, $after: String) { chatFeed(chatId: $chatId, after: $after) { \
     __typename ... on FeedEvent { cursor } ... on FeedReset { reason } \
@@ -25,8 +29,19 @@ pub enum News {
     Other,
 }
 
+/// A follower for each seat, who knows all of before.
+pub async fn gather(seats: Vec<Seat>) -> Result<Vec<Follower>> {
+    let opening = stream::iter(seats).map(async |seat| {
+        let mut follower = Follower::new(seat);
+        follower.come().await?;
+        within(PATIENCE, "a feed's beginning", follower.catch_up()).await?;
+        Ok::<_, Error>(follower)
+    });
+    opening.buffered(HASTE).try_collect().await
+}
+
 impl Follower {
-    pub fn new(seat: Seat) -> Self {
+    fn new(seat: Seat) -> Self {
         Self { seat, socket: None, cursor: None }
     }
 

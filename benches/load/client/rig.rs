@@ -42,6 +42,13 @@ pub struct Flow {
     pub cpu: Vec<Duration>,
 }
 
+impl Flow {
+    /// The part of one server, which delivers so much of it.
+    pub fn of(&self, server: usize, share: f64) -> Self {
+        Self { deliveries: self.deliveries * share, elapsed: self.elapsed, cpu: vec![self.cpu[server]] }
+    }
+}
+
 impl Rig {
     pub fn new(audience: Audience, publisher: Publisher) -> Self {
         Self { audience, publisher }

@@ -4,6 +4,7 @@ pub mod latency;
 pub mod limits;
 pub mod machine;
 pub mod process;
+pub mod redis;
 pub mod report;
 
 use std::future::Future;

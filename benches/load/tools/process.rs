@@ -90,8 +90,17 @@ impl Process {
 
     /// Its resident memory, in bytes.
     pub fn resident(&self) -> Result<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// What of that is its own, and not a file's: an SQLite database is mapped into memory.
+    pub fn anonymous(&self) -> Result<f64> {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, what: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
         let kib: f64 = line.unwrap_or_default().trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024.0)
     }
