@@ -3,7 +3,7 @@
 //! A subscription is attached by a run of its own, in which the resolver authorises and opens the
 //! [`Source`](super::sources::Source) that it listens to. Each event of the source is then a short run,
 //! in which the resolver is given the event. Subscribers of the same [`Operation`] share that run and its bytes, through the
-//! [`Memo`](crate::live::memo::Memo) that the event carries: the first makes it, the others take it.
+//! [`Memo`] that the event carries: the first makes it, the others take it.
 //!
 //! What makes it safe is absence: a shared run has no viewer. Whatever asks for one taints the run, its
 //! result is thrown away, and each subscriber runs the event by itself.
