@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Reply, User, each, each_engine};
+use crate::support::{Database, Engine, Reply, TestApp, User, each, each_engine};
 
 const SEARCH: &str = "query($query: String!, $filter: MessageSearchFilter, $first: Int, $after: String) {
     searchMessages(query: $query, filter: $filter, first: $first, after: $after) {
@@ -294,4 +294,25 @@ async fn one_finds_only_what_is_said_where_one_is_now() {
         search(&blind, "word", Value::Null).await.refused("FORBIDDEN");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_before_there_was_an_index_is_found_after_a_start() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let app = TestApp::start(Database::create(engine).await, &[]).await;
+        let alice = app.user("alice").await;
+        let chat = alice.group("Walk", &[]).await;
+        alice.send(&chat, "an old lighthouse").await;
+        let database = app.halt().await;
+        // As a server of before the index left it.
+        let emptied = match engine {
+            Engine::Sqlite => "INSERT INTO message_words (message_words) VALUES ('delete-all')",
+            Engine::Postgres => "DELETE FROM message_words",
+        };
+        database.execute(emptied).await;
+        let app = TestApp::start(database, &[]).await;
+        let alice = app.user("alice").await;
+        assert_eq!(found(&alice, "lighthouse").await, [json!("an old lighthouse")], "{engine:?}");
+        app.stop().await;
+    }
 }
