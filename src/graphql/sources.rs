@@ -7,13 +7,14 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::context::Everyone;
 use super::execute::Api;
-use super::sharing::{Operation, lock};
+use super::sharing::Operation;
 use crate::domain::changes::Change;
 use crate::domain::ids::{ChatId, OrganizationId};
 use crate::error::Result;
 use crate::live::inbox::NewMessage;
 use crate::live::memo::{Memo, Told};
 use crate::live::{ChatFeed, FeedEvent, InboxEvent, PresenceNow, TypingNow};
+use crate::lock::lock;
 
 /// What a subscription listens to.
 pub enum Source {

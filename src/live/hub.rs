@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use tokio::time::timeout;
 use super::memo::Memo;
 use crate::domain::changes::{ChatEvent, Happening};
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
+use crate::domain::users::Person;
+use crate::lock::lock;
 use crate::metrics::METRICS;
 
 /// Events that wait in a mailbox. A listener that falls further behind goes on from the database,
@@ -28,7 +30,6 @@ const MAILBOX: usize = 64;
 /// Events that a topic holds for the sake of a gap. Beyond, its listeners read the gap each.
 const HELD: usize = 256;
 
-pub type Person = (OrganizationId, UserId);
 type Listeners = HashMap<u64, Arc<Mailbox>>;
 
 #[derive(Debug, Default)]
@@ -69,8 +70,9 @@ struct TopicState {
     held: BTreeMap<i64, ChatEvent>,
     /// Those among the listeners who ask the same, and how many they are.
     audiences: HashMap<u64, (Arc<dyn Audience>, usize)>,
-    /// What was heard while something was being made; none where nothing is.
-    making: Option<Vec<Arc<Heard>>>,
+    /// What was heard and is to be made ready for them.
+    unmade: Vec<Arc<Heard>>,
+    /// Something is being made: what comes now is passed on after it.
     is_making: bool,
 }
 
@@ -194,17 +196,6 @@ impl Hub {
         topics.into_iter().map(|(chat, topic)| (chat, lock(&topic.0).version)).collect()
     }
 
-    /// Tells all who listen that they missed something.
-    pub fn overflow(&self) {
-        let topics: Vec<_> = lock(&self.chats).values().cloned().collect();
-        for topic in topics {
-            let mut state = lock(&topic.0);
-            state.held.clear();
-            state.listeners.values().for_each(|mailbox| mailbox.overflow());
-        }
-        lock(&self.people).values().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());
-    }
-
     /// Tells those who listen to a chat, or for its end, that they missed something.
     pub fn overflow_chat(&self, chat: ChatId) {
         let topic = lock(&self.chats).get(&chat).cloned();
@@ -269,7 +260,7 @@ struct ToMake {
 impl Topic {
     /// Makes what waits ready for those who ask the same, all of it at once, and passes it on in its order.
     fn make(self: &Arc<Self>, state: &mut TopicState) {
-        if state.is_making || state.making.is_none() {
+        if state.is_making || state.unmade.is_empty() {
             return;
         }
         state.is_making = true;
@@ -289,10 +280,11 @@ impl Topic {
     /// What is to be made, and for whom; none where all is passed on.
     fn next_to_make(&self) -> Option<ToMake> {
         let mut state = lock(&self.0);
-        let heard = state.making.take().filter(|waiting| !waiting.is_empty());
-        state.is_making = heard.is_some();
-        let heard = heard?;
-        state.making = Some(Vec::new());
+        let heard = std::mem::take(&mut state.unmade);
+        state.is_making = !heard.is_empty();
+        if heard.is_empty() {
+            return None;
+        }
         let shared = state.audiences.values().filter(|(_, number)| *number > 1);
         let audiences = shared.map(|(audience, _)| audience.clone()).collect();
         Some(ToMake { heard, audiences, version: state.version.unwrap_or_default() })
@@ -345,8 +337,8 @@ impl TopicState {
             self.listeners.values().filter(own).for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
             return;
         }
-        if self.making.is_some() || self.audiences.values().any(|(_, number)| *number > 1) {
-            self.making.get_or_insert_default().push(heard);
+        if self.is_making || self.audiences.values().any(|(_, number)| *number > 1) {
+            self.unmade.push(heard);
         } else {
             self.listeners.values().for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
         }
@@ -511,11 +503,6 @@ fn leave<K: Eq + std::hash::Hash>(topics: &mut HashMap<K, Listeners>, topic: &K,
             topics.remove(topic);
         }
     }
-}
-
-/// Nothing under these locks can leave them half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -18,8 +18,7 @@ pub async fn chat(app: &App, viewer: Arc<Viewer>, chat: ChatId, start: Start) ->
     let mut listener = app.hub.listen(viewer.id());
     listener.attach(chat);
     let mut conn = app.store.read().await?;
-    let access = Access::find(&mut conn, &viewer, &[chat]).await?.remove(&chat).ok_or(Error::NotFound("chat"))?;
-    access.rights(&viewer, app.clock.now()).membership()?;
+    Access::of_member(&mut conn, &viewer, chat, app.clock.now()).await?;
     Ok(ChatFeed::new(app.store.clone(), app.catch_ups.clone(), viewer, listener, chat, start))
 }
 
@@ -50,8 +49,7 @@ pub async fn typing(app: &App, viewer: Arc<Viewer>, chat: ChatId) -> Result<Typi
     listener.follow(viewer.organization(), viewer.id());
     listener.await_end(chat);
     let mut conn = app.store.read().await?;
-    let access = Access::find(&mut conn, &viewer, &[chat]).await?.remove(&chat).ok_or(Error::NotFound("chat"))?;
-    access.rights(&viewer, app.clock.now()).membership()?;
+    Access::of_member(&mut conn, &viewer, chat, app.clock.now()).await?;
     Ok(app.typing.listen(app.store.clone(), viewer, listener, chat))
 }
 

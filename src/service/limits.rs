@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -16,13 +16,12 @@ use governor::{Quota, RateLimiter};
 
 use crate::config::LimitsConfig;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::users::Viewer;
+use crate::domain::users::{Person, Viewer};
 use crate::error::{Error, Result};
 use crate::live::Bus;
 use crate::live::bus::{Spent, Word};
+use crate::lock::lock;
 
-type Person = (OrganizationId, UserId);
 type Buckets = RateLimiter<Person, HashMapStateStore<Person>, ServerClock, NoOpMiddleware<Duration>>;
 
 /// The server's clock as the buckets read it: tests own it.
@@ -109,7 +108,7 @@ impl Limits {
     }
 
     fn check(&self, limit: &Limit, viewer: &Viewer) -> Result<()> {
-        let person = (viewer.organization().clone(), viewer.id().clone());
+        let person = viewer.person();
         limit.check(&person)?;
         if let Some(spent) = &self.spent {
             *lock(spent).entry((person, limit.what)).or_default() += 1;
@@ -127,11 +126,6 @@ impl Limits {
             bus.say(Word::Spent(told));
         }
     }
-}
-
-/// Nothing under this lock can leave it half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Limit {
