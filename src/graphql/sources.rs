@@ -13,7 +13,7 @@ use crate::domain::ids::{ChatId, OrganizationId};
 use crate::error::Result;
 use crate::live::inbox::NewMessage;
 use crate::live::memo::{Memo, Told};
-use crate::live::{ChatFeed, FeedEvent, InboxEvent, PresenceNow, TypingNow};
+use crate::live::{CallEvent, ChatFeed, FeedEvent, InboxEvent, PresenceNow, TypingNow};
 use crate::lock::lock;
 
 /// What a subscription listens to.
@@ -31,6 +31,8 @@ pub enum Event {
     Message(NewMessage),
     /// Of one person alone.
     Inbox(InboxEvent),
+    /// Of one participant alone.
+    Call(CallEvent),
     Typing(Arc<Told<TypingNow>>),
     Presence(Arc<Told<PresenceNow>>),
 }
@@ -84,7 +86,7 @@ impl Event {
         match self {
             Self::Chat(event) => event.memo(),
             Self::Message(NewMessage { message, origin }) => Some((origin.as_ref()?.memo()?, message.version)),
-            Self::Inbox(_) => None,
+            Self::Inbox(_) | Self::Call(_) => None,
             Self::Typing(told) => Some((&told.memo, 0)),
             Self::Presence(told) => Some((&told.memo, 0)),
         }
@@ -96,7 +98,7 @@ impl Event {
             Self::Chat(event) => Some(event.chat()),
             Self::Message(message) => Some(message.message.id.chat),
             Self::Typing(told) => Some(told.event.chat),
-            Self::Inbox(_) | Self::Presence(_) => None,
+            Self::Inbox(_) | Self::Call(_) | Self::Presence(_) => None,
         };
         Everyone::new(organization.clone(), chat)
     }

@@ -85,7 +85,7 @@ impl FeedEvent {
                 let shown = moved.members.iter().enumerate().filter(|(_, moved)| moved.shown);
                 shown.map(|(place, moved)| told(place, version, Change::Member(moved.member.clone()), false)).collect()
             }
-            Happening::Deleted | Happening::Notified(_) => Vec::new(),
+            Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => Vec::new(),
         }
     }
 
@@ -381,7 +381,7 @@ impl ChatFeed {
                 }
             }
             // Told to people, not to chats.
-            Happening::Notified(_) => {}
+            Happening::Notified(_) | Happening::Called(_) => {}
             Happening::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
         }
         Ok(())

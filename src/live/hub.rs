@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::memo::Memo;
-use crate::domain::changes::{ChatEvent, Happening};
-use crate::domain::ids::{ChatId, OrganizationId, UserId};
+use crate::domain::changes::{Called, ChatEvent, Happening};
+use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId};
 use crate::domain::users::Person;
 use crate::lock::lock;
 use crate::metrics::METRICS;
@@ -38,6 +38,8 @@ pub struct Hub {
     people: Mutex<HashMap<Person, Listeners>>,
     /// Those who only hear that a chat is no more.
     ends: Mutex<HashMap<ChatId, Listeners>>,
+    /// Those who follow a call.
+    calls: Mutex<HashMap<CallId, Listeners>>,
     next_id: AtomicU64,
     /// Chats with a gap.
     gaps: Mutex<HashSet<ChatId>>,
@@ -103,7 +105,7 @@ impl Heard {
         let changes = match &event.what {
             Happening::Changed(stretch) => stretch.changes.len(),
             Happening::Moved(moved) => moved.members.len(),
-            Happening::Deleted | Happening::Notified(_) => 0,
+            Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => 0,
         };
         let kept = if listeners > 1 { changes } else { 0 };
         Arc::new(Self { event, memos: std::iter::repeat_with(Memo::default).take(kept).collect() })
@@ -149,8 +151,10 @@ impl Hub {
                 .flat_map(HashMap::values)
                 .for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
         }
-        if matches!(event.what, Happening::Notified(_)) {
-            return;
+        match &event.what {
+            Happening::Called(called) => return self.deliver_to_call(called, &event),
+            Happening::Notified(_) => return,
+            _ => {}
         }
         let topic = lock(&self.chats).get(&event.chat).cloned();
         let Some(topic) = topic else { return };
@@ -165,10 +169,25 @@ impl Hub {
         }
     }
 
-    /// Those who come into the chat or leave it, or are notified, need not listen to it.
+    /// A signal is heard by whom it is for alone.
+    fn deliver_to_call(&self, called: &Called, event: &ChatEvent) {
+        let calls = lock(&self.calls);
+        let Some(listeners) = calls.get(&called.call) else { return };
+        let heard = Heard::new(event.clone(), 1);
+        let concerned = |mailbox: &&Arc<Mailbox>| called.to.as_ref().is_none_or(|to| *to == mailbox.owner);
+        listeners.values().filter(concerned).for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
+    }
+
+    /// Tells those who follow a call that they missed something.
+    pub fn overflow_call(&self, call: CallId) {
+        lock(&self.calls).get(&call).into_iter().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());
+    }
+
+    /// Those who come into the chat or leave it, are notified or called, need not listen to it.
     fn deliver_to_people(&self, event: &ChatEvent) {
         let concerned: Vec<&UserId> = match &event.what {
             Happening::Notified(notified) => notified.people.iter().collect(),
+            Happening::Called(called) => called.people.iter().collect(),
             _ => event.membership().map(|(user, _)| user).collect(),
         };
         if concerned.is_empty() {
@@ -245,6 +264,7 @@ impl Hub {
             chats: HashSet::new(),
             person: None,
             end: None,
+            call: None,
             audience: None,
         }
     }
@@ -386,6 +406,7 @@ pub struct Listener {
     chats: HashSet<ChatId>,
     person: Option<Person>,
     end: Option<ChatId>,
+    call: Option<CallId>,
     /// Those with whom it asks the same of its chats.
     audience: Option<u64>,
 }
@@ -463,6 +484,12 @@ impl Listener {
         self.end = Some(chat);
     }
 
+    /// Hears what happens to a call from now on.
+    pub fn follow_call(&mut self, call: CallId) {
+        lock(&self.hub.calls).entry(call).or_default().insert(self.id, self.mailbox.clone());
+        self.call = Some(call);
+    }
+
     /// The next delivery. Safe to drop and call again: nothing is taken before it is returned.
     pub async fn next(&mut self) -> Delivery {
         poll_fn(|cx| self.poll_next(cx)).await
@@ -492,6 +519,9 @@ impl Drop for Listener {
         }
         if let Some(chat) = &self.end {
             leave(&mut lock(&self.hub.ends), chat, self.id);
+        }
+        if let Some(call) = &self.call {
+            leave(&mut lock(&self.hub.calls), call, self.id);
         }
     }
 }
@@ -524,7 +554,7 @@ mod tests {
 
     /// The making of a message with this version.
     fn made(chat: ChatId, seq: i64) -> ChatEvent {
-        let notice = Notice { kind: NoticeKind::ChatCreated, actor: None, subject: None, detail: None };
+        let notice = Notice { kind: NoticeKind::ChatCreated, actor: None, subject: None, detail: None, call: None };
         let message = Message::notice(MessageId { chat, seq }, notice, DateTime::UNIX_EPOCH);
         let change = Change::Message(Arc::new(message), MessageChange::Added);
         event(chat, Happening::Changed(Stretch::of_commit(vec![change])))

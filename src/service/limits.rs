@@ -41,6 +41,8 @@ pub struct Limits {
     reactions: Limit,
     chats: Limit,
     signals: Limit,
+    calls: Limit,
+    call_signals: Limit,
     /// What the other nodes are yet to be told of; none where there are no others.
     spent: Option<Mutex<HashMap<(Person, &'static str), u32>>>,
 }
@@ -64,6 +66,8 @@ impl Limits {
             reactions: Limit::new("reactions", config.reactions_per_minute, clock),
             chats: Limit::new("new chats", config.chats_per_minute, clock),
             signals: Limit::new("signals", config.signals_per_minute, clock),
+            calls: Limit::new("calls", config.calls_per_minute, clock),
+            call_signals: Limit::new("signals of calls", config.call_signals_per_minute, clock),
             spent: bus.has_others().then(Mutex::default),
         });
         if bus.has_others() {
@@ -97,10 +101,21 @@ impl Limits {
         self.check(&self.signals, viewer)
     }
 
+    /// Starting a call, and joining one.
+    pub fn call(&self, viewer: &Viewer) -> Result<()> {
+        self.check(&self.calls, viewer)
+    }
+
+    /// What devices in a call tell each other, and the server of it.
+    pub fn call_signal(&self, viewer: &Viewer) -> Result<()> {
+        self.check(&self.call_signals, viewer)
+    }
+
     /// Takes in what people spent on other nodes.
     pub fn spent_elsewhere(&self, spent: &[Spent]) {
         for Spent { organization, user, limit, times } in spent {
-            let limits = [&self.sends, &self.reactions, &self.chats, &self.signals];
+            let Self { sends, reactions, chats, signals, calls, call_signals, .. } = self;
+            let limits = [sends, reactions, chats, signals, calls, call_signals];
             if let Some(limit) = limits.into_iter().find(|known| known.what == limit) {
                 limit.spend(&(organization.clone(), user.clone()), *times);
             }
