@@ -30,7 +30,7 @@ pub enum Event {
     Chat(FeedEvent),
     Message(NewMessage),
     /// Of one person alone.
-    Inbox(InboxEvent),
+    Inbox(Box<InboxEvent>),
     /// Of one participant alone.
     Call(Box<CallEvent>),
     Typing(Arc<Told<TypingNow>>),

@@ -94,12 +94,12 @@ impl Subscription {
             let feed = service::feeds::inbox_feed(ctx.app(), ctx.viewer()?.clone(), ctx.session().cloned(), after)?;
             let news = stream::unfold(feed, async |mut feed| {
                 let event = feed.next().await?;
-                Some((event.map(Event::Inbox), feed))
+                Some((event.map(|event| Event::Inbox(Box::new(event))), feed))
             });
             Ok(Source::Other(news.boxed()))
         };
         events(ctx, open, |event| match event {
-            Event::Inbox(event) => Some(event.into()),
+            Event::Inbox(event) => Some((*event).into()),
             _ => None,
         })
         .await
