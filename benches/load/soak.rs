@@ -209,7 +209,7 @@ async fn follow(mut follower: Follower, cut: &Notify, told: &AtomicUsize, return
     };
     loop {
         tokio::select! {
-            news = follower.next() => if let News::Added(message) = news? {
+            news = follower.next() => if let News::New(message) = news? {
                 learn(message)?;
             },
             () = cut.notified() => {

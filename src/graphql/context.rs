@@ -60,7 +60,8 @@ impl Asker {
             Self::Stranger => Err(Error::unauthenticated("a token is needed")),
             Self::Everyone(everyone) => {
                 everyone.tainted.store(true, Ordering::Relaxed);
-                Err(Error::internal("there is no viewer in a shared execution"))
+                // Thrown away with the rest, and no fault that the log has to tell of.
+                Err(Error::unauthenticated("there is no viewer in a shared execution"))
             }
         }
     }

@@ -1,5 +1,7 @@
 //! A subscriber who keeps their place in a chat's feed, and goes on from there after their socket is gone.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
@@ -18,13 +20,15 @@ pub struct Follower {
     seat: Seat,
     socket: Option<Socket>,
     cursor: Option<String>,
+    known: HashSet<i64>,
 }
 
 /// What a follower is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum News {
-    /// A message that wasn't there before, by its number in the chat.
-    Added(i64),
+    /// A message that the follower knew nothing of, by its number in the chat: as it was added, or as it is
+    /// by the time that a gap is read.
+    New(i64),
     CaughtUp,
     Other,
 }
@@ -42,7 +46,7 @@ pub async fn gather(seats: Vec<Seat>) -> Result<Vec<Follower>> {
 
 impl Follower {
     fn new(seat: Seat) -> Self {
-        Self { seat, socket: None, cursor: None }
+        Self { seat, socket: None, cursor: None, known: HashSet::new() }
     }
 
     /// Opens a socket and subscribes, after what was told before.
@@ -70,8 +74,13 @@ impl Follower {
         match event["__typename"].as_str() {
             Some("FeedCaughtUp") => Ok(News::CaughtUp),
             Some("FeedReset") => Err(format!("a feed was reset: {}", event["reason"]).into()),
-            Some("MessageUpserted") if event["change"] == "ADDED" => {
-                Ok(News::Added(event["message"]["seq"].as_i64().ok_or("a message without its number")?))
+            Some("MessageUpserted") => {
+                let seq = event["message"]["seq"].as_i64().ok_or("a message without its number")?;
+                match self.known.insert(seq) {
+                    true => Ok(News::New(seq)),
+                    false if event["change"] == "ADDED" => Err(format!("a message was told twice: {seq}").into()),
+                    false => Ok(News::Other),
+                }
             }
             _ => Ok(News::Other),
         }
@@ -82,7 +91,7 @@ impl Follower {
         let mut added = Vec::new();
         loop {
             match self.next().await? {
-                News::Added(number) => added.push(number),
+                News::New(number) => added.push(number),
                 News::CaughtUp => return Ok(added),
                 News::Other => {}
             }
