@@ -13,12 +13,12 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, OrganizationId, node_name};
 use crate::live::feed::CatchUps;
 use crate::live::redis::{Outgoing, Redis, RedisSettings};
-use crate::live::{Bus, Hub, Mender, Peers, Presence, Receipts, Sessions, Typing};
+use crate::live::{Attendance, Bus, Hub, Mender, Peers, Presence, Receipts, Sessions, Typing};
 use crate::service::committer::{Committer, Writer};
 use crate::service::elsewhere::Elsewhere;
 use crate::service::limits::Limits;
 use crate::service::users::Seen;
-use crate::service::{Told, sessions};
+use crate::service::{Told, call_keeper, sessions};
 use crate::storage::{Engine, Store, migrations};
 
 pub struct App {
@@ -32,6 +32,7 @@ pub struct App {
     pub receipts: Receipts,
     pub typing: Typing,
     pub presence: Presence,
+    pub attendance: Arc<Attendance>,
     pub limits: Arc<Limits>,
     pub catch_ups: CatchUps,
     pub committer: Committer,
@@ -89,7 +90,7 @@ impl App {
                 comparing: Arc::default(),
             }));
         }
-        Ok(Arc::new(Self {
+        let app = Arc::new(Self {
             config,
             clock,
             store,
@@ -100,16 +101,19 @@ impl App {
             receipts,
             typing,
             presence,
+            attendance: Arc::default(),
             limits,
             catch_ups,
             committer,
             seen,
-        }))
+        });
+        call_keeper::start(&app);
+        Ok(app)
     }
 
     /// Tells of what a committed transaction did in a chat, and gives the chat as it left it.
     pub fn tell(&self, told: Told) -> Chat {
-        let Told { chat, changes, moved, notified } = told;
+        let Told { chat, changes, moved, notified, called } = told;
         for change in &changes {
             if let Change::Member(member) = change
                 && !member.is_active()
@@ -123,6 +127,10 @@ impl App {
         }
         moved.into_iter().for_each(|(member, shown)| self.receipts.note(member, shown));
         notified.into_iter().for_each(|notified| self.notify(&chat.organization, chat.id, notified));
+        if !called.is_empty() {
+            self.attendance.changed.notify_one();
+        }
+        called.into_iter().for_each(|called| self.publish(&chat.organization, chat.id, Happening::Called(called)));
         chat
     }
 

@@ -26,6 +26,7 @@ pub struct Config {
     pub auth: AuthConfig,
     pub limits: LimitsConfig,
     pub redis: RedisConfig,
+    pub calls: CallsConfig,
     pub log: LogConfig,
     /// `PARLOR_DATA` (`./data`): where a development server keeps its secret.
     pub data: PathBuf,
@@ -142,6 +143,10 @@ pub struct LimitsConfig {
     /// `PARLOR_SIGNALS_PER_MINUTE` (1200): times that a person may say that they type, or how they are
     /// there.
     pub signals_per_minute: NonZeroU32,
+    /// `PARLOR_CALLS_PER_MINUTE` (60): calls that a person may start or join.
+    pub calls_per_minute: NonZeroU32,
+    /// `PARLOR_CALL_SIGNALS_PER_MINUTE` (1200): signals and reports of a person in calls.
+    pub call_signals_per_minute: NonZeroU32,
     /// `PARLOR_SEND_QUEUE` (4096): sends that wait for the committer before more are refused.
     pub send_queue: usize,
 }
@@ -158,6 +163,66 @@ pub struct RedisConfig {
     pub prefix: String,
     /// `PARLOR_NODE_NAME` (made anew at each start): what the other nodes and the logs call this one.
     pub node: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct CallsConfig {
+    /// `PARLOR_CALL_RING_SECONDS` (45): how long a call rings before it is missed.
+    pub ring: Duration,
+    /// `PARLOR_CALL_ALONE_SECONDS` (60): an answered call with but one in it ends after so long.
+    pub alone: Duration,
+    /// `PARLOR_CALL_LOST_SECONDS` (15): a participant whose feed has been gone for so long has left.
+    pub lost: Duration,
+    /// `PARLOR_CALL_PARTICIPANTS` (8): people in one call at once; each sends to every other.
+    pub participants: usize,
+    /// `PARLOR_CALL_RING_MEMBERS` (32): members of the largest chat in which a call rings for all; in a larger
+    /// one it is told in the chat, and rings for nobody.
+    pub ring_members: usize,
+    /// `PARLOR_STUN_URLS`: STUN servers (RFC 7064), with commas between: `stun:stun.example.org:3478`.
+    pub stun: Vec<IceUrl>,
+    /// `PARLOR_TURN_URLS`: TURN servers (RFC 7065), with commas between:
+    /// `turn:turn.example.org:3478?transport=udp,turns:turn.example.org:5349?transport=tcp`.
+    pub turn: Vec<IceUrl>,
+    /// `PARLOR_TURN_SECRET`: the secret that the TURN servers share with this one, by which time-limited
+    /// credentials are made: coturn's `static-auth-secret`.
+    pub turn_secret: Option<Secret>,
+    /// `PARLOR_TURN_SECONDS` (43200): how long such credentials hold.
+    pub turn_holds: Duration,
+}
+
+/// A text that no log shows.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// The address of a STUN or TURN server, as browsers take it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceUrl(String);
+
+impl IceUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(url: &str, schemes: &[&str]) -> Result<Self, String> {
+        let host = url.split_once(':').filter(|(scheme, _)| schemes.contains(scheme)).map(|(_, host)| host);
+        let plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+        match host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')) && plain {
+            true => Ok(Self(url.to_owned())),
+            false => Err(format!("{url:?} must begin with {}:", schemes.join(": or "))),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -214,6 +279,8 @@ impl Config {
                 reactions_per_minute: env.rate("PARLOR_REACTIONS_PER_MINUTE", 3_000),
                 chats_per_minute: env.rate("PARLOR_CHATS_PER_MINUTE", 600),
                 signals_per_minute: env.rate("PARLOR_SIGNALS_PER_MINUTE", 1_200),
+                calls_per_minute: env.rate("PARLOR_CALLS_PER_MINUTE", 60),
+                call_signals_per_minute: env.rate("PARLOR_CALL_SIGNALS_PER_MINUTE", 1_200),
                 send_queue: env.number("PARLOR_SEND_QUEUE", 4_096, 1..=1_000_000),
             },
             redis: RedisConfig {
@@ -222,6 +289,7 @@ impl Config {
                 prefix: env.text("PARLOR_REDIS_PREFIX").unwrap_or_else(|| "parlor".into()),
                 node: env.text("PARLOR_NODE_NAME"),
             },
+            calls: env.calls(),
             log: LogConfig {
                 filter: env.text("PARLOR_LOG").unwrap_or_else(|| "info".into()),
                 json: env.with("PARLOR_LOG_FORMAT", "text", |format| match format {
@@ -270,7 +338,7 @@ impl Env {
             return fallback();
         };
         read(&value).unwrap_or_else(|error| {
-            // The value of a database address may hold a password.
+            // The value of an address may hold a password.
             let shown = if name.ends_with("_URL") { name.to_owned() } else { format!("{name}={value}") };
             self.errors.push(format!("{shown}: {error}"));
             fallback()
@@ -308,6 +376,30 @@ impl Env {
                 .map(|word| word.parse().map_err(|_| format!("{word:?} is none of the known")))
                 .collect::<Result<_, _>>()
         })
+    }
+
+    fn calls(&mut self) -> CallsConfig {
+        let urls = |env: &mut Self, name: &str, schemes: &[&str]| {
+            env.with(name, "", |list| {
+                let urls = list.split(',').map(str::trim).filter(|url| !url.is_empty());
+                urls.map(|url| IceUrl::parse(url, schemes)).collect::<Result<Vec<_>, _>>()
+            })
+        };
+        let config = CallsConfig {
+            ring: self.seconds("PARLOR_CALL_RING_SECONDS", 45, 5..=600),
+            alone: self.seconds("PARLOR_CALL_ALONE_SECONDS", 60, 5..=3600),
+            lost: self.seconds("PARLOR_CALL_LOST_SECONDS", 15, 5..=600),
+            participants: self.number("PARLOR_CALL_PARTICIPANTS", 8, 2..=50),
+            ring_members: self.number("PARLOR_CALL_RING_MEMBERS", 32, 2..=256),
+            stun: urls(self, "PARLOR_STUN_URLS", &["stun", "stuns"]),
+            turn: urls(self, "PARLOR_TURN_URLS", &["turn", "turns"]),
+            turn_secret: self.text("PARLOR_TURN_SECRET").map(Secret),
+            turn_holds: self.seconds("PARLOR_TURN_SECONDS", 43_200, 60..=604_800),
+        };
+        if config.turn.is_empty() != config.turn_secret.is_none() {
+            self.errors.push("PARLOR_TURN_SECRET: goes with PARLOR_TURN_URLS, neither without the other".into());
+        }
+        config
     }
 
     fn auth(&mut self) -> AuthConfig {
@@ -394,6 +486,18 @@ Settings, all by environment variable:
   PARLOR_REACTIONS_PER_MINUTE  reactions, votes and reports of a person [3000]
   PARLOR_CHATS_PER_MINUTE      chats that a person may make [600]
   PARLOR_SIGNALS_PER_MINUTE    setTyping and setPresence of a person [1200]
+  PARLOR_CALL_RING_SECONDS     how long a call rings before it is missed [45]
+  PARLOR_CALL_ALONE_SECONDS    an answered call with but one in it ends after [60]
+  PARLOR_CALL_LOST_SECONDS     a participant whose feed is gone for so long has left [15]
+  PARLOR_CALL_PARTICIPANTS     people in one call at once [8]
+  PARLOR_CALL_RING_MEMBERS     members of the largest chat in which a call rings for all [32]
+  PARLOR_STUN_URLS             STUN servers for calls, with commas between: stun:HOST:PORT
+  PARLOR_TURN_URLS             TURN servers for calls, with commas between:
+                               turn:HOST:PORT?transport=udp, turns:HOST:PORT?transport=tcp
+  PARLOR_TURN_SECRET           the secret shared with them (coturn's static-auth-secret)
+  PARLOR_TURN_SECONDS          how long credentials for them hold [43200]
+  PARLOR_CALLS_PER_MINUTE      calls that a person may start or join [60]
+  PARLOR_CALL_SIGNALS_PER_MINUTE signals and reports of a person in calls [1200]
   PARLOR_SEND_QUEUE            sends that wait before more are refused [4096]
   PARLOR_SOCKET_INIT_SECONDS   time in which a WebSocket must say connection_init [5]
   PARLOR_SOCKET_PING_SECONDS   time between pings; silent for twice as long is closed [20]
@@ -437,6 +541,9 @@ mod tests {
             (vec![("DATABASE_URL", "mysql://u:secret@db/chat")], "DATABASE_URL: must begin with"),
             (vec![("DATABASE_URL", "sqlite://:memory:")], "DATABASE_URL: must name a file"),
             (vec![("PARLOR_CORS_ORIGINS", "https://app.example/chat")], "PARLOR_CORS_ORIGINS"),
+            (vec![("PARLOR_STUN_URLS", "turn:a.example")], "PARLOR_STUN_URLS"),
+            (vec![("PARLOR_TURN_URLS", "turn:a.example")], "PARLOR_TURN_SECRET: goes with PARLOR_TURN_URLS"),
+            (vec![("PARLOR_TURN_SECRET", "hidden")], "PARLOR_TURN_SECRET: goes with PARLOR_TURN_URLS"),
         ] {
             let error = config(&vars).unwrap_err();
             assert!(error.contains(named), "{error}");

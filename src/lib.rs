@@ -23,6 +23,7 @@ pub mod error;
 pub mod graphql;
 pub mod http;
 pub mod live;
+pub mod lock;
 pub mod metrics;
 pub mod service;
 pub mod storage;

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::chats::Chat;
-use super::ids::{ChatId, OrganizationId, UserId};
+use super::ids::{CallId, ChatId, OrganizationId, UserId};
 use super::members::Member;
 use super::messages::Message;
 use super::notifications::Notification;
@@ -66,6 +66,8 @@ pub enum Happening {
     Deleted,
     /// Some people's notifications, told to them alone.
     Notified(Notified),
+    /// Something happened to a call, told to those who follow it or have a part in it.
+    Called(Called),
 }
 
 /// A part of a chat's compacted log: the newest state of all that changed within it.
@@ -142,12 +144,24 @@ impl Notified {
     }
 }
 
+/// A hint that a call changed: its row has the rest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Called {
+    pub call: CallId,
+    /// Its number after it.
+    pub version: i64,
+    /// Those whom it concerns beside who follows the call; none by a signal.
+    pub people: Vec<UserId>,
+    /// Whose signal it is: for nobody else.
+    pub to: Option<UserId>,
+}
+
 impl ChatEvent {
     /// The first and the last version that it tells of; none where it takes no version.
     pub fn versions(&self) -> Option<(i64, i64)> {
         match &self.what {
             Happening::Changed(stretch) => Some((stretch.after + 1, stretch.end)),
-            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) => None,
+            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => None,
         }
     }
 
@@ -155,7 +169,7 @@ impl ChatEvent {
     pub fn membership(&self) -> impl Iterator<Item = (&UserId, bool)> {
         let changes = match &self.what {
             Happening::Changed(stretch) => stretch.changes.as_slice(),
-            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) => &[],
+            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => &[],
         };
         changes.iter().filter_map(|change| match change {
             Change::Member(member) => Some((&member.user, member.is_active())),

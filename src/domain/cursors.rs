@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::{DateTime, Datelike, Utc};
 use uuid::Uuid;
 
-use super::ids::{ChatId, OrganizationId, UserId, fingerprint};
+use super::ids::{CallId, ChatId, OrganizationId, UserId, fingerprint};
 
 /// A place in one chat's log: every change up to `version` is known.
 ///
@@ -79,6 +79,32 @@ impl InboxCursor {
     }
 }
 
+/// A place in one call, as one participant sees it or as all of the chat do: what happened up to `version`
+/// is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallCursor {
+    pub call: CallId,
+    /// Whose signals it counts.
+    pub participant: Option<UserId>,
+    pub version: i64,
+}
+
+impl CallCursor {
+    pub fn encode(&self) -> String {
+        let mut bytes = fingerprint(&(self.call, &self.participant));
+        bytes.extend_from_slice(&self.version.to_be_bytes());
+        BASE64.encode(bytes)
+    }
+
+    /// None for what is no cursor of this participant in this call.
+    pub fn decode(cursor: &str, call: CallId, participant: Option<&UserId>) -> Option<Self> {
+        let bytes = BASE64.decode(cursor).ok()?;
+        let version = bytes.strip_prefix(fingerprint(&(call, participant)).as_slice())?;
+        let version = i64::from_be_bytes(version.try_into().ok()?);
+        (version >= 0).then(|| Self { call, participant: participant.cloned(), version })
+    }
+}
+
 fn moment(micros: [u8; 8]) -> Option<DateTime<Utc>> {
     let at = DateTime::from_timestamp_micros(i64::from_be_bytes(micros));
     at.filter(|at| (1970..=9999).contains(&at.year()))
@@ -117,6 +143,20 @@ mod tests {
         let never =
             InboxCursor { at: DateTime::<Utc>::MIN_UTC, organization: organization.clone(), user: alice.clone() };
         assert_eq!(InboxCursor::decode(&never.encode(), &organization, &alice), None);
+    }
+
+    #[test]
+    fn a_cursor_of_a_call_belongs_to_its_participant() {
+        let call = CallId::new(ChatId::new());
+        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let cursor = CallCursor { call, participant: Some(alice.clone()), version: 9 };
+        let text = cursor.encode();
+        assert_eq!(CallCursor::decode(&text, call, Some(&alice)), Some(cursor));
+        assert_eq!(CallCursor::decode(&text, call, Some(&bob)), None);
+        assert_eq!(CallCursor::decode(&text, call, None), None);
+        assert_eq!(CallCursor::decode(&text, CallId::new(call.chat), Some(&alice)), None);
+        let backwards = CallCursor { call, participant: None, version: -1 };
+        assert_eq!(CallCursor::decode(&backwards.encode(), call, None), None);
     }
 
     #[test]

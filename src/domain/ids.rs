@@ -190,6 +190,80 @@ impl FromStr for OptionId {
     }
 }
 
+/// A call is of its chat, whose members may know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CallId {
+    pub chat: ChatId,
+    pub call: Uuid,
+}
+
+impl CallId {
+    const PREFIX: &str = "call_";
+
+    /// Rises with time, as [`ChatId::new`] does.
+    #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
+    pub fn new(chat: ChatId) -> Self {
+        Self { chat, call: Uuid::now_v7() }
+    }
+
+    fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(self.chat.0.as_bytes());
+        bytes[16..].copy_from_slice(self.call.as_bytes());
+        bytes
+    }
+
+    /// What it is written by, and what follows it.
+    fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (chat, rest) = bytes.split_first_chunk::<16>()?;
+        let (call, rest) = rest.split_first_chunk::<16>()?;
+        Some((Self { chat: ChatId(Uuid::from_bytes(*chat)), call: Uuid::from_bytes(*call) }, rest))
+    }
+}
+
+impl Display for CallId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Self::PREFIX, BASE64.encode(self.bytes()))
+    }
+}
+
+impl FromStr for CallId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let bytes = decode(text, Self::PREFIX)?;
+        Self::split(&bytes).filter(|(_, rest)| rest.is_empty()).map(|(call, _)| call).ok_or(NotAnId)
+    }
+}
+
+/// A person in a call.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParticipantId {
+    pub call: CallId,
+    pub user: UserId,
+}
+
+impl ParticipantId {
+    const PREFIX: &str = "participant_";
+}
+
+impl Display for ParticipantId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let bytes = [self.call.bytes().as_slice(), self.user.as_str().as_bytes()].concat();
+        write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
+    }
+}
+
+impl FromStr for ParticipantId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let bytes = decode(text, Self::PREFIX)?;
+        let (call, user) = CallId::split(&bytes).ok_or(NotAnId)?;
+        Ok(Self { call, user: str::from_utf8(user).map_err(|_| NotAnId)?.parse()? })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId {
     pub chat: ChatId,
@@ -229,6 +303,8 @@ pub enum NodeId {
     Chat(ChatId),
     Message(MessageId),
     Member(MemberId),
+    Call(CallId),
+    Participant(ParticipantId),
     Notification(NotificationId),
     Report(ReportId),
     Organization(OrganizationId),
@@ -242,6 +318,8 @@ impl NodeId {
             id.parse().map(Self::Chat).ok(),
             id.parse().map(Self::Message).ok(),
             id.parse().map(Self::Member).ok(),
+            id.parse().map(Self::Call).ok(),
+            id.parse().map(Self::Participant).ok(),
             id.parse().map(Self::Notification).ok(),
             id.parse().map(Self::Report).ok(),
             organization.and_then(|word| word.parse().ok()).map(Self::Organization),
@@ -303,6 +381,11 @@ mod tests {
         let option = OptionId { message, place: 9 };
         assert_eq!(option.to_string().parse(), Ok(option));
         assert_eq!(member.to_string().parse(), Ok(member.clone()));
+        let call = CallId::new(chat);
+        let participant = ParticipantId { call, user: "zoë".parse().unwrap() };
+        assert_eq!(call.to_string().parse(), Ok(call));
+        assert_eq!(participant.to_string().parse(), Ok(participant));
+        assert_eq!(call.to_string()[..40].parse::<CallId>(), Err(NotAnId));
         assert_eq!(message.to_string().parse::<ChatId>(), Err(NotAnId));
         assert_eq!(MessageId { chat, seq: i64::MIN }.to_string().parse::<MessageId>(), Err(NotAnId));
         assert_eq!(chat.to_string().to_uppercase().parse::<ChatId>(), Err(NotAnId));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::ids::{ChatId, MessageId, Nonce, UserId, fingerprint};
+use super::ids::{CallId, ChatId, MessageId, Nonce, UserId, fingerprint};
 use super::polls::Poll;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
@@ -101,6 +101,9 @@ pub enum NoticeKind {
     DetailsChanged,
     MessagePinned,
     Welcome,
+    CallStarted,
+    CallEnded,
+    CallMissed,
 }
 
 /// What happened to a chat.
@@ -112,6 +115,8 @@ pub struct Notice {
     /// To whom.
     pub subject: Option<UserId>,
     pub detail: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
 }
 
 impl Message {

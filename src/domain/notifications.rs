@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use super::ids::{ChatId, MessageId, NotificationId, OrganizationId, UserId};
+use super::ids::{CallId, ChatId, MessageId, NotificationId, OrganizationId, UserId};
 use super::members::{Member, NotificationLevel};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
@@ -14,6 +14,7 @@ pub enum NotificationKind {
     Reply,
     Reaction,
     AddedToChat,
+    MissedCall,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,7 @@ pub struct Notification {
     pub kind: NotificationKind,
     pub chat: ChatId,
     pub seq: Option<i64>,
+    pub call: Option<CallId>,
     pub actor: Option<UserId>,
     pub created_at: DateTime<Utc>,
     pub read_at: Option<DateTime<Utc>>,
@@ -46,6 +48,7 @@ impl Notification {
             kind,
             chat: member.chat,
             seq,
+            call: None,
             actor: Some(actor.clone()),
             created_at: now,
             read_at: None,

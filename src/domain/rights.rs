@@ -217,6 +217,11 @@ impl Rights<'_> {
         somebody_says(message)
     }
 
+    /// Whether the viewer has a role at least, in this chat.
+    pub fn at_least(&self, least: Role) -> Result<(), Refusal> {
+        if self.role(self.membership()?) < least { Err(Refusal::RoleTooLow { least }) } else { Ok(()) }
+    }
+
     /// Whether the viewer stands above another member. An owner stands above all but themselves.
     pub fn outranks(&self, other: Role) -> Result<(), Refusal> {
         let member = self.membership()?;

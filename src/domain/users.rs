@@ -18,6 +18,9 @@ pub struct User {
     pub last_seen_at: Option<DateTime<Utc>>,
 }
 
+/// By what a person is known.
+pub type Person = (OrganizationId, UserId);
+
 /// What a token allows across an organisation, spelled as in its `permissions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, EnumIter, IntoStaticStr)]
 pub enum Permission {
@@ -67,5 +70,9 @@ impl Viewer {
 
     pub fn organization(&self) -> &OrganizationId {
         &self.user.organization
+    }
+
+    pub fn person(&self) -> Person {
+        (self.organization().clone(), self.id().clone())
     }
 }

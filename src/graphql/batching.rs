@@ -7,7 +7,7 @@
 //! number, and no time is waited away.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,19 +16,21 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use futures_util::task::{FutureObj, Spawn, SpawnError};
 
+use crate::lock::lock;
+
 /// Takes the loads that DataLoaders spawn.
 #[derive(Clone, Default)]
 pub struct Loads(Arc<Mutex<Vec<FutureObj<'static, ()>>>>);
 
 impl Loads {
     fn take(&self) -> Vec<FutureObj<'static, ()>> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.0))
     }
 }
 
 impl Spawn for Loads {
     fn spawn_obj(&self, load: FutureObj<'static, ()>) -> Result<(), SpawnError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(load);
+        lock(&self.0).push(load);
         Ok(())
     }
 }

@@ -303,11 +303,16 @@ impl Api {
 
 impl Admitted {
     fn request(&self) -> Request {
-        let mut request = Request::new(String::new()).variables(self.variables.clone());
-        request.operation_name.clone_from(&self.name);
-        request.set_parsed_query(self.document.clone());
-        request
+        request(&self.document, self.name.as_deref(), &self.variables)
     }
+}
+
+/// A request of what was parsed and coerced already.
+pub fn request(document: &ExecutableDocument, name: Option<&str>, variables: &Variables) -> Request {
+    let mut request = Request::new(String::new()).variables(variables.clone());
+    request.operation_name = name.map(ToOwned::to_owned);
+    request.set_parsed_query(document.clone());
+    request
 }
 
 fn kind_of(operation: OperationType) -> &'static str {

@@ -8,7 +8,8 @@ use async_graphql::dataloader::{DataLoader, Loader};
 use super::batching::{AtOnce, Loads};
 use super::context::Asker;
 use crate::app::App;
-use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, ReportId, UserId};
+use crate::domain::calls::Call;
+use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, ReportId, UserId};
 use crate::domain::members::{Member, Unread};
 use crate::domain::messages::{Message, Revision};
 use crate::domain::notifications::Notification;
@@ -54,6 +55,10 @@ impl Loaders {
 /// The unread messages of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UnreadOf(pub MemberId);
+
+/// The call that is on in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallOn(pub ChatId);
 
 /// The former texts of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -262,6 +267,26 @@ impl Loader<ReadersQuery> for Loaders {
 
     async fn load(&self, keys: &[ReadersQuery]) -> Result<HashMap<ReadersQuery, Page<UserId>>> {
         service::receipts::readers(&self.app, keys).await
+    }
+}
+
+impl Loader<CallId> for Loaders {
+    type Value = Arc<Call>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[CallId]) -> Result<HashMap<CallId, Arc<Call>>> {
+        service::calls::by_ids(&self.app, self.reader(keys, |key| key.chat)?, keys).await
+    }
+}
+
+impl Loader<CallOn> for Loaders {
+    type Value = Arc<Call>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[CallOn]) -> Result<HashMap<CallOn, Arc<Call>>> {
+        let chats: Vec<ChatId> = keys.iter().map(|key| key.0).collect();
+        let found = service::calls::live(&self.app, self.reader(keys, |key| key.0)?, &chats).await?;
+        Ok(found.into_iter().map(|(chat, call)| (CallOn(chat), call)).collect())
     }
 }
 

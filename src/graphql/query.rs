@@ -8,11 +8,11 @@ use async_graphql::{Context, ID, Object};
 use super::connection::{Connection, connection, cost};
 use super::context::ContextExt;
 use super::types::{
-    BlockedWord, Chat, ChatFilter, Message, MessageSearchConnection, MessageSearchFilter, Node, Report, User, Viewer,
-    blocked_words, node,
+    BlockedWord, Call, CallFilter, Chat, ChatFilter, Message, MessageSearchConnection, MessageSearchFilter, Node,
+    Report, User, Viewer, blocked_words, node,
 };
 use crate::domain::ids::UserId;
-use crate::domain::pages::{Cursor, MAX_PAGE, PageArgs};
+use crate::domain::pages::{Cursor, MAX_PAGE, Page, PageArgs};
 use crate::error::{Error, Result};
 use crate::service;
 use crate::storage::chats::by_activity;
@@ -93,6 +93,30 @@ impl Query {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let page = service::users::page(ctx.app(), ctx.viewer()?, search.as_deref(), &args).await?;
         Ok(connection(page, |user| service::users::by_name(user).encode(), User))
+    }
+
+    /// A call by its id.
+    async fn call(&self, ctx: &Context<'_>, #[graphql(desc = "The call's id.")] id: ID) -> Option<Result<Call>> {
+        look_up(ctx, &id, async |id| Call::find(ctx, id).await).await
+    }
+
+    /// Calls of the viewer: that they started, that rang for them, and that they joined; of the chats that they
+    /// are in, newest first.
+    #[graphql(complexity = "cost(first, None, child_complexity)")]
+    async fn calls(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which calls.")] filter: Option<CallFilter>,
+        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+    ) -> Result<Connection<Call>> {
+        let args = PageArgs { first, after, ..PageArgs::default() };
+        let viewer = ctx.viewer()?;
+        let page = match filter.unwrap_or_default().checked() {
+            Some(filter) => service::calls::page(ctx.app(), viewer, &filter, &args).await?,
+            None => Page::empty(),
+        };
+        Ok(connection(page, |call| call.id.call.encode(), |call| Call(Arc::new(call))))
     }
 
     /// Messages in the viewer's chats that have all of these words, newest first. A word is found by

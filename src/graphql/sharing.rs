@@ -11,18 +11,19 @@
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, Variables};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use super::execute::Api;
+use super::execute::{Api, request};
 use super::sources::Event;
 use crate::domain::ids::OrganizationId;
 use crate::live::hub::{Audience, Heard};
 use crate::live::memo::{Made, Making, Memo};
 use crate::live::{FeedEvent, aside};
+use crate::lock::lock;
 
 /// What subscribers ask who ask the same.
 pub struct Operation {
@@ -103,10 +104,7 @@ impl Operation {
     }
 
     pub fn request(&self) -> Request {
-        let mut request = Request::new(String::new()).variables(self.variables.clone());
-        request.operation_name.clone_from(&self.key.name);
-        request.set_parsed_query(self.document.clone());
-        request
+        request(&self.document, self.key.name.as_deref(), &self.variables)
     }
 }
 
@@ -153,9 +151,4 @@ impl Drop for Operation {
             index.remove(&self.key);
         }
     }
-}
-
-/// Nothing under these locks can leave them half changed.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

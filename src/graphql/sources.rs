@@ -7,13 +7,14 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::context::Everyone;
 use super::execute::Api;
-use super::sharing::{Operation, lock};
+use super::sharing::Operation;
 use crate::domain::changes::Change;
 use crate::domain::ids::{ChatId, OrganizationId};
 use crate::error::Result;
 use crate::live::inbox::NewMessage;
 use crate::live::memo::{Memo, Told};
-use crate::live::{ChatFeed, FeedEvent, InboxEvent, PresenceNow, TypingNow};
+use crate::live::{CallEvent, ChatFeed, FeedEvent, InboxEvent, PresenceNow, TypingNow};
+use crate::lock::lock;
 
 /// What a subscription listens to.
 pub enum Source {
@@ -30,6 +31,8 @@ pub enum Event {
     Message(NewMessage),
     /// Of one person alone.
     Inbox(InboxEvent),
+    /// Of one participant alone.
+    Call(CallEvent),
     Typing(Arc<Told<TypingNow>>),
     Presence(Arc<Told<PresenceNow>>),
 }
@@ -83,7 +86,7 @@ impl Event {
         match self {
             Self::Chat(event) => event.memo(),
             Self::Message(NewMessage { message, origin }) => Some((origin.as_ref()?.memo()?, message.version)),
-            Self::Inbox(_) => None,
+            Self::Inbox(_) | Self::Call(_) => None,
             Self::Typing(told) => Some((&told.memo, 0)),
             Self::Presence(told) => Some((&told.memo, 0)),
         }
@@ -95,7 +98,7 @@ impl Event {
             Self::Chat(event) => Some(event.chat()),
             Self::Message(message) => Some(message.message.id.chat),
             Self::Typing(told) => Some(told.event.chat),
-            Self::Inbox(_) | Self::Presence(_) => None,
+            Self::Inbox(_) | Self::Call(_) | Self::Presence(_) => None,
         };
         Everyone::new(organization.clone(), chat)
     }

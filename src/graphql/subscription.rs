@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::context::ContextExt;
 use super::sources::{Event, Given, Source, events};
-use super::types::{ChatFeedEvent, InboxFeedEvent, Message, Presence, TypingUpdate};
+use super::types::{CallFeedEvent, ChatFeedEvent, InboxFeedEvent, Message, Presence, TypingUpdate};
 use crate::domain::ids::ChatId;
 use crate::domain::pages::MAX_PAGE;
 use crate::error::{Error, Result};
@@ -52,7 +52,37 @@ impl Subscription {
         .await
     }
 
-    /// All that concerns the viewer across chats: the chat list, and notifications. `after` sends all that
+    /// One call as one participant sees it: who joins and leaves, their media, the signals sent to it. First the
+    /// call, all participants and what was signalled since it joined, then FeedCaughtUp, then what happens live;
+    /// `after` tells what changed since a cursor. It is complete after it has told that the call has ended, or
+    /// that the participant has left. While it is open the participant is in: without it for 15 seconds, as the
+    /// server is set if not otherwise, they have left.
+    async fn call_feed(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The call, of a chat that the viewer is in.")] call_id: ID,
+        #[graphql(desc = "The viewer's own, to get its signals; left out, the feed only tells who is in.")]
+        participant_id: Option<ID>,
+        #[graphql(desc = "Begin with all that happened since the event with this cursor.")] after: Option<String>,
+    ) -> Result<Given<CallFeedEvent>> {
+        let open = async || {
+            let call = call_id.parse().map_err(|_| Error::NotFound("call"))?;
+            let own = participant_id.map(|id| id.parse().map_err(|_| Error::NotFound("participant"))).transpose()?;
+            let feed = service::feeds::call(ctx.app(), ctx.viewer()?.clone(), call, own, after).await?;
+            let news = stream::unfold(feed, async |mut feed| {
+                let event = feed.next().await?;
+                Some((event.map(Event::Call), feed))
+            });
+            Ok(Source::Other(news.boxed()))
+        };
+        events(ctx, open, |event| match event {
+            Event::Call(event) => Some(event.into()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// All that concerns the viewer across chats: the chat list, calls that ring, and notifications. `after` sends all that
     /// changed since a cursor; then FeedCaughtUp, then what happens live. A chat that changed several times
     /// meanwhile is told once, as it is now.
     async fn inbox_feed(

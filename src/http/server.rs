@@ -52,7 +52,9 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
         served = served => served?,
         () = ended => tracing::warn!("requests or sockets were still open at the end of the time to stop"),
     }
-    metrics.abort();
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     app.presence.close(&app.store).await;
     app.bus.leave().await;
     app.store.close();
@@ -60,20 +62,20 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
 }
 
 /// Serves `/metrics` on an address of its own, where one is set: it is nobody's but the operator's.
-async fn metrics(app: &App, stop: CancellationToken) -> std::io::Result<AbortHandle> {
+async fn metrics(app: &App, stop: CancellationToken) -> std::io::Result<Option<AbortHandle>> {
     let Some(addr) = app.config.http.metrics else {
-        return Ok(tokio::spawn(async {}).abort_handle());
+        return Ok(None);
     };
     let listener = TcpListener::bind(addr).await?;
     println!("Metrics are at http://{}/metrics", listener.local_addr()?);
     let router = Router::new().route("/metrics", get(health::metrics));
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    Ok(tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "metrics can be read no more");
         }
-    })
-    .abort_handle())
+    });
+    Ok(Some(task.abort_handle()))
 }
 
 /// Small frames go out at once: an answer must not wait for the acknowledgement of the one before. What

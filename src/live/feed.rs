@@ -85,7 +85,7 @@ impl FeedEvent {
                 let shown = moved.members.iter().enumerate().filter(|(_, moved)| moved.shown);
                 shown.map(|(place, moved)| told(place, version, Change::Member(moved.member.clone()), false)).collect()
             }
-            Happening::Deleted | Happening::Notified(_) => Vec::new(),
+            Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => Vec::new(),
         }
     }
 
@@ -333,14 +333,12 @@ impl ChatFeed {
         let (Gap { from, cursor, announce }, CaughtUp { stretch, level, moved, at }) = (gap, read);
         for change in stretch.changes {
             let (change, first_told) = match change {
-                Change::Message(message, _) => {
+                Change::Message(message, kind) => {
                     if cursor.is_some_and(|cursor| cursor.covers(message.id.seq, message.version)) {
                         continue;
                     }
                     // A message made since the position is new to the client, whatever became of it.
                     let new = message.id.seq > from;
-                    let added = new && message.version == message.id.seq;
-                    let kind = if added { MessageChange::Added } else { MessageChange::Synced };
                     (Change::Message(message, kind), new)
                 }
                 change => (change, false),
@@ -383,7 +381,7 @@ impl ChatFeed {
                 }
             }
             // Told to people, not to chats.
-            Happening::Notified(_) => {}
+            Happening::Notified(_) | Happening::Called(_) => {}
             Happening::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
         }
         Ok(())

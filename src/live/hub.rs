@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,8 +18,10 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::memo::Memo;
-use crate::domain::changes::{ChatEvent, Happening};
-use crate::domain::ids::{ChatId, OrganizationId, UserId};
+use crate::domain::changes::{Called, ChatEvent, Happening};
+use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId};
+use crate::domain::users::Person;
+use crate::lock::lock;
 use crate::metrics::METRICS;
 
 /// Events that wait in a mailbox. A listener that falls further behind goes on from the database,
@@ -28,7 +30,6 @@ const MAILBOX: usize = 64;
 /// Events that a topic holds for the sake of a gap. Beyond, its listeners read the gap each.
 const HELD: usize = 256;
 
-pub type Person = (OrganizationId, UserId);
 type Listeners = HashMap<u64, Arc<Mailbox>>;
 
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Hub {
     people: Mutex<HashMap<Person, Listeners>>,
     /// Those who only hear that a chat is no more.
     ends: Mutex<HashMap<ChatId, Listeners>>,
+    /// Those who follow a call.
+    calls: Mutex<HashMap<CallId, Listeners>>,
     next_id: AtomicU64,
     /// Chats with a gap.
     gaps: Mutex<HashSet<ChatId>>,
@@ -69,8 +72,9 @@ struct TopicState {
     held: BTreeMap<i64, ChatEvent>,
     /// Those among the listeners who ask the same, and how many they are.
     audiences: HashMap<u64, (Arc<dyn Audience>, usize)>,
-    /// What was heard while something was being made; none where nothing is.
-    making: Option<Vec<Arc<Heard>>>,
+    /// What was heard and is to be made ready for them.
+    unmade: Vec<Arc<Heard>>,
+    /// Something is being made: what comes now is passed on after it.
     is_making: bool,
 }
 
@@ -101,7 +105,7 @@ impl Heard {
         let changes = match &event.what {
             Happening::Changed(stretch) => stretch.changes.len(),
             Happening::Moved(moved) => moved.members.len(),
-            Happening::Deleted | Happening::Notified(_) => 0,
+            Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => 0,
         };
         let kept = if listeners > 1 { changes } else { 0 };
         Arc::new(Self { event, memos: std::iter::repeat_with(Memo::default).take(kept).collect() })
@@ -147,8 +151,10 @@ impl Hub {
                 .flat_map(HashMap::values)
                 .for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
         }
-        if matches!(event.what, Happening::Notified(_)) {
-            return;
+        match &event.what {
+            Happening::Called(called) => return self.deliver_to_call(called, &event),
+            Happening::Notified(_) => return,
+            _ => {}
         }
         let topic = lock(&self.chats).get(&event.chat).cloned();
         let Some(topic) = topic else { return };
@@ -163,10 +169,25 @@ impl Hub {
         }
     }
 
-    /// Those who come into the chat or leave it, or are notified, need not listen to it.
+    /// A signal is heard by whom it is for alone.
+    fn deliver_to_call(&self, called: &Called, event: &ChatEvent) {
+        let calls = lock(&self.calls);
+        let Some(listeners) = calls.get(&called.call) else { return };
+        let heard = Heard::new(event.clone(), 1);
+        let concerned = |mailbox: &&Arc<Mailbox>| called.to.as_ref().is_none_or(|to| *to == mailbox.owner);
+        listeners.values().filter(concerned).for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
+    }
+
+    /// Tells those who follow a call that they missed something.
+    pub fn overflow_call(&self, call: CallId) {
+        lock(&self.calls).get(&call).into_iter().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());
+    }
+
+    /// Those who come into the chat or leave it, are notified or called, need not listen to it.
     fn deliver_to_people(&self, event: &ChatEvent) {
         let concerned: Vec<&UserId> = match &event.what {
             Happening::Notified(notified) => notified.people.iter().collect(),
+            Happening::Called(called) => called.people.iter().collect(),
             _ => event.membership().map(|(user, _)| user).collect(),
         };
         if concerned.is_empty() {
@@ -192,17 +213,6 @@ impl Hub {
     pub fn topics(&self) -> Vec<(ChatId, Option<i64>)> {
         let topics: Vec<_> = lock(&self.chats).iter().map(|(chat, topic)| (*chat, topic.clone())).collect();
         topics.into_iter().map(|(chat, topic)| (chat, lock(&topic.0).version)).collect()
-    }
-
-    /// Tells all who listen that they missed something.
-    pub fn overflow(&self) {
-        let topics: Vec<_> = lock(&self.chats).values().cloned().collect();
-        for topic in topics {
-            let mut state = lock(&topic.0);
-            state.held.clear();
-            state.listeners.values().for_each(|mailbox| mailbox.overflow());
-        }
-        lock(&self.people).values().flat_map(HashMap::values).for_each(|mailbox| mailbox.overflow());
     }
 
     /// Tells those who listen to a chat, or for its end, that they missed something.
@@ -254,6 +264,7 @@ impl Hub {
             chats: HashSet::new(),
             person: None,
             end: None,
+            call: None,
             audience: None,
         }
     }
@@ -269,7 +280,7 @@ struct ToMake {
 impl Topic {
     /// Makes what waits ready for those who ask the same, all of it at once, and passes it on in its order.
     fn make(self: &Arc<Self>, state: &mut TopicState) {
-        if state.is_making || state.making.is_none() {
+        if state.is_making || state.unmade.is_empty() {
             return;
         }
         state.is_making = true;
@@ -289,10 +300,11 @@ impl Topic {
     /// What is to be made, and for whom; none where all is passed on.
     fn next_to_make(&self) -> Option<ToMake> {
         let mut state = lock(&self.0);
-        let heard = state.making.take().filter(|waiting| !waiting.is_empty());
-        state.is_making = heard.is_some();
-        let heard = heard?;
-        state.making = Some(Vec::new());
+        let heard = std::mem::take(&mut state.unmade);
+        state.is_making = !heard.is_empty();
+        if heard.is_empty() {
+            return None;
+        }
         let shared = state.audiences.values().filter(|(_, number)| *number > 1);
         let audiences = shared.map(|(audience, _)| audience.clone()).collect();
         Some(ToMake { heard, audiences, version: state.version.unwrap_or_default() })
@@ -345,8 +357,8 @@ impl TopicState {
             self.listeners.values().filter(own).for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
             return;
         }
-        if self.making.is_some() || self.audiences.values().any(|(_, number)| *number > 1) {
-            self.making.get_or_insert_default().push(heard);
+        if self.is_making || self.audiences.values().any(|(_, number)| *number > 1) {
+            self.unmade.push(heard);
         } else {
             self.listeners.values().for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
         }
@@ -394,6 +406,7 @@ pub struct Listener {
     chats: HashSet<ChatId>,
     person: Option<Person>,
     end: Option<ChatId>,
+    call: Option<CallId>,
     /// Those with whom it asks the same of its chats.
     audience: Option<u64>,
 }
@@ -471,6 +484,12 @@ impl Listener {
         self.end = Some(chat);
     }
 
+    /// Hears what happens to a call from now on.
+    pub fn follow_call(&mut self, call: CallId) {
+        lock(&self.hub.calls).entry(call).or_default().insert(self.id, self.mailbox.clone());
+        self.call = Some(call);
+    }
+
     /// The next delivery. Safe to drop and call again: nothing is taken before it is returned.
     pub async fn next(&mut self) -> Delivery {
         poll_fn(|cx| self.poll_next(cx)).await
@@ -501,6 +520,9 @@ impl Drop for Listener {
         if let Some(chat) = &self.end {
             leave(&mut lock(&self.hub.ends), chat, self.id);
         }
+        if let Some(call) = &self.call {
+            leave(&mut lock(&self.hub.calls), call, self.id);
+        }
     }
 }
 
@@ -511,11 +533,6 @@ fn leave<K: Eq + std::hash::Hash>(topics: &mut HashMap<K, Listeners>, topic: &K,
             topics.remove(topic);
         }
     }
-}
-
-/// Nothing under these locks can leave them half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -537,7 +554,7 @@ mod tests {
 
     /// The making of a message with this version.
     fn made(chat: ChatId, seq: i64) -> ChatEvent {
-        let notice = Notice { kind: NoticeKind::ChatCreated, actor: None, subject: None, detail: None };
+        let notice = Notice { kind: NoticeKind::ChatCreated, actor: None, subject: None, detail: None, call: None };
         let message = Message::notice(MessageId { chat, seq }, notice, DateTime::UNIX_EPOCH);
         let change = Change::Message(Arc::new(message), MessageChange::Added);
         event(chat, Happening::Changed(Stretch::of_commit(vec![change])))

@@ -87,7 +87,7 @@ impl Inbox {
         let chat = heard.event.chat;
         let stretch = match &heard.event.what {
             Happening::Changed(stretch) => stretch,
-            Happening::Moved(_) | Happening::Notified(_) => return Ok(()),
+            Happening::Moved(_) | Happening::Notified(_) | Happening::Called(_) => return Ok(()),
             Happening::Deleted => {
                 self.forget(chat);
                 return Ok(());

@@ -17,16 +17,17 @@ use super::feed::{CatchUps, ResetReason, SLACK};
 use super::hub::{Delivery, Listener};
 use super::sessions::{Session, Standing};
 use super::stock;
+use crate::domain::calls::Call;
 use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange};
 use crate::domain::chats::{Chat, REMOVALS_KEPT};
 use crate::domain::cursors::InboxCursor;
-use crate::domain::ids::{ChatId, MemberId, NotificationId};
+use crate::domain::ids::{CallId, ChatId, MemberId, NotificationId};
 use crate::domain::members::Member;
 use crate::domain::notifications::Notification;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
-use crate::storage::{Conn, Store, chats, members, notifications, removals};
+use crate::storage::{Conn, Store, calls, chats, members, notifications, removals};
 
 /// Chats that are looked at together.
 const LOOK: usize = 50;
@@ -44,6 +45,8 @@ pub enum InboxNews {
     /// The person is no longer in the chat, or it is no more.
     Removed(ChatId),
     Notification(Notification),
+    /// A call that rings for the person, or in which they have or had a part.
+    Call(Arc<Call>),
     /// Their token ends at this moment.
     Expiring(DateTime<Utc>),
     /// All that happened before is told.
@@ -56,6 +59,7 @@ pub enum InboxNews {
 enum Subject {
     Chat(ChatId),
     Notification(NotificationId),
+    Call(CallId),
 }
 
 /// What is yet to be told, in the order in which it was heard of.
@@ -73,6 +77,8 @@ enum Held {
         gone: bool,
     },
     Notification(Notification),
+    /// To be looked at.
+    Call,
 }
 
 impl Waiting {
@@ -103,7 +109,7 @@ impl Waiting {
     fn chats(&self) -> impl Iterator<Item = ChatId> {
         self.order.iter().filter_map(|(_, subject)| match subject {
             Subject::Chat(chat) => Some(*chat),
-            Subject::Notification(_) => None,
+            Subject::Notification(_) | Subject::Call(_) => None,
         })
     }
 
@@ -122,6 +128,7 @@ struct Missed {
     chats: Vec<(ChatId, DateTime<Utc>)>,
     gone: Vec<(ChatId, DateTime<Utc>)>,
     notifications: Vec<Notification>,
+    calls: Vec<(CallId, DateTime<Utc>)>,
 }
 
 impl Missed {
@@ -132,11 +139,12 @@ impl Missed {
         let mut gone = members::left_since(conn, organization, user, since, limit).await?;
         gone.extend(removals::since(conn, organization, user, since, limit).await?);
         let notifications = notifications::since(conn, organization, user, since, limit).await?;
-        Ok(Self { chats, gone, notifications })
+        let calls = calls::of_person(conn, organization, user, Some(since), limit).await?;
+        Ok(Self { chats, gone, notifications, calls })
     }
 
     fn len(&self) -> usize {
-        self.chats.len() + self.gone.len() + self.notifications.len()
+        self.chats.len() + self.gone.len() + self.notifications.len() + self.calls.len()
     }
 }
 
@@ -223,7 +231,8 @@ impl InboxFeed {
         let now = self.heard_at;
         let Some(after) = after else {
             self.announce = Some(now);
-            return self.attach().await;
+            self.attach().await?;
+            return self.ring().await;
         };
         match InboxCursor::decode(&after, self.viewer.organization(), self.viewer.id()) {
             Some(cursor) if cursor.at < now - REMOVALS_KEPT => self.reset = Some(ResetReason::TooFarBehind),
@@ -257,6 +266,12 @@ impl InboxFeed {
             match first {
                 None => self.wait().await?,
                 Some((_, Subject::Chat(chat))) if !self.looked.contains_key(&chat) => self.look().await?,
+                Some((_, Subject::Call(call))) => {
+                    self.waiting.take(Subject::Call(call));
+                    if let Some(call) = self.read_call(call).await? {
+                        return Ok(InboxNews::Call(call));
+                    }
+                }
                 Some((_, subject)) => {
                     if let Some(news) = self.take(subject) {
                         return Ok(news);
@@ -279,7 +294,7 @@ impl InboxFeed {
                 // That it is gone is on its way.
                 None => None,
             },
-            (Held::Chat { .. }, Subject::Notification(_)) => None,
+            (Held::Chat { .. } | Held::Call, _) => None,
         }
     }
 
@@ -329,6 +344,7 @@ impl InboxFeed {
                 }
             }
             Happening::Deleted => self.put(event, true),
+            Happening::Called(called) => self.waiting.put(Subject::Call(called.call), event.at, Held::Call),
             Happening::Notified(notified) if notified.notifications.is_empty() => return self.catch_up().await,
             Happening::Notified(notified) => {
                 let own = notified.notifications.iter().filter(|notification| notification.user == *self.viewer.id());
@@ -399,6 +415,9 @@ impl InboxFeed {
                 let subject = Subject::Notification(notification.id);
                 self.waiting.put(subject, moment(changed), Held::Notification(notification));
             }
+            for (call, changed) in missed.calls {
+                self.waiting.put(Subject::Call(call), moment(changed), Held::Call);
+            }
         }
         self.heard_at = at;
         if beyond || self.waiting.len() > limit {
@@ -408,6 +427,39 @@ impl InboxFeed {
             self.reset = Some(ResetReason::TooFarBehind);
         }
         Ok(())
+    }
+
+    /// What rings for the person as they come is told to them first.
+    async fn ring(&mut self) -> Result<()> {
+        let (store, viewer, limit) = (self.store.clone(), self.viewer.clone(), self.catch_ups.limit as i64);
+        let reading = async move {
+            let mut conn = store.read().await?;
+            calls::of_person(&mut conn, viewer.organization(), viewer.id(), None, limit).await
+        };
+        for (call, changed) in aside(reading).await? {
+            self.waiting.put(Subject::Call(call), changed.min(self.heard_at), Held::Call);
+        }
+        Ok(())
+    }
+
+    /// A call as it is now; none where the person is not in its chat.
+    async fn read_call(&mut self, id: CallId) -> Result<Option<Arc<Call>>> {
+        let (store, viewer) = (self.store.clone(), self.viewer.clone());
+        let reading = async move {
+            require(&viewer.permissions, Permission::ChatView)?;
+            let mut conn = store.read().await?;
+            conn.snapshot(async move |conn| {
+                let own = MemberId { chat: id.chat, user: viewer.id().clone() };
+                let own = members::by_ids(conn, &[own]).await?.pop().filter(Member::is_active);
+                match own {
+                    Some(_) => Ok(calls::by_ids(conn, &[id]).await?.pop()),
+                    None => Ok(None),
+                }
+            })
+            .await
+        };
+        let call = aside(reading).await?;
+        Ok(call.filter(|call| call.organization == *self.viewer.organization()).map(Arc::new))
     }
 
     /// Reads the chats whose turn is next, as the person may see them now.

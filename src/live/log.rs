@@ -9,6 +9,7 @@ use crate::domain::changes::{Change, MessageChange, Stretch};
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId};
 use crate::domain::members::Member;
+use crate::domain::messages::Message;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::{Conn, chats, members, messages};
@@ -53,12 +54,18 @@ pub async fn read(conn: &mut Conn, chat: Arc<Chat>, version: i64) -> Result<Read
     let details = (chat.details_version > version).then(|| Change::Chat(chat.clone()));
     let mut changes: Vec<Change> = details
         .into_iter()
-        .chain(messages.into_iter().map(|message| Change::Message(Arc::new(message), MessageChange::Synced)))
+        .chain(messages.into_iter().map(read_back))
         .chain(members.into_iter().map(|member| Change::Member(Arc::new(member))))
         .filter(|change| change.version() <= end)
         .collect();
     changes.sort_by_key(Change::version);
     Ok(Read { chat, stretch: Stretch { after: version, changes, end }, level })
+}
+
+/// A message that still is as it was made, is told as made.
+fn read_back(message: Message) -> Change {
+    let change = if message.version == message.id.seq { MessageChange::Added } else { MessageChange::Synced };
+    Change::Message(Arc::new(message), change)
 }
 
 /// The members of whom the viewer may learn that something moved since a moment which took no version:

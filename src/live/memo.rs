@@ -1,9 +1,11 @@
 //! What was made of an event for all who asked the same.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+
+use crate::lock::lock;
 
 /// What all who asked the same are told.
 #[derive(Debug, Clone)]
@@ -40,13 +42,13 @@ pub struct Memo(Mutex<Vec<(Key, Making)>>);
 impl Memo {
     /// What was made for these, where that has ended.
     pub fn made(&self, key: Key) -> Option<Option<Made>> {
-        let made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = lock(&self.0);
         made.iter().find(|(known, _)| *known == key).and_then(|(_, making)| making.peek().cloned())
     }
 
     /// What was made for these, or is being made; the first to ask begins it.
     pub fn of(&self, key: Key, make: impl FnOnce() -> BoxFuture<'static, Option<Made>>) -> Making {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = lock(&self.0);
         if let Some((_, making)) = made.iter().find(|(known, _)| *known == key) {
             return making.clone();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::hub::Hub;
 use super::log::{self, Read};
-use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange, Stretch};
+use crate::domain::changes::{ChatEvent, Happening};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ChatId;
 use crate::error::Result;
@@ -105,29 +105,12 @@ impl Mender {
                 }
             });
             let Some(Read { chat, stretch, level }) = read.await? else { return Ok(()) };
-            let end = stretch.end;
-            let changes = stretch.changes.into_iter().map(as_told).collect();
-            let what = Happening::Changed(Stretch { after: version, changes, end });
-            hub.deliver(ChatEvent {
-                organization: chat.organization.clone(),
-                chat: chat.id,
-                at: self.clock.now(),
-                what,
-            });
+            version = stretch.end;
+            let (organization, at) = (chat.organization.clone(), self.clock.now());
+            hub.deliver(ChatEvent { organization, chat: chat.id, at, what: Happening::Changed(stretch) });
             if level {
                 return Ok(());
             }
-            version = end;
         }
-    }
-}
-
-/// A message that still is as it was made, is told as made.
-fn as_told(change: Change) -> Change {
-    match change {
-        Change::Message(message, _) if message.version == message.id.seq => {
-            Change::Message(message, MessageChange::Added)
-        }
-        change => change,
     }
 }

@@ -1,7 +1,9 @@
 //! What happens now: the bus, who listens, the feeds that listeners read, who is there and who types.
 
 mod aside;
+pub mod attendance;
 pub mod bus;
+pub mod call_feed;
 pub mod feed;
 pub mod hub;
 pub mod inbox;
@@ -18,7 +20,9 @@ mod stock;
 pub mod typing;
 
 pub use aside::aside;
+pub use attendance::Attendance;
 pub use bus::Bus;
+pub use call_feed::{CallEvent, CallFeed, CallNews};
 pub use feed::{ChatFeed, FeedEvent, ResetReason, Start};
 pub use hub::Hub;
 pub use inbox::Inbox;

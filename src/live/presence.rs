@@ -15,7 +15,7 @@ mod feed;
 mod state;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -27,8 +27,9 @@ use super::memo::Told;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
 use crate::domain::presence::PresenceStatus;
-use crate::domain::users::User;
+use crate::domain::users::{Person, User};
 use crate::error::Result;
+use crate::lock::lock;
 use crate::storage::{Store, users};
 use being::{Being, Set};
 use state::State;
@@ -38,7 +39,6 @@ pub use feed::PresenceFeed;
 /// How often it is looked at whose time has come, while there is anybody whose will.
 const TICK: Duration = Duration::from_millis(200);
 
-type Person = (OrganizationId, UserId);
 type News = Arc<Told<PresenceNow>>;
 
 /// A person's presence as others see it.
@@ -232,7 +232,7 @@ impl Presence {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Changes what is known of a person and tells those who listen, and the other nodes where `change`

@@ -4,7 +4,7 @@
 //! So what moved is gathered for a moment, and then each member's newest state is told once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::Member;
 use crate::error::Result;
+use crate::lock::lock;
 use crate::storage::{Store, chats, members};
 
 /// How long what moved is gathered.
@@ -44,7 +45,7 @@ impl Receipts {
                     continue;
                 }
                 tokio::time::sleep(PAUSE).await;
-                let moved = std::mem::take(&mut *gathering.moved.lock().unwrap_or_else(PoisonError::into_inner));
+                let moved = std::mem::take(&mut *lock(&gathering.moved));
                 let moved: HashMap<MemberId, bool> = moved
                     .into_iter()
                     .filter(|(chat, _)| bus.is_heard(*chat))
@@ -69,7 +70,7 @@ impl Receipts {
 
 impl Gathered {
     fn note(&self, id: MemberId, shown: bool) {
-        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut moved = lock(&self.moved);
         *moved.entry(id.chat).or_default().entry(id.user).or_default() |= shown;
         drop(moved);
         self.filled.notify_one();

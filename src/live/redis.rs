@@ -33,7 +33,7 @@ const CHANNELS: u64 = 16;
 /// Words that are sent at once.
 const BATCH: usize = 256;
 /// Words that wait for Redis; beyond, the others are told to compare instead.
-pub const QUEUE: usize = 16_384;
+const QUEUE: usize = 16_384;
 /// How often a node says that it is there.
 const BEAT: Duration = Duration::from_secs(3);
 /// A node that says nothing for this long has gone.
@@ -60,9 +60,9 @@ pub struct RedisSettings {
 
 /// What one node tells the others at once.
 #[derive(Serialize, Deserialize)]
-struct Letter<W> {
+struct Letter {
     node: String,
-    words: Vec<W>,
+    words: Vec<Word>,
 }
 
 /// Where this node's words wait to be sent.
@@ -244,7 +244,7 @@ impl Redis {
         else {
             return;
         };
-        match serde_json::from_slice::<Letter<Word>>(bytes) {
+        match serde_json::from_slice::<Letter>(bytes) {
             Ok(letter) if letter.node == self.node => {}
             Ok(letter) => {
                 let farewell = letter.words.iter().any(|word| matches!(word, Word::Bye));

@@ -5,15 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
-use super::hub::Person;
 use crate::domain::clock::Clock;
-use crate::domain::users::Viewer;
+use crate::domain::users::{Person, Viewer};
+use crate::lock::lock;
 
 /// How long before its end a session is told of it.
 pub const WARNING: TimeDelta = TimeDelta::minutes(1);
@@ -84,7 +84,7 @@ impl Sessions {
         });
         let weak = Arc::downgrade(&session);
         let mut index = lock(&self.index);
-        index.people.entry(person(&viewer)).or_default().insert(session.id, weak.clone());
+        index.people.entry(viewer.person()).or_default().insert(session.id, weak.clone());
         index.due.insert((viewer.expires_at - WARNING, session.id), weak);
         drop(index);
         self.tick();
@@ -141,7 +141,7 @@ impl Sessions {
         for due in [viewer.expires_at - WARNING, viewer.expires_at] {
             index.due.remove(&(due, session.id));
         }
-        let person = person(&viewer);
+        let person = viewer.person();
         let gone = index.people.get_mut(&person).is_some_and(|sessions| {
             sessions.remove(&session.id);
             sessions.is_empty()
@@ -202,13 +202,4 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.sessions.forget(self);
     }
-}
-
-fn person(viewer: &Viewer) -> Person {
-    (viewer.organization().clone(), viewer.id().clone())
-}
-
-/// Nothing under this lock can leave it half changed.
-fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
-    index.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@ mod feed;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,6 +17,7 @@ use super::memo::Told;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::users::Viewer;
+use crate::lock::lock;
 use crate::storage::Store;
 
 pub use feed::TypingFeed;
@@ -140,7 +141,7 @@ impl Typing {
 
 impl Rooms {
     fn lock(&self) -> MutexGuard<'_, HashMap<ChatId, Room>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rooms)
     }
 
     /// Gives since when they type: one who does already only goes on.

@@ -9,7 +9,7 @@ use crate::domain::ids::{ChatId, MemberId, OrganizationId};
 use crate::domain::members::Member;
 use crate::domain::rights::Rights;
 use crate::domain::users::{Permission, Viewer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::{Conn, chats, members};
 
 /// Who reads.
@@ -47,6 +47,13 @@ impl Access {
         let mut rows: HashMap<ChatId, Member> = rows.into_iter().map(|row| (row.chat, row)).collect();
         let access = chats.into_iter().map(|chat| Self { row: rows.remove(&chat.id), chat });
         Ok(access.filter(|access| access.is_visible(viewer)).map(|access| (access.chat.id, access)).collect())
+    }
+
+    /// A chat that the viewer is in.
+    pub async fn of_member(conn: &mut Conn, viewer: &Viewer, id: ChatId, now: DateTime<Utc>) -> Result<Self> {
+        let access = Self::find(conn, viewer, &[id]).await?.remove(&id).ok_or(Error::NotFound("chat"))?;
+        access.rights(viewer, now).membership()?;
+        Ok(access)
     }
 
     /// What of these is in chats that the reader is in: what is said there is theirs to read.

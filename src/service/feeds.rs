@@ -4,22 +4,24 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::access::Access;
+use super::calls::rules;
 use crate::app::App;
-use crate::domain::ids::{ChatId, UserId};
+use crate::domain::cursors::CallCursor;
+use crate::domain::ids::{CallId, ChatId, ParticipantId, UserId};
 use crate::domain::presence::MAX_FOLLOWED;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::live::{ChatFeed, Inbox, InboxFeed, PresenceFeed, Session, Start, TypingFeed};
-use crate::storage::users;
+use crate::live::call_feed::{From, Own};
+use crate::live::{CallFeed, ChatFeed, Inbox, InboxFeed, PresenceFeed, Session, Start, TypingFeed};
+use crate::storage::{calls, users};
 
 /// The feed of a chat that the viewer is in. It listens from here on, before it reads.
 pub async fn chat(app: &App, viewer: Arc<Viewer>, chat: ChatId, start: Start) -> Result<ChatFeed> {
     let mut listener = app.hub.listen(viewer.id());
     listener.attach(chat);
     let mut conn = app.store.read().await?;
-    let access = Access::find(&mut conn, &viewer, &[chat]).await?.remove(&chat).ok_or(Error::NotFound("chat"))?;
-    access.rights(&viewer, app.clock.now()).membership()?;
+    Access::of_member(&mut conn, &viewer, chat, app.clock.now()).await?;
     Ok(ChatFeed::new(app.store.clone(), app.catch_ups.clone(), viewer, listener, chat, start))
 }
 
@@ -44,14 +46,53 @@ pub fn inbox_feed(
     Ok(InboxFeed::new(app.store.clone(), app.catch_ups.clone(), viewer, session, listener, after))
 }
 
+/// One call of a chat that the viewer is in: as their own participant sees it, or as any member does.
+pub async fn call(
+    app: &App,
+    viewer: Arc<Viewer>,
+    id: CallId,
+    participant: Option<ParticipantId>,
+    after: Option<String>,
+) -> Result<CallFeed> {
+    if participant.as_ref().is_some_and(|own| own.call != id || own.user != *viewer.id()) {
+        return Err(Error::NotFound("participant"));
+    }
+    let mut listener = app.hub.listen(viewer.id());
+    listener.follow(viewer.organization(), viewer.id());
+    listener.await_end(id.chat);
+    listener.follow_call(id);
+    let user = participant.as_ref().map(|own| own.user.clone());
+    let attending = app.attendance.enter(id, user.clone());
+    let mut conn = app.store.write().await?;
+    let open = Access::open(&mut conn, (&*viewer).into(), &[id], |id| id.chat).await?;
+    let call = calls::by_ids(&mut conn, &open).await?.pop().ok_or(Error::NotFound("call"))?;
+    let own = match &user {
+        Some(user) => {
+            let known = call.participant(user).ok_or(Error::NotFound("participant"))?;
+            Some(Own { user: user.clone(), joined: known.joined_version })
+        }
+        None => None,
+    };
+    let here: Vec<ParticipantId> = participant.into_iter().collect();
+    calls::attend(&mut conn, &here, true, app.clock.now() + rules(&app.config.calls).lost).await?;
+    let from = match after {
+        None => From::Start,
+        Some(after) => match CallCursor::decode(&after, id, user.as_ref()) {
+            Some(cursor) if cursor.version <= call.version => From::Cursor(cursor),
+            _ => From::Nowhere,
+        },
+    };
+    let (store, catch_ups) = (app.store.clone(), app.catch_ups.clone());
+    Ok(CallFeed::new(store, catch_ups, viewer, listener, attending, id, own, from))
+}
+
 /// Who is typing in a chat that the viewer is in.
 pub async fn typing(app: &App, viewer: Arc<Viewer>, chat: ChatId) -> Result<TypingFeed> {
     let mut listener = app.hub.listen(viewer.id());
     listener.follow(viewer.organization(), viewer.id());
     listener.await_end(chat);
     let mut conn = app.store.read().await?;
-    let access = Access::find(&mut conn, &viewer, &[chat]).await?.remove(&chat).ok_or(Error::NotFound("chat"))?;
-    access.rights(&viewer, app.clock.now()).membership()?;
+    Access::of_member(&mut conn, &viewer, chat, app.clock.now()).await?;
     Ok(app.typing.listen(app.store.clone(), viewer, listener, chat))
 }
 

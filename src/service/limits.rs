@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -16,13 +16,12 @@ use governor::{Quota, RateLimiter};
 
 use crate::config::LimitsConfig;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::users::Viewer;
+use crate::domain::users::{Person, Viewer};
 use crate::error::{Error, Result};
 use crate::live::Bus;
 use crate::live::bus::{Spent, Word};
+use crate::lock::lock;
 
-type Person = (OrganizationId, UserId);
 type Buckets = RateLimiter<Person, HashMapStateStore<Person>, ServerClock, NoOpMiddleware<Duration>>;
 
 /// The server's clock as the buckets read it: tests own it.
@@ -42,6 +41,8 @@ pub struct Limits {
     reactions: Limit,
     chats: Limit,
     signals: Limit,
+    calls: Limit,
+    call_signals: Limit,
     /// What the other nodes are yet to be told of; none where there are no others.
     spent: Option<Mutex<HashMap<(Person, &'static str), u32>>>,
 }
@@ -65,6 +66,8 @@ impl Limits {
             reactions: Limit::new("reactions", config.reactions_per_minute, clock),
             chats: Limit::new("new chats", config.chats_per_minute, clock),
             signals: Limit::new("signals", config.signals_per_minute, clock),
+            calls: Limit::new("calls", config.calls_per_minute, clock),
+            call_signals: Limit::new("signals of calls", config.call_signals_per_minute, clock),
             spent: bus.has_others().then(Mutex::default),
         });
         if bus.has_others() {
@@ -98,10 +101,21 @@ impl Limits {
         self.check(&self.signals, viewer)
     }
 
+    /// Starting a call, and joining one.
+    pub fn call(&self, viewer: &Viewer) -> Result<()> {
+        self.check(&self.calls, viewer)
+    }
+
+    /// What devices in a call tell each other, and the server of it.
+    pub fn call_signal(&self, viewer: &Viewer) -> Result<()> {
+        self.check(&self.call_signals, viewer)
+    }
+
     /// Takes in what people spent on other nodes.
     pub fn spent_elsewhere(&self, spent: &[Spent]) {
         for Spent { organization, user, limit, times } in spent {
-            let limits = [&self.sends, &self.reactions, &self.chats, &self.signals];
+            let Self { sends, reactions, chats, signals, calls, call_signals, .. } = self;
+            let limits = [sends, reactions, chats, signals, calls, call_signals];
             if let Some(limit) = limits.into_iter().find(|known| known.what == limit) {
                 limit.spend(&(organization.clone(), user.clone()), *times);
             }
@@ -109,7 +123,7 @@ impl Limits {
     }
 
     fn check(&self, limit: &Limit, viewer: &Viewer) -> Result<()> {
-        let person = (viewer.organization().clone(), viewer.id().clone());
+        let person = viewer.person();
         limit.check(&person)?;
         if let Some(spent) = &self.spent {
             *lock(spent).entry((person, limit.what)).or_default() += 1;
@@ -127,11 +141,6 @@ impl Limits {
             bus.say(Word::Spent(told));
         }
     }
-}
-
-/// Nothing under this lock can leave it half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Limit {

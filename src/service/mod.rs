@@ -3,11 +3,14 @@
 
 pub mod access;
 pub mod blocklist;
+pub mod call_keeper;
+pub mod calls;
 pub mod chats;
 pub mod committer;
 pub mod elsewhere;
 pub mod feeds;
 mod group;
+pub mod ice;
 pub mod limits;
 pub mod members;
 pub mod messages;

@@ -20,8 +20,7 @@ pub async fn set(
     require(&viewer.permissions, Permission::ChatView)?;
     let mut conn = app.store.read().await?;
     if let Some(id) = current_chat {
-        let access = Access::find(&mut conn, viewer, &[id]).await?.remove(&id).ok_or(Error::NotFound("chat"))?;
-        access.rights(viewer, app.clock.now()).membership()?;
+        Access::of_member(&mut conn, viewer, id, app.clock.now()).await?;
     }
     app.limits.signal(viewer)?;
     let own = users::by_ids(&mut conn, viewer.organization(), std::slice::from_ref(viewer.id())).await?.pop();

@@ -8,19 +8,18 @@ use crate::domain::chats::ChatAction;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The viewer is typing in a chat in which they may post, or is no more in one that they are in. Gives
 /// when it ends by itself; none where nobody is told of it.
 pub async fn set(app: &App, viewer: &Viewer, id: ChatId, typing: bool) -> Result<Option<DateTime<Utc>>> {
     require(&viewer.permissions, Permission::ChatView)?;
     let mut conn = app.store.read().await?;
-    let access = Access::find(&mut conn, viewer, &[id]).await?.remove(&id).ok_or(Error::NotFound("chat"))?;
+    let now = app.clock.now();
+    let access = Access::of_member(&mut conn, viewer, id, now).await?;
     drop(conn);
-    let rights = access.rights(viewer, app.clock.now());
-    rights.membership()?;
     if typing {
-        rights.can(ChatAction::Post)?;
+        access.rights(viewer, now).can(ChatAction::Post)?;
     }
     app.limits.signal(viewer)?;
     if !typing {

@@ -1,7 +1,7 @@
 //! People of the viewer's organisation.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
@@ -10,8 +10,9 @@ use crate::app::App;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::pages::{End, Page, PageArgs};
 use crate::domain::text;
-use crate::domain::users::{User, Viewer};
+use crate::domain::users::{Person, User, Viewer};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::storage::users;
 
 /// People whose row is known to be as their token shows them, so that a request of theirs writes
@@ -22,20 +23,18 @@ pub struct Seen {
     revoked: Mutex<HashMap<Person, DateTime<Utc>>>,
 }
 
-type Person = (OrganizationId, UserId);
-
 impl Seen {
     /// A person's tokens up to this moment hold no more.
     pub fn revoke(&self, organization: &OrganizationId, user: &UserId, before: DateTime<Utc>) {
-        let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut revoked = lock(&self.revoked);
         let known = revoked.entry((organization.clone(), user.clone())).or_insert(before);
         *known = before.max(*known);
     }
 
     /// Refuses a token that was revoked since this node began.
     pub fn check(&self, viewer: &Viewer) -> Result<()> {
-        let person = (viewer.organization().clone(), viewer.id().clone());
-        let before = self.revoked.lock().unwrap_or_else(PoisonError::into_inner).get(&person).copied();
+        let person = viewer.person();
+        let before = lock(&self.revoked).get(&person).copied();
         held(viewer, before)
     }
 }
@@ -49,7 +48,7 @@ impl Default for Seen {
 /// Who a token speaks for; they and their organisation exist from now on.
 pub async fn authenticate(app: &App, token: &str) -> Result<Viewer> {
     let viewer = app.auth.verify(token).await?;
-    let key = (viewer.organization().clone(), viewer.id().clone());
+    let key = viewer.person();
     let known = app.seen.people.get(&key).filter(|(user, _)| *user == viewer.user);
     let revoked_before = match known {
         Some((_, revoked_before)) => revoked_before,

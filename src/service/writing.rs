@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use super::access::Access;
 use super::notifications::just_read;
 use crate::app::App;
-use crate::domain::changes::{Change, MessageChange, Notified};
+use crate::domain::calls::Call;
+use crate::domain::changes::{Called, Change, MessageChange, Notified};
 use crate::domain::chats::{Chat, ChatKind};
 use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
 use crate::domain::members::Member;
@@ -28,6 +29,7 @@ pub struct Writing {
     notifications: Vec<Notification>,
     notified: Vec<Notified>,
     moved: Vec<(MemberId, bool)>,
+    called: Vec<Called>,
 }
 
 /// What a transaction did, to be told once it is committed.
@@ -38,6 +40,7 @@ pub struct Told {
     /// Each with whether others may see what moved.
     pub moved: Vec<(MemberId, bool)>,
     pub notified: Vec<Notified>,
+    pub called: Vec<Called>,
 }
 
 impl Writing {
@@ -76,7 +79,8 @@ impl Writing {
     /// For a chat that this transaction makes, or locked by itself.
     pub fn new(access: Access, now: DateTime<Utc>) -> Self {
         let (changes, notices, moved) = (Vec::new(), Vec::new(), Vec::new());
-        Self { access, now, changes, notices, notifications: Vec::new(), notified: Vec::new(), moved }
+        let (notifications, notified, called) = (Vec::new(), Vec::new(), Vec::new());
+        Self { access, now, changes, notices, notifications, notified, moved, called }
     }
 
     pub fn chat(&self) -> &Chat {
@@ -152,13 +156,43 @@ impl Writing {
         if self.access.chat.kind == ChatKind::Direct {
             return;
         }
-        let notice = Notice { kind, actor: Some(actor.clone()), subject: subject.cloned(), detail };
+        self.put_notice(Notice { kind, actor: Some(actor.clone()), subject: subject.cloned(), detail, call: None });
+    }
+
+    /// What became of a call, for all to read, two people among themselves too; gives its place.
+    pub fn notice_of_call(&mut self, kind: NoticeKind, call: &Call) -> i64 {
+        let actor = Some(call.started_by.clone());
+        self.put_notice(Notice { kind, actor, subject: None, detail: None, call: Some(call.id) })
+    }
+
+    fn put_notice(&mut self, notice: Notice) -> i64 {
         let id = MessageId { chat: self.access.chat.id, seq: self.next_version() };
         self.access.chat.last_seq = id.seq;
         self.access.chat.last_activity_at = self.now;
         let message = Arc::new(Message::notice(id, notice, self.now));
         self.notices.push(message.clone());
         self.changes.push(Change::Message(message, MessageChange::Added));
+        id.seq
+    }
+
+    /// Tells a member that they missed a call, if they want to be told.
+    pub fn notify_missed(&mut self, member: &Member, call: &Call, seq: Option<i64>) {
+        let (organization, kind) = (&self.access.chat.organization, NotificationKind::MissedCall);
+        let missed = Notification::to(member, organization, kind, seq, &call.started_by, self.now);
+        self.notifications.extend(missed.map(|missed| Notification { call: Some(call.id), ..missed }));
+    }
+
+    /// What the same transaction did before is told with it.
+    pub fn follow(&mut self, before: Told) {
+        self.changes.extend(before.changes);
+        self.notified.extend(before.notified);
+        self.moved.extend(before.moved);
+        self.called.extend(before.called);
+    }
+
+    /// Something happened to a call of this chat.
+    pub fn called(&mut self, called: Called) {
+        self.called.push(called);
     }
 
     /// Tells a member of something, if they want to be told and did not do it themselves.
@@ -184,7 +218,7 @@ impl Writing {
 
     /// Writes what is left to write: the chat's row, notices and notifications.
     pub async fn finish(self, conn: &mut Conn) -> Result<Told> {
-        let Self { access, changes, notices, notifications, mut notified, moved, .. } = self;
+        let Self { access, changes, notices, notifications, mut notified, moved, called, .. } = self;
         if !notices.is_empty() {
             messages::insert(conn, &notices).await?;
         }
@@ -193,6 +227,6 @@ impl Writing {
         }
         notifications::insert(conn, &notifications).await?;
         notified.extend(Notified::in_parts(&notifications));
-        Ok(Told { chat: access.chat, changes, moved, notified })
+        Ok(Told { chat: access.chat, changes, moved, notified, called })
     }
 }

@@ -5,6 +5,8 @@
 //! services do.
 
 pub mod blocklist;
+pub mod call_signals;
+pub mod calls;
 pub mod chats;
 pub mod conn;
 pub mod fragments;

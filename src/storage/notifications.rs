@@ -7,7 +7,7 @@ use super::conn::{Conn, RunQueryDsl};
 use super::fragments::{All, MOST_ROWS, insert_rows, pairs_in};
 use super::schema::notifications;
 use super::types::{Key, Time, word};
-use crate::domain::ids::{ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
+use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
 use crate::domain::notifications::{Notification, NotificationKind};
 use crate::domain::pages::Window;
 use crate::error::Result;
@@ -22,6 +22,7 @@ type Columns = (
     notifications::actor_id,
     notifications::created_at,
     notifications::read_at,
+    notifications::call_id,
 );
 const COLUMNS: Columns = (
     notifications::id,
@@ -33,11 +34,14 @@ const COLUMNS: Columns = (
     notifications::actor_id,
     notifications::created_at,
     notifications::read_at,
+    notifications::call_id,
 );
 
-type Row = (Key, String, String, String, Key, Option<i64>, Option<String>, Time, Option<Time>);
+type Row = (Key, String, String, String, Key, Option<i64>, Option<String>, Time, Option<Time>, Option<Key>);
 
-fn notification((id, organization, user, kind, chat, seq, actor, created_at, read_at): Row) -> Result<Notification> {
+fn notification(
+    (id, organization, user, kind, chat, seq, actor, created_at, read_at, call): Row,
+) -> Result<Notification> {
     Ok(Notification {
         id: NotificationId(id.0),
         organization: word(&organization)?,
@@ -45,6 +49,7 @@ fn notification((id, organization, user, kind, chat, seq, actor, created_at, rea
         kind: word(&kind)?,
         chat: ChatId(chat.0),
         seq,
+        call: call.map(|call| CallId { chat: ChatId(chat.0), call: call.0 }),
         actor: actor.as_deref().map(word).transpose()?,
         created_at: created_at.0,
         read_at: read_at.map(|at| at.0),
@@ -64,6 +69,7 @@ pub async fn insert(conn: &mut Conn, new: &[Notification]) -> Result<()> {
                 notifications::actor_id.eq(notification.actor.as_ref().map(UserId::as_str)),
                 notifications::created_at.eq(Time(notification.created_at)),
                 notifications::read_at.eq(notification.read_at.map(Time)),
+                notifications::call_id.eq(notification.call.map(|call| Key(call.call))),
             )
         });
         insert_rows(notifications::table, rows).execute(conn).await?;

@@ -180,6 +180,7 @@ table! {
         actor_id -> Nullable<Text>,
         created_at -> Instant,
         read_at -> Nullable<Instant>,
+        call_id -> Nullable<Id>,
     }
 }
 
@@ -224,6 +225,72 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::{BigInt, Nullable, Text};
+    use crate::storage::types::{Id, Instant};
+
+    calls (id) {
+        id -> Id,
+        organization_id -> Text,
+        chat_id -> Id,
+        kind -> Text,
+        started_by -> Text,
+        started_at -> Instant,
+        rings_until -> Instant,
+        answered_at -> Nullable<Instant>,
+        alone_since -> Nullable<Instant>,
+        ended_at -> Nullable<Instant>,
+        end_reason -> Nullable<Text>,
+        talked -> BigInt,
+        due_at -> Nullable<Instant>,
+        version -> BigInt,
+        own_version -> BigInt,
+        changed_at -> Instant,
+        forgotten -> BigInt,
+    }
+}
+
+table! {
+    use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
+    use crate::storage::types::{Id, Instant};
+
+    call_participants (call_id, user_id) {
+        call_id -> Id,
+        user_id -> Text,
+        organization_id -> Text,
+        place -> Integer,
+        device_id -> Text,
+        status -> Text,
+        joined_at -> Nullable<Instant>,
+        left_at -> Nullable<Instant>,
+        audio -> Bool,
+        video -> Bool,
+        screen -> Bool,
+        version -> BigInt,
+        joined_version -> BigInt,
+        expires_at -> Nullable<Instant>,
+        listening -> Bool,
+        reports -> Integer,
+        round_trip_ms -> Double,
+        packet_loss_percent -> Double,
+        bitrate_kbps -> Double,
+    }
+}
+
+table! {
+    use diesel::sql_types::{BigInt, Jsonb, Text};
+    use crate::storage::types::Id;
+
+    call_signals (call_id, version) {
+        call_id -> Id,
+        version -> BigInt,
+        from_id -> Text,
+        to_id -> Text,
+        kind -> Text,
+        payload -> Jsonb,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(
     organizations,
     users,
@@ -238,4 +305,7 @@ allow_tables_to_appear_in_same_query!(
     reports,
     blocked_words,
     removals,
+    calls,
+    call_participants,
+    call_signals,
 );

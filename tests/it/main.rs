@@ -5,6 +5,7 @@
 mod support;
 
 mod archive;
+mod calls;
 mod capabilities;
 mod chats;
 mod concurrency;

@@ -34,7 +34,7 @@ fn member(chat: &Chat, role: Role) -> Member {
 
 /// What Alice sent.
 fn message(chat: &Chat) -> Message {
-    let notice = Notice { kind: NoticeKind::Welcome, actor: None, subject: None, detail: None };
+    let notice = Notice { kind: NoticeKind::Welcome, actor: None, subject: None, detail: None, call: None };
     Message {
         kind: MessageKind::Text,
         sender: Some("alice".parse().unwrap()),

@@ -1,6 +1,7 @@
 //! Changing, a file for each noun.
 
 mod blocklist;
+mod calls;
 mod chats;
 mod members;
 mod messages;
@@ -34,6 +35,7 @@ pub struct Mutation(
     typing::TypingMutation,
     presence::PresenceMutation,
     sessions::SessionMutation,
+    calls::CallMutation,
 );
 
 /// An id that can only be of a thing that exists.

@@ -5,8 +5,9 @@ use strum::IntoEnumIterator;
 
 use super::super::connection::{Connection, connection, connection_with, cost};
 use super::super::context::ContextExt;
+use super::super::loaders::CallOn;
 use super::super::scalars::{DateTime, Url};
-use super::{ChatMember, ChatRole, Message, MessageTotals, User};
+use super::{Call, ChatMember, ChatRole, Message, MessageTotals, User};
 use crate::domain::chats;
 use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::messages;
@@ -308,6 +309,11 @@ impl Chat {
             return Ok(Vec::new());
         }
         User::load_all(ctx, users).await
+    }
+
+    /// The call that is on here; null where there is none, and for one who is not in.
+    async fn active_call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
+        ctx.loaders().load_one(CallOn(self.0.id)).await.map(|call| call.map(Call)).transpose()
     }
 
     /// The least role for each action.

@@ -2,7 +2,7 @@ use async_graphql::{Context, Enum, Object, SimpleObject};
 
 use super::super::context::ContextExt;
 use super::super::scalars::DateTime;
-use super::User;
+use super::{Call, User};
 use crate::domain::messages;
 use crate::error::Result;
 
@@ -46,6 +46,12 @@ pub enum SystemNoticeKind {
     MessagePinned,
     /// The chat welcomes its members; `detail` is its title.
     Welcome,
+    /// The actor started `call`.
+    CallStarted,
+    /// The actor's `call` ended: it was answered, or everyone declined.
+    CallEnded,
+    /// Nobody answered the actor's `call`.
+    CallMissed,
 }
 
 pub struct SystemNotice(pub messages::Notice);
@@ -66,6 +72,11 @@ impl SystemNotice {
     /// To whom.
     async fn subject(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, self.0.subject.as_ref()?).await)
+    }
+
+    /// The call, where it is about one that is still there.
+    async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
+        Call::find(ctx, self.0.call?).await.transpose()
     }
 
     /// More of it, as the kind says.

@@ -2,10 +2,10 @@ use async_graphql::{Enum, ID, Interface, Object, SimpleObject, Union};
 use std::sync::Arc;
 
 use super::super::scalars::DateTime;
-use super::{Chat, ChatMember, Message, Notification};
+use super::{Call, CallParticipant, Chat, ChatMember, Message, Negotiation, Notification, Signal};
 use crate::domain::changes::{self, Change};
 use crate::domain::{chats, members, messages, notifications};
-use crate::live::{self, InboxNews};
+use crate::live::{self, CallNews, InboxNews};
 
 /// What happened to a message.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,9 @@ pub enum FeedEvent {
     MemberRemoved(MemberRemoved),
     ChatRemoved(ChatRemoved),
     NotificationUpserted(NotificationUpserted),
+    CallUpserted(CallUpserted),
+    ParticipantUpserted(ParticipantUpserted),
+    SignalReceived(SignalReceived),
     SessionExpiring(SessionExpiring),
     FeedCaughtUp(FeedCaughtUp),
     FeedReset(FeedReset),
@@ -158,6 +161,36 @@ impl NotificationUpserted {
     }
 }
 
+/// A call is new or changed; here is its state.
+#[derive(SimpleObject)]
+pub struct CallUpserted {
+    /// To go on after this event.
+    cursor: String,
+    /// The call as it is now.
+    call: Call,
+}
+
+/// Somebody in the call is new or changed; here is their state.
+#[derive(SimpleObject)]
+pub struct ParticipantUpserted {
+    /// To go on after this event.
+    cursor: String,
+    /// The participant as they are now.
+    participant: CallParticipant,
+    /// How the feed's own participant negotiates with this one; null for the own participant, for one who is
+    /// not in, and in a feed without a participant.
+    negotiation: Option<Negotiation>,
+}
+
+/// A signal to the feed's participant.
+#[derive(SimpleObject)]
+pub struct SignalReceived {
+    /// To go on after this event.
+    cursor: String,
+    /// The signal.
+    signal: Signal,
+}
+
 /// The token of this connection ends within a minute, and the connection with it.
 #[derive(SimpleObject)]
 pub struct SessionExpiring {
@@ -235,6 +268,8 @@ pub enum InboxFeedEvent {
     ChatUpserted(ChatUpserted),
     /// A chat that the viewer is no longer in.
     ChatRemoved(ChatRemoved),
+    /// A call that rings for the viewer, or in which they have or had a part.
+    CallUpserted(CallUpserted),
     /// One of the viewer's notifications.
     NotificationUpserted(NotificationUpserted),
     /// The connection's token ends soon.
@@ -254,9 +289,44 @@ impl From<live::InboxEvent> for InboxFeedEvent {
             InboxNews::Notification(notification) => {
                 Self::NotificationUpserted(NotificationUpserted { cursor, notification })
             }
+            InboxNews::Call(call) => Self::CallUpserted(CallUpserted { cursor, call: Call(call) }),
             InboxNews::Expiring(at) => Self::SessionExpiring(SessionExpiring { cursor, expires_at: DateTime(at) }),
             InboxNews::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
             InboxNews::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
+        }
+    }
+}
+
+/// An event of a call.
+#[derive(Union)]
+pub enum CallFeedEvent {
+    /// The call itself.
+    CallUpserted(CallUpserted),
+    /// Somebody in it.
+    ParticipantUpserted(ParticipantUpserted),
+    /// A signal to the feed's participant.
+    SignalReceived(SignalReceived),
+    /// All that happened before is told.
+    FeedCaughtUp(FeedCaughtUp),
+    /// The client has to begin anew.
+    FeedReset(FeedReset),
+}
+
+impl From<live::CallEvent> for CallFeedEvent {
+    fn from(live::CallEvent { cursor, news }: live::CallEvent) -> Self {
+        let cursor = cursor.encode();
+        match news {
+            CallNews::Call(call) => Self::CallUpserted(CallUpserted { cursor, call: Call(call) }),
+            CallNews::Participant(call, participant, negotiation) => Self::ParticipantUpserted(ParticipantUpserted {
+                cursor,
+                participant: CallParticipant::of(&call, &participant),
+                negotiation: negotiation.map(Into::into),
+            }),
+            CallNews::Signal(call, from, signal) => {
+                Self::SignalReceived(SignalReceived { cursor, signal: Signal::of(&call, &from, signal) })
+            }
+            CallNews::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
+            CallNews::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
         }
     }
 }

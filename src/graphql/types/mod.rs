@@ -1,6 +1,7 @@
 //! The types of the schema: thin wrappers over what services give.
 
 mod blocklist;
+mod call;
 mod chat;
 mod content;
 mod feed;
@@ -18,8 +19,12 @@ mod user;
 mod viewer;
 
 pub use blocklist::{BlockAction, BlockedWord, blocked_words};
+pub use call::{
+    Call, CallFilter, CallKind, CallParticipant, CallStatistics, IceServer, MediaStateInput, Negotiation, Signal,
+    SignalKind, StatisticsPeriod,
+};
 pub use chat::{Chat, ChatAction, ChatFilter, ChatKind, ChatRule, ChatRuleInput, GroupCategory};
-pub use feed::{ChatFeedEvent, FeedEvent, InboxFeedEvent};
+pub use feed::{CallFeedEvent, ChatFeedEvent, FeedEvent, InboxFeedEvent};
 pub use member::{ChatMember, ChatRole, NotificationLevel};
 pub use message::{Message, MessageTotals};
 pub use node::{Node, node};

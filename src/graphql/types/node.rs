@@ -1,7 +1,7 @@
 use async_graphql::{Context, ID, Interface};
 
 use super::super::context::ContextExt;
-use super::{Chat, ChatMember, Message, Notification, Organization, Report, User};
+use super::{Call, CallParticipant, Chat, ChatMember, Message, Notification, Organization, Report, User};
 use crate::domain::ids::NodeId;
 use crate::error::Result;
 
@@ -15,6 +15,10 @@ pub enum Node {
     Message(Message),
     /// A membership.
     ChatMember(ChatMember),
+    /// A call.
+    Call(Call),
+    /// Somebody in a call.
+    CallParticipant(CallParticipant),
     /// Something that the viewer is told of.
     Notification(Notification),
     /// A message that somebody reported.
@@ -33,6 +37,8 @@ pub async fn node(ctx: &Context<'_>, id: &str) -> Result<Option<Node>> {
             NodeId::Chat(id) => Chat::find(ctx, id).await?.map(Node::Chat),
             NodeId::Message(id) => Message::load(ctx, id).await?.map(Node::Message),
             NodeId::Member(id) => ctx.loaders().load_one(id).await?.map(ChatMember).map(Node::ChatMember),
+            NodeId::Call(id) => Call::find(ctx, id).await?.map(Node::Call),
+            NodeId::Participant(id) => CallParticipant::find(ctx, &id).await?.map(Node::CallParticipant),
             NodeId::Notification(id) => ctx.loaders().load_one(id).await?.map(Notification).map(Node::Notification),
             NodeId::Report(id) => ctx.loaders().load_one(id).await?.map(Report).map(Node::Report),
             NodeId::Organization(id) => {

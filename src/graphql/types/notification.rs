@@ -1,7 +1,7 @@
 use async_graphql::{Context, Enum, ID, Object};
 
 use super::super::scalars::DateTime;
-use super::{Chat, Message, User};
+use super::{Call, Chat, Message, User};
 use crate::domain::notifications;
 use crate::error::Result;
 
@@ -17,6 +17,8 @@ pub enum NotificationKind {
     Reaction,
     /// Somebody brought the viewer into a chat.
     AddedToChat,
+    /// A call rang for the viewer until it was over.
+    MissedCall,
 }
 
 pub struct Notification(pub notifications::Notification);
@@ -42,6 +44,11 @@ impl Notification {
     /// The message; null where there is none, or the viewer may not read it any more.
     async fn message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         Message::load(ctx, self.0.message()?).await.transpose()
+    }
+
+    /// The call; null where there is none, or the viewer may not know of it any more.
+    async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
+        Call::find(ctx, self.0.call?).await.transpose()
     }
 
     /// Who did it.

@@ -1,8 +1,8 @@
 use async_graphql::{Context, ID, Object};
 
 use super::super::context::ContextExt;
-use super::super::scalars::Url;
-use super::Presence;
+use super::super::scalars::{DateTime, Url};
+use super::{CallStatistics, Presence, StatisticsPeriod};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::users;
 use crate::error::{Error, Result};
@@ -56,5 +56,21 @@ impl Organization {
     /// The organisation's word in tokens, behind `org_`.
     pub async fn id(&self) -> ID {
         self.0.to_string().into()
+    }
+
+    /// What its calls came to, by when they began; needs the permission ORGANIZATION_ADMIN.
+    #[graphql(complexity = "1 + 30 * child_complexity")]
+    async fn call_statistics(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Calls that began at this moment or later.")] since: DateTime,
+        #[graphql(desc = "Calls that began before this moment; at most 400 periods later.")] until: DateTime,
+        #[graphql(desc = "Spans that they are added up by, the first from `since` on, the last cut short; DAY \
+                          where left out.")]
+        period: Option<StatisticsPeriod>,
+    ) -> Option<Result<Vec<CallStatistics>>> {
+        let each = period.unwrap_or(StatisticsPeriod::Day).length();
+        let totals = async { service::calls::totals(ctx.app(), ctx.viewer()?, (since.0, until.0), each).await };
+        Some(totals.await.map(|totals| totals.into_iter().map(Into::into).collect()))
     }
 }

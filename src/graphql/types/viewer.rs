@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, Object, SimpleObject};
 
 use super::super::connection::{Connection, connection, cost};
 use super::super::context::ContextExt;
-use super::{Notification, Organization, User};
+use super::{IceServer, Notification, Organization, User};
 use crate::domain::pages::{Cursor, PageArgs};
 use crate::domain::users;
 use crate::error::Result;
@@ -81,6 +81,12 @@ impl Viewer {
     /// What is unread, over all of the viewer's chats.
     async fn unread(&self, ctx: &Context<'_>) -> Result<UnreadTotals> {
         service::receipts::unread_totals(ctx.app(), &self.0).await.map(Into::into)
+    }
+
+    /// By which servers the viewer's devices find a way to others in calls; none where the server is set
+    /// without. Credentials are made anew each time.
+    async fn ice_servers(&self, ctx: &Context<'_>) -> Vec<IceServer> {
+        service::ice::servers(ctx.app(), &self.0).into_iter().map(Into::into).collect()
     }
 
     /// What the viewer is told of across chats, newest first.

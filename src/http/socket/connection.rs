@@ -274,6 +274,7 @@ async fn authenticate(state: State, payload: Value) -> Result<Arc<Session>> {
     })?;
     service::sessions::open(&state.app, token).await
 }
+
 /// A token that will never do is told so for good; after the others a client comes back.
 fn refusal(error: &Error) -> Close {
     match error {

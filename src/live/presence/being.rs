@@ -6,9 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{News, Person, PresenceNow};
+use super::{News, PresenceNow};
 use crate::domain::ids::ChatId;
 use crate::domain::presence::PresenceStatus;
+use crate::domain::users::Person;
 use crate::live::memo::Told;
 
 /// How long it is remembered of one who went what they had set by hand.

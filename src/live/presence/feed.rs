@@ -1,13 +1,14 @@
 //! Following some people: for each who is slow to be told, only the newest.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use super::{News, Person, Presence};
-use crate::domain::users::User;
+use super::{News, Presence};
+use crate::domain::users::{Person, User};
 use crate::error::Result;
+use crate::lock::lock;
 
 /// Who follows whom.
 #[derive(Debug, Default)]
@@ -63,7 +64,7 @@ struct Waiting {
 
 impl Mailbox {
     fn put(&self, person: &Person, news: &News) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         if waiting.newest.insert(person.clone(), news.clone()).is_none() {
             waiting.order.push_back(person.clone());
         }
@@ -72,7 +73,7 @@ impl Mailbox {
     }
 
     fn take(&self) -> Option<News> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         let person = waiting.order.pop_front()?;
         waiting.newest.remove(&person)
     }

@@ -7,9 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::being::Being;
 use super::feed::Listeners;
-use super::{News, Person, PresenceNow};
+use super::{News, PresenceNow};
 use crate::domain::presence::PresenceStatus;
-use crate::domain::users::User;
+use crate::domain::users::{Person, User};
 use crate::live::memo::Told;
 
 /// People remembered who are not there; beyond it, who would be forgotten first is.

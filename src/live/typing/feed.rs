@@ -91,7 +91,7 @@ impl TypingFeed {
             Happening::Changed(stretch) if stretch.changes.iter().any(is_left) => {
                 Err(Error::Forbidden("you are no longer a member of this chat".into()))
             }
-            Happening::Changed(_) | Happening::Moved(_) | Happening::Notified(_) => Ok(()),
+            Happening::Changed(_) | Happening::Moved(_) | Happening::Notified(_) | Happening::Called(_) => Ok(()),
         }
     }
 }

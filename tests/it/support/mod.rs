@@ -1,5 +1,6 @@
 //! One server, with people who talk to it: what every story begins with.
 
+pub mod calls;
 mod client;
 pub mod dump;
 mod engine;

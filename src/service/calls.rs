@@ -1,0 +1,397 @@
+//! Calls: starting, joining and ending them, what devices tell each other, and what came of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::access::{Access, Reader};
+use super::writing::{Told, Writing};
+use crate::app::App;
+use crate::config::CallsConfig;
+use crate::domain::calls::{
+    Call, CallEndReason, CallFilter, CallKind, CallRefusal, CallRules, CallTotals, Media, Participant,
+    ParticipantStatus, Quality, Signal, SignalKind, check_signal,
+};
+use crate::domain::changes::{Called, ChatEvent, Happening};
+use crate::domain::chats::{ChatAction, ChatKind};
+use crate::domain::ids::{CallId, ChatId, MemberId, ParticipantId, UserId};
+use crate::domain::members::{Member, Role};
+use crate::domain::messages::NoticeKind;
+use crate::domain::pages::{End, Page, PageArgs};
+use crate::domain::rights::require;
+use crate::domain::text;
+use crate::domain::users::{Permission, Viewer};
+use crate::error::{Error, Result};
+use crate::storage::calls::Span;
+use crate::storage::{Conn, call_signals, calls, chats, members};
+
+/// The rules of this server.
+pub fn rules(config: &CallsConfig) -> CallRules {
+    let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+    CallRules {
+        ring: delta(config.ring),
+        alone: delta(config.alone),
+        lost: delta(config.lost),
+        most: config.participants,
+    }
+}
+
+/// By which device somebody comes in, and what it sends.
+pub struct Device {
+    id: String,
+    media: Media,
+}
+
+impl Device {
+    pub fn new(id: &str, media: Media) -> Result<Self> {
+        Ok(Self { id: text::line("deviceId", id, Call::MAX_DEVICE)?, media })
+    }
+}
+
+/// Starts a call; where one is on in the chat, the viewer joins that: two who call each other at once meet.
+pub async fn start(app: &App, viewer: &Viewer, chat: ChatId, kind: CallKind, device: Device) -> Result<Arc<Call>> {
+    let mut conn = app.store.write().await?;
+    let (told, call) = conn
+        .transaction(async move |conn| {
+            let writing = Writing::lock(conn, app, viewer, chat).await?;
+            writing.rights(viewer).membership()?;
+            if let Some(live) = calls::live(conn, &[chat]).await?.pop() {
+                let calling = Calling::of(conn, app, writing, live.id).await?;
+                if !calling.call.has_ended() {
+                    return calling.join(conn, app, viewer, device).await;
+                }
+                // Its time had come, and nobody had looked yet.
+                let (before, _) = calling.finish(conn, app).await?;
+                let mut writing = Writing::lock(conn, app, viewer, chat).await?;
+                writing.follow(before);
+                return begin(conn, app, viewer, writing, kind, device).await;
+            }
+            begin(conn, app, viewer, writing, kind, device).await
+        })
+        .await?;
+    app.tell(told);
+    Ok(call)
+}
+
+async fn begin(
+    conn: &mut Conn,
+    app: &App,
+    viewer: &Viewer,
+    mut writing: Writing,
+    kind: CallKind,
+    device: Device,
+) -> Result<(Told, Arc<Call>)> {
+    writing.rights(viewer).can(ChatAction::StartCall)?;
+    app.limits.call(viewer)?;
+    let rules = rules(&app.config.calls);
+    let chat = writing.chat();
+    let rings = usize::try_from(chat.member_count).is_ok_and(|count| count <= app.config.calls.ring_members);
+    let others = if rings { members::active(conn, chat.id).await? } else { Vec::new() };
+    let others = others.into_iter().map(|member| member.user).filter(|user| user != viewer.id());
+    let (id, organization) = (CallId::new(chat.id), chat.organization.clone());
+    let Device { id: device, media } = device;
+    let by = viewer.id().clone();
+    let call = Call::start(id, organization, kind, by, device, media, others, &rules, writing.now);
+    calls::insert(conn, &call, call.due_at(&rules)).await?;
+    writing.notice_of_call(NoticeKind::CallStarted, &call);
+    writing.chat_changed();
+    writing.called(called(&call));
+    Ok((writing.finish(conn).await?, Arc::new(call)))
+}
+
+/// Comes into a call.
+pub async fn join(app: &App, viewer: &Viewer, id: CallId, device: Device) -> Result<Arc<Call>> {
+    let mut conn = app.store.write().await?;
+    let (told, call) = conn
+        .transaction(async move |conn| {
+            let calling = Calling::lock(conn, app, viewer, id).await?;
+            calling.join(conn, app, viewer, device).await
+        })
+        .await?;
+    app.tell(told);
+    Ok(call)
+}
+
+/// The call is not to ring for the viewer any more.
+pub async fn decline(app: &App, viewer: &Viewer, id: CallId) -> Result<Arc<Call>> {
+    change(app, viewer, id, |call, now| call.decline(viewer.id(), now)).await
+}
+
+/// Goes out of a call.
+pub async fn leave(app: &App, viewer: &Viewer, id: &ParticipantId) -> Result<Arc<Call>> {
+    is_own(viewer, id)?;
+    change(app, viewer, id.call, |call, now| call.leave(viewer.id(), now)).await
+}
+
+/// What the viewer sends of themselves.
+pub async fn set_media(app: &App, viewer: &Viewer, id: &ParticipantId, media: Media) -> Result<Arc<Call>> {
+    is_own(viewer, id)?;
+    app.limits.call_signal(viewer)?;
+    change(app, viewer, id.call, |call, now| call.set_media(viewer.id(), media, now)).await
+}
+
+/// What the viewer's device found out about its connections.
+pub async fn report(app: &App, viewer: &Viewer, id: &ParticipantId, quality: Quality) -> Result<Arc<Call>> {
+    is_own(viewer, id)?;
+    let within = |field: &'static str, value: f64, most: f64| match (0.0..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(Error::bad_input(field, format!("must be from 0 to {most}"))),
+    };
+    within("roundTripMs", quality.round_trip_ms, 60_000.0)?;
+    within("packetLossPercent", quality.packet_loss_percent, 100.0)?;
+    within("bitrateKbps", quality.bitrate_kbps, 10_000_000.0)?;
+    app.limits.call_signal(viewer)?;
+    change(app, viewer, id.call, |call, now| call.report(viewer.id(), &quality, now)).await
+}
+
+/// Ends a call for all: in a direct chat either of the two, elsewhere who started it and moderators.
+pub async fn end(app: &App, viewer: &Viewer, id: CallId) -> Result<Arc<Call>> {
+    let mut conn = app.store.write().await?;
+    let (told, call) = conn
+        .transaction(async move |conn| {
+            let mut calling = Calling::lock(conn, app, viewer, id).await?;
+            let writing = &calling.writing;
+            if writing.chat().kind != ChatKind::Direct && calling.call.started_by != *viewer.id() {
+                writing.rights(viewer).at_least(Role::Moderator)?;
+            }
+            calling.call.end(viewer.id(), writing.now);
+            calling.finish(conn, app).await
+        })
+        .await?;
+    app.tell(told);
+    Ok(call)
+}
+
+/// A participant is told of and changed by who it is alone.
+fn is_own(viewer: &Viewer, id: &ParticipantId) -> Result<()> {
+    if id.user == *viewer.id() { Ok(()) } else { Err(Error::NotFound("participant")) }
+}
+
+async fn change(
+    app: &App,
+    viewer: &Viewer,
+    id: CallId,
+    change: impl FnOnce(&mut Call, DateTime<Utc>) -> Result<(), CallRefusal> + Send,
+) -> Result<Arc<Call>> {
+    let mut conn = app.store.write().await?;
+    let (told, call) = conn
+        .transaction(async move |conn| {
+            let mut calling = Calling::lock(conn, app, viewer, id).await?;
+            change(&mut calling.call, calling.writing.now)?;
+            calling.finish(conn, app).await
+        })
+        .await?;
+    app.tell(told);
+    Ok(call)
+}
+
+/// Lets pass what was to happen in a call by now, of its own accord.
+pub async fn look(app: &App, id: CallId) -> Result<()> {
+    let mut conn = app.store.write().await?;
+    let told = conn
+        .transaction(async move |conn| {
+            // A chat that is no more took its calls along.
+            let Some(chat) = chats::lock(conn, &[id.chat]).await?.pop() else { return Ok(None) };
+            let writing = Writing::new(Access { chat, row: None }, app.clock.now());
+            let (rules, now) = (rules(&app.config.calls), writing.now);
+            let mut calling = Calling::of(conn, app, writing, id).await?;
+            calling.call.pass_all(&rules, now);
+            calls::set_due(conn, id, calling.call.due_at(&rules)).await?;
+            Ok(Some(calling.finish(conn, app).await?.0))
+        })
+        .await?;
+    told.map(|told| app.tell(told));
+    Ok(())
+}
+
+/// A call and its chat under their locks, the chat's first.
+struct Calling {
+    writing: Writing,
+    former: Call,
+    call: Call,
+}
+
+impl Calling {
+    /// A call of a chat that the viewer is in; of others they know nothing.
+    async fn lock(conn: &mut Conn, app: &App, viewer: &Viewer, id: CallId) -> Result<Self> {
+        let unknown = || Error::NotFound("call");
+        let writing = match Writing::lock(conn, app, viewer, id.chat).await {
+            Err(Error::NotFound(_)) => Err(unknown()),
+            writing => writing,
+        }?;
+        writing.access.member().ok_or_else(unknown)?;
+        Self::of(conn, app, writing, id).await
+    }
+
+    async fn of(conn: &mut Conn, app: &App, writing: Writing, id: CallId) -> Result<Self> {
+        let former = calls::lock(conn, id).await?.ok_or(Error::NotFound("call"))?;
+        let mut call = former.clone();
+        call.pass(&rules(&app.config.calls), writing.now);
+        Ok(Self { writing, former, call })
+    }
+
+    async fn join(mut self, conn: &mut Conn, app: &App, viewer: &Viewer, device: Device) -> Result<(Told, Arc<Call>)> {
+        app.limits.call(viewer)?;
+        let Device { id, media } = device;
+        self.call.join(viewer.id(), id, media, &rules(&app.config.calls), self.writing.now)?;
+        self.finish(conn, app).await
+    }
+
+    /// Writes what became of the call.
+    async fn finish(self, conn: &mut Conn, app: &App) -> Result<(Told, Arc<Call>)> {
+        let Self { mut writing, former, call } = self;
+        if call == former {
+            return Ok((writing.finish(conn).await?, Arc::new(call)));
+        }
+        calls::update(conn, &former, &call, call.due_at(&rules(&app.config.calls))).await?;
+        let mut told_at = None;
+        if let Some((_, reason)) = call.end.filter(|_| !former.has_ended()) {
+            let kind = match reason {
+                CallEndReason::Completed | CallEndReason::Declined => NoticeKind::CallEnded,
+                CallEndReason::Missed | CallEndReason::Cancelled | CallEndReason::Failed => NoticeKind::CallMissed,
+            };
+            told_at = Some(writing.notice_of_call(kind, &call));
+            writing.chat_changed();
+            call_signals::forget(conn, call.id, call.version).await?;
+        }
+        let missed: Vec<MemberId> = newly_missed(&former, &call).collect();
+        if !missed.is_empty() {
+            for member in members::by_ids(conn, &missed).await?.iter().filter(|member| Member::is_active(member)) {
+                writing.notify_missed(member, &call, told_at);
+            }
+        }
+        // What only who follows the call is to know concerns no lists of calls.
+        let told = called(&call);
+        let people = if has_moved_on(&former, &call) { told.people } else { Vec::new() };
+        writing.called(Called { people, ..told });
+        Ok((writing.finish(conn).await?, Arc::new(call)))
+    }
+}
+
+fn called(call: &Call) -> Called {
+    let people = call.participants.iter().map(|participant| participant.user.clone()).collect();
+    Called { call: call.id, version: call.version, people, to: None }
+}
+
+/// Whether it is another step of the call, or somebody is elsewhere in it.
+fn has_moved_on(former: &Call, call: &Call) -> bool {
+    let places = |call: &Call| {
+        let place = |participant: &Participant| (participant.status, participant.joined_version);
+        call.participants.iter().map(place).collect::<Vec<_>>()
+    };
+    former.status() != call.status() || places(former) != places(call)
+}
+
+/// For whom it rang until it was over.
+fn newly_missed(former: &Call, call: &Call) -> impl Iterator<Item = MemberId> {
+    let is_missed = |participant: &Participant| participant.status == ParticipantStatus::Missed;
+    let was_missed = move |user: &UserId| former.participant(user).is_some_and(is_missed);
+    let missed = call.participants.iter().filter(move |participant| is_missed(participant));
+    missed
+        .filter(move |participant| !was_missed(&participant.user))
+        .map(|participant| MemberId { chat: call.id.chat, user: participant.user.clone() })
+}
+
+/// Signals of a call that are kept at least; a side that was away for more begins anew.
+const KEPT: i64 = 2_000;
+/// Versions of a call after which the oldest signals are forgotten.
+const FORGET_EVERY: i64 = 500;
+
+/// Sends a signal from the viewer's device to another participant; true where that is listening now.
+pub async fn signal(
+    app: &App,
+    viewer: &Viewer,
+    from: &ParticipantId,
+    to: &ParticipantId,
+    kind: SignalKind,
+    payload: serde_json::Value,
+) -> Result<bool> {
+    is_own(viewer, from)?;
+    if from.call != to.call {
+        return Err(Error::NotFound("participant"));
+    }
+    if from.user == to.user {
+        return Err(Error::bad_input("toParticipantId", "is yourself"));
+    }
+    check_signal(kind, &payload)?;
+    let id = from.call;
+    let mut conn = app.store.write().await?;
+    let (version, delivered) = conn
+        .transaction(async move |conn| {
+            // The chat is not locked: what is said there need not wait for it.
+            let open = Access::open(conn, viewer.into(), &[id], |id| id.chat).await?;
+            let call = if open.is_empty() { None } else { calls::lock(conn, id).await? };
+            let call = call.ok_or(Error::NotFound("call"))?;
+            call.joined(&from.user)?;
+            call.participant(&to.user).ok_or(Error::NotFound("participant"))?;
+            let delivered = call.joined(&to.user)?.is_listening;
+            app.limits.call_signal(viewer)?;
+            let version = call.version + 1;
+            let signal = Signal { version, from: from.user.clone(), to: to.user.clone(), kind, payload };
+            call_signals::insert(conn, id, &signal).await?;
+            if version % FORGET_EVERY == 0 && version > KEPT {
+                call_signals::forget(conn, id, version - KEPT).await?;
+            }
+            Ok((version, delivered))
+        })
+        .await?;
+    let called = Called { call: id, version, people: Vec::new(), to: Some(to.user.clone()) };
+    let (organization, at) = (viewer.organization().clone(), app.clock.now());
+    app.bus.publish(ChatEvent { organization, chat: id.chat, at, what: Happening::Called(called) });
+    Ok(delivered)
+}
+
+/// The calls among these that the reader may know of: of chats that they are in.
+pub async fn by_ids(app: &App, reader: Reader<'_>, ids: &[CallId]) -> Result<HashMap<CallId, Arc<Call>>> {
+    let mut conn = app.store.read().await?;
+    let open = Access::open(&mut conn, reader, ids, |id| id.chat).await?;
+    let found = calls::by_ids(&mut conn, &open).await?;
+    Ok(found.into_iter().map(|call| (call.id, Arc::new(call))).collect())
+}
+
+/// The calls that are on in these chats, of those that the reader is in.
+pub async fn live(app: &App, reader: Reader<'_>, chats: &[ChatId]) -> Result<HashMap<ChatId, Arc<Call>>> {
+    let mut conn = app.store.read().await?;
+    let open = Access::open(&mut conn, reader, chats, |chat| *chat).await?;
+    let found = calls::live(&mut conn, &open).await?;
+    Ok(found.into_iter().map(|call| (call.id.chat, Arc::new(call))).collect())
+}
+
+/// The calls in which the viewer had a part, the newest first.
+pub async fn page(app: &App, viewer: &Viewer, filter: &CallFilter, args: &PageArgs) -> Result<Page<Call>> {
+    require(&viewer.permissions, Permission::ChatView)?;
+    let window = args.window::<uuid::Uuid>(End::First)?;
+    let mut conn = app.store.read().await?;
+    let fetched = calls::page(&mut conn, viewer.organization(), viewer.id(), filter, &window).await?;
+    Ok(window.page(fetched))
+}
+
+/// Spans that one look at an organisation's calls may have.
+const MOST_SPANS: usize = 400;
+
+/// What the organisation's calls came to from a moment on and before another, by spans of so long.
+pub async fn totals(
+    app: &App,
+    viewer: &Viewer,
+    (since, until): Span,
+    each: TimeDelta,
+) -> Result<Vec<(Span, CallTotals)>> {
+    require(&viewer.permissions, Permission::OrganizationAdmin)?;
+    if until <= since {
+        return Err(Error::bad_input("until", "must be after since"));
+    }
+    let mut spans: Vec<Span> = Vec::new();
+    let mut from = since;
+    while from < until {
+        if spans.len() == MOST_SPANS {
+            return Err(Error::bad_input("until", format!("must be at most {MOST_SPANS} periods after since")));
+        }
+        let end = from.checked_add_signed(each).map_or(until, |end| end.min(until));
+        spans.push((from, end));
+        from = end;
+    }
+    let mut conn = app.store.read().await?;
+    let totals = calls::totals(&mut conn, viewer.organization(), &spans).await?;
+    Ok(spans.into_iter().zip(totals).collect())
+}

@@ -1,0 +1,447 @@
+//! Calls, and who is in them.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::{count, count_star, min, sql};
+use diesel::expression::SqlLiteral;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Double};
+
+use super::conn::{Conn, RunQueryDsl};
+use super::fragments::{All, Locked, each, insert_rows, load_each, pairs_in};
+use super::schema::{call_participants, calls, members};
+use super::types::{Key, Time, word};
+use crate::domain::calls::{
+    Call, CallEndReason, CallFilter, CallTotals, Media, Participant, ParticipantStatus, Quality,
+};
+use crate::domain::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
+use crate::domain::pages::Window;
+use crate::error::Result;
+
+type Columns = (
+    (calls::id, calls::chat_id, calls::organization_id, calls::kind, calls::started_by, calls::started_at),
+    (calls::rings_until, calls::answered_at, calls::alone_since, calls::ended_at, calls::end_reason),
+    (calls::version, calls::own_version, calls::changed_at, calls::forgotten),
+);
+const COLUMNS: Columns = (
+    (calls::id, calls::chat_id, calls::organization_id, calls::kind, calls::started_by, calls::started_at),
+    (calls::rings_until, calls::answered_at, calls::alone_since, calls::ended_at, calls::end_reason),
+    (calls::version, calls::own_version, calls::changed_at, calls::forgotten),
+);
+
+type Row = (
+    (Key, Key, String, String, String, Time),
+    (Time, Option<Time>, Option<Time>, Option<Time>, Option<String>),
+    (i64, i64, Time, i64),
+);
+
+fn call((what, life, log): Row) -> Result<Call> {
+    let (id, chat, organization, kind, started_by, started_at) = what;
+    let (rings_until, answered_at, alone_since, ended_at, end_reason) = life;
+    let (version, own_version, changed_at, forgotten) = log;
+    let end = ended_at.zip(end_reason).map(|(at, reason)| Ok::<_, crate::error::Error>((at.0, word(&reason)?)));
+    Ok(Call {
+        id: CallId { chat: ChatId(chat.0), call: id.0 },
+        organization: word(&organization)?,
+        kind: word(&kind)?,
+        started_by: word(&started_by)?,
+        started_at: started_at.0,
+        rings_until: rings_until.0,
+        answered_at: answered_at.map(|at| at.0),
+        alone_since: alone_since.map(|at| at.0),
+        end: end.transpose()?,
+        version,
+        own_version,
+        changed_at: changed_at.0,
+        forgotten,
+        participants: Vec::new(),
+    })
+}
+
+type InColumns = (
+    (call_participants::call_id, call_participants::user_id, call_participants::device_id, call_participants::status),
+    (call_participants::joined_at, call_participants::left_at, call_participants::expires_at),
+    (call_participants::audio, call_participants::video, call_participants::screen, call_participants::listening),
+    (call_participants::version, call_participants::joined_version),
+    (
+        call_participants::reports,
+        call_participants::round_trip_ms,
+        call_participants::packet_loss_percent,
+        call_participants::bitrate_kbps,
+    ),
+);
+const IN_COLUMNS: InColumns = (
+    (call_participants::call_id, call_participants::user_id, call_participants::device_id, call_participants::status),
+    (call_participants::joined_at, call_participants::left_at, call_participants::expires_at),
+    (call_participants::audio, call_participants::video, call_participants::screen, call_participants::listening),
+    (call_participants::version, call_participants::joined_version),
+    (
+        call_participants::reports,
+        call_participants::round_trip_ms,
+        call_participants::packet_loss_percent,
+        call_participants::bitrate_kbps,
+    ),
+);
+
+type InRow = (
+    (Key, String, String, String),
+    (Option<Time>, Option<Time>, Option<Time>),
+    (bool, bool, bool, bool),
+    (i64, i64),
+    (i32, f64, f64, f64),
+);
+
+fn participant((who, when, (audio, video, screen, is_listening), log, quality): InRow) -> Result<(Key, Participant)> {
+    let ((call, user, device, status), (joined_at, left_at, expires_at)) = (who, when);
+    let (reports, round_trip_ms, packet_loss_percent, bitrate_kbps) = quality;
+    let participant = Participant {
+        user: word(&user)?,
+        device,
+        status: word(&status)?,
+        joined_at: joined_at.map(|at| at.0),
+        left_at: left_at.map(|at| at.0),
+        media: Media { audio, video, screen },
+        version: log.0,
+        joined_version: log.1,
+        expires_at: expires_at.map(|at| at.0),
+        is_listening,
+        quality: Quality { reports, round_trip_ms, packet_loss_percent, bitrate_kbps },
+    };
+    Ok((call, participant))
+}
+
+/// These calls with who is in them.
+async fn with_participants(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Call>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut calls = rows.into_iter().map(call).collect::<Result<Vec<_>>>()?;
+    let rows: Vec<InRow> = call_participants::table
+        .filter(call_participants::call_id.eq_any(calls.iter().map(|call| Key(call.id.call))))
+        .order((call_participants::call_id, call_participants::place))
+        .select(IN_COLUMNS)
+        .load(conn)
+        .await?;
+    let mut found: HashMap<Key, Vec<Participant>> = HashMap::new();
+    for row in rows {
+        let (call, participant) = participant(row)?;
+        found.entry(call).or_default().push(participant);
+    }
+    for call in &mut calls {
+        call.participants = found.remove(&Key(call.id.call)).unwrap_or_default();
+    }
+    Ok(calls)
+}
+
+fn status(participant: &Participant) -> &'static str {
+    participant.status.into()
+}
+
+/// Writes down a call that begins.
+pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>) -> Result<()> {
+    diesel::insert_into(calls::table)
+        .values((
+            (
+                calls::id.eq(Key(call.id.call)),
+                calls::organization_id.eq(call.organization.as_str()),
+                calls::chat_id.eq(Key(call.id.chat.0)),
+                calls::kind.eq(<&str>::from(call.kind)),
+                calls::started_by.eq(call.started_by.as_str()),
+                calls::started_at.eq(Time(call.started_at)),
+                calls::rings_until.eq(Time(call.rings_until)),
+            ),
+            (
+                calls::due_at.eq(due_at.map(Time)),
+                calls::version.eq(call.version),
+                calls::own_version.eq(call.own_version),
+                calls::changed_at.eq(Time(call.changed_at)),
+            ),
+        ))
+        .execute(conn)
+        .await?;
+    insert_participants(conn, call, 0).await
+}
+
+/// Writes down those from this place on.
+async fn insert_participants(conn: &mut Conn, call: &Call, from: usize) -> Result<()> {
+    let rows = call.participants.iter().zip(0_i32..).skip(from).map(|(participant, place)| {
+        (
+            (
+                call_participants::call_id.eq(Key(call.id.call)),
+                call_participants::user_id.eq(participant.user.as_str()),
+                call_participants::organization_id.eq(call.organization.as_str()),
+                call_participants::place.eq(place),
+                call_participants::device_id.eq(&participant.device),
+                call_participants::status.eq(status(participant)),
+                call_participants::joined_at.eq(participant.joined_at.map(Time)),
+                call_participants::left_at.eq(participant.left_at.map(Time)),
+                call_participants::expires_at.eq(participant.expires_at.map(Time)),
+                call_participants::listening.eq(participant.is_listening),
+            ),
+            (
+                call_participants::audio.eq(participant.media.audio),
+                call_participants::video.eq(participant.media.video),
+                call_participants::screen.eq(participant.media.screen),
+                call_participants::version.eq(participant.version),
+                call_participants::joined_version.eq(participant.joined_version),
+                call_participants::reports.eq(participant.quality.reports),
+                call_participants::round_trip_ms.eq(participant.quality.round_trip_ms),
+                call_participants::packet_loss_percent.eq(participant.quality.packet_loss_percent),
+                call_participants::bitrate_kbps.eq(participant.quality.bitrate_kbps),
+            ),
+        )
+    });
+    if from < call.participants.len() {
+        insert_rows(call_participants::table, rows).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Writes a call back that was read as `former`.
+pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<DateTime<Utc>>) -> Result<()> {
+    let talked = call.duration().map_or(0, |talked| talked.num_milliseconds());
+    diesel::update(calls::table.filter(calls::id.eq(Key(call.id.call))))
+        .set((
+            calls::answered_at.eq(call.answered_at.map(Time)),
+            calls::alone_since.eq(call.alone_since.map(Time)),
+            calls::ended_at.eq(call.end.map(|(at, _)| Time(at))),
+            calls::end_reason.eq(call.end.map(|(_, reason)| <&str>::from(reason))),
+            calls::talked.eq(talked),
+            calls::due_at.eq(due_at.map(Time)),
+            calls::version.eq(call.version),
+            calls::own_version.eq(call.own_version),
+            calls::changed_at.eq(Time(call.changed_at)),
+        ))
+        .execute(conn)
+        .await?;
+    let known = former.participants.len();
+    for (former, participant) in former.participants.iter().zip(&call.participants) {
+        if former == participant {
+            continue;
+        }
+        let quality = &participant.quality;
+        diesel::update(call_participants::table.find((Key(call.id.call), participant.user.as_str())))
+            .set((
+                call_participants::device_id.eq(&participant.device),
+                call_participants::status.eq(status(participant)),
+                call_participants::joined_at.eq(participant.joined_at.map(Time)),
+                call_participants::left_at.eq(participant.left_at.map(Time)),
+                call_participants::expires_at.eq(participant.expires_at.map(Time)),
+                call_participants::listening.eq(participant.is_listening),
+                call_participants::audio.eq(participant.media.audio),
+                call_participants::video.eq(participant.media.video),
+                call_participants::screen.eq(participant.media.screen),
+                call_participants::version.eq(participant.version),
+                call_participants::joined_version.eq(participant.joined_version),
+                call_participants::reports.eq(quality.reports),
+                call_participants::round_trip_ms.eq(quality.round_trip_ms),
+                call_participants::packet_loss_percent.eq(quality.packet_loss_percent),
+                call_participants::bitrate_kbps.eq(quality.bitrate_kbps),
+            ))
+            .execute(conn)
+            .await?;
+    }
+    insert_participants(conn, call, known).await
+}
+
+/// A call, locked until the transaction ends.
+pub async fn lock(conn: &mut Conn, id: CallId) -> Result<Option<Call>> {
+    let query =
+        calls::table.filter(calls::id.eq(Key(id.call))).filter(calls::chat_id.eq(Key(id.chat.0))).select(COLUMNS);
+    let rows: Vec<Row> = Locked(query).load(conn).await?;
+    Ok(with_participants(conn, rows).await?.pop())
+}
+
+/// What there is of these: a call of another chat than its id says is none.
+pub async fn by_ids(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<Call>> {
+    let rows: Vec<Row> = calls::table
+        .filter(pairs_in((calls::id, calls::chat_id), ids.iter().map(|id| (Key(id.call), Key(id.chat.0)))))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    with_participants(conn, rows).await
+}
+
+/// The calls that are on in these chats.
+pub async fn live(conn: &mut Conn, chats: &[ChatId]) -> Result<Vec<Call>> {
+    let rows: Vec<Row> = calls::table
+        .filter(calls::chat_id.eq_any(chats.iter().map(|chat| Key(chat.0))))
+        .filter(calls::ended_at.is_null())
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    with_participants(conn, rows).await
+}
+
+/// The calls in which a person had a part, of chats that they are in: the newest first, one more than
+/// asked for.
+pub async fn page(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    filter: &CallFilter,
+    window: &Window<uuid::Uuid>,
+) -> Result<Vec<Call>> {
+    let missed: &str = ParticipantStatus::Missed.into();
+    let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
+    let conditions = All::new()
+        .and_some(filter.chat.map(|chat| calls::chat_id.eq(Key(chat.0))))
+        .and_some(kinds.map(|kinds| calls::kind.eq_any(kinds)))
+        .and_some(filter.missed_only.then(|| call_participants::status.eq(missed)))
+        .and_some(filter.since.map(|since| calls::started_at.ge(Time(since))))
+        .and_some(filter.until.map(|until| calls::started_at.lt(Time(until))))
+        .and_some(window.after.map(|after| call_participants::call_id.lt(Key(after))));
+    let is_in = members::table
+        .filter(members::user_id.eq(user.as_str()))
+        .filter(members::left_at.is_null())
+        .filter(members::organization_id.eq(organization.as_str()))
+        .select(members::chat_id);
+    let rows: Vec<Row> = call_participants::table
+        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
+        .filter(call_participants::organization_id.eq(organization.as_str()))
+        .filter(call_participants::user_id.eq(user.as_str()))
+        .filter(calls::chat_id.eq_any(is_in))
+        .filter(conditions)
+        .order(call_participants::call_id.desc())
+        .limit(window.fetch())
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
+    with_participants(conn, rows).await
+}
+
+/// A person's calls that changed since a moment, or that ring for them, each with when it changed.
+pub async fn of_person(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    since: Option<DateTime<Utc>>,
+    limit: i64,
+) -> Result<Vec<(CallId, DateTime<Utc>)>> {
+    let ringing: &str = ParticipantStatus::Ringing.into();
+    let conditions = All::new()
+        .and_some(since.map(|since| calls::changed_at.ge(Time(since))))
+        .and_some(since.is_none().then(|| call_participants::status.eq(ringing)));
+    let rows: Vec<(Key, Key, Time)> = call_participants::table
+        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
+        .filter(call_participants::organization_id.eq(organization.as_str()))
+        .filter(call_participants::user_id.eq(user.as_str()))
+        .filter(conditions)
+        .order(call_participants::call_id.desc())
+        .limit(limit)
+        .select((calls::chat_id, calls::id, calls::changed_at))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(chat, call, at)| (CallId { chat: ChatId(chat.0), call: call.0 }, at.0)).collect())
+}
+
+/// Calls whose time to be looked at has come.
+pub async fn due(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<CallId>> {
+    let rows: Vec<(Key, Key)> = calls::table
+        .filter(calls::due_at.assume_not_null().le(Time(now)))
+        .order(calls::due_at)
+        .limit(limit)
+        .select((calls::chat_id, calls::id))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(chat, call)| CallId { chat: ChatId(chat.0), call: call.0 }).collect())
+}
+
+/// When the first of all calls has to be looked at.
+pub async fn next_due(conn: &mut Conn) -> Result<Option<DateTime<Utc>>> {
+    let first: Option<Time> = calls::table.select(min(calls::due_at)).get_result(conn).await?;
+    Ok(first.map(|at| at.0))
+}
+
+/// When a call has to be looked at.
+pub async fn set_due(conn: &mut Conn, id: CallId, due_at: Option<DateTime<Utc>>) -> Result<()> {
+    let call = calls::table.filter(calls::id.eq(Key(id.call)));
+    diesel::update(call).set(calls::due_at.eq(due_at.map(Time))).execute(conn).await?;
+    Ok(())
+}
+
+/// How far these calls have come.
+pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i64)>> {
+    let rows: Vec<(Key, Key, i64)> = calls::table
+        .filter(calls::id.eq_any(ids.iter().map(|id| Key(id.call))))
+        .select((calls::chat_id, calls::id, calls::version))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(chat, call, at)| (CallId { chat: ChatId(chat.0), call: call.0 }, at)).collect())
+}
+
+/// These listen to their calls, or do no more, and are in until a moment if nothing else is heard: then
+/// their calls are looked at.
+pub async fn attend(conn: &mut Conn, who: &[ParticipantId], listening: bool, until: DateTime<Utc>) -> Result<()> {
+    if who.is_empty() {
+        return Ok(());
+    }
+    let joined: &str = ParticipantStatus::Joined.into();
+    let keys = who.iter().map(|id| (Key(id.call.call), id.user.as_str()));
+    diesel::update(call_participants::table)
+        .filter(pairs_in((call_participants::call_id, call_participants::user_id), keys))
+        .filter(call_participants::status.eq(joined))
+        .set((call_participants::expires_at.eq(Some(Time(until))), call_participants::listening.eq(listening)))
+        .execute(conn)
+        .await?;
+    let ids: Vec<Key> = who.iter().map(|id| Key(id.call.call)).collect();
+    diesel::update(calls::table)
+        .filter(calls::id.eq_any(ids))
+        .filter(calls::due_at.assume_not_null().gt(Time(until)))
+        .set(calls::due_at.eq(Some(Time(until))))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Nobody is taken for gone before this moment: while no server ran, nobody could be heard.
+pub async fn forgive(conn: &mut Conn, until: DateTime<Utc>) -> Result<()> {
+    diesel::update(call_participants::table)
+        .filter(call_participants::call_id.eq_any(calls::table.filter(calls::ended_at.is_null()).select(calls::id)))
+        .filter(call_participants::expires_at.assume_not_null().lt(Time(until)))
+        .set(call_participants::expires_at.eq(Some(Time(until))))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Between these moments, the second excluded.
+pub type Span = (DateTime<Utc>, DateTime<Utc>);
+
+/// What the calls of an organisation came to that began in each of these spans.
+pub async fn totals(conn: &mut Conn, organization: &OrganizationId, spans: &[Span]) -> Result<Vec<CallTotals>> {
+    let parts = spans.iter().zip(0_i64..).map(|((from, until), number)| {
+        calls::table
+            .filter(calls::organization_id.eq(organization.as_str()))
+            .filter(calls::started_at.ge(Time(*from)))
+            .filter(calls::started_at.lt(Time(*until)))
+            .filter(calls::end_reason.is_not_null())
+            .group_by(calls::end_reason)
+            .select((
+                number.into_sql::<BigInt>(),
+                (calls::end_reason.assume_not_null(), count_star(), count(calls::answered_at), talked_seconds()),
+            ))
+    });
+    let found: Vec<Vec<(String, i64, i64, f64)>> = load_each(conn, spans.len(), each(parts)).await?;
+    let total = |rows: Vec<(String, i64, i64, f64)>| {
+        let mut totals = CallTotals::default();
+        for (reason, calls, answered, seconds) in rows {
+            totals.calls += calls;
+            totals.answered += answered;
+            totals.talked_seconds += seconds;
+            match word(&reason)? {
+                CallEndReason::Missed | CallEndReason::Failed | CallEndReason::Cancelled => totals.missed += calls,
+                CallEndReason::Declined => totals.declined += calls,
+                CallEndReason::Completed => {}
+            }
+        }
+        Ok(totals)
+    };
+    found.into_iter().map(total).collect()
+}
+
+/// A sum of whole numbers is of another type on each engine.
+fn talked_seconds() -> SqlLiteral<Double> {
+    sql("CAST(sum(calls.talked) AS DOUBLE PRECISION) / 1000")
+}
