@@ -12,5 +12,6 @@ const args = [
   '--disable-sync',
 ]
 
-/** A Chromium that speaks to nobody by itself. */
-export const launch = (...more: string[]) => chromium.launch({ executablePath, args: [...args, ...more] })
+/** A Chromium that speaks to nobody by itself. It ends with this process, which a test runner out of patience ends. */
+export const launch = (...more: string[]) =>
+  chromium.launch({ executablePath, args: [...args, ...more], handleSIGTERM: false })

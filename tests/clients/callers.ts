@@ -111,32 +111,32 @@ export class Caller {
     return this.page.getByRole('alert').isVisible()
   }
 
-  /** A counter of what arrives, by track; tracks are of the connections that are open, in the order they were made. */
-  received(kind: Kind, counter = 'bytesReceived') {
-    return this.page.evaluate(
+  /** How many connections are open, and a counter of what arrives by them, for each track. */
+  async received(kind: Kind, counter = 'bytesReceived') {
+    const { open, tracks } = await this.page.evaluate(
       async ([kind, counter]) => {
         const open = connections.filter(({ connectionState }) => connectionState !== 'closed')
         const reports = await Promise.all(open.map((connection) => connection.getStats()))
-        return reports.map((report, n) => {
-          const inbound = [...report.values()].filter((entry) => entry.type === 'inbound-rtp' && entry.kind === kind)
-          return { connection: connections.indexOf(open[n]!), tracks: inbound.map((entry) => entry[counter] as number) }
-        })
+        const entries = reports.flatMap((report) => [...report.values()])
+        const inbound = entries.filter((entry) => entry.type === 'inbound-rtp' && entry.kind === kind)
+        const tracks = inbound.map((entry) => [entry.trackIdentifier, entry[counter]] as [string, number])
+        return { open: open.length, tracks }
       },
       [kind, counter] as const,
     )
+    return { open, tracks: new Map(tracks) }
   }
 
-  /** Waits until from each of so many others both sound and pictures arrive, and go on arriving. */
-  async receives(others = 1) {
-    const total = (tracks: number[]) => tracks.reduce((sum, bytes) => sum + bytes, 0)
+  /** Waits until sound and pictures arrive, and go on arriving, of so many others and of so many screens. */
+  async receives(others = 1, screens = 0) {
     for (const kind of ['audio', 'video'] as const) {
-      const before = new Map((await this.received(kind)).map(({ connection, tracks }) => [connection, total(tracks)]))
+      const before = (await this.received(kind)).tracks
       await eventually(async () => {
-        const now = await this.received(kind)
-        assert.equal(now.length, others, `open connections of ${this.who.name}`)
-        for (const { connection, tracks } of now) {
-          assert.ok(total(tracks) > (before.get(connection) ?? 0), `${this.who.name} receives no ${kind}`)
-        }
+        const { open, tracks } = await this.received(kind)
+        assert.equal(open, others, `open connections of ${this.who.name}`)
+        const flowing = [...tracks].filter(([track, bytes]) => bytes > (before.get(track) ?? 0))
+        const wanted = kind === 'audio' ? others : others + screens
+        assert.ok(flowing.length >= wanted, `${this.who.name} receives ${kind} of ${flowing.length}, not of ${wanted}`)
       }, 20_000)
     }
   }
