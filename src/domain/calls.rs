@@ -4,9 +4,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use super::ids::{CallId, OrganizationId, ParticipantId, UserId};
+use super::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
+use super::text::has_nul;
 use crate::error::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
@@ -552,7 +554,7 @@ pub struct Signal {
     pub from: UserId,
     pub to: UserId,
     pub kind: SignalKind,
-    pub payload: serde_json::Value,
+    pub payload: Value,
 }
 
 impl std::fmt::Debug for Signal {
@@ -570,12 +572,14 @@ const MAX_CANDIDATE: usize = 4_096;
 
 /// Whether a payload has the shape of its kind: `RTCSessionDescriptionInit` and `RTCIceCandidateInit` of
 /// the W3C's WebRTC 1.0. Only the outside is looked at: what an SDP (RFC 8866) says is for the other side.
-pub fn check_signal(kind: SignalKind, payload: &serde_json::Value) -> Result<(), Error> {
-    use serde_json::Value;
+pub fn check_signal(kind: SignalKind, payload: &Value) -> Result<(), Error> {
     if payload.to_string().len() > MAX_SIGNAL {
         return Err(Error::PayloadTooLarge(format!("a signal's payload has at most {MAX_SIGNAL} bytes of JSON")));
     }
     let bad = |message: &str| Err(Error::bad_input("payload", message));
+    if has_nul(payload) {
+        return bad("can't have the character NUL");
+    }
     let described = |kind: &str| {
         let sdp = payload.get("sdp").and_then(Value::as_str);
         let named = payload.get("type").is_none_or(|named| named == kind);
@@ -622,7 +626,7 @@ pub struct CallTotals {
 /// Which calls of a person to list.
 #[derive(Debug, Clone, Default)]
 pub struct CallFilter {
-    pub chat: Option<super::ids::ChatId>,
+    pub chat: Option<ChatId>,
     pub kinds: Option<Vec<CallKind>>,
     /// Only those that rang for them until they were over.
     pub missed_only: bool,

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::text;
 use crate::error::{Error, Result};
 
 /// Items of a page where the caller names no number.
@@ -110,20 +111,12 @@ pub trait Cursor: Sized + Serialize + DeserializeOwned {
     fn decode(cursor: &str) -> Option<Self> {
         let json: Value = serde_json::from_slice(&BASE64.decode(cursor).ok()?).ok()?;
         // No key has one, and PostgreSQL can't be asked for it.
-        let sound = !has_nul(&json);
+        let sound = !text::has_nul(&json);
         serde_json::from_value(json).ok().filter(|_| sound)
     }
 }
 
 impl<K: Serialize + DeserializeOwned> Cursor for K {}
-
-fn has_nul(json: &Value) -> bool {
-    match json {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(parts) => parts.iter().any(has_nul),
-        _ => false,
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,7 @@
 //! What a text from a client must be before anything is made of it.
 
+use serde_json::Value;
+
 use crate::error::{Error, Result};
 
 /// A text of one line: not blank, no control characters, at most `max` characters. It is trimmed.
@@ -42,4 +44,14 @@ fn bounded(field: &'static str, text: &str, max: usize) -> Result<String> {
         return Err(Error::bad_input(field, format!("must be at most {max} characters")));
     }
     Ok(text.to_owned())
+}
+
+/// Whether a JSON value has the character NUL anywhere: PostgreSQL can't keep it.
+pub fn has_nul(json: &Value) -> bool {
+    match json {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(parts) => parts.iter().any(has_nul),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }

@@ -55,7 +55,7 @@ pub async fn start(app: &App, viewer: &Viewer, chat: ChatId, kind: CallKind, dev
     let (told, call) = conn
         .transaction(async move |conn| {
             let writing = Writing::lock(conn, app, viewer, chat).await?;
-            writing.rights(viewer).membership()?;
+            writing.rights(viewer).can(ChatAction::StartCall)?;
             if let Some(live) = calls::live(conn, &[chat]).await?.pop() {
                 let calling = Calling::of(conn, app, writing, live.id).await?;
                 if !calling.call.has_ended() {
@@ -82,7 +82,6 @@ async fn begin(
     kind: CallKind,
     device: Device,
 ) -> Result<(Told, Arc<Call>)> {
-    writing.rights(viewer).can(ChatAction::StartCall)?;
     app.limits.call(viewer)?;
     let rules = rules(&app.config.calls);
     let chat = writing.chat();
@@ -307,6 +306,7 @@ pub async fn signal(
     kind: SignalKind,
     payload: serde_json::Value,
 ) -> Result<bool> {
+    require(&viewer.permissions, Permission::ChatView)?;
     is_own(viewer, from)?;
     if from.call != to.call {
         return Err(Error::NotFound("participant"));

@@ -178,7 +178,15 @@ async fn put(alice: &User, probe: &Probe, variables: Value) -> Value {
     };
     for error in body["errors"].as_array().into_iter().flatten() {
         let code = error["extensions"]["code"].as_str();
-        let usual = ["BAD_USER_INPUT", "NOT_FOUND", "FORBIDDEN", "CONFLICT", "RATE_LIMITED", "PLAN_REQUIRED"];
+        let usual = [
+            "BAD_USER_INPUT",
+            "NOT_FOUND",
+            "FORBIDDEN",
+            "CONFLICT",
+            "RATE_LIMITED",
+            "PLAN_REQUIRED",
+            "PAYLOAD_TOO_LARGE",
+        ];
         assert!(code.is_some_and(|code| usual.contains(&code)), "{}: {shown}: {error}", probe.name);
     }
     body

@@ -6,6 +6,7 @@ mod support;
 
 mod archive;
 mod calls;
+mod calls_rules;
 mod capabilities;
 mod chats;
 mod concurrency;

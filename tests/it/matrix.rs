@@ -53,7 +53,7 @@ fn refused(reply: &Reply, row: &Row, code: &str) {
 fn look_ups(secret: &Secret) -> Vec<(&'static str, String, Value)> {
     let mut look_ups = Vec::new();
     for id in secret.ids() {
-        for field in ["node", "chat", "message"] {
+        for field in ["node", "chat", "message", "call"] {
             look_ups.push((field, format!("{{ {field}(id: \"{id}\") {{ id }} }}"), json!({ field: null })));
         }
         look_ups.push(("nodes", format!("{{ nodes(ids: [\"{id}\"]) {{ id }} }}"), json!({ "nodes": [null] })));
@@ -62,16 +62,38 @@ fn look_ups(secret: &Secret) -> Vec<(&'static str, String, Value)> {
         let query = format!("{{ searchMessages(query: \"secret\", filter: {{ {filter} }}) {{ nodes {{ id }} }} }}");
         look_ups.push(("searchMessages", query, json!({ "searchMessages": { "nodes": [] } })));
     }
+    let query = format!("{{ calls(filter: {{ chatId: \"{}\" }}) {{ nodes {{ id }} }} }}", secret.chat);
+    look_ups.push(("calls", query, json!({ "calls": { "nodes": [] } })));
     look_ups
 }
 
-/// The subscriptions of one chat; people's presence is of the organisation.
-fn feeds_of_chats(schema: &Schema) -> impl Iterator<Item = String> {
-    schema.fields_with_ids("Subscription").into_iter().filter(|field| field != "presence")
+/// The feeds of one chat and of one call, each as a subscription; people's presence is of the organisation.
+fn feeds_of_chats(schema: &Schema, secret: &Secret) -> Vec<(String, Value)> {
+    let fields = schema.fields_with_ids("Subscription").into_iter().filter(|field| field != "presence");
+    let feed = |field: String| match field.as_str() {
+        "callFeed" => {
+            let query =
+                "subscription($call: ID!, $own: ID) { callFeed(callId: $call, participantId: $own) { __typename } }";
+            vec![
+                (query.to_owned(), json!({ "call": secret.call })),
+                (query.to_owned(), json!({ "call": secret.call, "own": secret.alices })),
+            ]
+        }
+        field => {
+            let query = format!("subscription($chat: ID!) {{ {field}(chatId: $chat) {{ __typename }} }}");
+            vec![(query, json!({ "chat": secret.chat }))]
+        }
+    };
+    fields.flat_map(feed).collect()
 }
 
 /// Who listens was there, and when they were last is written: not while these stories are told.
-const NOBODY_LEAVES: [(&str, &str); 1] = [("PARLOR_PRESENCE_GRACE_SECONDS", "300")];
+/// Nor does a call go on by itself.
+const NOBODY_LEAVES: [(&str, &str); 3] = [
+    ("PARLOR_PRESENCE_GRACE_SECONDS", "300"),
+    ("PARLOR_CALL_RING_SECONDS", "600"),
+    ("PARLOR_CALL_LOST_SECONDS", "600"),
+];
 
 /// Somebody who is not in the group.
 struct Outsider {
@@ -136,10 +158,9 @@ impl Outsider {
                 (true, false) => drop(reply.data()),
             }
         }
-        for field in feeds_of_chats(schema) {
-            let query = format!("subscription($chat: ID!) {{ {field}(chatId: $chat) {{ __typename }} }}");
-            let mut feed = user.subscribe(&query, json!({ "chat": secret.chat })).await;
-            assert_eq!(feed.ends().await, NOT_FOUND, "{name}: {field}");
+        for (query, variables) in feeds_of_chats(schema, secret) {
+            let mut feed = user.subscribe(&query, variables).await;
+            assert_eq!(feed.ends().await, NOT_FOUND, "{name}: {query}");
         }
         before.assert_is_still(&Dump::of(&app.database).await, &format!("after all that {name} tried"));
     }
@@ -282,7 +303,10 @@ async fn the_owner_needs_the_permission_too() {
                 needed.insert(permission);
             }
         }
-        assert_eq!(needed, ["chat.create_group", "chat.delete", "chat.manage_group", "chat.moderate"].into());
+        assert_eq!(
+            needed,
+            ["chat.create_group", "chat.delete", "chat.initiate_call", "chat.manage_group", "chat.moderate"].into()
+        );
         let elsewhere = app.person("demo", "alice", Some(&all_but("chat.create_group"))).await;
         let input = json!({ "resource": { "type": "project", "id": "2" }, "title": "New", "memberIds": [] });
         elsewhere.mutate("ensureResourceChat", input, "chat { id }").await.refused(FORBIDDEN);
@@ -312,7 +336,7 @@ async fn without_the_permission_to_view_there_is_nothing_of_any_chat() {
         for (field, query, answer) in look_ups(&secret) {
             let reply = blind.ask(&query).await;
             match field {
-                "searchMessages" => reply.refused(FORBIDDEN),
+                "searchMessages" | "calls" => reply.refused(FORBIDDEN),
                 _ if query.contains(&secret.notification) || query.contains(&secret.report) => {}
                 _ => assert_eq!(reply.data(), &answer, "{query}"),
             }
@@ -328,10 +352,9 @@ async fn without_the_permission_to_view_there_is_nothing_of_any_chat() {
             let mut feed = blind.subscribe(&format!("subscription {{ {query} }}"), json!({})).await;
             assert_eq!(feed.ends().await, FORBIDDEN, "{query}");
         }
-        for field in feeds_of_chats(&schema) {
-            let query = format!("subscription($chat: ID!) {{ {field}(chatId: $chat) {{ __typename }} }}");
-            let mut feed = blind.subscribe(&query, json!({ "chat": secret.chat })).await;
-            assert_eq!(feed.ends().await, NOT_FOUND, "{field}");
+        for (query, variables) in feeds_of_chats(&schema, &secret) {
+            let mut feed = blind.subscribe(&query, variables).await;
+            assert_eq!(feed.ends().await, NOT_FOUND, "{query}");
         }
         before.assert_is_still(&Dump::of(&app.database).await, "after all that was tried without the permission");
     })

@@ -87,6 +87,10 @@ pub struct Secret {
     pub notification: String,
     /// Bob's report of the message.
     pub report: String,
+    /// A call of Alice's, and she and Bob in it.
+    pub call: String,
+    pub alices: String,
+    pub bobs: String,
     pub resource: String,
     /// A person of the organisation who is not in the group.
     pub person: String,
@@ -127,7 +131,12 @@ impl Secret {
             bob.mutate("reportMessage", json!({ "messageId": message, "reason": "secrets" }), "reportId").await;
         let told = alice.ask("{ viewer { notifications(first: 1) { nodes { id } } } }").await;
         alice.mutate("removeMember", json!({ "chatId": chat, "userId": "dora" }), "removedUserId").await.data();
+        let a = alice.calls(&chat).await;
+        let b = bob.joins(&a.call).await;
         Self {
+            call: a.call,
+            alices: a.own,
+            bobs: b.own,
             member: made.text("ensureResourceChat.chat.viewerMembership.id"),
             message,
             reply,
@@ -154,15 +163,18 @@ impl Secret {
             member: of_nothing(&self.member),
             notification: of_nothing(&self.notification),
             report: of_nothing(&self.report),
+            call: of_nothing(&self.call),
+            alices: of_nothing(&self.alices),
+            bobs: of_nothing(&self.bobs),
             resource: "nothing".into(),
             person: "nobody".into(),
         }
     }
 
     /// All of its ids.
-    pub fn ids(&self) -> [&String; 8] {
-        let Self { chat, message, reply, pinned, poll, member, notification, report, .. } = self;
-        [chat, message, reply, pinned, poll, member, notification, report]
+    pub fn ids(&self) -> [&String; 10] {
+        let Self { chat, message, reply, pinned, poll, member, notification, report, call, alices, .. } = self;
+        [chat, message, reply, pinned, poll, member, notification, report, call, alices]
     }
 }
 
@@ -180,7 +192,7 @@ pub fn rows(secret: &Secret, own: &Own) -> Vec<Row> {
     let Secret { chat, message, pinned, poll, option, notification, report, resource, person, .. } = secret;
     let yes = json!({ "chatId": chat });
     let meet = |field, input| Row { stranger: None, ..for_members(field, input) };
-    [talking(secret, own), reading(secret, own)]
+    [talking(secret, own), reading(secret, own), calling(secret)]
         .into_iter()
         .flatten()
         .chain([
@@ -248,6 +260,32 @@ fn talking(secret: &Secret, own: &Own) -> Vec<Row> {
         for_members("forwardMessage", json!({ "messageId": message, "toChatId": chat })),
         for_members("forwardMessage", json!({ "messageId": message, "toChatId": own.chat })),
         for_members("forwardMessage", json!({ "messageId": own.message, "toChatId": chat })),
+    ]
+}
+
+fn calling(secret: &Secret) -> Vec<Row> {
+    let Secret { chat, call, alices, bobs, .. } = secret;
+    let (id, own) = (json!({ "callId": call }), json!({ "callId": call, "participantId": alices }));
+    let with = |base: &Value, more: Value| {
+        let mut input = base.clone();
+        input.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        input
+    };
+    let media = json!({ "audio": true, "video": false, "screen": false });
+    let quality = json!({ "roundTripMs": 1.0, "packetLossPercent": 0.0, "bitrateKbps": 1.0 });
+    let signal = json!({ "callId": call, "fromParticipantId": alices, "toParticipantId": bobs });
+    // One's own place in a call is nobody else's.
+    let for_her = |field, input| Row { member: Some(NOT_FOUND), ..for_members(field, input) };
+    vec![
+        for_members("startCall", json!({ "chatId": chat, "kind": "AUDIO", "deviceId": "phone" }))
+            .with("chat.initiate_call"),
+        for_members("joinCall", with(&id, json!({ "deviceId": "phone" }))),
+        for_nobody("declineCall", id.clone(), "CONFLICT"),
+        for_her("updateCallMedia", with(&own, json!({ "media": media }))),
+        for_her("sendSignal", with(&signal, json!({ "kind": "RENEGOTIATE", "payload": {} }))),
+        for_her("reportCallQuality", with(&own, quality)),
+        for_her("leaveCall", own),
+        for_some("endCall", id),
     ]
 }
 

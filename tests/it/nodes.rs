@@ -311,3 +311,58 @@ async fn what_both_nodes_send_into_one_chat_has_one_order_everywhere() {
     assert!(heard.iter().all(|told| told == &heard[0]));
     fleet.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_between_nodes_goes_on_when_one_of_them_dies() {
+    let settings = [("PARLOR_CALL_LOST_SECONDS", "5"), ("PARLOR_CALL_RING_SECONDS", "6")];
+    let mut fleet = Fleet::start(2, Some(Redis::start()), &settings).await;
+    let (alice, bob) = (fleet.person(0, "alice").await, fleet.person(1, "bob").await);
+    let chat = alice.direct(&bob).await;
+    fleet.is_connected().await;
+    let mut rings = bob.inbox(None).await;
+    rings.level().await;
+    let a = alice.calls(&chat).await;
+    let begun = Instant::now();
+    assert_eq!(rings.until("CallUpserted").await["call"]["status"], "RINGING");
+    let b = bob.joins(&a.call).await;
+    let (mut hers, mut his) = (alice.attends(&a, None).await, bob.attends(&b, None).await);
+    hers.level().await;
+    his.level().await;
+    alice.signals(&a, &b, "RENEGOTIATE", json!({ "from": "alice" })).await;
+    assert_eq!(his.signal().await[2], json!({ "from": "alice" }));
+    bob.signals(&b, &a, "RENEGOTIATE", json!({ "from": "bob" })).await;
+    let heard = hers.until("SignalReceived").await;
+    assert!(begun.elapsed() < SOON, "through Redis, not by a look at the database: {:?}", begun.elapsed());
+    // Alice's node dies; she comes back at the other in time, and has missed nothing.
+    fleet.kill(0);
+    bob.signals(&b, &a, "RENEGOTIATE", json!({ "from": "bob", "again": true })).await;
+    let moved = fleet.at(1, &alice);
+    let mut hers = moved.attends(&a, heard["cursor"].as_str()).await;
+    let missed = hers.level().await;
+    let signals: Vec<&Value> = missed.iter().filter(|event| event["__typename"] == "SignalReceived").collect();
+    assert_eq!(signals.len(), 1, "{missed:?}");
+    assert_eq!(bob.call_is(&a.call).await, json!(["ACTIVE", null]));
+    // Whose node dies and who does not come back has left, by what the other node sees.
+    fleet.restart(0);
+    fleet.is_connected().await;
+    let carol = fleet.person(0, "carol").await;
+    let walk = bob.group("Walk", &[&carol]).await;
+    let at = bob.calls(&walk).await;
+    let c = carol.joins(&at.call).await;
+    let mut watched = bob.attends(&at, None).await;
+    let mut carols = carol.attends(&c, None).await;
+    watched.level().await;
+    carols.level().await;
+    fleet.kill(0);
+    watched.participant("carol", "LEFT").await;
+    // What rings at a node that died is missed by the clock of the other.
+    fleet.restart(0);
+    fleet.is_connected().await;
+    let dora = fleet.person(0, "dora").await;
+    let direct = bob.direct(&dora).await;
+    let rung = fleet.at(0, &bob).calls(&direct).await;
+    fleet.kill(0);
+    let mut watched = bob.watches(&rung.call).await;
+    assert!(watched.rest().await.iter().any(|event| event["call"]["status"] == "ENDED"));
+    fleet.end().await;
+}

@@ -36,6 +36,7 @@ fn kind(engine: Engine, native: &str, declared: &str) -> bool {
     let natives: &[&str] = match (engine, declared) {
         (Engine::Sqlite, "Id" | "Jsonb" | "Binary") => &["BLOB"],
         (Engine::Sqlite, "Text") => &["TEXT"],
+        (Engine::Sqlite, "Double") => &["REAL"],
         (Engine::Sqlite, _) => &["INTEGER"],
         (Engine::Postgres, "Id") => &["uuid"],
         (Engine::Postgres, "Instant") => &["timestamp with time zone"],
@@ -44,6 +45,7 @@ fn kind(engine: Engine, native: &str, declared: &str) -> bool {
         (Engine::Postgres, "Text") => &["text"],
         (Engine::Postgres, "BigInt") => &["bigint"],
         (Engine::Postgres, "Bool") => &["boolean"],
+        (Engine::Postgres, "Double") => &["double precision"],
         (Engine::Postgres, _) => &["integer"],
     };
     natives.contains(&native)

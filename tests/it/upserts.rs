@@ -16,13 +16,14 @@ use crate::support::{Feed, TestApp, User, each_engine};
 const CHAT: &str = "fragment C on Chat {
         id kind category title description avatarUrl createdBy { id } lastActivityAt archivedAt version memberCount
         policy { action role } slowModeSeconds resource { type id } lastMessage { id } pinnedMessages { nodes { id } }
+        activeCall { id }
         viewerCan { action allowed reason }
         viewerMembership { id unreadCount unreadMentionCount }
     }";
 const MESSAGE: &str = "fragment M on Message {
         id seq kind sender { id } nonce text html location { latitude name } mentions { id } mentionsEveryone
         poll { question closed voterCount options { id text voteCount viewerVoted voters(first: 5) { id } } }
-        system { kind actor { id } subject { id } detail } replyTo { id } threadRoot { id } replyCount
+        system { kind actor { id } subject { id } detail call { id } } replyTo { id } threadRoot { id } replyCount
         forwardedFrom { sender { id } chatTitle } reactions { emoji count viewerReacted users(first: 5) { id } }
         editedAt editHistory { text } deletedAt pinnedAt pinnedBy { id } 
     }";
@@ -131,6 +132,7 @@ impl World {
                 "chat.manage_group",
                 "chat.delete",
                 "chat.moderate",
+                "chat.initiate_call",
             ]);
             people.insert(name, app.person("demo", name, all).await);
         }
@@ -239,6 +241,7 @@ fn cases(world: &World) -> Vec<Steps> {
             ("alice", "blockWords", json!({ "words": ["drat"], "action": "MASK" })),
             ("bob", "sendMessage", json!({ "chatId": chat, "text": "drat!" })),
         ],
+        vec![("alice", "startCall", json!({ "chatId": chat, "kind": "AUDIO", "deviceId": "phone" }))],
         vec![("alice", "unblockWords", json!({ "words": ["drat"] }))],
         vec![("carol", "leaveChat", json!({ "chatId": chat }))],
         vec![("alice", "deleteChat", json!({ "chatId": chat }))],
@@ -246,7 +249,14 @@ fn cases(world: &World) -> Vec<Steps> {
 }
 
 /// Mutations whose effect no chat holds, each with why it has no case of its own.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 13] = [
+    ("joinCall", "a call has a feed of its own"),
+    ("declineCall", "a call has a feed of its own"),
+    ("leaveCall", "a call has a feed of its own"),
+    ("endCall", "below, as it names its call"),
+    ("updateCallMedia", "a call has a feed of its own"),
+    ("sendSignal", "is for one participant"),
+    ("reportCallQuality", "a call has a feed of its own"),
     ("joinChannel", "a channel of its own, below"),
     ("resolveReport", "the queue of reports has no feed, and no chat shows it"),
     ("setTyping", "is over by itself, and has a subscription of its own"),
@@ -352,6 +362,26 @@ async fn who_holds_a_channel_learns_who_joins_it() {
         watcher.follow(&chat, "joinChannel").await;
         watcher.resume(&chat, before, "joinChannel").await;
         assert!(watcher.held.members.contains_key("bob"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_a_chat_learns_that_a_call_is_on_and_over() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.direct(&bob).await;
+        let mut watcher = Watcher::of(&bob, &chat).await;
+        let mut before = watcher.held.clone();
+        let at = alice.calls(&chat).await;
+        watcher.follow(&chat, "startCall").await;
+        assert_eq!(watcher.held.chat["activeCall"], json!({ "id": at.call }));
+        watcher.cursor = watcher.resume(&chat, before, "startCall").await;
+        before = watcher.held.clone();
+        alice.does("endCall", json!({ "callId": at.call })).await;
+        watcher.follow(&chat, "endCall").await;
+        assert_eq!(watcher.held.chat["activeCall"], json!(null));
+        watcher.resume(&chat, before, "endCall").await;
     })
     .await;
 }

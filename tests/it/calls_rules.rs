@@ -1,0 +1,344 @@
+//! Who may do what in calls, what devices may tell each other, and what is left of calls afterwards.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::support::calls::sdp;
+use crate::support::{Database, Engine, TestApp, each, each_engine, each_engine_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_started_by_those_who_may_and_joined_by_those_who_are_in() {
+    each_engine(async |app| {
+        let (alice, bob, eve) = (app.user("alice").await, app.user("bob").await, app.user("eve").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        let mute = app.person("demo", "alice", Some(&["chat.view"])).await;
+        mute.try_call(&chat, "phone").await.refused("FORBIDDEN");
+        let policy = json!([{ "action": "START_CALL", "role": "MODERATOR" }]);
+        alice.does("updateChat", json!({ "chatId": chat, "policy": policy })).await;
+        bob.try_call(&chat, "phone").await.refused("FORBIDDEN");
+        let can = bob.sees_chat(&chat, "viewerCan { action allowed }").await;
+        assert!(can["viewerCan"].as_array().unwrap().contains(&json!({ "action": "START_CALL", "allowed": false })));
+        let a = alice.calls(&chat).await;
+        // Who may not start one may answer, also without the permission.
+        let silent = app.person("demo", "bob", Some(&["chat.view"])).await;
+        let b = silent.joins(&a.call).await;
+        eve.try_call(&chat, "phone").await.refused("NOT_FOUND");
+        eve.try_join(&a.call, "phone").await.refused("NOT_FOUND");
+        assert_eq!(eve.sees_call(&a.call).await, json!(null));
+        assert_eq!(eve.watches(&a.call).await.ends().await, "NOT_FOUND");
+        assert_eq!(bob.attends(&a, None).await.ends().await, "NOT_FOUND", "another's place");
+        for device in ["", " ", &"x".repeat(129), "a\nb"] {
+            bob.try_join(&a.call, device).await.bad_input("deviceId");
+        }
+        // Only one's own place is one's own.
+        bob.try_leave(&a).await.refused("NOT_FOUND");
+        let mixed = json!({ "callId": b.call, "participantId": a.own, "media": { "audio": true, "video": true, "screen": true } });
+        bob.act("updateCallMedia", mixed).await.refused("NOT_FOUND");
+        alice.does("archiveChat", json!({ "chatId": chat, "archived": true })).await;
+        alice.does("endCall", json!({ "callId": a.call })).await;
+        alice.try_call(&chat, "phone").await.refused("FORBIDDEN");
+        // Members of a channel who have not joined it know nothing of its calls.
+        let news = alice.chat("CHANNEL", "News", &[]).await;
+        let a = alice.calls(&news).await;
+        assert_eq!(eve.sees_call(&a.call).await, json!(null));
+        assert_eq!(eve.sees_chat(&news, "activeCall { id }").await["activeCall"], json!(null));
+        eve.try_join(&a.call, "phone").await.refused("NOT_FOUND");
+        eve.try_call(&news, "phone").await.refused("FORBIDDEN");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_taken_out_of_the_chat_is_out_of_its_call() {
+    each_engine(async |app| {
+        let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+        let chat = alice.group("Walk", &[&bob, &carol]).await;
+        let a = alice.calls(&chat).await;
+        let (b, c) = (bob.joins(&a.call).await, carol.joins(&a.call).await);
+        let mut hers = alice.attends(&a, None).await;
+        let mut his = bob.attends(&b, None).await;
+        hers.level().await;
+        his.level().await;
+        alice.does("removeMember", json!({ "chatId": chat, "userId": "bob" })).await;
+        assert_eq!(his.ends().await, "FORBIDDEN");
+        bob.try_signal(&b, &a.own, "OFFER", sdp("offer", "still here?")).await.refused("NOT_FOUND");
+        bob.try_join(&a.call, "phone").await.refused("NOT_FOUND");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        app.advance(16);
+        hers.participant("bob", "LEFT").await;
+        let mut carols = carol.attends(&c, None).await;
+        carols.level().await;
+        alice.does("deleteChat", json!({ "chatId": chat })).await;
+        assert_eq!(carols.ends().await, "FORBIDDEN");
+        assert_eq!(carol.sees_call(&a.call).await, json!(null));
+        assert_eq!(carol.history(json!(null)).await, Vec::<Value>::new());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_have_a_shape_a_size_and_a_rate() {
+    each_engine_with(&[("PARLOR_CALL_SIGNALS_PER_MINUTE", "5")], async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.direct(&bob).await;
+        let a = alice.calls(&chat).await;
+        let early = a.own.clone();
+        bob.try_signal(&a, &early, "OFFER", sdp("offer", "")).await.refused("NOT_FOUND");
+        let b = bob.joins(&a.call).await;
+        for (kind, payload) in [
+            ("OFFER", json!({ "type": "offer" })),
+            ("OFFER", sdp("answer", "")),
+            ("ANSWER", json!("v=0")),
+            ("ICE_CANDIDATES", json!([])),
+            ("ICE_CANDIDATES", json!(vec![json!({ "candidate": "" }); 51])),
+            ("RENEGOTIATE", json!([])),
+            ("RENEGOTIATE", json!({ "why": "a\u{0}b" })),
+        ] {
+            bob.try_signal(&b, &a.own, kind, payload).await.bad_input("payload");
+        }
+        let large = sdp("offer", &"x".repeat(66_000));
+        bob.try_signal(&b, &a.own, "OFFER", large).await.refused("PAYLOAD_TOO_LARGE");
+        bob.try_signal(&b, &b.own, "OFFER", sdp("offer", "")).await.bad_input("toParticipantId");
+        bob.try_signal(&b, &chat, "OFFER", sdp("offer", "")).await.refused("NOT_FOUND");
+        let sent = bob.try_signal(&b, &a.own, "OFFER", sdp("offer", "")).await;
+        assert_eq!(sent.at("sendSignal.delivered"), false, "Alice does not listen yet");
+        let mut hers = alice.attends(&a, None).await;
+        hers.level().await;
+        let sent = bob.try_signal(&b, &a.own, "OFFER", sdp("offer", "")).await;
+        assert_eq!(sent.at("sendSignal.delivered"), true);
+        for _ in 0..3 {
+            bob.signals(&b, &a, "RENEGOTIATE", json!({})).await;
+        }
+        let wait = bob.try_signal(&b, &a.own, "RENEGOTIATE", json!({})).await.retry_after();
+        assert!(wait.as_secs() <= 60);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_goes_on_from_any_of_its_events() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.direct(&bob).await;
+        let a = alice.calls(&chat).await;
+        let b = bob.joins(&a.call).await;
+        // More than is read at once.
+        for number in 0..120 {
+            alice.signals(&a, &b, "RENEGOTIATE", json!({ "number": number })).await;
+        }
+        let mut whole = bob.attends(&b, None).await;
+        let heard = whole.level().await;
+        let numbers = |heard: &[Value]| -> Vec<i64> {
+            heard.iter().filter_map(|event| event["signal"]["payload"]["number"].as_i64()).collect()
+        };
+        assert_eq!(numbers(&heard), (0..120).collect::<Vec<_>>());
+        for place in [0, 1, 2, 3, 50, heard.len() - 1] {
+            let mut rest = bob.attends(&b, heard[place]["cursor"].as_str()).await;
+            let rest = rest.level().await;
+            let known = numbers(&heard[..=place]).len() as i64;
+            assert_eq!(numbers(&rest), (known..120).collect::<Vec<_>>(), "after {}", heard[place]);
+        }
+        for cursor in ["", "nonsense", heard[0]["cursor"].as_str().unwrap()] {
+            let mut feed = alice.attends(&a, Some(cursor)).await;
+            let first = feed.next().await;
+            assert_eq!(first["reason"], "CURSOR_INVALID", "{cursor}: {first}");
+            feed.level().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_ends_in_time_though_the_server_was_restarted() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let first = TestApp::start(Database::create(engine).await, &[]).await;
+        let (alice, bob) = (first.user("alice").await, first.user("bob").await);
+        let chat = alice.direct(&bob).await;
+        let talking = alice.group("Walk", &[&bob]).await;
+        let (a, on) = (alice.calls(&chat).await, alice.calls(&talking).await);
+        bob.joins(&on.call).await;
+        let second = TestApp::start(first.halt().await, &[]).await;
+        let bob = bob.anew(&second);
+        second.advance(46);
+        let mut watched = bob.watches(&a.call).await;
+        assert!(watched.rest().await.iter().any(|event| event["call"]["endReason"] == "MISSED"));
+        // Those who talk go on, though nobody heard of them meanwhile.
+        assert_eq!(bob.call_is(&on.call).await, json!(["ACTIVE", null]));
+        second.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_are_given_servers_with_credentials_that_end() {
+    let settings = [
+        ("PARLOR_STUN_URLS", "stun:stun.example.org:3478"),
+        ("PARLOR_TURN_URLS", "turn:turn.example.org:3478?transport=udp, turns:turn.example.org:5349"),
+        ("PARLOR_TURN_SECRET", "north"),
+        ("PARLOR_TURN_SECONDS", "3600"),
+    ];
+    each_engine_with(&settings, async |app| {
+        let alice = app.user("alice").await;
+        let query = "{ viewer { iceServers { urls username credential expiresAt } } }";
+        let reply = alice.ask(query).await;
+        let servers = reply.at("viewer.iceServers").as_array().expect("a list");
+        let [stun, turn] = &servers[..] else { panic!("{servers:?}") };
+        let urls = json!(["stun:stun.example.org:3478"]);
+        assert_eq!(stun, &json!({ "urls": urls, "username": null, "credential": null, "expiresAt": null }));
+        let urls = json!(["turn:turn.example.org:3478?transport=udp", "turns:turn.example.org:5349"]);
+        assert_eq!(turn["urls"], urls);
+        let (until, user) = turn["username"].as_str().and_then(|name| name.split_once(':')).expect("a name");
+        let holds = until.parse::<i64>().expect("seconds") - app.app.clock.now().timestamp();
+        assert!(user == "alice" && (3_590..=3_600).contains(&holds), "{turn}");
+        assert_eq!(BASE64.decode(turn["credential"].as_str().expect("a password")).expect("base64").len(), 20);
+        let chat = alice.group("Walk", &[]).await;
+        let input = json!({ "chatId": chat, "kind": "VIDEO", "deviceId": "phone" });
+        let started = alice.mutate("startCall", input, "iceServers { urls }").await;
+        assert_eq!(started.at("startCall.iceServers").as_array().map(Vec::len), Some(2));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_calls_came_to_is_known_to_who_administers() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.direct(&bob).await;
+        let since = app.moment(-1);
+        let a = alice.calls(&chat).await;
+        let b = bob.joins(&a.call).await;
+        let report = |at: &crate::support::calls::InCall, rtt: f64, loss: f64, rate: f64| {
+            json!({ "callId": at.call, "participantId": at.own, "roundTripMs": rtt, "packetLossPercent": loss, "bitrateKbps": rate })
+        };
+        assert_eq!(quality(&alice, &a.call).await, json!(null));
+        alice.does("reportCallQuality", report(&a, 20.0, 0.0, 300.0)).await;
+        bob.does("reportCallQuality", report(&b, 40.0, 1.0, 100.0)).await;
+        let means = json!({ "averageRoundTripMs": 30.0, "averagePacketLossPercent": 0.5, "averageBitrateKbps": 200.0, "reports": 2 });
+        assert_eq!(quality(&alice, &a.call).await, means);
+        for (field, bad) in [
+            ("roundTripMs", report(&a, -1.0, 0.0, 0.0)),
+            ("packetLossPercent", report(&a, 0.0, 100.5, 0.0)),
+            ("bitrateKbps", report(&a, 0.0, 0.0, 1e9)),
+        ] {
+            alice.act("reportCallQuality", bad).await.bad_input(field);
+        }
+        let (mut hers, mut his) = (alice.attends(&a, None).await, bob.attends(&b, None).await);
+        hers.level().await;
+        his.level().await;
+        app.advance(90);
+        alice.does("endCall", json!({ "callId": a.call })).await;
+        alice.does("reportCallQuality", report(&a, 30.0, 0.5, 200.0)).await;
+        app.advance(61);
+        alice.act("reportCallQuality", report(&a, 30.0, 0.5, 200.0)).await.refused("CONFLICT");
+        for _ in 0..2 {
+            let missed = alice.calls(&chat).await;
+            alice.does("endCall", json!({ "callId": missed.call })).await;
+        }
+        let declined = alice.calls(&chat).await;
+        bob.does("declineCall", json!({ "callId": declined.call })).await;
+
+        let query = "query($since: DateTime!, $until: DateTime!, $period: StatisticsPeriod) { viewer { organization {
+            callStatistics(since: $since, until: $until, period: $period) { calls answered missed declined minutes }
+        } } }";
+        let until = app.moment(3 * 86_400);
+        let ask = json!({ "since": since, "until": until });
+        alice.ask_with(query, ask.clone()).await.refused("FORBIDDEN");
+        let admin = app.person("demo", "alice", Some(&["chat.view", "organization.admin"])).await;
+        let by_day = admin.ask_with(query, ask).await;
+        let days = by_day.at("viewer.organization.callStatistics");
+        assert_eq!(each(days, "calls"), [4, 0, 0, 0]);
+        let first = &days[0];
+        assert_eq!((&first["answered"], &first["missed"], &first["declined"]), (&json!(1), &json!(2), &json!(1)));
+        let minutes = first["minutes"].as_f64().expect("minutes");
+        assert!((1.5..1.7).contains(&minutes), "{minutes}");
+        let whole = admin.ask_with(query, json!({ "since": since, "until": until, "period": "WHOLE" })).await;
+        assert_eq!(each(whole.at("viewer.organization.callStatistics"), "calls"), [4]);
+        let backwards = json!({ "since": until, "until": since });
+        admin.ask_with(query, backwards).await.bad_input("until");
+        let long = json!({ "since": "2000-01-01T00:00:00Z", "until": until });
+        admin.ask_with(query, long).await.bad_input("until");
+        // Of another organisation's calls nothing is counted.
+        let other = app.person("other", "alice", Some(&["chat.view", "organization.admin"])).await;
+        let none = other.ask_with(query, json!({ "since": since, "until": until, "period": "WHOLE" })).await;
+        assert_eq!(each(none.at("viewer.organization.callStatistics"), "calls"), [0]);
+    })
+    .await;
+}
+
+async fn quality(who: &crate::support::User, call: &str) -> Value {
+    let fields = "averageRoundTripMs averagePacketLossPercent averageBitrateKbps reports";
+    let query = format!("query($id: ID!) {{ call(id: $id) {{ quality {{ {fields} }} }} }}");
+    who.ask_with(&query, json!({ "id": call })).await.at("call.quality").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_comes_in_pages_and_by_what_is_asked_for() {
+    each_engine(async |app| {
+        let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+        let (direct, group) = (alice.direct(&bob).await, alice.group("Walk", &[&bob, &carol]).await);
+        for chat in [&direct, &group, &direct] {
+            let a = alice.calls(chat).await;
+            alice.does("endCall", json!({ "callId": a.call })).await;
+        }
+        let now = app.moment(0);
+        app.advance(10);
+        let input = json!({ "chatId": group, "kind": "VIDEO", "deviceId": "desk" });
+        let call = bob.mutate("startCall", input, "call { id }").await.text("startCall.call.id");
+        alice.joins(&call).await;
+        bob.does("endCall", json!({ "callId": call })).await;
+        let cancelled = json!(["OUTGOING", "CANCELLED"]);
+        let own = alice.history(json!(null)).await;
+        assert_eq!(own, [json!(["INCOMING", "COMPLETED"]), cancelled.clone(), cancelled.clone(), cancelled.clone()]);
+        assert_eq!(alice.history(json!({ "chatId": group })).await.len(), 2);
+        assert_eq!(alice.history(json!({ "chatId": "chat_none" })).await.len(), 0);
+        assert_eq!(alice.history(json!({ "kinds": ["VIDEO"] })).await.len(), 1);
+        assert_eq!(alice.history(json!({ "kinds": [] })).await.len(), 0);
+        assert_eq!(alice.history(json!({ "since": now })).await.len(), 1);
+        assert_eq!(alice.history(json!({ "until": now })).await.len(), 3);
+        assert_eq!(carol.history(json!({ "missedOnly": true })).await.len(), 2, "and one that went on without her");
+        let query = "query($after: String) { calls(first: 3, after: $after) { edges { cursor node { id } } pageInfo { hasNextPage endCursor } } }";
+        let first = alice.ask_with(query, json!({})).await;
+        assert_eq!(first.at("calls.pageInfo.hasNextPage"), true);
+        let next = alice.ask_with(query, json!({ "after": first.at("calls.pageInfo.endCursor") })).await;
+        assert_eq!(next.at("calls.edges").as_array().map(Vec::len), Some(1));
+        let node = alice.ask(&format!("{{ node(id: \"{call}\") {{ ... on Call {{ id participants {{ id }} }} }} }}")).await;
+        let participant = node.text("node.participants.0.id");
+        let found = alice.ask(&format!("{{ node(id: \"{participant}\") {{ ... on CallParticipant {{ user {{ id }} }} }} }}")).await;
+        assert_eq!(found.at("node.user.id"), "bob");
+        // Who leaves the chat has its calls in their history no more.
+        carol.does("leaveChat", json!({ "chatId": group })).await;
+        assert_eq!(carol.history(json!(null)).await.len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_was_away_learns_what_became_of_calls() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.direct(&bob).await;
+        let a = alice.calls(&chat).await;
+        let mut fresh = bob.inbox(None).await;
+        let heard = fresh.level().await;
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        assert_eq!(heard[0]["call"]["status"], "RINGING", "what rings as they come is told");
+        let cursor = heard[0]["cursor"].as_str().expect("a cursor").to_owned();
+        drop(fresh);
+        alice.does("endCall", json!({ "callId": a.call })).await;
+        let mut back = bob.inbox(Some(&cursor)).await;
+        let missed = back.level().await;
+        let calls: Vec<&Value> = missed.iter().filter(|event| event["__typename"] == "CallUpserted").collect();
+        assert_eq!(calls.len(), 1, "{missed:?}");
+        assert_eq!(calls[0]["call"]["endReason"], "CANCELLED");
+        // What others send of themselves is no news for lists of calls.
+        let a = alice.calls(&chat).await;
+        back.until("CallUpserted").await;
+        let b = bob.joins(&a.call).await;
+        back.until("CallUpserted").await;
+        let media = json!({ "audio": true, "video": true, "screen": false });
+        bob.does("updateCallMedia", json!({ "callId": b.call, "participantId": b.own, "media": media })).await;
+        let next = tokio::time::timeout(std::time::Duration::from_secs(1), back.until("CallUpserted")).await;
+        assert!(next.is_err(), "{next:?}");
+    })
+    .await;
+}
