@@ -93,7 +93,7 @@ function draw() {
   const inCall = Boolean(call?.call && !call.over)
   $('start').hidden = call !== null && !call.over // also while the browser asks whether the page may have the camera
   $('call').hidden = !inCall
-  $('join').hidden = !active()
+  $('join').hidden = !active() || rings(active())
   for (const name of ['audio', 'video', 'screen']) $(name).ariaPressed = inCall && call.media[name]
   const newest = [...calls.values()].sort((a, b) => b.startedAt.localeCompare(a.startedAt))
   list('participants', inCall ? [...call.participants.values()].map(participantLine) : [])
@@ -154,9 +154,10 @@ function streams() {
 }
 
 function drawVideos(named) {
-  for (const video of [...$('videos').children]) named.delete(video.srcObject) || video.remove()
+  for (const figure of [...$('videos').children]) named.delete(figure.firstChild.srcObject) || figure.remove()
   for (const [srcObject, ariaLabel] of named) {
     const muted = srcObject === call.stream // nobody wants to hear themselves
-    $('videos').append(create('video', { srcObject, ariaLabel, autoplay: true, playsInline: true, muted }))
+    const video = create('video', { srcObject, ariaLabel, autoplay: true, playsInline: true, muted })
+    $('videos').append(create('figure', {}, video, create('figcaption', {}, ariaLabel)))
   }
 }

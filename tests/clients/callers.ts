@@ -107,8 +107,8 @@ export class Caller {
     }, 15_000)
   }
 
-  rings() {
-    return this.page.getByRole('alert').isVisible()
+  stopsRinging() {
+    return this.page.getByRole('alert').waitFor({ state: 'hidden', timeout: 10_000 })
   }
 
   /** How many connections are open, and a counter of what arrives by them, for each track. */
