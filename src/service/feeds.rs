@@ -62,7 +62,6 @@ pub async fn call(
     listener.await_end(id.chat);
     listener.follow_call(id);
     let user = participant.as_ref().map(|own| own.user.clone());
-    let attending = app.attendance.enter(id, user.clone());
     let mut conn = app.store.write().await?;
     let open = Access::open(&mut conn, (&*viewer).into(), &[id], |id| id.chat).await?;
     let call = calls::by_ids(&mut conn, &open).await?.pop().ok_or(Error::NotFound("call"))?;
@@ -73,6 +72,8 @@ pub async fn call(
         }
         None => None,
     };
+    // Who may not is here for nobody.
+    let attending = app.attendance.enter(id, user.clone());
     let here: Vec<ParticipantId> = participant.into_iter().collect();
     calls::attend(&mut conn, &here, true, app.clock.now() + rules(&app.config.calls).lost).await?;
     let from = match after {

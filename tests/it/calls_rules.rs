@@ -159,7 +159,7 @@ async fn a_ring_ends_in_time_though_the_server_was_restarted() {
         let (a, on) = (alice.calls(&chat).await, alice.calls(&talking).await);
         bob.joins(&on.call).await;
         let second = TestApp::start(first.halt().await, &[]).await;
-        let bob = bob.anew(&second);
+        let bob = bob.at(second.addr);
         second.advance(46);
         let mut watched = bob.watches(&a.call).await;
         assert!(watched.rest().await.iter().any(|event| event["call"]["endReason"] == "MISSED"));

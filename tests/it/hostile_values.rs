@@ -71,6 +71,11 @@ fn texts() -> Vec<String> {
         ("member_", [[0; 16].as_slice(), b"a\0b"].concat()),
         ("member_", [[0; 16].as_slice(), &[0xff, 0xfe]].concat()),
         ("member_", vec![b'x'; 16 + 256]),
+        ("call_", vec![0; 31]),
+        ("call_", vec![0; 32]),
+        ("participant_", vec![0; 32]),
+        ("participant_", [[0; 32].as_slice(), b"a\0b"].concat()),
+        ("participant_", [[0; 32].as_slice(), &[0xff, 0xfe]].concat()),
     ] {
         texts.push(prefix.to_owned() + &BASE64.encode(bytes));
     }
@@ -199,7 +204,9 @@ async fn known(app: &TestApp) -> (User, Known) {
     let member = alice
         .ask_with("query($chat: ID!) { chat(id: $chat) { viewerMembership { id } } }", json!({ "chat": chat }))
         .await;
-    (alice, Known { chat, message, member: member.text("chat.viewerMembership.id"), user: "bob".into() })
+    let call = alice.calls(&chat).await;
+    let member = member.text("chat.viewerMembership.id");
+    (alice, Known { chat, message, member, user: "bob".into(), call: call.call, participant: call.own })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,7 +244,7 @@ async fn no_value_of_any_argument_is_a_fault_of_the_server() {
         let others = json!([null, 7, 1.5, true, [], [[]], ["x"], {}, { "a": 1 }, [null]]);
         let others = others.as_array().expect("a list");
         let bad = |name: &str, ty: &str| match (ty, name) {
-            ("Int", _) => numbers.clone(),
+            ("Int" | "Float", _) => numbers.clone(),
             ("String", "after" | "before") => [&words[..], &cursors, others].concat(),
             ("String" | "ID" | "URL" | "DateTime", _) => [&words[..], others].concat(),
             _ => [&words[..3], others].concat(),

@@ -18,7 +18,10 @@ use watcher::{Kind, Watcher};
 /// Fields that are asked for by one operation where nothing in it depends on who asks.
 const TOGETHER: usize = 60;
 
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 6] = [
+    // The call goes on.
+    ("PARLOR_CALL_RING_SECONDS", "600"),
+    ("PARLOR_CALL_LOST_SECONDS", "600"),
     // So many ask at once that they wait for a connection.
     ("PARLOR_DATABASE_WAIT_SECONDS", "60"),
     ("PARLOR_SOCKET_OPERATIONS", "10000"),
@@ -56,6 +59,7 @@ impl World {
         let options = dave.sees(&poll, "poll { options { id } }").await;
         let options = crate::support::each(&options["poll"]["options"], "id");
         let options: Vec<String> = options.iter().map(|id| id.as_str().expect("an id").to_owned()).collect();
+        alice.calls(&chat).await;
         let bobs = bob.sends(&chat, json!({ "text": "bob's" })).await;
         for (who, emoji) in [(&bob, "👍"), (&carol, "🎉"), (&dave, "👍")] {
             who.does("addReaction", json!({ "messageId": first, "emoji": emoji })).await;
@@ -232,7 +236,8 @@ async fn is_told_its_own(app: &TestApp, kind: Kind, common: &[Path], personal: &
 }
 
 /// What has to be different for different people, or the walk proves little.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
+    "activeCall viewerDirection",
     "reactions viewerReacted",
     "viewerCan allowed",
     "viewerCan reason",

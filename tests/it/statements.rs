@@ -31,6 +31,8 @@ impl Logged {
             .env("PARLOR_ADDR", "127.0.0.1:0")
             .env("PARLOR_JWT_SECRET", SECRET)
             .env("PARLOR_MAX_COMPLEXITY", "10000000")
+            // No call ends meanwhile.
+            .env("PARLOR_CALL_LOST_SECONDS", "600")
             .env("PARLOR_LOG", "info,parlor::sql=trace")
             .env("PARLOR_LOG_FORMAT", "json")
             .stdout(Stdio::null())
@@ -139,11 +141,12 @@ const CHAT_LIST: &str = "chats(first: 100) { pageInfo { hasNextPage endCursor } 
     id kind category title description avatarUrl createdAt lastActivityAt archivedAt version memberCount slowModeSeconds
     createdBy { name } resource { type id } policy { action role }
     typing { name }
+    activeCall { id status viewerDirection startedBy { name } participants { status user { name } } chat { title } }
     lastMessage {
         id kind text html createdAt mentionsEveryone status viewerCanEdit viewerCanDelete
         sender { id name avatarUrl presence { status lastSeenAt currentChatId } } mentions { name } replyTo { text sender { name } }
         reactions { emoji count viewerReacted users(first: 3) { name } } readBy(first: 3) { nodes { name } }
-        poll { question voterCount options { text voteCount viewerVoted } } system { kind actor { name } }
+        poll { question voterCount options { text voteCount viewerVoted } } system { kind actor { name } call { id participants { status user { name } } } }
     }
     members(first: 3) { nodes { role joinedAt silencedUntil user { name presence { status lastSeenAt user { name } } } addedBy { name } lastReadMessage { id } } }
     messages(last: 2) { totalCount nodes { text sender { name } } }
@@ -162,7 +165,7 @@ const MESSAGE: &str = "id seq kind nonce text html createdAt editedAt deletedAt 
         question multipleChoice anonymous closesAt closed voterCount
         options { id text voteCount viewerVoted voters(first: 3) { id name } }
     }
-    system { kind detail actor { name } subject { name } }
+    system { kind detail actor { name } subject { name } call { id status endReason participants { user { name } } } }
     mentions { id name } mentionsEveryone
     replyTo { id text sender { name } }
     threadRoot { id text replyCount sender { name } }
@@ -173,7 +176,8 @@ const MESSAGE: &str = "id seq kind nonce text html createdAt editedAt deletedAt 
     editHistory { text editedAt } pinnedAt pinnedBy { id name }";
 
 const NOTIFICATION: &str =
-    "id kind createdAt readAt chat { id title memberCount } message { text sender { name } } actor { name }";
+    "id kind createdAt readAt chat { id title memberCount } message { text sender { name } } actor { name }
+     call { id endReason startedBy { name } }";
 
 /// A chat of somebody's with Olga, with all that a list shows of one.
 async fn full_chat(who: &User, olga: &User, number: usize) {
@@ -217,6 +221,8 @@ async fn full_chat(who: &User, olga: &User, number: usize) {
         let vote = json!({ "messageId": asked.at("sendMessage.message.id"), "optionIds": [option] });
         done(who, "votePoll", vote, "message { id }").await;
     }
+    let call = json!({ "chatId": chat, "kind": "AUDIO", "deviceId": "phone" });
+    done(who, "startCall", call, "call { id }").await;
     let own = json!({
         "chatId": chat, "draft": "to be continued", "pinned": true, "notificationLevel": "MENTIONS",
         "mutedUntil": "2100-01-01T00:00:00Z"
@@ -224,7 +230,7 @@ async fn full_chat(who: &User, olga: &User, number: usize) {
     done(who, "updateMyMembership", own, "member { id }").await;
 }
 
-/// Ten messages that follow each other, with all that a message can have.
+/// Twelve messages that follow each other, with all that a message can have.
 async fn full_messages(who: &User, olga: &User, chat: &str, elsewhere: &str, number: usize) {
     let send = async |who: &User, mut input: Value| {
         input["chatId"] = json!(chat);
@@ -263,12 +269,19 @@ async fn full_messages(who: &User, olga: &User, chat: &str, elsewhere: &str, num
     who.mutate("forwardMessage", forward, "message { id }").await.data();
     let gone = send(who, json!({ "text": "never mind" })).await.text(id);
     who.mutate("deleteMessage", json!({ "messageId": gone }), "message { id }").await.data();
+    let call = olga.calls(chat).await;
+    olga.does("endCall", json!({ "callId": call.call })).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_chats_takes_as_many_statements_short_or_long() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        let settings = [("PARLOR_CHATS_PER_MINUTE", "100000")];
+        let settings = [
+            ("PARLOR_CHATS_PER_MINUTE", "100000"),
+            ("PARLOR_CALLS_PER_MINUTE", "100000"),
+            ("PARLOR_CALL_RING_SECONDS", "600"),
+            ("PARLOR_CALL_LOST_SECONDS", "600"),
+        ];
         let app = TestApp::start(Database::create(engine).await, &settings).await;
         let (few, many, olga) = (app.user("few").await, app.user("many").await, app.user("olga").await);
         // A page of the 500 is the newest hundred.
@@ -320,7 +333,7 @@ async fn a_page_of_messages_takes_as_many_statements_short_or_long() {
         let page = |number| {
             format!("{{ chat(id: \"{chat}\") {{ messages(last: {number}) {{ totalCount nodes {{ {MESSAGE} }} }} }} }}")
         };
-        server.take_as_many("messages", (&who, page(10), 10), (&who, page(100), 100)).await;
+        server.take_as_many("messages", (&who, page(12), 12), (&who, page(96), 96)).await;
         let thread = |number| {
             format!(
                 "{{ chat(id: \"{chat}\") {{ pinnedMessages(first: {number}) {{ totalCount nodes {{ {MESSAGE} }} }} }} }}"
@@ -335,7 +348,13 @@ async fn a_page_of_messages_takes_as_many_statements_short_or_long() {
         server.take_as_many("found messages", (&who, found(2), 2), (&who, found(10), 10)).await;
         let told =
             |number| format!("{{ viewer {{ notifications(first: {number}) {{ nodes {{ {NOTIFICATION} }} }} }} }}");
-        server.take_as_many("notifications", (&who, told(6), 6), (&who, told(60), 60)).await;
+        let calls = |number| {
+            format!(
+                "{{ calls(first: {number}) {{ nodes {{ id status viewerDirection startedBy {{ name }} quality {{ reports }} chat {{ id title }} participants {{ status user {{ name }} }} }} }} }}"
+            )
+        };
+        server.take_as_many("calls", (&who, calls(2), 2), (&who, calls(10), 10)).await;
+        server.take_as_many("notifications", (&who, told(7), 7), (&who, told(70), 70)).await;
         drop(server);
         database.drop().await;
     }

@@ -25,6 +25,8 @@ pub struct Known {
     pub message: String,
     pub member: String,
     pub user: String,
+    pub call: String,
+    pub participant: String,
 }
 
 pub struct Schema(HashMap<String, TypeKind>);
@@ -50,6 +52,7 @@ impl Schema {
             ("Message", &known.message),
             ("ChatMember", &known.member),
             ("User", &known.user),
+            ("Organization", "org_demo"),
         ] {
             let fields = self.definitions(ty).into_iter().filter(|field| !field.arguments.is_empty());
             probes.extend(fields.map(|field| self.probe(ty, id, field)));
@@ -189,9 +192,15 @@ impl Schema {
             }
             _ => match (ty, name, probe.subject.as_str()) {
                 ("Int", ..) => json!(1),
+                ("Float", ..) => json!(1.5),
+                ("JSON", ..) => json!({ "type": "offer", "sdp": "v=0" }),
+                ("DateTime", "since", _) => json!("2026-01-01T00:00:00Z"),
+                ("DateTime", "until", "callStatistics") => json!("2026-02-01T00:00:00Z"),
                 ("Boolean", ..) => json!(true),
                 (_, "messageId", _) | (_, "id", "message") => json!(known.message),
                 (_, "userId" | "userIds" | "memberIds", _) | (_, "id", "user") => json!(known.user),
+                (_, "callId", _) | (_, "id", "call") => json!(known.call),
+                (_, "participantId" | "fromParticipantId" | "toParticipantId", _) => json!(known.participant),
                 (_, "chatId" | "id" | "ids", _) => json!(known.chat),
                 (_, "emoji", _) => json!("👍"),
                 _ => json!("some words"),
