@@ -27,7 +27,7 @@ pub use execute::Api;
 use mutation::Mutation;
 use query::Query;
 use subscription::Subscription;
-use types::{Chat, ChatMember, FeedEvent, Message, Notification, Report, User};
+use types::{Call, Chat, ChatMember, FeedEvent, Message, Notification, Report, User};
 
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
@@ -43,6 +43,7 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
         .override_output_type_description::<connection::Connection<User>>("A page of people.")
         .override_output_type_description::<connection::Connection<Notification>>("A page of notifications.")
         .override_output_type_description::<connection::Connection<Report>>("A page of reports.")
+        .override_output_type_description::<connection::Connection<Call>>("A page of calls.")
         // The guard bounds a document before it is parsed; this is async-graphql's own net.
         .limit_recursive_depth(64)
         // They compare names of any length with all that there are.

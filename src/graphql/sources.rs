@@ -32,7 +32,7 @@ pub enum Event {
     /// Of one person alone.
     Inbox(InboxEvent),
     /// Of one participant alone.
-    Call(CallEvent),
+    Call(Box<CallEvent>),
     Typing(Arc<Told<TypingNow>>),
     Presence(Arc<Told<PresenceNow>>),
 }

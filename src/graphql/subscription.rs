@@ -71,12 +71,12 @@ impl Subscription {
             let feed = service::feeds::call(ctx.app(), ctx.viewer()?.clone(), call, own, after).await?;
             let news = stream::unfold(feed, async |mut feed| {
                 let event = feed.next().await?;
-                Some((event.map(Event::Call), feed))
+                Some((event.map(|event| Event::Call(Box::new(event))), feed))
             });
             Ok(Source::Other(news.boxed()))
         };
         events(ctx, open, |event| match event {
-            Event::Call(event) => Some(event.into()),
+            Event::Call(event) => Some((*event).into()),
             _ => None,
         })
         .await

@@ -432,4 +432,35 @@ export const scenes: Record<string, Scene> = {
     yield
     await mona.ask(UnblockWordsDocument, { input: { words: ['darn'] } })
   },
+
+  async *calls({ alice, aliceElsewhere, bob, carol }) {
+    const chatId = await makeChat(bob, [alice, carol], { title: 'Calls' })
+    const media = { audio: true, video: false, screen: false }
+    const start = async (who: Actor) =>
+      (await who.ask(StartCallDocument, { input: { chatId, kind: 'AUDIO', deviceId: 'phone', media } })).startCall!
+    const join = async (who: Actor, callId: string) =>
+      (await who.ask(JoinCallDocument, { input: { callId, deviceId: 'phone' } })).joinCall!.participant.id
+    const { call, participant } = await start(bob)
+    const callId = call.id
+    yield
+    await aliceElsewhere.ask(DeclineCallDocument, { input: { callId } })
+    yield
+    const carols = await join(carol, callId)
+    const candidates = [{ candidate: '', sdpMid: '0' }]
+    await carol.ask(SendSignalDocument, {
+      input: { callId, fromParticipantId: carols, toParticipantId: participant.id, kind: 'ICE_CANDIDATES', payload: candidates },
+    })
+    yield
+    const alices = await join(alice, callId)
+    await alice.ask(UpdateCallMediaDocument, { input: { callId, participantId: alices, media } })
+    yield
+    await alice.ask(ReportCallQualityDocument, {
+      input: { callId, participantId: alices, roundTripMs: 20, packetLossPercent: 0.5, bitrateKbps: 300 },
+    })
+    await alice.ask(LeaveCallDocument, { input: { callId, participantId: alices } })
+    yield
+    await bob.ask(EndCallDocument, { input: { callId } })
+    yield
+    await start(alice)
+  },
 }
