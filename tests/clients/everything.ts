@@ -390,35 +390,6 @@ export const scenes: Record<string, Scene> = {
     await alice.ask(ForwardMessageDocument, { input: { messageId, toChatId: direct } })
   },
 
-  async *calls({ alice, aliceElsewhere, bob, carol }) {
-    const chatId = await makeChat(bob, [alice, carol], { title: 'Calls' })
-    const media = { audio: true, video: false, screen: false }
-    const start = async (who: Actor) =>
-      (await who.ask(StartCallDocument, { input: { chatId, kind: 'AUDIO', deviceId: 'desk', media } })).startCall!
-    const { call, participant } = await start(bob)
-    const [callId, bobs] = [call.id, participant.id]
-    yield
-    await carol.ask(DeclineCallDocument, { input: { callId } })
-    yield
-    const { joinCall } = await aliceElsewhere.ask(JoinCallDocument, { input: { callId, deviceId: 'phone', media } })
-    const alices = joinCall!.participant.id
-    yield
-    const between = { callId, fromParticipantId: bobs, toParticipantId: alices }
-    await bob.ask(SendSignalDocument, { input: { ...between, kind: 'RENEGOTIATE', payload: {} } })
-    const filmed = { ...media, video: true }
-    await aliceElsewhere.ask(UpdateCallMediaDocument, { input: { callId, participantId: alices, media: filmed } })
-    yield
-    const quality = { roundTripMs: 20, packetLossPercent: 0.5, bitrateKbps: 300 }
-    await bob.ask(ReportCallQualityDocument, { input: { callId, participantId: bobs, ...quality } })
-    await aliceElsewhere.ask(LeaveCallDocument, { input: { callId, participantId: alices } })
-    yield
-    await bob.ask(EndCallDocument, { input: { callId } })
-    yield
-    const mistaken = await start(alice)
-    yield
-    await alice.ask(EndCallDocument, { input: { callId: mistaken.call.id } })
-  },
-
   async *moderation({ alice, bob, mona, team }) {
     await mona.ask(BlockWordsDocument, { input: { words: ['darn'], action: 'MASK' } })
     yield
