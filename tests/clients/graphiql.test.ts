@@ -2,21 +2,11 @@
 
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
+import { launch } from './browser.ts'
 import { eventually } from './helpers.ts'
 
 const address = process.env.PARLOR_TEST_GRAPHIQL_URL
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
-const args = [
-  '--headless=new',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
 
 suite('GraphiQL', { skip: address ? false : 'PARLOR_TEST_GRAPHIQL_URL is not set' }, () => {
   const complaints: string[] = []
@@ -24,7 +14,7 @@ suite('GraphiQL', { skip: address ? false : 'PARLOR_TEST_GRAPHIQL_URL is not set
   let page: Page
 
   before(async () => {
-    browser = await chromium.launch({ executablePath, args })
+    browser = await launch()
     page = await browser.newPage()
     page.on('request', (request) => {
       const url = new URL(request.url())

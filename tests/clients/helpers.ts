@@ -46,22 +46,22 @@ export function signToken(claims: Record<string, unknown>, key = secret) {
 export type Person = ReturnType<typeof person>
 
 /** A person with a fresh id: no test meets the people of another one. They may what the server's default is. */
-export function person(org: string, name: string, permissions?: string[]) {
+export function person(org: string, name: string, permissions?: string[], url = httpUrl) {
   const id = `${name.toLowerCase()}-${randomUUID().slice(0, 8)}`
   const token = signToken({ sub: id, org, name, permissions, exp: Math.floor(Date.now() / 1000) + 3600 })
   const headers = { authorization: `Bearer ${token}` }
 
   /** Asks the server with no client and no cache between: what the tests hold the clients to. */
   async function ask<T, V>(document: TypedDocumentNode<T, V>, variables?: V): Promise<T> {
-    const { data, errors } = await post(headers, { query: print(document), variables })
+    const { data, errors } = await post(headers, { query: print(document), variables }, url)
     assert.equal(errors, undefined, JSON.stringify(errors))
     return data as T
   }
   return { id, name, token, headers, ask }
 }
 
-export async function post(headers: Record<string, string>, body: unknown) {
-  const response = await fetch(httpUrl, {
+export async function post(headers: Record<string, string>, body: unknown, url = httpUrl) {
+  const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json', ...headers },
     body: JSON.stringify(body),
@@ -70,9 +70,9 @@ export async function post(headers: Record<string, string>, body: unknown) {
 }
 
 /** Alice and Bob of a new organisation, and the direct chat between them. */
-export async function twoPeople() {
+export async function twoPeople(url = httpUrl) {
   const org = `org-${randomUUID()}`
-  const [alice, bob] = [person(org, 'Alice'), person(org, 'Bob')]
+  const [alice, bob] = [person(org, 'Alice', undefined, url), person(org, 'Bob', undefined, url)]
   // A person is known to the server from their first request on.
   await bob.ask(ViewerDocument)
   const opened = await alice.ask(OpenDirectChatDocument, { userId: bob.id })

@@ -1,0 +1,197 @@
+// A call, from joining to hanging up. Media goes between the browsers; Parlor carries the signals and tells who is in.
+
+import { sleep } from './api.js'
+import { Peer } from './peer.js'
+import { measure } from './quality.js'
+
+export const CALL = `
+  fragment CallParts on Call {
+    id kind status endReason startedAt durationSeconds viewerDirection
+    startedBy { id name } chat { id kind } participants { ...ParticipantParts }
+  }
+  fragment ParticipantParts on CallParticipant { id status joinedAt user { id name } media { audio video screen } }`
+
+const mutation = (name, answer) =>
+  `mutation ($input: ${name[0].toUpperCase()}${name.slice(1)}Input!) { ${name}(input: $input) { ${answer} } }`
+const JOINED = 'call { ...CallParts } participant { id } iceServers { urls username credential }'
+const START = mutation('startCall', JOINED) + CALL
+const JOIN = mutation('joinCall', JOINED) + CALL
+const LEAVE = mutation('leaveCall', 'call { id }')
+const END = mutation('endCall', 'call { id }')
+const MEDIA = mutation('updateCallMedia', 'call { id }')
+const SIGNAL = mutation('sendSignal', 'delivered')
+const QUALITY = mutation('reportCallQuality', 'call { id }')
+const FEED = `subscription ($callId: ID!, $participantId: ID!, $after: String) {
+  callFeed(callId: $callId, participantId: $participantId, after: $after) {
+    __typename
+    ... on FeedEvent { cursor }
+    ... on CallUpserted { call { ...CallParts } }
+    ... on ParticipantUpserted { participant { ...ParticipantParts } negotiation { offers polite } }
+    ... on SignalReceived { signal { from { id } kind payload } }
+  }
+} ${CALL}`
+
+export class Call {
+  /** Whoever is or was in, by participant id, and the connections to the others who are. */
+  participants = new Map()
+  peers = new Map()
+  /** What this side sends. */
+  stream = new MediaStream()
+  screen = null
+  media = { audio: true, video: false, screen: false }
+  over = false
+  #counters = { at: Date.now() }
+
+  /** `changed()` is called when there is something new to show. */
+  constructor({ api, deviceId, relay, changed }) {
+    Object.assign(this, { api, deviceId, relay, changed })
+  }
+
+  /** Starts a call in a chat; where one goes on there already, joins it. */
+  start(chatId, kind) {
+    return this.#begin(kind, START, { chatId, kind })
+  }
+
+  /** Answers a call that rings, or joins one that goes on. */
+  join({ id, kind }) {
+    return this.#begin(kind, JOIN, { callId: id })
+  }
+
+  async setAudio(on) {
+    for (const track of this.stream.getAudioTracks()) track.enabled = on
+    await this.#tell({ audio: on })
+  }
+
+  /** While it is off the camera is let go, and its light goes out. */
+  async setVideo(on) {
+    const [track = null] = on ? (await navigator.mediaDevices.getUserMedia({ video: true })).getTracks() : []
+    for (const old of this.stream.getVideoTracks()) {
+      old.stop()
+      this.stream.removeTrack(old)
+    }
+    if (track) this.stream.addTrack(track)
+    for (const peer of this.peers.values()) await peer.setTrack('video', track, this.stream)
+    await this.#tell({ video: on })
+  }
+
+  async setScreen(on) {
+    this.screen?.getTracks().forEach((track) => track.stop())
+    this.screen = on ? await navigator.mediaDevices.getDisplayMedia() : null
+    const [track] = this.screen?.getVideoTracks() ?? []
+    if (track) track.onended = () => this.setScreen(false) // by the browser's own button
+    for (const peer of this.peers.values()) {
+      if (track) await peer.setTrack('screen', track, this.screen)
+      else peer.removeTrack('screen')
+    }
+    await this.#tell({ screen: on })
+  }
+
+  /** Between two people a call ends when one hangs up; a group's goes on without them. */
+  async hangUp() {
+    this.over = true
+    try {
+      if (this.call.chat.kind === 'DIRECT') await this.api.ask(END, { input: { callId: this.call.id } })
+      else await this.api.ask(LEAVE, { input: this.own })
+    } finally {
+      this.#close()
+    }
+  }
+
+  // ---------------------------------------------------------------- how it goes
+
+  async #begin(kind, join, where) {
+    try {
+      this.media.video = kind === 'VIDEO'
+      this.stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: this.media.video })
+      await this.#enter(join, where)
+      this.timer = setInterval(() => this.#report().catch(console.warn), 5_000)
+    } catch (error) {
+      this.#close()
+      throw error
+    }
+  }
+
+  /** Joins, and follows the feed from its beginning: who is there already comes as events too. */
+  async #enter(join, where) {
+    const input = { ...where, deviceId: this.deviceId, media: this.media }
+    const { call, participant, iceServers } = await this.api.ask(join, { input })
+    this.call = call
+    this.configuration = this.#configurationOf(iceServers)
+    this.own = { callId: call.id, participantId: participant.id }
+    this.stop = this.api.follow(FEED, { ...this.own }, (event) => this.#handle(event), () => this.#feedEnded())
+  }
+
+  async #handle({ __typename, call, participant, negotiation, signal }) {
+    if (__typename === 'CallUpserted') this.call = call
+    if (__typename === 'ParticipantUpserted') await this.#meet(participant, negotiation)
+    if (__typename === 'SignalReceived') await this.peers.get(signal.from.id)?.receive(signal)
+    if (__typename === 'FeedReset') this.stop() // signals may be lost, so join anew
+    this.changed()
+  }
+
+  /** A new connection to who came in, or came in again (then at another time); none to who is gone. */
+  async #meet(participant, negotiation) {
+    const { id, joinedAt } = participant
+    if (!negotiation || this.participants.get(id)?.joinedAt !== joinedAt) this.#part(id)
+    this.participants.set(id, participant)
+    if (!negotiation || this.peers.has(id)) return
+
+    const between = { callId: this.own.callId, fromParticipantId: this.own.participantId, toParticipantId: id }
+    const peer = new Peer({
+      negotiation,
+      configuration: this.configuration,
+      configure: () => this.#freshConfiguration(),
+      signal: (kind, payload) => this.api.ask(SIGNAL, { input: { ...between, kind, payload } }),
+      changed: this.changed,
+    })
+    this.peers.set(id, peer)
+    for (const track of this.stream.getTracks()) await peer.setTrack(track.kind, track, this.stream)
+    for (const track of this.screen?.getVideoTracks() ?? []) await peer.setTrack('screen', track, this.screen)
+  }
+
+  #part(id) {
+    this.peers.get(id)?.close()
+    this.peers.delete(id)
+  }
+
+  /** With the call. If not, this side was away for too long and has left: it comes in again. */
+  async #feedEnded() {
+    if (this.over || this.call.status === 'ENDED') return this.#close()
+    for (const id of this.peers.keys()) this.#part(id)
+    await sleep(1_000)
+    if (!this.over) await this.#enter(JOIN, { callId: this.call.id }).catch(() => this.#close())
+  }
+
+  #close() {
+    this.over = true
+    this.stop?.()
+    clearInterval(this.timer)
+    for (const id of this.peers.keys()) this.#part(id)
+    for (const stream of [this.stream, this.screen]) stream?.getTracks().forEach((track) => track.stop())
+    this.changed()
+  }
+
+  /** Credentials for a relay end after a time; a connection that lives longer needs others to begin again. */
+  async #freshConfiguration() {
+    const { iceServers } = await this.api.ask('{ viewer { iceServers { urls username credential } } }')
+    return this.#configurationOf(iceServers)
+  }
+
+  #configurationOf(servers) {
+    // STUN needs no credentials, and a browser takes no nulls.
+    const withoutNulls = ({ urls, username, credential }) => (username ? { urls, username, credential } : { urls })
+    return { iceServers: servers.map(withoutNulls), iceTransportPolicy: this.relay ? 'relay' : 'all' }
+  }
+
+  async #tell(change) {
+    Object.assign(this.media, change)
+    this.changed()
+    await this.api.ask(MEDIA, { input: { ...this.own, media: this.media } })
+  }
+
+  async #report() {
+    const { counters, quality } = await measure([...this.peers.values()], this.#counters)
+    this.#counters = counters
+    if (quality) await this.api.ask(QUALITY, { input: { ...this.own, ...quality } })
+  }
+}
