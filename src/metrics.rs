@@ -44,6 +44,10 @@ pub struct Metrics {
     pub gaps: Counter,
     /// Sockets closed as they took nothing.
     pub stalled: Counter,
+    /// Calls that ended, by `completed`, `missed`, `declined`, `cancelled` and `failed`.
+    pub calls: Family<Kind, Counter>,
+    /// Signals that devices in calls sent each other.
+    pub call_signals: Counter,
     /// Sends committed in one transaction.
     pub group: Histogram,
     /// Operations by `query`, `mutation` and `subscription` (its beginning).
@@ -72,6 +76,8 @@ impl Metrics {
             overflows: Counter::default(),
             gaps: Counter::default(),
             stalled: Counter::default(),
+            calls: Family::default(),
+            call_signals: Counter::default(),
             group: Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(1.0, 2.0, 9)),
             requests: Family::new_with_constructor(seconds as fn() -> Histogram),
             statements: Family::new_with_constructor(seconds as fn() -> Histogram),
@@ -95,6 +101,8 @@ impl Metrics {
         );
         registry.register("gaps", "Gaps filled from the database for all who listen", metrics.gaps.clone());
         registry.register("stalled_sockets", "Sockets closed as they took nothing", metrics.stalled.clone());
+        registry.register("calls_ended", "Calls that ended, by how", metrics.calls.clone());
+        registry.register("call_signals", "Signals between devices in calls", metrics.call_signals.clone());
         registry.register("commit_group_size", "Sends committed in one transaction", metrics.group.clone());
         registry.register("request_seconds", "Time of operations, by kind", metrics.requests.clone());
         registry.register("sql_seconds", "Time of statements", metrics.statements.clone());

@@ -251,7 +251,11 @@ impl Call {
     }
 
     pub fn participant(&self, user: &UserId) -> Option<&Participant> {
-        self.participants.iter().find(|participant| participant.user == *user)
+        self.find(user).map(|place| &self.participants[place])
+    }
+
+    fn find(&self, user: &UserId) -> Option<usize> {
+        self.participants.iter().position(|participant| participant.user == *user)
     }
 
     /// A participant who is in.
@@ -322,8 +326,7 @@ impl Call {
 
     /// A person does not want to come in; again changes nothing.
     pub fn decline(&mut self, user: &UserId, now: DateTime<Utc>) -> Result<(), CallRefusal> {
-        let place = self.participants.iter().position(|participant| participant.user == *user);
-        let place = place.ok_or(CallRefusal::NotRinging)?;
+        let place = self.find(user).ok_or(CallRefusal::NotRinging)?;
         match self.participants[place].status {
             ParticipantStatus::Declined => return Ok(()),
             ParticipantStatus::Ringing if !self.has_ended() => {}
@@ -339,8 +342,7 @@ impl Call {
 
     /// A participant goes; again changes nothing.
     pub fn leave(&mut self, user: &UserId, now: DateTime<Utc>) -> Result<(), CallRefusal> {
-        let place = self.participants.iter().position(|participant| participant.user == *user);
-        let place = place.ok_or(CallRefusal::NotJoined)?;
+        let place = self.find(user).ok_or(CallRefusal::NotJoined)?;
         match self.participants[place].status {
             ParticipantStatus::Left => return Ok(()),
             ParticipantStatus::Joined => {}
@@ -381,9 +383,8 @@ impl Call {
         if self.end.is_some_and(|(at, _)| now > at + AFTER) {
             return Err(CallRefusal::Ended);
         }
-        let participant = self.participants.iter_mut().find(|participant| participant.user == *user);
-        let participant = participant.filter(|participant| participant.joined_at.is_some());
-        participant.ok_or(CallRefusal::NotJoined)?.quality.add(quality);
+        let place = self.find(user).filter(|place| self.participants[*place].joined_at.is_some());
+        self.participants[place.ok_or(CallRefusal::NotJoined)?].quality.add(quality);
         // Of interest to who follows the call, and to no list of calls.
         self.version += 1;
         self.own_version = self.version;
@@ -438,7 +439,7 @@ impl Call {
 
     /// A person's place among the participants, made where they have none.
     fn place(&mut self, user: &UserId) -> usize {
-        if let Some(place) = self.participants.iter().position(|participant| participant.user == *user) {
+        if let Some(place) = self.find(user) {
             return place;
         }
         self.participants.push(Participant {

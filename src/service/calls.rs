@@ -23,6 +23,7 @@ use crate::domain::rights::require;
 use crate::domain::text;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
+use crate::metrics::{Kind, METRICS};
 use crate::storage::calls::Span;
 use crate::storage::{Conn, call_signals, calls, chats, members};
 
@@ -253,6 +254,7 @@ impl Calling {
             told_at = Some(writing.notice_of_call(kind, &call));
             writing.chat_changed();
             call_signals::forget(conn, call.id, call.version).await?;
+            METRICS.calls.get_or_create(&Kind { kind: reason.into() }).inc();
         }
         let missed: Vec<MemberId> = newly_missed(&former, &call).collect();
         if !missed.is_empty() {
@@ -336,6 +338,7 @@ pub async fn signal(
             Ok((version, delivered))
         })
         .await?;
+    METRICS.call_signals.inc();
     let called = Called { call: id, version, people: Vec::new(), to: Some(to.user.clone()) };
     let (organization, at) = (viewer.organization().clone(), app.clock.now());
     app.bus.publish(ChatEvent { organization, chat: id.chat, at, what: Happening::Called(called) });

@@ -134,10 +134,6 @@ async fn with_participants(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Call>>
     Ok(calls)
 }
 
-fn status(participant: &Participant) -> &'static str {
-    participant.status.into()
-}
-
 /// Writes down a call that begins.
 pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>) -> Result<()> {
     diesel::insert_into(calls::table)
@@ -163,33 +159,59 @@ pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>)
     insert_participants(conn, call, 0).await
 }
 
+/// What changes of a participant.
+#[derive(Insertable, AsChangeset)]
+#[diesel(table_name = call_participants, treat_none_as_null = true, treat_none_as_default_value = false)]
+struct ParticipantState<'a> {
+    device_id: &'a str,
+    status: &'a str,
+    joined_at: Option<Time>,
+    left_at: Option<Time>,
+    audio: bool,
+    video: bool,
+    screen: bool,
+    version: i64,
+    joined_version: i64,
+    expires_at: Option<Time>,
+    listening: bool,
+    reports: i32,
+    round_trip_ms: f64,
+    packet_loss_percent: f64,
+    bitrate_kbps: f64,
+}
+
+impl<'a> From<&'a Participant> for ParticipantState<'a> {
+    fn from(participant: &'a Participant) -> Self {
+        let (media, quality) = (participant.media, participant.quality);
+        Self {
+            device_id: &participant.device,
+            status: participant.status.into(),
+            joined_at: participant.joined_at.map(Time),
+            left_at: participant.left_at.map(Time),
+            audio: media.audio,
+            video: media.video,
+            screen: media.screen,
+            version: participant.version,
+            joined_version: participant.joined_version,
+            expires_at: participant.expires_at.map(Time),
+            listening: participant.is_listening,
+            reports: quality.reports,
+            round_trip_ms: quality.round_trip_ms,
+            packet_loss_percent: quality.packet_loss_percent,
+            bitrate_kbps: quality.bitrate_kbps,
+        }
+    }
+}
+
 /// Writes down those from this place on.
 async fn insert_participants(conn: &mut Conn, call: &Call, from: usize) -> Result<()> {
     let rows = call.participants.iter().zip(0_i32..).skip(from).map(|(participant, place)| {
         (
-            (
-                call_participants::call_id.eq(Key(call.id.call)),
-                call_participants::user_id.eq(participant.user.as_str()),
-                call_participants::organization_id.eq(call.organization.as_str()),
-                call_participants::place.eq(place),
-                call_participants::device_id.eq(&participant.device),
-                call_participants::status.eq(status(participant)),
-                call_participants::joined_at.eq(participant.joined_at.map(Time)),
-                call_participants::left_at.eq(participant.left_at.map(Time)),
-                call_participants::expires_at.eq(participant.expires_at.map(Time)),
-                call_participants::listening.eq(participant.is_listening),
-            ),
-            (
-                call_participants::audio.eq(participant.media.audio),
-                call_participants::video.eq(participant.media.video),
-                call_participants::screen.eq(participant.media.screen),
-                call_participants::version.eq(participant.version),
-                call_participants::joined_version.eq(participant.joined_version),
-                call_participants::reports.eq(participant.quality.reports),
-                call_participants::round_trip_ms.eq(participant.quality.round_trip_ms),
-                call_participants::packet_loss_percent.eq(participant.quality.packet_loss_percent),
-                call_participants::bitrate_kbps.eq(participant.quality.bitrate_kbps),
-            ),
+            call_participants::call_id.eq(Key(call.id.call)),
+            call_participants::user_id.eq(participant.user.as_str()),
+            call_participants::organization_id.eq(call.organization.as_str()),
+            call_participants::place.eq(place),
+            ParticipantState::from(participant),
         )
     });
     if from < call.participants.len() {
@@ -215,34 +237,14 @@ pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<
         ))
         .execute(conn)
         .await?;
-    let known = former.participants.len();
-    for (former, participant) in former.participants.iter().zip(&call.participants) {
-        if former == participant {
-            continue;
-        }
-        let quality = &participant.quality;
+    let changed = former.participants.iter().zip(&call.participants).filter(|(former, now)| former != now);
+    for (_, participant) in changed {
         diesel::update(call_participants::table.find((Key(call.id.call), participant.user.as_str())))
-            .set((
-                call_participants::device_id.eq(&participant.device),
-                call_participants::status.eq(status(participant)),
-                call_participants::joined_at.eq(participant.joined_at.map(Time)),
-                call_participants::left_at.eq(participant.left_at.map(Time)),
-                call_participants::expires_at.eq(participant.expires_at.map(Time)),
-                call_participants::listening.eq(participant.is_listening),
-                call_participants::audio.eq(participant.media.audio),
-                call_participants::video.eq(participant.media.video),
-                call_participants::screen.eq(participant.media.screen),
-                call_participants::version.eq(participant.version),
-                call_participants::joined_version.eq(participant.joined_version),
-                call_participants::reports.eq(quality.reports),
-                call_participants::round_trip_ms.eq(quality.round_trip_ms),
-                call_participants::packet_loss_percent.eq(quality.packet_loss_percent),
-                call_participants::bitrate_kbps.eq(quality.bitrate_kbps),
-            ))
+            .set(ParticipantState::from(participant))
             .execute(conn)
             .await?;
     }
-    insert_participants(conn, call, known).await
+    insert_participants(conn, call, former.participants.len()).await
 }
 
 /// A call, locked until the transaction ends.

@@ -2,10 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
 use crate::support::calls::sdp;
-use crate::support::{Database, Engine, TestApp, each, each_engine, each_engine_with};
+use crate::support::{Database, Engine, TestApp, each, each_engine, each_engine_with, one_app};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_started_by_those_who_may_and_joined_by_those_who_are_in() {
@@ -147,6 +148,27 @@ async fn a_feed_goes_on_from_any_of_its_events() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_lacks_old_signals_says_so() {
+    let app = one_app(&[("PARLOR_CALL_SIGNALS_PER_MINUTE", "100000"), ("PARLOR_CALL_LOST_SECONDS", "600")]).await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.direct(&bob).await;
+    let a = alice.calls(&chat).await;
+    let b = bob.joins(&a.call).await;
+    let mut his = bob.attends(&b, None).await;
+    let level = his.level().await.last().expect("an event")["cursor"].clone();
+    drop(his);
+    stream::iter(0..2_600)
+        .for_each_concurrent(8, async |_| alice.signals(&a, &b, "RENEGOTIATE", json!({})).await)
+        .await;
+    let mut his = bob.attends(&b, level.as_str()).await;
+    let heard = his.level().await;
+    assert_eq!(heard[0]["reason"], "TOO_FAR_BEHIND", "{}", heard[0]);
+    let kept = heard.iter().filter(|event| event["__typename"] == "SignalReceived").count();
+    assert!((2_000..2_500).contains(&kept), "{kept}");
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,6 +59,9 @@ async fn the_figures_tell_what_the_node_does_on_an_address_of_their_own() {
     assert!(figure(&text, r#"parlor_request_seconds_count{kind="mutation"}"#) >= 2.0, "{text}");
     assert!(figure(&text, r#"parlor_sql_seconds_count{kind="load"}"#) >= 1.0, "{text}");
     assert_eq!(figure(&text, "parlor_redis_connected"), 0.0);
+    let call = alice.calls(&chat).await;
+    alice.does("endCall", json!({ "callId": call.call })).await;
+    assert_eq!(figure(&read().await, r#"parlor_calls_ended_total{kind="cancelled"}"#), 1.0);
     drop((one, other));
     // The sockets' ends are noticed a moment later.
     let gone = async {
