@@ -79,21 +79,22 @@ impl From<axum::Error> for End {
 }
 
 impl Connection {
-    pub fn new(state: State, socket: WebSocket) -> Self {
+    pub fn new(state: State, socket: WebSocket) -> Box<Self> {
         let (protocol, operations) = (Protocol::new(), Operations::default());
-        Self { state, socket, protocol, session: None, here: None, operations, blocked: false }
+        Box::new(Self { state, socket, protocol, session: None, here: None, operations, blocked: false })
     }
 
-    /// Serves the connection to its end.
-    pub async fn serve(mut self) {
+    /// Serves the connection to its end. What only the end needs is boxed: an idle connection holds as much as
+    /// this future may ever need.
+    pub async fn serve(mut self: Box<Self>) {
         let _counted = Counted::in_gauge(&METRICS.connections.get_or_create(&Kind { kind: "websocket" }));
         let end = self.converse().await;
-        let Self { mut socket, .. } = self;
+        let Self { mut socket, .. } = *self;
         match end {
-            End::Close(reason) => close(socket, reason).await,
-            End::Unreadable(reason) => abandon(socket, reason).await,
+            End::Close(reason) => close(socket, reason).boxed().await,
+            End::Unreadable(reason) => abandon(socket, reason).boxed().await,
             // The answer was written by who read the frame; it has to go out.
-            End::Closed => drop(timeout(CLOSE_TIMEOUT, socket.close()).await),
+            End::Closed => drop(timeout(CLOSE_TIMEOUT, async move { socket.close().await }).boxed().await),
             End::Gone => {}
         }
     }

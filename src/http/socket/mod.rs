@@ -11,6 +11,7 @@ use axum::extract::WebSocketUpgrade;
 use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 
 use super::State;
 use crate::config::WebOrigin;
@@ -18,8 +19,8 @@ use connection::Connection;
 
 const PROTOCOL: &str = "graphql-transport-ws";
 
-/// Bytes read from a socket at once: what an idle connection holds.
-const READ_BUFFER: usize = 2 * 1024;
+/// Bytes read from a socket at once: what an idle connection holds. Clients say little, mostly in less.
+const READ_BUFFER: usize = 1024;
 /// Bytes gathered before they are written; and most that wait where a socket takes nothing.
 const WRITE_BUFFER: usize = 8 * 1024;
 
@@ -39,13 +40,11 @@ pub fn upgrade(state: State, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> 
     let spoken = upgrade.selected_protocol().is_some();
     let tracker = state.sockets.clone();
     upgrade.on_upgrade(move |socket| {
-        tracker.track_future(async move {
-            if spoken {
-                Connection::new(state, socket).serve().await;
-            } else {
-                connection::close(socket, protocol::Close::SUBPROTOCOL_NOT_ACCEPTABLE).await;
-            }
-        })
+        let serving = match spoken {
+            true => Connection::new(state, socket).serve().boxed(),
+            false => connection::close(socket, protocol::Close::SUBPROTOCOL_NOT_ACCEPTABLE).boxed(),
+        };
+        tracker.track_future(serving)
     })
 }
 
