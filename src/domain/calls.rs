@@ -394,18 +394,16 @@ impl Call {
     /// Lets pass what was to happen by now, each at its own moment; but for who is lost: that is known only
     /// when all who are there have been heard.
     pub fn pass(&mut self, rules: &CallRules, now: DateTime<Utc>) {
-        let is_lost = |deadline: &Deadline| matches!(deadline, Deadline::Lost(_));
-        self.pass_those(rules, now, |deadline| !is_lost(deadline));
+        self.pass_by(now, |call| call.timers(rules).min_by_key(|(at, _)| *at));
     }
 
     /// The same with who is lost.
     pub fn pass_all(&mut self, rules: &CallRules, now: DateTime<Utc>) {
-        self.pass_those(rules, now, |_| true);
+        self.pass_by(now, |call| call.timers(rules).chain(call.leases()).min_by_key(|(at, _)| *at));
     }
 
-    fn pass_those(&mut self, rules: &CallRules, now: DateTime<Utc>, those: impl Fn(&Deadline) -> bool) {
-        let is_due = |(at, deadline): &(DateTime<Utc>, Deadline)| *at <= now && those(deadline);
-        while let Some((at, deadline)) = self.deadlines(rules).filter(is_due).min_by_key(|(at, _)| *at) {
+    fn pass_by(&mut self, now: DateTime<Utc>, next: impl Fn(&Self) -> Option<(DateTime<Utc>, Deadline)>) {
+        while let Some((at, deadline)) = next(self).filter(|(at, _)| *at <= now) {
             match deadline {
                 Deadline::RungOut if self.answered_at.is_none() => self.finish(CallEndReason::Missed, at),
                 Deadline::RungOut => self.miss(at),
@@ -415,18 +413,21 @@ impl Call {
         }
     }
 
-    /// When it next has to be looked at; never once it has ended.
+    /// When it next has to be looked at, but for who may be lost by then; never once it has ended.
     pub fn due_at(&self, rules: &CallRules) -> Option<DateTime<Utc>> {
-        self.deadlines(rules).map(|(at, _)| at).min()
+        self.timers(rules).map(|(at, _)| at).min()
     }
 
-    /// All that is to happen of its own accord; nothing once it has ended.
-    fn deadlines(&self, rules: &CallRules) -> impl Iterator<Item = (DateTime<Utc>, Deadline)> {
+    fn timers(&self, rules: &CallRules) -> impl Iterator<Item = (DateTime<Utc>, Deadline)> {
         let rung_out = self.rings_until().map(|at| (at, Deadline::RungOut));
         let alone = self.alone_since.map(|since| (since + rules.alone, Deadline::Alone));
-        let lost = self.participants.iter().enumerate();
-        let lost = lost.filter_map(|(place, participant)| Some((participant.expires_at?, Deadline::Lost(place))));
-        rung_out.into_iter().chain(alone).chain(lost)
+        rung_out.into_iter().chain(alone)
+    }
+
+    /// When which participants are lost, if they are not heard of again.
+    fn leases(&self) -> impl Iterator<Item = (DateTime<Utc>, Deadline)> {
+        let participants = self.participants.iter().enumerate();
+        participants.filter_map(|(place, participant)| Some((participant.expires_at?, Deadline::Lost(place))))
     }
 
     fn is_ringing_for_any(&self) -> bool {

@@ -79,6 +79,7 @@ impl Keeper {
             return Err(error);
         }
         if !gone.is_empty() {
+            // Who went is lost earlier than was known.
             self.looked_at = None;
         }
         // First who is here, then who is lost: a clock that leaps loses nobody.

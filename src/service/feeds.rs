@@ -72,6 +72,7 @@ pub async fn call(
         }
         None => None,
     };
+    app.limits.call_signal(&viewer)?;
     // Who may not is here for nobody.
     let attending = app.attendance.enter(id, user.clone());
     let here: Vec<ParticipantId> = participant.into_iter().collect();

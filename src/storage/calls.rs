@@ -1,6 +1,6 @@
 //! Calls, and who is in them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::{count, count_star, min, sql};
@@ -338,22 +338,40 @@ pub async fn of_person(
     Ok(rows.into_iter().map(|(chat, call, at)| (CallId { chat: ChatId(chat.0), call: call.0 }, at.0)).collect())
 }
 
-/// Calls whose time to be looked at has come.
+/// Calls whose time to be looked at has come, or that somebody in them did not listen to for too long.
 pub async fn due(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<CallId>> {
-    let rows: Vec<(Key, Key)> = calls::table
+    let mut rows: Vec<(Key, Key)> = calls::table
         .filter(calls::due_at.assume_not_null().le(Time(now)))
         .order(calls::due_at)
         .limit(limit)
         .select((calls::chat_id, calls::id))
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(chat, call)| CallId { chat: ChatId(chat.0), call: call.0 }).collect())
+    let lost: Vec<(Key, Key)> = call_participants::table
+        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
+        .filter(call_participants::expires_at.assume_not_null().le(Time(now)))
+        .order(call_participants::expires_at)
+        .limit(limit)
+        .select((calls::chat_id, calls::id))
+        .load(conn)
+        .await?;
+    rows.extend(lost);
+    let ids: BTreeSet<CallId> =
+        rows.into_iter().map(|(chat, call)| CallId { chat: ChatId(chat.0), call: call.0 }).collect();
+    Ok(ids.into_iter().collect())
 }
 
 /// When the first of all calls has to be looked at.
 pub async fn next_due(conn: &mut Conn) -> Result<Option<DateTime<Utc>>> {
-    let first: Option<Time> = calls::table.select(min(calls::due_at)).get_result(conn).await?;
-    Ok(first.map(|at| at.0))
+    // The conditions are those of the indexes, which are as small as what goes on.
+    let first: Option<Time> =
+        calls::table.filter(calls::due_at.is_not_null()).select(min(calls::due_at)).get_result(conn).await?;
+    let lost: Option<Time> = call_participants::table
+        .filter(call_participants::expires_at.is_not_null())
+        .select(min(call_participants::expires_at))
+        .get_result(conn)
+        .await?;
+    Ok(first.into_iter().chain(lost).map(|at| at.0).min())
 }
 
 /// When a call has to be looked at.
@@ -373,8 +391,7 @@ pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i6
     Ok(rows.into_iter().map(|(chat, call, at)| (CallId { chat: ChatId(chat.0), call: call.0 }, at)).collect())
 }
 
-/// These listen to their calls, or do no more, and are in until a moment if nothing else is heard: then
-/// their calls are looked at.
+/// These listen to their calls, or do no more, and are in until a moment if nothing else is heard.
 pub async fn attend(conn: &mut Conn, who: &[ParticipantId], listening: bool, until: DateTime<Utc>) -> Result<()> {
     if who.is_empty() {
         return Ok(());
@@ -387,20 +404,12 @@ pub async fn attend(conn: &mut Conn, who: &[ParticipantId], listening: bool, unt
         .set((call_participants::expires_at.eq(Some(Time(until))), call_participants::listening.eq(listening)))
         .execute(conn)
         .await?;
-    let ids: Vec<Key> = who.iter().map(|id| Key(id.call.call)).collect();
-    diesel::update(calls::table)
-        .filter(calls::id.eq_any(ids))
-        .filter(calls::due_at.assume_not_null().gt(Time(until)))
-        .set(calls::due_at.eq(Some(Time(until))))
-        .execute(conn)
-        .await?;
     Ok(())
 }
 
 /// Nobody is taken for gone before this moment: while no server ran, nobody could be heard.
 pub async fn forgive(conn: &mut Conn, until: DateTime<Utc>) -> Result<()> {
     diesel::update(call_participants::table)
-        .filter(call_participants::call_id.eq_any(calls::table.filter(calls::ended_at.is_null()).select(calls::id)))
         .filter(call_participants::expires_at.assume_not_null().lt(Time(until)))
         .set(call_participants::expires_at.eq(Some(Time(until))))
         .execute(conn)

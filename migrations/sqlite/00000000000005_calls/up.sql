@@ -14,7 +14,7 @@ CREATE TABLE calls (
     end_reason TEXT,
     -- Milliseconds from the answer to the end.
     talked INTEGER NOT NULL DEFAULT 0,
-    -- When it next has to be looked at; null once it has ended.
+    -- When it next has to be looked at, but for who may be lost by then; null where nothing is to happen.
     due_at INTEGER,
     -- The number of its last change or signal, and of the last change of what is its own.
     version INTEGER NOT NULL,
@@ -57,6 +57,8 @@ CREATE TABLE call_participants (
 ) STRICT, WITHOUT ROWID;
 -- Ids rise with time: newest first is by id.
 CREATE INDEX call_participants_by_user ON call_participants (organization_id, user_id, call_id);
+
+CREATE INDEX call_participants_in ON call_participants (expires_at) WHERE expires_at IS NOT NULL;
 
 -- For as long as the call lasts.
 CREATE TABLE call_signals (

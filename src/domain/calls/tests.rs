@@ -365,7 +365,11 @@ proptest! {
             let statuses: BTreeMap<String, ParticipantStatus> = statuses.collect();
             let expected = model.people.iter().map(|(who, (status, _))| ((*who).to_owned(), *status));
             prop_assert_eq!(statuses, expected.collect::<BTreeMap<_, _>>());
-            prop_assert_eq!(call.due_at(&RULES).is_none(), model.end.is_some());
+            let rings = !model.answered || model.number(ParticipantStatus::Ringing) > 0;
+            let due = model.end.is_none() && (rings || model.alone_for.is_some());
+            prop_assert_eq!(call.due_at(&RULES).is_some(), due);
+            let leases = call.participants.iter().filter(|one| one.expires_at.is_some()).count();
+            prop_assert_eq!(leases, model.number(ParticipantStatus::Joined), "who is in can be lost, and nobody else");
             let newest = call.participants.iter().map(|one| one.version).max().unwrap_or_default();
             prop_assert_eq!(newest.max(call.own_version), call.version);
         }

@@ -1,0 +1,144 @@
+//! One chat as its listeners on this node hear it: in order, and what is the same for many made once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio::time::timeout;
+
+use super::Listeners;
+use super::mailbox::{Heard, Mailbox};
+use crate::domain::changes::{ChatEvent, Happening};
+use crate::lock::lock;
+
+/// Events that a topic holds for the sake of a gap. Beyond, its listeners read the gap each.
+const HELD: usize = 256;
+
+/// The listeners of one chat.
+#[derive(Debug, Default)]
+pub(super) struct Topic(pub(super) Mutex<TopicState>);
+
+/// Those listeners of a chat who ask the same.
+pub trait Audience: Debug + Send + Sync {
+    /// By what they are told from others.
+    fn id(&self) -> u64;
+
+    /// Makes what they are told of what was heard, and leaves it there. `version` is that of the chat when
+    /// it was heard.
+    fn make(&self, heard: Arc<Heard>, version: i64) -> BoxFuture<'static, ()>;
+}
+
+/// Longest that listeners wait for what is made for all of them; then each has it made for itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Default)]
+pub(super) struct TopicState {
+    pub(super) listeners: Listeners,
+    /// The last version that was told without a gap; none where nobody knows.
+    pub(super) version: Option<i64>,
+    /// What came too early, by its first version.
+    pub(super) held: BTreeMap<i64, ChatEvent>,
+    /// Those among the listeners who ask the same, and how many they are.
+    pub(super) audiences: HashMap<u64, (Arc<dyn Audience>, usize)>,
+    /// What was heard and is to be made ready for them.
+    unmade: Vec<Arc<Heard>>,
+    /// Something is being made: what comes now is passed on after it.
+    is_making: bool,
+}
+
+/// What was heard and is to be made ready, and for whom.
+struct ToMake {
+    heard: Vec<Arc<Heard>>,
+    audiences: Vec<Arc<dyn Audience>>,
+    version: i64,
+}
+
+impl Topic {
+    /// Makes what waits ready for those who ask the same, all of it at once, and passes it on in its order.
+    pub(super) fn make(self: &Arc<Self>, state: &mut TopicState) {
+        if state.is_making || state.unmade.is_empty() {
+            return;
+        }
+        state.is_making = true;
+        let topic = self.clone();
+        tokio::spawn(async move {
+            while let Some(ToMake { heard, audiences, version }) = topic.next_to_make() {
+                let making = audiences
+                    .iter()
+                    .flat_map(|audience| heard.iter().map(|heard| audience.make(heard.clone(), version)));
+                // What is late is made by those whom it concerns.
+                drop(timeout(PATIENCE, join_all(making)).await);
+                lock(&topic.0).listeners.values().for_each(|mailbox| mailbox.put(&heard));
+            }
+        });
+    }
+
+    /// What is to be made, and for whom; none where all is passed on.
+    fn next_to_make(&self) -> Option<ToMake> {
+        let mut state = lock(&self.0);
+        let heard = std::mem::take(&mut state.unmade);
+        state.is_making = !heard.is_empty();
+        if heard.is_empty() {
+            return None;
+        }
+        let shared = state.audiences.values().filter(|(_, number)| *number > 1);
+        let audiences = shared.map(|(audience, _)| audience.clone()).collect();
+        Some(ToMake { heard, audiences, version: state.version.unwrap_or_default() })
+    }
+}
+
+impl TopicState {
+    /// Passes an event on, or holds it; true where a gap has opened.
+    pub(super) fn hear(&mut self, event: ChatEvent) -> bool {
+        let Some((first, last)) = event.versions() else {
+            self.put(event);
+            return false;
+        };
+        if self.version.is_some_and(|version| first > version + 1) {
+            let opened = self.held.is_empty();
+            self.held.insert(first, event);
+            if self.held.len() > HELD {
+                self.release();
+                return false;
+            }
+            return opened;
+        }
+        self.version = self.version.max(Some(last));
+        self.put(event);
+        while let Some(next) = self.held.first_entry()
+            && self.version.is_none_or(|version| *next.key() <= version + 1)
+        {
+            let event = next.remove();
+            self.version = self.version.max(event.versions().map(|(_, last)| last));
+            self.put(event);
+        }
+        false
+    }
+
+    pub(super) fn release(&mut self) {
+        for event in std::mem::take(&mut self.held).into_values() {
+            self.version = self.version.max(event.versions().map(|(_, last)| last));
+            self.put(event);
+        }
+    }
+
+    /// Passes an event to those who listen, or on to be made ready for them.
+    fn put(&mut self, event: ChatEvent) {
+        let heard = Heard::new(event, self.listeners.len());
+        if let Happening::Moved(moved) = &heard.event.what
+            && moved.members.iter().all(|moved| !moved.shown)
+        {
+            // It is the members' own, and needs no place among what others hear.
+            let own = |mailbox: &&Arc<Mailbox>| moved.members.iter().any(|moved| moved.member.user == mailbox.owner);
+            self.listeners.values().filter(own).for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
+            return;
+        }
+        if self.is_making || self.audiences.values().any(|(_, number)| *number > 1) {
+            self.unmade.push(heard);
+        } else {
+            self.listeners.values().for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
+        }
+    }
+}
