@@ -117,6 +117,8 @@ pub struct Participant {
     pub version: i64,
     /// The call's version when they joined: signals of before are for nobody.
     pub joined_version: i64,
+    /// Their signals up to this version are kept no more.
+    pub forgotten: i64,
     /// While they are in: who has not listened again by then has left.
     pub expires_at: Option<DateTime<Utc>>,
     /// Their device listens to the call, as far as is known.
@@ -354,18 +356,35 @@ impl Call {
 
     /// Somebody ends it for all; again changes nothing. For whom it rings declines it by that.
     pub fn end(&mut self, by: &UserId, now: DateTime<Utc>) {
-        let declines = self.participant(by).is_some_and(|participant| participant.status == ParticipantStatus::Ringing);
-        let reason = match self.status() {
-            CallStatus::Ended => return,
-            CallStatus::Active => CallEndReason::Completed,
-            CallStatus::Ringing if declines => CallEndReason::Declined,
-            CallStatus::Ringing => CallEndReason::Cancelled,
-        };
-        if declines {
-            let place = self.place(by);
+        if self.has_ended() {
+            return;
+        }
+        let rings = |participant: &Participant| participant.status == ParticipantStatus::Ringing;
+        let declines = self.find(by).filter(|place| rings(&self.participants[*place]));
+        if let Some(place) = declines {
             self.change(place, now, |participant| participant.status = ParticipantStatus::Declined);
         }
+        let reason = match self.answered_at {
+            Some(_) => CallEndReason::Completed,
+            None if declines.is_some() && !self.is_ringing_for_any() => CallEndReason::Declined,
+            None => CallEndReason::Cancelled,
+        };
         self.finish(reason, now);
+    }
+
+    /// A person may not be in any more, nor is it to ring for them.
+    pub fn remove(&mut self, user: &UserId, now: DateTime<Utc>) {
+        let Some(place) = self.find(user).filter(|_| !self.has_ended()) else { return };
+        match self.participants[place].status {
+            ParticipantStatus::Joined => self.go(place, CallEndReason::Cancelled, now),
+            ParticipantStatus::Ringing => {
+                self.change(place, now, |participant| participant.status = ParticipantStatus::Missed);
+                if self.answered_at.is_none() && !self.is_ringing_for_any() {
+                    self.finish(CallEndReason::Missed, now);
+                }
+            }
+            ParticipantStatus::Left | ParticipantStatus::Declined | ParticipantStatus::Missed => {}
+        }
     }
 
     /// What a participant sends of themselves.
@@ -452,6 +471,7 @@ impl Call {
             media: Media::default(),
             version: 0,
             joined_version: 0,
+            forgotten: 0,
             expires_at: None,
             is_listening: false,
             quality: Quality::default(),
@@ -566,9 +586,11 @@ impl std::fmt::Debug for Signal {
 }
 
 /// Largest payload of a signal, in bytes of JSON.
-pub const MAX_SIGNAL: usize = 64 * 1024;
+const MAX_SIGNAL: usize = 64 * 1024;
+/// Most values in a payload, one within another counted too: each is larger in memory than it is written.
+const MAX_VALUES: usize = 1_000;
 /// Most candidates of one signal.
-pub const MAX_CANDIDATES: usize = 50;
+const MAX_CANDIDATES: usize = 50;
 /// Longest candidate, in bytes.
 const MAX_CANDIDATE: usize = 4_096;
 
@@ -579,6 +601,9 @@ pub fn check_signal(kind: SignalKind, payload: &Value) -> Result<(), Error> {
         return Err(Error::PayloadTooLarge(format!("a signal's payload has at most {MAX_SIGNAL} bytes of JSON")));
     }
     let bad = |message: &str| Err(Error::bad_input("payload", message));
+    if values(payload) > MAX_VALUES {
+        return bad("has too many values");
+    }
     if has_nul(payload) {
         return bad("can't have the character NUL");
     }
@@ -609,6 +634,14 @@ pub fn check_signal(kind: SignalKind, payload: &Value) -> Result<(), Error> {
         }
         SignalKind::Renegotiate if !payload.is_object() => bad("must be an object; {} will do"),
         _ => Ok(()),
+    }
+}
+
+fn values(json: &Value) -> usize {
+    match json {
+        Value::Array(parts) => 1 + parts.iter().map(values).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(values).sum::<usize>(),
+        _ => 1,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who follows which call on this node, and how far they were told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -53,7 +53,7 @@ impl Attendance {
     }
 
     /// The participants who listen here.
-    pub fn present(&self) -> Vec<ParticipantId> {
+    pub fn present(&self) -> HashSet<ParticipantId> {
         lock(&self.open).values().filter_map(Open::id).collect()
     }
 

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::storage::{Store, call_signals, calls, members};
 
 /// Signals read at once.
-const SIGNALS: i64 = 100;
+const SIGNALS: i64 = 16;
 
 #[derive(Debug, Clone)]
 pub struct CallEvent {
@@ -189,8 +189,9 @@ impl CallFeed {
 
     fn tell(&mut self, Read { call, signals }: Read, announce: bool) {
         let call = Arc::new(call);
-        if announce && self.own.is_some() && self.signals_at < call.forgotten && !call.has_ended() {
-            self.signals_at = call.forgotten;
+        let forgotten = self.own.as_ref().and_then(|own| call.participant(&own.user)).map_or(0, |own| own.forgotten);
+        if self.signals_at < forgotten && !call.has_ended() {
+            self.signals_at = forgotten;
             self.put(CallNews::Reset(ResetReason::TooFarBehind));
         }
         if call.own_version > self.rows_at {
@@ -205,7 +206,9 @@ impl CallFeed {
         let more = signals.len() as i64 == SIGNALS;
         for signal in signals {
             self.signals_at = signal.version;
-            if let Some(from) = call.participant(&signal.from).cloned() {
+            // Of one who joined anew since, it is of a connection that is no more.
+            let from = call.participant(&signal.from).filter(|from| from.joined_version < signal.version);
+            if let Some(from) = from.cloned() {
                 self.put(CallNews::Signal(call.clone(), from, signal));
             }
         }

@@ -243,7 +243,8 @@ impl InboxFeed {
             }
             _ => self.reset = Some(ResetReason::CursorInvalid),
         }
-        self.attach().await
+        self.attach().await?;
+        self.ring().await
     }
 
     async fn news(&mut self) -> Result<InboxNews> {
@@ -425,14 +426,17 @@ impl InboxFeed {
             self.looked.clear();
             self.announce = None;
             self.reset = Some(ResetReason::TooFarBehind);
+            return self.ring().await;
         }
         Ok(())
     }
 
     /// What rings for the person as they come is told to them first.
     async fn ring(&mut self) -> Result<()> {
-        let (store, viewer, limit) = (self.store.clone(), self.viewer.clone(), self.catch_ups.limit as i64);
+        let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
+        let limit = self.catch_ups.limit as i64;
         let reading = async move {
+            let _permit = catch_ups.permit().await?;
             let mut conn = store.read().await?;
             calls::of_person(&mut conn, viewer.organization(), viewer.id(), None, limit).await
         };

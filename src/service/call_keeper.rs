@@ -25,6 +25,7 @@ const BEATS: i32 = 3;
 /// Calls looked at in one round.
 const MOST: i64 = 100;
 
+#[derive(Default)]
 struct Keeper {
     /// When the first call has to be looked at, as of `looked_at`.
     due_at: Option<DateTime<Utc>>,
@@ -39,7 +40,7 @@ pub fn start(app: &Arc<App>) {
 }
 
 async fn keep(app: Weak<App>, attendance: Arc<Attendance>) {
-    let mut keeper = Keeper { due_at: None, looked_at: None, beaten_at: None };
+    let mut keeper = Keeper::default();
     let mut forgiven = false;
     loop {
         let Some(held) = app.upgrade() else { return };
@@ -52,7 +53,9 @@ async fn keep(app: Weak<App>, attendance: Arc<Attendance>) {
         };
         if let Err(error) = round.await {
             tracing::warn!(%error, "calls could not be looked at; trying again");
-            keeper.looked_at = None;
+            // Nor could others say who is here meanwhile.
+            forgiven = false;
+            keeper = Keeper::default();
         }
         drop(held);
         let is_idle = keeper.due_at.is_none() && attendance.is_empty() && keeper.looked_at.is_some();
@@ -63,7 +66,7 @@ async fn keep(app: Weak<App>, attendance: Arc<Attendance>) {
     }
 }
 
-/// While no server ran, nobody could be heard: all begin anew to be lost.
+/// While no server ran, or none reached the database, nobody could be heard: all begin anew to be lost.
 async fn forgive(app: &App) -> Result<()> {
     let until = app.clock.now() + rules(&app.config.calls).lost;
     calls::forgive(&mut app.store.write().await?, until).await
@@ -84,17 +87,21 @@ impl Keeper {
         }
         // First who is here, then who is lost: a clock that leaps loses nobody.
         if !app.attendance.is_empty() && self.beaten_at.is_none_or(|at| now >= at + lost / BEATS || now < at) {
+            let present: Vec<ParticipantId> = app.attendance.present().into_iter().collect();
+            attend(app, &present, true, now + lost).await?;
             self.beaten_at = Some(now);
-            attend(app, &app.attendance.present(), true, now + lost).await?;
             compare(app).await?;
         }
         if self.looked_at.is_none_or(|at| now >= at + LOOK || now < at) {
             self.look(app, now).await?;
         }
-        while self.due_at.is_some_and(|at| at <= now) {
+        if self.due_at.is_some_and(|at| at <= now) {
             let due = calls::due(&mut app.store.read().await?, now, MOST).await?;
             for id in due {
-                look(app, id).await?;
+                // One that can't be looked at keeps no other waiting.
+                if let Err(error) = look(app, id, now).await {
+                    tracing::warn!(%error, call = %id, "a call could not be looked at; trying again");
+                }
             }
             self.look(app, now).await?;
         }

@@ -52,6 +52,7 @@ impl Device {
 
 /// Starts a call; where one is on in the chat, the viewer joins that: two who call each other at once meet.
 pub async fn start(app: &App, viewer: &Viewer, chat: ChatId, kind: CallKind, device: Device) -> Result<Arc<Call>> {
+    app.limits.call(viewer)?;
     let mut conn = app.store.write().await?;
     let (told, call) = conn
         .transaction(async move |conn| {
@@ -83,7 +84,6 @@ async fn begin(
     kind: CallKind,
     device: Device,
 ) -> Result<(Told, Arc<Call>)> {
-    app.limits.call(viewer)?;
     let rules = rules(&app.config.calls);
     let chat = writing.chat();
     let rings = usize::try_from(chat.member_count).is_ok_and(|count| count <= app.config.calls.ring_members);
@@ -102,6 +102,7 @@ async fn begin(
 
 /// Comes into a call.
 pub async fn join(app: &App, viewer: &Viewer, id: CallId, device: Device) -> Result<Arc<Call>> {
+    app.limits.call(viewer)?;
     let mut conn = app.store.write().await?;
     let (told, call) = conn
         .transaction(async move |conn| {
@@ -127,7 +128,6 @@ pub async fn leave(app: &App, viewer: &Viewer, id: &ParticipantId) -> Result<Arc
 /// What the viewer sends of themselves.
 pub async fn set_media(app: &App, viewer: &Viewer, id: &ParticipantId, media: Media) -> Result<Arc<Call>> {
     is_own(viewer, id)?;
-    app.limits.call_signal(viewer)?;
     change(app, viewer, id.call, |call, now| call.set_media(viewer.id(), media, now)).await
 }
 
@@ -141,12 +141,12 @@ pub async fn report(app: &App, viewer: &Viewer, id: &ParticipantId, quality: Qua
     within("roundTripMs", quality.round_trip_ms, 60_000.0)?;
     within("packetLossPercent", quality.packet_loss_percent, 100.0)?;
     within("bitrateKbps", quality.bitrate_kbps, 10_000_000.0)?;
-    app.limits.call_signal(viewer)?;
     change(app, viewer, id.call, |call, now| call.report(viewer.id(), &quality, now)).await
 }
 
 /// Ends a call for all: in a direct chat either of the two, elsewhere who started it and moderators.
 pub async fn end(app: &App, viewer: &Viewer, id: CallId) -> Result<Arc<Call>> {
+    app.limits.call_signal(viewer)?;
     let mut conn = app.store.write().await?;
     let (told, call) = conn
         .transaction(async move |conn| {
@@ -174,6 +174,7 @@ async fn change(
     id: CallId,
     change: impl FnOnce(&mut Call, DateTime<Utc>) -> Result<(), CallRefusal> + Send,
 ) -> Result<Arc<Call>> {
+    app.limits.call_signal(viewer)?;
     let mut conn = app.store.write().await?;
     let (told, call) = conn
         .transaction(async move |conn| {
@@ -186,16 +187,17 @@ async fn change(
     Ok(call)
 }
 
-/// Lets pass what was to happen in a call by now, of its own accord.
-pub async fn look(app: &App, id: CallId) -> Result<()> {
+/// Lets pass what was to happen in a call by a moment of its own accord: that at which all who are here have
+/// been noted.
+pub async fn look(app: &App, id: CallId, now: DateTime<Utc>) -> Result<()> {
     let mut conn = app.store.write().await?;
     let told = conn
         .transaction(async move |conn| {
             // A chat that is no more took its calls along.
             let Some(chat) = chats::lock(conn, &[id.chat]).await?.pop() else { return Ok(None) };
             let writing = Writing::new(Access { chat, row: None }, app.clock.now());
-            let (rules, now) = (rules(&app.config.calls), writing.now);
-            let mut calling = Calling::of(conn, app, writing, id).await?;
+            let rules = rules(&app.config.calls);
+            let mut calling = Calling::load(conn, writing, id).await?;
             calling.call.pass_all(&rules, now);
             calls::set_due(conn, id, calling.call.due_at(&rules)).await?;
             Ok(Some(calling.finish(conn, app).await?.0))
@@ -225,14 +227,17 @@ impl Calling {
     }
 
     async fn of(conn: &mut Conn, app: &App, writing: Writing, id: CallId) -> Result<Self> {
+        let mut calling = Self::load(conn, writing, id).await?;
+        calling.call.pass(&rules(&app.config.calls), calling.writing.now);
+        Ok(calling)
+    }
+
+    async fn load(conn: &mut Conn, writing: Writing, id: CallId) -> Result<Self> {
         let former = calls::lock(conn, id).await?.ok_or(Error::NotFound("call"))?;
-        let mut call = former.clone();
-        call.pass(&rules(&app.config.calls), writing.now);
-        Ok(Self { writing, former, call })
+        Ok(Self { writing, call: former.clone(), former })
     }
 
     async fn join(mut self, conn: &mut Conn, app: &App, viewer: &Viewer, device: Device) -> Result<(Told, Arc<Call>)> {
-        app.limits.call(viewer)?;
         let Device { id, media } = device;
         self.call.join(viewer.id(), id, media, &rules(&app.config.calls), self.writing.now)?;
         self.finish(conn, app).await
@@ -241,33 +246,55 @@ impl Calling {
     /// Writes what became of the call.
     async fn finish(self, conn: &mut Conn, app: &App) -> Result<(Told, Arc<Call>)> {
         let Self { mut writing, former, call } = self;
-        if call == former {
-            return Ok((writing.finish(conn).await?, Arc::new(call)));
-        }
-        calls::update(conn, &former, &call, call.due_at(&rules(&app.config.calls))).await?;
-        let mut told_at = None;
-        if let Some((_, reason)) = call.end.filter(|_| !former.has_ended()) {
-            let kind = match reason {
-                CallEndReason::Completed | CallEndReason::Declined => NoticeKind::CallEnded,
-                CallEndReason::Missed | CallEndReason::Cancelled | CallEndReason::Failed => NoticeKind::CallMissed,
-            };
-            told_at = Some(writing.notice_of_call(kind, &call));
-            writing.chat_changed();
-            call_signals::forget(conn, call.id, call.version).await?;
-            METRICS.calls.get_or_create(&Kind { kind: reason.into() }).inc();
-        }
-        let missed: Vec<MemberId> = newly_missed(&former, &call).collect();
-        if !missed.is_empty() {
-            for member in members::by_ids(conn, &missed).await?.iter().filter(|member| Member::is_active(member)) {
-                writing.notify_missed(member, &call, told_at);
-            }
-        }
-        // What only who follows the call is to know concerns no lists of calls.
-        let told = called(&call);
-        let people = if has_moved_on(&former, &call) { told.people } else { Vec::new() };
-        writing.called(Called { people, ..told });
+        let call = write(conn, app, &mut writing, &former, call).await?;
         Ok((writing.finish(conn).await?, Arc::new(call)))
     }
+}
+
+/// Writes a call that may have changed, with what its chat and its people are to be told of it.
+async fn write(conn: &mut Conn, app: &App, writing: &mut Writing, former: &Call, mut call: Call) -> Result<Call> {
+    if call == *former {
+        return Ok(call);
+    }
+    if call.changed_at != former.changed_at {
+        // Not when its time had come: who asks what changed since asks for what they could not know.
+        call.changed_at = writing.now;
+    }
+    calls::update(conn, former, &call, call.due_at(&rules(&app.config.calls))).await?;
+    let mut told_at = None;
+    if let Some((_, reason)) = call.end.filter(|_| !former.has_ended()) {
+        let kind = match reason {
+            CallEndReason::Completed | CallEndReason::Declined => NoticeKind::CallEnded,
+            CallEndReason::Missed | CallEndReason::Cancelled | CallEndReason::Failed => NoticeKind::CallMissed,
+        };
+        told_at = Some(writing.notice_of_call(kind, &call));
+        writing.chat_changed();
+        call_signals::forget(conn, call.id, call.version).await?;
+        METRICS.calls.get_or_create(&Kind { kind: reason.into() }).inc();
+    }
+    let missed: Vec<MemberId> = newly_missed(former, &call).collect();
+    if !missed.is_empty() {
+        for member in members::by_ids(conn, &missed).await?.iter().filter(|member| Member::is_active(member)) {
+            writing.notify_missed(member, &call, told_at);
+        }
+    }
+    // What only who follows the call is to know concerns no lists of calls.
+    let told = called(&call);
+    let people = if has_moved_on(former, &call) { told.people } else { Vec::new() };
+    writing.called(Called { people, ..told });
+    Ok(call)
+}
+
+/// One who is taken out of the chat is out of its call, in the same transaction.
+pub async fn remove(conn: &mut Conn, app: &App, writing: &mut Writing, user: &UserId) -> Result<()> {
+    let Some(live) = calls::live(conn, &[writing.chat().id]).await?.pop() else { return Ok(()) };
+    if live.participant(user).is_none() {
+        return Ok(());
+    }
+    let Some(former) = calls::lock(conn, live.id).await? else { return Ok(()) };
+    let mut call = former.clone();
+    call.remove(user, writing.now);
+    write(conn, app, writing, &former, call).await.map(drop)
 }
 
 fn called(call: &Call) -> Called {
@@ -294,9 +321,9 @@ fn newly_missed(former: &Call, call: &Call) -> impl Iterator<Item = MemberId> {
         .map(|participant| MemberId { chat: call.id.chat, user: participant.user.clone() })
 }
 
-/// Signals of a call that are kept at least; a side that was away for more begins anew.
+/// Steps and signals of a call of which the signals are kept; a side that lacks older ones begins anew.
 const KEPT: i64 = 2_000;
-/// Versions of a call after which the oldest signals are forgotten.
+/// Those of before are forgotten when there are so many of them.
 const FORGET_EVERY: i64 = 500;
 
 /// Sends a signal from the viewer's device to another participant; true where that is listening now.
@@ -317,6 +344,7 @@ pub async fn signal(
         return Err(Error::bad_input("toParticipantId", "is yourself"));
     }
     check_signal(kind, &payload)?;
+    app.limits.call_signal(viewer)?;
     let id = from.call;
     let mut conn = app.store.write().await?;
     let (version, delivered) = conn
@@ -328,11 +356,10 @@ pub async fn signal(
             call.joined(&from.user)?;
             call.participant(&to.user).ok_or(Error::NotFound("participant"))?;
             let delivered = call.joined(&to.user)?.is_listening;
-            app.limits.call_signal(viewer)?;
             let version = call.version + 1;
             let signal = Signal { version, from: from.user.clone(), to: to.user.clone(), kind, payload };
             call_signals::insert(conn, id, &signal).await?;
-            if version % FORGET_EVERY == 0 && version > KEPT {
+            if version - call.forgotten >= KEPT + FORGET_EVERY {
                 call_signals::forget(conn, id, version - KEPT).await?;
             }
             Ok((version, delivered))

@@ -186,7 +186,7 @@ pub async fn ensure_resource(
             let access = Access::find(conn, viewer, &[id]).await?.remove(&id);
             let row = access.and_then(|access| access.row);
             let mut writing = Writing::new(Access { chat, row }, app.clock.now());
-            synchronise(conn, &mut writing, viewer, &people).await?;
+            synchronise(conn, app, &mut writing, viewer, &people).await?;
             writing.finish(conn).await
         })
         .await?;
@@ -197,7 +197,13 @@ pub async fn ensure_resource(
 const MAX_SYNCHRONISED: usize = 1_000;
 
 /// Makes the members those of a list.
-async fn synchronise(conn: &mut Conn, writing: &mut Writing, viewer: &Viewer, people: &HashSet<UserId>) -> Result<()> {
+async fn synchronise(
+    conn: &mut Conn,
+    app: &App,
+    writing: &mut Writing,
+    viewer: &Viewer,
+    people: &HashSet<UserId>,
+) -> Result<()> {
     let present = members::active(conn, writing.chat().id).await?;
     let here: HashSet<&UserId> = present.iter().map(|member| &member.user).collect();
     let mut missing: Vec<UserId> = people.iter().filter(|user| !here.contains(user)).cloned().collect();
@@ -221,7 +227,7 @@ async fn synchronise(conn: &mut Conn, writing: &mut Writing, viewer: &Viewer, pe
         bring_in(conn, writing, missing, Role::Member, viewer.id()).await?;
     }
     for member in surplus {
-        take_out(conn, writing, member, NoticeKind::MemberRemoved, viewer.id()).await?;
+        take_out(conn, app, writing, member, NoticeKind::MemberRemoved, viewer.id()).await?;
     }
     Ok(())
 }

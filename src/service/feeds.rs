@@ -57,6 +57,7 @@ pub async fn call(
     if participant.as_ref().is_some_and(|own| own.call != id || own.user != *viewer.id()) {
         return Err(Error::NotFound("participant"));
     }
+    app.limits.call_signal(&viewer)?;
     let mut listener = app.hub.listen(viewer.id());
     listener.follow(viewer.organization(), viewer.id());
     listener.await_end(id.chat);
@@ -72,7 +73,6 @@ pub async fn call(
         }
         None => None,
     };
-    app.limits.call_signal(&viewer)?;
     // Who may not is here for nobody.
     let attending = app.attendance.enter(id, user.clone());
     let here: Vec<ParticipantId> = participant.into_iter().collect();

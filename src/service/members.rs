@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use super::access::{Access, Reader};
+use super::calls;
 use super::writing::Writing;
 use crate::app::App;
 use crate::domain::chats::{Chat, ChatAction, ChatKind};
@@ -166,7 +167,7 @@ pub async fn remove(app: &App, viewer: &Viewer, id: ChatId, user: UserId) -> Res
             writing.rights(viewer).can(ChatAction::RemoveMembers)?;
             let target = writing.member(conn, user).await?;
             writing.rights(viewer).outranks(target.role)?;
-            take_out(conn, &mut writing, target, NoticeKind::MemberRemoved, viewer.id()).await?;
+            take_out(conn, app, &mut writing, target, NoticeKind::MemberRemoved, viewer.id()).await?;
             writing.finish(conn).await
         })
         .await?;
@@ -184,7 +185,7 @@ pub async fn leave(app: &App, viewer: &Viewer, id: ChatId) -> Result<()> {
             }
             let own = writing.rights(viewer).membership()?.clone();
             let was_owner = own.role == Role::Owner;
-            take_out(conn, &mut writing, own, NoticeKind::MemberLeft, viewer.id()).await?;
+            take_out(conn, app, &mut writing, own, NoticeKind::MemberLeft, viewer.id()).await?;
             if was_owner
                 && let Some(heir) = members::heir(conn, id, viewer.id()).await?
                 && heir.role != Role::Owner
@@ -201,6 +202,7 @@ pub async fn leave(app: &App, viewer: &Viewer, id: ChatId) -> Result<()> {
 /// Ends a membership; the row stays for the log to tell of.
 pub async fn take_out(
     conn: &mut Conn,
+    app: &App,
     writing: &mut Writing,
     member: Member,
     kind: NoticeKind,
@@ -210,7 +212,7 @@ pub async fn take_out(
     let left_at = Some(writing.now);
     let member = writing.write_member(conn, Member { left_at, role: Role::Member, ..member }).await?;
     writing.notice(kind, by, Some(&member.user), None);
-    Ok(())
+    calls::remove(conn, app, writing, &member.user).await
 }
 
 /// Gives somebody another role. The last owner stays one.

@@ -1,9 +1,10 @@
 //! What devices in a call tell each other, for as long as the call lasts.
 
+use diesel::dsl::max;
 use diesel::prelude::*;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::schema::{call_signals, calls};
+use super::schema::{call_participants, call_signals, calls};
 use super::types::{Key, word};
 use crate::domain::calls::Signal;
 use crate::domain::ids::{CallId, UserId};
@@ -52,9 +53,21 @@ pub async fn after(conn: &mut Conn, call: CallId, to: &UserId, version: i64, lim
     rows.into_iter().map(signal).collect()
 }
 
-/// Forgets the signals of a call up to a version.
+/// Forgets the signals of a call up to a version, and notes whose they were: they know that they lack some.
 pub async fn forget(conn: &mut Conn, call: CallId, up_to: i64) -> Result<()> {
     let of_call = call_signals::call_id.eq(Key(call.call)).and(call_signals::version.le(up_to));
+    let lost: Vec<(String, Option<i64>)> = call_signals::table
+        .filter(of_call)
+        .group_by(call_signals::to_id)
+        .select((call_signals::to_id, max(call_signals::version)))
+        .load(conn)
+        .await?;
+    for (user, version) in lost {
+        diesel::update(call_participants::table.find((Key(call.call), user)))
+            .set(call_participants::forgotten.eq(version.unwrap_or_default()))
+            .execute(conn)
+            .await?;
+    }
     diesel::delete(call_signals::table.filter(of_call)).execute(conn).await?;
     diesel::update(calls::table.filter(calls::id.eq(Key(call.call))))
         .set(calls::forgotten.eq(up_to))

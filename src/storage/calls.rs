@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::{count, count_star, min, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Double};
+use diesel::sql_types::{BigInt, Bool, Double};
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, Locked, each, insert_rows, load_each, pairs_in};
+use super::fragments::{All, Locked, MOST_ROWS, each, insert_rows, load_each, pairs_in};
 use super::schema::{call_participants, calls, members};
 use super::types::{Key, Time, word};
 use crate::domain::calls::{
@@ -36,13 +36,17 @@ type Row = (
     (i64, i64, Time, i64),
 );
 
+fn call_id(chat: Key, call: Key) -> CallId {
+    CallId { chat: ChatId(chat.0), call: call.0 }
+}
+
 fn call((what, life, log): Row) -> Result<Call> {
     let (id, chat, organization, kind, started_by, started_at) = what;
     let (rings_until, answered_at, alone_since, ended_at, end_reason) = life;
     let (version, own_version, changed_at, forgotten) = log;
     let end = ended_at.zip(end_reason).map(|(at, reason)| Ok::<_, crate::error::Error>((at.0, word(&reason)?)));
     Ok(Call {
-        id: CallId { chat: ChatId(chat.0), call: id.0 },
+        id: call_id(chat, id),
         organization: word(&organization)?,
         kind: word(&kind)?,
         started_by: word(&started_by)?,
@@ -63,7 +67,7 @@ type InColumns = (
     (call_participants::call_id, call_participants::user_id, call_participants::device_id, call_participants::status),
     (call_participants::joined_at, call_participants::left_at, call_participants::expires_at),
     (call_participants::audio, call_participants::video, call_participants::screen, call_participants::listening),
-    (call_participants::version, call_participants::joined_version),
+    (call_participants::version, call_participants::joined_version, call_participants::forgotten),
     (
         call_participants::reports,
         call_participants::round_trip_ms,
@@ -75,7 +79,7 @@ const IN_COLUMNS: InColumns = (
     (call_participants::call_id, call_participants::user_id, call_participants::device_id, call_participants::status),
     (call_participants::joined_at, call_participants::left_at, call_participants::expires_at),
     (call_participants::audio, call_participants::video, call_participants::screen, call_participants::listening),
-    (call_participants::version, call_participants::joined_version),
+    (call_participants::version, call_participants::joined_version, call_participants::forgotten),
     (
         call_participants::reports,
         call_participants::round_trip_ms,
@@ -88,7 +92,7 @@ type InRow = (
     (Key, String, String, String),
     (Option<Time>, Option<Time>, Option<Time>),
     (bool, bool, bool, bool),
-    (i64, i64),
+    (i64, i64, i64),
     (i32, f64, f64, f64),
 );
 
@@ -104,6 +108,7 @@ fn participant((who, when, (audio, video, screen, is_listening), log, quality): 
         media: Media { audio, video, screen },
         version: log.0,
         joined_version: log.1,
+        forgotten: log.2,
         expires_at: expires_at.map(|at| at.0),
         is_listening,
         quality: Quality { reports, round_trip_ms, packet_loss_percent, bitrate_kbps },
@@ -172,8 +177,6 @@ struct ParticipantState<'a> {
     screen: bool,
     version: i64,
     joined_version: i64,
-    expires_at: Option<Time>,
-    listening: bool,
     reports: i32,
     round_trip_ms: f64,
     packet_loss_percent: f64,
@@ -193,13 +196,25 @@ impl<'a> From<&'a Participant> for ParticipantState<'a> {
             screen: media.screen,
             version: participant.version,
             joined_version: participant.joined_version,
-            expires_at: participant.expires_at.map(Time),
-            listening: participant.is_listening,
             reports: quality.reports,
             round_trip_ms: quality.round_trip_ms,
             packet_loss_percent: quality.packet_loss_percent,
             bitrate_kbps: quality.bitrate_kbps,
         }
+    }
+}
+
+/// Whether a participant is there, which is noted without the call's lock too.
+#[derive(Insertable, AsChangeset, PartialEq)]
+#[diesel(table_name = call_participants, treat_none_as_null = true, treat_none_as_default_value = false)]
+struct Lease {
+    expires_at: Option<Time>,
+    listening: bool,
+}
+
+impl From<&Participant> for Lease {
+    fn from(participant: &Participant) -> Self {
+        Self { expires_at: participant.expires_at.map(Time), listening: participant.is_listening }
     }
 }
 
@@ -212,6 +227,7 @@ async fn insert_participants(conn: &mut Conn, call: &Call, from: usize) -> Resul
             call_participants::organization_id.eq(call.organization.as_str()),
             call_participants::place.eq(place),
             ParticipantState::from(participant),
+            Lease::from(participant),
         )
     });
     if from < call.participants.len() {
@@ -238,11 +254,13 @@ pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<
         .execute(conn)
         .await?;
     let changed = former.participants.iter().zip(&call.participants).filter(|(former, now)| former != now);
-    for (_, participant) in changed {
-        diesel::update(call_participants::table.find((Key(call.id.call), participant.user.as_str())))
-            .set(ParticipantState::from(participant))
-            .execute(conn)
-            .await?;
+    for (former, participant) in changed {
+        let row = || call_participants::table.find((Key(call.id.call), participant.user.as_str()));
+        diesel::update(row()).set(ParticipantState::from(participant)).execute(conn).await?;
+        let lease = Lease::from(participant);
+        if lease != Lease::from(former) {
+            diesel::update(row()).set(lease).execute(conn).await?;
+        }
     }
     insert_participants(conn, call, former.participants.len()).await
 }
@@ -321,10 +339,10 @@ pub async fn of_person(
     since: Option<DateTime<Utc>>,
     limit: i64,
 ) -> Result<Vec<(CallId, DateTime<Utc>)>> {
-    let ringing: &str = ParticipantStatus::Ringing.into();
-    let conditions = All::new()
-        .and_some(since.map(|since| calls::changed_at.ge(Time(since))))
-        .and_some(since.is_none().then(|| call_participants::status.eq(ringing)));
+    // As the index has it.
+    let rings = || sql::<Bool>("call_participants.status = 'ringing'");
+    let conditions =
+        All::new().and_some(since.map(|since| calls::changed_at.ge(Time(since)))).and_some(since.is_none().then(rings));
     let rows: Vec<(Key, Key, Time)> = call_participants::table
         .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
         .filter(call_participants::organization_id.eq(organization.as_str()))
@@ -335,7 +353,7 @@ pub async fn of_person(
         .select((calls::chat_id, calls::id, calls::changed_at))
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(chat, call, at)| (CallId { chat: ChatId(chat.0), call: call.0 }, at.0)).collect())
+    Ok(rows.into_iter().map(|(chat, call, at)| (call_id(chat, call), at.0)).collect())
 }
 
 /// Calls whose time to be looked at has come, or that somebody in them did not listen to for too long.
@@ -356,8 +374,7 @@ pub async fn due(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<
         .load(conn)
         .await?;
     rows.extend(lost);
-    let ids: BTreeSet<CallId> =
-        rows.into_iter().map(|(chat, call)| CallId { chat: ChatId(chat.0), call: call.0 }).collect();
+    let ids: BTreeSet<CallId> = rows.into_iter().map(|(chat, call)| call_id(chat, call)).collect();
     Ok(ids.into_iter().collect())
 }
 
@@ -383,27 +400,30 @@ pub async fn set_due(conn: &mut Conn, id: CallId, due_at: Option<DateTime<Utc>>)
 
 /// How far these calls have come.
 pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i64)>> {
-    let rows: Vec<(Key, Key, i64)> = calls::table
-        .filter(calls::id.eq_any(ids.iter().map(|id| Key(id.call))))
-        .select((calls::chat_id, calls::id, calls::version))
-        .load(conn)
-        .await?;
-    Ok(rows.into_iter().map(|(chat, call, at)| (CallId { chat: ChatId(chat.0), call: call.0 }, at)).collect())
+    let mut versions = Vec::new();
+    for some in ids.chunks(MOST_ROWS) {
+        let rows: Vec<(Key, Key, i64)> = calls::table
+            .filter(calls::id.eq_any(some.iter().map(|id| Key(id.call))))
+            .select((calls::chat_id, calls::id, calls::version))
+            .load(conn)
+            .await?;
+        versions.extend(rows.into_iter().map(|(chat, call, version)| (call_id(chat, call), version)));
+    }
+    Ok(versions)
 }
 
 /// These listen to their calls, or do no more, and are in until a moment if nothing else is heard.
 pub async fn attend(conn: &mut Conn, who: &[ParticipantId], listening: bool, until: DateTime<Utc>) -> Result<()> {
-    if who.is_empty() {
-        return Ok(());
-    }
     let joined: &str = ParticipantStatus::Joined.into();
-    let keys = who.iter().map(|id| (Key(id.call.call), id.user.as_str()));
-    diesel::update(call_participants::table)
-        .filter(pairs_in((call_participants::call_id, call_participants::user_id), keys))
-        .filter(call_participants::status.eq(joined))
-        .set((call_participants::expires_at.eq(Some(Time(until))), call_participants::listening.eq(listening)))
-        .execute(conn)
-        .await?;
+    for some in who.chunks(MOST_ROWS) {
+        let keys = some.iter().map(|id| (Key(id.call.call), id.user.as_str()));
+        diesel::update(call_participants::table)
+            .filter(pairs_in((call_participants::call_id, call_participants::user_id), keys))
+            .filter(call_participants::status.eq(joined))
+            .set(Lease { expires_at: Some(Time(until)), listening })
+            .execute(conn)
+            .await?;
+    }
     Ok(())
 }
 

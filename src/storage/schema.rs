@@ -268,6 +268,7 @@ table! {
         screen -> Bool,
         version -> BigInt,
         joined_version -> BigInt,
+        forgotten -> BigInt,
         expires_at -> Nullable<Instant>,
         listening -> Bool,
         reports -> Integer,

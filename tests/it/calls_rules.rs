@@ -65,9 +65,12 @@ async fn who_is_taken_out_of_the_chat_is_out_of_its_call() {
         assert_eq!(his.ends().await, "FORBIDDEN");
         bob.try_signal(&b, &a.own, "OFFER", sdp("offer", "still here?")).await.refused("NOT_FOUND");
         bob.try_join(&a.call, "phone").await.refused("NOT_FOUND");
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        app.advance(16);
         hers.participant("bob", "LEFT").await;
+        // For whom it rings, it rings no more; where nobody is left who could answer, it is over.
+        let walk = alice.group("Run", &[&bob]).await;
+        let rung = alice.calls(&walk).await;
+        alice.does("removeMember", json!({ "chatId": walk, "userId": "bob" })).await;
+        assert_eq!(alice.call_is(&rung.call).await, json!(["ENDED", "MISSED"]));
         let mut carols = carol.attends(&c, None).await;
         carols.level().await;
         alice.does("deleteChat", json!({ "chatId": chat })).await;
@@ -151,6 +154,25 @@ async fn a_feed_goes_on_from_any_of_its_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_signalled_before_joining_anew_is_for_nobody() {
+    each_engine(async |app| {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.direct(&bob).await;
+        let a = alice.calls(&chat).await;
+        let b = bob.joins(&a.call).await;
+        let mut his = bob.attends(&b, None).await;
+        let level = his.level().await.last().expect("an event")["cursor"].clone();
+        drop(his);
+        alice.signals(&a, &b, "OFFER", sdp("offer", "of before")).await;
+        let a = alice.joins(&a.call).await;
+        alice.signals(&a, &b, "OFFER", sdp("offer", "of now")).await;
+        let mut his = bob.attends(&b, level.as_str()).await;
+        assert_eq!(his.signal().await[2], sdp("offer", "of now"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_lacks_old_signals_says_so() {
     let app = one_app(&[("PARLOR_CALL_SIGNALS_PER_MINUTE", "100000"), ("PARLOR_CALL_LOST_SECONDS", "600")]).await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
@@ -163,6 +185,9 @@ async fn a_feed_that_lacks_old_signals_says_so() {
     stream::iter(0..2_600)
         .for_each_concurrent(8, async |_| alice.signals(&a, &b, "RENEGOTIATE", json!({})).await)
         .await;
+    // Who lacks none is told so.
+    let mut hers = alice.attends(&a, None).await;
+    assert!(hers.level().await.iter().all(|event| event["__typename"] != "FeedReset"));
     let mut his = bob.attends(&b, level.as_str()).await;
     let heard = his.level().await;
     assert_eq!(heard[0]["reason"], "TOO_FAR_BEHIND", "{}", heard[0]);

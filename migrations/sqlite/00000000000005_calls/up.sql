@@ -45,6 +45,8 @@ CREATE TABLE call_participants (
     version INTEGER NOT NULL,
     -- The call's version when they joined: signals of before are for nobody.
     joined_version INTEGER NOT NULL,
+    -- Their signals up to this number are kept no more.
+    forgotten INTEGER NOT NULL DEFAULT 0,
     -- While they are in: who has not listened again by then has left.
     expires_at INTEGER,
     listening INTEGER NOT NULL,
@@ -58,6 +60,7 @@ CREATE TABLE call_participants (
 -- Ids rise with time: newest first is by id.
 CREATE INDEX call_participants_by_user ON call_participants (organization_id, user_id, call_id);
 
+CREATE INDEX call_participants_ringing ON call_participants (organization_id, user_id) WHERE status = 'ringing';
 CREATE INDEX call_participants_in ON call_participants (expires_at) WHERE expires_at IS NOT NULL;
 
 -- For as long as the call lasts.

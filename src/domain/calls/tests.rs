@@ -97,7 +97,16 @@ fn each_step_does_what_the_table_says() {
     assert_eq!(call.decline(&user("bob"), at(3)), Ok(()), "again");
     let mut call = ringing();
     call.end(&user("bob"), at(1));
-    assert_eq!((call.ended(), call.of("bob")), (Some(Declined), ParticipantStatus::Declined));
+    assert_eq!((call.ended(), call.of("bob")), (Some(Cancelled), ParticipantStatus::Declined), "it rang for another");
+    assert_eq!(call.of("carol"), ParticipantStatus::Missed);
+    let mut call = ringing();
+    call.remove(&user("bob"), at(1));
+    assert_eq!(call.ended(), None);
+    call.remove(&user("carol"), at(1));
+    assert_eq!(call.ended(), Some(CallEndReason::Missed), "nobody is left who could answer");
+    let mut call = active();
+    call.remove(&user("bob"), at(2));
+    assert_eq!((call.ended(), call.of("bob"), call.alone_since), (None, ParticipantStatus::Left, Some(at(2))));
 }
 
 #[test]
@@ -175,6 +184,7 @@ fn signals_have_the_shape_of_their_kind() {
         (SignalKind::IceCandidates, json!(many)),
         (SignalKind::IceCandidates, json!([{ "candidate": "x".repeat(MAX_CANDIDATE + 1) }])),
         (SignalKind::Renegotiate, json!(null)),
+        (SignalKind::Renegotiate, json!({ "many": vec![0; MAX_VALUES] })),
     ];
     for (kind, payload) in bad {
         assert_eq!(check_signal(kind, &payload).unwrap_err().code(), "BAD_USER_INPUT", "{kind:?} {payload}");
@@ -348,15 +358,15 @@ proptest! {
                     call.end(&user(who), now);
                     if !over {
                         let declines = matches!(known(&model, who), Some((ParticipantStatus::Ringing, _)));
-                        let reason = match (model.answered, declines) {
-                            (true, _) => CallEndReason::Completed,
-                            (false, true) => CallEndReason::Declined,
-                            (false, false) => CallEndReason::Cancelled,
-                        };
                         if declines {
                             model.people.get_mut(who).unwrap().0 = ParticipantStatus::Declined;
                         }
-                        model.end(reason);
+                        let last = declines && model.number(ParticipantStatus::Ringing) == 0;
+                        model.end(match (model.answered, last) {
+                            (true, _) => CallEndReason::Completed,
+                            (false, true) => CallEndReason::Declined,
+                            (false, false) => CallEndReason::Cancelled,
+                        });
                     }
                 }
             }
