@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::auth::keys::{Algorithm, KeySource};
+use crate::auth::keys::{Algorithm, KeySource, Secret};
 use crate::domain::users::{Permission, Permissions};
 use crate::storage::Engine;
 
@@ -190,22 +190,6 @@ pub struct CallsConfig {
     pub turn_holds: Duration,
 }
 
-/// A text that no log shows.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
 /// The address of a STUN or TURN server, as browsers take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceUrl(String);
@@ -371,8 +355,7 @@ impl Env {
 
     fn list<T: FromStr>(&mut self, name: &str, default: &str) -> Vec<T> {
         self.with(name, default, |value| {
-            let words = value.split(',').map(str::trim).filter(|word| !word.is_empty());
-            words
+            words(value)
                 .map(|word| word.parse().map_err(|_| format!("{word:?} is none of the known")))
                 .collect::<Result<_, _>>()
         })
@@ -380,10 +363,7 @@ impl Env {
 
     fn calls(&mut self) -> CallsConfig {
         let urls = |env: &mut Self, name: &str, schemes: &[&str]| {
-            env.with(name, "", |list| {
-                let urls = list.split(',').map(str::trim).filter(|url| !url.is_empty());
-                urls.map(|url| IceUrl::parse(url, schemes)).collect::<Result<Vec<_>, _>>()
-            })
+            env.with(name, "", |list| words(list).map(|url| IceUrl::parse(url, schemes)).collect::<Result<Vec<_>, _>>())
         };
         let config = CallsConfig {
             ring: self.seconds("PARLOR_CALL_RING_SECONDS", 45, 5..=600),
@@ -393,7 +373,7 @@ impl Env {
             ring_members: self.number("PARLOR_CALL_RING_MEMBERS", 32, 2..=256),
             stun: urls(self, "PARLOR_STUN_URLS", &["stun", "stuns"]),
             turn: urls(self, "PARLOR_TURN_URLS", &["turn", "turns"]),
-            turn_secret: self.text("PARLOR_TURN_SECRET").map(Secret),
+            turn_secret: self.text("PARLOR_TURN_SECRET").map(Secret::from),
             turn_holds: self.seconds("PARLOR_TURN_SECONDS", 43_200, 60..=604_800),
         };
         if config.turn.is_empty() != config.turn_secret.is_none() {
@@ -441,9 +421,13 @@ impl Env {
     }
 }
 
+/// What stands between the commas of a list.
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
 fn redis_addresses(list: &str) -> Result<Vec<String>, &'static str> {
-    let addresses: Vec<String> =
-        list.split(',').map(str::trim).filter(|address| !address.is_empty()).map(ToOwned::to_owned).collect();
+    let addresses: Vec<String> = words(list).map(ToOwned::to_owned).collect();
     let sound = addresses.iter().all(|address| address.starts_with("redis://") || address.starts_with("rediss://"));
     sound.then_some(addresses).ok_or("must begin with redis:// or rediss://")
 }

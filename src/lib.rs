@@ -28,3 +28,4 @@ pub mod metrics;
 pub mod service;
 pub mod storage;
 pub mod telemetry;
+pub mod tls;

@@ -9,6 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::Config;
+use crate::tls;
 
 /// Ends by telling what is yet to be told.
 pub struct Telemetry {
@@ -40,8 +41,7 @@ impl Telemetry {
 }
 
 fn traces(endpoint: &str, config: &Config) -> Result<SdkTracerProvider, String> {
-    // A second call finds the first one's.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    tls::provide();
     let exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)

@@ -15,6 +15,7 @@ use crate::domain::clock::Clock;
 use crate::domain::text;
 use crate::domain::users::{Permission, Permissions, User, Viewer};
 use crate::error::{Error, Result};
+use crate::tls;
 
 /// Longest token, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -87,8 +88,7 @@ impl Authenticator {
             },
             KeySource::File(file) => Keys::Jwks(Box::new(Jwks::new(Place::File(file), algorithm, clock.clone()))),
             KeySource::Address(url) => {
-                // Whoever set one before us meant it.
-                drop(rustls::crypto::ring::default_provider().install_default());
+                tls::provide();
                 let client = reqwest::Client::builder().build().map_err(|error| error.to_string())?;
                 Keys::Jwks(Box::new(Jwks::new(Place::Address { url, client }, algorithm, clock.clone())))
             }

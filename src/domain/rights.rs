@@ -151,10 +151,7 @@ impl Rights<'_> {
         if !possible_in_archived(action) {
             self.not_archived()?;
         }
-        let least = self.least_role(action);
-        if self.role(member) < least {
-            return Err(Refusal::RoleTooLow { least });
-        }
+        self.at_least(self.least_role(action))?;
         if matches!(action, ChatAction::Post | ChatAction::MentionEveryone) {
             // Time mends it when it has mended both.
             let refusals = [self.not_silenced(member).err(), self.slow_mode(member).err()].into_iter().flatten();

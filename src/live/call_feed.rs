@@ -12,15 +12,15 @@ use super::aside::aside;
 use super::attendance::Attending;
 use super::feed::{CatchUps, ResetReason};
 use super::hub::{Delivery, Listener};
+use super::log;
 use crate::domain::calls::{Call, Negotiation, Participant, Signal};
 use crate::domain::changes::Happening;
 use crate::domain::cursors::CallCursor;
-use crate::domain::ids::{CallId, MemberId, UserId};
-use crate::domain::members::Member;
+use crate::domain::ids::{CallId, UserId};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::storage::{Store, call_signals, calls, members};
+use crate::storage::{Store, call_signals, calls};
 
 /// Signals read at once.
 const SIGNALS: i64 = 16;
@@ -84,12 +84,12 @@ struct Read {
     signals: Vec<Signal>,
 }
 
-/// Where a client goes on from.
-pub enum From {
-    Start,
-    Cursor(CallCursor),
-    /// What it gave is no cursor of this feed.
-    Nowhere,
+/// Where a feed begins.
+pub enum Start {
+    Beginning,
+    After(CallCursor),
+    /// What the client gave is no cursor of this feed.
+    Unreadable,
 }
 
 impl CallFeed {
@@ -103,7 +103,7 @@ impl CallFeed {
         attending: Attending,
         call: CallId,
         own: Option<Own>,
-        from: From,
+        start: Start,
     ) -> Self {
         let joined = own.as_ref().map_or(0, |own| own.joined);
         let mut feed = Self {
@@ -119,14 +119,14 @@ impl CallFeed {
             ready: VecDeque::new(),
             mode: Mode::Behind { announce: true },
         };
-        match from {
-            From::Start => {}
-            From::Cursor(cursor) => {
+        match start {
+            Start::Beginning => {}
+            Start::After(cursor) => {
                 feed.rows_at = cursor.version;
                 // What was sent to who they were before they joined anew is for nobody.
                 feed.signals_at = cursor.version.max(joined);
             }
-            From::Nowhere => feed.put(CallNews::Reset(ResetReason::CursorInvalid)),
+            Start::Unreadable => feed.put(CallNews::Reset(ResetReason::CursorInvalid)),
         }
         feed
     }
@@ -169,11 +169,9 @@ impl CallFeed {
             require(&viewer.permissions, Permission::ChatView)?;
             let mut conn = store.read().await?;
             conn.snapshot(async move |conn| {
-                let lost = || Error::Forbidden("you are not a member of this chat".into());
-                let own_row = MemberId { chat: id.chat, user: viewer.id().clone() };
-                let member = members::by_ids(conn, &[own_row]).await?.pop();
-                member.filter(Member::is_active).ok_or_else(lost)?;
-                let call = calls::by_ids(conn, &[id]).await?.pop().ok_or_else(lost)?;
+                log::authorised(conn, &viewer, id.chat).await?;
+                // A call goes with its chat alone, which is there.
+                let call = calls::by_ids(conn, &[id]).await?.pop().ok_or(Error::NotFound("call"))?;
                 let signals = match own {
                     Some(own) => call_signals::after(conn, id, &own.user, after, SIGNALS).await?,
                     None => Vec::new(),

@@ -452,18 +452,13 @@ impl InboxFeed {
         let reading = async move {
             require(&viewer.permissions, Permission::ChatView)?;
             let mut conn = store.read().await?;
-            conn.snapshot(async move |conn| {
-                let own = MemberId { chat: id.chat, user: viewer.id().clone() };
-                let own = members::by_ids(conn, &[own]).await?.pop().filter(Member::is_active);
-                match own {
-                    Some(_) => Ok(calls::by_ids(conn, &[id]).await?.pop()),
-                    None => Ok(None),
-                }
+            conn.snapshot(async move |conn| match visible(conn, &viewer, &[id.chat]).await?.contains_key(&id.chat) {
+                true => Ok(calls::by_ids(conn, &[id]).await?.pop()),
+                false => Ok(None),
             })
             .await
         };
-        let call = aside(reading).await?;
-        Ok(call.filter(|call| call.organization == *self.viewer.organization()).map(Arc::new))
+        Ok(aside(reading).await?.map(Arc::new))
     }
 
     /// Reads the chats whose turn is next, as the person may see them now.

@@ -27,6 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::bus::Word;
 use super::peers::Peers;
 use crate::metrics::{Kind, METRICS};
+use crate::tls;
 
 /// Channels over which chats and people are spread.
 const CHANNELS: u64 = 16;
@@ -266,8 +267,7 @@ impl Redis {
 
 impl Connection {
     async fn open(settings: &RedisSettings, pushes: mpsc::UnboundedSender<PushInfo>) -> Result<Self, Failure> {
-        // A second call finds the first one's.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        tls::provide();
         if settings.cluster {
             let client = ClusterClient::builder(settings.addresses.clone())
                 .use_protocol(ProtocolVersion::RESP3)

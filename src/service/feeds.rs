@@ -12,7 +12,7 @@ use crate::domain::presence::MAX_FOLLOWED;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::live::call_feed::{From, Own};
+use crate::live::call_feed::{self, Own};
 use crate::live::{CallFeed, ChatFeed, Inbox, InboxFeed, PresenceFeed, Session, Start, TypingFeed};
 use crate::storage::{calls, users};
 
@@ -77,15 +77,15 @@ pub async fn call(
     let attending = app.attendance.enter(id, user.clone());
     let here: Vec<ParticipantId> = participant.into_iter().collect();
     calls::attend(&mut conn, &here, true, app.clock.now() + rules(&app.config.calls).lost).await?;
-    let from = match after {
-        None => From::Start,
+    let start = match after {
+        None => call_feed::Start::Beginning,
         Some(after) => match CallCursor::decode(&after, id, user.as_ref()) {
-            Some(cursor) if cursor.version <= call.version => From::Cursor(cursor),
-            _ => From::Nowhere,
+            Some(cursor) if cursor.version <= call.version => call_feed::Start::After(cursor),
+            _ => call_feed::Start::Unreadable,
         },
     };
     let (store, catch_ups) = (app.store.clone(), app.catch_ups.clone());
-    Ok(CallFeed::new(store, catch_ups, viewer, listener, attending, id, own, from))
+    Ok(CallFeed::new(store, catch_ups, viewer, listener, attending, id, own, start))
 }
 
 /// Who is typing in a chat that the viewer is in.

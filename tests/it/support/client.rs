@@ -18,9 +18,9 @@ use super::feed::{CHAT_FEED, Feed};
 /// Longer than anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client of HTTP. It asks the process for a provider of TLS; another story may have been first.
+/// A client of HTTP. It asks the process for a provider of TLS.
 pub fn http() -> reqwest::Client {
-    drop(rustls::crypto::ring::default_provider().install_default());
+    parlor::tls::provide();
     reqwest::Client::new()
 }
 

@@ -62,8 +62,8 @@ pub async fn each_engine_with(settings: &[(&str, &str)], story: impl AsyncFn(&Te
 
 impl TestApp {
     pub async fn start(database: Database, settings: &[(&str, &str)]) -> Self {
-        // The tests' own HTTP client asks for one; another story may have been first.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        // The tests' own HTTP client asks for one.
+        parlor::tls::provide();
         let config = config(&database.url, settings);
         let app = App::start(config, Clock::default()).await.expect("the server starts");
         let listener = TcpListener::bind(app.config.http.addr).await.expect("a free port");
