@@ -3,15 +3,12 @@
 //! What it may do is its table in `docs/CALLS.md`; `calls/tests.rs` holds it to a model.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use strum::{EnumIter, EnumString, IntoStaticStr};
+use strum::{EnumString, IntoStaticStr};
 
 use super::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
-use super::text::has_nul;
 use crate::error::Error;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum CallKind {
     Audio,
@@ -25,7 +22,7 @@ pub enum CallStatus {
     Ended,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum CallEndReason {
     Completed,
@@ -35,7 +32,7 @@ pub enum CallEndReason {
     Failed,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ParticipantStatus {
     Ringing,
@@ -335,10 +332,7 @@ impl Call {
             _ if self.has_ended() => return Err(CallRefusal::Ended),
             _ => return Err(CallRefusal::NotRinging),
         }
-        self.change(place, now, |participant| participant.status = ParticipantStatus::Declined);
-        if self.answered_at.is_none() && !self.is_ringing_for_any() {
-            self.finish(CallEndReason::Declined, now);
-        }
+        self.stop_ringing(place, ParticipantStatus::Declined, CallEndReason::Declined, now);
         Ok(())
     }
 
@@ -378,10 +372,7 @@ impl Call {
         match self.participants[place].status {
             ParticipantStatus::Joined => self.go(place, CallEndReason::Cancelled, now),
             ParticipantStatus::Ringing => {
-                self.change(place, now, |participant| participant.status = ParticipantStatus::Missed);
-                if self.answered_at.is_none() && !self.is_ringing_for_any() {
-                    self.finish(CallEndReason::Missed, now);
-                }
+                self.stop_ringing(place, ParticipantStatus::Missed, CallEndReason::Missed, now);
             }
             ParticipantStatus::Left | ParticipantStatus::Declined | ParticipantStatus::Missed => {}
         }
@@ -495,12 +486,20 @@ impl Call {
 
     /// One goes; where nobody is left, the call ends. Unanswered, it ends for this reason.
     fn go(&mut self, place: usize, unanswered: CallEndReason, now: DateTime<Utc>) {
-        self.change(place, now, |participant| participant.part(ParticipantStatus::Left, now));
+        self.change(place, now, |participant| participant.part(now));
         if self.number_in() == 0 {
             let reason = if self.answered_at.is_some() { CallEndReason::Completed } else { unanswered };
             self.finish(reason, now);
         }
         self.settle(now);
+    }
+
+    /// It rings for one no more. Where nobody is left who could answer, an unanswered call ends for this reason.
+    fn stop_ringing(&mut self, place: usize, status: ParticipantStatus, unanswered: CallEndReason, now: DateTime<Utc>) {
+        self.change(place, now, |participant| participant.status = status);
+        if self.answered_at.is_none() && !self.is_ringing_for_any() {
+            self.finish(unanswered, now);
+        }
     }
 
     /// Nobody for whom it rings answers any more.
@@ -516,7 +515,7 @@ impl Call {
         self.miss(now);
         for place in 0..self.participants.len() {
             if self.participants[place].is_in() {
-                self.change(place, now, |participant| participant.part(ParticipantStatus::Left, now));
+                self.change(place, now, |participant| participant.part(now));
             }
         }
         self.end = Some((now, reason));
@@ -550,100 +549,16 @@ impl Participant {
         self.status == ParticipantStatus::Joined
     }
 
-    fn part(&mut self, status: ParticipantStatus, now: DateTime<Utc>) {
-        self.status = status;
+    fn part(&mut self, now: DateTime<Utc>) {
+        self.status = ParticipantStatus::Left;
         self.left_at = Some(now);
         self.expires_at = None;
         self.is_listening = false;
     }
 }
 
-/// What one participant's device tells another's, to connect the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, Serialize, Deserialize)]
-#[strum(serialize_all = "snake_case")]
-pub enum SignalKind {
-    Offer,
-    Answer,
-    IceCandidates,
-    Renegotiate,
-}
-
-/// A signal on its way. Its payload is the clients' business, and is in no log.
-#[derive(Clone, PartialEq)]
-pub struct Signal {
-    /// Its place among all that happens in the call.
-    pub version: i64,
-    pub from: UserId,
-    pub to: UserId,
-    pub kind: SignalKind,
-    pub payload: Value,
-}
-
-impl std::fmt::Debug for Signal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signal").field("version", &self.version).field("kind", &self.kind).finish_non_exhaustive()
-    }
-}
-
-/// Largest payload of a signal, in bytes of JSON.
-const MAX_SIGNAL: usize = 64 * 1024;
-/// Most values in a payload, one within another counted too: each is larger in memory than it is written.
-const MAX_VALUES: usize = 1_000;
-/// Most candidates of one signal.
-const MAX_CANDIDATES: usize = 50;
-/// Longest candidate, in bytes.
-const MAX_CANDIDATE: usize = 4_096;
-
-/// Whether a payload has the shape of its kind: `RTCSessionDescriptionInit` and `RTCIceCandidateInit` of
-/// the W3C's WebRTC 1.0. Only the outside is looked at: what an SDP (RFC 8866) says is for the other side.
-pub fn check_signal(kind: SignalKind, payload: &Value) -> Result<(), Error> {
-    if payload.to_string().len() > MAX_SIGNAL {
-        return Err(Error::PayloadTooLarge(format!("a signal's payload has at most {MAX_SIGNAL} bytes of JSON")));
-    }
-    let bad = |message: &str| Err(Error::bad_input("payload", message));
-    if values(payload) > MAX_VALUES {
-        return bad("has too many values");
-    }
-    if has_nul(payload) {
-        return bad("can't have the character NUL");
-    }
-    let described = |kind: &str| {
-        let sdp = payload.get("sdp").and_then(Value::as_str);
-        let named = payload.get("type").is_none_or(|named| named == kind);
-        named && sdp.is_some_and(|sdp| sdp.starts_with("v=0"))
-    };
-    match kind {
-        SignalKind::Offer if !described("offer") => {
-            bad("must be an RTCSessionDescriptionInit of type \"offer\", with its sdp")
-        }
-        SignalKind::Answer if !described("answer") => {
-            bad("must be an RTCSessionDescriptionInit of type \"answer\", with its sdp")
-        }
-        SignalKind::IceCandidates => {
-            let one = std::slice::from_ref(payload);
-            let list = payload.get("candidates").unwrap_or(payload);
-            let candidates = list.as_array().map_or(one, Vec::as_slice);
-            let is_candidate = |candidate: &Value| {
-                let text = candidate.get("candidate").and_then(Value::as_str);
-                text.is_some_and(|text| text.len() <= MAX_CANDIDATE)
-            };
-            match (1..=MAX_CANDIDATES).contains(&candidates.len()) && candidates.iter().all(is_candidate) {
-                true => Ok(()),
-                false => bad("must be a list of 1 to 50 RTCIceCandidateInit, each with its candidate"),
-            }
-        }
-        SignalKind::Renegotiate if !payload.is_object() => bad("must be an object; {} will do"),
-        _ => Ok(()),
-    }
-}
-
-fn values(json: &Value) -> usize {
-    match json {
-        Value::Array(parts) => 1 + parts.iter().map(values).sum::<usize>(),
-        Value::Object(fields) => 1 + fields.values().map(values).sum::<usize>(),
-        _ => 1,
-    }
-}
+/// Between these moments, the second excluded.
+pub type Span = (DateTime<Utc>, DateTime<Utc>);
 
 /// What calls of an organisation came to in a span of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

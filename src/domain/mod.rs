@@ -1,6 +1,7 @@
 //! Pure types and rules: no I/O, no async, no SQL, no GraphQL.
 
 pub mod blocklist;
+pub mod call_signals;
 pub mod calls;
 pub mod changes;
 pub mod chats;

@@ -5,8 +5,9 @@
 //! of what waits longest, or the last that was heard. So a resuming client, a slow one and one whose
 //! mailbox overflowed all go on by one read: what changed since.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+mod waiting;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -21,13 +22,14 @@ use crate::domain::calls::Call;
 use crate::domain::changes::{Change, ChatEvent, Happening, MessageChange};
 use crate::domain::chats::{Chat, REMOVALS_KEPT};
 use crate::domain::cursors::InboxCursor;
-use crate::domain::ids::{CallId, ChatId, MemberId, NotificationId};
+use crate::domain::ids::{CallId, ChatId, MemberId};
 use crate::domain::members::Member;
 use crate::domain::notifications::Notification;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::storage::{Conn, Store, calls, chats, members, notifications, removals};
+use waiting::{Held, Subject, Waiting};
 
 /// Chats that are looked at together.
 const LOOK: usize = 50;
@@ -53,74 +55,6 @@ pub enum InboxNews {
     CaughtUp,
     /// What the client holds can't be brought up to date.
     Reset(ResetReason),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Subject {
-    Chat(ChatId),
-    Notification(NotificationId),
-    Call(CallId),
-}
-
-/// What is yet to be told, in the order in which it was heard of.
-#[derive(Debug, Default)]
-struct Waiting {
-    order: BTreeSet<(DateTime<Utc>, Subject)>,
-    held: HashMap<Subject, (DateTime<Utc>, Held)>,
-}
-
-#[derive(Debug)]
-enum Held {
-    /// To be looked at.
-    Chat {
-        /// The client may have it in its list, though the person may be in no more.
-        gone: bool,
-    },
-    Notification(Notification),
-    /// To be looked at.
-    Call,
-}
-
-impl Waiting {
-    /// What waits already goes on waiting since when it did.
-    fn put(&mut self, subject: Subject, at: DateTime<Utc>, held: Held) {
-        match self.held.entry(subject) {
-            Entry::Vacant(vacant) => {
-                vacant.insert((at, held));
-                self.order.insert((at, subject));
-            }
-            Entry::Occupied(mut occupied) => match (&mut occupied.get_mut().1, held) {
-                (Held::Chat { gone: known }, Held::Chat { gone }) => *known |= gone,
-                (known, held) => *known = held,
-            },
-        }
-    }
-
-    fn first(&self) -> Option<(DateTime<Utc>, Subject)> {
-        self.order.first().copied()
-    }
-
-    fn take(&mut self, subject: Subject) -> Option<Held> {
-        let (at, held) = self.held.remove(&subject)?;
-        self.order.remove(&(at, subject));
-        Some(held)
-    }
-
-    fn chats(&self) -> impl Iterator<Item = ChatId> {
-        self.order.iter().filter_map(|(_, subject)| match subject {
-            Subject::Chat(chat) => Some(*chat),
-            Subject::Notification(_) | Subject::Call(_) => None,
-        })
-    }
-
-    fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    fn clear(&mut self) {
-        self.order.clear();
-        self.held.clear();
-    }
 }
 
 /// What changed for a person since a moment, each with when.

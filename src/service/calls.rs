@@ -1,4 +1,4 @@
-//! Calls: starting, joining and ending them, what devices tell each other, and what came of it.
+//! Calls: starting, joining and ending them, and what came of it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::app::App;
 use crate::config::CallsConfig;
 use crate::domain::calls::{
     Call, CallEndReason, CallFilter, CallKind, CallRefusal, CallRules, CallTotals, Media, Participant,
-    ParticipantStatus, Quality, Signal, SignalKind, check_signal,
+    ParticipantStatus, Quality, Span,
 };
-use crate::domain::changes::{Called, ChatEvent, Happening};
+use crate::domain::changes::Called;
 use crate::domain::chats::{ChatAction, ChatKind};
 use crate::domain::ids::{CallId, ChatId, MemberId, ParticipantId, UserId};
 use crate::domain::members::{Member, Role};
@@ -24,7 +24,6 @@ use crate::domain::text;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::metrics::{Kind, METRICS};
-use crate::storage::calls::Span;
 use crate::storage::{Conn, call_signals, calls, chats, members};
 
 /// The rules of this server.
@@ -48,6 +47,11 @@ impl Device {
     pub fn new(id: &str, media: Media) -> Result<Self> {
         Ok(Self { id: text::line("deviceId", id, Call::MAX_DEVICE)?, media })
     }
+
+    /// The viewer comes into a call by it.
+    fn join(self, call: &mut Call, app: &App, viewer: &Viewer, now: DateTime<Utc>) -> Result<(), CallRefusal> {
+        call.join(viewer.id(), self.id, self.media, &rules(&app.config.calls), now)
+    }
 }
 
 /// Starts a call; where one is on in the chat, the viewer joins that: two who call each other at once meet.
@@ -58,17 +62,17 @@ pub async fn start(app: &App, viewer: &Viewer, chat: ChatId, kind: CallKind, dev
         .transaction(async move |conn| {
             let writing = Writing::lock(conn, app, viewer, chat).await?;
             writing.rights(viewer).can(ChatAction::StartCall)?;
-            if let Some(live) = calls::live(conn, &[chat]).await?.pop() {
-                let calling = Calling::of(conn, app, writing, live.id).await?;
-                if !calling.call.has_ended() {
-                    return calling.join(conn, app, viewer, device).await;
-                }
-                // Its time had come, and nobody had looked yet.
-                let (before, _) = calling.finish(conn, app).await?;
-                let mut writing = Writing::lock(conn, app, viewer, chat).await?;
-                writing.follow(before);
+            let Some(live) = calls::live(conn, &[chat]).await?.pop() else {
                 return begin(conn, app, viewer, writing, kind, device).await;
+            };
+            let mut calling = Calling::of(conn, app, writing, live.id).await?;
+            if !calling.call.has_ended() {
+                device.join(&mut calling.call, app, viewer, calling.writing.now)?;
+                return calling.finish(conn, app).await;
             }
+            // Its time had come, and nobody had looked yet.
+            let Calling { mut writing, former, call } = calling;
+            write(conn, app, &mut writing, &former, call).await?;
             begin(conn, app, viewer, writing, kind, device).await
         })
         .await?;
@@ -103,32 +107,27 @@ async fn begin(
 /// Comes into a call.
 pub async fn join(app: &App, viewer: &Viewer, id: CallId, device: Device) -> Result<Arc<Call>> {
     app.limits.call(viewer)?;
-    let mut conn = app.store.write().await?;
-    let (told, call) = conn
-        .transaction(async move |conn| {
-            let calling = Calling::lock(conn, app, viewer, id).await?;
-            calling.join(conn, app, viewer, device).await
-        })
-        .await?;
-    app.tell(told);
-    Ok(call)
+    change(app, viewer, id, |call, writing| Ok(device.join(call, app, viewer, writing.now)?)).await
 }
 
 /// The call is not to ring for the viewer any more.
 pub async fn decline(app: &App, viewer: &Viewer, id: CallId) -> Result<Arc<Call>> {
-    change(app, viewer, id, |call, now| call.decline(viewer.id(), now)).await
+    app.limits.call_signal(viewer)?;
+    change(app, viewer, id, |call, writing| Ok(call.decline(viewer.id(), writing.now)?)).await
 }
 
 /// Goes out of a call.
 pub async fn leave(app: &App, viewer: &Viewer, id: &ParticipantId) -> Result<Arc<Call>> {
     is_own(viewer, id)?;
-    change(app, viewer, id.call, |call, now| call.leave(viewer.id(), now)).await
+    app.limits.call_signal(viewer)?;
+    change(app, viewer, id.call, |call, writing| Ok(call.leave(viewer.id(), writing.now)?)).await
 }
 
 /// What the viewer sends of themselves.
 pub async fn set_media(app: &App, viewer: &Viewer, id: &ParticipantId, media: Media) -> Result<Arc<Call>> {
     is_own(viewer, id)?;
-    change(app, viewer, id.call, |call, now| call.set_media(viewer.id(), media, now)).await
+    app.limits.call_signal(viewer)?;
+    change(app, viewer, id.call, |call, writing| Ok(call.set_media(viewer.id(), media, writing.now)?)).await
 }
 
 /// What the viewer's device found out about its connections.
@@ -141,45 +140,40 @@ pub async fn report(app: &App, viewer: &Viewer, id: &ParticipantId, quality: Qua
     within("roundTripMs", quality.round_trip_ms, 60_000.0)?;
     within("packetLossPercent", quality.packet_loss_percent, 100.0)?;
     within("bitrateKbps", quality.bitrate_kbps, 10_000_000.0)?;
-    change(app, viewer, id.call, |call, now| call.report(viewer.id(), &quality, now)).await
+    app.limits.call_signal(viewer)?;
+    change(app, viewer, id.call, |call, writing| Ok(call.report(viewer.id(), &quality, writing.now)?)).await
 }
 
 /// Ends a call for all: in a direct chat either of the two, elsewhere who started it and moderators.
 pub async fn end(app: &App, viewer: &Viewer, id: CallId) -> Result<Arc<Call>> {
     app.limits.call_signal(viewer)?;
-    let mut conn = app.store.write().await?;
-    let (told, call) = conn
-        .transaction(async move |conn| {
-            let mut calling = Calling::lock(conn, app, viewer, id).await?;
-            let writing = &calling.writing;
-            if writing.chat().kind != ChatKind::Direct && calling.call.started_by != *viewer.id() {
-                writing.rights(viewer).at_least(Role::Moderator)?;
-            }
-            calling.call.end(viewer.id(), writing.now);
-            calling.finish(conn, app).await
-        })
-        .await?;
-    app.tell(told);
-    Ok(call)
+    let end = |call: &mut Call, writing: &Writing| {
+        if writing.chat().kind != ChatKind::Direct && call.started_by != *viewer.id() {
+            writing.rights(viewer).at_least(Role::Moderator)?;
+        }
+        call.end(viewer.id(), writing.now);
+        Ok(())
+    };
+    change(app, viewer, id, end).await
 }
 
 /// A participant is told of and changed by who it is alone.
-fn is_own(viewer: &Viewer, id: &ParticipantId) -> Result<()> {
+pub(super) fn is_own(viewer: &Viewer, id: &ParticipantId) -> Result<()> {
     if id.user == *viewer.id() { Ok(()) } else { Err(Error::NotFound("participant")) }
 }
 
+/// Changes a call of a chat that the viewer is in, after what was to happen in it by now.
 async fn change(
     app: &App,
     viewer: &Viewer,
     id: CallId,
-    change: impl FnOnce(&mut Call, DateTime<Utc>) -> Result<(), CallRefusal> + Send,
+    change: impl FnOnce(&mut Call, &Writing) -> Result<()> + Send,
 ) -> Result<Arc<Call>> {
-    app.limits.call_signal(viewer)?;
     let mut conn = app.store.write().await?;
     let (told, call) = conn
         .transaction(async move |conn| {
             let mut calling = Calling::lock(conn, app, viewer, id).await?;
-            change(&mut calling.call, calling.writing.now)?;
+            change(&mut calling.call, &calling.writing)?;
             calling.finish(conn, app).await
         })
         .await?;
@@ -199,7 +193,10 @@ pub async fn look(app: &App, id: CallId, now: DateTime<Utc>) -> Result<()> {
             let rules = rules(&app.config.calls);
             let mut calling = Calling::load(conn, writing, id).await?;
             calling.call.pass_all(&rules, now);
-            calls::set_due(conn, id, calling.call.due_at(&rules)).await?;
+            if calling.call == calling.former {
+                // Nothing else writes down when it is next to be looked at, by the rules of now.
+                calls::set_due(conn, id, calling.call.due_at(&rules)).await?;
+            }
             Ok(Some(calling.finish(conn, app).await?.0))
         })
         .await?;
@@ -217,12 +214,7 @@ struct Calling {
 impl Calling {
     /// A call of a chat that the viewer is in; of others they know nothing.
     async fn lock(conn: &mut Conn, app: &App, viewer: &Viewer, id: CallId) -> Result<Self> {
-        let unknown = || Error::NotFound("call");
-        let writing = match Writing::lock(conn, app, viewer, id.chat).await {
-            Err(Error::NotFound(_)) => Err(unknown()),
-            writing => writing,
-        }?;
-        writing.access.member().ok_or_else(unknown)?;
+        let (writing, _) = Writing::lock_to_read(conn, app, viewer, id.chat, "call").await?;
         Self::of(conn, app, writing, id).await
     }
 
@@ -235,12 +227,6 @@ impl Calling {
     async fn load(conn: &mut Conn, writing: Writing, id: CallId) -> Result<Self> {
         let former = calls::lock(conn, id).await?.ok_or(Error::NotFound("call"))?;
         Ok(Self { writing, call: former.clone(), former })
-    }
-
-    async fn join(mut self, conn: &mut Conn, app: &App, viewer: &Viewer, device: Device) -> Result<(Told, Arc<Call>)> {
-        let Device { id, media } = device;
-        self.call.join(viewer.id(), id, media, &rules(&app.config.calls), self.writing.now)?;
-        self.finish(conn, app).await
     }
 
     /// Writes what became of the call.
@@ -319,57 +305,6 @@ fn newly_missed(former: &Call, call: &Call) -> impl Iterator<Item = MemberId> {
     missed
         .filter(move |participant| !was_missed(&participant.user))
         .map(|participant| MemberId { chat: call.id.chat, user: participant.user.clone() })
-}
-
-/// Steps and signals of a call of which the signals are kept; a side that lacks older ones begins anew.
-const KEPT: i64 = 2_000;
-/// Those of before are forgotten when there are so many of them.
-const FORGET_EVERY: i64 = 500;
-
-/// Sends a signal from the viewer's device to another participant; true where that is listening now.
-pub async fn signal(
-    app: &App,
-    viewer: &Viewer,
-    from: &ParticipantId,
-    to: &ParticipantId,
-    kind: SignalKind,
-    payload: serde_json::Value,
-) -> Result<bool> {
-    require(&viewer.permissions, Permission::ChatView)?;
-    is_own(viewer, from)?;
-    if from.call != to.call {
-        return Err(Error::NotFound("participant"));
-    }
-    if from.user == to.user {
-        return Err(Error::bad_input("toParticipantId", "is yourself"));
-    }
-    check_signal(kind, &payload)?;
-    app.limits.call_signal(viewer)?;
-    let id = from.call;
-    let mut conn = app.store.write().await?;
-    let (version, delivered) = conn
-        .transaction(async move |conn| {
-            // The chat is not locked: what is said there need not wait for it.
-            let open = Access::open(conn, viewer.into(), &[id], |id| id.chat).await?;
-            let call = if open.is_empty() { None } else { calls::lock(conn, id).await? };
-            let call = call.ok_or(Error::NotFound("call"))?;
-            call.joined(&from.user)?;
-            call.participant(&to.user).ok_or(Error::NotFound("participant"))?;
-            let delivered = call.joined(&to.user)?.is_listening;
-            let version = call.version + 1;
-            let signal = Signal { version, from: from.user.clone(), to: to.user.clone(), kind, payload };
-            call_signals::insert(conn, id, &signal).await?;
-            if version - call.forgotten >= KEPT + FORGET_EVERY {
-                call_signals::forget(conn, id, version - KEPT).await?;
-            }
-            Ok((version, delivered))
-        })
-        .await?;
-    METRICS.call_signals.inc();
-    let called = Called { call: id, version, people: Vec::new(), to: Some(to.user.clone()) };
-    let (organization, at) = (viewer.organization().clone(), app.clock.now());
-    app.bus.publish(ChatEvent { organization, chat: id.chat, at, what: Happening::Called(called) });
-    Ok(delivered)
 }
 
 /// The calls among these that the reader may know of: of chats that they are in.

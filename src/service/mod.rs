@@ -4,6 +4,7 @@
 pub mod access;
 pub mod blocklist;
 pub mod call_keeper;
+pub mod call_signals;
 pub mod calls;
 pub mod chats;
 pub mod committer;

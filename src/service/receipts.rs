@@ -108,7 +108,7 @@ pub async fn mark_delivered(app: &App, viewer: &Viewer, up_to: Vec<MessageId>) -
             }
             let (mut told, mut members) = (Vec::new(), Vec::new());
             for (chat, seq) in furthest {
-                let (mut writing, former) = Writing::lock_to_read(conn, app, viewer, chat).await?;
+                let (mut writing, former) = Writing::lock_to_read(conn, app, viewer, chat, "message").await?;
                 let mut member = former.clone();
                 member.read.delivered_seq = seq.max(member.read.delivered_seq);
                 let member = writing.write_moved(conn, &former, member).await?;

@@ -58,20 +58,26 @@ impl Writing {
         Ok(Self::new(access, app.clock.now()))
     }
 
-    /// The same for one who may read the chat's messages, with their membership. What they may not read
-    /// is not there, and is told of as what never was.
-    pub async fn lock_to_read(conn: &mut Conn, app: &App, viewer: &Viewer, chat: ChatId) -> Result<(Self, Member)> {
+    /// The same for one who may read the chat, with their membership, so as to reach something in it. What
+    /// they may not read is not there, and is told of as what never was.
+    pub async fn lock_to_read(
+        conn: &mut Conn,
+        app: &App,
+        viewer: &Viewer,
+        chat: ChatId,
+        what: &'static str,
+    ) -> Result<(Self, Member)> {
         let writing = match Self::lock(conn, app, viewer, chat).await {
-            Err(Error::NotFound(_)) => Err(Error::NotFound("message")),
+            Err(Error::NotFound(_)) => Err(Error::NotFound(what)),
             writing => writing,
         }?;
-        let member = writing.access.member().cloned().ok_or(Error::NotFound("message"))?;
+        let member = writing.access.member().cloned().ok_or(Error::NotFound(what))?;
         Ok((writing, member))
     }
 
     /// The same with one of these messages.
     pub async fn lock_message(conn: &mut Conn, app: &App, viewer: &Viewer, id: MessageId) -> Result<(Self, Message)> {
-        let (writing, _) = Self::lock_to_read(conn, app, viewer, id.chat).await?;
+        let (writing, _) = Self::lock_to_read(conn, app, viewer, id.chat, "message").await?;
         let message = messages::by_ids(conn, &[id]).await?.pop().ok_or(Error::NotFound("message"))?;
         Ok((writing, message))
     }
@@ -180,14 +186,6 @@ impl Writing {
         let (organization, kind) = (&self.access.chat.organization, NotificationKind::MissedCall);
         let missed = Notification::to(member, organization, kind, seq, &call.started_by, self.now);
         self.notifications.extend(missed.map(|missed| Notification { call: Some(call.id), ..missed }));
-    }
-
-    /// What the same transaction did before is told with it.
-    pub fn follow(&mut self, before: Told) {
-        self.changes.extend(before.changes);
-        self.notified.extend(before.notified);
-        self.moved.extend(before.moved);
-        self.called.extend(before.called);
     }
 
     /// Something happened to a call of this chat.

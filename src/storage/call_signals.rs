@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use super::conn::{Conn, RunQueryDsl};
 use super::schema::{call_participants, call_signals, calls};
 use super::types::{Key, word};
-use crate::domain::calls::Signal;
+use crate::domain::call_signals::Signal;
 use crate::domain::ids::{CallId, UserId};
 use crate::error::Result;
 

@@ -13,7 +13,7 @@ use super::fragments::{All, Locked, MOST_ROWS, each, insert_rows, load_each, pai
 use super::schema::{call_participants, calls, members};
 use super::types::{Key, Time, word};
 use crate::domain::calls::{
-    Call, CallEndReason, CallFilter, CallTotals, Media, Participant, ParticipantStatus, Quality,
+    Call, CallEndReason, CallFilter, CallTotals, Media, Participant, ParticipantStatus, Quality, Span,
 };
 use crate::domain::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
 use crate::domain::pages::Window;
@@ -436,9 +436,6 @@ pub async fn forgive(conn: &mut Conn, until: DateTime<Utc>) -> Result<()> {
         .await?;
     Ok(())
 }
-
-/// Between these moments, the second excluded.
-pub type Span = (DateTime<Utc>, DateTime<Utc>);
 
 /// What the calls of an organisation came to that began in each of these spans.
 pub async fn totals(conn: &mut Conn, organization: &OrganizationId, spans: &[Span]) -> Result<Vec<CallTotals>> {

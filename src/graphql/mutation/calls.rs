@@ -262,7 +262,7 @@ async fn send_signal(ctx: &Context<'_>, input: SendSignalInput) -> Result<SendSi
     let from = participant(&input.call_id, &input.from_participant_id)?;
     let to = participant(&input.call_id, &input.to_participant_id)?;
     let Json(payload) = input.payload;
-    let delivered = service::calls::signal(ctx.app(), viewer, &from, &to, input.kind.into(), payload).await?;
+    let delivered = service::call_signals::send(ctx.app(), viewer, &from, &to, input.kind.into(), payload).await?;
     Ok(SendSignalPayload { delivered })
 }
 

@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use super::super::context::ContextExt;
 use super::super::scalars::DateTime;
 use super::{Chat, User};
-use crate::domain::calls;
 use crate::domain::ids::{CallId, ParticipantId};
+use crate::domain::{call_signals, calls};
 use crate::error::{Error, Result};
 use crate::service::ice;
 
@@ -77,7 +77,7 @@ pub enum CallDirection {
 
 /// What a signal is.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "calls::SignalKind")]
+#[graphql(remote = "call_signals::SignalKind")]
 pub enum SignalKind {
     /// An offer: an `RTCSessionDescriptionInit` with its SDP (RFC 8866).
     Offer,
@@ -317,7 +317,7 @@ pub struct Signal {
 }
 
 impl Signal {
-    pub fn of(call: &calls::Call, from: &calls::Participant, signal: calls::Signal) -> Self {
+    pub fn of(call: &calls::Call, from: &calls::Participant, signal: call_signals::Signal) -> Self {
         let payload = async_graphql::Json(signal.payload);
         Self { from: CallParticipant::of(call, from), kind: signal.kind.into(), payload }
     }
@@ -414,8 +414,8 @@ pub struct CallStatistics {
     minutes: f64,
 }
 
-impl From<(crate::storage::calls::Span, calls::CallTotals)> for CallStatistics {
-    fn from(((since, until), totals): (crate::storage::calls::Span, calls::CallTotals)) -> Self {
+impl From<(calls::Span, calls::CallTotals)> for CallStatistics {
+    fn from(((since, until), totals): (calls::Span, calls::CallTotals)) -> Self {
         Self {
             since: DateTime(since),
             until: DateTime(until),
