@@ -2,14 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::calls::{InCall, sdp};
-use crate::support::{TestApp, User, each, each_engine, each_engine_with};
-
-async fn two(app: &TestApp) -> (User, User, String) {
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let chat = alice.direct(&bob).await;
-    (alice, bob, chat)
-}
+use crate::support::calls::{InCall, Talk, sdp, two};
+use crate::support::{User, each, each_engine, each_engine_with};
 
 /// Waits until the call is so: the server's clock acts by itself, a moment later.
 async fn becomes(user: &User, call: &str, status: Value) {
@@ -88,8 +82,7 @@ async fn what_nobody_answers_is_missed() {
         let mut bobs = bob.inbox(None).await;
         bobs.level().await;
         let a = alice.calls(&chat).await;
-        let mut hers = alice.attends(&a, None).await;
-        hers.level().await;
+        let mut hers = alice.listens(&a).await;
         app.advance(44);
         assert_eq!(alice.call_is(&a.call).await, json!(["RINGING", null]));
         app.advance(2);
@@ -206,13 +199,8 @@ async fn who_call_each_other_at_once_meet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_lost_has_left_and_who_is_alone_stays_a_minute() {
     each_engine(async |app| {
-        let (alice, bob, chat) = two(app).await;
-        let a = alice.calls(&chat).await;
-        let b = bob.joins(&a.call).await;
-        let mut hers = alice.attends(&a, None).await;
-        let mut his = bob.attends(&b, None).await;
-        hers.level().await;
-        his.level().await;
+        let Talk { alice, bob, a, b, .. } = Talk::begin(app).await;
+        let (mut hers, mut his) = (alice.listens(&a).await, bob.listens(&b).await);
         // One who is cut and comes back in time misses nothing and is missed by nobody.
         alice.signals(&a, &b, "OFFER", sdp("offer", "one")).await;
         let heard = his.until("SignalReceived").await;
@@ -264,9 +252,7 @@ async fn a_caller_who_is_lost_fails_the_call() {
     each_engine(async |app| {
         let (alice, bob, chat) = two(app).await;
         let a = alice.calls(&chat).await;
-        let mut hers = alice.attends(&a, None).await;
-        hers.level().await;
-        drop(hers);
+        drop(alice.listens(&a).await);
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         app.advance(16);
         becomes(&bob, &a.call, json!(["ENDED", "FAILED"])).await;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
-use crate::support::calls::sdp;
+use crate::support::calls::{InCall, Talk, sdp, two};
 use crate::support::{Database, Engine, TestApp, each, each_engine, each_engine_with, one_app};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,10 +57,7 @@ async fn who_is_taken_out_of_the_chat_is_out_of_its_call() {
         let chat = alice.group("Walk", &[&bob, &carol]).await;
         let a = alice.calls(&chat).await;
         let (b, c) = (bob.joins(&a.call).await, carol.joins(&a.call).await);
-        let mut hers = alice.attends(&a, None).await;
-        let mut his = bob.attends(&b, None).await;
-        hers.level().await;
-        his.level().await;
+        let (mut hers, mut his) = (alice.listens(&a).await, bob.listens(&b).await);
         alice.does("removeMember", json!({ "chatId": chat, "userId": "bob" })).await;
         assert_eq!(his.ends().await, "FORBIDDEN");
         bob.try_signal(&b, &a.own, "OFFER", sdp("offer", "still here?")).await.refused("NOT_FOUND");
@@ -71,8 +68,7 @@ async fn who_is_taken_out_of_the_chat_is_out_of_its_call() {
         let rung = alice.calls(&walk).await;
         alice.does("removeMember", json!({ "chatId": walk, "userId": "bob" })).await;
         assert_eq!(alice.call_is(&rung.call).await, json!(["ENDED", "MISSED"]));
-        let mut carols = carol.attends(&c, None).await;
-        carols.level().await;
+        let mut carols = carol.listens(&c).await;
         alice.does("deleteChat", json!({ "chatId": chat })).await;
         assert_eq!(carols.ends().await, "FORBIDDEN");
         assert_eq!(carol.sees_call(&a.call).await, json!(null));
@@ -84,8 +80,7 @@ async fn who_is_taken_out_of_the_chat_is_out_of_its_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_have_a_shape_a_size_and_a_rate() {
     each_engine_with(&[("PARLOR_CALL_SIGNALS_PER_MINUTE", "5")], async |app| {
-        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-        let chat = alice.direct(&bob).await;
+        let (alice, bob, chat) = two(app).await;
         let a = alice.calls(&chat).await;
         let early = a.own.clone();
         bob.try_signal(&a, &early, "OFFER", sdp("offer", "")).await.refused("NOT_FOUND");
@@ -107,8 +102,7 @@ async fn signals_have_a_shape_a_size_and_a_rate() {
         bob.try_signal(&b, &chat, "OFFER", sdp("offer", "")).await.refused("NOT_FOUND");
         let sent = bob.try_signal(&b, &a.own, "OFFER", sdp("offer", "")).await;
         assert_eq!(sent.at("sendSignal.delivered"), false, "Alice does not listen yet");
-        let mut hers = alice.attends(&a, None).await;
-        hers.level().await;
+        let _hers = alice.listens(&a).await;
         let sent = bob.try_signal(&b, &a.own, "OFFER", sdp("offer", "")).await;
         assert_eq!(sent.at("sendSignal.delivered"), true);
         for _ in 0..3 {
@@ -123,10 +117,7 @@ async fn signals_have_a_shape_a_size_and_a_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_goes_on_from_any_of_its_events() {
     each_engine(async |app| {
-        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-        let chat = alice.direct(&bob).await;
-        let a = alice.calls(&chat).await;
-        let b = bob.joins(&a.call).await;
+        let Talk { alice, bob, a, b, .. } = Talk::begin(app).await;
         // More than is read at once.
         for number in 0..120 {
             alice.signals(&a, &b, "RENEGOTIATE", json!({ "number": number })).await;
@@ -156,10 +147,7 @@ async fn a_feed_goes_on_from_any_of_its_events() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_signalled_before_joining_anew_is_for_nobody() {
     each_engine(async |app| {
-        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-        let chat = alice.direct(&bob).await;
-        let a = alice.calls(&chat).await;
-        let b = bob.joins(&a.call).await;
+        let Talk { alice, bob, a, b, .. } = Talk::begin(app).await;
         let mut his = bob.attends(&b, None).await;
         let level = his.level().await.last().expect("an event")["cursor"].clone();
         drop(his);
@@ -175,10 +163,7 @@ async fn what_one_signalled_before_joining_anew_is_for_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_lacks_old_signals_says_so() {
     let app = one_app(&[("PARLOR_CALL_SIGNALS_PER_MINUTE", "100000"), ("PARLOR_CALL_LOST_SECONDS", "600")]).await;
-    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let chat = alice.direct(&bob).await;
-    let a = alice.calls(&chat).await;
-    let b = bob.joins(&a.call).await;
+    let Talk { alice, bob, a, b, .. } = Talk::begin(&app).await;
     let mut his = bob.attends(&b, None).await;
     let level = his.level().await.last().expect("an event")["cursor"].clone();
     drop(his);
@@ -200,8 +185,7 @@ async fn a_feed_that_lacks_old_signals_says_so() {
 async fn a_ring_ends_in_time_though_the_server_was_restarted() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let first = TestApp::start(Database::create(engine).await, &[]).await;
-        let (alice, bob) = (first.user("alice").await, first.user("bob").await);
-        let chat = alice.direct(&bob).await;
+        let (alice, bob, chat) = two(&first).await;
         let talking = alice.group("Walk", &[&bob]).await;
         let (a, on) = (alice.calls(&chat).await, alice.calls(&talking).await);
         bob.joins(&on.call).await;
@@ -249,12 +233,9 @@ async fn devices_are_given_servers_with_credentials_that_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_calls_came_to_is_known_to_who_administers() {
     each_engine(async |app| {
-        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-        let chat = alice.direct(&bob).await;
         let since = app.moment(-1);
-        let a = alice.calls(&chat).await;
-        let b = bob.joins(&a.call).await;
-        let report = |at: &crate::support::calls::InCall, rtt: f64, loss: f64, rate: f64| {
+        let Talk { alice, bob, chat, a, b } = Talk::begin(app).await;
+        let report = |at: &InCall, rtt: f64, loss: f64, rate: f64| {
             json!({ "callId": at.call, "participantId": at.own, "roundTripMs": rtt, "packetLossPercent": loss, "bitrateKbps": rate })
         };
         assert_eq!(quality(&alice, &a.call).await, json!(null));
@@ -269,9 +250,7 @@ async fn what_calls_came_to_is_known_to_who_administers() {
         ] {
             alice.act("reportCallQuality", bad).await.bad_input(field);
         }
-        let (mut hers, mut his) = (alice.attends(&a, None).await, bob.attends(&b, None).await);
-        hers.level().await;
-        his.level().await;
+        let _feeds = (alice.listens(&a).await, bob.listens(&b).await);
         app.advance(90);
         alice.does("endCall", json!({ "callId": a.call })).await;
         alice.does("reportCallQuality", report(&a, 30.0, 0.5, 200.0)).await;
@@ -362,8 +341,7 @@ async fn history_comes_in_pages_and_by_what_is_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inbox_that_was_away_learns_what_became_of_calls() {
     each_engine(async |app| {
-        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-        let chat = alice.direct(&bob).await;
+        let (alice, bob, chat) = two(app).await;
         let a = alice.calls(&chat).await;
         let mut fresh = bob.inbox(None).await;
         let heard = fresh.level().await;

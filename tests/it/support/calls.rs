@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Feed, Reply, User};
+use super::{Feed, Reply, TestApp, User};
 
 pub const CALL: &str = "id status endReason startedBy { id } answeredAt endedAt durationSeconds ringsUntil
     viewerDirection participants { id user { id } deviceId status joinedAt leftAt media { audio video screen } }";
@@ -38,6 +38,33 @@ impl InCall {
     fn of(reply: &Reply, field: &str) -> Self {
         let id = |path: &str| reply.text(&format!("{field}.{path}.id"));
         Self { call: id("call"), own: id("participant") }
+    }
+}
+
+/// Alice and Bob, and the chat of the two.
+pub async fn two(app: &TestApp) -> (User, User, String) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.direct(&bob).await;
+    (alice, bob, chat)
+}
+
+/// Alice and Bob in a call that she began, in the chat of the two.
+pub struct Talk {
+    pub alice: User,
+    pub bob: User,
+    pub chat: String,
+    /// Alice's part in it.
+    pub a: InCall,
+    /// Bob's.
+    pub b: InCall,
+}
+
+impl Talk {
+    pub async fn begin(app: &TestApp) -> Self {
+        let (alice, bob, chat) = two(app).await;
+        let a = alice.calls(&chat).await;
+        let b = bob.joins(&a.call).await;
+        Self { alice, bob, chat, a, b }
     }
 }
 
@@ -82,6 +109,13 @@ impl User {
 
     pub async fn attends(&self, at: &InCall, after: Option<&str>) -> Feed {
         self.subscribe(CALL_FEED, json!({ "call": at.call, "own": at.own, "after": after })).await
+    }
+
+    /// A feed of a call from its beginning, which has told all that was.
+    pub async fn listens(&self, at: &InCall) -> Feed {
+        let mut feed = self.attends(at, None).await;
+        feed.level().await;
+        feed
     }
 
     pub async fn watches(&self, call: &str) -> Feed {
