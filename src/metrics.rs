@@ -34,6 +34,8 @@ pub struct Metrics {
     pub subscriptions: Family<Field, Gauge>,
     /// Messages told to subscribers.
     pub deliveries: Counter,
+    /// Those of them that were written where they were made, without waking the socket's own task.
+    pub direct_deliveries: Counter,
     /// Runs of an event: `shared`, `tainted` (thrown away: it depends on who asks) and `alone`.
     pub executions: Family<Kind, Counter>,
     /// Reads of the log by a feed that was behind.
@@ -71,6 +73,7 @@ impl Metrics {
             connections: Family::default(),
             subscriptions: Family::default(),
             deliveries: Counter::default(),
+            direct_deliveries: Counter::default(),
             executions: Family::default(),
             catch_ups: Counter::default(),
             overflows: Counter::default(),
@@ -88,6 +91,11 @@ impl Metrics {
         registry.register("connections", "Open connections that outlive a request", metrics.connections.clone());
         registry.register("subscriptions", "Subscriptions under way, by field", metrics.subscriptions.clone());
         registry.register("deliveries", "Messages told to subscribers", metrics.deliveries.clone());
+        registry.register(
+            "direct_deliveries",
+            "Those of the deliveries that woke no task: the subscriber was level and the message the same for many",
+            metrics.direct_deliveries.clone(),
+        );
         registry.register(
             "executions",
             "Runs of events: shared by all who asked the same, tainted (thrown away), alone",

@@ -11,6 +11,7 @@ use super::execute::{Admitted, Answer, Api, Refused};
 use super::subscribed::Subscribed;
 use crate::domain::ids::request_id;
 use crate::live::aside;
+use crate::live::hub::Outlet;
 
 /// An operation of any kind on its way.
 pub enum Running {
@@ -62,6 +63,13 @@ impl Running {
                 Self::Subscribed(subscribed) => return subscribed.poll_next(cx),
                 Self::Over => return Poll::Ready(None),
             }
+        }
+    }
+
+    /// Lets what all are told go straight to the subscriber, as [`Subscribed::lend`] has it.
+    pub fn lend(&mut self, outlet: &Arc<dyn Outlet>) {
+        if let Self::Subscribed(subscribed) = self {
+            subscribed.lend(outlet);
         }
     }
 }

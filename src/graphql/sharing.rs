@@ -20,7 +20,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use super::execute::{Api, request};
 use super::sources::Event;
 use crate::domain::ids::OrganizationId;
-use crate::live::hub::{Audience, Heard};
+use crate::live::hub::{Audience, Heard, Sheet};
 use crate::live::memo::{Made, Making, Memo};
 use crate::live::{FeedEvent, aside};
 use crate::lock::lock;
@@ -127,9 +127,9 @@ impl Audience for Group {
         self.id
     }
 
-    fn make(&self, heard: Arc<Heard>, version: i64) -> BoxFuture<'static, ()> {
+    fn make(&self, heard: Arc<Heard>, version: i64) -> BoxFuture<'static, Option<Sheet>> {
         let (Some(api), Some(operation)) = (self.api.upgrade(), self.operation.upgrade()) else {
-            return std::future::ready(()).boxed();
+            return std::future::ready(None).boxed();
         };
         let events = FeedEvent::all(&heard, version).into_iter().filter_map(self.of);
         let making: Vec<Making> = events
@@ -138,7 +138,7 @@ impl Audience for Group {
                 Some(operation.make(&api, &event, memo, position))
             })
             .collect();
-        join_all(making).map(drop).boxed()
+        join_all(making).map(move |made| Sheet::new(&heard, made)).boxed()
     }
 }
 

@@ -11,6 +11,7 @@ use super::sharing::Operation;
 use crate::domain::changes::Change;
 use crate::domain::ids::{ChatId, OrganizationId};
 use crate::error::Result;
+use crate::live::hub::Outlet;
 use crate::live::inbox::NewMessage;
 use crate::live::memo::{Memo, Told};
 use crate::live::{CallEvent, ChatFeed, FeedEvent, InboxEvent, PresenceNow, TypingNow};
@@ -46,6 +47,14 @@ impl Source {
             Self::Other(_) => return,
         };
         feed.share(&operation.audience(api, of));
+    }
+
+    /// Lets what follows go straight to the subscriber, as [`ChatFeed::lend`] has it.
+    pub fn lend(&mut self, outlet: &Arc<dyn Outlet>) {
+        match self {
+            Self::Chat(feed) | Self::Messages(feed) => feed.lend(outlet),
+            Self::Other(_) => {}
+        }
     }
 
     /// The next event; an error is the last.

@@ -11,6 +11,7 @@ use super::sharing::Operation;
 use super::sources::{Event, Source};
 use crate::error::Result;
 use crate::live::aside;
+use crate::live::hub::Outlet;
 use crate::live::memo::{Made, Making};
 use crate::metrics::{Counted, Kind, METRICS};
 
@@ -98,6 +99,14 @@ impl Subscribed {
                     return Poll::Ready(answer);
                 }
             };
+        }
+    }
+
+    /// Lets what all are told go straight to the subscriber, until it is polled again: for one that has just been
+    /// polled and was pending, and whose answers were all written.
+    pub fn lend(&mut self, outlet: &Arc<dyn Outlet>) {
+        if matches!(self.state, State::Listening) {
+            self.source.lend(outlet);
         }
     }
 

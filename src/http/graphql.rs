@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Query, Request, State as Extract, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, FromRequestParts, Query, Request, State as Extract, WebSocketUpgrade};
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 
 use super::accept::{MediaType, is_json, negotiate, takes_events};
+use super::wire::Wire;
 use super::{State, events, request_id, socket};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
@@ -29,9 +30,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn handle(Extract(state): Extract<State>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::GET && parts.headers.contains_key("sec-websocket-key") {
-        return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => socket::upgrade(state, &parts.headers, upgrade),
-            Err(refused) => refused.into_response(),
+        return match <(WebSocketUpgrade, ConnectInfo<Wire>)>::from_request_parts(&mut parts, &()).await {
+            Ok((upgrade, ConnectInfo(wire))) => socket::upgrade(state, &parts.headers, upgrade, wire),
+            Err(refused) => refused,
         };
     }
     let request = Request::from_parts(parts, body);

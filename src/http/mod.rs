@@ -7,6 +7,7 @@ mod graphql;
 mod health;
 pub mod server;
 mod socket;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -5,21 +5,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use axum::serve::ListenerExt;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::wire::{Wire, Wires};
 use super::{State, health, router};
 use crate::app::App;
-
-/// Bytes that the kernel takes for one connection (`SO_SNDBUF`; it doubles them for its own use).
-const SEND_BUFFER: usize = 32 * 1024;
-/// How much longer than `PARLOR_SOCKET_WRITE_SECONDS` what was sent may stay without an acknowledgement
-/// (`TCP_USER_TIMEOUT`, RFC 5482): one who takes nothing is there yet, and is told why first.
-#[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
 /// Serves on a listener until `stop` says so; then no connection is taken, sockets are told to come
 /// back elsewhere, and what is under way gets its time to end.
@@ -30,13 +22,9 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
     let state = State::new(app.clone(), stop.clone());
     let sockets = state.sockets.clone();
     let patience = app.config.http.drain + app.config.http.shutdown;
-    let write_patience = app.config.http.socket_write;
-    let listener = listener.tap_io(move |stream| {
-        if let Err(error) = tune(stream, write_patience) {
-            tracing::debug!(%error, "a connection's options can't be set");
-        }
-    });
-    let serving = axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let wires = Wires { listener, write_patience: app.config.http.socket_write };
+    let service = router(state).into_make_service_with_connect_info::<Wire>();
+    let serving = axum::serve(wires, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     let metrics = metrics(&app, stop.clone()).await?;
     let served = async {
         serving.await?;
@@ -76,18 +64,4 @@ async fn metrics(app: &App, stop: CancellationToken) -> std::io::Result<Option<A
         }
     });
     Ok(Some(task.abort_handle()))
-}
-
-/// Small frames go out at once: an answer must not wait for the acknowledgement of the one before. What
-/// the kernel buffers for one who takes nothing is bounded, so that it is felt; and one who has gone
-/// without a word is noticed.
-fn tune(stream: &TcpStream, write_patience: Duration) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(write_patience + UNACKNOWLEDGED))?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = write_patience;
-    Ok(())
 }

@@ -19,7 +19,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::aside::aside;
-use super::hub::{Audience, Delivery, Heard, Listener, Origin};
+use super::hub::{Audience, Delivery, Heard, Listener, Origin, Outlet, Place};
 use super::log;
 use super::memo::Memo;
 use crate::domain::changes::{Change, Happening, MessageChange, Stretch};
@@ -179,12 +179,10 @@ pub struct ChatFeed {
     viewer: Arc<Viewer>,
     listener: Listener,
     chat: ChatId,
-    /// Every change up to this version was told, or is in `ready`.
-    position: i64,
-    /// Every change of a member up to this version was told; later ones there are none up to the position.
-    members_at: i64,
-    /// When the feed last heard or read: positions that moved up to then, but for [`SLACK`], are told.
-    heard_at: DateTime<Utc>,
+    /// What lies up to here was told, or is in `ready`.
+    place: Place,
+    /// The hub may have moved the place on.
+    lent: bool,
     ready: VecDeque<FeedEvent>,
     mode: Mode,
 }
@@ -235,9 +233,8 @@ impl ChatFeed {
             viewer,
             listener,
             chat,
-            position: 0,
-            members_at: 0,
-            heard_at,
+            place: Place { position: 0, members_at: 0, heard_at },
+            lent: false,
             ready: VecDeque::new(),
             mode,
         }
@@ -248,9 +245,23 @@ impl ChatFeed {
         self.listener.share(audience);
     }
 
+    /// Lets what follows go straight to the subscriber, until the feed is polled again: for one that has just
+    /// been polled and was pending, and whose events were all written.
+    pub fn lend(&mut self, outlet: &Arc<dyn Outlet>) {
+        if matches!(self.mode, Mode::Live) {
+            self.listener.lend(self.place, outlet);
+            self.lent = true;
+        }
+    }
+
     /// The next event; an error ends the feed, and then there is none. Polled by hand, as most events
     /// pass here, for every subscriber.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<FeedEvent>>> {
+        if std::mem::take(&mut self.lent)
+            && let Some(place) = self.listener.reclaim()
+        {
+            self.place = place;
+        }
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(event)));
@@ -279,12 +290,12 @@ impl ChatFeed {
     }
 
     fn begin(&mut self, version: i64, beginning: Beginning) {
-        self.position = version;
-        self.members_at = version;
+        self.place.position = version;
+        self.place.members_at = version;
         match beginning {
             Beginning::Level(newest) => {
                 self.go_live();
-                let (chat, at) = (self.chat, self.heard_at);
+                let (chat, at) = (self.chat, self.place.heard_at);
                 self.ready.extend(newest.into_iter().map(|message| FeedEvent::Change {
                     cursor: FeedCursor { chat, version: message.id.seq, snapshot: Some(version), at },
                     change: Change::Message(Arc::new(message), MessageChange::Synced),
@@ -294,9 +305,9 @@ impl ChatFeed {
                 self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
             Beginning::Behind(cursor) => {
-                self.position = cursor.version;
+                self.place.position = cursor.version;
                 // What moved since is told last: until then, what is told is of the cursor's time.
-                self.heard_at = cursor.at.min(self.heard_at);
+                self.place.heard_at = cursor.at.min(self.place.heard_at);
                 self.fall_behind(Gap { from: cursor.version, cursor: Some(cursor), announce: true });
             }
             Beginning::Reset(reason) => {
@@ -310,7 +321,7 @@ impl ChatFeed {
     fn fall_behind(&mut self, gap: Gap) {
         METRICS.catch_ups.inc();
         let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
-        let (chat, position, moved_since) = (self.chat, self.position, self.heard_at - SLACK);
+        let (chat, position, moved_since) = (self.chat, self.place.position, self.place.heard_at - SLACK);
         let reading = aside(async move {
             let _permit = catch_ups.permit().await?;
             let at = catch_ups.clock.now();
@@ -343,16 +354,16 @@ impl ChatFeed {
                 }
                 change => (change, false),
             };
-            self.position = change.version();
+            self.place.position = change.version();
             self.tell(change, first_told, None);
         }
-        self.position = stretch.end;
+        self.place.position = stretch.end;
         for member in moved {
             self.tell(Change::Member(Arc::new(member)), false, None);
         }
         if level {
             self.go_live();
-            self.heard_at = at;
+            self.place.heard_at = at;
             if announce {
                 self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
@@ -372,9 +383,9 @@ impl ChatFeed {
         match &heard.event.what {
             Happening::Changed(stretch) => self.follow(stretch, &heard)?,
             // A row of before what was told of members could put old in the place of new.
-            Happening::Moved(moved) if moved.as_of < self.members_at => self.mind_the_gap(),
+            Happening::Moved(moved) if moved.as_of < self.place.members_at => self.mind_the_gap(),
             Happening::Moved(moved) => {
-                self.heard_at = heard.event.at;
+                self.place.heard_at = heard.event.at;
                 let viewer = self.viewer.clone();
                 for (place, member) in moved.seen_by(viewer.id()) {
                     self.tell(Change::Member(member.clone()), false, Some(Origin::new(&heard, place)));
@@ -388,7 +399,7 @@ impl ChatFeed {
     }
 
     fn follow(&mut self, stretch: &Stretch, heard: &Arc<Heard>) -> Result<()> {
-        let level = self.position;
+        let level = self.place.position;
         if stretch.after > level {
             self.mind_the_gap();
             return Ok(());
@@ -404,34 +415,34 @@ impl ChatFeed {
             {
                 return Err(Error::Forbidden("you are no longer a member of this chat".into()));
             }
-            self.position = version;
-            self.heard_at = heard.event.at;
+            self.place.position = version;
+            self.place.heard_at = heard.event.at;
             let first_told = matches!(change, Change::Message(message, _) if message.id.seq > level);
             self.tell(change.clone(), first_told, Some(Origin::new(heard, place)));
         }
-        self.position = self.position.max(stretch.end);
+        self.place.position = self.place.position.max(stretch.end);
         Ok(())
     }
 
     fn go_live(&mut self) {
         self.mode = Mode::Live;
-        self.listener.is_level(self.chat, self.position);
+        self.listener.is_level(self.chat, self.place.position);
     }
 
     /// Goes on from the database, from where it was level last.
     fn mind_the_gap(&mut self) {
-        self.fall_behind(Gap { from: self.position, cursor: None, announce: false });
+        self.fall_behind(Gap { from: self.place.position, cursor: None, announce: false });
     }
 
     fn tell(&mut self, change: Change, first_told: bool, origin: Option<Origin>) {
         if let Change::Member(member) = &change {
-            self.members_at = self.members_at.max(member.version);
+            self.place.members_at = self.place.members_at.max(member.version);
         }
         let cursor = self.cursor();
         self.ready.push_back(FeedEvent::Change { cursor, change, first_told, origin });
     }
 
     fn cursor(&self) -> FeedCursor {
-        FeedCursor { chat: self.chat, version: self.position, snapshot: None, at: self.heard_at }
+        FeedCursor { chat: self.chat, version: self.place.position, snapshot: None, at: self.place.heard_at }
     }
 }

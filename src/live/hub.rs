@@ -3,9 +3,14 @@
 //! Events of one chat come from several tasks, and from other nodes, so they may overtake each other
 //! by a little. A topic knows how far it was told, and holds what comes too early until the gap is
 //! filled, here or by [`super::mender`]: one read for all its listeners instead of one for each.
+//!
+//! What is the same for many is made once; those who are level are told it without a detour ([`lane`]), the
+//! others find it in their mailboxes.
 
+mod lane;
 mod listener;
 mod mailbox;
+mod part;
 mod topic;
 
 use std::collections::{HashMap, HashSet};
@@ -21,6 +26,7 @@ use crate::lock::lock;
 use mailbox::Mailbox;
 use topic::Topic;
 
+pub use lane::{BATCH, Outlet, Place, Sheet};
 pub use listener::Listener;
 pub use mailbox::{Delivery, Heard, Origin};
 pub use topic::Audience;

@@ -46,10 +46,16 @@ impl Committer {
     /// Starts the task. It ends when the last sender has gone and the queue is empty.
     pub fn start(writer: Writer, queue: usize) -> Self {
         let (sender, mut waiting) = mpsc::channel(queue);
+        let writer = Arc::new(writer);
         tokio::spawn(async move {
             let mut group = Vec::with_capacity(GROUP);
             while waiting.recv_many(&mut group, GROUP).await > 0 {
-                writer.answer(std::mem::take(&mut group)).await;
+                let (writer, group) = (writer.clone(), std::mem::take(&mut group));
+                let store = writer.store.clone();
+                // Those whose answer is lost are told that nobody knows.
+                if let Err(error) = store.in_one_go(async move { writer.answer(group).await }).await {
+                    tracing::error!(%error, "a group of sends broke off");
+                }
             }
         });
         Self { queue: sender }

@@ -14,11 +14,12 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolableConn
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
+use super::threads::Threads;
 use crate::error::{Error, Result};
 use crate::metrics::{METRICS, Timed};
 
 pub type Postgres = AsyncPgConnection;
-pub type Sqlite = SyncConnectionWrapper<SqliteConnection>;
+pub type Sqlite = SyncConnectionWrapper<SqliteConnection, Threads>;
 
 /// A connection lent by a pool of either engine.
 pub enum Conn {

@@ -21,6 +21,7 @@ pub mod removals;
 pub mod reports;
 pub mod schema;
 pub mod search;
+pub mod threads;
 pub mod tls;
 pub mod types;
 pub mod users;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::State;
 use super::super::graphql::bearer;
+use super::super::wire::Wire;
 use super::operations::Operations;
 use super::protocol::{Close, Protocol, Step};
 use crate::error::{Error, Result};
@@ -79,8 +80,8 @@ impl From<axum::Error> for End {
 }
 
 impl Connection {
-    pub fn new(state: State, socket: WebSocket) -> Box<Self> {
-        let (protocol, operations) = (Protocol::new(), Operations::default());
+    pub fn new(state: State, socket: WebSocket, wire: Wire) -> Box<Self> {
+        let (protocol, operations) = (Protocol::new(), Operations::new(wire));
         Box::new(Self { state, socket, protocol, session: None, here: None, operations, blocked: false })
     }
 
@@ -89,7 +90,9 @@ impl Connection {
     pub async fn serve(mut self: Box<Self>) {
         let _counted = Counted::in_gauge(&METRICS.connections.get_or_create(&Kind { kind: "websocket" }));
         let end = self.converse().await;
-        let Self { mut socket, .. } = *self;
+        let Self { mut socket, operations, .. } = *self;
+        // After a close frame nothing more is told (RFC 6455, section 5.5.1), by whatever way.
+        drop(operations);
         match end {
             End::Close(reason) => close(socket, reason).boxed().await,
             End::Unreadable(reason) => abandon(socket, reason).boxed().await,

@@ -1,11 +1,12 @@
 //! graphql-transport-ws, by its protocol: <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>
 //!
-//! `protocol` is the rules, without I/O; `connection` is one socket that follows them, and `operations`
-//! what is under way on it.
+//! `protocol` is the rules, without I/O; `connection` is one socket that follows them, `operations` what is
+//! under way on it, and `speaker` one operation's words.
 
 mod connection;
 mod operations;
 mod protocol;
+mod speaker;
 
 use axum::extract::WebSocketUpgrade;
 use axum::http::header::ORIGIN;
@@ -14,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use super::State;
+use super::wire::Wire;
 use crate::config::WebOrigin;
 use connection::Connection;
 
@@ -25,7 +27,7 @@ const READ_BUFFER: usize = 1024;
 const WRITE_BUFFER: usize = 8 * 1024;
 
 /// Takes a connection over, or refuses the origin that it comes from.
-pub fn upgrade(state: State, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+pub fn upgrade(state: State, headers: &HeaderMap, upgrade: WebSocketUpgrade, wire: Wire) -> Response {
     if !may_come_from(&state.app.config.http.cors_origins, headers) {
         return (StatusCode::FORBIDDEN, "this origin may not connect\n").into_response();
     }
@@ -40,8 +42,9 @@ pub fn upgrade(state: State, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> 
     let spoken = upgrade.selected_protocol().is_some();
     let tracker = state.sockets.clone();
     upgrade.on_upgrade(move |socket| {
+        wire.begin_frames();
         let serving = match spoken {
-            true => Connection::new(state, socket).serve().boxed(),
+            true => Connection::new(state, socket, wire).serve().boxed(),
             false => connection::close(socket, protocol::Close::SUBPROTOCOL_NOT_ACCEPTABLE).boxed(),
         };
         tracker.track_future(serving)

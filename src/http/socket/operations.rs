@@ -1,30 +1,32 @@
 //! The operations of a socket, in the messages that tell of them.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::extract::ws::Utf8Bytes;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
+use super::super::wire::Wire;
 use super::protocol::Protocol;
-use crate::graphql::execute::Answer;
+use super::speaker::Speaker;
 use crate::graphql::running::Running;
-
-/// Bytes that are gathered for one flush.
-const BATCH: usize = 16 * 1024;
+use crate::live::hub::{BATCH, Outlet};
 
 /// The operations under way on a socket, and what they said that is to be written.
-#[derive(Default)]
 pub struct Operations {
+    wire: Wire,
     running: Vec<Operation>,
     said: Vec<Utf8Bytes>,
 }
 
 impl Operations {
+    pub fn new(wire: Wire) -> Self {
+        Self { wire, running: Vec::new(), said: Vec::new() }
+    }
+
     /// Starts an operation, which is polled from now on.
     pub fn start(&mut self, id: String, number: u64, running: Running) {
-        self.running.push(Operation::new(id, number, running));
+        let speaker = Arc::new(Speaker::new(id, self.wire.clone()));
+        self.running.push(Operation { number, running, speaker, ended: false });
     }
 
     /// Ends a subscription; another operation goes on to its end unheard.
@@ -37,8 +39,11 @@ impl Operations {
     }
 
     /// Gathers what operations have to say: all that is ready, for one flush; or one message, where the
-    /// other side is slow, so that it is seen to take something.
+    /// other side is slow, so that it is seen to take something. Ready for what others began to write, too.
     pub fn poll_said(&mut self, protocol: &mut Protocol, one: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wire.poll_left(cx).is_ready() {
+            return Poll::Ready(());
+        }
         let (said, mut gathered, mut spoke) = (&mut self.said, 0, true);
         while spoke && gathered < BATCH && !(one && gathered > 0) {
             spoke = false;
@@ -51,70 +56,41 @@ impl Operations {
                     true
                 }
                 Poll::Ready(None) => {
-                    protocol.finish(&operation.id, operation.number);
+                    protocol.finish(&operation.speaker.id, operation.number);
                     false
                 }
             });
         }
-        if said.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        if !said.is_empty() {
+            return Poll::Ready(());
+        }
+        // All that they had to say is written.
+        self.running.iter_mut().for_each(Operation::lend);
+        Poll::Pending
     }
 }
 
 struct Operation {
-    id: String,
     number: u64,
     running: Running,
-    /// What each of its messages begins with; the id is the client's own and any text.
-    head: String,
+    speaker: Arc<Speaker>,
     ended: bool,
 }
 
 impl Operation {
-    fn new(id: String, number: u64, running: Running) -> Self {
-        let head = format!(r#"{{"id":{},"type":""#, Value::from(&*id));
-        Self { id, number, running, head, ended: false }
-    }
-
     /// The next message; nothing after the last.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Utf8Bytes>> {
         if self.ended {
             return Poll::Ready(None);
         }
         let answer = ready!(self.running.poll_next(cx));
-        let text = match answer {
-            Some(answer) if answer.executed => self.message("next", Some(&answer.body)),
-            Some(answer) => {
-                self.ended = true;
-                self.message("error", Some(errors(&answer)))
-            }
-            None => {
-                self.ended = true;
-                self.message("complete", None)
-            }
-        };
-        Poll::Ready(Some(text))
+        self.ended = answer.as_ref().is_none_or(|answer| !answer.executed);
+        Poll::Ready(Some(self.speaker.message(answer.as_ref())))
     }
 
-    fn message(&self, kind: &str, payload: Option<&str>) -> Utf8Bytes {
-        const PAYLOAD: &str = r#"","payload":"#;
-        let payload_length = payload.map_or(0, |payload| PAYLOAD.len() + payload.len());
-        let mut text = String::with_capacity(self.head.len() + kind.len() + payload_length + 2);
-        text.push_str(&self.head);
-        text.push_str(kind);
-        match payload {
-            Some(payload) => {
-                text.push_str(PAYLOAD);
-                text.push_str(payload);
-                text.push('}');
-            }
-            None => text.push_str("\"}"),
-        }
-        text.into()
+    /// Lets what others make for it go straight to the socket.
+    fn lend(&mut self) {
+        let outlet: Arc<dyn Outlet> = self.speaker.clone();
+        self.running.lend(&outlet);
     }
-}
-
-/// The payload of an error is the list of errors alone.
-fn errors(answer: &Answer) -> &str {
-    let body: Option<HashMap<&str, &RawValue>> = serde_json::from_str(&answer.body).ok();
-    body.and_then(|body| body.get("errors").map(|errors| errors.get())).unwrap_or("[]")
 }

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::lane::{Lane, Outlet, Place};
 use super::mailbox::{Delivery, Mailbox};
 use super::{Audience, Hub, Listeners};
 use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId};
@@ -32,7 +33,7 @@ impl Listener {
         if fresh {
             let mut chats = lock(&self.hub.chats);
             let topic = chats.entry(chat).or_default();
-            lock(&topic.0).listeners.insert(self.id, self.mailbox.clone());
+            lock(&topic.0).enter(self.id, self.mailbox.clone());
         }
         fresh
     }
@@ -69,7 +70,6 @@ impl Listener {
         let mut chats = lock(&self.hub.chats);
         let Some(topic) = chats.get(&chat) else { return };
         let mut state = lock(&topic.0);
-        state.listeners.remove(&self.id);
         if let Some(audience) = self.audience
             && let Some((_, number)) = state.audiences.get_mut(&audience)
         {
@@ -78,7 +78,7 @@ impl Listener {
                 state.audiences.remove(&audience);
             }
         }
-        let empty = state.listeners.is_empty();
+        let empty = state.leave(self.id);
         drop(state);
         if empty {
             chats.remove(&chat);
@@ -114,6 +114,19 @@ impl Listener {
         self.mailbox.take()
     }
 
+    /// Lets what is made for its audience go by this way, until its place is reclaimed: for one who is level in
+    /// its one chat, has told all that it was given, and has been woken for nothing more.
+    pub fn lend(&self, place: Place, outlet: &Arc<dyn Outlet>) {
+        if let Some(audience) = self.audience {
+            self.mailbox.lend(Lane { audience, place, outlet: outlet.clone() });
+        }
+    }
+
+    /// How far it was told by that way; none where it was not lent.
+    pub fn reclaim(&self) -> Option<Place> {
+        self.mailbox.reclaim()
+    }
+
     /// The same by hand: what most events pass, and every subscriber.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
         self.mailbox.poll(cx)
@@ -122,6 +135,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        self.mailbox.reclaim();
         self.chats.iter().for_each(|chat| self.leave(*chat));
         if let Some(person) = &self.person {
             leave(&mut lock(&self.hub.people), person, self.id);

@@ -1,11 +1,12 @@
 //! Where what was heard waits for one listener.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use super::lane::{Lane, Place, Sheet};
 use crate::domain::changes::{ChatEvent, Happening};
 use crate::domain::ids::UserId;
 use crate::live::memo::Memo;
@@ -28,6 +29,8 @@ pub(super) struct Mailbox {
 struct Queue {
     events: VecDeque<Arc<Heard>>,
     overflown: bool,
+    /// The short way past it, while its owner is level.
+    lane: Option<Lane>,
 }
 
 /// An event as all its listeners hold it, with what was made of each of its changes so far.
@@ -35,6 +38,8 @@ struct Queue {
 pub struct Heard {
     pub event: ChatEvent,
     memos: Vec<Memo>,
+    /// What all of an audience are told of it, by audience, once that is known.
+    sheets: OnceLock<HashMap<u64, Sheet>>,
 }
 
 impl Heard {
@@ -46,7 +51,18 @@ impl Heard {
             Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => 0,
         };
         let kept = if listeners > 1 { changes } else { 0 };
-        Arc::new(Self { event, memos: std::iter::repeat_with(Memo::default).take(kept).collect() })
+        let memos = std::iter::repeat_with(Memo::default).take(kept).collect();
+        Arc::new(Self { event, memos, sheets: OnceLock::new() })
+    }
+
+    /// Says what audiences are told of it: once, before anybody is.
+    pub(super) fn is_told_as(&self, sheets: HashMap<u64, Sheet>) {
+        self.sheets.get_or_init(|| sheets);
+    }
+
+    /// What all of an audience are told of it, if that is the same.
+    pub(super) fn sheet(&self, audience: u64) -> Option<&Sheet> {
+        self.sheets.get()?.get(&audience)
     }
 }
 
@@ -76,23 +92,61 @@ pub enum Delivery {
     Overflow,
 }
 
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && !self.overflown
+    }
+
+    fn put(&mut self, heard: &[Arc<Heard>]) {
+        if self.events.len() + heard.len() > MAILBOX {
+            self.events = VecDeque::new();
+            self.overflown = true;
+            METRICS.overflows.inc();
+        }
+        if !self.overflown {
+            self.events.extend(heard.iter().cloned());
+        }
+    }
+}
+
 impl Mailbox {
     pub(super) fn new(owner: &UserId) -> Self {
         Self { owner: owner.clone(), queue: Mutex::default(), waiting: AtomicWaker::new() }
     }
 
     pub(super) fn put(&self, heard: &[Arc<Heard>]) {
-        let mut queue = lock(&self.queue);
-        if queue.events.len() + heard.len() > MAILBOX {
-            queue.events = VecDeque::new();
-            queue.overflown = true;
-            METRICS.overflows.inc();
-        }
-        if !queue.overflown {
-            queue.events.extend(heard.iter().cloned());
-        }
-        drop(queue);
+        lock(&self.queue).put(heard);
         self.waiting.wake();
+    }
+
+    /// Tells the owner by the short way as much as can be, in so many messages, and puts the rest here.
+    /// `frames` is room to write in.
+    pub(super) fn deliver(&self, heard: &[Arc<Heard>], frames: &mut Vec<u8>) -> usize {
+        let mut queue = lock(&self.queue);
+        let is_empty = queue.is_empty();
+        let (told, messages) = match &mut queue.lane {
+            Some(lane) if is_empty => lane.tell(heard, frames),
+            _ => (0, 0),
+        };
+        if told < heard.len() {
+            queue.put(&heard[told..]);
+            drop(queue);
+            self.waiting.wake();
+        }
+        messages
+    }
+
+    /// Opens the short way, unless something waits here already.
+    pub(super) fn lend(&self, lane: Lane) {
+        let mut queue = lock(&self.queue);
+        if queue.is_empty() {
+            queue.lane = Some(lane);
+        }
+    }
+
+    /// Closes the short way: how far it led.
+    pub(super) fn reclaim(&self) -> Option<Place> {
+        lock(&self.queue).lane.take().map(|lane| lane.place)
     }
 
     pub(super) fn overflow(&self) {

@@ -1,10 +1,16 @@
+use std::future::{poll_fn, ready};
+use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
+
 use chrono::DateTime;
+use futures_util::future::{BoxFuture, FutureExt};
 
 use super::mailbox::MAILBOX;
 use super::*;
 use crate::domain::changes::{Change, MessageChange, Stretch};
 use crate::domain::ids::MessageId;
 use crate::domain::messages::{Message, Notice, NoticeKind};
+use crate::live::memo::Made;
 
 fn event(chat: ChatId, what: Happening) -> ChatEvent {
     ChatEvent { organization: "demo".parse().unwrap(), chat, at: DateTime::UNIX_EPOCH, what }
@@ -94,4 +100,216 @@ fn what_is_heard_by_one_alone_is_not_kept_for_others() {
     let kept = |delivery| matches!(delivery, Some(Delivery::Event(heard)) if Origin::new(&heard, 0).memo().is_some());
     assert!(!kept(one.mailbox.take()));
     assert!(kept(one.mailbox.take()) && kept(other.mailbox.take()));
+}
+
+/// Those who are told the version of each change, as text.
+#[derive(Debug)]
+struct Versions;
+
+impl Audience for Versions {
+    fn id(&self) -> u64 {
+        7
+    }
+
+    fn make(&self, heard: Arc<Heard>, _: i64) -> BoxFuture<'static, Option<Sheet>> {
+        let Happening::Changed(stretch) = &heard.event.what else { return ready(None).boxed() };
+        let made = |change: &Change| Some(Made { body: change.version().to_string().into(), failed: false });
+        let made = stretch.changes.iter().map(made).collect();
+        ready(Sheet::new(&heard, made)).boxed()
+    }
+}
+
+/// A socket that takes each so many times what is written, and keeps it.
+#[derive(Debug)]
+struct Socket {
+    takes: usize,
+    asked: AtomicUsize,
+    told: Arc<Mutex<Vec<i64>>>,
+}
+
+impl Socket {
+    /// One that refuses every `takes`-th time.
+    fn new(takes: usize) -> Arc<Self> {
+        Arc::new(Self { takes, asked: AtomicUsize::new(1), told: Arc::default() })
+    }
+
+    fn told(&self) -> Vec<i64> {
+        lock(&self.told).clone()
+    }
+}
+
+impl Outlet for Socket {
+    fn frame(&self, body: &str, frames: &mut Vec<u8>) {
+        frames.extend_from_slice(format!("{body} ").as_bytes());
+    }
+
+    fn write(&self, frames: &[u8]) -> bool {
+        if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.takes) {
+            return false;
+        }
+        let frames = std::str::from_utf8(frames).unwrap();
+        lock(&self.told).extend(frames.split_whitespace().map(|version| version.parse::<i64>().unwrap()));
+        true
+    }
+}
+
+const ALWAYS: usize = usize::MAX;
+
+fn place(position: i64) -> Place {
+    Place { position, members_at: position, heard_at: DateTime::UNIX_EPOCH }
+}
+
+/// A listener among those who ask the same, who is level at this version.
+fn sharer(hub: &Arc<Hub>, chat: ChatId, version: i64) -> Listener {
+    let mut listener = hub.listen(&"alice".parse().unwrap());
+    listener.attach(chat);
+    let versions: Arc<dyn Audience> = Arc::new(Versions);
+    listener.share(&versions);
+    listener.is_level(chat, version);
+    listener
+}
+
+/// All that was delivered is told or waits in mailboxes.
+async fn settled(hub: &Hub) {
+    let topics: Vec<_> = lock(&hub.chats).values().cloned().collect();
+    for topic in topics {
+        while lock(&topic.0).is_busy() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_level_is_told_without_a_detour() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let (one, other) = (sharer(&hub, chat, 4), sharer(&hub, chat, 4));
+    let socket = Socket::new(ALWAYS);
+    let outlet: Arc<dyn Outlet> = socket.clone();
+    one.lend(place(4), &outlet);
+    for version in [5, 6] {
+        hub.deliver(made(chat, version));
+        settled(&hub).await;
+    }
+    assert_eq!(socket.told(), [5, 6]);
+    assert_eq!(heard(&one), [0; 0], "what was told does not wait");
+    assert_eq!(heard(&other), [5, 6], "who lent nothing finds it in the mailbox");
+    assert_eq!(one.reclaim(), Some(place(6)));
+    hub.deliver(made(chat, 7));
+    settled(&hub).await;
+    assert_eq!((socket.told(), heard(&one)), (vec![5, 6], vec![7]), "and so does who took the place back");
+}
+
+#[tokio::test]
+async fn what_does_not_follow_waits_and_so_does_all_after_it() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let (behind, _other) = (sharer(&hub, chat, 4), sharer(&hub, chat, 4));
+    let socket = Socket::new(ALWAYS);
+    let outlet: Arc<dyn Outlet> = socket.clone();
+    behind.lend(place(3), &outlet);
+    hub.deliver(made(chat, 5));
+    settled(&hub).await;
+    assert_eq!((socket.told(), heard(&behind), behind.reclaim()), (vec![], vec![5], Some(place(3))));
+
+    // A socket that takes nothing once is not asked again before its task has seen to it.
+    let (slow, slow_socket) = (sharer(&hub, chat, 5), Socket::new(2));
+    let outlet: Arc<dyn Outlet> = slow_socket.clone();
+    slow.lend(place(5), &outlet);
+    for version in 6..=9 {
+        hub.deliver(made(chat, version));
+        settled(&hub).await;
+    }
+    assert_eq!((slow_socket.told(), heard(&slow), slow.reclaim()), (vec![6], vec![7, 8, 9], Some(place(6))));
+
+    // Nor is a place lent past what waits.
+    hub.deliver(made(chat, 10));
+    settled(&hub).await;
+    slow.lend(place(9), &outlet);
+    assert_eq!(slow.reclaim(), None);
+}
+
+#[tokio::test]
+async fn who_left_is_told_nothing_more() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let (gone, _one, _other) = (sharer(&hub, chat, 4), sharer(&hub, chat, 4), sharer(&hub, chat, 4));
+    let socket = Socket::new(ALWAYS);
+    let outlet: Arc<dyn Outlet> = socket.clone();
+    gone.lend(place(4), &outlet);
+    hub.deliver(made(chat, 5));
+    drop(gone);
+    settled(&hub).await;
+    assert_eq!(socket.told(), [0; 0]);
+}
+
+/// A feed by the rules of [`Listener::lend`]: it tells what it finds, and lends its place in between.
+async fn follow(mut listener: Listener, socket: Arc<Socket>, until: i64) {
+    let outlet: Arc<dyn Outlet> = socket.clone();
+    let mut position = 0;
+    while position < until {
+        let delivery = poll_fn(|cx| {
+            if let Some(place) = listener.reclaim() {
+                position = place.position;
+            }
+            if position == until {
+                return Poll::Ready(None);
+            }
+            let delivery = listener.poll_next(cx);
+            if delivery.is_pending() {
+                listener.lend(place(position), &outlet);
+                // It is not told when others have moved its place: it looks now and then.
+                cx.waker().wake_by_ref();
+            }
+            delivery.map(Some)
+        });
+        match delivery.await {
+            Some(Delivery::Event(heard)) => {
+                let (first, last) = heard.event.versions().unwrap();
+                assert!(first <= position + 1, "a gap");
+                if last > position {
+                    lock(&socket.told).extend(position + 1..=last);
+                    position = last;
+                }
+            }
+            // The database has them.
+            Some(Delivery::Overflow) => {
+                let known = listener.hub.topics()[0].1.unwrap();
+                lock(&socket.told).extend(position + 1..=known);
+                position = position.max(known);
+            }
+            None => break,
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Listeners come and go, sockets refuse now and then, events overtake each other: by whatever way, each is told
+/// each version once, in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn both_ways_together_lose_double_and_disorder_nothing() {
+    const LAST: i64 = 500;
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let listeners: Vec<_> = (0..150).map(|_| sharer(&hub, chat, 0)).collect();
+    let mut sockets = Vec::new();
+    let mut following = tokio::task::JoinSet::new();
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let socket = Socket::new([ALWAYS, 2, 3, 10][number % 4]);
+        following.spawn(follow(listener, socket.clone(), LAST));
+        sockets.push(socket);
+    }
+    for version in (1..=LAST).step_by(2) {
+        let passing = sharer(&hub, chat, version - 1);
+        for version in [version + 1, version] {
+            hub.deliver(made(chat, version));
+        }
+        tokio::task::yield_now().await;
+        drop(passing);
+    }
+    let all = tokio::time::timeout(std::time::Duration::from_secs(60), following.join_all());
+    all.await.expect("everybody is told everything");
+    for socket in sockets {
+        assert_eq!(socket.told(), (1..=LAST).collect::<Vec<_>>());
+    }
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::Listeners;
+use super::lane::Sheet;
 use super::mailbox::{Heard, Mailbox};
+use super::part::Part;
 use crate::domain::changes::{ChatEvent, Happening};
 use crate::lock::lock;
 
@@ -25,9 +28,9 @@ pub trait Audience: Debug + Send + Sync {
     /// By what they are told from others.
     fn id(&self) -> u64;
 
-    /// Makes what they are told of what was heard, and leaves it there. `version` is that of the chat when
-    /// it was heard.
-    fn make(&self, heard: Arc<Heard>, version: i64) -> BoxFuture<'static, ()>;
+    /// Makes what they are told of what was heard, and leaves it there; gives it where it is the same for
+    /// all of them. `version` is that of the chat when it was heard.
+    fn make(&self, heard: Arc<Heard>, version: i64) -> BoxFuture<'static, Option<Sheet>>;
 }
 
 /// Longest that listeners wait for what is made for all of them; then each has it made for itself.
@@ -36,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct TopicState {
     pub(super) listeners: Listeners,
+    /// The same, as they are told; none where that has changed.
+    parts: Option<Arc<Vec<Arc<Part>>>>,
     /// The last version that was told without a gap; none where nobody knows.
     pub(super) version: Option<i64>,
     /// What came too early, by its first version.
@@ -46,6 +51,8 @@ pub(super) struct TopicState {
     unmade: Vec<Arc<Heard>>,
     /// Something is being made: what comes now is passed on after it.
     is_making: bool,
+    /// The tasks that tell parts what was made.
+    telling: TaskTracker,
 }
 
 /// What was heard and is to be made ready, and for whom.
@@ -64,15 +71,40 @@ impl Topic {
         state.is_making = true;
         let topic = self.clone();
         tokio::spawn(async move {
-            while let Some(ToMake { heard, audiences, version }) = topic.next_to_make() {
-                let making = audiences
-                    .iter()
-                    .flat_map(|audience| heard.iter().map(|heard| audience.make(heard.clone(), version)));
-                // What is late is made by those whom it concerns.
-                drop(timeout(PATIENCE, join_all(making)).await);
-                lock(&topic.0).listeners.values().for_each(|mailbox| mailbox.put(&heard));
+            while let Some(to_make) = topic.next_to_make() {
+                let heard = to_make.make().await;
+                topic.deliver(&heard).await;
             }
         });
+    }
+
+    /// Passes on what was heard: by a task for each part, where there are several.
+    async fn deliver(&self, heard: &[Arc<Heard>]) {
+        let (known, telling) = {
+            let state = lock(&self.0);
+            (state.parts.clone(), state.telling.clone())
+        };
+        let parts = match known {
+            Some(parts) => parts,
+            None => {
+                // Others listen than before, in other parts: what they are told already comes first.
+                telling.close();
+                telling.wait().await;
+                telling.reopen();
+                lock(&self.0).parts()
+            }
+        };
+        match &parts[..] {
+            [part] => {
+                part.add(heard);
+                part.clone().tell().await;
+            }
+            parts => {
+                for part in parts.iter().filter(|part| part.add(heard)) {
+                    telling.spawn(part.clone().tell());
+                }
+            }
+        }
     }
 
     /// What is to be made, and for whom; none where all is passed on.
@@ -89,7 +121,39 @@ impl Topic {
     }
 }
 
+impl ToMake {
+    /// Makes all of it at once. What is late is made by those whom it concerns.
+    async fn make(self) -> Vec<Arc<Heard>> {
+        let Self { heard, audiences, version } = self;
+        let making = heard.iter().map(async |heard| {
+            let sheets = audiences.iter().map(async |audience| {
+                let sheet = audience.make(heard.clone(), version).await;
+                sheet.map(|sheet| (audience.id(), sheet))
+            });
+            heard.is_told_as(join_all(sheets).await.into_iter().flatten().collect());
+        });
+        drop(timeout(PATIENCE, join_all(making)).await);
+        heard
+    }
+}
+
 impl TopicState {
+    pub(super) fn enter(&mut self, id: u64, mailbox: Arc<Mailbox>) {
+        self.listeners.insert(id, mailbox);
+        self.parts = None;
+    }
+
+    /// True where nobody is left.
+    pub(super) fn leave(&mut self, id: u64) -> bool {
+        self.listeners.remove(&id);
+        self.parts = None;
+        self.listeners.is_empty()
+    }
+
+    fn parts(&mut self) -> Arc<Vec<Arc<Part>>> {
+        self.parts.get_or_insert_with(|| Arc::new(Part::all(&self.listeners))).clone()
+    }
+
     /// Passes an event on, or holds it; true where a gap has opened.
     pub(super) fn hear(&mut self, event: ChatEvent) -> bool {
         let Some((first, last)) = event.versions() else {
@@ -124,6 +188,11 @@ impl TopicState {
         }
     }
 
+    /// Whether something heard is on its way: what comes now has its place after it.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_making || !self.telling.is_empty()
+    }
+
     /// Passes an event to those who listen, or on to be made ready for them.
     fn put(&mut self, event: ChatEvent) {
         let heard = Heard::new(event, self.listeners.len());
@@ -135,7 +204,7 @@ impl TopicState {
             self.listeners.values().filter(own).for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
             return;
         }
-        if self.is_making || self.audiences.values().any(|(_, number)| *number > 1) {
+        if self.is_busy() || self.audiences.values().any(|(_, number)| *number > 1) {
             self.unmade.push(heard);
         } else {
             self.listeners.values().for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));

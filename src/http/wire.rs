@@ -1,0 +1,284 @@
+//! One TCP connection, written by the task that serves it and, between whole frames, by whoever has one for it.
+//!
+//! What many sockets are told alike need not wake each of their tasks: [`Wire::tell`] writes it from where it
+//! was made. Only where the kernel doesn't take all of it does the rest wait here, for the connection's task.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::lock::lock;
+
+/// Bytes that the kernel takes for one connection (`SO_SNDBUF`; it doubles them for its own use).
+const SEND_BUFFER: usize = 32 * 1024;
+/// How much longer than `PARLOR_SOCKET_WRITE_SECONDS` what was sent may stay without an acknowledgement
+/// (`TCP_USER_TIMEOUT`, RFC 5482): one who takes nothing is there yet, and is told why first.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+
+/// Where connections come in.
+pub struct Wires {
+    pub listener: TcpListener,
+    /// How long a connection may take nothing of what is written.
+    pub write_patience: Duration,
+}
+
+/// What is written to a connection.
+#[derive(Debug, Clone)]
+pub struct Wire(Arc<Shared>);
+
+/// The connection, as who serves it reads and writes it.
+#[derive(Debug)]
+pub struct Stream {
+    reading: OwnedReadHalf,
+    wire: Wire,
+}
+
+#[derive(Debug)]
+struct Shared {
+    writing: Mutex<Writing>,
+    /// The connection's task, which writes what is left.
+    left: AtomicWaker,
+}
+
+#[derive(Debug)]
+struct Writing {
+    half: OwnedWriteHalf,
+    /// What is written from now on are whole frames each time: others may write between them.
+    framed: bool,
+    /// What was taken and the kernel has not taken yet.
+    rest: Bytes,
+}
+
+impl Wire {
+    /// Each write is of whole frames from now on.
+    pub fn begin_frames(&self) {
+        lock(&self.0.writing).framed = true;
+    }
+
+    /// Writes frames at once; false where the kernel takes nothing of them now, and then nothing was written.
+    pub fn tell(&self, frames: &[u8]) -> bool {
+        let mut writing = lock(&self.0.writing);
+        if !writing.framed || !writing.rest.is_empty() {
+            return false;
+        }
+        // Why it can't be written, who reads it will see too.
+        let Ok(written) = writing.half.try_write(frames) else { return false };
+        if written < frames.len() {
+            writing.rest = Bytes::copy_from_slice(&frames[written..]);
+            drop(writing);
+            self.0.left.wake();
+        }
+        true
+    }
+
+    /// Ready while there is something left that the connection's task has to write.
+    pub fn poll_left(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.left.register(cx.waker());
+        if lock(&self.0.writing).rest.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+impl Writing {
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            let written = ready!(Pin::new(&mut self.half).poll_write(cx, &self.rest))?;
+            self.rest.advance(written);
+        }
+        // Not even the memory of what was written stays.
+        self.rest = Bytes::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream {
+    fn new(stream: TcpStream) -> Self {
+        let (reading, half) = stream.into_split();
+        let writing = Mutex::new(Writing { half, framed: false, rest: Bytes::new() });
+        Self { reading, wire: Wire(Arc::new(Shared { writing, left: AtomicWaker::new() })) }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reading).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    /// Takes all or nothing once frames are written, so that no frame is cut by another's.
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut writing = lock(&self.wire.0.writing);
+        ready!(writing.poll_rest(cx))?;
+        let written = ready!(Pin::new(&mut writing.half).poll_write(cx, buf))?;
+        if !writing.framed {
+            return Poll::Ready(Ok(written));
+        }
+        writing.rest = Bytes::copy_from_slice(&buf[written..]);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut writing = lock(&self.wire.0.writing);
+        if writing.framed {
+            drop(writing);
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |buf| buf));
+        }
+        Pin::new(&mut writing.half).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.wire.0.writing).poll_rest(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut writing = lock(&self.wire.0.writing);
+        ready!(writing.poll_rest(cx))?;
+        Pin::new(&mut writing.half).poll_shutdown(cx)
+    }
+}
+
+impl Listener for Wires {
+    type Io = Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Stream, SocketAddr) {
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        if let Err(error) = tune(&stream, self.write_patience) {
+            tracing::debug!(%error, "a connection's options can't be set");
+        }
+        (Stream::new(stream), address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Wires>> for Wire {
+    fn connect_info(stream: IncomingStream<'_, Wires>) -> Self {
+        stream.io().wire.clone()
+    }
+}
+
+/// Small frames go out at once: an answer must not wait for the acknowledgement of the one before. What
+/// the kernel buffers for one who takes nothing is bounded, so that it is felt; and one who has gone
+/// without a word is noticed.
+fn tune(stream: &TcpStream, write_patience: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(write_patience + UNACKNOWLEDGED))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = write_patience;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// A frame of these tests: who wrote it, its number, its length, and so many bytes.
+    fn frame(writer: u8, number: u32, length: u32) -> Vec<u8> {
+        let mut frame = vec![writer];
+        frame.extend_from_slice(&number.to_be_bytes());
+        frame.extend_from_slice(&length.to_be_bytes());
+        frame.resize(9 + length as usize, writer);
+        frame
+    }
+
+    /// The next frame's writer and number; none at the end.
+    async fn read_frame(client: &mut TcpStream) -> Option<(u8, u32)> {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).await.ok()?;
+        let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+        let mut body = vec![0; number(&head[5..]) as usize];
+        client.read_exact(&mut body).await.expect("a frame is whole");
+        assert!(body.iter().all(|byte| *byte == head[0]), "a frame has another's bytes in it");
+        Some((head[0], number(&head[1..5])))
+    }
+
+    async fn connected() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut wires = Wires { listener, write_patience: Duration::from_secs(10) };
+        let (accepted, client) = tokio::join!(Listener::accept(&mut wires), TcpStream::connect(address));
+        (accepted.0, client.unwrap())
+    }
+
+    /// The kernel's buffers are full most of the time, so that most frames are taken in pieces.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn frames_of_several_writers_arrive_whole_and_in_the_order_of_each() {
+        const OWN: u32 = 300;
+        let (mut stream, mut client) = connected().await;
+        stream.wire.begin_frames();
+        let wire = stream.wire.clone();
+        let mut others = tokio::task::spawn_blocking(move || {
+            let taken = |number: &u32| wire.tell(&frame(2, *number, *number % 7 * 9_000));
+            (0..20_000).filter(taken).collect::<Vec<_>>()
+        });
+        let own = tokio::spawn(async move {
+            for number in 0..OWN {
+                stream.write_all(&frame(1, number, number % 5 * 30_000)).await.unwrap();
+            }
+            // As a connection does: what others began is its to end.
+            let taken = loop {
+                tokio::select! {
+                    () = poll_fn(|cx| stream.wire.poll_left(cx)) => stream.flush().await.unwrap(),
+                    taken = &mut others => break taken.unwrap(),
+                }
+            };
+            stream.flush().await.unwrap();
+            taken
+        });
+        let mut numbers = [Vec::new(), Vec::new()];
+        while let Some((writer, number)) = read_frame(&mut client).await {
+            numbers[usize::from(writer) - 1].push(number);
+            // Slower than they write.
+            if number % 16 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let taken = own.await.unwrap();
+        assert_eq!(numbers, [(0..OWN).collect(), taken], "what was taken arrives, and what was refused does not");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_before_frames_begin() {
+        let (stream, mut client) = connected().await;
+        poll_fn(|cx| Pin::new(&mut lock(&stream.wire.0.writing).half).poll_write(cx, b"HTTP")).await.unwrap();
+        assert!(!stream.wire.tell(b"frame"));
+        stream.wire.begin_frames();
+        assert!(stream.wire.tell(b"frame"));
+        drop(stream);
+        let mut all = String::new();
+        client.read_to_string(&mut all).await.unwrap();
+        assert_eq!(all, "HTTPframe");
+    }
+}
