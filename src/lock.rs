@@ -1,4 +1,4 @@
-//! Locks of memory that are held for no I/O and no `await`.
+//! Locks of memory that are held for no `await` and no I/O that could wait.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

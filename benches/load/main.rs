@@ -1,6 +1,7 @@
 //! The load generator: what Parlor costs, beside what the same work costs without it.
 //!
-//! `cargo bench --bench load -- [SCENARIO] [--engine sqlite|postgres|both] [--quick]`, where a scenario is
+//! `cargo bench --bench load -- [SCENARIO] [--engine sqlite|postgres|both] [--quick] [--subscribers N]`, where a
+//! scenario is
 //! `sends`, `history`, `search`, `lists`, `fanout`, `memory`, `tainted`, `chats`, `storm`, `presence`, `nodes`,
 //! `soak`, or `all` of them but the soak.
 //!
@@ -54,6 +55,9 @@ struct Arguments {
     /// Shorter and smaller: to see that all works, not to quote.
     #[arg(long)]
     quick: bool,
+    /// So many subscribers of one chat, instead of each number in turn.
+    #[arg(long)]
+    subscribers: Option<usize>,
     /// What cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -184,7 +188,10 @@ async fn start(arguments: Arguments) -> Result<()> {
 }
 
 async fn measure(arguments: &Arguments) -> Result<()> {
-    let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
+    let mut scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
+    if let Some(subscribers) = arguments.subscribers {
+        scale.audiences = vec![subscribers].leak();
+    }
     let runs = |scenario| arguments.scenario == scenario || arguments.scenario == Scenario::All;
     println!("# Parlor under load\n\n{}\n", machine::describe()?);
     if arguments.quick {

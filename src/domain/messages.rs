@@ -143,6 +143,11 @@ impl Message {
         }
     }
 
+    /// Whether it is as it was made: neither edited nor reacted to, nor anything else.
+    pub fn is_unchanged(&self) -> bool {
+        self.version == self.id.seq
+    }
+
     pub fn is_sent_by(&self, user: &UserId) -> bool {
         self.sender.as_ref() == Some(user)
     }

@@ -64,7 +64,7 @@ pub async fn read(conn: &mut Conn, chat: Arc<Chat>, version: i64) -> Result<Read
 
 /// A message that still is as it was made, is told as made.
 fn read_back(message: Message) -> Change {
-    let change = if message.version == message.id.seq { MessageChange::Added } else { MessageChange::Synced };
+    let change = if message.is_unchanged() { MessageChange::Added } else { MessageChange::Synced };
     Change::Message(Arc::new(message), change)
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::insert_rows;
+use super::fragments::{insert_rows, one_of};
 use super::schema::blocked_words;
 use super::types::word;
 use crate::domain::blocklist::{BlockAction, Blocklist};
@@ -15,7 +15,7 @@ use crate::error::Result;
 /// The lists of these organisations; one without words is left out.
 pub async fn of(conn: &mut Conn, organizations: &[&OrganizationId]) -> Result<HashMap<OrganizationId, Blocklist>> {
     let rows: Vec<(String, String, String)> = blocked_words::table
-        .filter(blocked_words::organization_id.eq_any(organizations.iter().map(|organization| organization.as_str())))
+        .filter(one_of(blocked_words::organization_id, organizations.iter().map(|organization| organization.as_str())))
         .select((blocked_words::organization_id, blocked_words::word, blocked_words::action))
         .load(conn)
         .await?;

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use serde_json::Value;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, Directed, Locked};
+use super::fragments::{All, Directed, Locked, one_of};
 use super::members::unread_count;
 use super::schema::{chats, members, users};
 use super::types::{Key, Time, word};
@@ -184,7 +184,7 @@ pub async fn by_nonce(
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatId]) -> Result<Vec<Chat>> {
     let rows: Vec<Row> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
-        .filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0))))
+        .filter(one_of(chats::id, ids.iter().map(|id| Key(id.0))))
         .select(COLUMNS)
         .load(conn)
         .await?;
@@ -194,13 +194,13 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatI
 /// Chats of any organisation, for what is no client's question.
 pub async fn of_all(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
     let rows: Vec<Row> =
-        chats::table.filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0)))).select(COLUMNS).load(conn).await?;
+        chats::table.filter(one_of(chats::id, ids.iter().map(|id| Key(id.0)))).select(COLUMNS).load(conn).await?;
     rows.into_iter().map(chat).collect()
 }
 
 /// Locks chats, always in the order of their ids so that no two transactions wait for each other.
 pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
-    let query = chats::table.filter(chats::id.eq_any(ids.iter().map(|id| Key(id.0)))).order(chats::id).select(COLUMNS);
+    let query = chats::table.filter(one_of(chats::id, ids.iter().map(|id| Key(id.0)))).order(chats::id).select(COLUMNS);
     let rows: Vec<Row> = Locked(query).load(conn).await?;
     rows.into_iter().map(chat).collect()
 }

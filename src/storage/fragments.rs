@@ -10,7 +10,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId, ValuesClause};
 use diesel::result::QueryResult;
 use diesel::serialize::ToSql;
-use diesel::sql_types::{BigInt, Bool, HasSqlType, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, HasSqlType, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use diesel_async::methods::LoadQuery;
 
@@ -47,6 +47,17 @@ impl<Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Locked<Q> {
 /// 32,766 values.
 pub const MOST_ROWS: usize = 2_000;
 
+/// Statements of no more rows than this are prepared once and kept, one for each number; most are. The rest would
+/// fill each connection's memory with numbers that hardly come again.
+const KEPT_ROWS: usize = 4;
+
+/// Says how long a statement of so many rows is kept.
+fn keep<DB: Backend>(out: &mut AstPass<'_, '_, DB>, rows: usize) {
+    if rows > KEPT_ROWS {
+        out.unsafe_to_cache_prepared();
+    }
+}
+
 /// One INSERT of many rows, at least one. Diesel has none for SQLite over an async connection.
 pub struct InsertRows<Tab: Table, V> {
     into: Tab::FromClause,
@@ -70,7 +81,7 @@ where
     V: QueryFragment<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared();
+        keep(&mut out, self.rows.len());
         let Some((first, rest)) = self.rows.split_first() else {
             return Err(diesel::result::Error::QueryBuilderError("no rows to insert".into()));
         };
@@ -134,7 +145,7 @@ where
     U: ToSql<B::SqlType, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared();
+        keep(&mut out, self.pairs.len());
         if self.pairs.is_empty() {
             out.push_sql("1 = 0");
             return Ok(());
@@ -152,6 +163,70 @@ where
             out.push_sql(")");
         }
         out.push_sql(") AS pairs)");
+        Ok(())
+    }
+}
+
+/// `a IN (…)`, as diesel's `eq_any`, for the look-ups that are made most: SQLite keeps the statement too. No keys is
+/// no rows.
+pub struct OneOf<A, T> {
+    column: A,
+    keys: Vec<T>,
+}
+
+pub fn one_of<A, T>(column: A, keys: impl IntoIterator<Item = T>) -> OneOf<A, T> {
+    OneOf { column, keys: keys.into_iter().collect() }
+}
+
+impl<A, T> Expression for OneOf<A, T> {
+    type SqlType = Bool;
+}
+
+impl<A: AppearsOnTable<Q>, T, Q> AppearsOnTable<Q> for OneOf<A, T> {}
+
+impl<A, T, Q> SelectableExpression<Q> for OneOf<A, T> where Self: AppearsOnTable<Q> {}
+
+impl<A, T, G> ValidGrouping<G> for OneOf<A, T> {
+    type IsAggregate = is_aggregate::No;
+}
+
+impl<A, T> QueryId for OneOf<A, T> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<A, T> QueryFragment<Pg> for OneOf<A, T>
+where
+    A: QueryFragment<Pg> + Expression<SqlType: 'static>,
+    Pg: HasSqlType<Array<A::SqlType>>,
+    Vec<T>: ToSql<Array<A::SqlType>, Pg>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.column.walk_ast(out.reborrow())?;
+        out.push_sql(" = ANY(");
+        out.push_bind_param::<Array<A::SqlType>, _>(&self.keys)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl<A, T> QueryFragment<Sqlite> for OneOf<A, T>
+where
+    A: QueryFragment<Sqlite> + Expression,
+    Sqlite: HasSqlType<A::SqlType>,
+    T: ToSql<A::SqlType, Sqlite>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        keep(&mut out, self.keys.len());
+        self.column.walk_ast(out.reborrow())?;
+        out.push_sql(" IN (");
+        for (index, key) in self.keys.iter().enumerate() {
+            if index > 0 {
+                out.push_sql(", ");
+            }
+            out.push_bind_param::<A::SqlType, _>(key)?;
+        }
+        out.push_sql(")");
         Ok(())
     }
 }
@@ -363,7 +438,7 @@ impl QueryId for WithRows {
 
 impl<DB: Binds> QueryFragment<DB> for WithRows {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared();
+        keep(&mut out, self.rows.len());
         out.push_sql(self.before);
         out.push_sql("(VALUES ");
         for (index, row) in self.rows.iter().enumerate() {

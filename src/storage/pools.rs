@@ -52,9 +52,10 @@ pub enum Store {
 const SQLITE_READERS: usize = 4;
 
 /// `busy_timeout` first, so that the rest waits for another process too. FULL makes each commit
-/// durable before it is acknowledged; group commit makes that cheap.
+/// durable before it is acknowledged; group commit makes that cheap. The file is not mapped into memory: with a WAL each
+/// reader would map it anew after each commit of the writer.
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-     PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; PRAGMA mmap_size = 268435456; PRAGMA temp_store = MEMORY;";
+     PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;";
 
 /// The second line of defence against a transaction that nobody ends; the first is [`Lent`].
 const POSTGRES_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '30s'";

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{MOST_ROWS, note_last_seen};
+use super::fragments::{MOST_ROWS, note_last_seen, one_of};
 use super::schema::{organizations, users};
 use super::types::{Time, word};
 use crate::domain::ids::{OrganizationId, UserId};
@@ -95,7 +95,7 @@ pub async fn revoked_since(
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[UserId]) -> Result<Vec<User>> {
     let rows: Vec<Row> = users::table
         .filter(users::organization_id.eq(organization.as_str()))
-        .filter(users::id.eq_any(ids.iter().map(UserId::as_str)))
+        .filter(one_of(users::id, ids.iter().map(UserId::as_str)))
         .select(COLUMNS)
         .load(conn)
         .await?;

@@ -59,6 +59,16 @@ async fn the_figures_tell_what_the_node_does_on_an_address_of_their_own() {
     assert!(figure(&text, r#"parlor_request_seconds_count{kind="mutation"}"#) >= 2.0, "{text}");
     assert!(figure(&text, r#"parlor_sql_seconds_count{kind="load"}"#) >= 1.0, "{text}");
     assert_eq!(figure(&text, "parlor_redis_connected"), 0.0);
+    // Those who are level are told by the short way, as soon as they are.
+    let direct = async {
+        while figure(&read().await, "parlor_direct_deliveries_total") < 2.0 {
+            alice.send(&chat, "again").await;
+            for feed in [&mut one, &mut other] {
+                feed.expect("MessageUpserted").await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), direct).await.expect("messages go straight to the sockets");
     let call = alice.calls(&chat).await;
     alice.does("endCall", json!({ "callId": call.call })).await;
     assert_eq!(figure(&read().await, r#"parlor_calls_ended_total{kind="cancelled"}"#), 1.0);

@@ -215,6 +215,10 @@ impl Message {
     /// The emoji given to it, the earliest first; at most 20.
     #[graphql(complexity = "1 + 4 * child_complexity")]
     async fn reactions(&self, ctx: &Context<'_>) -> Result<Vec<ReactionGroup>> {
+        // As it was made: a reaction would have changed it.
+        if self.0.is_unchanged() {
+            return Ok(Vec::new());
+        }
         let given = ctx.loaders().load_one(ReactionsTo(self.0.id)).await?.unwrap_or_default();
         Ok(given.into_iter().map(|given| ReactionGroup { message: self.0.id, given }).collect())
     }

@@ -22,14 +22,8 @@ pub struct Speaker {
 }
 
 /// The header of a whole message of text, as servers send it: without a mask (RFC 6455, section 5.2).
-const TEXT: FrameHeader = FrameHeader {
-    is_final: true,
-    rsv1: false,
-    rsv2: false,
-    rsv3: false,
-    opcode: OpCode::Data(Data::Text),
-    mask: None,
-};
+const TEXT: FrameHeader =
+    FrameHeader { is_final: true, rsv1: false, rsv2: false, rsv3: false, opcode: OpCode::Data(Data::Text), mask: None };
 
 const NEXT: &str = "next";
 const PAYLOAD: &str = r#"","payload":"#;

@@ -64,7 +64,6 @@ impl ForgetWords {
         Key: ToSql<Id, DB>,
         i64: ToSql<BigInt, DB>,
     {
-        out.unsafe_to_cache_prepared();
         out.push_sql(before);
         out.push_sql("chat_id = ");
         out.push_bind_param::<Id, _>(&self.0)?;
