@@ -147,7 +147,7 @@ impl App {
 
     fn publish(&self, organization: &OrganizationId, chat: ChatId, what: Happening) {
         let (organization, at) = (organization.clone(), self.clock.now());
-        self.bus.publish(ChatEvent { organization, chat, at, what });
+        self.bus.publish(ChatEvent::new(organization, chat, at, what));
     }
 }
 

@@ -12,6 +12,7 @@ use super::ids::{CallId, ChatId, OrganizationId, UserId};
 use super::members::Member;
 use super::messages::Message;
 use super::notifications::Notification;
+use super::users::User;
 
 /// One change of a chat's log: the new state of the row that took this version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct ChatEvent {
     /// When it was told: all who hear it stand at the same moment then.
     pub at: DateTime<Utc>,
     pub what: Happening,
+    /// Those by whom its messages are, where they were at hand: so many listeners need not look them up.
+    #[serde(default)]
+    pub people: Vec<User>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -157,6 +161,23 @@ pub struct Called {
 }
 
 impl ChatEvent {
+    /// What happened to a chat, nobody being at hand.
+    pub fn new(organization: OrganizationId, chat: ChatId, at: DateTime<Utc>, what: Happening) -> Self {
+        Self { organization, chat, at, what, people: Vec::new() }
+    }
+
+    /// Those by whom its messages are.
+    pub fn senders(&self) -> impl Iterator<Item = &UserId> {
+        let changes = match &self.what {
+            Happening::Changed(stretch) => stretch.changes.as_slice(),
+            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => &[],
+        };
+        changes.iter().filter_map(|change| match change {
+            Change::Message(message, _) => message.sender.as_ref(),
+            Change::Chat(_) | Change::Member(_) => None,
+        })
+    }
+
     /// The first and the last version that it tells of; none where it takes no version.
     pub fn versions(&self) -> Option<(i64, i64)> {
         match &self.what {

@@ -26,6 +26,7 @@ use super::subscribed::Subscribed;
 use super::{Schema, absent, builder, errors, guard, shape};
 use crate::app::App;
 use crate::domain::ids::request_id;
+use crate::domain::users::User;
 use crate::error::{Error, Result as OurResult};
 use crate::metrics::{Counted, Field, Kind, METRICS, Timed};
 
@@ -220,7 +221,7 @@ impl Api {
             return answer;
         }
         let _timed = Timed::of(&METRICS.requests, kind_of(admitted.operation));
-        let (request, loads) = self.prepare(admitted.request(), asker);
+        let (request, loads) = self.prepare(admitted.request(), asker, Vec::new());
         let execution = std::pin::pin!(self.schema.execute(request));
         finish(InWaves::new(execution, loads).await, request_id)
     }
@@ -234,7 +235,7 @@ impl Api {
     ) -> Result<Subscribed, Answer> {
         let _timed = Timed::of(&METRICS.requests, kind_of(admitted.operation));
         let phase = Phase::attach();
-        let (request, loads) = self.prepare(admitted.request().data(phase.clone()), asker.clone());
+        let (request, loads) = self.prepare(admitted.request().data(phase.clone()), asker.clone(), Vec::new());
         let refused = InWaves::new(self.schema.execute_stream(request), loads).next().await;
         match (refused, phase.source()) {
             (Some(response), _) => Err(finish(response, &request_id)),
@@ -264,8 +265,13 @@ impl Api {
         asker: Asker,
         request_id: &str,
     ) -> Option<Answer> {
+        // What is told to all is told at once; one alone may hear later, when people may be called otherwise.
+        let people = match (&asker, &event) {
+            (Asker::Everyone(_), Ok(event)) => event.people().to_vec(),
+            _ => Vec::new(),
+        };
         let request = operation.request().data(Phase::tell(event));
-        let (request, loads) = self.prepare(request, asker);
+        let (request, loads) = self.prepare(request, asker, people);
         let response = InWaves::new(self.events.execute_stream(request), loads).next().await;
         response.map(|response| finish(response, request_id))
     }
@@ -292,11 +298,11 @@ impl Api {
         })
     }
 
-    fn prepare(&self, request: Request, asker: Asker) -> (Request, Loads) {
+    fn prepare(&self, request: Request, asker: Asker, people: Vec<User>) -> (Request, Loads) {
         let loads = Loads::default();
         // `__type` finds nothing then.
         let request = if self.is_hidden_from(&asker) { request.disable_introspection() } else { request };
-        let loaders = Loaders::batching(self.app.clone(), asker.clone(), loads.clone());
+        let loaders = Loaders::batching(self.app.clone(), asker.clone(), people, loads.clone());
         (request.data(asker).data(loaders), loads)
     }
 }

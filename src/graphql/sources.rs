@@ -10,6 +10,7 @@ use super::execute::Api;
 use super::sharing::Operation;
 use crate::domain::changes::Change;
 use crate::domain::ids::{ChatId, OrganizationId};
+use crate::domain::users::User;
 use crate::error::Result;
 use crate::live::hub::Outlet;
 use crate::live::inbox::NewMessage;
@@ -98,6 +99,15 @@ impl Event {
             Self::Inbox(_) | Self::Call(_) => None,
             Self::Typing(told) => Some((&told.memo, 0)),
             Self::Presence(told) => Some((&told.memo, 0)),
+        }
+    }
+
+    /// Those of whom it tells, as they were when it happened, if they were at hand.
+    pub fn people(&self) -> &[User] {
+        match self {
+            Self::Chat(FeedEvent::Change { origin: Some(origin), .. })
+            | Self::Message(NewMessage { origin: Some(origin), .. }) => origin.people(),
+            _ => &[],
         }
     }
 

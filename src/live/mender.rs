@@ -107,7 +107,7 @@ impl Mender {
             let Some(Read { chat, stretch, level }) = read.await? else { return Ok(()) };
             version = stretch.end;
             let (organization, at) = (chat.organization.clone(), self.clock.now());
-            hub.deliver(ChatEvent { organization, chat: chat.id, at, what: Happening::Changed(stretch) });
+            hub.deliver(ChatEvent::new(organization, chat.id, at, Happening::Changed(stretch)));
             if level {
                 return Ok(());
             }

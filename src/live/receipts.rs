@@ -102,7 +102,7 @@ async fn tell(store: &Store, bus: &Bus, clock: &Clock, moved: &HashMap<MemberId,
             MovedMember { member: Arc::new(row), shown }
         });
         let what = Happening::Moved(Moved { members: members.collect(), as_of: chat.version });
-        bus.publish(ChatEvent { organization: chat.organization, chat: chat.id, at: clock.now(), what });
+        bus.publish(ChatEvent::new(chat.organization, chat.id, clock.now(), what));
     }
     Ok(())
 }

@@ -59,6 +59,6 @@ pub async fn send(
     METRICS.call_signals.inc();
     let called = Called { call: id, version, people: Vec::new(), to: Some(to.user.clone()) };
     let (organization, at) = (viewer.organization().clone(), app.clock.now());
-    app.bus.publish(ChatEvent { organization, chat: id.chat, at, what: Happening::Called(called) });
+    app.bus.publish(ChatEvent::new(organization, id.chat, at, Happening::Called(called)));
     Ok(delivered)
 }

@@ -4,6 +4,7 @@
 //! transaction of a few many-row statements: under no load a group is one message, and nobody waits
 //! on purpose. Each send is answered after its commit, and goes on if its client has gone.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::group::Group;
 use super::limits::Limits;
+use crate::domain::changes::ChatEvent;
 use crate::domain::clock::Clock;
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::messages::{Message, MessageDraft};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::live::{Bus, Receipts, Typing};
 use crate::metrics::METRICS;
-use crate::storage::Store;
 use crate::storage::conn::CommitBroke;
+use crate::storage::{Conn, Store, users};
 
 /// Most sends of one transaction.
 const GROUP: usize = 256;
@@ -131,13 +134,40 @@ impl Writer {
                 Ok((results, group.write(conn).await?))
             })
             .await?;
-        made.events.into_iter().for_each(|event| self.bus.publish(event));
+        let mut events = made.events;
+        if let Err(error) = self.introduce(&mut conn, &mut events).await {
+            // Who tells of them looks them up, then.
+            tracing::warn!(%error, "the senders of new messages could not be read");
+        }
+        drop(conn);
+        events.into_iter().for_each(|event| self.bus.publish(event));
         for member in made.moved {
             self.typing.stop(&member);
             self.receipts.note(member, true);
         }
         Ok(results)
     }
+
+    /// Adds the senders to what will be told, one statement for all: every node would look them up, for each event.
+    async fn introduce(&self, conn: &mut Conn, events: &mut [ChatEvent]) -> Result<()> {
+        for (organization, senders) in heard_senders(events, &self.bus) {
+            let people = users::by_ids(conn, &organization, &senders.into_iter().collect::<Vec<_>>()).await?;
+            for event in events.iter_mut().filter(|event| event.organization == organization) {
+                let here: HashSet<&UserId> = event.senders().collect();
+                event.people = people.iter().filter(|user| here.contains(&user.id)).cloned().collect();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The senders of what somebody listens to, by organisation.
+fn heard_senders(events: &[ChatEvent], bus: &Bus) -> HashMap<OrganizationId, HashSet<UserId>> {
+    let mut senders: HashMap<OrganizationId, HashSet<UserId>> = HashMap::new();
+    for event in events.iter().filter(|event| event.senders().next().is_some() && bus.is_heard(event.chat)) {
+        senders.entry(event.organization.clone()).or_default().extend(event.senders().cloned());
+    }
+    senders
 }
 
 fn unanswered() -> Error {

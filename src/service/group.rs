@@ -307,7 +307,7 @@ impl<'a> Group<'a> {
         let notified = notified(self.notifications, read, &readers).into_iter();
         let happened = changed.chain(notified.map(|(chat, notified)| (chat, Happening::Notified(notified))));
         let events = happened.filter_map(|(chat, what)| {
-            Some(ChatEvent { organization: organization(&chat)?, chat, at: self.now, what })
+            Some(ChatEvent::new(organization(&chat)?, chat, self.now, what))
         });
         Ok(Made { events: events.collect(), moved: self.posters.into_iter().collect() })
     }

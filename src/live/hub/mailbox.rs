@@ -9,6 +9,7 @@ use futures_util::task::AtomicWaker;
 use super::lane::{Lane, Place, Sheet};
 use crate::domain::changes::{ChatEvent, Happening};
 use crate::domain::ids::UserId;
+use crate::domain::users::User;
 use crate::live::memo::Memo;
 use crate::lock::lock;
 use crate::metrics::METRICS;
@@ -76,6 +77,11 @@ pub struct Origin {
 impl Origin {
     pub fn new(heard: &Arc<Heard>, place: usize) -> Self {
         Self { heard: heard.clone(), place }
+    }
+
+    /// Those by whom it is, if they were at hand.
+    pub fn people(&self) -> &[User] {
+        &self.heard.event.people
     }
 
     /// What was made of it, where more than one heard it.

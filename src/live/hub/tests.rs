@@ -13,7 +13,7 @@ use crate::domain::messages::{Message, Notice, NoticeKind};
 use crate::live::memo::Made;
 
 fn event(chat: ChatId, what: Happening) -> ChatEvent {
-    ChatEvent { organization: "demo".parse().unwrap(), chat, at: DateTime::UNIX_EPOCH, what }
+    ChatEvent::new("demo".parse().unwrap(), chat, DateTime::UNIX_EPOCH, what)
 }
 
 fn deleted(chat: ChatId) -> ChatEvent {
