@@ -132,12 +132,14 @@ impl Audience for Group {
             return std::future::ready(None).boxed();
         };
         let events = FeedEvent::all(&heard, version).into_iter().filter_map(self.of);
-        let making: Vec<Making> = events
-            .filter_map(|event| {
-                let (memo, position) = event.memo()?;
-                Some(operation.make(&api, &event, memo, position))
-            })
-            .collect();
+        // Where one listened when it was heard, nothing is kept of it for others.
+        let making = events.map(|event| {
+            let (memo, position) = event.memo()?;
+            Some(operation.make(&api, &event, memo, position))
+        });
+        let Some(making) = making.collect::<Option<Vec<Making>>>() else {
+            return std::future::ready(None).boxed();
+        };
         join_all(making).map(move |made| Sheet::new(&heard, made)).boxed()
     }
 }

@@ -3,6 +3,7 @@
 //! What many sockets are told alike need not wake each of their tasks: [`Wire::tell`] writes it from where it
 //! was made. Only where the kernel doesn't take all of it does the rest wait here, for the connection's task.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -82,6 +83,11 @@ impl Wire {
             self.0.left.wake();
         }
         true
+    }
+
+    /// Writes what is left, after the last.
+    pub async fn finish(&self) -> io::Result<()> {
+        poll_fn(|cx| lock(&self.0.writing).poll_rest(cx)).await
     }
 
     /// Ready while there is something left that the connection's task has to write.
@@ -198,8 +204,6 @@ fn tune(stream: &TcpStream, write_patience: Duration) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;

@@ -55,7 +55,6 @@ impl Committer {
             while waiting.recv_many(&mut group, GROUP).await > 0 {
                 let (writer, group) = (writer.clone(), std::mem::take(&mut group));
                 let store = writer.store.clone();
-                // Those whose answer is lost are told that nobody knows.
                 if let Err(error) = store.in_one_go(async move { writer.answer(group).await }).await {
                     tracing::error!(%error, "a group of sends broke off");
                 }
@@ -73,7 +72,7 @@ impl Committer {
             }
             TrySendError::Closed(_) => Error::unavailable("the server is stopping"),
         })?;
-        answered.await.map_err(|_| Error::unavailable("the server is stopping"))?
+        answered.await.map_err(|_| Error::internal("nobody knows what became of a send"))?
     }
 }
 

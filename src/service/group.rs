@@ -306,9 +306,8 @@ impl<'a> Group<'a> {
             self.changes.into_iter().map(|(chat, changes)| (chat, Happening::Changed(Stretch::of_commit(changes))));
         let notified = notified(self.notifications, read, &readers).into_iter();
         let happened = changed.chain(notified.map(|(chat, notified)| (chat, Happening::Notified(notified))));
-        let events = happened.filter_map(|(chat, what)| {
-            Some(ChatEvent::new(organization(&chat)?, chat, self.now, what))
-        });
+        let events =
+            happened.filter_map(|(chat, what)| Some(ChatEvent::new(organization(&chat)?, chat, self.now, what)));
         Ok(Made { events: events.collect(), moved: self.posters.into_iter().collect() })
     }
 }

@@ -4,6 +4,7 @@
 //! instead: [`Store::in_one_go`].
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::SqliteConnection;
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
@@ -42,7 +43,9 @@ impl SpawnBlocking for Threads {
         R: Send + 'static,
     {
         if MAY_BLOCK.get() {
-            return ready(Ok(statement())).boxed();
+            // As it would be on a thread of its own, a panic is the statement's end and not its connection's.
+            let done = catch_unwind(AssertUnwindSafe(statement));
+            return ready(done.map_err(|_| "a statement panicked".into())).boxed();
         }
         self.0.spawn_blocking(statement)
     }

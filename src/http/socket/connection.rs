@@ -91,13 +91,19 @@ impl Connection {
         let _counted = Counted::in_gauge(&METRICS.connections.get_or_create(&Kind { kind: "websocket" }));
         let end = self.converse().await;
         let Self { mut socket, operations, .. } = *self;
-        // After a close frame nothing more is told (RFC 6455, section 5.5.1), by whatever way.
-        drop(operations);
+        // After a close frame nothing more is told (RFC 6455, section 5.5.1).
+        let wire = operations.end();
         match end {
             End::Close(reason) => close(socket, reason).boxed().await,
             End::Unreadable(reason) => abandon(socket, reason).boxed().await,
             // The answer was written by who read the frame; it has to go out.
-            End::Closed => drop(timeout(CLOSE_TIMEOUT, async move { socket.close().await }).boxed().await),
+            End::Closed => {
+                let answering = async move {
+                    socket.close().await.ok();
+                    wire.finish().await.ok();
+                };
+                timeout(CLOSE_TIMEOUT, answering).boxed().await.ok();
+            }
             End::Gone => {}
         }
     }

@@ -23,6 +23,11 @@ impl Operations {
         Self { wire, running: Vec::new(), said: Vec::new() }
     }
 
+    /// Ends all of them, after which nothing more is told by whatever way.
+    pub fn end(self) -> Wire {
+        self.wire
+    }
+
     /// Starts an operation, which is polled from now on.
     pub fn start(&mut self, id: String, number: u64, running: Running) {
         let speaker = Arc::new(Speaker::new(id, self.wire.clone()));
@@ -65,7 +70,7 @@ impl Operations {
             return Poll::Ready(());
         }
         // All that they had to say is written.
-        self.running.iter_mut().for_each(Operation::lend);
+        self.running.iter_mut().filter(|operation| operation.speaker.is_brief()).for_each(Operation::lend);
         Poll::Pending
     }
 }

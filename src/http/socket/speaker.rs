@@ -25,6 +25,9 @@ pub struct Speaker {
 const TEXT: FrameHeader =
     FrameHeader { is_final: true, rsv1: false, rsv2: false, rsv3: false, opcode: OpCode::Data(Data::Text), mask: None };
 
+/// Bytes of a name; a UUID has 36.
+const BRIEF: usize = 256;
+
 const NEXT: &str = "next";
 const PAYLOAD: &str = r#"","payload":"#;
 
@@ -32,6 +35,12 @@ impl Speaker {
     pub fn new(id: String, wire: Wire) -> Self {
         let head = format!(r#"{{"id":{},"type":""#, Value::from(&*id));
         Self { id, head, wire }
+    }
+
+    /// Whether the client's name of it is no longer than clients make them: it is in each message, and others write
+    /// these with no eye on how much it is.
+    pub fn is_brief(&self) -> bool {
+        self.id.len() <= BRIEF
     }
 
     /// The message of an answer; of the end where there is none.

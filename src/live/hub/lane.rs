@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 
 use super::mailbox::Heard;
 use crate::domain::changes::{Change, Happening};
+use crate::domain::ids::UserId;
 use crate::live::memo::Made;
 
 /// Bytes that are gathered for one write.
@@ -48,24 +49,27 @@ pub struct Sheet {
     members_at: Option<i64>,
     heard_at: DateTime<Utc>,
     bodies: Vec<ByteString>,
+    bytes: usize,
 }
 
 impl Sheet {
-    /// None where not all can be told the same.
+    /// Of what was made for each event. None where not all can be told the same.
     pub fn new(heard: &Heard, made: Vec<Option<Made>>) -> Option<Self> {
         let Happening::Changed(stretch) = &heard.event.what else { return None };
-        // It is the end for those who leave.
-        if stretch.changes.is_empty() || heard.event.membership().any(|(_, is_active)| !is_active) {
+        // Of what one alone heard nothing is kept. And it is the end for those who leave.
+        if !heard.is_kept() || heard.event.membership().any(|(_, is_active)| !is_active) {
             return None;
         }
         let members = stretch.changes.iter().filter(|change| matches!(change, Change::Member(_)));
         let body = |made: Option<Made>| made.filter(|made| !made.failed).map(|made| made.body);
+        let bodies: Vec<ByteString> = made.into_iter().map(body).collect::<Option<_>>()?;
         Some(Self {
             after: stretch.after,
             end: stretch.end,
             members_at: members.map(Change::version).max(),
             heard_at: heard.event.at,
-            bodies: made.into_iter().map(body).collect::<Option<_>>()?,
+            bytes: bodies.iter().map(|body| body.len()).sum(),
+            bodies,
         })
     }
 }
@@ -79,22 +83,26 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Tells as many of these as follow the place, without a gap: how many, and in how many messages.
-    pub(super) fn tell(&mut self, heard: &[Arc<Heard>], frames: &mut Vec<u8>) -> (usize, usize) {
+    /// Tells the owner as many of these as follow the place without a gap and fit one write: how many, and in how
+    /// many messages. What is too large for one waits in the mailbox, where it is held once for all.
+    pub(super) fn tell(&mut self, owner: &UserId, heard: &[Arc<Heard>], frames: &mut Vec<u8>) -> (usize, usize) {
         let (mut place, mut told, mut messages) = (self.place, 0, 0);
         frames.clear();
-        for sheet in heard.iter().map_while(|heard| heard.sheet(self.audience)) {
-            if sheet.after != place.position || frames.len() >= BATCH {
-                break;
+        for heard in heard {
+            if heard.concerns(owner) {
+                let Some(sheet) = heard.sheet(self.audience) else { break };
+                if sheet.after != place.position || frames.len() + sheet.bytes > BATCH {
+                    break;
+                }
+                sheet.bodies.iter().for_each(|body| self.outlet.frame(body, frames));
+                place = Place {
+                    position: sheet.end,
+                    members_at: place.members_at.max(sheet.members_at.unwrap_or_default()),
+                    heard_at: sheet.heard_at,
+                };
+                messages += sheet.bodies.len();
             }
-            sheet.bodies.iter().for_each(|body| self.outlet.frame(body, frames));
-            place = Place {
-                position: sheet.end,
-                members_at: place.members_at.max(sheet.members_at.unwrap_or_default()),
-                heard_at: sheet.heard_at,
-            };
             told += 1;
-            messages += sheet.bodies.len();
         }
         if !frames.is_empty() && !self.outlet.write(frames) {
             return (0, 0);

@@ -56,6 +56,24 @@ impl Heard {
         Arc::new(Self { event, memos, sheets: OnceLock::new() })
     }
 
+    /// Whether what is made of it is kept for others.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.memos.is_empty()
+    }
+
+    /// Whether it is nobody's but some members' own.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(&self.event.what, Happening::Moved(moved) if moved.members.iter().all(|moved| !moved.shown))
+    }
+
+    /// Whether a listener is to hear it.
+    pub(super) fn concerns(&self, user: &UserId) -> bool {
+        match &self.event.what {
+            Happening::Moved(moved) => moved.seen_by(user).next().is_some(),
+            _ => true,
+        }
+    }
+
     /// Says what audiences are told of it: once, before anybody is.
     pub(super) fn is_told_as(&self, sheets: HashMap<u64, Sheet>) {
         self.sheets.get_or_init(|| sheets);
@@ -103,14 +121,15 @@ impl Queue {
         self.events.is_empty() && !self.overflown
     }
 
-    fn put(&mut self, heard: &[Arc<Heard>]) {
-        if self.events.len() + heard.len() > MAILBOX {
+    fn put(&mut self, owner: &UserId, heard: &[Arc<Heard>]) {
+        let concerned = || heard.iter().filter(|heard| heard.concerns(owner));
+        if self.events.len() + concerned().count() > MAILBOX {
             self.events = VecDeque::new();
             self.overflown = true;
             METRICS.overflows.inc();
         }
         if !self.overflown {
-            self.events.extend(heard.iter().cloned());
+            self.events.extend(concerned().cloned());
         }
     }
 }
@@ -121,21 +140,28 @@ impl Mailbox {
     }
 
     pub(super) fn put(&self, heard: &[Arc<Heard>]) {
-        lock(&self.queue).put(heard);
+        lock(&self.queue).put(&self.owner, heard);
         self.waiting.wake();
     }
 
     /// Tells the owner by the short way as much as can be, in so many messages, and puts the rest here.
     /// `frames` is room to write in.
-    pub(super) fn deliver(&self, heard: &[Arc<Heard>], frames: &mut Vec<u8>) -> usize {
+    pub(super) fn deliver(&self, mut heard: &[Arc<Heard>], frames: &mut Vec<u8>) -> usize {
         let mut queue = lock(&self.queue);
         let is_empty = queue.is_empty();
-        let (told, messages) = match &mut queue.lane {
-            Some(lane) if is_empty => lane.tell(heard, frames),
-            _ => (0, 0),
-        };
-        if told < heard.len() {
-            queue.put(&heard[told..]);
+        let mut messages = 0;
+        if let Some(lane) = queue.lane.as_mut().filter(|_| is_empty) {
+            while !heard.is_empty() {
+                let (told, written) = lane.tell(&self.owner, heard, frames);
+                if told == 0 {
+                    break;
+                }
+                heard = &heard[told..];
+                messages += written;
+            }
+        }
+        if !heard.is_empty() {
+            queue.put(&self.owner, heard);
             drop(queue);
             self.waiting.wake();
         }

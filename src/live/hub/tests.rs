@@ -1,14 +1,16 @@
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
 
 use chrono::DateTime;
 use futures_util::future::{BoxFuture, FutureExt};
+use tokio::sync::Semaphore;
 
 use super::mailbox::MAILBOX;
 use super::*;
-use crate::domain::changes::{Change, MessageChange, Stretch};
+use crate::domain::changes::{Change, MessageChange, Moved, MovedMember, Stretch};
 use crate::domain::ids::MessageId;
+use crate::domain::members::{Member, Role};
 use crate::domain::messages::{Message, Notice, NoticeKind};
 use crate::live::memo::Made;
 
@@ -104,7 +106,18 @@ fn what_is_heard_by_one_alone_is_not_kept_for_others() {
 
 /// Those who are told the version of each change, as text.
 #[derive(Debug)]
-struct Versions;
+struct Versions {
+    /// Made one at a time, each with a permit of this.
+    gate: Arc<Semaphore>,
+    /// Bytes of each text, or a few more.
+    length: usize,
+}
+
+impl Versions {
+    fn at_once() -> Self {
+        Self { gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), length: 0 }
+    }
+}
 
 impl Audience for Versions {
     fn id(&self) -> u64 {
@@ -112,10 +125,15 @@ impl Audience for Versions {
     }
 
     fn make(&self, heard: Arc<Heard>, _: i64) -> BoxFuture<'static, Option<Sheet>> {
-        let Happening::Changed(stretch) = &heard.event.what else { return ready(None).boxed() };
-        let made = |change: &Change| Some(Made { body: change.version().to_string().into(), failed: false });
-        let made = stretch.changes.iter().map(made).collect();
-        ready(Sheet::new(&heard, made)).boxed()
+        let (gate, length) = (self.gate.clone(), self.length);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            let Happening::Changed(stretch) = &heard.event.what else { return None };
+            let body = |change: &Change| format!("{:>length$}", change.version());
+            let made = |change: &Change| Some(Made { body: body(change).into(), failed: false });
+            Sheet::new(&heard, stretch.changes.iter().map(made).collect())
+        }
+        .boxed()
     }
 }
 
@@ -166,9 +184,13 @@ fn position(listener: &Listener) -> Option<i64> {
 
 /// A listener among those who ask the same, who is level at this version.
 fn sharer(hub: &Arc<Hub>, chat: ChatId, version: i64) -> Listener {
+    sharer_of(hub, chat, version, Versions::at_once())
+}
+
+fn sharer_of(hub: &Arc<Hub>, chat: ChatId, version: i64, versions: Versions) -> Listener {
     let mut listener = hub.listen(&"alice".parse().unwrap());
     listener.attach(chat);
-    let versions: Arc<dyn Audience> = Arc::new(Versions);
+    let versions: Arc<dyn Audience> = Arc::new(versions);
     listener.share(&versions);
     listener.is_level(chat, version);
     listener
@@ -232,6 +254,80 @@ async fn what_does_not_follow_waits_and_so_does_all_after_it() {
     settled(&hub).await;
     slow.lend(place(9), &outlet);
     assert_eq!(position(&slow), None);
+}
+
+#[tokio::test]
+async fn what_is_more_than_a_write_holds_waits_and_what_is_several_writes_is_told_in_several() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let large = Versions { length: BATCH + 1, ..Versions::at_once() };
+    let (one, _other) = (sharer_of(&hub, chat, 0, large), sharer(&hub, chat, 0));
+    let socket = Socket::new(ALWAYS);
+    let outlet: Arc<dyn Outlet> = socket.clone();
+    one.lend(place(0), &outlet);
+    hub.deliver(made(chat, 1));
+    settled(&hub).await;
+    assert_eq!((socket.told(), heard(&one)), (vec![], vec![1]));
+
+    let gate = Arc::new(Semaphore::new(1));
+    let middling = Versions { length: BATCH / 3, gate: gate.clone() };
+    let chat = ChatId::new();
+    let (one, _other) = (sharer_of(&hub, chat, 0, middling), sharer(&hub, chat, 0));
+    one.lend(place(0), &outlet);
+    // The rest comes while the first is made, and is told together.
+    (1..=9).for_each(|version| hub.deliver(made(chat, version)));
+    gate.add_permits(9);
+    settled(&hub).await;
+    assert_eq!((socket.told(), heard(&one)), ((1..=9).collect(), vec![]));
+    assert!(socket.asked.load(Ordering::Relaxed) > 4, "in writes of a bounded size");
+}
+
+/// One who was alone for a moment is no audience, though there is another when it is made.
+#[tokio::test]
+async fn what_one_alone_heard_takes_no_short_way() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let (stays, goes) = (sharer_of(&hub, chat, 0, Versions { gate: gate.clone(), length: 0 }), sharer(&hub, chat, 0));
+    let socket = Socket::new(ALWAYS);
+    let outlet: Arc<dyn Outlet> = socket.clone();
+    stays.lend(place(0), &outlet);
+    hub.deliver(made(chat, 1));
+    tokio::task::yield_now().await;
+    drop(goes);
+    hub.deliver(made(chat, 2));
+    let comes = sharer(&hub, chat, 1);
+    gate.add_permits(2);
+    settled(&hub).await;
+    assert_eq!((socket.told(), heard(&stays)), (vec![1], vec![2]));
+    assert_eq!(heard(&comes), [1, 2]);
+}
+
+/// A member's row that only they are told of.
+fn moved(chat: ChatId, user: &str, as_of: i64) -> ChatEvent {
+    let member = Member::joining(chat, user.parse().unwrap(), Role::Member, 0, DateTime::UNIX_EPOCH);
+    let member = MovedMember { member: Arc::new(member), shown: false };
+    event(chat, Happening::Moved(Moved { members: vec![member], as_of }))
+}
+
+#[tokio::test]
+async fn what_is_ones_own_keeps_its_place_and_bars_the_way_of_nobody_else() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let (alice, _other) = (sharer_of(&hub, chat, 0, Versions { gate: gate.clone(), length: 0 }), sharer(&hub, chat, 0));
+    let mut bob = hub.listen(&"bob".parse().unwrap());
+    bob.attach(chat);
+    let socket = Socket::new(ALWAYS);
+    let outlet: Arc<dyn Outlet> = socket.clone();
+    alice.lend(place(0), &outlet);
+    hub.deliver(made(chat, 1));
+    hub.deliver(moved(chat, "bob", 1));
+    hub.deliver(made(chat, 2));
+    gate.add_permits(3);
+    settled(&hub).await;
+    assert_eq!((socket.told(), heard(&alice)), (vec![1, 2], vec![]));
+    assert_eq!(heard(&bob), [1, 0, 2]);
 }
 
 #[tokio::test]

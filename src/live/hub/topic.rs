@@ -13,7 +13,7 @@ use super::Listeners;
 use super::lane::Sheet;
 use super::mailbox::{Heard, Mailbox};
 use super::part::Part;
-use crate::domain::changes::{ChatEvent, Happening};
+use crate::domain::changes::ChatEvent;
 use crate::lock::lock;
 
 /// Events that a topic holds for the sake of a gap. Beyond, its listeners read the gap each.
@@ -196,18 +196,13 @@ impl TopicState {
     /// Passes an event to those who listen, or on to be made ready for them.
     fn put(&mut self, event: ChatEvent) {
         let heard = Heard::new(event, self.listeners.len());
-        if let Happening::Moved(moved) = &heard.event.what
-            && moved.members.iter().all(|moved| !moved.shown)
-        {
-            // It is the members' own, and needs no place among what others hear.
-            let own = |mailbox: &&Arc<Mailbox>| moved.members.iter().any(|moved| moved.member.user == mailbox.owner);
-            self.listeners.values().filter(own).for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
-            return;
-        }
-        if self.is_busy() || self.audiences.values().any(|(_, number)| *number > 1) {
+        let is_shared = || self.audiences.values().any(|(_, number)| *number > 1);
+        // What is some members' own is made for nobody else: it waits for its turn alone.
+        if self.is_busy() || !heard.is_private() && is_shared() {
             self.unmade.push(heard);
         } else {
-            self.listeners.values().for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
+            let concerned = self.listeners.values().filter(|mailbox| heard.concerns(&mailbox.owner));
+            concerned.for_each(|mailbox| mailbox.put(std::slice::from_ref(&heard)));
         }
     }
 }
