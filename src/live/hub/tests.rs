@@ -324,10 +324,13 @@ async fn what_is_ones_own_keeps_its_place_and_bars_the_way_of_nobody_else() {
     hub.deliver(made(chat, 1));
     hub.deliver(moved(chat, "bob", 1));
     hub.deliver(made(chat, 2));
-    gate.add_permits(3);
+    gate.add_permits(9);
     settled(&hub).await;
-    assert_eq!((socket.told(), heard(&alice)), (vec![1, 2], vec![]));
-    assert_eq!(heard(&bob), [1, 0, 2]);
+    hub.deliver(moved(chat, "alice", 2));
+    hub.deliver(made(chat, 3));
+    settled(&hub).await;
+    assert_eq!((socket.told(), heard(&alice)), (vec![1, 2], vec![0, 3]), "nothing overtakes what is her own");
+    assert_eq!(heard(&bob), [1, 0, 2, 3]);
 }
 
 #[tokio::test]
