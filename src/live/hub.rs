@@ -4,7 +4,7 @@
 //! by a little. A topic knows how far it was told, and holds what comes too early until the gap is
 //! filled, here or by [`super::mender`]: one read for all its listeners instead of one for each.
 //!
-//! What is the same for many is made once; those who are level are told it without a detour ([`lane`]), the
+//! What is the same for many is made once; those who are level are told it without a detour (`lane`), the
 //! others find it in their mailboxes.
 
 mod lane;
