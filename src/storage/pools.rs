@@ -53,9 +53,10 @@ const SQLITE_READERS: usize = 4;
 
 /// `busy_timeout` first, so that the rest waits for another process too. FULL makes each commit
 /// durable before it is acknowledged; group commit makes that cheap. The file is not mapped into memory: with a WAL each
-/// reader would map it anew after each commit of the writer.
+/// reader would map it anew after each commit of the writer. Nor are its pages kept twice: the kernel has them, and what a
+/// reader keeps itself is void after such a commit too, so each connection's cache is small (KiB).
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-     PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;";
+     PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;";
 
 /// The second line of defence against a transaction that nobody ends; the first is [`Lent`].
 const POSTGRES_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '30s'";
