@@ -6,10 +6,12 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, App};
-use crate::auth::Grant;
-use crate::config::{self, Config};
+use crate::auth::authenticator::Grant;
+use crate::config;
+use crate::config::Config;
 use crate::domain::clock::Clock;
+use crate::service::context;
+use crate::service::context::App;
 use crate::storage::migrations;
 use crate::telemetry::Telemetry;
 
@@ -53,7 +55,7 @@ enum Command {
 pub async fn run() -> Result<(), String> {
     let command = Cli::parse().command.unwrap_or(Command::Serve);
     if matches!(command, Command::Schema) {
-        print!("{}", crate::graphql::sdl());
+        print!("{}", crate::graphql::schema::sdl());
         return Ok(());
     }
     let config = Config::from_env().map_err(|error| error.to_string())?;
@@ -110,7 +112,7 @@ async fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
 }
 
 async fn migrate(config: &Config) -> Result<(), String> {
-    let store = app::open(config)?;
+    let store = context::open(config)?;
     let migrated = migrations::run(&store).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
     println!("{} migrations run", migrated.len());
     Ok(())
@@ -122,7 +124,7 @@ fn issue(config: &Config, grant: &Grant) -> Result<String, String> {
             return Err(format!("--permission {word}: there is no such permission"));
         }
     }
-    app::authenticator(config, Clock::default())?.issue(grant)
+    context::authenticator(config, Clock::default())?.issue(grant)
 }
 
 /// Hears SIGTERM and SIGINT from now on.

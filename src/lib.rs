@@ -14,18 +14,19 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-pub mod app;
+pub mod access;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod crypto_provider;
 pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod http;
-pub mod live;
 pub mod lock;
 pub mod metrics;
+pub mod realtime;
 pub mod service;
 pub mod storage;
+pub mod tasks;
 pub mod telemetry;
-pub mod tls;

@@ -9,7 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::Config;
-use crate::tls;
+use crate::crypto_provider;
 
 /// Ends by telling what is yet to be told.
 pub struct Telemetry {
@@ -41,7 +41,7 @@ impl Telemetry {
 }
 
 fn traces(endpoint: &str, config: &Config) -> Result<SdkTracerProvider, String> {
-    tls::provide();
+    crypto_provider::provide();
     let exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)

@@ -1,7 +1,5 @@
 //! Tokens of the host application: the only layer that knows jsonwebtoken.
 
+pub mod authenticator;
 pub mod jwks;
 pub mod keys;
-pub mod tokens;
-
-pub use tokens::{Authenticator, Grant};

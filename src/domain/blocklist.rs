@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use strum::{EnumString, IntoStaticStr};
 
-use super::search;
+use crate::domain::search;
 use crate::error::{Error, Result};
 
 /// What becomes of a message with a blocked word.

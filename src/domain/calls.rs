@@ -5,7 +5,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use strum::{EnumString, IntoStaticStr};
 
-use super::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
+use crate::domain::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
 use crate::error::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]

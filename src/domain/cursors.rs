@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::{DateTime, Datelike, Utc};
 use uuid::Uuid;
 
-use super::ids::{CallId, ChatId, OrganizationId, UserId, fingerprint};
+use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId, fingerprint};
 
 /// A place in one chat's log: every change up to `version` is known.
 ///

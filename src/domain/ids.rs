@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::text;
+use crate::domain::text;
 
 /// The text is no id of the type that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use super::ids::{ChatId, MemberId, MessageId, UserId};
+use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
 
 /// From least to most.
 #[derive(

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::ids::{CallId, ChatId, MessageId, Nonce, UserId, fingerprint};
-use super::polls::Poll;
+use crate::domain::ids::{CallId, ChatId, MessageId, Nonce, UserId, fingerprint};
+use crate::domain::polls::Poll;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]

@@ -1,9 +1,9 @@
 //! Pure types and rules: no I/O, no async, no SQL, no GraphQL.
 
 pub mod blocklist;
-pub mod call_signals;
+pub mod call_signaling;
 pub mod calls;
-pub mod changes;
+pub mod chat_events;
 pub mod chats;
 pub mod clock;
 pub mod cursors;
@@ -12,7 +12,7 @@ pub mod markdown;
 pub mod members;
 pub mod messages;
 pub mod notifications;
-pub mod pages;
+pub mod pagination;
 pub mod polls;
 pub mod presence;
 pub mod reactions;

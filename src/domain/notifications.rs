@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use super::ids::{CallId, ChatId, MessageId, NotificationId, OrganizationId, UserId};
-use super::members::{Member, NotificationLevel};
+use crate::domain::ids::{CallId, ChatId, MessageId, NotificationId, OrganizationId, UserId};
+use crate::domain::members::{Member, NotificationLevel};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use strum::{EnumString, IntoStaticStr};
 
-use super::ids::{MessageId, OrganizationId, ReportId, UserId};
+use crate::domain::ids::{MessageId, OrganizationId, ReportId, UserId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {

@@ -7,10 +7,10 @@ use std::fmt::{self, Display, Formatter};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::chats::{Chat, ChatAction, ChatKind};
-use super::members::{Member, Role};
-use super::messages::{Message, MessageKind};
-use super::users::{Permission, Permissions};
+use crate::domain::chats::{Chat, ChatAction, ChatKind};
+use crate::domain::members::{Member, Role};
+use crate::domain::messages::{Message, MessageKind};
+use crate::domain::users::{Permission, Permissions};
 use crate::error::Error;
 
 /// What the decision is made from.

@@ -12,7 +12,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::markdown::escape;
+use crate::domain::markdown::escape;
 use crate::error::{Error, Result};
 
 /// Characters of a query.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use super::ids::{OrganizationId, UserId};
+use crate::domain::ids::{OrganizationId, UserId};
 
 /// A person as their newest token showed them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::State;
-use crate::auth::Grant;
+use crate::auth::authenticator::Grant;
+use crate::http::State;
 
 /// What Vite builds of `src/http/graphiql`; empty in a build without Node.
 #[derive(RustEmbed)]

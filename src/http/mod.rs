@@ -1,13 +1,13 @@
 //! The outside: routes and transports. The only layer that knows axum.
 
-mod accept;
-mod events;
-mod graphiql;
-mod graphql;
-mod health;
+pub mod content_negotiation;
+pub mod graphiql;
+pub mod graphql_http;
+pub mod health;
 pub mod server;
-mod socket;
-mod wire;
+pub mod sse;
+pub mod tcp_stream;
+pub mod websocket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,9 +24,10 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
-use crate::app::App;
 use crate::config::{HttpConfig, WebOrigin};
-use crate::graphql::Api;
+use crate::graphql::api::Api;
+
+use crate::service::context::App;
 
 /// What handlers need.
 #[derive(Clone)]
@@ -61,7 +62,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn router(state: State) -> Router {
     let config = &state.app.config.http;
     let mut router = Router::new()
-        .route("/graphql", any(graphql::handle))
+        .route("/graphql", any(graphql_http::handle))
         // The API alone is for other origins: GraphiQL's page has a token in it.
         .layer(cors(config))
         .route("/healthz", get(health::alive))

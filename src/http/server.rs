@@ -9,14 +9,14 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{Wire, Wires};
-use super::{State, health, router};
-use crate::app::App;
+use crate::http::tcp_stream::{Wire, Wires};
+use crate::http::{State, health, router};
+use crate::service::context::App;
 
 /// Serves on a listener until `stop` says so; then no connection is taken, sockets are told to come
 /// back elsewhere, and what is under way gets its time to end.
 pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> std::io::Result<()> {
-    if app.config.is_development() && !super::graphiql::is_built() {
+    if app.config.is_development() && !crate::http::graphiql::is_built() {
         tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
     }
     let state = State::new(app.clone(), stop.clone());

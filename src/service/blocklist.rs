@@ -1,11 +1,12 @@
 //! The words that an organisation doesn't want to read.
 
-use crate::app::App;
 use crate::domain::blocklist::{BlockAction, Blocklist, MAX_WORDS, word};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::storage::{Conn, blocklist};
+use crate::service::context::App;
+use crate::storage::blocklist;
+use crate::storage::connection::Conn;
 
 /// The organisation's list, for its moderators.
 pub async fn of(app: &App, viewer: &Viewer) -> Result<Blocklist> {

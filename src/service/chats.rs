@@ -2,21 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::access::{Access, Reader};
-use super::members::{MAX_AT_ONCE, bring_in, known_people, take_out};
-use super::writing::{Told, Writing};
-use crate::app::App;
+use crate::access::{Access, Reader};
 use crate::domain::chats::{Chat, ChatAction, ChatFilter, ChatKind, Details, REMOVALS_KEPT, Resource, direct_key};
 use crate::domain::ids::{ChatId, Nonce, UserId, fingerprint};
 use crate::domain::members::{Member, Role};
 use crate::domain::messages::NoticeKind;
 use crate::domain::notifications::NotificationKind;
-use crate::domain::pages::{End, Page, PageArgs};
+use crate::domain::pagination::{End, Page, PageArgs};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
+use crate::service::chat_transaction::{Told, Writing};
+use crate::service::context::App;
+use crate::service::members::{MAX_AT_ONCE, bring_in, known_people, take_out};
 use crate::storage::chats::{ByActivity, ChatKey};
-use crate::storage::{Conn, chats, members, removals};
+use crate::storage::connection::Conn;
+use crate::storage::{chat_removals, chats, members};
 
 /// The chats among these that exist for the viewer.
 pub async fn by_ids(app: &App, reader: Reader<'_>, ids: &[ChatId]) -> Result<HashMap<ChatId, Access>> {
@@ -358,8 +359,8 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ChatId) -> Result<()> {
         .transaction(async move |conn| {
             let writing = Writing::lock(conn, app, viewer, id).await?;
             writing.rights(viewer).can(ChatAction::DeleteChat)?;
-            removals::keep(conn, id, writing.now).await?;
-            removals::forget(conn, writing.now - REMOVALS_KEPT).await?;
+            chat_removals::keep(conn, id, writing.now).await?;
+            chat_removals::forget(conn, writing.now - REMOVALS_KEPT).await?;
             chats::delete(conn, id).await?;
             Ok(writing.access.chat)
         })

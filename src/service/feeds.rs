@@ -3,17 +3,23 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::access::Access;
-use super::calls::rules;
-use crate::app::App;
+use crate::access::Access;
 use crate::domain::cursors::CallCursor;
 use crate::domain::ids::{CallId, ChatId, ParticipantId, UserId};
 use crate::domain::presence::MAX_FOLLOWED;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::live::call_feed::{self, Own};
-use crate::live::{CallFeed, ChatFeed, Inbox, InboxFeed, PresenceFeed, Session, Start, TypingFeed};
+use crate::realtime::feeds::call;
+use crate::realtime::feeds::call::{CallFeed, Own};
+use crate::realtime::feeds::chat::{ChatFeed, Start};
+use crate::realtime::feeds::inbox::InboxFeed;
+use crate::realtime::feeds::new_messages::Inbox;
+use crate::realtime::feeds::presence::PresenceFeed;
+use crate::realtime::feeds::typing::TypingFeed;
+use crate::realtime::sessions::Session;
+use crate::service::calls::rules;
+use crate::service::context::App;
 use crate::storage::{calls, users};
 
 /// The feed of a chat that the viewer is in. It listens from here on, before it reads.
@@ -78,10 +84,10 @@ pub async fn call(
     let here: Vec<ParticipantId> = participant.into_iter().collect();
     calls::attend(&mut conn, &here, true, app.clock.now() + rules(&app.config.calls).lost).await?;
     let start = match after {
-        None => call_feed::Start::Beginning,
+        None => call::Start::Beginning,
         Some(after) => match CallCursor::decode(&after, id, user.as_ref()) {
-            Some(cursor) if cursor.version <= call.version => call_feed::Start::After(cursor),
-            _ => call_feed::Start::Unreadable,
+            Some(cursor) if cursor.version <= call.version => call::Start::After(cursor),
+            _ => call::Start::Unreadable,
         },
     };
     let (store, catch_ups) = (app.store.clone(), app.catch_ups.clone());

@@ -4,21 +4,22 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::access::{Access, Reader};
-use super::calls;
-use super::writing::Writing;
-use crate::app::App;
+use crate::access::{Access, Reader};
 use crate::domain::chats::{Chat, ChatAction, ChatKind};
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::{Member, OwnSettings, ReadState, Role};
 use crate::domain::messages::NoticeKind;
 use crate::domain::notifications::NotificationKind;
-use crate::domain::pages::Page;
+use crate::domain::pagination::Page;
 use crate::domain::rights::Refusal;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
+use crate::service::calls;
+use crate::service::chat_transaction::Writing;
+use crate::service::context::App;
+use crate::storage::connection::Conn;
 use crate::storage::members::MembersQuery;
-use crate::storage::{Conn, members, users};
+use crate::storage::{members, users};
 
 /// People that one mutation may bring in.
 pub const MAX_AT_ONCE: usize = 100;

@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::access::{Access, Reader};
-use super::blocklist;
-use super::committer::Sent;
-use super::writing::Writing;
-use crate::app::App;
-use crate::domain::changes::MessageChange;
+use crate::access::{Access, Reader};
+use crate::domain::chat_events::MessageChange;
 use crate::domain::ids::{MessageId, UserId};
 use crate::domain::messages::{Message, MessageDraft, NoticeKind, Pinned, Revision, kind_of};
-use crate::domain::pages::{End, Page, Window};
+use crate::domain::pagination::{End, Page, Window};
 use crate::domain::rights::Refusal;
 use crate::domain::text;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
+use crate::service::blocklist;
+use crate::service::chat_transaction::Writing;
+use crate::service::context::App;
+use crate::service::send::queue::Sent;
+use crate::storage::connection::Conn;
 use crate::storage::messages::{Counted, List, MessagesQuery, PinnedQuery};
-use crate::storage::{Conn, messages, notifications, polls, reactions, search};
+use crate::storage::{messages, notifications, polls, reactions, search};
 
 pub async fn send(app: &App, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<Sent> {
     app.committer.send(viewer, draft).await

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::receipts::{UnreadTotals, unread_totals};
-use crate::app::App;
-use crate::domain::changes::Notified;
+use crate::domain::chat_events::Notified;
 use crate::domain::ids::{NotificationId, OrganizationId, UserId};
 use crate::domain::notifications::Notification;
-use crate::domain::pages::{End, MAX_PAGE, Page, PageArgs};
+use crate::domain::pagination::{End, MAX_PAGE, Page, PageArgs};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::storage::{Conn, notifications};
+use crate::service::context::App;
+use crate::service::receipts::{UnreadTotals, unread_totals};
+use crate::storage::connection::Conn;
+use crate::storage::notifications;
 
 /// The viewer's own notifications, newest first.
 pub async fn page(app: &App, viewer: &Viewer, unread_only: bool, args: &PageArgs) -> Result<Page<Notification>> {

@@ -3,15 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::writing::Writing;
-use crate::app::App;
-use crate::domain::changes::MessageChange;
+use crate::domain::chat_events::MessageChange;
 use crate::domain::ids::{MessageId, OptionId, UserId};
 use crate::domain::messages::Message;
 use crate::domain::polls::{Poll, Tally};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::storage::polls::{self, VotersQuery};
+use crate::service::chat_transaction::Writing;
+use crate::service::context::App;
+use crate::storage::polls;
+use crate::storage::polls::VotersQuery;
 
 /// Puts the viewer's choice in place of what they chose before; no option takes it back.
 pub async fn vote(app: &App, viewer: &Viewer, id: MessageId, options: &[OptionId]) -> Result<Arc<Message>> {

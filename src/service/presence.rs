@@ -1,13 +1,13 @@
 //! How one is there, as set by hand.
 
-use super::access::Access;
-use crate::app::App;
+use crate::access::Access;
 use crate::domain::ids::ChatId;
 use crate::domain::presence::PresenceStatus;
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, User, Viewer};
 use crate::error::{Error, Result};
-use crate::live::PresenceNow;
+use crate::realtime::presence::tracker::PresenceNow;
+use crate::service::context::App;
 use crate::storage::users;
 
 /// Sets how the viewer is there, and in which of their chats.

@@ -3,17 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::writing::Writing;
-use crate::app::App;
-use crate::domain::changes::MessageChange;
+use crate::domain::chat_events::MessageChange;
 use crate::domain::ids::{MessageId, UserId};
 use crate::domain::messages::Message;
 use crate::domain::notifications::NotificationKind;
 use crate::domain::reactions::{MAX_EMOJI, ReactionCount, emoji};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
+use crate::service::chat_transaction::Writing;
+use crate::service::context::App;
+use crate::storage::connection::Conn;
 use crate::storage::reactions::ReactorsQuery;
-use crate::storage::{Conn, notifications, reactions};
+use crate::storage::{notifications, reactions};
 
 /// Adds or takes back the viewer's reaction. What is so already changes nothing.
 pub async fn set(app: &App, viewer: &Viewer, id: MessageId, text: &str, on: bool) -> Result<Arc<Message>> {

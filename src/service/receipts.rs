@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::writing::Writing;
-use crate::app::App;
 use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
 use crate::domain::members::{Member, ReadState, UNREAD_CAP, Unread};
-use crate::domain::pages::Page;
+use crate::domain::pagination::Page;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
+use crate::service::chat_transaction::Writing;
+use crate::service::context::App;
+use crate::storage::connection::Conn;
 use crate::storage::members::ReadersQuery;
-use crate::storage::{Conn, chats, members, messages, notifications};
+use crate::storage::{chats, members, messages, notifications};
 
 /// Moves the viewer's read position forward, to a message or to the newest, and lets the others know
 /// or not. A position further on stays as it is.

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::writing::Writing;
-use crate::app::App;
 use crate::domain::ids::{MessageId, ReportId};
-use crate::domain::pages::{End, Page, PageArgs};
+use crate::domain::pagination::{End, Page, PageArgs};
 use crate::domain::reports::{MAX_REASON, Report, Resolution, Resolved};
 use crate::domain::rights::{require, somebody_says};
 use crate::domain::text;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
+use crate::service::chat_transaction::Writing;
+use crate::service::context::App;
 use crate::storage::reports;
 
 /// Reports a message to the organisation's moderators. Once is enough: again gives the first report.

@@ -1,12 +1,13 @@
 //! Searching what was said.
 
-use crate::app::App;
 use crate::domain::messages::Message;
-use crate::domain::pages::{End, Page, PageArgs};
+use crate::domain::pagination::{End, Page, PageArgs};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
-use crate::storage::search::{self, ByTime, Search};
+use crate::service::context::App;
+use crate::storage::search;
+use crate::storage::search::{ByTime, Search};
 
 /// Messages that are found in the chats that the viewer is in now, newest first.
 pub async fn messages(app: &App, viewer: &Viewer, search: &Search, args: &PageArgs) -> Result<Page<Message>> {

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::users::{self, Seen};
-use crate::app::App;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::live::bus::Word;
-use crate::live::{Session, Sessions};
-use crate::storage::{self, Store};
+use crate::realtime::cluster::publisher::Word;
+use crate::realtime::sessions::{Session, Sessions};
+use crate::service::context::App;
+use crate::service::users;
+use crate::service::users::Seen;
+use crate::storage;
+use crate::storage::pool::Store;
 
 /// A session of whom a token speaks for.
 pub async fn open(app: &App, token: &str) -> Result<Arc<Session>> {

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::access::Access;
-use crate::app::App;
+use crate::access::Access;
 use crate::domain::chats::ChatAction;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::rights::require;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
+use crate::service::context::App;
 
 /// The viewer is typing in a chat in which they may post, or is no more in one that they are in. Gives
 /// when it ends by itself; none where nobody is told of it.

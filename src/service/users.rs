@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
 
-use crate::app::App;
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::pages::{End, Page, PageArgs};
+use crate::domain::pagination::{End, Page, PageArgs};
 use crate::domain::text;
 use crate::domain::users::{Person, User, Viewer};
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::service::context::App;
 use crate::storage::users;
 
 /// People whose row is known to be as their token shows them, so that a request of theirs writes

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{insert_rows, one_of};
-use super::schema::blocked_words;
-use super::types::word;
 use crate::domain::blocklist::{BlockAction, Blocklist};
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
+use crate::storage::column_types::word;
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::blocked_words;
+use crate::storage::sql::fragments::{insert_rows, one_of};
 
 /// The lists of these organisations; one without words is left out.
 pub async fn of(conn: &mut Conn, organizations: &[&OrganizationId]) -> Result<HashMap<OrganizationId, Blocklist>> {

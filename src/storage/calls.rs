@@ -8,16 +8,16 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double};
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, Locked, MOST_ROWS, each, insert_rows, load_each, pairs_in};
-use super::schema::{call_participants, calls, members};
-use super::types::{Key, Time, word};
 use crate::domain::calls::{
     Call, CallEndReason, CallFilter, CallTotals, Media, Participant, ParticipantStatus, Quality, Span,
 };
 use crate::domain::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
-use crate::domain::pages::Window;
+use crate::domain::pagination::Window;
 use crate::error::Result;
+use crate::storage::column_types::{Key, Time, word};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::{call_participants, calls, members};
+use crate::storage::sql::fragments::{All, Locked, MOST_ROWS, each, insert_rows, load_each, pairs_in};
 
 type Columns = (
     (calls::id, calls::chat_id, calls::organization_id, calls::kind, calls::started_by, calls::started_at),

@@ -3,17 +3,17 @@
 use diesel::prelude::*;
 use serde_json::Value;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, Directed, Locked, one_of};
-use super::members::unread_count;
-use super::schema::{chats, members, users};
-use super::types::{Key, Time, word};
-use super::users::escaped;
 use crate::domain::chats::{Chat, ChatFilter, Details, Policy, Resource};
 use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
-use crate::domain::pages::{End, Window};
+use crate::domain::pagination::{End, Window};
 use crate::domain::text::folded;
 use crate::error::Result;
+use crate::storage::column_types::{Key, Time, word};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::members::unread_count;
+use crate::storage::schema::{chats, members, users};
+use crate::storage::sql::fragments::{All, Directed, Locked, one_of};
+use crate::storage::users::escaped;
 
 type Columns = (
     (

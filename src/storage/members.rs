@@ -8,14 +8,14 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, MOST_ROWS, each, insert_rows, load_each, note_posts, pairs_in};
-use super::schema::members;
-use super::types::{Key, Time, people, word};
 use crate::domain::ids::{ChatId, MemberId, MessageId, OrganizationId, UserId};
 use crate::domain::members::{Member, OwnSettings, ReadState, Role, Unread};
-use crate::domain::pages::Window;
+use crate::domain::pagination::Window;
 use crate::error::Result;
+use crate::storage::column_types::{Key, Time, people, word};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::members;
+use crate::storage::sql::fragments::{All, MOST_ROWS, each, insert_rows, load_each, note_posts, pairs_in};
 
 type Place = (
     members::chat_id,
@@ -283,7 +283,7 @@ pub async fn unread_by_chat(
     user: &UserId,
     now: DateTime<Utc>,
 ) -> Result<Vec<Unread>> {
-    use super::schema::chats;
+    use crate::storage::schema::chats;
     let counts: Vec<(i64, i64)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
@@ -300,7 +300,7 @@ pub async fn unread_by_chat(
 
 /// The chats that a person is in, for a subscriber to all of them, and where each stands.
 pub async fn chats_of(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<Vec<(ChatId, i64)>> {
-    use super::schema::chats;
+    use crate::storage::schema::chats;
     let rows: Vec<(Key, i64)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
@@ -321,7 +321,7 @@ pub async fn chats_since(
     since: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<(ChatId, DateTime<Utc>)>> {
-    use super::schema::chats;
+    use crate::storage::schema::chats;
     let since = Time(since);
     let moved = members::moved_at.is_not_null().and(members::moved_at.assume_not_null().ge(since));
     let rows: Vec<(Key, Time, Time, Option<Time>)> = members::table

@@ -8,16 +8,17 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use serde_json::Value;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{self, All, Directed, MOST_ROWS, each, insert_rows, load_each, pairs_in};
-use super::schema::{mentions, messages, revisions};
-use super::search;
-use super::types::{Key, Time, word};
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MessageId, Nonce, UserId};
 use crate::domain::messages::{Content, Message, Pinned, Revision};
-use crate::domain::pages::{End, Window};
+use crate::domain::pagination::{End, Window};
 use crate::error::{Error, Result};
+use crate::storage::column_types::{Key, Time, word};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::{mentions, messages, revisions};
+use crate::storage::search;
+use crate::storage::sql::fragments;
+use crate::storage::sql::fragments::{All, Directed, MOST_ROWS, each, insert_rows, load_each, pairs_in};
 
 type Said = (
     messages::chat_id,

@@ -5,9 +5,10 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::conn::Postgres;
-use super::{Store, search};
 use crate::error::{Error, Result};
+use crate::storage::connection::Postgres;
+use crate::storage::pool::Store;
+use crate::storage::search;
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");

@@ -5,29 +5,26 @@
 //! services do.
 
 pub mod blocklist;
-pub mod call_signals;
+pub mod call_signaling;
 pub mod calls;
+pub mod chat_removals;
 pub mod chats;
-pub mod conn;
-pub mod fragments;
+pub mod column_types;
+pub mod connection;
 pub mod members;
 pub mod messages;
 pub mod migrations;
 pub mod notifications;
 pub mod polls;
-pub mod pools;
+pub mod pool;
+pub mod postgres_tls;
 pub mod reactions;
-pub mod removals;
 pub mod reports;
 pub mod schema;
 pub mod search;
-pub mod threads;
-pub mod tls;
-pub mod types;
+pub mod sql;
+pub mod sqlite_blocking;
 pub mod users;
-
-pub use conn::Conn;
-pub use pools::{Engine, Store};
 
 use crate::error::Error;
 

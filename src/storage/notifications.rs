@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, MOST_ROWS, insert_rows, pairs_in};
-use super::schema::notifications;
-use super::types::{Key, Time, word};
 use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
 use crate::domain::notifications::{Notification, NotificationKind};
-use crate::domain::pages::Window;
+use crate::domain::pagination::Window;
 use crate::error::Result;
+use crate::storage::column_types::{Key, Time, word};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::notifications;
+use crate::storage::sql::fragments::{All, MOST_ROWS, insert_rows, pairs_in};
 
 type Columns = (
     notifications::id,

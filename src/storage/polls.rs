@@ -7,13 +7,13 @@ use diesel::dsl::{count, count_star};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{each, insert_rows, load_each, pairs_in};
-use super::schema::votes;
-use super::types::{Key, Time, people};
 use crate::domain::ids::{ChatId, MessageId, OptionId, UserId};
 use crate::domain::polls::Tally;
 use crate::error::Result;
+use crate::storage::column_types::{Key, Time, people};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::votes;
+use crate::storage::sql::fragments::{each, insert_rows, load_each, pairs_in};
 
 /// The options that a person chose, by their places.
 pub async fn of_user(conn: &mut Conn, poll: MessageId, user: &UserId) -> Result<Vec<u8>> {

@@ -5,13 +5,13 @@ use diesel::dsl::{count, count_star, min};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{each, load_each, pairs_in};
-use super::schema::reactions;
-use super::types::{Key, Time, people};
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
+use crate::storage::column_types::{Key, Time, people};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::reactions;
+use crate::storage::sql::fragments::{each, load_each, pairs_in};
 
 /// Adds a reaction; false where it is there already.
 pub async fn insert(

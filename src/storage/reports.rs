@@ -2,14 +2,14 @@
 
 use diesel::prelude::*;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, Locked};
-use super::schema::reports;
-use super::types::{Key, Time, word};
 use crate::domain::ids::{ChatId, MessageId, OrganizationId, ReportId, UserId};
-use crate::domain::pages::Window;
+use crate::domain::pagination::Window;
 use crate::domain::reports::{Report, Resolved};
 use crate::error::Result;
+use crate::storage::column_types::{Key, Time, word};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::reports;
+use crate::storage::sql::fragments::{All, Locked};
 
 type Columns = (
     (

@@ -4,7 +4,7 @@ use diesel::{allow_tables_to_appear_in_same_query, table};
 
 table! {
     use diesel::sql_types::Text;
-    use crate::storage::types::Instant;
+    use crate::storage::column_types::Instant;
 
     organizations (id) {
         id -> Text,
@@ -14,7 +14,7 @@ table! {
 
 table! {
     use diesel::sql_types::{Nullable, Text};
-    use crate::storage::types::Instant;
+    use crate::storage::column_types::Instant;
 
     users (organization_id, id) {
         organization_id -> Text,
@@ -30,7 +30,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Binary, Integer, Jsonb, Nullable, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     chats (id) {
         id -> Id,
@@ -62,7 +63,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     members (chat_id, user_id) {
         chat_id -> Id,
@@ -91,7 +93,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     messages (chat_id, seq) {
         chat_id -> Id,
@@ -118,7 +121,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     revisions (chat_id, seq, version) {
         chat_id -> Id,
@@ -131,7 +135,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     reactions (chat_id, seq, emoji, user_id) {
         chat_id -> Id,
@@ -144,7 +149,7 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Text};
-    use crate::storage::types::Id;
+    use crate::storage::column_types::Id;
 
     mentions (chat_id, user_id, seq) {
         chat_id -> Id,
@@ -155,7 +160,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Integer, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     votes (chat_id, seq, option, user_id) {
         chat_id -> Id,
@@ -168,7 +174,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     notifications (id) {
         id -> Id,
@@ -186,7 +193,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     reports (id) {
         id -> Id,
@@ -215,7 +223,8 @@ table! {
 
 table! {
     use diesel::sql_types::Text;
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     removals (organization_id, user_id, removed_at, chat_id) {
         organization_id -> Text,
@@ -227,7 +236,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     calls (id) {
         id -> Id,
@@ -252,7 +262,8 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
-    use crate::storage::types::{Id, Instant};
+    use crate::storage::column_types::Id;
+    use crate::storage::column_types::Instant;
 
     call_participants (call_id, user_id) {
         call_id -> Id,
@@ -280,7 +291,7 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Jsonb, Text};
-    use crate::storage::types::Id;
+    use crate::storage::column_types::Id;
 
     call_signals (call_id, version) {
         call_id -> Id,

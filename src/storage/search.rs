@@ -5,16 +5,17 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{All, ForgetWords, HasWords, IndexWords};
-use super::messages::by_ids;
-use super::schema::{members, mentions, messages};
-use super::types::{Key, Time};
 use crate::domain::ids::{ChatId, MessageId, OrganizationId, UserId};
 use crate::domain::messages::{Message, MessageKind};
-use crate::domain::pages::Window;
+use crate::domain::pagination::Window;
 use crate::domain::search::{SearchQuery, tsvector, words};
 use crate::error::Result;
+use crate::storage::column_types::{Key, Time};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::messages::by_ids;
+use crate::storage::schema::{members, mentions, messages};
+use crate::storage::sql::fragments::All;
+use crate::storage::sql::full_text::{ForgetWords, HasWords, IndexWords};
 use chrono::{DateTime, Utc};
 
 /// Puts what messages say into the index.

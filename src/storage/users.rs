@@ -2,15 +2,15 @@
 
 use diesel::prelude::*;
 
-use super::conn::{Conn, RunQueryDsl};
-use super::fragments::{MOST_ROWS, note_last_seen, one_of};
-use super::schema::{organizations, users};
-use super::types::{Time, word};
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::pages::{End, Window};
+use crate::domain::pagination::{End, Window};
 use crate::domain::text;
 use crate::domain::users::User;
 use crate::error::Result;
+use crate::storage::column_types::{Time, word};
+use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::schema::{organizations, users};
+use crate::storage::sql::fragments::{MOST_ROWS, note_last_seen, one_of};
 use chrono::{DateTime, Utc};
 
 type Columns = (users::organization_id, users::id, users::name, users::avatar_url, users::last_seen_at);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::ids::ChatId;
-use super::*;
+use crate::domain::calls::*;
+use crate::domain::ids::ChatId;
 
 const RULES: CallRules =
     CallRules { ring: TimeDelta::seconds(45), alone: TimeDelta::seconds(60), lost: TimeDelta::seconds(15), most: 3 };

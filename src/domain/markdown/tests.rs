@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use crate::domain::markdown::*;
 
 const REL: &str = " rel=\"nofollow noopener noreferrer\"";
 

@@ -1,9 +1,9 @@
 use strum::IntoEnumIterator;
 
-use super::*;
 use crate::domain::chats::{Details, Policy};
 use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::messages::{Notice, NoticeKind};
+use crate::domain::rights::*;
 
 fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_000_000 + second, 0).unwrap()

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use crate::domain::search::*;
 
 fn query(query: &str) -> SearchQuery {
     SearchQuery::parse(query).unwrap()
@@ -248,7 +248,7 @@ proptest! {
     #[test]
     fn words_are_words_of_themselves(text in ANY_SCRIPT) {
         let words = words(&text);
-        prop_assert_eq!(super::words(&words.join(" ")), words.clone());
+        prop_assert_eq!(crate::domain::search::words(&words.join(" ")), words.clone());
         for word in &words {
             prop_assert!(!word.is_empty() && word.len() <= 64);
             prop_assert!(word.chars().all(|character| is_of_word(character) && !character.is_ascii_uppercase()));

@@ -1,0 +1,500 @@
+//! The guard that reads every GraphQL document before async-graphql does.
+//!
+//! async-graphql's parser and validator recurse over value literals and chains of fragments, and
+//! walk a fragment again for each of its spreads: a few hundred bytes can overflow the stack, which
+//! kills the process, or burn a core for minutes. The guard reads a document once, from left to
+//! right and without recursion, and admits it only if all that could grow is within [`Limits`].
+//! It knows tokens, brackets and fragments; the rest of the grammar is left to the parser.
+//!
+//! Where async-graphql's grammar departs from the specification (it takes `fragmentF on T` for a
+//! fragment named F), the guard is the stricter, so that nothing can hide from it in the difference.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use crate::graphql::admission::lexer::{Fault, Lexer, Token};
+
+/// What a document may hold. Every number is the greatest that is admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The document's length in bytes, white space and comments included. GraphiQL's introspection,
+    /// longer than most queries, has 2 KiB.
+    pub bytes: usize,
+    /// Tokens: names, punctuators, numbers and strings. They bound the work of parsing.
+    pub tokens: usize,
+    /// How deep `{`, `[` and `(` may nest, together and through fragments: a fragment's selections
+    /// nest in the place where it is spread. This bounds every recursion over the document.
+    /// GraphiQL's introspection nests 18 deep.
+    pub nesting: usize,
+    /// Fragment definitions, whether used or not. async-graphql recurses along a chain of them.
+    pub fragments: usize,
+    /// Operations. Only one is executed, but all are validated; GraphiQL sends all that it shows.
+    pub operations: usize,
+    /// Fields with an alias. Each runs a resolver once more.
+    pub aliases: usize,
+    /// Directives, such as `@include(if: $full)`.
+    pub directives: usize,
+    /// Variables, counted wherever one is defined or used: async-graphql copies its value each time.
+    pub variables: usize,
+    /// Selections (fields, spreads and inline fragments) of all operations together once each spread
+    /// is written out, and likewise of each fragment by itself, used or not. async-graphql walks
+    /// them so several times before its own limits are applied.
+    pub expanded: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 16 * 1024,
+            tokens: 2_000,
+            nesting: 24,
+            fragments: 64,
+            operations: 16,
+            aliases: 50,
+            directives: 20,
+            variables: 200,
+            expanded: 2_000,
+        }
+    }
+}
+
+/// Why a document is not admitted, in words for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the document has more than {0} bytes")]
+    Bytes(usize),
+    #[error("the document has more than {0} tokens")]
+    Tokens(usize),
+    #[error("the document nests more than {0} brackets, its fragments written out")]
+    Nesting(usize),
+    #[error("the document has more than {0} fragments")]
+    Fragments(usize),
+    #[error("the document has more than {0} operations")]
+    Operations(usize),
+    #[error("the document has more than {0} aliases")]
+    Aliases(usize),
+    #[error("the document has more than {0} directives")]
+    Directives(usize),
+    #[error("the document mentions variables more than {0} times")]
+    Variables(usize),
+    #[error("the document has more than {0} selections, its fragments written out")]
+    Expanded(usize),
+    /// The name of a fragment that spreads itself, at once or through others.
+    #[error("Cannot spread fragment \"{0}\" within itself")]
+    Cycle(String),
+    /// The document cannot be divided into tokens, matching brackets and definitions.
+    #[error(transparent)]
+    Syntax(#[from] Fault),
+}
+
+/// Admits a document that is within the limits, as the text to give to the parser.
+///
+/// That is the document itself, except that the escapes `\u{1F600}` and `\uD83D\uDE00`, which the
+/// specification allows in a string and async-graphql refuses, are replaced by their character.
+pub fn admit<'a>(document: &'a str, limits: &Limits) -> Result<Cow<'a, str>, Refusal> {
+    within(document.len(), limits.bytes, Refusal::Bytes)?;
+    let mut outline = Outline::new(document, limits);
+    outline.read()?;
+    expand(&mut outline.definitions, limits)?;
+    Ok(outline.lexer.into_text())
+}
+
+fn within(count: usize, limit: usize, refusal: fn(usize) -> Refusal) -> Result<(), Refusal> {
+    if count <= limit { Ok(()) } else { Err(refusal(limit)) }
+}
+
+fn count(counter: &mut usize, limit: usize, refusal: fn(usize) -> Refusal) -> Result<(), Refusal> {
+    *counter += 1;
+    within(*counter, limit, refusal)
+}
+
+/// An operation or a fragment.
+struct Definition<'a> {
+    /// The name of a fragment; none for an operation.
+    fragment: Option<&'a str>,
+    /// Selections: its own at first, and those of its spreads once they are written out.
+    selections: usize,
+    /// How deep its brackets nest, likewise.
+    nesting: usize,
+    /// The fragments that it spreads, each with the number of brackets around the spread.
+    spreads: Vec<(&'a str, usize)>,
+    /// How many of the spreads are written out.
+    written_out: usize,
+}
+
+/// Writes out every spread in `selections` and `nesting`, fragments first, each fragment once.
+/// A spread of an unknown fragment is left to the validator.
+fn expand(definitions: &mut [Definition<'_>], limits: &Limits) -> Result<(), Refusal> {
+    let fragments: HashMap<_, _> =
+        definitions.iter().enumerate().filter_map(|(index, definition)| Some((definition.fragment?, index))).collect();
+    for root in 0..definitions.len() {
+        let mut path = vec![root];
+        while let Some(&index) = path.last() {
+            let definition = &definitions[index];
+            let Some(&(name, depth)) = definition.spreads.get(definition.written_out) else {
+                path.pop();
+                continue;
+            };
+            let (mut selections, mut nesting) = (0, 0);
+            if let Some(&spread) = fragments.get(name) {
+                let fragment = &definitions[spread];
+                if fragment.written_out < fragment.spreads.len() {
+                    if path.contains(&spread) {
+                        return Err(Refusal::Cycle(name.to_owned()));
+                    }
+                    path.push(spread);
+                    continue;
+                }
+                (selections, nesting) = (fragment.selections, depth + fragment.nesting);
+            }
+            let definition = &mut definitions[index];
+            definition.written_out += 1;
+            definition.selections += selections;
+            definition.nesting = definition.nesting.max(nesting);
+            within(definition.selections, limits.expanded, Refusal::Expanded)?;
+            within(definition.nesting, limits.nesting, Refusal::Nesting)?;
+        }
+    }
+    let operations = definitions.iter().filter(|definition| definition.fragment.is_none());
+    let selections = operations.map(|operation| operation.selections).sum();
+    within(selections, limits.expanded, Refusal::Expanded)
+}
+
+/// What the tokens outside all brackets are part of.
+enum Header {
+    /// Nothing: the next token begins a definition.
+    None,
+    /// A fragment of which only the keyword is read.
+    Fragment,
+    /// A definition whose selection set is to come.
+    Definition,
+}
+
+/// The pass over a document's tokens.
+struct Outline<'a, 'l> {
+    lexer: Lexer<'a>,
+    limits: &'l Limits,
+    /// The closing brackets that are due, the next one last.
+    brackets: Vec<char>,
+    /// The number of brackets around the arguments or variable definitions that are being read:
+    /// braces in there are object literals, not selection sets.
+    arguments: Option<usize>,
+    header: Header,
+    definitions: Vec<Definition<'a>>,
+    tokens: usize,
+    fragments: usize,
+    operations: usize,
+    aliases: usize,
+    directives: usize,
+    variables: usize,
+}
+
+impl<'a, 'l> Outline<'a, 'l> {
+    fn new(document: &'a str, limits: &'l Limits) -> Self {
+        Self {
+            lexer: Lexer::new(document),
+            limits,
+            brackets: Vec::new(),
+            arguments: None,
+            header: Header::None,
+            definitions: Vec::new(),
+            tokens: 0,
+            fragments: 0,
+            operations: 0,
+            aliases: 0,
+            directives: 0,
+            variables: 0,
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Refusal> {
+        let limits = self.limits;
+        let mut last = [Token::Value; 2];
+        while let Some(token) = self.lexer.next()? {
+            count(&mut self.tokens, limits.tokens, Refusal::Tokens)?;
+            if self.brackets.is_empty() {
+                self.read_header(token)?;
+            } else if self.arguments.is_none() {
+                self.read_selection(last, token)?;
+            }
+            match token {
+                Token::Punctuator('@') => {
+                    count(&mut self.directives, limits.directives, Refusal::Directives)?;
+                }
+                Token::Punctuator('$') => {
+                    count(&mut self.variables, limits.variables, Refusal::Variables)?;
+                }
+                Token::Punctuator(bracket) => self.read_bracket(bracket)?,
+                Token::Name(_) | Token::Spread | Token::Value => {}
+            }
+            last = [last[1], token];
+        }
+        if self.brackets.is_empty() { Ok(()) } else { Err(self.lexer.fault("unclosed bracket").into()) }
+    }
+
+    /// Reads a token outside all brackets.
+    fn read_header(&mut self, token: Token<'a>) -> Result<(), Refusal> {
+        match (&self.header, token) {
+            (Header::None, Token::Name("fragment")) => {
+                count(&mut self.fragments, self.limits.fragments, Refusal::Fragments)?;
+                self.header = Header::Fragment;
+            }
+            (Header::None, Token::Name("query" | "mutation" | "subscription") | Token::Punctuator('{')) => {
+                count(&mut self.operations, self.limits.operations, Refusal::Operations)?;
+                self.define(None);
+            }
+            (Header::None, _) => return Err(self.lexer.fault("expected an operation or fragment").into()),
+            (Header::Fragment, Token::Name(name)) if name != "on" => self.define(Some(name)),
+            (Header::Fragment, _) => return Err(self.lexer.fault("expected a fragment's name").into()),
+            (Header::Definition, _) => {}
+        }
+        Ok(())
+    }
+
+    fn define(&mut self, fragment: Option<&'a str>) {
+        self.header = Header::Definition;
+        self.definitions.push(Definition { fragment, selections: 0, nesting: 0, spreads: Vec::new(), written_out: 0 });
+    }
+
+    /// Reads a token of a selection set, given the two before it.
+    fn read_selection(&mut self, last: [Token<'a>; 2], token: Token<'a>) -> Result<(), Refusal> {
+        let Some(definition) = self.definitions.last_mut() else { return Ok(()) };
+        match (last, token) {
+            // A type condition, and the name of a field after its alias or of a directive.
+            ([_, Token::Spread], Token::Name("on"))
+            | ([Token::Spread, Token::Name("on")] | [_, Token::Punctuator(':' | '@')], Token::Name(_)) => {}
+            ([_, Token::Spread], Token::Name(fragment)) => {
+                definition.spreads.push((fragment, self.brackets.len()));
+            }
+            (_, Token::Punctuator(':')) => {
+                count(&mut self.aliases, self.limits.aliases, Refusal::Aliases)?;
+            }
+            (_, Token::Name(_) | Token::Spread) => {
+                count(&mut definition.selections, self.limits.expanded, Refusal::Expanded)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads a punctuator, if it is a bracket.
+    fn read_bracket(&mut self, bracket: char) -> Result<(), Refusal> {
+        let closing = match bracket {
+            '{' => '}',
+            '(' => ')',
+            '[' => ']',
+            '}' | ')' | ']' => return self.read_closing(bracket),
+            _ => return Ok(()),
+        };
+        if closing != '}' {
+            self.arguments.get_or_insert(self.brackets.len());
+        }
+        self.brackets.push(closing);
+        within(self.brackets.len(), self.limits.nesting, Refusal::Nesting)?;
+        if let Some(definition) = self.definitions.last_mut() {
+            definition.nesting = definition.nesting.max(self.brackets.len());
+        }
+        Ok(())
+    }
+
+    fn read_closing(&mut self, bracket: char) -> Result<(), Refusal> {
+        if self.brackets.pop() != Some(bracket) {
+            return Err(self.lexer.fault("unmatched bracket").into());
+        }
+        if self.arguments == Some(self.brackets.len()) {
+            self.arguments = None;
+        } else if self.brackets.is_empty() {
+            self.header = Header::None;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{
+        Positioned,
+        parser::{
+            parse_query,
+            types::{ExecutableDocument, Selection, SelectionSet},
+        },
+    };
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    fn refusal(document: &str) -> Option<String> {
+        let refusal = admit(document, &Limits::default()).err()?;
+        Some(refusal.to_string())
+    }
+
+    #[test]
+    fn an_ordinary_document_is_admitted_as_it_is() {
+        let document = r#"
+            query Chat($id: ID!, $full: Boolean = true, $filter: Filter = {tags: ["a", "\u0041"]}) {
+                chat(id: $id) { ...Chat @include(if: $full) ... on Node { id } }  # {{{ "
+                on: messages(first: 10, text: """ { "quoted" \""" ( """) { edges { node { id } } }
+            }
+            fragment Chat on Chat { title last: message(at: -1.5e3) { fragment query on } ... { id } }
+        "#;
+        let admitted = admit(document, &Limits::default()).unwrap();
+        assert!(matches!(admitted, Cow::Borrowed(_)));
+        parse_query(admitted).unwrap();
+
+        let escaped = r#"{ a(b: "\uD83D\uDE00") }"#;
+        assert_eq!(admit(escaped, &Limits::default()).unwrap(), "{ a(b: \"\u{1F600}\") }");
+    }
+
+    #[test]
+    fn every_limit_is_the_greatest_number_admitted() {
+        let limits = Limits::default();
+        type Make = fn(usize) -> String;
+        type Refused = fn(usize) -> Refusal;
+        let table: [(Make, usize, Refused); 10] = [
+            (|n| format!("{{a{}}}", " ".repeat(n - 3)), limits.bytes, Refusal::Bytes),
+            (|n| format!("{{a(b:[{}])}}", "1 ".repeat(n - 9)), limits.tokens, Refusal::Tokens),
+            (nested, limits.nesting, Refusal::Nesting),
+            (chain, limits.nesting, Refusal::Nesting),
+            (|n| "fragment F on T{a}".repeat(n) + "{a}", limits.fragments, Refusal::Fragments),
+            (|n| "query{a}".repeat(n), limits.operations, Refusal::Operations),
+            (|n| format!("{{{}}}", "a:b ".repeat(n)), limits.aliases, Refusal::Aliases),
+            (|n| format!("{{a{}}}", "@b".repeat(n)), limits.directives, Refusal::Directives),
+            (|n| format!("{{a(b:[{}])}}", "$b".repeat(n)), limits.variables, Refusal::Variables),
+            (wide, limits.expanded, Refusal::Expanded),
+        ];
+        for (document, limit, refused) in table {
+            assert_eq!(admit(&document(limit), &limits).err(), None);
+            assert_eq!(admit(&document(limit + 1), &limits).err(), Some(refused(limit)));
+        }
+        assert_eq!(Refusal::Tokens(2_000).to_string(), "the document has more than 2000 tokens");
+    }
+
+    /// A document of this many brackets, of each kind.
+    fn nested(depth: usize) -> String {
+        let (open, close) = ("[".repeat(depth - 3), "]".repeat(depth - 3));
+        format!("{{a(b:{{c:{open}{close}}})}}")
+    }
+
+    /// Fragments, used by no operation, that nest this deep.
+    fn chain(depth: usize) -> String {
+        let links = (1..depth).map(|n| format!("fragment F{n} on T{{...F{}}}", n + 1));
+        format!("{} fragment F{depth} on T{{a}} {{a}}", links.collect::<String>())
+    }
+
+    /// Selections, this many when written out: an operation spreads a fragment of ten twice.
+    fn wide(selections: usize) -> String {
+        let (fields, spreads) = ("a ".repeat(selections % 11), "...F ".repeat(selections / 11));
+        format!("{{{fields}{spreads}}} fragment F on T{{{}}}", "a ".repeat(10))
+    }
+
+    #[test]
+    fn fragments_are_written_out_once_each() {
+        let doubling = |levels| {
+            let fragment = |n| format!("fragment F{n} on T{{...F{m} ...F{m}}}", m = n + 1);
+            (0..levels).map(fragment).collect::<String>() + "{a}"
+        };
+        assert_eq!(refusal(&doubling(9)), None);
+        let refused = "the document has more than 2000 selections, its fragments written out";
+        assert_eq!(refusal(&doubling(11)).unwrap(), refused);
+        for cycle in [
+            "{...F} fragment F on T{...F}",
+            "{a} fragment F on T{a{...G}} fragment G on T{a ...F}",
+            "{...H} fragment H on T{...F} fragment F on T{__typename{...G}} fragment G on T{...F}",
+        ] {
+            assert_eq!(refusal(cycle).unwrap(), r#"Cannot spread fragment "F" within itself"#);
+        }
+        assert_eq!(refusal("{...Unknown}"), None);
+    }
+
+    #[test]
+    fn what_has_no_outline_is_refused_with_its_place() {
+        for (document, what) in [
+            ("{", "unclosed bracket at 1:2"),
+            ("{a}}", "expected an operation or fragment at 1:4"),
+            ("{a(b:[1)}", "unmatched bracket at 1:8"),
+            ("{a(b:\"}", "unterminated string at 1:6"),
+            ("type A { a: B }", "expected an operation or fragment at 1:1"),
+            ("fragmentF on T{a}", "expected an operation or fragment at 1:1"),
+            ("fragment on on T{a}", "expected a fragment's name at 1:10"),
+        ] {
+            assert_eq!(refusal(document).unwrap(), format!("Syntax Error: {what}"));
+        }
+    }
+
+    /// Limits that random documents reach.
+    fn tight() -> Limits {
+        Limits { nesting: 7, fragments: 2, aliases: 3, directives: 3, expanded: 30, ..Limits::default() }
+    }
+
+    /// What async-graphql's parser makes of an admitted document is within the limits too.
+    fn check(document: &str) {
+        let limits = tight();
+        let Ok(admitted) = admit(document, &limits) else { return };
+        let Ok(parsed) = parse_query(&admitted) else { return };
+        let selections = |set: &Positioned<SelectionSet>| selections(&parsed, &set.node, limits.nesting);
+        let operations = parsed.operations.iter().map(|(_, operation)| &operation.node.selection_set);
+        assert!(operations.map(selections).sum::<usize>() <= limits.expanded);
+        let mut fragments = parsed.fragments.values().map(|fragment| &fragment.node.selection_set);
+        assert!(fragments.all(|set| selections(set) <= limits.expanded));
+        assert!(parsed.fragments.len() <= limits.fragments);
+        assert!(parsed.operations.iter().len() <= limits.operations);
+    }
+
+    /// The number of selections in a set, by plain recursion.
+    fn selections(document: &ExecutableDocument, set: &SelectionSet, nesting: usize) -> usize {
+        assert!(nesting > 0 || set.items.is_empty());
+        let below = |set: &Positioned<SelectionSet>| selections(document, &set.node, nesting - 1);
+        let count = |selection: &Selection| match selection {
+            Selection::Field(field) => below(&field.node.selection_set),
+            Selection::InlineFragment(inline) => below(&inline.node.selection_set),
+            Selection::FragmentSpread(spread) => {
+                let fragment = document.fragments.get(&spread.node.fragment_name.node);
+                fragment.map_or(0, |fragment| below(&fragment.node.selection_set))
+            }
+        };
+        set.items.iter().map(|selection| 1 + count(&selection.node)).sum()
+    }
+
+    /// Pieces of documents, in any order and glued together.
+    const SOUP: &str = concat!(
+        r#"([{}()\[\]:=!#,0a"\\\x00\n\ré\x{FEFF}]|\.\.\.|\.\.\.on T|on ?|fragment ?|query | F |G on T\{a\}|"#,
+        r#"a:|b\(c:|\$v|@d|"""|\\"""|\\u\{41\}|\\uD83D\\uDE00|-1\.5e3|true|null){0,40}"#,
+    );
+
+    /// Documents by the grammar. They parse unless an enum value begins with `true`.
+    fn plausible() -> impl Strategy<Value = String> {
+        let name = || select(vec!["F", "G", "H", "on", "fragment", "query", "a"]);
+        let values = ["1", "-0.5e9", "$v", "null", "E", "trueish", "\"}\"", "\"\"\"{\"\"\""];
+        let value = select(values.to_vec()).prop_map(str::to_owned).prop_recursive(4, 12, 3, |value| {
+            let list = vec(value.clone(), 0..3).prop_map(|values| format!("[{}]", values.join(" ")));
+            prop_oneof![list, value.prop_map(|value| format!("{{a:{value}}}"))]
+        });
+        let leaf = prop_oneof![
+            name().prop_map(str::to_owned),
+            name().prop_map(|name| format!("...{name}")),
+            (name(), name()).prop_map(|(alias, name)| format!("{alias}:{name}@{name}")),
+            (name(), value).prop_map(|(name, value)| format!("{name}(b:{value})")),
+        ];
+        let selection = leaf.prop_recursive(4, 12, 3, move |selection| {
+            (select(vec!["a", "F", "...", "...on T"]), vec(selection, 1..4))
+                .prop_map(|(head, selections)| format!("{head}{{{}}}", selections.join(" ")))
+        });
+        let definition = vec(selection, 1..4).prop_map(|selections| format!("{{{}}}", selections.join(",")));
+        let heads = ["fragment F on T", "fragment G on T", "query B", "fragment H on T", "query A($v:[T!]=[{a:1}])"];
+        vec(definition, 1..=heads.len()).prop_map(move |definitions| {
+            let tail = &heads[heads.len() - definitions.len()..];
+            tail.iter().zip(definitions).map(|(head, selections)| format!("{head}{selections}")).collect()
+        })
+    }
+
+    // Tests run on threads whose stack has 2 MiB, as those of the server's runtime do.
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn nothing_hides_from_the_guard(text: String, soup in SOUP, plausible in plausible()) {
+            for document in [text, soup, plausible] {
+                check(&document);
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//!
+
+pub mod errors;
+pub mod load_waves;

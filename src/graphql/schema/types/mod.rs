@@ -1,0 +1,19 @@
+//! The types of the schema: thin wrappers over what services give.
+
+pub mod blocklist;
+pub mod call;
+pub mod chat;
+pub mod content;
+pub mod feed;
+pub mod member;
+pub mod message;
+pub mod node;
+pub mod notification;
+pub mod poll;
+pub mod presence;
+pub mod reaction;
+pub mod report;
+pub mod search;
+pub mod typing;
+pub mod user;
+pub mod viewer;

@@ -1,0 +1,5 @@
+//!
+
+pub mod shared_operation;
+pub mod source;
+pub mod stream;

@@ -1,0 +1,82 @@
+//! Some of a chat's listeners, who are told by one task.
+//!
+//! It goes round: whoever's turn it is gets all that was heard since their last, in one write. So the busier
+//! the server is the fewer writes it needs, and nobody waits for more than one round.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Handle;
+use tokio::task::yield_now;
+
+use crate::lock::lock;
+use crate::metrics::METRICS;
+use crate::realtime::dispatch::hub::Listeners;
+use crate::realtime::dispatch::queue::{Heard, Mailbox};
+
+/// Listeners of a part where more parts could be had. Fewer are told sooner by one task alone.
+const FEW: usize = 64;
+/// Listeners in whose turn nothing else runs: each may be a write to a socket.
+const TURN: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Part {
+    listeners: Vec<Arc<Mailbox>>,
+    added: Mutex<Added>,
+}
+
+#[derive(Debug, Default)]
+struct Added {
+    heard: Vec<Arc<Heard>>,
+    /// A task is telling, and comes back for what is added now.
+    is_telling: bool,
+}
+
+impl Part {
+    /// These listeners, in parts of about the same size: one for each thread that could tell them, if they are
+    /// enough.
+    pub(super) fn all(listeners: &Listeners) -> Vec<Arc<Self>> {
+        let listeners: Vec<Arc<Mailbox>> = listeners.values().cloned().collect();
+        let threads = Handle::current().metrics().num_workers();
+        let size = listeners.len().div_ceil(threads).max(FEW);
+        let part = |some: &[Arc<Mailbox>]| Arc::new(Self { listeners: some.to_vec(), added: Mutex::default() });
+        listeners.chunks(size).map(part).collect()
+    }
+
+    /// Adds what the listeners are to be told; true where somebody has to call [`Self::tell`].
+    pub(super) fn add(&self, heard: &[Arc<Heard>]) -> bool {
+        let mut added = lock(&self.added);
+        added.heard.extend_from_slice(heard);
+        !std::mem::replace(&mut added.is_telling, true)
+    }
+
+    /// Tells the listeners what was added, until all know all.
+    pub(super) async fn tell(self: Arc<Self>) {
+        let turns: Vec<&[Arc<Mailbox>]> = self.listeners.chunks(TURN).collect();
+        // What some are yet to be told, and how much of it each turn's listeners were.
+        let (mut heard, mut told) = (Vec::new(), vec![0; turns.len()]);
+        let mut frames = Vec::new();
+        while self.take(&mut heard, &mut told) {
+            for (listeners, told) in turns.iter().zip(&mut told) {
+                heard.append(&mut lock(&self.added).heard);
+                let news = &heard[*told..];
+                if !news.is_empty() {
+                    let messages: usize = listeners.iter().map(|mailbox| mailbox.deliver(news, &mut frames)).sum();
+                    METRICS.deliveries.inc_by(messages as u64);
+                    METRICS.direct_deliveries.inc_by(messages as u64);
+                    *told = heard.len();
+                    yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Forgets what all were told; false where nothing is left, and who adds something calls for another task.
+    fn take(&self, heard: &mut Vec<Arc<Heard>>, told: &mut [usize]) -> bool {
+        let known = told.iter().copied().min().unwrap_or_default();
+        heard.drain(..known);
+        told.iter_mut().for_each(|told| *told -= known);
+        let mut added = lock(&self.added);
+        added.is_telling = !heard.is_empty() || !added.heard.is_empty();
+        added.is_telling
+    }
+}

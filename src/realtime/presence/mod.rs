@@ -1,0 +1,5 @@
+//!
+
+pub mod registry;
+pub mod tracker;
+pub mod user_state;

@@ -1,0 +1,4 @@
+//!
+
+pub mod fragments;
+pub mod full_text;
