@@ -6,18 +6,18 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::authenticator::Grant;
+use crate::auth::authenticator::TokenSpec;
 use crate::config;
 use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::service::context;
-use crate::service::context::App;
+use crate::service::context::AppContext;
 use crate::storage::migrations;
 use crate::telemetry::Telemetry;
 
 /// A chat server beside the application you have.
 #[derive(Parser)]
-#[command(name = "parlor", version, after_help = config::HELP)]
+#[command(name = "parlor", version, after_help = config::SETTINGS_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -44,7 +44,7 @@ enum Command {
         #[arg(long = "permission", value_name = "PERMISSION")]
         permissions: Vec<String>,
         /// How long it lives: a number and s, m, h or d
-        #[arg(long, default_value = "1h", value_parser = duration)]
+        #[arg(long, default_value = "1h", value_parser = parse_duration)]
         expires: Duration,
     },
     /// Print the GraphQL schema
@@ -65,32 +65,32 @@ pub async fn run() -> Result<(), String> {
         Command::Migrate => migrate(&config).await,
         Command::Token { org, user, name, permissions, expires } => {
             let permissions = (!permissions.is_empty()).then_some(permissions);
-            let grant = Grant { organization: org, user, name, permissions, lifetime: expires };
-            println!("{}", issue(&config, &grant)?);
+            let grant = TokenSpec { organization: org, user, name, permissions, lifetime: expires };
+            println!("{}", issue_token(&config, &grant)?);
             Ok(())
         }
         Command::Schema => Ok(()),
     };
-    telemetry.stop();
+    telemetry.shutdown();
     done
 }
 
 async fn serve(config: Config) -> Result<(), String> {
-    let app = App::start(config, Clock::default()).await?;
+    let app = AppContext::start(config, Clock::default()).await?;
     let addr = app.config.http.addr;
     let listener = TcpListener::bind(addr).await.map_err(|error| format!("PARLOR_ADDR={addr}: {error}"))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     // Before anybody is told of the server, and may tell it to stop.
     let stop = stop_on_signal()?;
     tracing::info!(%addr, "listening");
-    announce(&app, addr).await?;
+    print_listening(&app, addr).await?;
     crate::http::server::run(listener, app, stop).await.map_err(|error| error.to_string())?;
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Tells a person at a terminal where the server is; a development server tells tokens too.
-async fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
+async fn print_listening(app: &AppContext, addr: std::net::SocketAddr) -> Result<(), String> {
     println!("Parlor is listening on http://{addr}/graphql");
     if !app.config.is_development() {
         return Ok(());
@@ -102,7 +102,7 @@ async fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
     for (user, name) in [("alice", "Alice"), ("bob", "Bob")] {
         println!();
         println!("{name}'s token, of the organisation demo:");
-        let token = app.auth.issue(&Grant::demo(user, name))?;
+        let token = app.authenticator.issue(&TokenSpec::demo(user, name))?;
         // Each can be found by the other from the start.
         crate::service::users::authenticate(app, &token).await.map_err(|error| error.to_string())?;
         println!("{token}");
@@ -112,19 +112,19 @@ async fn announce(app: &App, addr: std::net::SocketAddr) -> Result<(), String> {
 }
 
 async fn migrate(config: &Config) -> Result<(), String> {
-    let store = context::open(config)?;
+    let store = context::open_database(config)?;
     let migrated = migrations::run(&store).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
     println!("{} migrations run", migrated.len());
     Ok(())
 }
 
-fn issue(config: &Config, grant: &Grant) -> Result<String, String> {
+fn issue_token(config: &Config, grant: &TokenSpec) -> Result<String, String> {
     for word in grant.permissions.iter().flatten() {
         if word.parse::<crate::domain::users::Permission>().is_err() {
             return Err(format!("--permission {word}: there is no such permission"));
         }
     }
-    context::authenticator(config, Clock::default())?.issue(grant)
+    context::create_authenticator(config, Clock::default())?.issue(grant)
 }
 
 /// Hears SIGTERM and SIGINT from now on.
@@ -145,7 +145,7 @@ fn stop_on_signal() -> Result<CancellationToken, String> {
     Ok(stop)
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
     let seconds = match unit {
         "s" => 1,

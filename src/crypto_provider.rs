@@ -3,6 +3,6 @@
 use rustls::crypto::ring;
 
 /// Sets it for the whole process. Whoever set one before meant it: that one stays.
-pub fn provide() {
+pub fn install_crypto_provider() {
     drop(ring::default_provider().install_default());
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 
 /// Runs on a task of its own, from now on. A subscriber whose socket takes nothing is not polled, for long; it must
 /// hold no connection to the database meanwhile, nor what others wait for.
-pub fn aside<T: Send + 'static>(
+pub fn spawn_detached<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send + 'static {
     let task = tokio::spawn(work);

@@ -13,7 +13,7 @@ use crate::crypto_provider;
 
 /// Ends by telling what is yet to be told.
 pub struct Telemetry {
-    traces: Option<SdkTracerProvider>,
+    tracer_provider: Option<SdkTracerProvider>,
 }
 
 impl Telemetry {
@@ -24,15 +24,16 @@ impl Telemetry {
         // Colours are for a person at a terminal.
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
-        let lines = if log.json { lines.json().boxed() } else { lines.boxed() };
-        let traces = log.otlp.as_deref().map(|endpoint| traces(endpoint, config)).transpose()?;
+        let lines = if log.is_json { lines.json().boxed() } else { lines.boxed() };
+        let traces =
+            log.otlp_endpoint.as_deref().map(|endpoint| build_tracer_provider(endpoint, config)).transpose()?;
         let spans = traces.as_ref().map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer("parlor")));
         tracing_subscriber::registry().with(spans).with(lines).with(filter).init();
-        Ok(Self { traces })
+        Ok(Self { tracer_provider: traces })
     }
 
-    pub fn stop(self) {
-        if let Some(traces) = self.traces
+    pub fn shutdown(self) {
+        if let Some(traces) = self.tracer_provider
             && let Err(error) = traces.shutdown()
         {
             tracing::warn!(%error, "the last traces were not sent");
@@ -40,8 +41,8 @@ impl Telemetry {
     }
 }
 
-fn traces(endpoint: &str, config: &Config) -> Result<SdkTracerProvider, String> {
-    crypto_provider::provide();
+fn build_tracer_provider(endpoint: &str, config: &Config) -> Result<SdkTracerProvider, String> {
+    crypto_provider::install_crypto_provider();
     let exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
@@ -49,7 +50,7 @@ fn traces(endpoint: &str, config: &Config) -> Result<SdkTracerProvider, String> 
         .build()
         .map_err(|error| format!("PARLOR_OTLP_ENDPOINT={endpoint}: {error}"))?;
     let mut resource = Resource::builder().with_service_name("parlor");
-    if let Some(node) = &config.redis.node {
+    if let Some(node) = &config.redis.node_name {
         resource = resource.with_attribute(opentelemetry::KeyValue::new("service.instance.id", node.clone()));
     }
     Ok(SdkTracerProvider::builder().with_resource(resource.build()).with_batch_exporter(exporter).build())

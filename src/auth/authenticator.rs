@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::auth::jwks::{Jwks, Place};
+use crate::auth::jwks::{Jwks, JwksLocation};
 use crate::auth::keys::{KeySource, Secret};
 use crate::config::AuthConfig;
 use crate::crypto_provider;
@@ -18,20 +18,20 @@ use crate::domain::users::{Permission, Permissions, User, Viewer};
 use crate::error::{Error, Result};
 
 /// Longest token, in bytes.
-const MAX_TOKEN: usize = 16 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// Longest name that is kept of a token's, in characters.
-const MAX_NAME: usize = 200;
+const MAX_NAME_CHARACTERS: usize = 200;
 
 /// Checks tokens against the configuration: the algorithm and the keys are never the token's choice.
 pub struct Authenticator {
-    keys: Keys,
+    keys: KeyStore,
     validation: Validation,
     leeway: TimeDelta,
     default_permissions: Permissions,
     clock: Clock,
 }
 
-enum Keys {
+enum KeyStore {
     Secret { decoding: DecodingKey, encoding: EncodingKey },
     Jwks(Box<Jwks>),
 }
@@ -54,7 +54,7 @@ struct Claims {
 
 /// What a token made here is to say.
 #[derive(Debug, Clone, Default)]
-pub struct Grant {
+pub struct TokenSpec {
     pub organization: String,
     pub user: String,
     pub name: Option<String>,
@@ -63,7 +63,7 @@ pub struct Grant {
     pub lifetime: Duration,
 }
 
-impl Grant {
+impl TokenSpec {
     /// What a development server gives: a person of the organisation `demo`, for 30 days.
     pub fn demo(user: &str, name: &str) -> Self {
         Self {
@@ -79,18 +79,20 @@ impl Grant {
 impl Authenticator {
     /// `secret` stands in where the configuration has no keys.
     pub fn new(config: &AuthConfig, development: Option<Secret>, clock: Clock) -> Result<Self, String> {
-        let source = config.keys.clone().or(development.map(KeySource::Secret));
+        let source = config.key_source.clone().or(development.map(KeySource::Secret));
         let algorithm = config.algorithm;
         let keys = match source.ok_or("no keys for tokens")? {
-            KeySource::Secret(secret) => Keys::Secret {
+            KeySource::Secret(secret) => KeyStore::Secret {
                 decoding: DecodingKey::from_secret(secret.as_bytes()),
                 encoding: EncodingKey::from_secret(secret.as_bytes()),
             },
-            KeySource::File(file) => Keys::Jwks(Box::new(Jwks::new(Place::File(file), algorithm, clock.clone()))),
-            KeySource::Address(url) => {
-                crypto_provider::provide();
+            KeySource::File(file) => {
+                KeyStore::Jwks(Box::new(Jwks::new(JwksLocation::File(file), algorithm, clock.clone())))
+            }
+            KeySource::Url(url) => {
+                crypto_provider::install_crypto_provider();
                 let client = reqwest::Client::builder().build().map_err(|error| error.to_string())?;
-                Keys::Jwks(Box::new(Jwks::new(Place::Address { url, client }, algorithm, clock.clone())))
+                KeyStore::Jwks(Box::new(Jwks::new(JwksLocation::Url { url, client }, algorithm, clock.clone())))
             }
         };
         let mut validation = Validation::new(algorithm);
@@ -111,8 +113,8 @@ impl Authenticator {
     }
 
     /// Reads the keys for the first time. A file must be readable; an address may come up later.
-    pub async fn prepare(&self) -> Result<(), String> {
-        let Keys::Jwks(jwks) = &self.keys else { return Ok(()) };
+    pub async fn load_initial_keys(&self) -> Result<(), String> {
+        let KeyStore::Jwks(jwks) = &self.keys else { return Ok(()) };
         match jwks.load().await {
             Ok(keys) => tracing::info!(keys, "read the keys of tokens"),
             Err(error) if jwks.is_remote() => tracing::warn!(%error, "the keys of tokens can't be read yet"),
@@ -124,12 +126,12 @@ impl Authenticator {
     /// Who a token speaks for.
     pub async fn verify(&self, token: &str) -> Result<Viewer> {
         let refused = |why: &str| Error::unauthenticated(why);
-        if token.len() > MAX_TOKEN {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(refused("the token is too long"));
         }
         let claims = match &self.keys {
-            Keys::Secret { decoding, .. } => self.decode(token, decoding)?,
-            Keys::Jwks(jwks) => {
+            KeyStore::Secret { decoding, .. } => self.decode(token, decoding)?,
+            KeyStore::Jwks(jwks) => {
                 let header = jsonwebtoken::decode_header(token).map_err(|_| refused("the token can't be read"))?;
                 self.decode(token, &jwks.key(header.kid.as_deref()).await?)?
             }
@@ -147,8 +149,8 @@ impl Authenticator {
         }
         let id = claims.sub.parse().map_err(|_| refused("the token's sub is not 1 to 255 bytes of text"))?;
         let organization = claims.org.parse().map_err(|_| refused("the token's org is not 1 to 255 bytes of text"))?;
-        let name = claims.name.as_deref().and_then(shown_name).unwrap_or_else(|| claims.sub.clone());
-        let avatar_url = claims.picture.as_deref().and_then(|url| text::url("picture", url).ok());
+        let name = claims.name.as_deref().and_then(display_name).unwrap_or_else(|| claims.sub.clone());
+        let avatar_url = claims.picture.as_deref().and_then(|url| text::validate_url("picture", url).ok());
         let permissions = match claims.permissions {
             // A permission that this version doesn't know gives nothing.
             Some(words) => words.iter().filter_map(|word| word.parse::<Permission>().ok()).collect(),
@@ -185,8 +187,8 @@ impl Authenticator {
     }
 
     /// Makes a token with the configured secret; there is none where keys come from a JWKS.
-    pub fn issue(&self, grant: &Grant) -> Result<String, String> {
-        let Keys::Secret { encoding, .. } = &self.keys else {
+    pub fn issue(&self, grant: &TokenSpec) -> Result<String, String> {
+        let KeyStore::Secret { encoding, .. } = &self.keys else {
             return Err("tokens are made by the host application: PARLOR_JWKS holds public keys only".into());
         };
         let now = self.clock.now();
@@ -219,8 +221,8 @@ fn numeric_date(seconds: f64) -> Option<DateTime<Utc>> {
 }
 
 /// A name on one line, cut to what is kept; none if nothing is left.
-fn shown_name(name: &str) -> Option<String> {
-    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_NAME).collect();
+fn display_name(name: &str) -> Option<String> {
+    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_NAME_CHARACTERS).collect();
     let name = name.trim();
     (!name.is_empty()).then(|| name.to_owned())
 }

@@ -36,13 +36,13 @@ pub enum KeySource {
     /// A file of public keys (RFC 7517), read again when a token names a key that it hadn't.
     File(PathBuf),
     /// The same at an address, fetched again likewise.
-    Address(String),
+    Url(String),
 }
 
 /// The secret of a development server: made at its first start and kept, so that tokens outlive a
 /// restart. Only the owner may read the file.
 #[expect(clippy::disallowed_methods, reason = "a secret is made here, once")]
-pub fn development_secret(data: &Path) -> std::io::Result<Secret> {
+pub fn load_or_create_development_secret(data: &Path) -> std::io::Result<Secret> {
     let file = data.join("development-secret");
     match std::fs::read_to_string(&file) {
         Ok(secret) if secret.len() >= 32 => Ok(secret.into()),
@@ -50,14 +50,14 @@ pub fn development_secret(data: &Path) -> std::io::Result<Secret> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let secret = Alphanumeric.sample_string(&mut rand::rng(), 48);
             std::fs::create_dir_all(data)?;
-            write_private(&file, &secret)?;
+            write_private_file(&file, &secret)?;
             Ok(secret.into())
         }
         Err(error) => Err(error),
     }
 }
 
-fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
+fn write_private_file(file: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);

@@ -29,7 +29,7 @@ pub struct Config {
     pub calls: CallsConfig,
     pub log: LogConfig,
     /// `PARLOR_DATA` (`./data`): where a development server keeps its secret.
-    pub data: PathBuf,
+    pub data_dir: PathBuf,
 }
 
 #[derive(Debug, Clone)]
@@ -37,26 +37,26 @@ pub struct HttpConfig {
     /// `PARLOR_ADDR` (`127.0.0.1:8080`): address and port to listen on; port 0 takes a free one.
     pub addr: SocketAddr,
     /// `PARLOR_METRICS_ADDR`: address and port of `/metrics`, for the operator alone; not served without.
-    pub metrics: Option<SocketAddr>,
+    pub metrics_addr: Option<SocketAddr>,
     /// `PARLOR_CORS_ORIGINS`: web origins that may call the API, with commas between, or `*`. Set, a
     /// WebSocket that tells its origin is held to it too; not set, only HTTP from elsewhere is refused.
     pub cors_origins: Vec<WebOrigin>,
     /// `PARLOR_MAX_BODY_BYTES` (131072): largest request body and WebSocket message, in bytes.
     pub max_body_bytes: usize,
     /// `PARLOR_SOCKET_INIT_SECONDS` (5): time in which a WebSocket must say `connection_init`.
-    pub socket_init: Duration,
+    pub socket_init_timeout: Duration,
     /// `PARLOR_SOCKET_PING_SECONDS` (20): time between the server's pings; a socket silent for
     /// twice as long is closed.
-    pub socket_ping: Duration,
+    pub socket_ping_interval: Duration,
     /// `PARLOR_SOCKET_OPERATIONS` (100): operations under way at once on one WebSocket.
-    pub socket_operations: usize,
+    pub max_socket_operations: usize,
     /// `PARLOR_SOCKET_WRITE_SECONDS` (30): a socket that takes nothing for so long is closed.
-    pub socket_write: Duration,
+    pub socket_write_timeout: Duration,
     /// `PARLOR_DRAIN_SECONDS` (3): time over which sockets are closed at a stop, so that not all come back
     /// at once.
-    pub drain: Duration,
+    pub drain_period: Duration,
     /// `PARLOR_SHUTDOWN_SECONDS` (10): time after that in which requests under way get to end.
-    pub shutdown: Duration,
+    pub shutdown_timeout: Duration,
 }
 
 /// A web origin as browsers send it (RFC 6454, section 6.2): `https://app.example:8443`, or `*` for
@@ -90,16 +90,16 @@ pub struct DatabaseConfig {
     /// `DATABASE_URL` (`sqlite://./data/parlor.db`): `sqlite://PATH` or `postgres://…`.
     pub engine: Engine,
     /// `PARLOR_DATABASE_CONNECTIONS` (16): most connections held to PostgreSQL.
-    pub connections: usize,
+    pub max_connections: usize,
     /// `PARLOR_DATABASE_WAIT_SECONDS` (5): how long a request waits for a connection.
-    pub wait: Duration,
+    pub acquire_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
     /// `PARLOR_JWT_SECRET` or `PARLOR_JWKS` (a file, or an http(s) address); neither is a
     /// development server.
-    pub keys: Option<KeySource>,
+    pub key_source: Option<KeySource>,
     /// `PARLOR_JWT_ALGORITHM`: HS256 with a secret; RS256 (default), ES256 or EdDSA with a JWKS.
     pub algorithm: Algorithm,
     /// `PARLOR_JWT_ISSUER`: the `iss` that tokens must have.
@@ -115,25 +115,25 @@ pub struct AuthConfig {
 #[derive(Debug, Clone)]
 pub struct LimitsConfig {
     /// `PARLOR_MAX_DEPTH` (12): levels of fields in an operation.
-    pub depth: usize,
+    pub max_depth: usize,
     /// `PARLOR_MAX_COMPLEXITY` (50000): fields that an operation may resolve, with page sizes
     /// multiplied in.
-    pub complexity: usize,
+    pub max_complexity: usize,
     /// `PARLOR_MESSAGE_CHARACTERS` (8000): longest text of a message.
-    pub message_characters: usize,
+    pub max_message_characters: usize,
     /// `PARLOR_CATCH_UP_CHANGES` (1000): changes that a resuming feed is told one by one; further
     /// behind it is reset.
-    pub catch_up_changes: usize,
+    pub max_catch_up_changes: usize,
     /// `PARLOR_CATCH_UPS` (64): feeds that read from the database at once.
-    pub catch_ups: usize,
+    pub max_concurrent_catch_ups: usize,
     /// `PARLOR_RECEIPT_MEMBERS` (256): members of the largest chat in which all are told who read and
     /// received what.
-    pub receipt_members: usize,
+    pub max_receipt_members: usize,
     /// `PARLOR_TYPING_MEMBERS` (256): members of the largest chat in which all are told who is typing;
     /// 0 is off.
-    pub typing_members: usize,
+    pub max_typing_members: usize,
     /// `PARLOR_PRESENCE_GRACE_SECONDS` (5): how long one without a connection still counts as there.
-    pub presence_grace: Duration,
+    pub presence_grace_period: Duration,
     /// `PARLOR_SENDS_PER_MINUTE` (3000): messages that a person may send, in a burst or spread.
     pub sends_per_minute: NonZeroU32,
     /// `PARLOR_REACTIONS_PER_MINUTE` (3000): reactions, votes and reports of a person.
@@ -148,7 +148,7 @@ pub struct LimitsConfig {
     /// `PARLOR_CALL_SIGNALS_PER_MINUTE` (1200): signals and reports of a person in calls.
     pub call_signals_per_minute: NonZeroU32,
     /// `PARLOR_SEND_QUEUE` (4096): sends that wait for the committer before more are refused.
-    pub send_queue: usize,
+    pub send_queue_capacity: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -157,37 +157,37 @@ pub struct RedisConfig {
     /// several of a cluster's with commas between. Without it this node is the only one.
     pub addresses: Vec<String>,
     /// `PARLOR_REDIS_CLUSTER` (`false`): `REDIS_URL` is a Redis Cluster, used by sharded channels (Redis 7).
-    pub cluster: bool,
+    pub is_cluster: bool,
     /// `PARLOR_REDIS_PREFIX` (`parlor`): what the names of channels begin with; one for each server that
     /// shares the Redis.
-    pub prefix: String,
+    pub channel_prefix: String,
     /// `PARLOR_NODE_NAME` (made anew at each start): what the other nodes and the logs call this one.
-    pub node: Option<String>,
+    pub node_name: Option<String>,
 }
 
 #[derive(Debug, Clone)]
 pub struct CallsConfig {
     /// `PARLOR_CALL_RING_SECONDS` (45): how long a call rings before it is missed.
-    pub ring: Duration,
+    pub ring_timeout: Duration,
     /// `PARLOR_CALL_ALONE_SECONDS` (60): an answered call with but one in it ends after so long.
-    pub alone: Duration,
+    pub alone_timeout: Duration,
     /// `PARLOR_CALL_LOST_SECONDS` (15): a participant whose feed has been gone for so long has left.
-    pub lost: Duration,
+    pub disconnect_timeout: Duration,
     /// `PARLOR_CALL_PARTICIPANTS` (8): people in one call at once; each sends to every other.
-    pub participants: usize,
+    pub max_participants: usize,
     /// `PARLOR_CALL_RING_MEMBERS` (32): members of the largest chat in which a call rings for all; in a larger
     /// one it is told in the chat, and rings for nobody.
-    pub ring_members: usize,
+    pub max_ring_members: usize,
     /// `PARLOR_STUN_URLS`: STUN servers (RFC 7064), with commas between: `stun:stun.example.org:3478`.
-    pub stun: Vec<IceUrl>,
+    pub stun_urls: Vec<IceUrl>,
     /// `PARLOR_TURN_URLS`: TURN servers (RFC 7065), with commas between:
     /// `turn:turn.example.org:3478?transport=udp,turns:turn.example.org:5349?transport=tcp`.
-    pub turn: Vec<IceUrl>,
+    pub turn_urls: Vec<IceUrl>,
     /// `PARLOR_TURN_SECRET`: the secret that the TURN servers share with this one, by which time-limited
     /// credentials are made: coturn's `static-auth-secret`.
     pub turn_secret: Option<Secret>,
     /// `PARLOR_TURN_SECONDS` (43200): how long such credentials hold.
-    pub turn_holds: Duration,
+    pub turn_credential_ttl: Duration,
 }
 
 /// The address of a STUN or TURN server, as browsers take it.
@@ -214,10 +214,10 @@ pub struct LogConfig {
     /// `PARLOR_LOG` (`info`): what is logged, as `tracing` filters say it (`parlor=debug,info`).
     pub filter: String,
     /// `PARLOR_LOG_FORMAT` (`text`): `text`, or `json` with one object a line.
-    pub json: bool,
+    pub is_json: bool,
     /// `PARLOR_OTLP_ENDPOINT`: where traces are sent, by OTLP over HTTP (opentelemetry.io), such as
     /// `http://collector:4318`; none are sent without.
-    pub otlp: Option<String>,
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Config {
@@ -233,59 +233,59 @@ impl Config {
         let mut env = Env { vars: vars.into_iter().filter(|(name, _)| ours(name)).collect(), errors: Vec::new() };
         let config = Self {
             http: HttpConfig {
-                addr: env.parsed("PARLOR_ADDR", "127.0.0.1:8080"),
-                metrics: env.optional("PARLOR_METRICS_ADDR"),
+                addr: env.parse("PARLOR_ADDR", "127.0.0.1:8080"),
+                metrics_addr: env.parse_optional("PARLOR_METRICS_ADDR"),
                 cors_origins: env.list("PARLOR_CORS_ORIGINS", ""),
                 max_body_bytes: env.number("PARLOR_MAX_BODY_BYTES", 128 * 1024, 1024..=64 * 1024 * 1024),
-                socket_init: env.seconds("PARLOR_SOCKET_INIT_SECONDS", 5, 1..=60),
-                socket_ping: env.seconds("PARLOR_SOCKET_PING_SECONDS", 20, 1..=3600),
-                socket_operations: env.number("PARLOR_SOCKET_OPERATIONS", 100, 1..=10_000),
-                socket_write: env.seconds("PARLOR_SOCKET_WRITE_SECONDS", 30, 1..=3600),
-                drain: env.seconds("PARLOR_DRAIN_SECONDS", 3, 0..=3600),
-                shutdown: env.seconds("PARLOR_SHUTDOWN_SECONDS", 10, 0..=3600),
+                socket_init_timeout: env.seconds("PARLOR_SOCKET_INIT_SECONDS", 5, 1..=60),
+                socket_ping_interval: env.seconds("PARLOR_SOCKET_PING_SECONDS", 20, 1..=3600),
+                max_socket_operations: env.number("PARLOR_SOCKET_OPERATIONS", 100, 1..=10_000),
+                socket_write_timeout: env.seconds("PARLOR_SOCKET_WRITE_SECONDS", 30, 1..=3600),
+                drain_period: env.seconds("PARLOR_DRAIN_SECONDS", 3, 0..=3600),
+                shutdown_timeout: env.seconds("PARLOR_SHUTDOWN_SECONDS", 10, 0..=3600),
             },
             database: DatabaseConfig {
-                engine: env.with("DATABASE_URL", "sqlite://./data/parlor.db", Engine::parse),
-                connections: env.number("PARLOR_DATABASE_CONNECTIONS", 16, 2..=1_000),
-                wait: env.seconds("PARLOR_DATABASE_WAIT_SECONDS", 5, 1..=300),
+                engine: env.parse_with("DATABASE_URL", "sqlite://./data/parlor.db", Engine::parse),
+                max_connections: env.number("PARLOR_DATABASE_CONNECTIONS", 16, 2..=1_000),
+                acquire_timeout: env.seconds("PARLOR_DATABASE_WAIT_SECONDS", 5, 1..=300),
             },
             auth: env.auth(),
             limits: LimitsConfig {
-                depth: env.number("PARLOR_MAX_DEPTH", 12, 3..=24),
-                complexity: env.number("PARLOR_MAX_COMPLEXITY", 50_000, 100..=10_000_000),
-                message_characters: env.number("PARLOR_MESSAGE_CHARACTERS", 8_000, 1..=100_000),
-                catch_up_changes: env.number("PARLOR_CATCH_UP_CHANGES", 1_000, 1..=1_000_000),
-                catch_ups: env.number("PARLOR_CATCH_UPS", 64, 1..=10_000),
-                receipt_members: env.number("PARLOR_RECEIPT_MEMBERS", 256, 0..=10_000),
-                typing_members: env.number("PARLOR_TYPING_MEMBERS", 256, 0..=10_000),
-                presence_grace: env.seconds("PARLOR_PRESENCE_GRACE_SECONDS", 5, 0..=300),
+                max_depth: env.number("PARLOR_MAX_DEPTH", 12, 3..=24),
+                max_complexity: env.number("PARLOR_MAX_COMPLEXITY", 50_000, 100..=10_000_000),
+                max_message_characters: env.number("PARLOR_MESSAGE_CHARACTERS", 8_000, 1..=100_000),
+                max_catch_up_changes: env.number("PARLOR_CATCH_UP_CHANGES", 1_000, 1..=1_000_000),
+                max_concurrent_catch_ups: env.number("PARLOR_CATCH_UPS", 64, 1..=10_000),
+                max_receipt_members: env.number("PARLOR_RECEIPT_MEMBERS", 256, 0..=10_000),
+                max_typing_members: env.number("PARLOR_TYPING_MEMBERS", 256, 0..=10_000),
+                presence_grace_period: env.seconds("PARLOR_PRESENCE_GRACE_SECONDS", 5, 0..=300),
                 sends_per_minute: env.rate("PARLOR_SENDS_PER_MINUTE", 3_000),
                 reactions_per_minute: env.rate("PARLOR_REACTIONS_PER_MINUTE", 3_000),
                 chats_per_minute: env.rate("PARLOR_CHATS_PER_MINUTE", 600),
                 signals_per_minute: env.rate("PARLOR_SIGNALS_PER_MINUTE", 1_200),
                 calls_per_minute: env.rate("PARLOR_CALLS_PER_MINUTE", 60),
                 call_signals_per_minute: env.rate("PARLOR_CALL_SIGNALS_PER_MINUTE", 1_200),
-                send_queue: env.number("PARLOR_SEND_QUEUE", 4_096, 1..=1_000_000),
+                send_queue_capacity: env.number("PARLOR_SEND_QUEUE", 4_096, 1..=1_000_000),
             },
             redis: RedisConfig {
-                addresses: env.with("REDIS_URL", "", redis_addresses),
-                cluster: env.parsed("PARLOR_REDIS_CLUSTER", "false"),
-                prefix: env.text("PARLOR_REDIS_PREFIX").unwrap_or_else(|| "parlor".into()),
-                node: env.text("PARLOR_NODE_NAME"),
+                addresses: env.parse_with("REDIS_URL", "", redis_addresses),
+                is_cluster: env.parse("PARLOR_REDIS_CLUSTER", "false"),
+                channel_prefix: env.take("PARLOR_REDIS_PREFIX").unwrap_or_else(|| "parlor".into()),
+                node_name: env.take("PARLOR_NODE_NAME"),
             },
             calls: env.calls(),
             log: LogConfig {
-                filter: env.text("PARLOR_LOG").unwrap_or_else(|| "info".into()),
-                json: env.with("PARLOR_LOG_FORMAT", "text", |format| match format {
+                filter: env.take("PARLOR_LOG").unwrap_or_else(|| "info".into()),
+                is_json: env.parse_with("PARLOR_LOG_FORMAT", "text", |format| match format {
                     "text" => Ok(false),
                     "json" => Ok(true),
                     _ => Err("must be text or json"),
                 }),
-                otlp: env.text("PARLOR_OTLP_ENDPOINT"),
+                otlp_endpoint: env.take("PARLOR_OTLP_ENDPOINT"),
             },
-            data: env.parsed("PARLOR_DATA", "./data"),
+            data_dir: env.parse("PARLOR_DATA", "./data"),
         };
-        if config.auth.keys.is_none() && !config.http.addr.ip().is_loopback() {
+        if config.auth.key_source.is_none() && !config.http.addr.ip().is_loopback() {
             env.errors.push(format!(
                 "PARLOR_ADDR={}: without PARLOR_JWT_SECRET or PARLOR_JWKS this is a development server, which listens \
                  on loopback only",
@@ -299,7 +299,7 @@ impl Config {
 
     /// A server that was given no keys: it makes its own, and listens on loopback only.
     pub fn is_development(&self) -> bool {
-        self.auth.keys.is_none()
+        self.auth.key_source.is_none()
     }
 }
 
@@ -311,14 +311,14 @@ struct Env {
 
 impl Env {
     /// An empty variable is one that isn't set.
-    fn text(&mut self, name: &str) -> Option<String> {
+    fn take(&mut self, name: &str) -> Option<String> {
         self.vars.remove(name).filter(|value| !value.is_empty())
     }
 
     /// Reads a variable; `default` is read alike, and stands in where the value is wrong.
-    fn with<T, E: Display>(&mut self, name: &str, default: &str, read: impl Fn(&str) -> Result<T, E>) -> T {
+    fn parse_with<T, E: Display>(&mut self, name: &str, default: &str, read: impl Fn(&str) -> Result<T, E>) -> T {
         let fallback = || read(default).unwrap_or_else(|error| panic!("the default of {name} is wrong: {error}"));
-        let Some(value) = self.text(name) else {
+        let Some(value) = self.take(name) else {
             return fallback();
         };
         read(&value).unwrap_or_else(|error| {
@@ -329,16 +329,16 @@ impl Env {
         })
     }
 
-    fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str, default: &str) -> T {
-        self.with(name, default, |value| value.parse())
+    fn parse<T: FromStr<Err: Display>>(&mut self, name: &str, default: &str) -> T {
+        self.parse_with(name, default, |value| value.parse())
     }
 
-    fn optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        self.with(name, "", |value| if value.is_empty() { Ok(None) } else { value.parse().map(Some) })
+    fn parse_optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        self.parse_with(name, "", |value| if value.is_empty() { Ok(None) } else { value.parse().map(Some) })
     }
 
     fn number(&mut self, name: &str, default: usize, range: RangeInclusive<usize>) -> usize {
-        self.with(name, &default.to_string(), |value| {
+        self.parse_with(name, &default.to_string(), |value| {
             let number = value.parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
         })
@@ -354,8 +354,8 @@ impl Env {
     }
 
     fn list<T: FromStr>(&mut self, name: &str, default: &str) -> Vec<T> {
-        self.with(name, default, |value| {
-            words(value)
+        self.parse_with(name, default, |value| {
+            comma_list(value)
                 .map(|word| word.parse().map_err(|_| format!("{word:?} is none of the known")))
                 .collect::<Result<_, _>>()
         })
@@ -363,28 +363,30 @@ impl Env {
 
     fn calls(&mut self) -> CallsConfig {
         let urls = |env: &mut Self, name: &str, schemes: &[&str]| {
-            env.with(name, "", |list| words(list).map(|url| IceUrl::parse(url, schemes)).collect::<Result<Vec<_>, _>>())
+            env.parse_with(name, "", |list| {
+                comma_list(list).map(|url| IceUrl::parse(url, schemes)).collect::<Result<Vec<_>, _>>()
+            })
         };
         let config = CallsConfig {
-            ring: self.seconds("PARLOR_CALL_RING_SECONDS", 45, 5..=600),
-            alone: self.seconds("PARLOR_CALL_ALONE_SECONDS", 60, 5..=3600),
-            lost: self.seconds("PARLOR_CALL_LOST_SECONDS", 15, 5..=600),
-            participants: self.number("PARLOR_CALL_PARTICIPANTS", 8, 2..=50),
-            ring_members: self.number("PARLOR_CALL_RING_MEMBERS", 32, 2..=256),
-            stun: urls(self, "PARLOR_STUN_URLS", &["stun", "stuns"]),
-            turn: urls(self, "PARLOR_TURN_URLS", &["turn", "turns"]),
-            turn_secret: self.text("PARLOR_TURN_SECRET").map(Secret::from),
-            turn_holds: self.seconds("PARLOR_TURN_SECONDS", 43_200, 60..=604_800),
+            ring_timeout: self.seconds("PARLOR_CALL_RING_SECONDS", 45, 5..=600),
+            alone_timeout: self.seconds("PARLOR_CALL_ALONE_SECONDS", 60, 5..=3600),
+            disconnect_timeout: self.seconds("PARLOR_CALL_LOST_SECONDS", 15, 5..=600),
+            max_participants: self.number("PARLOR_CALL_PARTICIPANTS", 8, 2..=50),
+            max_ring_members: self.number("PARLOR_CALL_RING_MEMBERS", 32, 2..=256),
+            stun_urls: urls(self, "PARLOR_STUN_URLS", &["stun", "stuns"]),
+            turn_urls: urls(self, "PARLOR_TURN_URLS", &["turn", "turns"]),
+            turn_secret: self.take("PARLOR_TURN_SECRET").map(Secret::from),
+            turn_credential_ttl: self.seconds("PARLOR_TURN_SECONDS", 43_200, 60..=604_800),
         };
-        if config.turn.is_empty() != config.turn_secret.is_none() {
+        if config.turn_urls.is_empty() != config.turn_secret.is_none() {
             self.errors.push("PARLOR_TURN_SECRET: goes with PARLOR_TURN_URLS, neither without the other".into());
         }
         config
     }
 
     fn auth(&mut self) -> AuthConfig {
-        let secret = self.text("PARLOR_JWT_SECRET");
-        let jwks = self.text("PARLOR_JWKS");
+        let secret = self.take("PARLOR_JWT_SECRET");
+        let jwks = self.take("PARLOR_JWKS");
         let keys = match (secret, jwks) {
             (Some(_), Some(_)) => {
                 self.errors.push("PARLOR_JWKS: can't be combined with PARLOR_JWT_SECRET".into());
@@ -397,24 +399,24 @@ impl Env {
             }
             (Some(secret), None) => Some(KeySource::Secret(secret.into())),
             (None, Some(place)) if place.starts_with("https://") || place.starts_with("http://") => {
-                Some(KeySource::Address(place))
+                Some(KeySource::Url(place))
             }
             (None, Some(file)) => Some(KeySource::File(file.into())),
             (None, None) => None,
         };
         let by_secret = matches!(keys, None | Some(KeySource::Secret(_)));
         let default = if by_secret { "HS256" } else { "RS256" };
-        let algorithm = self.with("PARLOR_JWT_ALGORITHM", default, |value| match value.parse() {
+        let algorithm = self.parse_with("PARLOR_JWT_ALGORITHM", default, |value| match value.parse() {
             Ok(algorithm) if (algorithm == Algorithm::HS256) == by_secret => Ok(algorithm),
             _ if by_secret => Err("must be HS256 with a secret"),
             _ => Err("must be RS256, ES256 or EdDSA with a JWKS"),
         });
         let everyone = "chat.view,chat.create_group,chat.manage_group,chat.delete,chat.initiate_call";
         AuthConfig {
-            keys,
+            key_source: keys,
             algorithm,
-            issuer: self.text("PARLOR_JWT_ISSUER"),
-            audience: self.text("PARLOR_JWT_AUDIENCE"),
+            issuer: self.take("PARLOR_JWT_ISSUER"),
+            audience: self.take("PARLOR_JWT_AUDIENCE"),
             leeway: self.seconds("PARLOR_JWT_LEEWAY_SECONDS", 30, 0..=300),
             default_permissions: self.list::<Permission>("PARLOR_DEFAULT_PERMISSIONS", everyone).into_iter().collect(),
         }
@@ -422,18 +424,18 @@ impl Env {
 }
 
 /// What stands between the commas of a list.
-fn words(list: &str) -> impl Iterator<Item = &str> {
+fn comma_list(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
 fn redis_addresses(list: &str) -> Result<Vec<String>, &'static str> {
-    let addresses: Vec<String> = words(list).map(ToOwned::to_owned).collect();
+    let addresses: Vec<String> = comma_list(list).map(ToOwned::to_owned).collect();
     let sound = addresses.iter().all(|address| address.starts_with("redis://") || address.starts_with("rediss://"));
     sound.then_some(addresses).ok_or("must begin with redis:// or rediss://")
 }
 
 /// The settings as `parlor --help` prints them.
-pub const HELP: &str = "\
+pub const SETTINGS_HELP: &str = "\
 Settings, all by environment variable:
   DATABASE_URL                 sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME?sslmode=…
                                [sqlite://./data/parlor.db]

@@ -20,30 +20,31 @@ pub enum BlockAction {
 /// Words of one list.
 pub const MAX_WORDS: usize = 1_000;
 /// Longest word, in characters.
-pub const MAX_WORD: usize = 64;
+pub const MAX_WORD_CHARS: usize = 64;
 
 /// The blocked words of one organisation, in the form in which words are compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Blocklist(pub HashMap<String, BlockAction>);
 
 /// One word for a list, in the form in which words are compared.
-pub fn word(text: &str) -> Result<String> {
+pub fn normalize_word(text: &str) -> Result<String> {
     // Counted before it is compared, for which a long word is cut.
-    let is_short = text.trim().chars().count() <= MAX_WORD;
+    let is_short = text.trim().chars().count() <= MAX_WORD_CHARS;
     let mut words = search::words(text).into_iter();
     match (words.next(), words.next()) {
         (Some(word), None) if is_short => Ok(word),
-        _ => Err(Error::bad_input("words", format!("must each be one word of at most {MAX_WORD} characters"))),
+        _ => Err(Error::bad_input("words", format!("must each be one word of at most {MAX_WORD_CHARS} characters"))),
     }
 }
 
 impl Blocklist {
     /// The text as it may be sent: refused, or its blocked words masked.
-    pub fn pass(&self, field: &'static str, text: String) -> Result<String> {
+    pub fn apply(&self, field: &'static str, text: String) -> Result<String> {
         if self.0.is_empty() {
             return Ok(text);
         }
-        let found: Vec<_> = search::spans(&text).filter_map(|(span, word)| Some((span, *self.0.get(&word)?))).collect();
+        let found: Vec<_> =
+            search::word_ranges(&text).filter_map(|(span, word)| Some((span, *self.0.get(&word)?))).collect();
         if found.iter().any(|(_, action)| *action == BlockAction::Reject) {
             return Err(Error::bad_input(field, "has a word that this organisation blocks"));
         }
@@ -64,12 +65,12 @@ mod tests {
     #[test]
     fn blocked_words_are_masked_or_refuse_the_text() {
         let list = Blocklist([("damn".into(), BlockAction::Mask), ("spam".into(), BlockAction::Reject)].into());
-        assert_eq!(list.pass("text", "Damn! dämn, undamned".into()).unwrap(), "****! ****, undamned");
-        assert_eq!(list.pass("text", "buy SPAM".into()).unwrap_err().code(), "BAD_USER_INPUT");
-        assert_eq!(word(" Dämn ").unwrap(), "damn");
-        assert!(word("two words").is_err());
-        assert!(word("…").is_err());
-        assert!(word(&"ü".repeat(64)).is_ok());
-        assert!(word(&"ü".repeat(65)).is_err());
+        assert_eq!(list.apply("text", "Damn! dämn, undamned".into()).unwrap(), "****! ****, undamned");
+        assert_eq!(list.apply("text", "buy SPAM".into()).unwrap_err().code(), "BAD_USER_INPUT");
+        assert_eq!(normalize_word(" Dämn ").unwrap(), "damn");
+        assert!(normalize_word("two words").is_err());
+        assert!(normalize_word("…").is_err());
+        assert!(normalize_word(&"ü".repeat(64)).is_ok());
+        assert!(normalize_word(&"ü".repeat(65)).is_err());
     }
 }

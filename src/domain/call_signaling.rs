@@ -35,22 +35,22 @@ impl std::fmt::Debug for Signal {
 }
 
 /// Largest payload of a signal, in bytes of JSON.
-const MAX_SIGNAL: usize = 64 * 1024;
+const MAX_SIGNAL_BYTES: usize = 64 * 1024;
 /// Most values in a payload, one within another counted too: each is larger in memory than it is written.
-const MAX_VALUES: usize = 1_000;
+const MAX_PAYLOAD_VALUES: usize = 1_000;
 /// Most candidates of one signal.
 const MAX_CANDIDATES: usize = 50;
 /// Longest candidate, in bytes.
-const MAX_CANDIDATE: usize = 4_096;
+const MAX_CANDIDATE_BYTES: usize = 4_096;
 
 /// Whether a payload has the shape of its kind: `RTCSessionDescriptionInit` and `RTCIceCandidateInit` of
 /// the W3C's WebRTC 1.0. Only the outside is looked at: what an SDP (RFC 8866) says is for the other side.
-pub fn check(kind: SignalKind, payload: &Value) -> Result<()> {
-    if payload.to_string().len() > MAX_SIGNAL {
-        return Err(Error::PayloadTooLarge(format!("a signal's payload has at most {MAX_SIGNAL} bytes of JSON")));
+pub fn validate_payload(kind: SignalKind, payload: &Value) -> Result<()> {
+    if payload.to_string().len() > MAX_SIGNAL_BYTES {
+        return Err(Error::PayloadTooLarge(format!("a signal's payload has at most {MAX_SIGNAL_BYTES} bytes of JSON")));
     }
     let bad = |message: &str| Err(Error::bad_input("payload", message));
-    if values(payload) > MAX_VALUES {
+    if count_values(payload) > MAX_PAYLOAD_VALUES {
         return bad("has too many values");
     }
     if has_nul(payload) {
@@ -74,7 +74,7 @@ pub fn check(kind: SignalKind, payload: &Value) -> Result<()> {
             let candidates = list.as_array().map_or(one, Vec::as_slice);
             let is_candidate = |candidate: &Value| {
                 let text = candidate.get("candidate").and_then(Value::as_str);
-                text.is_some_and(|text| text.len() <= MAX_CANDIDATE)
+                text.is_some_and(|text| text.len() <= MAX_CANDIDATE_BYTES)
             };
             match (1..=MAX_CANDIDATES).contains(&candidates.len()) && candidates.iter().all(is_candidate) {
                 true => Ok(()),
@@ -88,10 +88,10 @@ pub fn check(kind: SignalKind, payload: &Value) -> Result<()> {
     }
 }
 
-fn values(json: &Value) -> usize {
+fn count_values(json: &Value) -> usize {
     match json {
-        Value::Array(parts) => 1 + parts.iter().map(values).sum::<usize>(),
-        Value::Object(fields) => 1 + fields.values().map(values).sum::<usize>(),
+        Value::Array(parts) => 1 + parts.iter().map(count_values).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(count_values).sum::<usize>(),
         _ => 1,
     }
 }
@@ -113,7 +113,7 @@ mod tests {
             (SignalKind::Renegotiate, json!({})),
         ];
         for (kind, payload) in good {
-            assert!(check(kind, &payload).is_ok(), "{kind:?} {payload}");
+            assert!(validate_payload(kind, &payload).is_ok(), "{kind:?} {payload}");
         }
         let many = vec![json!({ "candidate": "candidate:1" }); MAX_CANDIDATES + 1];
         let bad = [
@@ -125,14 +125,14 @@ mod tests {
             (SignalKind::IceCandidates, json!([])),
             (SignalKind::IceCandidates, json!(["candidate:1"])),
             (SignalKind::IceCandidates, json!(many)),
-            (SignalKind::IceCandidates, json!([{ "candidate": "x".repeat(MAX_CANDIDATE + 1) }])),
+            (SignalKind::IceCandidates, json!([{ "candidate": "x".repeat(MAX_CANDIDATE_BYTES + 1) }])),
             (SignalKind::Renegotiate, json!(null)),
-            (SignalKind::Renegotiate, json!({ "many": vec![0; MAX_VALUES] })),
+            (SignalKind::Renegotiate, json!({ "many": vec![0; MAX_PAYLOAD_VALUES] })),
         ];
         for (kind, payload) in bad {
-            assert_eq!(check(kind, &payload).unwrap_err().code(), "BAD_USER_INPUT", "{kind:?} {payload}");
+            assert_eq!(validate_payload(kind, &payload).unwrap_err().code(), "BAD_USER_INPUT", "{kind:?} {payload}");
         }
-        let large = json!({ "sdp": format!("v=0{}", "x".repeat(MAX_SIGNAL)) });
-        assert_eq!(check(SignalKind::Offer, &large).unwrap_err().code(), "PAYLOAD_TOO_LARGE");
+        let large = json!({ "sdp": format!("v=0{}", "x".repeat(MAX_SIGNAL_BYTES)) });
+        assert_eq!(validate_payload(SignalKind::Offer, &large).unwrap_err().code(), "PAYLOAD_TOO_LARGE");
     }
 }

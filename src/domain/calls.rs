@@ -58,21 +58,21 @@ pub struct Media {
 
 /// How long things of a call take, and how many may be in.
 #[derive(Debug, Clone, Copy)]
-pub struct CallRules {
+pub struct CallTimeouts {
     /// Unanswered for so long, it is missed.
-    pub ring: TimeDelta,
+    pub ring_timeout: TimeDelta,
     /// With nobody but one in it for so long, it ends.
-    pub alone: TimeDelta,
+    pub alone_timeout: TimeDelta,
     /// Who has not listened to it for so long has left.
-    pub lost: TimeDelta,
+    pub disconnect_timeout: TimeDelta,
     /// People who may be in it at once.
-    pub most: usize,
+    pub max_participants: usize,
 }
 
-impl CallRules {
+impl CallTimeouts {
     /// Who joined and never listened is given so long to begin.
-    pub fn first(&self) -> TimeDelta {
-        self.lost * 4
+    pub fn initial_connect_timeout(&self) -> TimeDelta {
+        self.disconnect_timeout * 4
     }
 }
 
@@ -86,16 +86,16 @@ pub struct Call {
     pub rings_until: DateTime<Utc>,
     pub answered_at: Option<DateTime<Utc>>,
     /// Since when there is but one in the answered call.
-    pub alone_since: Option<DateTime<Utc>>,
+    pub sole_participant_since: Option<DateTime<Utc>>,
     pub end: Option<(DateTime<Utc>, CallEndReason)>,
     /// The number of its last change, or of its last signal.
     pub version: i64,
     /// The version at the last change of what is its own.
-    pub own_version: i64,
+    pub state_version: i64,
     /// When it last changed but for signals.
-    pub changed_at: DateTime<Utc>,
+    pub state_changed_at: DateTime<Utc>,
     /// Signals up to this version are kept no more.
-    pub forgotten: i64,
+    pub signals_pruned_to: i64,
     /// In the order in which they came.
     pub participants: Vec<Participant>,
 }
@@ -115,11 +115,11 @@ pub struct Participant {
     /// The call's version when they joined: signals of before are for nobody.
     pub joined_version: i64,
     /// Their signals up to this version are kept no more.
-    pub forgotten: i64,
+    pub signals_pruned_to: i64,
     /// While they are in: who has not listened again by then has left.
-    pub expires_at: Option<DateTime<Utc>>,
+    pub lease_expires_at: Option<DateTime<Utc>>,
     /// Their device listens to the call, as far as is known.
-    pub is_listening: bool,
+    pub has_open_feed: bool,
     pub quality: Quality,
 }
 
@@ -150,7 +150,7 @@ impl Quality {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiation {
     /// Makes the first offer.
-    pub offers: bool,
+    pub makes_offer: bool,
     /// Gives way where offers collide.
     pub is_polite: bool,
 }
@@ -160,7 +160,7 @@ pub struct Negotiation {
 pub enum CallRefusal {
     Ended,
     /// The person is in by another device.
-    Elsewhere,
+    OnAnotherDevice,
     Full(usize),
     /// It does not ring for this person.
     NotRinging,
@@ -172,7 +172,7 @@ impl From<CallRefusal> for Error {
     fn from(refusal: CallRefusal) -> Self {
         Self::Conflict(match refusal {
             CallRefusal::Ended => "the call has ended".into(),
-            CallRefusal::Elsewhere => "you are in this call on another device".into(),
+            CallRefusal::OnAnotherDevice => "you are in this call on another device".into(),
             CallRefusal::Full(most) => format!("the call is full: at most {most} may be in"),
             CallRefusal::NotRinging => "the call does not ring for you".into(),
             CallRefusal::NotJoined => "not in the call: join it first".into(),
@@ -183,15 +183,15 @@ impl From<CallRefusal> for Error {
 /// What happens when its time comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deadline {
-    RungOut,
-    Alone,
+    RingTimeout,
+    AloneTimeout,
     /// The participant at this place.
-    Lost(usize),
+    Disconnected(usize),
 }
 
 impl Call {
     /// Longest name of a device, in characters.
-    pub const MAX_DEVICE: usize = 128;
+    pub const MAX_DEVICE_CHARS: usize = 128;
 
     /// A call that rings for some, and has whom it was started by in it.
     #[expect(clippy::too_many_arguments, reason = "each is another thing that a call begins with")]
@@ -203,7 +203,7 @@ impl Call {
         device: String,
         media: Media,
         rung: impl IntoIterator<Item = UserId>,
-        rules: &CallRules,
+        rules: &CallTimeouts,
         now: DateTime<Utc>,
     ) -> Self {
         let mut call = Self {
@@ -212,21 +212,21 @@ impl Call {
             kind,
             started_by: by.clone(),
             started_at: now,
-            rings_until: now + rules.ring,
+            rings_until: now + rules.ring_timeout,
             answered_at: None,
-            alone_since: None,
+            sole_participant_since: None,
             end: None,
             version: 1,
-            own_version: 1,
-            changed_at: now,
-            forgotten: 0,
+            state_version: 1,
+            state_changed_at: now,
+            signals_pruned_to: 0,
             participants: Vec::new(),
         };
-        let place = call.place(&by);
-        call.enter(place, device, media, rules, now);
+        let place = call.participant_index_or_insert(&by);
+        call.admit(place, device, media, rules, now);
         for user in rung {
-            let place = call.place(&user);
-            call.change(place, now, |participant| participant.status = ParticipantStatus::Ringing);
+            let place = call.participant_index_or_insert(&user);
+            call.update_participant(place, now, |participant| participant.status = ParticipantStatus::Ringing);
         }
         call
     }
@@ -250,22 +250,22 @@ impl Call {
     }
 
     pub fn participant(&self, user: &UserId) -> Option<&Participant> {
-        self.find(user).map(|place| &self.participants[place])
+        self.participant_index(user).map(|place| &self.participants[place])
     }
 
-    fn find(&self, user: &UserId) -> Option<usize> {
+    fn participant_index(&self, user: &UserId) -> Option<usize> {
         self.participants.iter().position(|participant| participant.user == *user)
     }
 
     /// A participant who is in.
-    pub fn joined(&self, user: &UserId) -> Result<&Participant, CallRefusal> {
+    pub fn require_joined(&self, user: &UserId) -> Result<&Participant, CallRefusal> {
         if self.has_ended() {
             return Err(CallRefusal::Ended);
         }
-        self.participant(user).filter(|participant| participant.is_in()).ok_or(CallRefusal::NotJoined)
+        self.participant(user).filter(|participant| participant.is_joined()).ok_or(CallRefusal::NotJoined)
     }
 
-    pub fn id_of(&self, participant: &Participant) -> ParticipantId {
+    pub fn participant_id(&self, participant: &Participant) -> ParticipantId {
         ParticipantId { call: self.id, user: participant.user.clone() }
     }
 
@@ -276,16 +276,16 @@ impl Call {
     }
 
     /// Until when it rings for anybody.
-    pub fn rings_until(&self) -> Option<DateTime<Utc>> {
-        let rings = !self.has_ended() && (self.answered_at.is_none() || self.is_ringing_for_any());
+    pub fn pending_ring_timeout(&self) -> Option<DateTime<Utc>> {
+        let rings = !self.has_ended() && (self.answered_at.is_none() || self.has_ringing_participant());
         rings.then_some(self.rings_until)
     }
 
     /// How one who is in negotiates with another who is: the later offers.
     pub fn negotiation(&self, own: &UserId, other: &UserId) -> Option<Negotiation> {
-        let (own, other) = (self.joined(own).ok()?, self.joined(other).ok()?);
+        let (own, other) = (self.require_joined(own).ok()?, self.require_joined(other).ok()?);
         let later = own.joined_version > other.joined_version;
-        (own.user != other.user).then_some(Negotiation { offers: later, is_polite: later })
+        (own.user != other.user).then_some(Negotiation { makes_offer: later, is_polite: later })
     }
 
     pub fn quality(&self) -> Quality {
@@ -300,51 +300,51 @@ impl Call {
         user: &UserId,
         device: String,
         media: Media,
-        rules: &CallRules,
+        rules: &CallTimeouts,
         now: DateTime<Utc>,
     ) -> Result<(), CallRefusal> {
         if self.has_ended() {
             return Err(CallRefusal::Ended);
         }
-        let known = self.participant(user).filter(|participant| participant.is_in());
+        let known = self.participant(user).filter(|participant| participant.is_joined());
         if known.is_some_and(|participant| participant.device != device) {
-            return Err(CallRefusal::Elsewhere);
+            return Err(CallRefusal::OnAnotherDevice);
         }
-        if known.is_none() && self.number_in() >= rules.most {
-            return Err(CallRefusal::Full(rules.most));
+        if known.is_none() && self.joined_count() >= rules.max_participants {
+            return Err(CallRefusal::Full(rules.max_participants));
         }
-        let place = self.place(user);
-        self.enter(place, device, media, rules, now);
+        let place = self.participant_index_or_insert(user);
+        self.admit(place, device, media, rules, now);
         if self.answered_at.is_none() && *user != self.started_by {
             self.answered_at = Some(now);
-            self.changed(now);
+            self.bump_version(now);
         }
-        self.settle(now);
+        self.check_alone(now);
         Ok(())
     }
 
     /// A person does not want to come in; again changes nothing.
     pub fn decline(&mut self, user: &UserId, now: DateTime<Utc>) -> Result<(), CallRefusal> {
-        let place = self.find(user).ok_or(CallRefusal::NotRinging)?;
+        let place = self.participant_index(user).ok_or(CallRefusal::NotRinging)?;
         match self.participants[place].status {
             ParticipantStatus::Declined => return Ok(()),
             ParticipantStatus::Ringing if !self.has_ended() => {}
             _ if self.has_ended() => return Err(CallRefusal::Ended),
             _ => return Err(CallRefusal::NotRinging),
         }
-        self.stop_ringing(place, ParticipantStatus::Declined, CallEndReason::Declined, now);
+        self.cancel_ringing(place, ParticipantStatus::Declined, CallEndReason::Declined, now);
         Ok(())
     }
 
     /// A participant goes; again changes nothing.
     pub fn leave(&mut self, user: &UserId, now: DateTime<Utc>) -> Result<(), CallRefusal> {
-        let place = self.find(user).ok_or(CallRefusal::NotJoined)?;
+        let place = self.participant_index(user).ok_or(CallRefusal::NotJoined)?;
         match self.participants[place].status {
             ParticipantStatus::Left => return Ok(()),
             ParticipantStatus::Joined => {}
             _ => return Err(CallRefusal::NotJoined),
         }
-        self.go(place, CallEndReason::Cancelled, now);
+        self.depart(place, CallEndReason::Cancelled, now);
         Ok(())
     }
 
@@ -354,13 +354,13 @@ impl Call {
             return;
         }
         let rings = |participant: &Participant| participant.status == ParticipantStatus::Ringing;
-        let declines = self.find(by).filter(|place| rings(&self.participants[*place]));
+        let declines = self.participant_index(by).filter(|place| rings(&self.participants[*place]));
         if let Some(place) = declines {
-            self.change(place, now, |participant| participant.status = ParticipantStatus::Declined);
+            self.update_participant(place, now, |participant| participant.status = ParticipantStatus::Declined);
         }
         let reason = match self.answered_at {
             Some(_) => CallEndReason::Completed,
-            None if declines.is_some() && !self.is_ringing_for_any() => CallEndReason::Declined,
+            None if declines.is_some() && !self.has_ringing_participant() => CallEndReason::Declined,
             None => CallEndReason::Cancelled,
         };
         self.finish(reason, now);
@@ -368,11 +368,11 @@ impl Call {
 
     /// A person may not be in any more, nor is it to ring for them.
     pub fn remove(&mut self, user: &UserId, now: DateTime<Utc>) {
-        let Some(place) = self.find(user).filter(|_| !self.has_ended()) else { return };
+        let Some(place) = self.participant_index(user).filter(|_| !self.has_ended()) else { return };
         match self.participants[place].status {
-            ParticipantStatus::Joined => self.go(place, CallEndReason::Cancelled, now),
+            ParticipantStatus::Joined => self.depart(place, CallEndReason::Cancelled, now),
             ParticipantStatus::Ringing => {
-                self.stop_ringing(place, ParticipantStatus::Missed, CallEndReason::Missed, now);
+                self.cancel_ringing(place, ParticipantStatus::Missed, CallEndReason::Missed, now);
             }
             ParticipantStatus::Left | ParticipantStatus::Declined | ParticipantStatus::Missed => {}
         }
@@ -380,77 +380,78 @@ impl Call {
 
     /// What a participant sends of themselves.
     pub fn set_media(&mut self, user: &UserId, media: Media, now: DateTime<Utc>) -> Result<(), CallRefusal> {
-        if self.joined(user)?.media != media {
-            let place = self.place(user);
-            self.change(place, now, |participant| participant.media = media);
+        if self.require_joined(user)?.media != media {
+            let place = self.participant_index_or_insert(user);
+            self.update_participant(place, now, |participant| participant.media = media);
         }
         Ok(())
     }
 
     /// What a device found out about its connections: during the call, or just after it.
-    pub fn report(&mut self, user: &UserId, quality: &Quality, now: DateTime<Utc>) -> Result<(), CallRefusal> {
-        const AFTER: TimeDelta = TimeDelta::minutes(1);
-        if self.end.is_some_and(|(at, _)| now > at + AFTER) {
+    pub fn report_quality(&mut self, user: &UserId, quality: &Quality, now: DateTime<Utc>) -> Result<(), CallRefusal> {
+        const REPORT_GRACE: TimeDelta = TimeDelta::minutes(1);
+        if self.end.is_some_and(|(at, _)| now > at + REPORT_GRACE) {
             return Err(CallRefusal::Ended);
         }
-        let place = self.find(user).filter(|place| self.participants[*place].joined_at.is_some());
+        let place = self.participant_index(user).filter(|place| self.participants[*place].joined_at.is_some());
         self.participants[place.ok_or(CallRefusal::NotJoined)?].quality.add(quality);
         // Of interest to who follows the call, and to no list of calls.
         self.version += 1;
-        self.own_version = self.version;
+        self.state_version = self.version;
         Ok(())
     }
 
     /// Lets pass what was to happen by now, each at its own moment; but for who is lost: that is known only
     /// when all who are there have been heard.
-    pub fn pass(&mut self, rules: &CallRules, now: DateTime<Utc>) {
-        self.pass_by(now, |call| call.timers(rules).min_by_key(|(at, _)| *at));
+    pub fn advance(&mut self, rules: &CallTimeouts, now: DateTime<Utc>) {
+        self.apply_deadlines(now, |call| call.timeouts(rules).min_by_key(|(at, _)| *at));
     }
 
     /// The same with who is lost.
-    pub fn pass_all(&mut self, rules: &CallRules, now: DateTime<Utc>) {
-        self.pass_by(now, |call| call.timers(rules).chain(call.leases()).min_by_key(|(at, _)| *at));
+    pub fn advance_all(&mut self, rules: &CallTimeouts, now: DateTime<Utc>) {
+        self.apply_deadlines(now, |call| call.timeouts(rules).chain(call.lease_deadlines()).min_by_key(|(at, _)| *at));
     }
 
-    fn pass_by(&mut self, now: DateTime<Utc>, next: impl Fn(&Self) -> Option<(DateTime<Utc>, Deadline)>) {
+    fn apply_deadlines(&mut self, now: DateTime<Utc>, next: impl Fn(&Self) -> Option<(DateTime<Utc>, Deadline)>) {
         while let Some((at, deadline)) = next(self).filter(|(at, _)| *at <= now) {
             match deadline {
-                Deadline::RungOut if self.answered_at.is_none() => self.finish(CallEndReason::Missed, at),
-                Deadline::RungOut => self.miss(at),
-                Deadline::Alone => self.finish(CallEndReason::Completed, at),
-                Deadline::Lost(place) => self.go(place, CallEndReason::Failed, at),
+                Deadline::RingTimeout if self.answered_at.is_none() => self.finish(CallEndReason::Missed, at),
+                Deadline::RingTimeout => self.mark_missed(at),
+                Deadline::AloneTimeout => self.finish(CallEndReason::Completed, at),
+                Deadline::Disconnected(place) => self.depart(place, CallEndReason::Failed, at),
             }
         }
     }
 
     /// When it next has to be looked at, but for who may be lost by then; never once it has ended.
-    pub fn due_at(&self, rules: &CallRules) -> Option<DateTime<Utc>> {
-        self.timers(rules).map(|(at, _)| at).min()
+    pub fn due_at(&self, rules: &CallTimeouts) -> Option<DateTime<Utc>> {
+        self.timeouts(rules).map(|(at, _)| at).min()
     }
 
-    fn timers(&self, rules: &CallRules) -> impl Iterator<Item = (DateTime<Utc>, Deadline)> {
-        let rung_out = self.rings_until().map(|at| (at, Deadline::RungOut));
-        let alone = self.alone_since.map(|since| (since + rules.alone, Deadline::Alone));
+    fn timeouts(&self, rules: &CallTimeouts) -> impl Iterator<Item = (DateTime<Utc>, Deadline)> {
+        let rung_out = self.pending_ring_timeout().map(|at| (at, Deadline::RingTimeout));
+        let alone = self.sole_participant_since.map(|since| (since + rules.alone_timeout, Deadline::AloneTimeout));
         rung_out.into_iter().chain(alone)
     }
 
     /// When which participants are lost, if they are not heard of again.
-    fn leases(&self) -> impl Iterator<Item = (DateTime<Utc>, Deadline)> {
+    fn lease_deadlines(&self) -> impl Iterator<Item = (DateTime<Utc>, Deadline)> {
         let participants = self.participants.iter().enumerate();
-        participants.filter_map(|(place, participant)| Some((participant.expires_at?, Deadline::Lost(place))))
+        participants
+            .filter_map(|(place, participant)| Some((participant.lease_expires_at?, Deadline::Disconnected(place))))
     }
 
-    fn is_ringing_for_any(&self) -> bool {
+    fn has_ringing_participant(&self) -> bool {
         self.participants.iter().any(|participant| participant.status == ParticipantStatus::Ringing)
     }
 
-    fn number_in(&self) -> usize {
-        self.participants.iter().filter(|participant| participant.is_in()).count()
+    fn joined_count(&self) -> usize {
+        self.participants.iter().filter(|participant| participant.is_joined()).count()
     }
 
     /// A person's place among the participants, made where they have none.
-    fn place(&mut self, user: &UserId) -> usize {
-        if let Some(place) = self.find(user) {
+    fn participant_index_or_insert(&mut self, user: &UserId) -> usize {
+        if let Some(place) = self.participant_index(user) {
             return place;
         }
         self.participants.push(Participant {
@@ -462,107 +463,113 @@ impl Call {
             media: Media::default(),
             version: 0,
             joined_version: 0,
-            forgotten: 0,
-            expires_at: None,
-            is_listening: false,
+            signals_pruned_to: 0,
+            lease_expires_at: None,
+            has_open_feed: false,
             quality: Quality::default(),
         });
         self.participants.len() - 1
     }
 
-    fn enter(&mut self, place: usize, device: String, media: Media, rules: &CallRules, now: DateTime<Utc>) {
-        let expires_at = Some(now + rules.first());
-        self.change(place, now, |participant| {
+    fn admit(&mut self, place: usize, device: String, media: Media, rules: &CallTimeouts, now: DateTime<Utc>) {
+        let expires_at = Some(now + rules.initial_connect_timeout());
+        self.update_participant(place, now, |participant| {
             participant.status = ParticipantStatus::Joined;
             participant.device = device;
             participant.joined_at = Some(now);
             participant.left_at = None;
             participant.media = media;
-            participant.expires_at = expires_at;
-            participant.is_listening = false;
+            participant.lease_expires_at = expires_at;
+            participant.has_open_feed = false;
         });
         self.participants[place].joined_version = self.version;
     }
 
     /// One goes; where nobody is left, the call ends. Unanswered, it ends for this reason.
-    fn go(&mut self, place: usize, unanswered: CallEndReason, now: DateTime<Utc>) {
-        self.change(place, now, |participant| participant.part(now));
-        if self.number_in() == 0 {
+    fn depart(&mut self, place: usize, unanswered: CallEndReason, now: DateTime<Utc>) {
+        self.update_participant(place, now, |participant| participant.mark_left(now));
+        if self.joined_count() == 0 {
             let reason = if self.answered_at.is_some() { CallEndReason::Completed } else { unanswered };
             self.finish(reason, now);
         }
-        self.settle(now);
+        self.check_alone(now);
     }
 
     /// It rings for one no more. Where nobody is left who could answer, an unanswered call ends for this reason.
-    fn stop_ringing(&mut self, place: usize, status: ParticipantStatus, unanswered: CallEndReason, now: DateTime<Utc>) {
-        self.change(place, now, |participant| participant.status = status);
-        if self.answered_at.is_none() && !self.is_ringing_for_any() {
+    fn cancel_ringing(
+        &mut self,
+        place: usize,
+        status: ParticipantStatus,
+        unanswered: CallEndReason,
+        now: DateTime<Utc>,
+    ) {
+        self.update_participant(place, now, |participant| participant.status = status);
+        if self.answered_at.is_none() && !self.has_ringing_participant() {
             self.finish(unanswered, now);
         }
     }
 
     /// Nobody for whom it rings answers any more.
-    fn miss(&mut self, now: DateTime<Utc>) {
+    fn mark_missed(&mut self, now: DateTime<Utc>) {
         for place in 0..self.participants.len() {
             if self.participants[place].status == ParticipantStatus::Ringing {
-                self.change(place, now, |participant| participant.status = ParticipantStatus::Missed);
+                self.update_participant(place, now, |participant| participant.status = ParticipantStatus::Missed);
             }
         }
     }
 
     fn finish(&mut self, reason: CallEndReason, now: DateTime<Utc>) {
-        self.miss(now);
+        self.mark_missed(now);
         for place in 0..self.participants.len() {
-            if self.participants[place].is_in() {
-                self.change(place, now, |participant| participant.part(now));
+            if self.participants[place].is_joined() {
+                self.update_participant(place, now, |participant| participant.mark_left(now));
             }
         }
         self.end = Some((now, reason));
-        self.alone_since = None;
-        self.changed(now);
+        self.sole_participant_since = None;
+        self.bump_version(now);
     }
 
     /// Notes whether one is alone in the answered call.
-    fn settle(&mut self, now: DateTime<Utc>) {
-        let alone = self.status() == CallStatus::Active && self.number_in() == 1;
-        self.alone_since = alone.then(|| self.alone_since.unwrap_or(now));
+    fn check_alone(&mut self, now: DateTime<Utc>) {
+        let alone = self.status() == CallStatus::Active && self.joined_count() == 1;
+        self.sole_participant_since = alone.then(|| self.sole_participant_since.unwrap_or(now));
     }
 
-    fn change(&mut self, place: usize, now: DateTime<Utc>, change: impl FnOnce(&mut Participant)) {
+    fn update_participant(&mut self, place: usize, now: DateTime<Utc>, change: impl FnOnce(&mut Participant)) {
         self.version += 1;
-        self.changed_at = now;
+        self.state_changed_at = now;
         let participant = &mut self.participants[place];
         participant.version = self.version;
         change(participant);
     }
 
-    fn changed(&mut self, now: DateTime<Utc>) {
+    fn bump_version(&mut self, now: DateTime<Utc>) {
         self.version += 1;
-        self.own_version = self.version;
-        self.changed_at = now;
+        self.state_version = self.version;
+        self.state_changed_at = now;
     }
 }
 
 impl Participant {
-    pub fn is_in(&self) -> bool {
+    pub fn is_joined(&self) -> bool {
         self.status == ParticipantStatus::Joined
     }
 
-    fn part(&mut self, now: DateTime<Utc>) {
+    fn mark_left(&mut self, now: DateTime<Utc>) {
         self.status = ParticipantStatus::Left;
         self.left_at = Some(now);
-        self.expires_at = None;
-        self.is_listening = false;
+        self.lease_expires_at = None;
+        self.has_open_feed = false;
     }
 }
 
 /// Between these moments, the second excluded.
-pub type Span = (DateTime<Utc>, DateTime<Utc>);
+pub type TimeRange = (DateTime<Utc>, DateTime<Utc>);
 
 /// What calls of an organisation came to in a span of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct CallTotals {
+pub struct CallStatistics {
     /// Calls that were begun, and have ended.
     pub calls: i64,
     pub answered: i64,
@@ -570,7 +577,7 @@ pub struct CallTotals {
     pub missed: i64,
     pub declined: i64,
     /// From the answer to the end, over all of them.
-    pub talked_seconds: f64,
+    pub talk_seconds: f64,
 }
 
 /// Which calls of a person to list.

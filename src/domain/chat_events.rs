@@ -53,65 +53,76 @@ pub struct ChatEvent {
     pub organization: OrganizationId,
     pub chat: ChatId,
     /// When it was told: all who hear it stand at the same moment then.
-    pub at: DateTime<Utc>,
-    pub what: Happening,
+    #[serde(rename = "at")]
+    pub published_at: DateTime<Utc>,
+    #[serde(rename = "what")]
+    pub kind: ChatEventKind,
     /// Those by whom its messages are, where they were at hand: so many listeners need not look them up.
     #[serde(default)]
-    pub people: Vec<User>,
+    #[serde(rename = "people")]
+    pub senders: Vec<User>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Happening {
+pub enum ChatEventKind {
     /// A part of the chat's log.
-    Changed(Stretch),
+    #[serde(rename = "Changed")]
+    LogChanges(LogSlice),
     /// Read positions and members' own settings, which take no version: the newest state of each.
-    Moved(Moved),
+    #[serde(rename = "Moved")]
+    MembersUpdated(UnversionedMemberUpdates),
     /// The chat is no more.
     Deleted,
     /// Some people's notifications, told to them alone.
-    Notified(Notified),
+    #[serde(rename = "Notified")]
+    NotificationsChanged(NotificationBatch),
     /// Something happened to a call, told to those who follow it or have a part in it.
-    Called(Called),
+    #[serde(rename = "Called")]
+    CallChanged(CallHint),
 }
 
 /// A part of a chat's compacted log: the newest state of all that changed within it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Stretch {
+pub struct LogSlice {
     /// It begins after this version.
-    pub after: i64,
+    #[serde(rename = "after")]
+    pub after_version: i64,
     /// By rising version.
     pub changes: Vec<Change>,
     /// It reaches up to and including this version.
-    pub end: i64,
+    #[serde(rename = "end")]
+    pub to_version: i64,
 }
 
-impl Stretch {
+impl LogSlice {
     /// What one commit changed: versions without a gap.
-    pub fn of_commit(changes: Vec<Change>) -> Self {
+    pub fn from_commit(changes: Vec<Change>) -> Self {
         let version = |change: Option<&Change>| change.map_or(0, Change::version);
-        Self { after: version(changes.first()) - 1, end: version(changes.last()), changes }
+        Self { after_version: version(changes.first()) - 1, to_version: version(changes.last()), changes }
     }
 }
 
 /// Members whose rows moved without a version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Moved {
-    pub members: Vec<MovedMember>,
+pub struct UnversionedMemberUpdates {
+    pub members: Vec<UnversionedMemberUpdate>,
     /// The chat's version when the rows were read: they know all that was told up to it.
-    pub as_of: i64,
+    #[serde(rename = "as_of")]
+    pub as_of_version: i64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MovedMember {
+pub struct UnversionedMemberUpdate {
     pub member: Arc<Member>,
     /// Whether others may see what moved: they learn nothing of one who reads privately.
-    pub shown: bool,
+    #[serde(rename = "shown")]
+    pub visible_to_others: bool,
 }
 
-impl Moved {
+impl UnversionedMemberUpdates {
     /// Those of whom a member may learn, each with its place here: themselves, and what the others show.
-    pub fn seen_by<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = (usize, &'a Arc<Member>)> {
-        let seen = |moved: &MovedMember| moved.shown || moved.member.user == *viewer;
+    pub fn visible_to<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = (usize, &'a Arc<Member>)> {
+        let seen = |moved: &UnversionedMemberUpdate| moved.visible_to_others || moved.member.user == *viewer;
         self.members
             .iter()
             .enumerate()
@@ -122,55 +133,61 @@ impl Moved {
 
 /// Notifications that are new, or were read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Notified {
+pub struct NotificationBatch {
     /// Whose they are.
-    pub people: Vec<UserId>,
+    #[serde(rename = "people")]
+    pub user_ids: Vec<UserId>,
     /// None where there are more than are carried: the database has them.
     pub notifications: Vec<Notification>,
 }
 
-impl Notified {
+impl NotificationBatch {
     /// Most notifications that are carried at once.
-    pub const MOST: usize = 100;
+    pub const MAX_PER_EVENT: usize = 100;
 
     /// Notifications of these people, if there are no more than are carried.
-    pub fn of(people: Vec<UserId>, notifications: Vec<Notification>) -> Self {
-        let notifications = if notifications.len() > Self::MOST { Vec::new() } else { notifications };
-        Self { people, notifications }
+    pub fn new(people: Vec<UserId>, notifications: Vec<Notification>) -> Self {
+        let notifications = if notifications.len() > Self::MAX_PER_EVENT { Vec::new() } else { notifications };
+        Self { user_ids: people, notifications }
     }
 
     /// Any number of notifications, in as few parts as carry them all.
-    pub fn in_parts(notifications: &[Notification]) -> impl Iterator<Item = Self> {
-        notifications.chunks(Self::MOST).map(|some| {
+    pub fn chunked(notifications: &[Notification]) -> impl Iterator<Item = Self> {
+        notifications.chunks(Self::MAX_PER_EVENT).map(|some| {
             let people: BTreeSet<&UserId> = some.iter().map(|notification| &notification.user).collect();
-            Self { people: people.into_iter().cloned().collect(), notifications: some.to_vec() }
+            Self { user_ids: people.into_iter().cloned().collect(), notifications: some.to_vec() }
         })
     }
 }
 
 /// A hint that a call changed: its row has the rest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Called {
+pub struct CallHint {
     pub call: CallId,
     /// Its number after it.
     pub version: i64,
     /// Those whom it concerns beside who follows the call; none by a signal.
-    pub people: Vec<UserId>,
+    #[serde(rename = "people")]
+    pub user_ids: Vec<UserId>,
     /// Whose signal it is: for nobody else.
-    pub to: Option<UserId>,
+    #[serde(rename = "to")]
+    pub signal_recipient: Option<UserId>,
 }
 
 impl ChatEvent {
     /// What happened to a chat, nobody being at hand.
-    pub fn new(organization: OrganizationId, chat: ChatId, at: DateTime<Utc>, what: Happening) -> Self {
-        Self { organization, chat, at, what, people: Vec::new() }
+    pub fn new(organization: OrganizationId, chat: ChatId, at: DateTime<Utc>, what: ChatEventKind) -> Self {
+        Self { organization, chat, published_at: at, kind: what, senders: Vec::new() }
     }
 
     /// Those by whom its messages are.
-    pub fn senders(&self) -> impl Iterator<Item = &UserId> {
-        let changes = match &self.what {
-            Happening::Changed(stretch) => stretch.changes.as_slice(),
-            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => &[],
+    pub fn sender_ids(&self) -> impl Iterator<Item = &UserId> {
+        let changes = match &self.kind {
+            ChatEventKind::LogChanges(stretch) => stretch.changes.as_slice(),
+            ChatEventKind::MembersUpdated(_)
+            | ChatEventKind::Deleted
+            | ChatEventKind::NotificationsChanged(_)
+            | ChatEventKind::CallChanged(_) => &[],
         };
         changes.iter().filter_map(|change| match change {
             Change::Message(message, _) => message.sender.as_ref(),
@@ -179,18 +196,24 @@ impl ChatEvent {
     }
 
     /// The first and the last version that it tells of; none where it takes no version.
-    pub fn versions(&self) -> Option<(i64, i64)> {
-        match &self.what {
-            Happening::Changed(stretch) => Some((stretch.after + 1, stretch.end)),
-            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => None,
+    pub fn version_range(&self) -> Option<(i64, i64)> {
+        match &self.kind {
+            ChatEventKind::LogChanges(stretch) => Some((stretch.after_version + 1, stretch.to_version)),
+            ChatEventKind::MembersUpdated(_)
+            | ChatEventKind::Deleted
+            | ChatEventKind::NotificationsChanged(_)
+            | ChatEventKind::CallChanged(_) => None,
         }
     }
 
     /// Those who became or ceased to be members by it.
-    pub fn membership(&self) -> impl Iterator<Item = (&UserId, bool)> {
-        let changes = match &self.what {
-            Happening::Changed(stretch) => stretch.changes.as_slice(),
-            Happening::Moved(_) | Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => &[],
+    pub fn membership_changes(&self) -> impl Iterator<Item = (&UserId, bool)> {
+        let changes = match &self.kind {
+            ChatEventKind::LogChanges(stretch) => stretch.changes.as_slice(),
+            ChatEventKind::MembersUpdated(_)
+            | ChatEventKind::Deleted
+            | ChatEventKind::NotificationsChanged(_)
+            | ChatEventKind::CallChanged(_) => &[],
         };
         changes.iter().filter_map(|change| match change {
             Change::Member(member) => Some((&member.user, member.is_active())),

@@ -60,7 +60,7 @@ pub enum ChatAction {
 }
 
 /// How long it is remembered whose chats were deleted.
-pub const REMOVALS_KEPT: TimeDelta = TimeDelta::days(30);
+pub const REMOVALS_RETAINED: TimeDelta = TimeDelta::days(30);
 
 /// Where a chat departs from the defaults of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub struct Policy(pub BTreeMap<ChatAction, Role>);
 
 impl Policy {
     /// The least role that may do `action` in a chat of this kind.
-    pub fn least_role(&self, kind: ChatKind, action: ChatAction) -> Role {
+    pub fn min_role(&self, kind: ChatKind, action: ChatAction) -> Role {
         let set = self.0.get(&action).copied();
         set.unwrap_or_else(|| Self::default_role(kind, action))
     }
@@ -95,7 +95,7 @@ pub struct Chat {
     pub id: ChatId,
     pub organization: OrganizationId,
     pub kind: ChatKind,
-    pub details: Details,
+    pub details: ChatDetails,
     pub created_by: Option<UserId>,
     pub created_at: DateTime<Utc>,
     pub last_activity_at: DateTime<Utc>,
@@ -123,15 +123,15 @@ impl Chat {
 
     /// Whether all are told who read what: not in a chat of more members than `largest`.
     pub fn has_receipts(&self, largest: usize) -> bool {
-        self.has_at_most(largest)
+        self.has_at_most_members(largest)
     }
 
     /// Whether all are told who is typing: not in a chat of more members than `largest`.
     pub fn has_typing(&self, largest: usize) -> bool {
-        self.has_at_most(largest)
+        self.has_at_most_members(largest)
     }
 
-    fn has_at_most(&self, largest: usize) -> bool {
+    fn has_at_most_members(&self, largest: usize) -> bool {
         usize::try_from(self.member_count).is_ok_and(|count| count <= largest)
     }
 }
@@ -145,12 +145,12 @@ pub struct Resource {
 
 impl Resource {
     /// Longest type and id, in characters.
-    pub const MAX: usize = 255;
+    pub const MAX_CHARS: usize = 255;
 }
 
 /// What `updateChat` may change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Details {
+pub struct ChatDetails {
     pub title: Option<String>,
     pub description: Option<String>,
     pub avatar_url: Option<String>,
@@ -160,14 +160,14 @@ pub struct Details {
     pub slow_mode_seconds: i32,
 }
 
-impl Details {
-    pub const MAX_TITLE: usize = 200;
-    pub const MAX_DESCRIPTION: usize = 2_000;
+impl ChatDetails {
+    pub const MAX_TITLE_CHARS: usize = 200;
+    pub const MAX_DESCRIPTION_CHARS: usize = 2_000;
     /// Six hours.
     pub const MAX_SLOW_MODE_SECONDS: i32 = 21_600;
 
     /// The names of what differs, as the API calls it.
-    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+    pub fn changed_fields(&self, other: &Self) -> Vec<&'static str> {
         [
             ("title", self.title != other.title),
             ("description", self.description != other.description),

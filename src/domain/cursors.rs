@@ -15,9 +15,9 @@ use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId, fingerprint};
 pub struct FeedCursor {
     pub chat: ChatId,
     pub version: i64,
-    pub snapshot: Option<i64>,
+    pub snapshot_version: Option<i64>,
     /// When this was so: read positions that moved since take no version, and are sent again.
-    pub at: DateTime<Utc>,
+    pub as_of: DateTime<Utc>,
 }
 
 impl FeedCursor {
@@ -25,8 +25,8 @@ impl FeedCursor {
         let mut bytes = Vec::with_capacity(40);
         bytes.extend_from_slice(self.chat.0.as_bytes());
         bytes.extend_from_slice(&self.version.to_be_bytes());
-        bytes.extend_from_slice(&self.at.timestamp_micros().to_be_bytes());
-        if let Some(snapshot) = self.snapshot {
+        bytes.extend_from_slice(&self.as_of.timestamp_micros().to_be_bytes());
+        if let Some(snapshot) = self.snapshot_version {
             bytes.extend_from_slice(&snapshot.to_be_bytes());
         }
         BASE64.encode(bytes)
@@ -42,16 +42,16 @@ impl FeedCursor {
             [] => None,
             rest => Some(i64::from_be_bytes(rest.try_into().ok()?)),
         };
-        let at = moment(*at)?;
+        let at = decode_timestamp(*at)?;
         let version = i64::from_be_bytes(*version);
-        let cursor = Self { chat: ChatId(Uuid::from_bytes(*id)), version, snapshot, at };
+        let cursor = Self { chat: ChatId(Uuid::from_bytes(*id)), version, snapshot_version: snapshot, as_of: at };
         let sound = cursor.chat == chat && cursor.version >= 0 && snapshot.is_none_or(|at| at >= cursor.version);
         sound.then_some(cursor)
     }
 
     /// Whether a client at this cursor already holds a message as it is at this seq and version.
     pub fn covers(&self, seq: i64, version: i64) -> bool {
-        version <= self.version || (seq <= self.version && self.snapshot.is_some_and(|at| version <= at))
+        version <= self.version || (seq <= self.version && self.snapshot_version.is_some_and(|at| version <= at))
     }
 }
 
@@ -60,13 +60,13 @@ impl FeedCursor {
 pub struct InboxCursor {
     pub organization: OrganizationId,
     pub user: UserId,
-    pub at: DateTime<Utc>,
+    pub as_of: DateTime<Utc>,
 }
 
 impl InboxCursor {
     pub fn encode(&self) -> String {
         let mut bytes = fingerprint(&(&self.organization, &self.user));
-        bytes.extend_from_slice(&self.at.timestamp_micros().to_be_bytes());
+        bytes.extend_from_slice(&self.as_of.timestamp_micros().to_be_bytes());
         BASE64.encode(bytes)
     }
 
@@ -74,8 +74,8 @@ impl InboxCursor {
     pub fn decode(cursor: &str, organization: &OrganizationId, user: &UserId) -> Option<Self> {
         let bytes = BASE64.decode(cursor).ok()?;
         let at = bytes.strip_prefix(fingerprint(&(organization, user)).as_slice())?;
-        let at = moment(at.try_into().ok()?)?;
-        Some(Self { organization: organization.clone(), user: user.clone(), at })
+        let at = decode_timestamp(at.try_into().ok()?)?;
+        Some(Self { organization: organization.clone(), user: user.clone(), as_of: at })
     }
 }
 
@@ -105,7 +105,7 @@ impl CallCursor {
     }
 }
 
-fn moment(micros: [u8; 8]) -> Option<DateTime<Utc>> {
+fn decode_timestamp(micros: [u8; 8]) -> Option<DateTime<Utc>> {
     let at = DateTime::from_timestamp_micros(i64::from_be_bytes(micros));
     at.filter(|at| (1970..=9999).contains(&at.year()))
 }
@@ -119,11 +119,11 @@ mod tests {
         let chat = ChatId::new();
         let at = DateTime::from_timestamp(1_000_000, 0).unwrap();
         for snapshot in [None, Some(12)] {
-            let cursor = FeedCursor { chat, version: 9, snapshot, at };
+            let cursor = FeedCursor { chat, version: 9, snapshot_version: snapshot, as_of: at };
             assert_eq!(FeedCursor::decode(&cursor.encode(), chat), Some(cursor));
             assert_eq!(FeedCursor::decode(&cursor.encode(), ChatId::new()), None);
         }
-        let backwards = FeedCursor { chat, version: 9, snapshot: Some(3), at };
+        let backwards = FeedCursor { chat, version: 9, snapshot_version: Some(3), as_of: at };
         assert_eq!(FeedCursor::decode(&backwards.encode(), chat), None);
         assert_eq!(FeedCursor::decode("", chat), None);
     }
@@ -133,7 +133,7 @@ mod tests {
         let organization: OrganizationId = "demo".parse().unwrap();
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let at = DateTime::from_timestamp(1_000_000, 0).unwrap();
-        let cursor = InboxCursor { organization: organization.clone(), user: alice.clone(), at };
+        let cursor = InboxCursor { organization: organization.clone(), user: alice.clone(), as_of: at };
         let text = cursor.encode();
         assert_eq!(InboxCursor::decode(&text, &organization, &alice), Some(cursor));
         assert_eq!(InboxCursor::decode(&text, &organization, &bob), None);
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(InboxCursor::decode(&text[..30], &organization, &alice), None);
         assert_eq!(InboxCursor::decode("", &organization, &alice), None);
         let never =
-            InboxCursor { at: DateTime::<Utc>::MIN_UTC, organization: organization.clone(), user: alice.clone() };
+            InboxCursor { as_of: DateTime::<Utc>::MIN_UTC, organization: organization.clone(), user: alice.clone() };
         assert_eq!(InboxCursor::decode(&never.encode(), &organization, &alice), None);
     }
 
@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn within_a_snapshot_what_was_sent_is_covered_and_the_rest_is_not() {
-        let cursor = FeedCursor { chat: ChatId::new(), version: 5, snapshot: Some(20), at: DateTime::UNIX_EPOCH };
+        let cursor =
+            FeedCursor { chat: ChatId::new(), version: 5, snapshot_version: Some(20), as_of: DateTime::UNIX_EPOCH };
         assert!(cursor.covers(5, 18), "sent in the snapshot, as it was then");
         assert!(!cursor.covers(5, 21), "changed since the snapshot");
         assert!(!cursor.covers(6, 6), "the snapshot's next message");

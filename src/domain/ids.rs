@@ -17,7 +17,7 @@ use crate::domain::text;
 
 /// The text is no id of the type that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotAnId;
+pub struct ParseIdError;
 
 /// A word of the host application: 1 to 255 bytes without control characters.
 macro_rules! host_id {
@@ -35,11 +35,11 @@ macro_rules! host_id {
         }
 
         impl FromStr for $name {
-            type Err = NotAnId;
+            type Err = ParseIdError;
 
-            fn from_str(text: &str) -> Result<Self, NotAnId> {
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 let fits = (1..=Self::MAX_BYTES).contains(&text.len());
-                (fits && !text.contains(char::is_control)).then(|| Self(text.into())).ok_or(NotAnId)
+                (fits && !text.contains(char::is_control)).then(|| Self(text.into())).ok_or(ParseIdError)
             }
         }
 
@@ -108,11 +108,11 @@ macro_rules! own_id {
         }
 
         impl FromStr for $name {
-            type Err = NotAnId;
+            type Err = ParseIdError;
 
-            fn from_str(text: &str) -> Result<Self, NotAnId> {
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 let bytes = decode(text, Self::PREFIX)?;
-                Uuid::from_slice(&bytes).map(Self).map_err(|_| NotAnId)
+                Uuid::from_slice(&bytes).map(Self).map_err(|_| ParseIdError)
             }
         }
     };
@@ -147,14 +147,14 @@ impl Display for MessageId {
 }
 
 impl FromStr for MessageId {
-    type Err = NotAnId;
+    type Err = ParseIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let bytes = decode(text, Self::PREFIX)?;
-        let (chat, seq) = bytes.split_first_chunk::<16>().ok_or(NotAnId)?;
-        let seq = i64::from_be_bytes(seq.try_into().map_err(|_| NotAnId)?);
+        let (chat, seq) = bytes.split_first_chunk::<16>().ok_or(ParseIdError)?;
+        let seq = i64::from_be_bytes(seq.try_into().map_err(|_| ParseIdError)?);
         // A chat counts from 1.
-        (seq > 0).then_some(Self { chat: ChatId(Uuid::from_bytes(*chat)), seq }).ok_or(NotAnId)
+        (seq > 0).then_some(Self { chat: ChatId(Uuid::from_bytes(*chat)), seq }).ok_or(ParseIdError)
     }
 }
 
@@ -162,7 +162,7 @@ impl FromStr for MessageId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OptionId {
     pub message: MessageId,
-    pub place: u8,
+    pub index: u8,
 }
 
 impl OptionId {
@@ -172,21 +172,21 @@ impl OptionId {
 impl Display for OptionId {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let MessageId { chat, seq } = self.message;
-        let bytes = [chat.0.as_bytes().as_slice(), &seq.to_be_bytes(), &[self.place]].concat();
+        let bytes = [chat.0.as_bytes().as_slice(), &seq.to_be_bytes(), &[self.index]].concat();
         write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
     }
 }
 
 impl FromStr for OptionId {
-    type Err = NotAnId;
+    type Err = ParseIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let bytes = decode(text, Self::PREFIX)?;
-        let (chat, rest) = bytes.split_first_chunk::<16>().ok_or(NotAnId)?;
-        let (seq, place) = rest.split_first_chunk::<8>().ok_or(NotAnId)?;
-        let [place] = *place else { return Err(NotAnId) };
+        let (chat, rest) = bytes.split_first_chunk::<16>().ok_or(ParseIdError)?;
+        let (seq, place) = rest.split_first_chunk::<8>().ok_or(ParseIdError)?;
+        let [place] = *place else { return Err(ParseIdError) };
         let message = MessageId { chat: ChatId(Uuid::from_bytes(*chat)), seq: i64::from_be_bytes(*seq) };
-        Ok(Self { message, place })
+        Ok(Self { message, index: place })
     }
 }
 
@@ -214,7 +214,7 @@ impl CallId {
     }
 
     /// What it is written by, and what follows it.
-    fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+    fn parse_prefix(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (chat, rest) = bytes.split_first_chunk::<16>()?;
         let (call, rest) = rest.split_first_chunk::<16>()?;
         Some((Self { chat: ChatId(Uuid::from_bytes(*chat)), call: Uuid::from_bytes(*call) }, rest))
@@ -228,11 +228,11 @@ impl Display for CallId {
 }
 
 impl FromStr for CallId {
-    type Err = NotAnId;
+    type Err = ParseIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let bytes = decode(text, Self::PREFIX)?;
-        Self::split(&bytes).filter(|(_, rest)| rest.is_empty()).map(|(call, _)| call).ok_or(NotAnId)
+        Self::parse_prefix(&bytes).filter(|(_, rest)| rest.is_empty()).map(|(call, _)| call).ok_or(ParseIdError)
     }
 }
 
@@ -255,12 +255,12 @@ impl Display for ParticipantId {
 }
 
 impl FromStr for ParticipantId {
-    type Err = NotAnId;
+    type Err = ParseIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let bytes = decode(text, Self::PREFIX)?;
-        let (call, user) = CallId::split(&bytes).ok_or(NotAnId)?;
-        Ok(Self { call, user: str::from_utf8(user).map_err(|_| NotAnId)?.parse()? })
+        let (call, user) = CallId::parse_prefix(&bytes).ok_or(ParseIdError)?;
+        Ok(Self { call, user: str::from_utf8(user).map_err(|_| ParseIdError)?.parse()? })
     }
 }
 
@@ -282,18 +282,21 @@ impl Display for MemberId {
 }
 
 impl FromStr for MemberId {
-    type Err = NotAnId;
+    type Err = ParseIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let bytes = decode(text, Self::PREFIX)?;
-        let (chat, user) = bytes.split_first_chunk::<16>().ok_or(NotAnId)?;
-        Ok(Self { chat: ChatId(Uuid::from_bytes(*chat)), user: str::from_utf8(user).map_err(|_| NotAnId)?.parse()? })
+        let (chat, user) = bytes.split_first_chunk::<16>().ok_or(ParseIdError)?;
+        Ok(Self {
+            chat: ChatId(Uuid::from_bytes(*chat)),
+            user: str::from_utf8(user).map_err(|_| ParseIdError)?.parse()?,
+        })
     }
 }
 
-fn decode(text: &str, prefix: &str) -> Result<Vec<u8>, NotAnId> {
-    let encoded = text.strip_prefix(prefix).ok_or(NotAnId)?;
-    BASE64.decode(encoded).map_err(|_| NotAnId)
+fn decode(text: &str, prefix: &str) -> Result<Vec<u8>, ParseIdError> {
+    let encoded = text.strip_prefix(prefix).ok_or(ParseIdError)?;
+    BASE64.decode(encoded).map_err(|_| ParseIdError)
 }
 
 /// What a global `ID` may stand for. A host's user id may look like one of the server's own ids, so
@@ -312,7 +315,7 @@ pub enum NodeId {
 }
 
 impl NodeId {
-    pub fn readings(id: &str) -> impl Iterator<Item = Self> {
+    pub fn candidates(id: &str) -> impl Iterator<Item = Self> {
         let organization = id.strip_prefix(OrganizationId::PREFIX);
         [
             id.parse().map(Self::Chat).ok(),
@@ -356,10 +359,10 @@ pub fn fingerprint(content: &impl Serialize) -> Vec<u8> {
 
 impl Nonce {
     /// Longest nonce, in characters.
-    pub const MAX: usize = 128;
+    pub const MAX_CHARS: usize = 128;
 
     pub fn parse(nonce: &str) -> crate::error::Result<Self> {
-        text::line("nonce", nonce, Self::MAX).map(|nonce| Self(nonce.into()))
+        text::validate_line("nonce", nonce, Self::MAX_CHARS).map(|nonce| Self(nonce.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -378,25 +381,25 @@ mod tests {
         let member = MemberId { chat, user: "zoë".parse().unwrap() };
         assert_eq!(chat.to_string().parse(), Ok(chat));
         assert_eq!(message.to_string().parse(), Ok(message));
-        let option = OptionId { message, place: 9 };
+        let option = OptionId { message, index: 9 };
         assert_eq!(option.to_string().parse(), Ok(option));
         assert_eq!(member.to_string().parse(), Ok(member.clone()));
         let call = CallId::new(chat);
         let participant = ParticipantId { call, user: "zoë".parse().unwrap() };
         assert_eq!(call.to_string().parse(), Ok(call));
         assert_eq!(participant.to_string().parse(), Ok(participant));
-        assert_eq!(call.to_string()[..40].parse::<CallId>(), Err(NotAnId));
-        assert_eq!(message.to_string().parse::<ChatId>(), Err(NotAnId));
-        assert_eq!(MessageId { chat, seq: i64::MIN }.to_string().parse::<MessageId>(), Err(NotAnId));
-        assert_eq!(chat.to_string().to_uppercase().parse::<ChatId>(), Err(NotAnId));
-        let readings: Vec<_> = NodeId::readings(&member.to_string()).collect();
+        assert_eq!(call.to_string()[..40].parse::<CallId>(), Err(ParseIdError));
+        assert_eq!(message.to_string().parse::<ChatId>(), Err(ParseIdError));
+        assert_eq!(MessageId { chat, seq: i64::MIN }.to_string().parse::<MessageId>(), Err(ParseIdError));
+        assert_eq!(chat.to_string().to_uppercase().parse::<ChatId>(), Err(ParseIdError));
+        let readings: Vec<_> = NodeId::candidates(&member.to_string()).collect();
         assert_eq!(readings[0], NodeId::Member(member));
     }
 
     #[test]
     fn only_words_are_host_ids() {
         for bad in ["", "a\0b", "a\nb", &"x".repeat(256)] {
-            assert_eq!(bad.parse::<UserId>(), Err(NotAnId), "{bad:?}");
+            assert_eq!(bad.parse::<UserId>(), Err(ParseIdError), "{bad:?}");
         }
         assert!("auth0|5f7c8ec7c33c6c004bbafe82".parse::<UserId>().is_ok());
     }

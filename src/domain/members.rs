@@ -54,31 +54,40 @@ pub struct Member {
     /// May not post before this moment.
     pub silenced_until: Option<DateTime<Utc>>,
     pub last_posted_at: Option<DateTime<Utc>>,
-    pub read: ReadState,
-    pub own: OwnSettings,
+    #[serde(rename = "read")]
+    pub read_markers: ReadMarkers,
+    #[serde(rename = "own")]
+    pub preferences: MemberPreferences,
     /// When `read` or `own` last changed: they take no version of the chat.
-    pub moved_at: Option<DateTime<Utc>>,
+    #[serde(rename = "moved_at")]
+    pub private_state_updated_at: Option<DateTime<Utc>>,
     /// When something of that last changed which others may see.
-    pub shown_at: Option<DateTime<Utc>>,
+    #[serde(rename = "shown_at")]
+    pub visible_state_updated_at: Option<DateTime<Utc>>,
 }
 
 /// How far a member has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadState {
+pub struct ReadMarkers {
     /// Read up to and including this place; 0 is nothing.
-    pub seq: i64,
-    pub at: Option<DateTime<Utc>>,
+    #[serde(rename = "seq")]
+    pub last_read_seq: i64,
+    #[serde(rename = "at")]
+    pub last_read_at: Option<DateTime<Utc>>,
     /// Others learn nothing of what this member reads.
-    pub privately: bool,
+    #[serde(rename = "privately")]
+    pub is_private: bool,
     /// Arrived at a device of theirs up to and including this place.
-    pub delivered_seq: i64,
+    #[serde(rename = "delivered_seq")]
+    pub last_delivered_seq: i64,
 }
 
 /// What a member set for themselves, which nobody else sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnSettings {
+pub struct MemberPreferences {
     pub muted_until: Option<DateTime<Utc>>,
-    pub level: NotificationLevel,
+    #[serde(rename = "level")]
+    pub notification_level: NotificationLevel,
     /// The chat stands above others in the member's list.
     pub pinned: bool,
     pub marked_unread: bool,
@@ -87,7 +96,7 @@ pub struct OwnSettings {
 
 impl Member {
     /// One who comes in now, at the newest message.
-    pub fn joining(chat: ChatId, user: UserId, role: Role, read_seq: i64, now: DateTime<Utc>) -> Self {
+    pub fn new_member(chat: ChatId, user: UserId, role: Role, read_seq: i64, now: DateTime<Utc>) -> Self {
         Self {
             chat,
             user,
@@ -98,10 +107,10 @@ impl Member {
             version: 0,
             silenced_until: None,
             last_posted_at: None,
-            read: ReadState { seq: read_seq, ..ReadState::default() },
-            own: OwnSettings::default(),
-            moved_at: None,
-            shown_at: None,
+            read_markers: ReadMarkers { last_read_seq: read_seq, ..ReadMarkers::default() },
+            preferences: MemberPreferences::default(),
+            private_state_updated_at: None,
+            visible_state_updated_at: None,
         }
     }
 
@@ -115,27 +124,31 @@ impl Member {
 
     /// The last message read; none where nothing was.
     pub fn last_read(&self) -> Option<MessageId> {
-        self.place(self.read.seq)
+        self.message_id(self.read_markers.last_read_seq)
     }
 
     /// The last message that arrived: what was read has arrived, unless nobody is to know.
     pub fn last_delivered(&self) -> Option<MessageId> {
-        let read = if self.read.privately { 0 } else { self.read.seq };
-        self.place(self.read.delivered_seq.max(read))
+        let read = if self.read_markers.is_private { 0 } else { self.read_markers.last_read_seq };
+        self.message_id(self.read_markers.last_delivered_seq.max(read))
     }
 
     /// What others may see of how far the member has come.
-    pub fn shown(&self) -> (Option<MessageId>, Option<DateTime<Utc>>, Option<MessageId>) {
-        let read = if self.read.privately { (None, None) } else { (self.last_read(), self.read.at) };
+    pub fn visible_read_state(&self) -> (Option<MessageId>, Option<DateTime<Utc>>, Option<MessageId>) {
+        let read = if self.read_markers.is_private {
+            (None, None)
+        } else {
+            (self.last_read(), self.read_markers.last_read_at)
+        };
         (read.0, read.1, self.last_delivered())
     }
 
-    fn place(&self, seq: i64) -> Option<MessageId> {
+    fn message_id(&self, seq: i64) -> Option<MessageId> {
         (seq > 0).then_some(MessageId { chat: self.chat, seq })
     }
 
     pub fn is_muted(&self, now: DateTime<Utc>) -> bool {
-        self.own.muted_until.is_some_and(|until| now < until)
+        self.preferences.muted_until.is_some_and(|until| now < until)
     }
 }
 
@@ -143,11 +156,11 @@ impl Member {
 pub const UNREAD_CAP: i64 = 1_000;
 
 /// Longest draft, in characters.
-pub const MAX_DRAFT: usize = 10_000;
+pub const MAX_DRAFT_CHARS: usize = 10_000;
 
 /// What a person has not read: in one chat, or over all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Unread {
+pub struct UnreadCounts {
     pub messages: i64,
     /// Those among them that mention the member, or everyone.
     pub mentions: i64,

@@ -50,8 +50,10 @@ pub struct Message {
 /// When and by whom a message was pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
-    pub at: DateTime<Utc>,
-    pub by: UserId,
+    #[serde(rename = "at")]
+    pub pinned_at: DateTime<Utc>,
+    #[serde(rename = "by")]
+    pub pinned_by: UserId,
 }
 
 /// What a message holds beside its text.
@@ -63,7 +65,7 @@ pub struct Content {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll: Option<Poll>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub notice: Option<Notice>,
+    pub system_message: Option<SystemMessage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<Forwarded>,
 }
@@ -79,7 +81,7 @@ pub struct Location {
 
 impl Location {
     /// Longest name and address, in characters.
-    pub const MAX_TEXT: usize = 500;
+    pub const MAX_TEXT_CHARS: usize = 500;
 }
 
 /// Where a forwarded message comes from, as it was then.
@@ -92,7 +94,7 @@ pub struct Forwarded {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NoticeKind {
+pub enum SystemMessageKind {
     ChatCreated,
     MemberAdded,
     MemberRemoved,
@@ -108,8 +110,8 @@ pub enum NoticeKind {
 
 /// What happened to a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
-    pub kind: NoticeKind,
+pub struct SystemMessage {
+    pub kind: SystemMessageKind,
     /// Who did it.
     pub actor: Option<UserId>,
     /// To whom.
@@ -121,7 +123,7 @@ pub struct Notice {
 
 impl Message {
     /// What the server tells of a chat.
-    pub fn notice(id: MessageId, notice: Notice, now: DateTime<Utc>) -> Self {
+    pub fn system(id: MessageId, notice: SystemMessage, now: DateTime<Utc>) -> Self {
         Self {
             id,
             version: id.seq,
@@ -129,7 +131,7 @@ impl Message {
             sender: None,
             nonce: None,
             text: None,
-            content: Content { notice: Some(notice), ..Content::default() },
+            content: Content { system_message: Some(notice), ..Content::default() },
             reply_to_seq: None,
             thread_root_seq: None,
             in_timeline: true,
@@ -165,7 +167,7 @@ impl Message {
     }
 
     /// Leaves its place, and nothing of what it said.
-    pub fn erase(&mut self, now: DateTime<Utc>) {
+    pub fn tombstone(&mut self, now: DateTime<Utc>) {
         self.text = None;
         self.content = Content::default();
         self.pinned = None;
@@ -175,7 +177,7 @@ impl Message {
 }
 
 /// The kind of a message of this text and content.
-pub fn kind_of(text: Option<&str>, content: &Content) -> MessageKind {
+pub fn message_kind(text: Option<&str>, content: &Content) -> MessageKind {
     match text {
         _ if content.poll.is_some() => MessageKind::Poll,
         _ if content.location.is_some() => MessageKind::Location,
@@ -206,7 +208,7 @@ pub const MAX_MENTIONS: usize = 100;
 pub struct MessageDraft {
     pub chat: ChatId,
     pub nonce: Option<Nonce>,
-    pub body: Body,
+    pub body: DraftBody,
     pub reply_to_seq: Option<i64>,
     pub thread_root_seq: Option<i64>,
     /// A message of a thread that stands among the chat's messages too.
@@ -217,7 +219,7 @@ pub struct MessageDraft {
 
 /// What a draft says.
 #[derive(Debug, Clone)]
-pub enum Body {
+pub enum DraftBody {
     New {
         text: Option<String>,
         content: Box<Content>,
@@ -226,7 +228,7 @@ pub enum Body {
     Forward(MessageId),
 }
 
-impl Body {
+impl DraftBody {
     pub fn text(text: impl Into<String>) -> Self {
         Self::New { text: Some(text.into()), content: Box::default() }
     }
@@ -234,7 +236,7 @@ impl Body {
 
 impl MessageDraft {
     /// A draft that says this and nothing else.
-    pub fn of(chat: ChatId, body: Body) -> Self {
+    pub fn new(chat: ChatId, body: DraftBody) -> Self {
         Self {
             chat,
             nonce: None,
@@ -248,7 +250,7 @@ impl MessageDraft {
     }
 
     /// Whether it stands among the chat's messages.
-    pub fn in_timeline(&self) -> bool {
+    pub fn is_in_timeline(&self) -> bool {
         self.thread_root_seq.is_none() || self.also_in_chat
     }
 
@@ -256,8 +258,8 @@ impl MessageDraft {
         let places = (self.reply_to_seq, self.thread_root_seq, self.also_in_chat);
         let mentions = (&self.mentions, self.mentions_everyone);
         match &self.body {
-            Body::New { text, content } => fingerprint(&(places, mentions, text, content)),
-            Body::Forward(source) => fingerprint(&(places, mentions, source.to_string())),
+            DraftBody::New { text, content } => fingerprint(&(places, mentions, text, content)),
+            DraftBody::Forward(source) => fingerprint(&(places, mentions, source.to_string())),
         }
     }
 }

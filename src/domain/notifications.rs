@@ -33,7 +33,7 @@ pub struct Notification {
 
 impl Notification {
     /// What a member is to be told of now, if they want to be told of it and did not do it themselves.
-    pub fn to(
+    pub fn for_user(
         member: &Member,
         organization: &OrganizationId,
         kind: NotificationKind,
@@ -41,7 +41,7 @@ impl Notification {
         actor: &UserId,
         now: DateTime<Utc>,
     ) -> Option<Self> {
-        (member.user != *actor && wants(member, kind, now)).then(|| Self {
+        (member.user != *actor && is_wanted_by(member, kind, now)).then(|| Self {
             id: NotificationId::new(),
             organization: organization.clone(),
             user: member.user.clone(),
@@ -62,8 +62,8 @@ impl Notification {
 
 /// Whether a member wants to be told of this now: a muted chat is silent, the level MENTIONS lets
 /// mentions through, and NONE nothing.
-fn wants(member: &Member, kind: NotificationKind, now: DateTime<Utc>) -> bool {
-    let level = match member.own.level {
+fn is_wanted_by(member: &Member, kind: NotificationKind, now: DateTime<Utc>) -> bool {
+    let level = match member.preferences.notification_level {
         NotificationLevel::All => true,
         NotificationLevel::Mentions => kind == NotificationKind::Mention,
         NotificationLevel::None => false,

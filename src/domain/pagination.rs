@@ -10,9 +10,9 @@ use crate::domain::text;
 use crate::error::{Error, Result};
 
 /// Items of a page where the caller names no number.
-pub const DEFAULT_PAGE: usize = 30;
+pub const DEFAULT_PAGE_SIZE: usize = 30;
 /// Most items of a page; more is an error, not a silent cut.
-pub const MAX_PAGE: usize = 100;
+pub const MAX_PAGE_SIZE: usize = 100;
 
 /// The arguments of a connection field.
 #[derive(Debug, Clone, Default)]
@@ -25,17 +25,17 @@ pub struct PageArgs {
 
 /// From which end of a list a page is filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum PageEnd {
     First,
     Last,
 }
 
 /// A page's place in its list: `limit` items next to one end of what lies between two keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Window<K> {
+pub struct PageWindow<K> {
     pub after: Option<K>,
     pub before: Option<K>,
-    pub end: End,
+    pub end: PageEnd,
     pub limit: usize,
 }
 
@@ -49,45 +49,45 @@ pub struct Page<T> {
 
 impl PageArgs {
     /// Checks the arguments. `natural` is the end that is shown where no argument tells.
-    pub fn window<K: Cursor>(&self, natural: End) -> Result<Window<K>> {
+    pub fn window<K: Cursor>(&self, natural: PageEnd) -> Result<PageWindow<K>> {
         if self.first.is_some() && self.last.is_some() {
             return Err(Error::bad_input("last", "can't be combined with first"));
         }
         let (end, field, limit) = match (self.first, self.last) {
-            (Some(first), _) => (End::First, "first", Some(first)),
-            (_, Some(last)) => (End::Last, "last", Some(last)),
-            _ if self.after.is_some() => (End::First, "first", None),
-            _ if self.before.is_some() => (End::Last, "last", None),
+            (Some(first), _) => (PageEnd::First, "first", Some(first)),
+            (_, Some(last)) => (PageEnd::Last, "last", Some(last)),
+            _ if self.after.is_some() => (PageEnd::First, "first", None),
+            _ if self.before.is_some() => (PageEnd::Last, "last", None),
             _ => (natural, "first", None),
         };
         let limit = match limit {
-            None => DEFAULT_PAGE,
+            None => DEFAULT_PAGE_SIZE,
             Some(limit) => usize::try_from(limit)
                 .ok()
-                .filter(|limit| *limit <= MAX_PAGE)
-                .ok_or_else(|| Error::bad_input(field, format!("must be from 0 to {MAX_PAGE}")))?,
+                .filter(|limit| *limit <= MAX_PAGE_SIZE)
+                .ok_or_else(|| Error::bad_input(field, format!("must be from 0 to {MAX_PAGE_SIZE}")))?,
         };
         let key = |field, cursor: &Option<String>| {
             let decoded = cursor.as_deref().map(|cursor| K::decode(cursor).ok_or(field));
             decoded.transpose().map_err(|field| Error::bad_input(field, "is no cursor of this list"))
         };
-        Ok(Window { after: key("after", &self.after)?, before: key("before", &self.before)?, end, limit })
+        Ok(PageWindow { after: key("after", &self.after)?, before: key("before", &self.before)?, end, limit })
     }
 }
 
-impl<K> Window<K> {
+impl<K> PageWindow<K> {
     /// What to ask the database for: one more than is shown tells whether there is more.
-    pub fn fetch(&self) -> i64 {
+    pub fn fetch_limit(&self) -> i64 {
         self.limit as i64 + 1
     }
 
     /// Makes the page of what was fetched, counted from the window's own end.
-    pub fn page<T>(&self, mut fetched: Vec<T>) -> Page<T> {
+    pub fn to_page<T>(&self, mut fetched: Vec<T>) -> Page<T> {
         let more = fetched.len() > self.limit;
         fetched.truncate(self.limit);
         match self.end {
-            End::First => Page { items: fetched, has_previous: self.after.is_some(), has_next: more },
-            End::Last => {
+            PageEnd::First => Page { items: fetched, has_previous: self.after.is_some(), has_next: more },
+            PageEnd::Last => {
                 fetched.reverse();
                 Page { items: fetched, has_previous: more, has_next: self.before.is_some() }
             }
@@ -122,31 +122,31 @@ impl<K: Serialize + DeserializeOwned> Cursor for K {}
 mod tests {
     use super::*;
 
-    fn args(first: Option<i32>, after: Option<i64>, last: Option<i32>, before: Option<i64>) -> PageArgs {
+    fn page_args(first: Option<i32>, after: Option<i64>, last: Option<i32>, before: Option<i64>) -> PageArgs {
         let cursor = |key: Option<i64>| key.map(|key| key.encode());
         PageArgs { first, after: cursor(after), last, before: cursor(before) }
     }
 
     #[test]
     fn arguments_choose_the_end_and_the_size() {
-        let window = |args: PageArgs| args.window::<i64>(End::Last).map(|window| (window.end, window.limit));
-        assert_eq!(window(args(None, None, None, None)).unwrap(), (End::Last, DEFAULT_PAGE));
-        assert_eq!(window(args(Some(5), None, None, None)).unwrap(), (End::First, 5));
-        assert_eq!(window(args(None, Some(9), None, None)).unwrap(), (End::First, DEFAULT_PAGE));
-        assert_eq!(window(args(None, Some(9), Some(0), Some(12))).unwrap(), (End::Last, 0));
-        assert!(window(args(Some(1), None, Some(1), None)).is_err());
-        assert!(window(args(Some(-1), None, None, None)).is_err());
-        assert!(window(args(None, None, Some(101), None)).is_err());
+        let window = |args: PageArgs| args.window::<i64>(PageEnd::Last).map(|window| (window.end, window.limit));
+        assert_eq!(window(page_args(None, None, None, None)).unwrap(), (PageEnd::Last, DEFAULT_PAGE_SIZE));
+        assert_eq!(window(page_args(Some(5), None, None, None)).unwrap(), (PageEnd::First, 5));
+        assert_eq!(window(page_args(None, Some(9), None, None)).unwrap(), (PageEnd::First, DEFAULT_PAGE_SIZE));
+        assert_eq!(window(page_args(None, Some(9), Some(0), Some(12))).unwrap(), (PageEnd::Last, 0));
+        assert!(window(page_args(Some(1), None, Some(1), None)).is_err());
+        assert!(window(page_args(Some(-1), None, None, None)).is_err());
+        assert!(window(page_args(None, None, Some(101), None)).is_err());
         let foreign = PageArgs { after: Some("x".into()), ..PageArgs::default() };
-        assert!(foreign.window::<i64>(End::First).is_err());
+        assert!(foreign.window::<i64>(PageEnd::First).is_err());
         let nul = PageArgs { after: Some(("a".to_owned(), "b\0".to_owned()).encode()), ..PageArgs::default() };
-        assert!(nul.window::<(String, String)>(End::First).is_err());
+        assert!(nul.window::<(String, String)>(PageEnd::First).is_err());
     }
 
     #[test]
     fn one_item_more_than_shown_tells_of_more() {
-        let window = Window { after: None, before: Some(9), end: End::Last, limit: 2 };
-        let page = window.page(vec![8, 7, 6]);
+        let window = PageWindow { after: None, before: Some(9), end: PageEnd::Last, limit: 2 };
+        let page = window.to_page(vec![8, 7, 6]);
         assert_eq!(page, Page { items: vec![7, 8], has_previous: true, has_next: true });
     }
 }

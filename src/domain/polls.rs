@@ -18,21 +18,22 @@ pub struct Poll {
 }
 
 impl Poll {
-    pub const MAX_QUESTION: usize = 300;
-    pub const MAX_OPTION: usize = 100;
+    pub const MAX_QUESTION_CHARS: usize = 300;
+    pub const MAX_OPTION_CHARS: usize = 100;
     pub const MIN_OPTIONS: usize = 2;
     pub const MAX_OPTIONS: usize = 20;
 
     /// A poll to be asked, checked: options differ, and the time to close is to come.
-    pub fn checked(self, now: DateTime<Utc>) -> Result<Self> {
-        let question = text::line("poll.question", &self.question, Self::MAX_QUESTION)?;
+    pub fn validate(self, now: DateTime<Utc>) -> Result<Self> {
+        let question = text::validate_line("poll.question", &self.question, Self::MAX_QUESTION_CHARS)?;
         if !(Self::MIN_OPTIONS..=Self::MAX_OPTIONS).contains(&self.options.len()) {
             let range = format!("must be {} to {}", Self::MIN_OPTIONS, Self::MAX_OPTIONS);
             return Err(Error::bad_input("poll.options", range));
         }
-        let options = self.options.iter().map(|option| text::line("poll.options", option, Self::MAX_OPTION));
+        let options =
+            self.options.iter().map(|option| text::validate_line("poll.options", option, Self::MAX_OPTION_CHARS));
         let options = options.collect::<Result<Vec<_>>>()?;
-        let mut folded: Vec<_> = options.iter().map(|option| text::folded(option)).collect();
+        let mut folded: Vec<_> = options.iter().map(|option| text::fold_case(option)).collect();
         folded.sort();
         folded.dedup();
         if folded.len() < options.len() {
@@ -52,9 +53,9 @@ impl Poll {
 
 /// How a poll stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct PollResults {
     /// The votes of each option, by its place.
     pub votes: Vec<i64>,
     /// People who voted, for however many options.
-    pub voters: i64,
+    pub voter_count: i64,
 }

@@ -16,4 +16,4 @@ pub enum PresenceStatus {
 }
 
 /// People whose presence one subscription may follow.
-pub const MAX_FOLLOWED: usize = 200;
+pub const MAX_FOLLOWED_USERS: usize = 200;

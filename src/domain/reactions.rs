@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Different emoji on one message.
-pub const MAX_EMOJI: usize = 20;
+pub const MAX_EMOJI_PER_MESSAGE: usize = 20;
 
 /// How often one emoji was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct ReactionCount {
 
 /// One emoji of the Unicode standard, in its fully qualified spelling, so that the two spellings of
 /// a heart are one reaction.
-pub fn emoji(text: &str) -> Result<&'static str> {
+pub fn normalize_emoji(text: &str) -> Result<&'static str> {
     let emoji =
         emojis::get(text).ok_or_else(|| Error::bad_input("emoji", "must be one emoji of the Unicode standard"))?;
     Ok(emoji.as_str())
@@ -26,10 +26,10 @@ mod tests {
 
     #[test]
     fn one_emoji_has_one_spelling() {
-        assert_eq!(emoji("\u{2764}").unwrap(), "\u{2764}\u{fe0f}");
-        assert_eq!(emoji("👍🏽").unwrap(), "👍🏽");
+        assert_eq!(normalize_emoji("\u{2764}").unwrap(), "\u{2764}\u{fe0f}");
+        assert_eq!(normalize_emoji("👍🏽").unwrap(), "👍🏽");
         for bad in ["", "a", "👍👍", "👍 ", ":+1:", "\0"] {
-            assert!(emoji(bad).is_err(), "{bad:?}");
+            assert!(normalize_emoji(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -15,20 +15,20 @@ pub struct Report {
     /// What the message said when it was reported.
     pub text: Option<String>,
     pub created_at: DateTime<Utc>,
-    pub resolved: Option<Resolved>,
+    pub resolved: Option<ReportResolutionRecord>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    pub at: DateTime<Utc>,
-    pub by: UserId,
-    pub resolution: Resolution,
+pub struct ReportResolutionRecord {
+    pub resolved_at: DateTime<Utc>,
+    pub resolved_by: UserId,
+    pub resolution: ReportResolution,
 }
 
 /// What a moderator made of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Resolution {
+pub enum ReportResolution {
     /// Nothing was wrong.
     Dismissed,
     /// Something was done about it.
@@ -36,4 +36,4 @@ pub enum Resolution {
 }
 
 /// Longest reason, in characters.
-pub const MAX_REASON: usize = 1_000;
+pub const MAX_REASON_CHARS: usize = 1_000;

@@ -15,7 +15,7 @@ use crate::error::Error;
 
 /// What the decision is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Rights<'a> {
+pub struct ChatRights<'a> {
     pub permissions: &'a Permissions,
     pub chat: &'a Chat,
     /// The viewer's active membership.
@@ -25,7 +25,7 @@ pub struct Rights<'a> {
 
 /// Why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum DenialReason {
     MissingPermission(Permission),
     NotAMember,
     /// Nobody may, in a direct chat.
@@ -33,7 +33,7 @@ pub enum Refusal {
     /// Nobody may, in an archived chat.
     Archived,
     RoleTooLow {
-        least: Role,
+        min_role: Role,
     },
     /// Legal again at this very instant.
     Silenced {
@@ -56,9 +56,9 @@ pub enum Refusal {
     LastOwner,
 }
 
-impl Refusal {
+impl DenialReason {
     /// When the same would be allowed, where time alone mends it.
-    pub fn until(&self) -> Option<DateTime<Utc>> {
+    pub fn retry_at(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::SlowMode { until, .. } | Self::Silenced { until } => Some(*until),
             _ => None,
@@ -66,7 +66,7 @@ impl Refusal {
     }
 }
 
-impl Display for Refusal {
+impl Display for DenialReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingPermission(permission) => {
@@ -75,7 +75,7 @@ impl Display for Refusal {
             Self::NotAMember => f.write_str("you are not a member of this chat"),
             Self::DirectChat => f.write_str("not possible in a direct chat"),
             Self::Archived => f.write_str("the chat is archived"),
-            Self::RoleTooLow { least } => {
+            Self::RoleTooLow { min_role: least } => {
                 write!(f, "this chat allows it from the role {} on", <&str>::from(least).to_uppercase())
             }
             Self::Silenced { until } => write!(f, "you are silenced in this chat until {}", until.to_rfc3339()),
@@ -92,10 +92,10 @@ impl Display for Refusal {
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
+impl From<DenialReason> for Error {
+    fn from(refusal: DenialReason) -> Self {
         match refusal {
-            Refusal::SlowMode { until, now } => Self::RateLimited {
+            DenialReason::SlowMode { until, now } => Self::RateLimited {
                 message: refusal.to_string(),
                 retry_after: (until - now).to_std().unwrap_or_default(),
             },
@@ -105,7 +105,7 @@ impl From<Refusal> for Error {
 }
 
 /// The permission that a token needs for an action, beside [`Permission::ChatView`].
-fn permission(action: ChatAction) -> Option<Permission> {
+fn required_permission(action: ChatAction) -> Option<Permission> {
     match action {
         ChatAction::Post
         | ChatAction::MentionEveryone
@@ -120,49 +120,50 @@ fn permission(action: ChatAction) -> Option<Permission> {
     }
 }
 
-pub fn require(permissions: &Permissions, permission: Permission) -> Result<(), Refusal> {
+pub fn require_permission(permissions: &Permissions, permission: Permission) -> Result<(), DenialReason> {
     let held = permissions.contains(&permission);
-    held.then_some(()).ok_or(Refusal::MissingPermission(permission))
+    held.then_some(()).ok_or(DenialReason::MissingPermission(permission))
 }
 
 /// Refuses what nobody says: the server's own messages, and deleted ones.
-pub fn somebody_says(message: &Message) -> Result<(), Refusal> {
+pub fn require_user_message(message: &Message) -> Result<(), DenialReason> {
     match message.kind {
-        _ if message.is_deleted() => Err(Refusal::Deleted),
-        MessageKind::System => Err(Refusal::SystemMessage),
+        _ if message.is_deleted() => Err(DenialReason::Deleted),
+        MessageKind::System => Err(DenialReason::SystemMessage),
         _ => Ok(()),
     }
 }
 
-impl Rights<'_> {
+impl ChatRights<'_> {
     /// Whether the chat exists for the viewer: their own chats, and their organisation's channels.
     pub fn can_see(&self) -> bool {
         self.member.is_some() || self.chat.kind == ChatKind::Channel
     }
 
-    pub fn can(&self, action: ChatAction) -> Result<(), Refusal> {
-        let member = self.membership()?;
-        if let Some(permission) = permission(action) {
-            require(self.permissions, permission)?;
+    pub fn can(&self, action: ChatAction) -> Result<(), DenialReason> {
+        let member = self.require_membership()?;
+        if let Some(permission) = required_permission(action) {
+            require_permission(self.permissions, permission)?;
         }
-        if self.chat.kind == ChatKind::Direct && !possible_in_direct(action) {
-            return Err(Refusal::DirectChat);
+        if self.chat.kind == ChatKind::Direct && !is_allowed_in_direct(action) {
+            return Err(DenialReason::DirectChat);
         }
-        if !possible_in_archived(action) {
-            self.not_archived()?;
+        if !is_allowed_in_archived(action) {
+            self.require_not_archived()?;
         }
-        self.at_least(self.least_role(action))?;
+        self.require_role(self.min_role(action))?;
         if matches!(action, ChatAction::Post | ChatAction::MentionEveryone) {
             // Time mends it when it has mended both.
-            let refusals = [self.not_silenced(member).err(), self.slow_mode(member).err()].into_iter().flatten();
-            return refusals.max_by_key(Refusal::until).map_or(Ok(()), Err);
+            let refusals =
+                [self.require_not_silenced(member).err(), self.check_slow_mode(member).err()].into_iter().flatten();
+            return refusals.max_by_key(DenialReason::retry_at).map_or(Ok(()), Err);
         }
         Ok(())
     }
 
     /// Who mentions everyone posts.
-    fn least_role(&self, action: ChatAction) -> Role {
-        let least = |action| self.chat.details.policy.least_role(self.chat.kind, action);
+    fn min_role(&self, action: ChatAction) -> Role {
+        let least = |action| self.chat.details.policy.min_role(self.chat.kind, action);
         match action {
             ChatAction::MentionEveryone => least(action).max(least(ChatAction::Post)),
             _ => least(action),
@@ -170,38 +171,38 @@ impl Rights<'_> {
     }
 
     /// Reading: what every member may.
-    pub fn membership(&self) -> Result<&Member, Refusal> {
-        require(self.permissions, Permission::ChatView)?;
-        self.member.ok_or(Refusal::NotAMember)
+    pub fn require_membership(&self) -> Result<&Member, DenialReason> {
+        require_permission(self.permissions, Permission::ChatView)?;
+        self.member.ok_or(DenialReason::NotAMember)
     }
 
     /// Reacting to a message and voting in its poll: what every member may who is not silenced.
-    pub fn can_react(&self, message: &Message) -> Result<(), Refusal> {
-        self.take_part(message).map(|_| ())
+    pub fn can_react(&self, message: &Message) -> Result<(), DenialReason> {
+        self.require_participation(message).map(|_| ())
     }
 
-    pub fn can_edit(&self, message: &Message) -> Result<(), Refusal> {
-        let member = self.membership()?;
+    pub fn can_edit(&self, message: &Message) -> Result<(), DenialReason> {
+        let member = self.require_membership()?;
         if !message.is_sent_by(&member.user) {
-            return Err(Refusal::NotTheSender);
+            return Err(DenialReason::NotTheSender);
         }
-        self.take_part(message)?;
+        self.require_participation(message)?;
         if message.content.forwarded.is_some() {
-            return Err(Refusal::Forwarded);
+            return Err(DenialReason::Forwarded);
         }
-        if message.text.is_none() { Err(Refusal::NoText) } else { Ok(()) }
+        if message.text.is_none() { Err(DenialReason::NoText) } else { Ok(()) }
     }
 
     /// Closing a poll: its sender, and who may delete it.
-    pub fn can_close(&self, message: &Message) -> Result<(), Refusal> {
-        let member = self.take_part(message)?;
+    pub fn can_close_poll(&self, message: &Message) -> Result<(), DenialReason> {
+        let member = self.require_participation(message)?;
         if message.is_sent_by(&member.user) { Ok(()) } else { self.can(ChatAction::DeleteOthersMessages) }
     }
 
-    pub fn can_delete(&self, message: &Message) -> Result<(), Refusal> {
-        let member = self.membership()?;
+    pub fn can_delete(&self, message: &Message) -> Result<(), DenialReason> {
+        let member = self.require_membership()?;
         if message.kind == MessageKind::System {
-            return Err(Refusal::SystemMessage);
+            return Err(DenialReason::SystemMessage);
         }
         if message.is_sent_by(&member.user) {
             return Ok(());
@@ -209,49 +210,53 @@ impl Rights<'_> {
         self.can(ChatAction::DeleteOthersMessages)
     }
 
-    pub fn can_pin(&self, message: &Message) -> Result<(), Refusal> {
+    pub fn can_pin(&self, message: &Message) -> Result<(), DenialReason> {
         self.can(ChatAction::Pin)?;
-        somebody_says(message)
+        require_user_message(message)
     }
 
     /// Whether the viewer has a role at least, in this chat.
-    pub fn at_least(&self, least: Role) -> Result<(), Refusal> {
-        if self.role(self.membership()?) < least { Err(Refusal::RoleTooLow { least }) } else { Ok(()) }
+    pub fn require_role(&self, least: Role) -> Result<(), DenialReason> {
+        if self.effective_role(self.require_membership()?) < least {
+            Err(DenialReason::RoleTooLow { min_role: least })
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the viewer stands above another member. An owner stands above all but themselves.
-    pub fn outranks(&self, other: Role) -> Result<(), Refusal> {
-        let member = self.membership()?;
-        if self.role(member) > other || member.role == Role::Owner {
+    pub fn outranks(&self, other: Role) -> Result<(), DenialReason> {
+        let member = self.require_membership()?;
+        if self.effective_role(member) > other || member.role == Role::Owner {
             return Ok(());
         }
         let least = if other == Role::Member { Role::Moderator } else { Role::Owner };
-        Err(Refusal::RoleTooLow { least })
+        Err(DenialReason::RoleTooLow { min_role: least })
     }
 
     /// Whether the viewer may make another member what they are to be: from one role to another.
-    pub fn can_change_role(&self, from: Role, to: Role) -> Result<(), Refusal> {
+    pub fn can_change_role(&self, from: Role, to: Role) -> Result<(), DenialReason> {
         self.can(ChatAction::ChangeRoles)?;
         self.outranks(from)?;
-        let own = self.role(self.membership()?);
+        let own = self.effective_role(self.require_membership()?);
         // Nobody gives more than they have.
-        if to > own { Err(Refusal::RoleTooLow { least: to }) } else { Ok(()) }
+        if to > own { Err(DenialReason::RoleTooLow { min_role: to }) } else { Ok(()) }
     }
 
-    fn take_part(&self, message: &Message) -> Result<&Member, Refusal> {
-        let member = self.membership()?;
-        self.not_archived()?;
-        self.not_silenced(member)?;
-        somebody_says(message)?;
+    fn require_participation(&self, message: &Message) -> Result<&Member, DenialReason> {
+        let member = self.require_membership()?;
+        self.require_not_archived()?;
+        self.require_not_silenced(member)?;
+        require_user_message(message)?;
         Ok(member)
     }
 
-    pub fn not_archived(&self) -> Result<(), Refusal> {
-        if self.chat.archived_at.is_some() { Err(Refusal::Archived) } else { Ok(()) }
+    pub fn require_not_archived(&self) -> Result<(), DenialReason> {
+        if self.chat.archived_at.is_some() { Err(DenialReason::Archived) } else { Ok(()) }
     }
 
     /// A moderator of the organisation is at least a moderator of each chat that they are in.
-    fn role(&self, member: &Member) -> Role {
+    fn effective_role(&self, member: &Member) -> Role {
         if self.permissions.contains(&Permission::ChatModerate) {
             member.role.max(Role::Moderator)
         } else {
@@ -259,32 +264,32 @@ impl Rights<'_> {
         }
     }
 
-    fn not_silenced(&self, member: &Member) -> Result<(), Refusal> {
+    fn require_not_silenced(&self, member: &Member) -> Result<(), DenialReason> {
         match member.silenced_until {
-            Some(until) if self.now < until => Err(Refusal::Silenced { until }),
+            Some(until) if self.now < until => Err(DenialReason::Silenced { until }),
             _ => Ok(()),
         }
     }
 
-    fn slow_mode(&self, member: &Member) -> Result<(), Refusal> {
+    fn check_slow_mode(&self, member: &Member) -> Result<(), DenialReason> {
         let interval = TimeDelta::seconds(self.chat.details.slow_mode_seconds.into());
         let Some(last) = member.last_posted_at else {
             return Ok(());
         };
         let until = last + interval;
         // Clocks of several servers may differ where it is off.
-        if !interval.is_zero() && self.now < until && self.role(member) < Role::Moderator {
-            return Err(Refusal::SlowMode { until, now: self.now });
+        if !interval.is_zero() && self.now < until && self.effective_role(member) < Role::Moderator {
+            return Err(DenialReason::SlowMode { until, now: self.now });
         }
         Ok(())
     }
 }
 
-fn possible_in_direct(action: ChatAction) -> bool {
+fn is_allowed_in_direct(action: ChatAction) -> bool {
     matches!(action, ChatAction::Post | ChatAction::MentionEveryone | ChatAction::Pin | ChatAction::StartCall)
 }
 
-fn possible_in_archived(action: ChatAction) -> bool {
+fn is_allowed_in_archived(action: ChatAction) -> bool {
     match action {
         ChatAction::Post
         | ChatAction::MentionEveryone

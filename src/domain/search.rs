@@ -16,23 +16,23 @@ use crate::domain::markdown::escape;
 use crate::error::{Error, Result};
 
 /// Characters of a query.
-pub const MAX_QUERY: usize = 200;
+pub const MAX_QUERY_CHARS: usize = 200;
 
 /// Words of a query.
 pub const MAX_QUERY_WORDS: usize = 16;
 
 /// Bytes of a word; what a longer one has after them isn't looked at.
-const MAX_WORD: usize = 64;
+const MAX_WORD_BYTES: usize = 64;
 
 /// Characters of a snippet, and how many of them are before the first match.
-const SNIPPET: usize = 200;
-const SNIPPET_LEAD: usize = 60;
+const SNIPPET_CHARS: usize = 200;
+const SNIPPET_LEAD_CHARS: usize = 60;
 
 /// PostgreSQL's limits: the last position that a word can have, how many positions one word can have, and how many
 /// bytes words and positions are together (a mebibyte, less what it may need besides).
-const LAST_POSITION: usize = 16_383;
-const MAX_POSITIONS: usize = 255;
-const MAX_VECTOR: usize = 1_000_000;
+const MAX_TSVECTOR_POSITION: usize = 16_383;
+const MAX_POSITIONS_PER_LEXEME: usize = 255;
+const MAX_TSVECTOR_BYTES: usize = 1_000_000;
 
 /// The words of a text, in their order, as they are compared: without case, accents or compatibility forms.
 pub fn words(text: &str) -> Vec<String> {
@@ -40,7 +40,7 @@ pub fn words(text: &str) -> Vec<String> {
 }
 
 /// The words of a text with their places in it, in bytes.
-pub fn spans(text: &str) -> impl Iterator<Item = (Range<usize>, String)> {
+pub fn word_ranges(text: &str) -> impl Iterator<Item = (Range<usize>, String)> {
     tokens(text).into_iter().map(|token| (token.range, token.word))
 }
 
@@ -55,23 +55,23 @@ pub struct SearchQuery {
 struct Phrase {
     words: Vec<String>,
     /// The last word may go on: it is still being typed.
-    prefix: bool,
+    is_prefix: bool,
 }
 
 impl SearchQuery {
     /// What is between double quotes is a phrase; without the closing one it goes to the end. What is between spaces
     /// else is a word that may go on, or a phrase whose last word may (`wi-f`).
     pub fn parse(query: &str) -> Result<Self> {
-        if query.chars().nth(MAX_QUERY).is_some() {
-            return Err(Error::bad_input("query", format!("must be at most {MAX_QUERY} characters")));
+        if query.chars().nth(MAX_QUERY_CHARS).is_some() {
+            return Err(Error::bad_input("query", format!("must be at most {MAX_QUERY_CHARS} characters")));
         }
         let mut phrases = Vec::new();
         for (index, part) in query.split(is_quote).enumerate() {
             if index % 2 == 1 {
-                phrases.push(Phrase { words: words(part), prefix: false });
+                phrases.push(Phrase { words: words(part), is_prefix: false });
             } else {
                 let chunks = part.split(|character: char| character.is_whitespace() || character.is_control());
-                phrases.extend(chunks.map(|chunk| Phrase { words: words(chunk), prefix: true }));
+                phrases.extend(chunks.map(|chunk| Phrase { words: words(chunk), is_prefix: true }));
             }
         }
         phrases.retain(|phrase| !phrase.words.is_empty());
@@ -85,8 +85,8 @@ impl SearchQuery {
     /// The expression that FTS5 is to `MATCH`: `"hello" + "wor" * AND "x" *`.
     pub fn fts5(&self) -> String {
         let phrase = |phrase: &Phrase| {
-            let words: Vec<_> = phrase.words.iter().map(|word| string(word)).collect();
-            words.join(" + ") + if phrase.prefix { " *" } else { "" }
+            let words: Vec<_> = phrase.words.iter().map(|word| escape_fts5_string(word)).collect();
+            words.join(" + ") + if phrase.is_prefix { " *" } else { "" }
         };
         self.phrases.iter().map(phrase).collect::<Vec<_>>().join(" AND ")
     }
@@ -94,8 +94,8 @@ impl SearchQuery {
     /// The same as the text of a `tsquery`: `('hello' <-> 'wor':*) & 'x':*`.
     pub fn tsquery(&self) -> String {
         let phrase = |phrase: &Phrase| {
-            let words: Vec<_> = phrase.words.iter().map(|word| lexeme(word)).collect();
-            let phrase = words.join(" <-> ") + if phrase.prefix { ":*" } else { "" };
+            let words: Vec<_> = phrase.words.iter().map(|word| escape_lexeme(word)).collect();
+            let phrase = words.join(" <-> ") + if phrase.is_prefix { ":*" } else { "" };
             if words.len() > 1 { format!("({phrase})") } else { phrase }
         };
         self.phrases.iter().map(phrase).collect::<Vec<_>>().join(" & ")
@@ -105,8 +105,8 @@ impl SearchQuery {
     /// match, with `…` where it goes on.
     pub fn snippet(&self, text: &str) -> String {
         let text = text.trim();
-        let marks = self.marks(&tokens(text));
-        let window = window(text, marks.first().map_or(0, |mark| mark.start));
+        let marks = self.match_ranges(&tokens(text));
+        let window = snippet_range(text, marks.first().map_or(0, |mark| mark.start));
         let mut html = String::new();
         let mut at = window.start;
         if window.start > 0 {
@@ -128,7 +128,7 @@ impl SearchQuery {
     }
 
     /// Where words match, from the start to the end; none overlaps the next.
-    fn marks(&self, tokens: &[Token]) -> Vec<Range<usize>> {
+    fn match_ranges(&self, tokens: &[Token]) -> Vec<Range<usize>> {
         let mut matched = vec![false; tokens.len()];
         for phrase in &self.phrases {
             let length = phrase.words.len();
@@ -155,7 +155,7 @@ impl Phrase {
     fn matches(&self, run: &[Token]) -> bool {
         let last = self.words.len() - 1;
         self.words.iter().zip(run).enumerate().all(|(index, (word, token))| {
-            token.word == *word || (self.prefix && index == last && token.word.starts_with(word))
+            token.word == *word || (self.is_prefix && index == last && token.word.starts_with(word))
         })
     }
 }
@@ -167,14 +167,14 @@ pub fn tsvector(words: &[String]) -> String {
     let mut lexemes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     let mut size = 0;
     for (index, word) in words.iter().enumerate() {
-        let position = (index + 1).min(LAST_POSITION);
+        let position = (index + 1).min(MAX_TSVECTOR_POSITION);
         // A word takes its bytes, an even number of them, two for the number of its positions, and two for each.
         let added = if lexemes.contains_key(word.as_str()) { 2 } else { word.len() + 1 + 2 + 2 };
-        if size + added > MAX_VECTOR {
+        if size + added > MAX_TSVECTOR_BYTES {
             break;
         }
         let positions = lexemes.entry(word).or_default();
-        if positions.len() < MAX_POSITIONS && positions.last() != Some(&position) {
+        if positions.len() < MAX_POSITIONS_PER_LEXEME && positions.last() != Some(&position) {
             positions.push(position);
             size += added;
         }
@@ -183,7 +183,7 @@ pub fn tsvector(words: &[String]) -> String {
     for (word, positions) in lexemes {
         let positions: Vec<_> = positions.iter().map(usize::to_string).collect();
         let space = if vector.is_empty() { "" } else { " " };
-        let _ = write!(vector, "{space}{}:{}", lexeme(word), positions.join(","));
+        let _ = write!(vector, "{space}{}:{}", escape_lexeme(word), positions.join(","));
     }
     vector
 }
@@ -205,22 +205,25 @@ fn tokens(text: &str) -> Vec<Token> {
 fn ascii_tokens(text: &str) -> Vec<Token> {
     let words = text.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let token = |word: &str| {
-        let start = offset(text, word);
-        Token { range: start..start + word.len(), word: cut(word).to_ascii_lowercase() }
+        let start = byte_offset(text, word);
+        Token { range: start..start + word.len(), word: truncate(word).to_ascii_lowercase() }
     };
     words.map(token).collect()
 }
 
 fn unicode_tokens(text: &str) -> Vec<Token> {
-    let folded = Folded::new(text);
+    let folded = NormalizedText::new(text);
     let mut tokens = Vec::new();
     for (start, segment) in folded.text.unicode_word_indices() {
-        for piece in segment.split(|character| !is_of_word(character)) {
+        for piece in segment.split(|character| !is_word_char(character)) {
             // A mark without a letter before it is no word, and none begins with it.
             let word = piece.trim_start_matches(is_combining_mark);
             if !word.is_empty() {
-                let start = start + offset(segment, word);
-                tokens.push(Token { range: folded.origin(start..start + word.len()), word: cut(word).to_owned() });
+                let start = start + byte_offset(segment, word);
+                tokens.push(Token {
+                    range: folded.original_range(start..start + word.len()),
+                    word: truncate(word).to_owned(),
+                });
             }
         }
     }
@@ -228,22 +231,22 @@ fn unicode_tokens(text: &str) -> Vec<Token> {
 }
 
 /// A text without what isn't compared, and where in the text each part of it is from.
-struct Folded {
+struct NormalizedText {
     text: String,
     /// For each character with its marks: where it begins in the folded text, and where it is in the text.
-    origins: Vec<(usize, Range<usize>)>,
+    original_ranges: Vec<(usize, Range<usize>)>,
 }
 
-impl Folded {
+impl NormalizedText {
     fn new(text: &str) -> Self {
-        let mut folded = Self { text: String::with_capacity(text.len()), origins: Vec::new() };
+        let mut folded = Self { text: String::with_capacity(text.len()), original_ranges: Vec::new() };
         let mut characters = text.char_indices().peekable();
         while let Some((start, character)) = characters.next() {
             let mut end = start + character.len_utf8();
             while let Some((at, mark)) = characters.next_if(|(_, next)| is_mark(*next)) {
                 end = at + mark.len_utf8();
             }
-            folded.origins.push((folded.text.len(), start..end));
+            folded.original_ranges.push((folded.text.len(), start..end));
             let kept = text[start..end].nfkd().filter(|character| !is_ignored(*character));
             folded.text.extend(kept.flat_map(char::to_lowercase).map(|character| match character {
                 // Where a word ends depends on what is typed next.
@@ -255,10 +258,10 @@ impl Folded {
     }
 
     /// Where in the text a range of the folded text is from.
-    fn origin(&self, range: Range<usize>) -> Range<usize> {
+    fn original_range(&self, range: Range<usize>) -> Range<usize> {
         let of = |at: usize| {
-            let after = self.origins.partition_point(|(start, _)| *start <= at);
-            self.origins[..after].last().map_or(0..0, |(_, origin)| origin.clone())
+            let after = self.original_ranges.partition_point(|(start, _)| *start <= at);
+            self.original_ranges[..after].last().map_or(0..0, |(_, origin)| origin.clone())
         };
         of(range.start).start..of(range.end - 1).end
     }
@@ -274,7 +277,7 @@ fn is_mark(character: char) -> bool {
     is_combining_mark(character) || matches!(character, '\u{ff9e}' | '\u{ff9f}')
 }
 
-fn is_of_word(character: char) -> bool {
+fn is_word_char(character: char) -> bool {
     character.is_alphanumeric() || is_combining_mark(character)
 }
 
@@ -283,34 +286,34 @@ fn is_quote(character: char) -> bool {
     matches!(character, '"' | '“' | '”' | '„')
 }
 
-fn cut(word: &str) -> &str {
-    &word[..word.floor_char_boundary(MAX_WORD)]
+fn truncate(word: &str) -> &str {
+    &word[..word.floor_char_boundary(MAX_WORD_BYTES)]
 }
 
 /// Where a part is within the whole that it was taken from.
-fn offset(whole: &str, part: &str) -> usize {
+fn byte_offset(whole: &str, part: &str) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }
 
 /// The part of a text that a snippet shows; it has the beginning of what is at `first`.
-fn window(text: &str, first: usize) -> Range<usize> {
+fn snippet_range(text: &str, first: usize) -> Range<usize> {
     let length = text.chars().count();
-    if length <= SNIPPET {
+    if length <= SNIPPET_CHARS {
         return 0..text.len();
     }
     let byte = |character| text.char_indices().nth(character).map_or(text.len(), |(byte, _)| byte);
     let before = text[..first].chars().count();
-    let start = before.saturating_sub(SNIPPET_LEAD).min(length - SNIPPET);
-    let (start, end) = (byte(start), byte(start + SNIPPET));
-    let start = bounds(text, start..first + 1).next().unwrap_or(start);
-    let end = bounds(text, first + 1..end + 1).next_back().unwrap_or(end);
+    let start = before.saturating_sub(SNIPPET_LEAD_CHARS).min(length - SNIPPET_CHARS);
+    let (start, end) = (byte(start), byte(start + SNIPPET_CHARS));
+    let start = cut_points(text, start..first + 1).next().unwrap_or(start);
+    let end = cut_points(text, first + 1..end + 1).next_back().unwrap_or(end);
     let shown = &text[start..end];
     let spaces = shown.len() - shown.trim_start().len();
     start + spaces..start + shown.trim_end().len()
 }
 
 /// Where a text may be cut: between words, or between characters within a word that fills the place.
-fn bounds(text: &str, place: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
+fn cut_points(text: &str, place: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
     let of_words = text.split_word_bound_indices().map(|(at, _)| at).chain([text.len()]);
     let mut bounds: Vec<_> = of_words.filter(|at| place.contains(at)).collect();
     if bounds.is_empty() {
@@ -325,12 +328,12 @@ fn escape_line(html: &mut String, text: &str) {
 }
 
 /// A word as FTS5 reads it.
-fn string(word: &str) -> String {
+fn escape_fts5_string(word: &str) -> String {
     format!("\"{}\"", word.replace('"', "\"\""))
 }
 
 /// A word as PostgreSQL reads it in a `tsvector` and in a `tsquery`.
-fn lexeme(word: &str) -> String {
+fn escape_lexeme(word: &str) -> String {
     format!("'{}'", word.replace('\\', r"\\").replace('\'', "''"))
 }
 

@@ -5,25 +5,25 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// A text of one line: not blank, no control characters, at most `max` characters. It is trimmed.
-pub fn line(field: &'static str, text: &str, max: usize) -> Result<String> {
+pub fn validate_line(field: &'static str, text: &str, max: usize) -> Result<String> {
     let text = text.trim();
     if text.contains(char::is_control) {
         return Err(Error::bad_input(field, "must be one line without control characters"));
     }
-    bounded(field, text, max)
+    validate_length(field, text, max)
 }
 
 /// A text of any lines: not blank, no NUL (PostgreSQL can't keep one), at most `max` characters.
-pub fn block(field: &'static str, text: &str, max: usize) -> Result<String> {
+pub fn validate_block(field: &'static str, text: &str, max: usize) -> Result<String> {
     if text.contains('\0') {
         return Err(Error::bad_input(field, "must not contain the NUL character"));
     }
-    bounded(field, text, max)
+    validate_length(field, text, max)
 }
 
 /// An absolute `http` or `https` address of at most 2,048 characters.
-pub fn url(field: &'static str, text: &str) -> Result<String> {
-    let url = line(field, text, 2_048)?;
+pub fn validate_url(field: &'static str, text: &str) -> Result<String> {
+    let url = validate_line(field, text, 2_048)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     match rest {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !url.contains(' ') => Ok(url),
@@ -32,11 +32,11 @@ pub fn url(field: &'static str, text: &str) -> Result<String> {
 }
 
 /// The form in which texts are compared by a search: the same on both engines.
-pub fn folded(text: &str) -> String {
+pub fn fold_case(text: &str) -> String {
     text.to_lowercase()
 }
 
-fn bounded(field: &'static str, text: &str, max: usize) -> Result<String> {
+fn validate_length(field: &'static str, text: &str, max: usize) -> Result<String> {
     if text.trim().is_empty() {
         return Err(Error::bad_input(field, "must not be blank"));
     }

@@ -20,7 +20,7 @@ pub struct User {
 }
 
 /// By what a person is known.
-pub type Person = (OrganizationId, UserId);
+pub type UserKey = (OrganizationId, UserId);
 
 /// What a token allows across an organisation, spelled as in its `permissions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, EnumIter, IntoStaticStr)]
@@ -73,7 +73,7 @@ impl Viewer {
         &self.user.organization
     }
 
-    pub fn person(&self) -> Person {
+    pub fn key(&self) -> UserKey {
         (self.organization().clone(), self.id().clone())
     }
 }

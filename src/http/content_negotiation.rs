@@ -31,19 +31,19 @@ impl MediaType {
 }
 
 /// Whether a client takes Server-Sent Events, by name.
-pub fn takes_events(headers: &HeaderMap) -> bool {
-    ranges(headers).iter().any(|(name, q)| name == "text/event-stream" && *q > 0.0)
+pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    parse_ranges(headers).iter().any(|(name, q)| name == "text/event-stream" && *q > 0.0)
 }
 
-fn ranges(headers: &HeaderMap) -> Vec<(String, f32)> {
+fn parse_ranges(headers: &HeaderMap) -> Vec<(String, f32)> {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(range).collect()
+    values.flat_map(|value| value.split(',')).filter_map(parse_range).collect()
 }
 
 /// The media type that a client likes best; none where it takes neither. A client that says nothing,
 /// or takes anything, gets JSON.
 pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
-    let ranges = ranges(headers);
+    let ranges = parse_ranges(headers);
     if !headers.contains_key(ACCEPT) {
         return Some(MediaType::Json);
     }
@@ -69,7 +69,7 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
 }
 
 /// A media range and its weight.
-fn range(text: &str) -> Option<(String, f32)> {
+fn parse_range(text: &str) -> Option<(String, f32)> {
     let mut parts = text.split(';').map(str::trim);
     let name = parts.next().filter(|name| !name.is_empty())?.to_ascii_lowercase();
     let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));

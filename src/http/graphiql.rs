@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use crate::auth::authenticator::Grant;
-use crate::http::State;
+use crate::auth::authenticator::TokenSpec;
+use crate::http::HttpState;
 
 /// What Vite builds of `src/http/graphiql`; empty in a build without Node.
 #[derive(RustEmbed)]
@@ -16,7 +16,7 @@ use crate::http::State;
 struct Assets;
 
 /// Nothing from elsewhere; the editor's workers come as files and as blobs.
-const POLICY: &str = "default-src 'self'; script-src 'self'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; \
+const PAGE_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'";
 
 /// Whether the page works without a network.
@@ -24,19 +24,19 @@ pub fn is_built() -> bool {
     Assets::get("index.html").is_some()
 }
 
-pub async fn page(Extract(state): Extract<State>, headers: HeaderMap) -> Response {
+pub async fn page(Extract(state): Extract<HttpState>, headers: HeaderMap) -> Response {
     // A page elsewhere whose name is made to resolve to this machine must not read the token.
-    if !is_local(headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()) {
+    if !is_loopback_host(headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()) {
         return (StatusCode::MISDIRECTED_REQUEST, "a development server is at localhost only\n").into_response();
     }
-    let Ok(token) = state.app.auth.issue(&Grant::demo("alice", "Alice")) else {
+    let Ok(token) = state.app.authenticator.issue(&TokenSpec::demo("alice", "Alice")) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     match Assets::get("index.html") {
         Some(index) => {
             let page =
                 String::from_utf8_lossy(&index.data).replace(r#"{"token":null}"#, &format!(r#"{{"token":"{token}"}}"#));
-            ([(CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-store")], Html(page)).into_response()
+            ([(CONTENT_SECURITY_POLICY, PAGE_SECURITY_POLICY), (CACHE_CONTROL, "no-store")], Html(page)).into_response()
         }
         None => {
             let bearer = format!("Bearer {token}");
@@ -70,7 +70,7 @@ pub async fn asset(Path(file): Path<String>) -> Response {
     (headers, data.into_owned()).into_response()
 }
 
-fn is_local(host: &str) -> bool {
+fn is_loopback_host(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -80,15 +80,15 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_local;
+    use super::is_loopback_host;
 
     #[test]
     fn only_this_machine_is_local() {
         for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "localhost"] {
-            assert!(is_local(host), "{host}");
+            assert!(is_loopback_host(host), "{host}");
         }
         for host in ["evil.example", "localhost.evil.example:8080", "127.0.0.1.evil.example", ""] {
-            assert!(!is_local(host), "{host}");
+            assert!(!is_loopback_host(host), "{host}");
         }
     }
 }

@@ -25,33 +25,33 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use crate::config::{HttpConfig, WebOrigin};
-use crate::graphql::api::Api;
+use crate::graphql::api::GraphqlService;
 
-use crate::service::context::App;
+use crate::service::context::AppContext;
 
 /// What handlers need.
 #[derive(Clone)]
-pub struct State {
-    pub app: Arc<App>,
-    pub api: Arc<Api>,
+pub struct HttpState {
+    pub app: Arc<AppContext>,
+    pub api: Arc<GraphqlService>,
     /// Says that the server stops.
     pub stop: CancellationToken,
     /// The WebSockets that a stop waits for.
     pub sockets: TaskTracker,
-    shares: Arc<AtomicU64>,
+    drain_slots: Arc<AtomicU64>,
 }
 
-impl State {
-    pub fn new(app: Arc<App>, stop: CancellationToken) -> Self {
-        let api = Arc::new(Api::new(app.clone()));
-        Self { app, api, stop, sockets: TaskTracker::new(), shares: Arc::default() }
+impl HttpState {
+    pub fn new(app: Arc<AppContext>, stop: CancellationToken) -> Self {
+        let api = Arc::new(GraphqlService::new(app.clone()));
+        Self { app, api, stop, sockets: TaskTracker::new(), drain_slots: Arc::default() }
     }
 
     /// A part of the whole, 0 to 1, for each who asks: the multiples of the golden ratio lie evenly however
     /// many there are.
-    fn next_share(&self) -> f64 {
+    fn next_drain_fraction(&self) -> f64 {
         const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
-        let number = self.shares.fetch_add(1, Ordering::Relaxed) % 1_000_000;
+        let number = self.drain_slots.fetch_add(1, Ordering::Relaxed) % 1_000_000;
         (number as f64 * GOLDEN_RATIO).fract()
     }
 }
@@ -59,14 +59,14 @@ impl State {
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Every route, and what each request passes on its way.
-pub fn router(state: State) -> Router {
+pub fn router(state: HttpState) -> Router {
     let config = &state.app.config.http;
     let mut router = Router::new()
         .route("/graphql", any(graphql_http::handle))
         // The API alone is for other origins: GraphiQL's page has a token in it.
         .layer(cors(config))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready));
+        .route("/healthz", get(health::liveness))
+        .route("/readyz", get(health::readiness));
     if state.app.config.is_development() {
         router = router.route("/", get(graphiql::page)).route("/graphiql/{*file}", get(graphiql::asset));
     }
@@ -74,13 +74,13 @@ pub fn router(state: State) -> Router {
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(TraceLayer::new_for_http().make_span_with(request_span))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .with_state(state)
 }
 
 /// The path alone: a query string may hold what is nobody's to read.
-fn span<B>(request: &Request<B>) -> Span {
+fn request_span<B>(request: &Request<B>) -> Span {
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = request_id(request))
 }
 

@@ -9,23 +9,23 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::tcp_stream::{Wire, Wires};
-use crate::http::{State, health, router};
-use crate::service::context::App;
+use crate::http::tcp_stream::{SharedTcpWriter, TunedListener};
+use crate::http::{HttpState, health, router};
+use crate::service::context::AppContext;
 
 /// Serves on a listener until `stop` says so; then no connection is taken, sockets are told to come
 /// back elsewhere, and what is under way gets its time to end.
-pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn run(listener: TcpListener, app: Arc<AppContext>, stop: CancellationToken) -> std::io::Result<()> {
     if app.config.is_development() && !crate::http::graphiql::is_built() {
         tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
     }
-    let state = State::new(app.clone(), stop.clone());
+    let state = HttpState::new(app.clone(), stop.clone());
     let sockets = state.sockets.clone();
-    let patience = app.config.http.drain + app.config.http.shutdown;
-    let wires = Wires { listener, write_patience: app.config.http.socket_write };
-    let service = router(state).into_make_service_with_connect_info::<Wire>();
+    let patience = app.config.http.drain_period + app.config.http.shutdown_timeout;
+    let wires = TunedListener { listener, write_timeout: app.config.http.socket_write_timeout };
+    let service = router(state).into_make_service_with_connect_info::<SharedTcpWriter>();
     let serving = axum::serve(wires, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let metrics = metrics(&app, stop.clone()).await?;
+    let metrics = serve_metrics(&app, stop.clone()).await?;
     let served = async {
         serving.await?;
         sockets.close();
@@ -43,15 +43,15 @@ pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) 
     if let Some(metrics) = metrics {
         metrics.abort();
     }
-    app.presence.close(&app.store).await;
-    app.bus.leave().await;
-    app.store.close();
+    app.presence.shutdown(&app.database).await;
+    app.publisher.announce_shutdown().await;
+    app.database.close();
     Ok(())
 }
 
 /// Serves `/metrics` on an address of its own, where one is set: it is nobody's but the operator's.
-async fn metrics(app: &App, stop: CancellationToken) -> std::io::Result<Option<AbortHandle>> {
-    let Some(addr) = app.config.http.metrics else {
+async fn serve_metrics(app: &AppContext, stop: CancellationToken) -> std::io::Result<Option<AbortHandle>> {
+    let Some(addr) = app.config.http.metrics_addr else {
         return Ok(None);
     };
     let listener = TcpListener::bind(addr).await?;

@@ -19,33 +19,37 @@ use futures_util::stream::Stream;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::error::Error;
-use crate::graphql::api::{Admitted, Refused};
-use crate::graphql::operation_stream::Running;
-use crate::graphql::schema::context::Asker;
-use crate::http::State;
-use crate::metrics::{Counted, Kind, METRICS};
-use crate::realtime::presence::tracker::Here;
-use crate::realtime::sessions::{Session, Standing};
+use crate::graphql::api::{AdmittedRequest, RejectedRequest};
+use crate::graphql::operation_stream::OperationStream;
+use crate::graphql::schema::context::Requester;
+use crate::http::HttpState;
+use crate::metrics::{GaugeGuard, KindLabel, METRICS};
+use crate::realtime::presence::tracker::ConnectionGuard;
+use crate::realtime::sessions::{Session, SessionState};
 
 /// A line that means nothing, so that proxies and both sides see that the other is there.
-const PING: Bytes = Bytes::from_static(b":\n\n");
-const COMPLETE: Bytes = Bytes::from_static(b"event: complete\ndata:\n\n");
+const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
+const COMPLETE_EVENT: Bytes = Bytes::from_static(b"event: complete\ndata:\n\n");
 
 /// Tells what comes of an operation as events.
-pub fn respond(state: &State, admitted: Result<Admitted, Refused>, session: Option<Arc<Session>>) -> Response {
-    let asker = session.clone().map_or(Asker::Stranger, Asker::on);
+pub fn respond(
+    state: &HttpState,
+    admitted: Result<AdmittedRequest, RejectedRequest>,
+    session: Option<Arc<Session>>,
+) -> Response {
+    let asker = session.clone().map_or(Requester::Anonymous, Requester::from_session);
     let here = session.as_ref().map(|session| {
         let viewer = session.viewer();
-        state.app.presence.arrive(viewer.organization(), viewer.id())
+        state.app.presence.connect(viewer.organization(), viewer.id())
     });
-    let mut pings = interval(state.app.config.http.socket_ping);
+    let mut pings = interval(state.app.config.http.socket_ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let events = Events {
-        running: Some(Running::new(state.api.clone(), admitted, asker)),
-        end: end(state.clone(), session),
+    let events = SseBody {
+        operation: Some(OperationStream::new(state.api.clone(), admitted, asker)),
+        end: wait_for_end(state.clone(), session),
         pings,
-        _here: here,
-        _counted: Counted::in_gauge(&METRICS.connections.get_or_create(&Kind { kind: "sse" })),
+        _presence: here,
+        _gauge: GaugeGuard::increment(&METRICS.connections.get_or_create(&KindLabel { kind: "sse" })),
     };
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -55,27 +59,27 @@ pub fn respond(state: &State, admitted: Result<Admitted, Refused>, session: Opti
 }
 
 /// Waits until the server stops, or the session ends, which is told.
-fn end(state: State, session: Option<Arc<Session>>) -> BoxFuture<'static, Option<Bytes>> {
+fn wait_for_end(state: HttpState, session: Option<Arc<Session>>) -> BoxFuture<'static, Option<Bytes>> {
     async move {
         let ended = async {
             match &session {
-                Some(session) => session.ended().await,
+                Some(session) => session.wait_ended().await,
                 None => std::future::pending().await,
             }
         };
         let stopped = async {
             state.stop.cancelled().await;
             // Not all at once, so that those who come back don't either.
-            sleep(state.app.config.http.drain.mul_f64(state.next_share())).await;
+            sleep(state.app.config.http.drain_period.mul_f64(state.next_drain_fraction())).await;
         };
         tokio::select! {
             standing = ended => {
                 let message = match standing {
-                    Standing::Revoked => "the token was revoked",
+                    SessionState::Revoked => "the token was revoked",
                     _ => "the token has expired",
                 };
-                let error = Error::Unauthenticated { message: message.into(), retryable: standing != Standing::Revoked };
-                Some(next(&Refused::from(&error).answer().body))
+                let error = Error::Unauthenticated { message: message.into(), retryable: standing != SessionState::Revoked };
+                Some(encode_next(&RejectedRequest::from(&error).into_graphql_response().body))
             }
             () = stopped => None,
         }
@@ -83,47 +87,47 @@ fn end(state: State, session: Option<Arc<Session>>) -> BoxFuture<'static, Option
     .boxed()
 }
 
-struct Events {
+struct SseBody {
     /// None once it has ended.
-    running: Option<Running>,
+    operation: Option<OperationStream>,
     end: BoxFuture<'static, Option<Bytes>>,
     pings: Interval,
-    _here: Option<Here>,
-    _counted: Counted,
+    _presence: Option<ConnectionGuard>,
+    _gauge: GaugeGuard,
 }
 
-impl Stream for Events {
+impl Stream for SseBody {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(running) = &mut self.running else {
+        let Some(running) = &mut self.operation else {
             return Poll::Ready(None);
         };
         if let Poll::Ready(answer) = running.poll_next(cx) {
             return Poll::Ready(Some(Ok(match answer {
                 Some(answer) => {
-                    METRICS.deliveries.inc();
-                    next(&answer.body)
+                    METRICS.events_delivered.inc();
+                    encode_next(&answer.body)
                 }
                 None => {
-                    self.running = None;
-                    COMPLETE
+                    self.operation = None;
+                    COMPLETE_EVENT
                 }
             })));
         }
         if let Poll::Ready(why) = self.end.poll_unpin(cx) {
-            self.running = None;
+            self.operation = None;
             return Poll::Ready(why.map(Ok));
         }
         match self.pings.poll_tick(cx) {
-            Poll::Ready(_) => Poll::Ready(Some(Ok(PING))),
+            Poll::Ready(_) => Poll::Ready(Some(Ok(KEEP_ALIVE))),
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
 /// JSON has no line breaks of its own, so it is one line.
-fn next(body: &str) -> Bytes {
+fn encode_next(body: &str) -> Bytes {
     let mut event = String::with_capacity(body.len() + 20);
     event.push_str("event: next\ndata: ");
     event.push_str(body);

@@ -23,116 +23,119 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::lock::lock;
 
 /// Bytes that the kernel takes for one connection (`SO_SNDBUF`; it doubles them for its own use).
-const SEND_BUFFER: usize = 32 * 1024;
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// How much longer than `PARLOR_SOCKET_WRITE_SECONDS` what was sent may stay without an acknowledgement
 /// (`TCP_USER_TIMEOUT`, RFC 5482): one who takes nothing is there yet, and is told why first.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
 
 /// Where connections come in.
-pub struct Wires {
+pub struct TunedListener {
     pub listener: TcpListener,
     /// How long a connection may take nothing of what is written.
-    pub write_patience: Duration,
+    pub write_timeout: Duration,
 }
 
 /// What is written to a connection.
 #[derive(Debug, Clone)]
-pub struct Wire(Arc<Shared>);
+pub struct SharedTcpWriter(Arc<WriterInner>);
 
 /// The connection, as who serves it reads and writes it.
 #[derive(Debug)]
-pub struct Stream {
-    reading: OwnedReadHalf,
-    wire: Wire,
+pub struct TcpIo {
+    read_half: OwnedReadHalf,
+    writer: SharedTcpWriter,
 }
 
 #[derive(Debug)]
-struct Shared {
-    writing: Mutex<Writing>,
+struct WriterInner {
+    write_state: Mutex<WriteState>,
     /// The connection's task, which writes what is left.
-    left: AtomicWaker,
+    flush_waker: AtomicWaker,
 }
 
 #[derive(Debug)]
-struct Writing {
-    half: OwnedWriteHalf,
+struct WriteState {
+    write_half: OwnedWriteHalf,
     /// What is written from now on are whole frames each time: others may write between them.
     framed: bool,
     /// What was taken and the kernel has not taken yet.
-    rest: Bytes,
+    unsent: Bytes,
 }
 
-impl Wire {
+impl SharedTcpWriter {
     /// Each write is of whole frames from now on.
-    pub fn begin_frames(&self) {
-        lock(&self.0.writing).framed = true;
+    pub fn enter_framed_mode(&self) {
+        lock(&self.0.write_state).framed = true;
     }
 
     /// Writes frames at once; false where the kernel takes nothing of them now, and then nothing was written.
-    pub fn tell(&self, frames: &[u8]) -> bool {
-        let mut writing = lock(&self.0.writing);
-        if !writing.framed || !writing.rest.is_empty() {
+    pub fn try_write_frames(&self, frames: &[u8]) -> bool {
+        let mut writing = lock(&self.0.write_state);
+        if !writing.framed || !writing.unsent.is_empty() {
             return false;
         }
         // Why it can't be written, who reads it will see too.
-        let Ok(written) = writing.half.try_write(frames) else { return false };
+        let Ok(written) = writing.write_half.try_write(frames) else { return false };
         if written < frames.len() {
-            writing.rest = Bytes::copy_from_slice(&frames[written..]);
+            writing.unsent = Bytes::copy_from_slice(&frames[written..]);
             drop(writing);
-            self.0.left.wake();
+            self.0.flush_waker.wake();
         }
         true
     }
 
     /// Writes what is left, after the last.
-    pub async fn finish(&self) -> io::Result<()> {
-        poll_fn(|cx| lock(&self.0.writing).poll_rest(cx)).await
+    pub async fn flush(&self) -> io::Result<()> {
+        poll_fn(|cx| lock(&self.0.write_state).poll_unsent(cx)).await
     }
 
     /// Ready while there is something left that the connection's task has to write.
-    pub fn poll_left(&self, cx: &Context<'_>) -> Poll<()> {
-        self.0.left.register(cx.waker());
-        if lock(&self.0.writing).rest.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+    pub fn poll_pending(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.flush_waker.register(cx.waker());
+        if lock(&self.0.write_state).unsent.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
-impl Writing {
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.rest.is_empty() {
-            let written = ready!(Pin::new(&mut self.half).poll_write(cx, &self.rest))?;
-            self.rest.advance(written);
+impl WriteState {
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let written = ready!(Pin::new(&mut self.write_half).poll_write(cx, &self.unsent))?;
+            self.unsent.advance(written);
         }
         // Not even the memory of what was written stays.
-        self.rest = Bytes::new();
+        self.unsent = Bytes::new();
         Poll::Ready(Ok(()))
     }
 }
 
-impl Stream {
+impl TcpIo {
     fn new(stream: TcpStream) -> Self {
         let (reading, half) = stream.into_split();
-        let writing = Mutex::new(Writing { half, framed: false, rest: Bytes::new() });
-        Self { reading, wire: Wire(Arc::new(Shared { writing, left: AtomicWaker::new() })) }
+        let writing = Mutex::new(WriteState { write_half: half, framed: false, unsent: Bytes::new() });
+        Self {
+            read_half: reading,
+            writer: SharedTcpWriter(Arc::new(WriterInner { write_state: writing, flush_waker: AtomicWaker::new() })),
+        }
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for TcpIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.reading).poll_read(cx, buf)
+        Pin::new(&mut self.read_half).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for TcpIo {
     /// Takes all or nothing once frames are written, so that no frame is cut by another's.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut writing = lock(&self.wire.0.writing);
-        ready!(writing.poll_rest(cx))?;
-        let written = ready!(Pin::new(&mut writing.half).poll_write(cx, buf))?;
+        let mut writing = lock(&self.writer.0.write_state);
+        ready!(writing.poll_unsent(cx))?;
+        let written = ready!(Pin::new(&mut writing.write_half).poll_write(cx, buf))?;
         if !writing.framed {
             return Poll::Ready(Ok(written));
         }
-        writing.rest = Bytes::copy_from_slice(&buf[written..]);
+        writing.unsent = Bytes::copy_from_slice(&buf[written..]);
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -141,13 +144,13 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut writing = lock(&self.wire.0.writing);
+        let mut writing = lock(&self.writer.0.write_state);
         if writing.framed {
             drop(writing);
             let first = bufs.iter().find(|buf| !buf.is_empty());
             return self.poll_write(cx, first.map_or(&[], |buf| buf));
         }
-        Pin::new(&mut writing.half).poll_write_vectored(cx, bufs)
+        Pin::new(&mut writing.write_half).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -155,26 +158,26 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.wire.0.writing).poll_rest(cx)
+        lock(&self.writer.0.write_state).poll_unsent(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut writing = lock(&self.wire.0.writing);
-        ready!(writing.poll_rest(cx))?;
-        Pin::new(&mut writing.half).poll_shutdown(cx)
+        let mut writing = lock(&self.writer.0.write_state);
+        ready!(writing.poll_unsent(cx))?;
+        Pin::new(&mut writing.write_half).poll_shutdown(cx)
     }
 }
 
-impl Listener for Wires {
-    type Io = Stream;
+impl Listener for TunedListener {
+    type Io = TcpIo;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Stream, SocketAddr) {
+    async fn accept(&mut self) -> (TcpIo, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        if let Err(error) = tune(&stream, self.write_patience) {
+        if let Err(error) = set_socket_options(&stream, self.write_timeout) {
             tracing::debug!(%error, "a connection's options can't be set");
         }
-        (Stream::new(stream), address)
+        (TcpIo::new(stream), address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -182,21 +185,21 @@ impl Listener for Wires {
     }
 }
 
-impl Connected<IncomingStream<'_, Wires>> for Wire {
-    fn connect_info(stream: IncomingStream<'_, Wires>) -> Self {
-        stream.io().wire.clone()
+impl Connected<IncomingStream<'_, TunedListener>> for SharedTcpWriter {
+    fn connect_info(stream: IncomingStream<'_, TunedListener>) -> Self {
+        stream.io().writer.clone()
     }
 }
 
 /// Small frames go out at once: an answer must not wait for the acknowledgement of the one before. What
 /// the kernel buffers for one who takes nothing is bounded, so that it is felt; and one who has gone
 /// without a word is noticed.
-fn tune(stream: &TcpStream, write_patience: Duration) -> io::Result<()> {
+fn set_socket_options(stream: &TcpStream, write_patience: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(write_patience + UNACKNOWLEDGED))?;
+    socket.set_tcp_user_timeout(Some(write_patience + USER_TIMEOUT_MARGIN))?;
     #[cfg(not(target_os = "linux"))]
     let _ = write_patience;
     Ok(())
@@ -228,10 +231,10 @@ mod tests {
         Some((head[0], number(&head[1..5])))
     }
 
-    async fn connected() -> (Stream, TcpStream) {
+    async fn connected() -> (TcpIo, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut wires = Wires { listener, write_patience: Duration::from_secs(10) };
+        let mut wires = TunedListener { listener, write_timeout: Duration::from_secs(10) };
         let (accepted, client) = tokio::join!(Listener::accept(&mut wires), TcpStream::connect(address));
         (accepted.0, client.unwrap())
     }
@@ -241,10 +244,10 @@ mod tests {
     async fn frames_of_several_writers_arrive_whole_and_in_the_order_of_each() {
         const OWN: u32 = 300;
         let (mut stream, mut client) = connected().await;
-        stream.wire.begin_frames();
-        let wire = stream.wire.clone();
+        stream.writer.enter_framed_mode();
+        let wire = stream.writer.clone();
         let mut others = tokio::task::spawn_blocking(move || {
-            let taken = |number: &u32| wire.tell(&frame(2, *number, *number % 7 * 9_000));
+            let taken = |number: &u32| wire.try_write_frames(&frame(2, *number, *number % 7 * 9_000));
             (0..20_000).filter(taken).collect::<Vec<_>>()
         });
         let own = tokio::spawn(async move {
@@ -254,7 +257,7 @@ mod tests {
             // As a connection does: what others began is its to end.
             let taken = loop {
                 tokio::select! {
-                    () = poll_fn(|cx| stream.wire.poll_left(cx)) => stream.flush().await.unwrap(),
+                    () = poll_fn(|cx| stream.writer.poll_pending(cx)) => stream.flush().await.unwrap(),
                     taken = &mut others => break taken.unwrap(),
                 }
             };
@@ -276,10 +279,12 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_told_before_frames_begin() {
         let (stream, mut client) = connected().await;
-        poll_fn(|cx| Pin::new(&mut lock(&stream.wire.0.writing).half).poll_write(cx, b"HTTP")).await.unwrap();
-        assert!(!stream.wire.tell(b"frame"));
-        stream.wire.begin_frames();
-        assert!(stream.wire.tell(b"frame"));
+        poll_fn(|cx| Pin::new(&mut lock(&stream.writer.0.write_state).write_half).poll_write(cx, b"HTTP"))
+            .await
+            .unwrap();
+        assert!(!stream.writer.try_write_frames(b"frame"));
+        stream.writer.enter_framed_mode();
+        assert!(stream.writer.try_write_frames(b"frame"));
         drop(stream);
         let mut all = String::new();
         client.read_to_string(&mut all).await.unwrap();

@@ -12,17 +12,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
-use crate::domain::users::{Person, Viewer};
+use crate::domain::users::{UserKey, Viewer};
 use crate::lock::lock;
 
 /// How long before its end a session is told of it.
-pub const WARNING: TimeDelta = TimeDelta::minutes(1);
+pub const EXPIRY_WARNING: TimeDelta = TimeDelta::minutes(1);
 /// How often the clock is looked at.
-const TICK: Duration = Duration::from_millis(200);
+const TICK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum SessionState {
     Open,
     /// Its token ends within [`WARNING`].
     Expiring(DateTime<Utc>),
@@ -32,7 +32,7 @@ pub enum Standing {
     Revoked,
 }
 
-impl Standing {
+impl SessionState {
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Expired | Self::Revoked)
     }
@@ -43,21 +43,21 @@ pub struct Session {
     sessions: Arc<Sessions>,
     id: u64,
     viewer: RwLock<Arc<Viewer>>,
-    standing: watch::Sender<Standing>,
+    state: watch::Sender<SessionState>,
 }
 
 #[derive(Debug)]
 pub struct Sessions {
-    index: Mutex<Index>,
+    index: Mutex<SessionIndex>,
     next_id: AtomicU64,
     clock: Clock,
 }
 
 #[derive(Debug, Default)]
-struct Index {
-    people: HashMap<Person, HashMap<u64, Weak<Session>>>,
+struct SessionIndex {
+    by_user: HashMap<UserKey, HashMap<u64, Weak<Session>>>,
     /// When the clock next concerns a session.
-    due: BTreeMap<(DateTime<Utc>, u64), Weak<Session>>,
+    deadlines: BTreeMap<(DateTime<Utc>, u64), Weak<Session>>,
 }
 
 impl Sessions {
@@ -67,7 +67,7 @@ impl Sessions {
         let held = Arc::downgrade(&sessions);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(TICK).await;
+                tokio::time::sleep(TICK_INTERVAL).await;
                 let Some(sessions) = held.upgrade() else { return };
                 sessions.tick();
             }
@@ -80,29 +80,29 @@ impl Sessions {
             sessions: self.clone(),
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             viewer: RwLock::new(viewer.clone()),
-            standing: watch::Sender::new(Standing::Open),
+            state: watch::Sender::new(SessionState::Open),
         });
         let weak = Arc::downgrade(&session);
         let mut index = lock(&self.index);
-        index.people.entry(viewer.person()).or_default().insert(session.id, weak.clone());
-        index.due.insert((viewer.expires_at - WARNING, session.id), weak);
+        index.by_user.entry(viewer.key()).or_default().insert(session.id, weak.clone());
+        index.deadlines.insert((viewer.expires_at - EXPIRY_WARNING, session.id), weak);
         drop(index);
         self.tick();
         session
     }
 
     /// Ends the sessions of a person whose tokens were made up to this moment, or don't say when.
-    pub fn revoke(&self, person: &Person, before: DateTime<Utc>) {
-        for session in self.of(person) {
+    pub fn revoke(&self, person: &UserKey, before: DateTime<Utc>) {
+        for session in self.for_user(person) {
             if session.viewer().is_revoked(before) {
-                session.standing.send_replace(Standing::Revoked);
+                session.state.send_replace(SessionState::Revoked);
             }
         }
     }
 
-    fn of(&self, person: &Person) -> Vec<Arc<Session>> {
+    fn for_user(&self, person: &UserKey) -> Vec<Arc<Session>> {
         let index = lock(&self.index);
-        index.people.get(person).into_iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
+        index.by_user.get(person).into_iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
     }
 
     /// Tells the sessions that are due how they stand now.
@@ -110,7 +110,7 @@ impl Sessions {
         let now = self.clock.now();
         let mut due = Vec::new();
         let mut index = lock(&self.index);
-        while let Some(first) = index.due.first_entry()
+        while let Some(first) = index.deadlines.first_entry()
             && first.key().0 <= now
         {
             due.extend(first.remove().upgrade());
@@ -118,14 +118,14 @@ impl Sessions {
         for session in &due {
             let expires_at = session.viewer().expires_at;
             if expires_at > now {
-                index.due.insert((expires_at, session.id), Arc::downgrade(session));
+                index.deadlines.insert((expires_at, session.id), Arc::downgrade(session));
             }
         }
         drop(index);
         for session in due {
             let expires_at = session.viewer().expires_at;
-            let standing = if expires_at > now { Standing::Expiring(expires_at) } else { Standing::Expired };
-            session.standing.send_if_modified(|known| {
+            let standing = if expires_at > now { SessionState::Expiring(expires_at) } else { SessionState::Expired };
+            session.state.send_if_modified(|known| {
                 let changes = !known.has_ended() && *known != standing;
                 if changes {
                     *known = standing;
@@ -135,19 +135,19 @@ impl Sessions {
         }
     }
 
-    fn forget(&self, session: &Session) {
+    fn remove(&self, session: &Session) {
         let viewer = session.viewer();
         let mut index = lock(&self.index);
-        for due in [viewer.expires_at - WARNING, viewer.expires_at] {
-            index.due.remove(&(due, session.id));
+        for due in [viewer.expires_at - EXPIRY_WARNING, viewer.expires_at] {
+            index.deadlines.remove(&(due, session.id));
         }
-        let person = viewer.person();
-        let gone = index.people.get_mut(&person).is_some_and(|sessions| {
+        let person = viewer.key();
+        let gone = index.by_user.get_mut(&person).is_some_and(|sessions| {
             sessions.remove(&session.id);
             sessions.is_empty()
         });
         if gone {
-            index.people.remove(&person);
+            index.by_user.remove(&person);
         }
     }
 }
@@ -160,21 +160,21 @@ impl Session {
 
     /// Goes on with a fresh token of the same person.
     pub fn renew(self: &Arc<Self>, viewer: Arc<Viewer>) {
-        let due = viewer.expires_at - WARNING;
+        let due = viewer.expires_at - EXPIRY_WARNING;
         let mut index = lock(&self.sessions.index);
         let mut known = self.viewer.write().unwrap_or_else(PoisonError::into_inner);
         let access_changes = known.permissions != viewer.permissions;
-        for former in [known.expires_at - WARNING, known.expires_at] {
-            index.due.remove(&(former, self.id));
+        for former in [known.expires_at - EXPIRY_WARNING, known.expires_at] {
+            index.deadlines.remove(&(former, self.id));
         }
         *known = viewer;
         drop(known);
-        index.due.insert((due, self.id), Arc::downgrade(self));
+        index.deadlines.insert((due, self.id), Arc::downgrade(self));
         drop(index);
-        self.standing.send_if_modified(|known| {
-            let was_expiring = matches!(known, Standing::Expiring(_));
+        self.state.send_if_modified(|known| {
+            let was_expiring = matches!(known, SessionState::Expiring(_));
             if was_expiring {
-                *known = Standing::Open;
+                *known = SessionState::Open;
             }
             // Who looks at the standing finds the viewer to be another.
             was_expiring || access_changes
@@ -183,23 +183,23 @@ impl Session {
     }
 
     /// How the session stands, and each change of that, or of what the viewer's token allows.
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.subscribe()
+    pub fn state(&self) -> watch::Receiver<SessionState> {
+        self.state.subscribe()
     }
 
     /// Waits for the end.
-    pub async fn ended(&self) -> Standing {
-        let mut standing = self.standing();
+    pub async fn wait_ended(&self) -> SessionState {
+        let mut standing = self.state();
         match standing.wait_for(|standing| standing.has_ended()).await {
             Ok(standing) => *standing,
             // The sender is this session's own.
-            Err(_) => Standing::Expired,
+            Err(_) => SessionState::Expired,
         }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.sessions.forget(self);
+        self.sessions.remove(self);
     }
 }

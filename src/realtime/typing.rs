@@ -13,29 +13,29 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::users::Viewer;
 use crate::lock::lock;
-use crate::realtime::cluster::publisher::{Bus, Word};
-use crate::realtime::dispatch::render_cache::Told;
-use crate::realtime::dispatch::subscriber::Listener;
+use crate::realtime::cluster::publisher::{ClusterMessage, EventPublisher};
+use crate::realtime::dispatch::render_cache::CachedUpdate;
+use crate::realtime::dispatch::subscriber::Subscriber;
 use crate::realtime::feeds::typing::TypingFeed;
-use crate::storage::pool::Store;
+use crate::storage::pool::Database;
 
 /// How long one who said so is typing.
-const LASTS: TimeDelta = TimeDelta::seconds(6);
+const TYPING_TTL: TimeDelta = TimeDelta::seconds(6);
 /// How often it is looked at who has ended, while anybody types.
-const TICK: Duration = Duration::from_millis(200);
+const TICK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Everyone who is typing in a chat, by when they began.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TypingNow {
+pub struct TypingSnapshot {
     pub chat: ChatId,
     pub users: Vec<UserId>,
 }
 
-pub(crate) type List = Arc<Told<TypingNow>>;
+pub(crate) type TypingUsers = Arc<CachedUpdate<TypingSnapshot>>;
 
 /// What a node tells the others of a person's typing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TypingWord {
+pub struct TypingUpdate {
     pub chat: ChatId,
     pub user: UserId,
     /// When they began, and when it ends by itself; none where it has ended.
@@ -44,126 +44,135 @@ pub struct TypingWord {
 
 /// Who is typing, in all chats.
 #[derive(Debug, Clone)]
-pub struct Typing(pub(crate) Arc<Rooms>);
+pub struct TypingTracker(pub(crate) Arc<TypingRegistry>);
 
 #[derive(Debug)]
-pub(crate) struct Rooms {
-    bus: Bus,
+pub(crate) struct TypingRegistry {
+    publisher: EventPublisher,
     clock: Clock,
     /// Chats in which somebody types or to which somebody listens.
-    rooms: Mutex<HashMap<ChatId, Room>>,
+    chats: Mutex<HashMap<ChatId, ChatTyping>>,
     /// People who type, each counted in each chat: who sends a message looks no further where it is 0.
-    number: AtomicUsize,
-    woken: Arc<Notify>,
+    typing_count: AtomicUsize,
+    wake: Arc<Notify>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Room {
-    typers: Vec<Typer>,
-    pub(crate) list: watch::Sender<List>,
+pub(crate) struct ChatTyping {
+    users: Vec<TypingUser>,
+    pub(crate) snapshot: watch::Sender<TypingUsers>,
 }
 
 #[derive(Debug)]
-struct Typer {
+struct TypingUser {
     user: UserId,
-    since: DateTime<Utc>,
-    until: DateTime<Utc>,
+    started_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
 }
 
-impl Typing {
-    pub fn start(bus: Bus, clock: Clock) -> Self {
+impl TypingTracker {
+    pub fn start(bus: EventPublisher, clock: Clock) -> Self {
         let woken = Arc::new(Notify::new());
-        let rooms =
-            Arc::new(Rooms { bus, clock, rooms: Mutex::default(), number: AtomicUsize::new(0), woken: woken.clone() });
-        tokio::spawn(watch_over(Arc::downgrade(&rooms), woken));
+        let rooms = Arc::new(TypingRegistry {
+            publisher: bus,
+            clock,
+            chats: Mutex::default(),
+            typing_count: AtomicUsize::new(0),
+            wake: woken.clone(),
+        });
+        tokio::spawn(run_expiry_loop(Arc::downgrade(&rooms), woken));
         Self(rooms)
     }
 
     /// A member is typing from now on; gives when it ends, if they say nothing more.
-    pub fn begin(&self, chat: ChatId, user: &UserId) -> DateTime<Utc> {
+    pub fn start_typing(&self, chat: ChatId, user: &UserId) -> DateTime<Utc> {
         let now = self.0.clock.now();
-        let until = now + LASTS;
-        let since = self.0.begin(chat, user, now, until);
-        self.0.bus.say(Word::Typing(TypingWord { chat, user: user.clone(), span: Some((since, until)) }));
+        let until = now + TYPING_TTL;
+        let since = self.0.upsert_user(chat, user, now, until);
+        self.0.publisher.send_to_peers(ClusterMessage::Typing(TypingUpdate {
+            chat,
+            user: user.clone(),
+            span: Some((since, until)),
+        }));
         until
     }
 
     /// A member is typing no more.
-    pub fn stop(&self, member: &MemberId) {
-        if self.0.number.load(Ordering::Relaxed) > 0 && self.0.stop(member.chat, &member.user) {
+    pub fn stop_typing(&self, member: &MemberId) {
+        if self.0.typing_count.load(Ordering::Relaxed) > 0 && self.0.remove_user(member.chat, &member.user) {
             let MemberId { chat, user } = member.clone();
-            self.0.bus.say(Word::Typing(TypingWord { chat, user, span: None }));
+            self.0.publisher.send_to_peers(ClusterMessage::Typing(TypingUpdate { chat, user, span: None }));
         }
     }
 
     /// A chat is no more.
-    pub fn forget(&self, chat: ChatId) {
-        for user in self.now(chat) {
-            self.stop(&MemberId { chat, user });
+    pub fn clear_chat(&self, chat: ChatId) {
+        for user in self.typing_users(chat) {
+            self.stop_typing(&MemberId { chat, user });
         }
     }
 
     /// Everyone who is typing in a chat, by when they began.
-    pub fn now(&self, chat: ChatId) -> Vec<UserId> {
-        if self.0.number.load(Ordering::Relaxed) == 0 {
+    pub fn typing_users(&self, chat: ChatId) -> Vec<UserId> {
+        if self.0.typing_count.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
         let now = self.0.clock.now();
         let rooms = self.0.lock();
-        let typers = rooms.get(&chat).into_iter().flat_map(|room| &room.typers);
-        typers.filter(|typer| now < typer.until).map(|typer| typer.user.clone()).collect()
+        let typers = rooms.get(&chat).into_iter().flat_map(|room| &room.users);
+        typers.filter(|typer| now < typer.expires_at).map(|typer| typer.user.clone()).collect()
     }
 
     /// Takes in what another node told.
-    pub fn hear(&self, word: &TypingWord) {
+    pub fn apply_update(&self, word: &TypingUpdate) {
         match word.span {
             Some((since, until)) => {
                 // Whatever the other node's clock says, it is over here by then.
                 let now = self.0.clock.now();
                 if now < until {
-                    self.0.begin(word.chat, &word.user, since.min(now), until.min(now + LASTS));
+                    self.0.upsert_user(word.chat, &word.user, since.min(now), until.min(now + TYPING_TTL));
                 }
             }
-            None => drop(self.0.stop(word.chat, &word.user)),
+            None => drop(self.0.remove_user(word.chat, &word.user)),
         }
     }
 
     /// The feed of a chat for one who is in. The listener hears already when they cease to be, and
     /// when the chat does.
-    pub fn listen(&self, store: Store, viewer: Arc<Viewer>, listener: Listener, chat: ChatId) -> TypingFeed {
-        let list = self.0.lock().entry(chat).or_insert_with(|| Room::new(chat)).list.subscribe();
+    pub fn subscribe(&self, store: Database, viewer: Arc<Viewer>, listener: Subscriber, chat: ChatId) -> TypingFeed {
+        let list = self.0.lock().entry(chat).or_insert_with(|| ChatTyping::new(chat)).snapshot.subscribe();
         TypingFeed::new(store, viewer, listener, chat, list, self.clone())
     }
 }
 
-impl Rooms {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<ChatId, Room>> {
-        lock(&self.rooms)
+impl TypingRegistry {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<ChatId, ChatTyping>> {
+        lock(&self.chats)
     }
 
     /// Gives since when they type: one who does already only goes on.
-    fn begin(&self, chat: ChatId, user: &UserId, since: DateTime<Utc>, until: DateTime<Utc>) -> DateTime<Utc> {
+    fn upsert_user(&self, chat: ChatId, user: &UserId, since: DateTime<Utc>, until: DateTime<Utc>) -> DateTime<Utc> {
         let mut rooms = self.lock();
-        let room = rooms.entry(chat).or_insert_with(|| Room::new(chat));
-        if let Some(typer) = room.typers.iter_mut().find(|typer| typer.user == *user) {
-            typer.until = until;
-            return typer.since;
+        let room = rooms.entry(chat).or_insert_with(|| ChatTyping::new(chat));
+        if let Some(typer) = room.users.iter_mut().find(|typer| typer.user == *user) {
+            typer.expires_at = until;
+            return typer.started_at;
         }
-        room.typers.push(Typer { user: user.clone(), since, until });
-        room.typers.sort_by(|one, other| (one.since, &one.user).cmp(&(other.since, &other.user)));
-        room.tell(chat);
-        if self.number.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.woken.notify_one();
+        room.users.push(TypingUser { user: user.clone(), started_at: since, expires_at: until });
+        room.users.sort_by(|one, other| (one.started_at, &one.user).cmp(&(other.started_at, &other.user)));
+        room.notify(chat);
+        if self.typing_count.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.wake.notify_one();
         }
         since
     }
 
     /// Whether they typed.
-    fn stop(&self, chat: ChatId, user: &UserId) -> bool {
+    fn remove_user(&self, chat: ChatId, user: &UserId) -> bool {
         let mut rooms = self.lock();
         let Some(room) = rooms.get_mut(&chat) else { return false };
-        let gone = room.keep(chat, |typer| typer.user != *user);
-        self.number.fetch_sub(gone, Ordering::Relaxed);
+        let gone = room.retain_users(chat, |typer| typer.user != *user);
+        self.typing_count.fetch_sub(gone, Ordering::Relaxed);
         if room.is_idle(0) {
             rooms.remove(&chat);
         }
@@ -176,50 +185,50 @@ impl Rooms {
         let mut rooms = self.lock();
         let mut gone = 0;
         rooms.retain(|chat, room| {
-            gone += room.keep(*chat, |typer| now < typer.until);
+            gone += room.retain_users(*chat, |typer| now < typer.expires_at);
             !room.is_idle(0)
         });
-        self.number.fetch_sub(gone, Ordering::Relaxed) > gone
+        self.typing_count.fetch_sub(gone, Ordering::Relaxed) > gone
     }
 }
 
 /// The task that was started ends with what it watches.
-impl Drop for Rooms {
+impl Drop for TypingRegistry {
     fn drop(&mut self) {
-        self.woken.notify_one();
+        self.wake.notify_one();
     }
 }
 
-impl Room {
+impl ChatTyping {
     pub(crate) fn new(chat: ChatId) -> Self {
-        let (list, _) = watch::channel(Arc::new(Told::new(TypingNow { chat, users: Vec::new() })));
-        Self { typers: Vec::new(), list }
+        let (list, _) = watch::channel(Arc::new(CachedUpdate::new(TypingSnapshot { chat, users: Vec::new() })));
+        Self { users: Vec::new(), snapshot: list }
     }
 
     /// Nobody types, and nobody but so many listens.
     pub(crate) fn is_idle(&self, listeners: usize) -> bool {
-        self.typers.is_empty() && self.list.receiver_count() == listeners
+        self.users.is_empty() && self.snapshot.receiver_count() == listeners
     }
 
     /// Keeps some, tells of it where any went, and gives how many.
-    fn keep(&mut self, chat: ChatId, is_kept: impl Fn(&Typer) -> bool) -> usize {
-        let before = self.typers.len();
-        self.typers.retain(is_kept);
-        let gone = before - self.typers.len();
+    fn retain_users(&mut self, chat: ChatId, is_kept: impl Fn(&TypingUser) -> bool) -> usize {
+        let before = self.users.len();
+        self.users.retain(is_kept);
+        let gone = before - self.users.len();
         if gone > 0 {
-            self.tell(chat);
+            self.notify(chat);
         }
         gone
     }
 
-    fn tell(&self, chat: ChatId) {
-        let users = self.typers.iter().map(|typer| typer.user.clone()).collect();
-        self.list.send_replace(Arc::new(Told::new(TypingNow { chat, users })));
+    fn notify(&self, chat: ChatId) {
+        let users = self.users.iter().map(|typer| typer.user.clone()).collect();
+        self.snapshot.send_replace(Arc::new(CachedUpdate::new(TypingSnapshot { chat, users })));
     }
 }
 
 /// Ends what is over while anybody types; sleeps until somebody does.
-async fn watch_over(rooms: Weak<Rooms>, woken: Arc<Notify>) {
+async fn run_expiry_loop(rooms: Weak<TypingRegistry>, woken: Arc<Notify>) {
     loop {
         woken.notified().await;
         loop {
@@ -228,7 +237,7 @@ async fn watch_over(rooms: Weak<Rooms>, woken: Arc<Notify>) {
                 break;
             }
             drop(rooms);
-            tokio::time::sleep(TICK).await;
+            tokio::time::sleep(TICK_INTERVAL).await;
         }
     }
 }

@@ -5,25 +5,25 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::realtime::cluster::handler::Above;
-use crate::realtime::cluster::publisher::Spent;
+use crate::realtime::cluster::handler::ClusterEventListener;
+use crate::realtime::cluster::publisher::RateLimitUsage;
 use crate::realtime::sessions::Sessions;
-use crate::service::rate_limits::Limits;
+use crate::service::rate_limits::RateLimits;
 use crate::service::sessions;
-use crate::service::users::Seen;
+use crate::service::users::KnownUsers;
 
-pub struct Elsewhere {
-    pub limits: Arc<Limits>,
-    pub seen: Arc<Seen>,
+pub struct RemoteEvents {
+    pub rate_limits: Arc<RateLimits>,
+    pub known_users: Arc<KnownUsers>,
     pub sessions: Arc<Sessions>,
 }
 
-impl Above for Elsewhere {
-    fn spent(&self, spent: &[Spent]) {
-        self.limits.spent_elsewhere(spent);
+impl ClusterEventListener for RemoteEvents {
+    fn on_rate_limit_usage(&self, spent: &[RateLimitUsage]) {
+        self.rate_limits.apply_remote_usage(spent);
     }
 
-    fn revoked(&self, organization: &OrganizationId, user: &UserId, before: DateTime<Utc>) {
-        sessions::end(&self.seen, &self.sessions, organization, user, before);
+    fn on_tokens_revoked(&self, organization: &OrganizationId, user: &UserId, before: DateTime<Utc>) {
+        sessions::end_sessions(&self.known_users, &self.sessions, organization, user, before);
     }
 }

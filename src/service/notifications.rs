@@ -4,43 +4,43 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::chat_events::Notified;
+use crate::domain::chat_events::NotificationBatch;
 use crate::domain::ids::{NotificationId, OrganizationId, UserId};
 use crate::domain::notifications::Notification;
-use crate::domain::pagination::{End, MAX_PAGE, Page, PageArgs};
+use crate::domain::pagination::{MAX_PAGE_SIZE, Page, PageArgs, PageEnd};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::service::context::App;
+use crate::service::context::AppContext;
 use crate::service::receipts::{UnreadTotals, unread_totals};
 use crate::storage::connection::Conn;
 use crate::storage::notifications;
 
 /// The viewer's own notifications, newest first.
-pub async fn page(app: &App, viewer: &Viewer, unread_only: bool, args: &PageArgs) -> Result<Page<Notification>> {
-    let window = args.window::<uuid::Uuid>(End::First)?;
-    let mut conn = app.store.read().await?;
+pub async fn page(app: &AppContext, viewer: &Viewer, unread_only: bool, args: &PageArgs) -> Result<Page<Notification>> {
+    let window = args.window::<uuid::Uuid>(PageEnd::First)?;
+    let mut conn = app.database.read().await?;
     let (organization, user) = (viewer.organization(), viewer.id());
     let fetched = notifications::page(&mut conn, organization, user, unread_only, &window).await?;
-    Ok(window.page(fetched))
+    Ok(window.to_page(fetched))
 }
 
 /// Those among these that are the viewer's.
 pub async fn by_ids(
-    app: &App,
+    app: &AppContext,
     viewer: &Viewer,
     ids: &[NotificationId],
 ) -> Result<HashMap<NotificationId, Notification>> {
-    let mut conn = app.store.read().await?;
+    let mut conn = app.database.read().await?;
     let found = notifications::by_ids(&mut conn, viewer.organization(), viewer.id(), ids).await?;
     Ok(found.into_iter().map(|notification| (notification.id, notification)).collect())
 }
 
 /// Marks the viewer's own as read: these, or all. Those read before stay as they were.
-pub async fn mark_read(app: &App, viewer: &Viewer, ids: Option<Vec<NotificationId>>) -> Result<UnreadTotals> {
-    if ids.as_ref().is_some_and(|ids| ids.len() > MAX_PAGE) {
-        return Err(Error::bad_input("ids", format!("must be at most {MAX_PAGE}")));
+pub async fn mark_read(app: &AppContext, viewer: &Viewer, ids: Option<Vec<NotificationId>>) -> Result<UnreadTotals> {
+    if ids.as_ref().is_some_and(|ids| ids.len() > MAX_PAGE_SIZE) {
+        return Err(Error::bad_input("ids", format!("must be at most {MAX_PAGE_SIZE}")));
     }
-    let mut conn = app.store.write().await?;
+    let mut conn = app.database.write().await?;
     let now = app.clock.now();
     let read = conn
         .transaction(async move |conn| {
@@ -51,20 +51,20 @@ pub async fn mark_read(app: &App, viewer: &Viewer, ids: Option<Vec<NotificationI
                     return Err(Error::NotFound("notification"));
                 }
             }
-            let number = notifications::read(conn, organization, user, ids.as_deref(), now).await?;
-            just_read(conn, &[(organization.clone(), user.clone())], now, number).await
+            let number = notifications::mark_read(conn, organization, user, ids.as_deref(), now).await?;
+            newly_read(conn, &[(organization.clone(), user.clone())], now, number).await
         })
         .await?;
     drop(conn);
     if let Some(chat) = read.first().map(|notification| notification.chat) {
-        app.notify(viewer.organization(), chat, Notified::of(vec![viewer.id().clone()], read));
+        app.notify(viewer.organization(), chat, NotificationBatch::new(vec![viewer.id().clone()], read));
     }
     unread_totals(app, viewer).await
 }
 
 /// The notifications of these people, so many, that this transaction marked as read at its moment: where
 /// they are too many to be told one by one, as many as show it.
-pub async fn just_read(
+pub async fn newly_read(
     conn: &mut Conn,
     people: &[(OrganizationId, UserId)],
     now: DateTime<Utc>,
@@ -72,6 +72,6 @@ pub async fn just_read(
 ) -> Result<Vec<Notification>> {
     match number {
         0 => Ok(Vec::new()),
-        _ => notifications::read_at(conn, people, now, Notified::MOST as i64 + 1).await,
+        _ => notifications::by_read_at(conn, people, now, NotificationBatch::MAX_PER_EVENT as i64 + 1).await,
     }
 }

@@ -7,47 +7,50 @@ use crate::domain::chat_events::MessageChange;
 use crate::domain::ids::{MessageId, UserId};
 use crate::domain::messages::Message;
 use crate::domain::notifications::NotificationKind;
-use crate::domain::reactions::{MAX_EMOJI, ReactionCount, emoji};
+use crate::domain::reactions::{MAX_EMOJI_PER_MESSAGE, ReactionCount, normalize_emoji};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::service::chat_transaction::Writing;
-use crate::service::context::App;
+use crate::service::chat_transaction::ChatTransaction;
+use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
 use crate::storage::reactions::ReactorsQuery;
 use crate::storage::{notifications, reactions};
 
 /// Adds or takes back the viewer's reaction. What is so already changes nothing.
-pub async fn set(app: &App, viewer: &Viewer, id: MessageId, text: &str, on: bool) -> Result<Arc<Message>> {
-    let emoji = emoji(text)?;
-    app.limits.react(viewer)?;
-    let mut conn = app.store.write().await?;
+pub async fn set(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str, on: bool) -> Result<Arc<Message>> {
+    let emoji = normalize_emoji(text)?;
+    app.rate_limits.check_reaction(viewer)?;
+    let mut conn = app.database.write().await?;
     let (told, message) = conn
         .transaction(async move |conn| {
-            let (mut writing, message) = Writing::lock_message(conn, app, viewer, id).await?;
+            let (mut writing, message) = ChatTransaction::lock_message(conn, app, viewer, id).await?;
             writing.rights(viewer).can_react(&message)?;
-            if on && reactions::other_emoji(conn, id, emoji).await? >= MAX_EMOJI {
-                return Err(Error::bad_input("emoji", format!("there are {MAX_EMOJI} emoji on this message already")));
+            if on && reactions::count_other_emoji(conn, id, emoji).await? >= MAX_EMOJI_PER_MESSAGE {
+                return Err(Error::bad_input(
+                    "emoji",
+                    format!("there are {MAX_EMOJI_PER_MESSAGE} emoji on this message already"),
+                ));
             }
             let changed = match on {
                 true => reactions::insert(conn, id, emoji, viewer.id(), writing.now).await?,
                 false => reactions::delete(conn, id, emoji, viewer.id()).await?,
             };
             if !changed {
-                return Ok((writing.finish(conn).await?, Arc::new(message)));
+                return Ok((writing.commit_changes(conn).await?, Arc::new(message)));
             }
-            tell_sender(conn, &mut writing, &message, viewer, on).await?;
+            notify_sender(conn, &mut writing, &message, viewer, on).await?;
             let message = writing.write_message(conn, message, MessageChange::Reactions).await?;
-            Ok((writing.finish(conn).await?, message))
+            Ok((writing.commit_changes(conn).await?, message))
         })
         .await?;
-    app.tell(told);
+    app.publish_outcome(told);
     Ok(message)
 }
 
 /// The sender is told once of each person's reactions; what was taken back unread tells nothing.
-async fn tell_sender(
+async fn notify_sender(
     conn: &mut Conn,
-    writing: &mut Writing,
+    writing: &mut ChatTransaction,
     message: &Message,
     viewer: &Viewer,
     on: bool,
@@ -55,15 +58,15 @@ async fn tell_sender(
     let Some(sender) = message.sender.clone().filter(|sender| sender != viewer.id()) else { return Ok(()) };
     let kind = NotificationKind::Reaction;
     if !on {
-        if reactions::of_user(conn, &[message.id], viewer.id()).await?.is_empty() {
-            notifications::take_back(conn, message.id, kind, viewer.id()).await?;
+        if reactions::by_user(conn, &[message.id], viewer.id()).await?.is_empty() {
+            notifications::withdraw(conn, message.id, kind, viewer.id()).await?;
         }
         return Ok(());
     }
-    if notifications::is_told(conn, message.id, kind, viewer.id()).await? {
+    if notifications::exists(conn, message.id, kind, viewer.id()).await? {
         return Ok(());
     }
-    match writing.member(conn, sender).await {
+    match writing.require_member(conn, sender).await {
         Ok(sender) => writing.notify(&sender, kind, Some(message.id.seq), viewer.id()),
         // They have left.
         Err(Error::NotFound(_)) => {}
@@ -73,8 +76,8 @@ async fn tell_sender(
 }
 
 /// How often each emoji was given to messages that were shown to the viewer.
-pub async fn counts(app: &App, ids: &[MessageId]) -> Result<HashMap<MessageId, Vec<ReactionCount>>> {
-    let mut conn = app.store.read().await?;
+pub async fn counts(app: &AppContext, ids: &[MessageId]) -> Result<HashMap<MessageId, Vec<ReactionCount>>> {
+    let mut conn = app.database.read().await?;
     let mut counts: HashMap<MessageId, Vec<ReactionCount>> = HashMap::new();
     for (id, count) in reactions::counts(&mut conn, ids).await? {
         counts.entry(id).or_default().push(count);
@@ -83,18 +86,22 @@ pub async fn counts(app: &App, ids: &[MessageId]) -> Result<HashMap<MessageId, V
 }
 
 /// The emoji that the viewer gave to each of these messages.
-pub async fn of_viewer(app: &App, viewer: &Viewer, ids: &[MessageId]) -> Result<HashMap<MessageId, HashSet<String>>> {
-    let mut conn = app.store.read().await?;
+pub async fn by_viewer(
+    app: &AppContext,
+    viewer: &Viewer,
+    ids: &[MessageId],
+) -> Result<HashMap<MessageId, HashSet<String>>> {
+    let mut conn = app.database.read().await?;
     let mut given: HashMap<MessageId, HashSet<String>> = HashMap::new();
-    for (id, emoji) in reactions::of_user(&mut conn, ids, viewer.id()).await? {
+    for (id, emoji) in reactions::by_user(&mut conn, ids, viewer.id()).await? {
         given.entry(id).or_default().insert(emoji);
     }
     Ok(given)
 }
 
 /// Who gave an emoji, the earliest first.
-pub async fn reactors(app: &App, queries: &[ReactorsQuery]) -> Result<HashMap<ReactorsQuery, Vec<UserId>>> {
-    let mut conn = app.store.read().await?;
+pub async fn reactors(app: &AppContext, queries: &[ReactorsQuery]) -> Result<HashMap<ReactorsQuery, Vec<UserId>>> {
+    let mut conn = app.database.read().await?;
     let reactors = reactions::reactors(&mut conn, queries).await?;
     Ok(queries.iter().cloned().zip(reactors).collect())
 }

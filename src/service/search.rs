@@ -1,19 +1,24 @@
 //! Searching what was said.
 
 use crate::domain::messages::Message;
-use crate::domain::pagination::{End, Page, PageArgs};
-use crate::domain::rights::require;
+use crate::domain::pagination::{Page, PageArgs, PageEnd};
+use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
-use crate::service::context::App;
+use crate::service::context::AppContext;
 use crate::storage::search;
-use crate::storage::search::{ByTime, Search};
+use crate::storage::search::{ByCreatedAt, MessageSearch};
 
 /// Messages that are found in the chats that the viewer is in now, newest first.
-pub async fn messages(app: &App, viewer: &Viewer, search: &Search, args: &PageArgs) -> Result<Page<Message>> {
-    require(&viewer.permissions, Permission::ChatView)?;
-    let window = args.window::<ByTime>(End::First)?;
-    let mut conn = app.store.read().await?;
+pub async fn messages(
+    app: &AppContext,
+    viewer: &Viewer,
+    search: &MessageSearch,
+    args: &PageArgs,
+) -> Result<Page<Message>> {
+    require_permission(&viewer.permissions, Permission::ChatView)?;
+    let window = args.window::<ByCreatedAt>(PageEnd::First)?;
+    let mut conn = app.database.read().await?;
     let fetched = search::page(&mut conn, viewer.organization(), viewer.id(), search, &window).await?;
-    Ok(window.page(fetched))
+    Ok(window.to_page(fetched))
 }

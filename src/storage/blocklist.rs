@@ -7,21 +7,24 @@ use diesel::prelude::*;
 use crate::domain::blocklist::{BlockAction, Blocklist};
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
-use crate::storage::column_types::word;
+use crate::storage::column_types::parse_column;
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::blocked_words;
-use crate::storage::sql::fragments::{insert_rows, one_of};
+use crate::storage::sql::fragments::{in_list, insert_rows};
 
 /// The lists of these organisations; one without words is left out.
-pub async fn of(conn: &mut Conn, organizations: &[&OrganizationId]) -> Result<HashMap<OrganizationId, Blocklist>> {
+pub async fn by_organizations(
+    conn: &mut Conn,
+    organizations: &[&OrganizationId],
+) -> Result<HashMap<OrganizationId, Blocklist>> {
     let rows: Vec<(String, String, String)> = blocked_words::table
-        .filter(one_of(blocked_words::organization_id, organizations.iter().map(|organization| organization.as_str())))
+        .filter(in_list(blocked_words::organization_id, organizations.iter().map(|organization| organization.as_str())))
         .select((blocked_words::organization_id, blocked_words::word, blocked_words::action))
         .load(conn)
         .await?;
     let mut lists: HashMap<OrganizationId, Blocklist> = HashMap::new();
     for (organization, blocked, action) in rows {
-        lists.entry(word(&organization)?).or_default().0.insert(blocked, word(&action)?);
+        lists.entry(parse_column(&organization)?).or_default().0.insert(blocked, parse_column(&action)?);
     }
     Ok(lists)
 }

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use crate::domain::call_signaling::Signal;
 use crate::domain::ids::{CallId, UserId};
 use crate::error::Result;
-use crate::storage::column_types::{Key, word};
+use crate::storage::column_types::{UuidValue, parse_column};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{call_participants, call_signals, calls};
 
@@ -14,7 +14,7 @@ use crate::storage::schema::{call_participants, call_signals, calls};
 pub async fn insert(conn: &mut Conn, call: CallId, signal: &Signal) -> Result<()> {
     diesel::insert_into(call_signals::table)
         .values((
-            call_signals::call_id.eq(Key(call.call)),
+            call_signals::call_id.eq(UuidValue(call.call)),
             call_signals::version.eq(signal.version),
             call_signals::from_id.eq(signal.from.as_str()),
             call_signals::to_id.eq(signal.to.as_str()),
@@ -23,7 +23,7 @@ pub async fn insert(conn: &mut Conn, call: CallId, signal: &Signal) -> Result<()
         ))
         .execute(conn)
         .await?;
-    diesel::update(calls::table.filter(calls::id.eq(Key(call.call))))
+    diesel::update(calls::table.filter(calls::id.eq(UuidValue(call.call))))
         .set(calls::version.eq(signal.version))
         .execute(conn)
         .await?;
@@ -31,9 +31,15 @@ pub async fn insert(conn: &mut Conn, call: CallId, signal: &Signal) -> Result<()
 }
 
 /// A person's signals after a version, in their order.
-pub async fn after(conn: &mut Conn, call: CallId, to: &UserId, version: i64, limit: i64) -> Result<Vec<Signal>> {
+pub async fn after_version(
+    conn: &mut Conn,
+    call: CallId,
+    to: &UserId,
+    version: i64,
+    limit: i64,
+) -> Result<Vec<Signal>> {
     let rows: Vec<(i64, String, String, String, serde_json::Value)> = call_signals::table
-        .filter(call_signals::call_id.eq(Key(call.call)))
+        .filter(call_signals::call_id.eq(UuidValue(call.call)))
         .filter(call_signals::to_id.eq(to.as_str()))
         .filter(call_signals::version.gt(version))
         .order(call_signals::version)
@@ -48,14 +54,14 @@ pub async fn after(conn: &mut Conn, call: CallId, to: &UserId, version: i64, lim
         .load(conn)
         .await?;
     let signal = |(version, from, to, kind, payload): (i64, String, String, String, _)| {
-        Ok(Signal { version, from: word(&from)?, to: word(&to)?, kind: word(&kind)?, payload })
+        Ok(Signal { version, from: parse_column(&from)?, to: parse_column(&to)?, kind: parse_column(&kind)?, payload })
     };
     rows.into_iter().map(signal).collect()
 }
 
 /// Forgets the signals of a call up to a version, and notes whose they were: they know that they lack some.
-pub async fn forget(conn: &mut Conn, call: CallId, up_to: i64) -> Result<()> {
-    let of_call = call_signals::call_id.eq(Key(call.call)).and(call_signals::version.le(up_to));
+pub async fn prune(conn: &mut Conn, call: CallId, up_to: i64) -> Result<()> {
+    let of_call = call_signals::call_id.eq(UuidValue(call.call)).and(call_signals::version.le(up_to));
     let lost: Vec<(String, Option<i64>)> = call_signals::table
         .filter(of_call)
         .group_by(call_signals::to_id)
@@ -63,13 +69,13 @@ pub async fn forget(conn: &mut Conn, call: CallId, up_to: i64) -> Result<()> {
         .load(conn)
         .await?;
     for (user, version) in lost {
-        diesel::update(call_participants::table.find((Key(call.call), user)))
+        diesel::update(call_participants::table.find((UuidValue(call.call), user)))
             .set(call_participants::forgotten.eq(version.unwrap_or_default()))
             .execute(conn)
             .await?;
     }
     diesel::delete(call_signals::table.filter(of_call)).execute(conn).await?;
-    diesel::update(calls::table.filter(calls::id.eq(Key(call.call))))
+    diesel::update(calls::table.filter(calls::id.eq(UuidValue(call.call))))
         .set(calls::forgotten.eq(up_to))
         .execute(conn)
         .await?;

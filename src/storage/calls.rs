@@ -9,15 +9,15 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double};
 
 use crate::domain::calls::{
-    Call, CallEndReason, CallFilter, CallTotals, Media, Participant, ParticipantStatus, Quality, Span,
+    Call, CallEndReason, CallFilter, CallStatistics, Media, Participant, ParticipantStatus, Quality, TimeRange,
 };
 use crate::domain::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
-use crate::domain::pagination::Window;
+use crate::domain::pagination::PageWindow;
 use crate::error::Result;
-use crate::storage::column_types::{Key, Time, word};
+use crate::storage::column_types::{TimestampValue, UuidValue, parse_column};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{call_participants, calls, members};
-use crate::storage::sql::fragments::{All, Locked, MOST_ROWS, each, insert_rows, load_each, pairs_in};
+use crate::storage::sql::fragments::{Conditions, ForUpdate, MAX_ROWS, insert_rows, load_union, pairs_in, union_all};
 
 type Columns = (
     (calls::id, calls::chat_id, calls::organization_id, calls::kind, calls::started_by, calls::started_at),
@@ -31,12 +31,12 @@ const COLUMNS: Columns = (
 );
 
 type Row = (
-    (Key, Key, String, String, String, Time),
-    (Time, Option<Time>, Option<Time>, Option<Time>, Option<String>),
-    (i64, i64, Time, i64),
+    (UuidValue, UuidValue, String, String, String, TimestampValue),
+    (TimestampValue, Option<TimestampValue>, Option<TimestampValue>, Option<TimestampValue>, Option<String>),
+    (i64, i64, TimestampValue, i64),
 );
 
-fn call_id(chat: Key, call: Key) -> CallId {
+fn call_id(chat: UuidValue, call: UuidValue) -> CallId {
     CallId { chat: ChatId(chat.0), call: call.0 }
 }
 
@@ -44,21 +44,21 @@ fn call((what, life, log): Row) -> Result<Call> {
     let (id, chat, organization, kind, started_by, started_at) = what;
     let (rings_until, answered_at, alone_since, ended_at, end_reason) = life;
     let (version, own_version, changed_at, forgotten) = log;
-    let end = ended_at.zip(end_reason).map(|(at, reason)| Ok::<_, crate::error::Error>((at.0, word(&reason)?)));
+    let end = ended_at.zip(end_reason).map(|(at, reason)| Ok::<_, crate::error::Error>((at.0, parse_column(&reason)?)));
     Ok(Call {
         id: call_id(chat, id),
-        organization: word(&organization)?,
-        kind: word(&kind)?,
-        started_by: word(&started_by)?,
+        organization: parse_column(&organization)?,
+        kind: parse_column(&kind)?,
+        started_by: parse_column(&started_by)?,
         started_at: started_at.0,
         rings_until: rings_until.0,
         answered_at: answered_at.map(|at| at.0),
-        alone_since: alone_since.map(|at| at.0),
+        sole_participant_since: alone_since.map(|at| at.0),
         end: end.transpose()?,
         version,
-        own_version,
-        changed_at: changed_at.0,
-        forgotten,
+        state_version: own_version,
+        state_changed_at: changed_at.0,
+        signals_pruned_to: forgotten,
         participants: Vec::new(),
     })
 }
@@ -89,28 +89,30 @@ const IN_COLUMNS: InColumns = (
 );
 
 type InRow = (
-    (Key, String, String, String),
-    (Option<Time>, Option<Time>, Option<Time>),
+    (UuidValue, String, String, String),
+    (Option<TimestampValue>, Option<TimestampValue>, Option<TimestampValue>),
     (bool, bool, bool, bool),
     (i64, i64, i64),
     (i32, f64, f64, f64),
 );
 
-fn participant((who, when, (audio, video, screen, is_listening), log, quality): InRow) -> Result<(Key, Participant)> {
+fn participant(
+    (who, when, (audio, video, screen, is_listening), log, quality): InRow,
+) -> Result<(UuidValue, Participant)> {
     let ((call, user, device, status), (joined_at, left_at, expires_at)) = (who, when);
     let (reports, round_trip_ms, packet_loss_percent, bitrate_kbps) = quality;
     let participant = Participant {
-        user: word(&user)?,
+        user: parse_column(&user)?,
         device,
-        status: word(&status)?,
+        status: parse_column(&status)?,
         joined_at: joined_at.map(|at| at.0),
         left_at: left_at.map(|at| at.0),
         media: Media { audio, video, screen },
         version: log.0,
         joined_version: log.1,
-        forgotten: log.2,
-        expires_at: expires_at.map(|at| at.0),
-        is_listening,
+        signals_pruned_to: log.2,
+        lease_expires_at: expires_at.map(|at| at.0),
+        has_open_feed: is_listening,
         quality: Quality { reports, round_trip_ms, packet_loss_percent, bitrate_kbps },
     };
     Ok((call, participant))
@@ -123,18 +125,18 @@ async fn with_participants(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Call>>
     }
     let mut calls = rows.into_iter().map(call).collect::<Result<Vec<_>>>()?;
     let rows: Vec<InRow> = call_participants::table
-        .filter(call_participants::call_id.eq_any(calls.iter().map(|call| Key(call.id.call))))
+        .filter(call_participants::call_id.eq_any(calls.iter().map(|call| UuidValue(call.id.call))))
         .order((call_participants::call_id, call_participants::place))
         .select(IN_COLUMNS)
         .load(conn)
         .await?;
-    let mut found: HashMap<Key, Vec<Participant>> = HashMap::new();
+    let mut found: HashMap<UuidValue, Vec<Participant>> = HashMap::new();
     for row in rows {
         let (call, participant) = participant(row)?;
         found.entry(call).or_default().push(participant);
     }
     for call in &mut calls {
-        call.participants = found.remove(&Key(call.id.call)).unwrap_or_default();
+        call.participants = found.remove(&UuidValue(call.id.call)).unwrap_or_default();
     }
     Ok(calls)
 }
@@ -144,19 +146,19 @@ pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>)
     diesel::insert_into(calls::table)
         .values((
             (
-                calls::id.eq(Key(call.id.call)),
+                calls::id.eq(UuidValue(call.id.call)),
                 calls::organization_id.eq(call.organization.as_str()),
-                calls::chat_id.eq(Key(call.id.chat.0)),
+                calls::chat_id.eq(UuidValue(call.id.chat.0)),
                 calls::kind.eq(<&str>::from(call.kind)),
                 calls::started_by.eq(call.started_by.as_str()),
-                calls::started_at.eq(Time(call.started_at)),
-                calls::rings_until.eq(Time(call.rings_until)),
+                calls::started_at.eq(TimestampValue(call.started_at)),
+                calls::rings_until.eq(TimestampValue(call.rings_until)),
             ),
             (
-                calls::due_at.eq(due_at.map(Time)),
+                calls::due_at.eq(due_at.map(TimestampValue)),
                 calls::version.eq(call.version),
-                calls::own_version.eq(call.own_version),
-                calls::changed_at.eq(Time(call.changed_at)),
+                calls::own_version.eq(call.state_version),
+                calls::changed_at.eq(TimestampValue(call.state_changed_at)),
             ),
         ))
         .execute(conn)
@@ -170,8 +172,8 @@ pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>)
 struct ParticipantState<'a> {
     device_id: &'a str,
     status: &'a str,
-    joined_at: Option<Time>,
-    left_at: Option<Time>,
+    joined_at: Option<TimestampValue>,
+    left_at: Option<TimestampValue>,
     audio: bool,
     video: bool,
     screen: bool,
@@ -189,8 +191,8 @@ impl<'a> From<&'a Participant> for ParticipantState<'a> {
         Self {
             device_id: &participant.device,
             status: participant.status.into(),
-            joined_at: participant.joined_at.map(Time),
-            left_at: participant.left_at.map(Time),
+            joined_at: participant.joined_at.map(TimestampValue),
+            left_at: participant.left_at.map(TimestampValue),
             audio: media.audio,
             video: media.video,
             screen: media.screen,
@@ -207,14 +209,14 @@ impl<'a> From<&'a Participant> for ParticipantState<'a> {
 /// Whether a participant is there, which is noted without the call's lock too.
 #[derive(Insertable, AsChangeset, PartialEq)]
 #[diesel(table_name = call_participants, treat_none_as_null = true, treat_none_as_default_value = false)]
-struct Lease {
-    expires_at: Option<Time>,
+struct PresenceLease {
+    expires_at: Option<TimestampValue>,
     listening: bool,
 }
 
-impl From<&Participant> for Lease {
+impl From<&Participant> for PresenceLease {
     fn from(participant: &Participant) -> Self {
-        Self { expires_at: participant.expires_at.map(Time), listening: participant.is_listening }
+        Self { expires_at: participant.lease_expires_at.map(TimestampValue), listening: participant.has_open_feed }
     }
 }
 
@@ -222,12 +224,12 @@ impl From<&Participant> for Lease {
 async fn insert_participants(conn: &mut Conn, call: &Call, from: usize) -> Result<()> {
     let rows = call.participants.iter().zip(0_i32..).skip(from).map(|(participant, place)| {
         (
-            call_participants::call_id.eq(Key(call.id.call)),
+            call_participants::call_id.eq(UuidValue(call.id.call)),
             call_participants::user_id.eq(participant.user.as_str()),
             call_participants::organization_id.eq(call.organization.as_str()),
             call_participants::place.eq(place),
             ParticipantState::from(participant),
-            Lease::from(participant),
+            PresenceLease::from(participant),
         )
     });
     if from < call.participants.len() {
@@ -239,26 +241,26 @@ async fn insert_participants(conn: &mut Conn, call: &Call, from: usize) -> Resul
 /// Writes a call back that was read as `former`.
 pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<DateTime<Utc>>) -> Result<()> {
     let talked = call.duration().map_or(0, |talked| talked.num_milliseconds());
-    diesel::update(calls::table.filter(calls::id.eq(Key(call.id.call))))
+    diesel::update(calls::table.filter(calls::id.eq(UuidValue(call.id.call))))
         .set((
-            calls::answered_at.eq(call.answered_at.map(Time)),
-            calls::alone_since.eq(call.alone_since.map(Time)),
-            calls::ended_at.eq(call.end.map(|(at, _)| Time(at))),
+            calls::answered_at.eq(call.answered_at.map(TimestampValue)),
+            calls::alone_since.eq(call.sole_participant_since.map(TimestampValue)),
+            calls::ended_at.eq(call.end.map(|(at, _)| TimestampValue(at))),
             calls::end_reason.eq(call.end.map(|(_, reason)| <&str>::from(reason))),
             calls::talked.eq(talked),
-            calls::due_at.eq(due_at.map(Time)),
+            calls::due_at.eq(due_at.map(TimestampValue)),
             calls::version.eq(call.version),
-            calls::own_version.eq(call.own_version),
-            calls::changed_at.eq(Time(call.changed_at)),
+            calls::own_version.eq(call.state_version),
+            calls::changed_at.eq(TimestampValue(call.state_changed_at)),
         ))
         .execute(conn)
         .await?;
     let changed = former.participants.iter().zip(&call.participants).filter(|(former, now)| former != now);
     for (former, participant) in changed {
-        let row = || call_participants::table.find((Key(call.id.call), participant.user.as_str()));
+        let row = || call_participants::table.find((UuidValue(call.id.call), participant.user.as_str()));
         diesel::update(row()).set(ParticipantState::from(participant)).execute(conn).await?;
-        let lease = Lease::from(participant);
-        if lease != Lease::from(former) {
+        let lease = PresenceLease::from(participant);
+        if lease != PresenceLease::from(former) {
             diesel::update(row()).set(lease).execute(conn).await?;
         }
     }
@@ -267,16 +269,18 @@ pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<
 
 /// A call, locked until the transaction ends.
 pub async fn lock(conn: &mut Conn, id: CallId) -> Result<Option<Call>> {
-    let query =
-        calls::table.filter(calls::id.eq(Key(id.call))).filter(calls::chat_id.eq(Key(id.chat.0))).select(COLUMNS);
-    let rows: Vec<Row> = Locked(query).load(conn).await?;
+    let query = calls::table
+        .filter(calls::id.eq(UuidValue(id.call)))
+        .filter(calls::chat_id.eq(UuidValue(id.chat.0)))
+        .select(COLUMNS);
+    let rows: Vec<Row> = ForUpdate(query).load(conn).await?;
     Ok(with_participants(conn, rows).await?.pop())
 }
 
 /// What there is of these: a call of another chat than its id says is none.
 pub async fn by_ids(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<Call>> {
     let rows: Vec<Row> = calls::table
-        .filter(pairs_in((calls::id, calls::chat_id), ids.iter().map(|id| (Key(id.call), Key(id.chat.0)))))
+        .filter(pairs_in((calls::id, calls::chat_id), ids.iter().map(|id| (UuidValue(id.call), UuidValue(id.chat.0)))))
         .select(COLUMNS)
         .load(conn)
         .await?;
@@ -284,9 +288,9 @@ pub async fn by_ids(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<Call>> {
 }
 
 /// The calls that are on in these chats.
-pub async fn live(conn: &mut Conn, chats: &[ChatId]) -> Result<Vec<Call>> {
+pub async fn active(conn: &mut Conn, chats: &[ChatId]) -> Result<Vec<Call>> {
     let rows: Vec<Row> = calls::table
-        .filter(calls::chat_id.eq_any(chats.iter().map(|chat| Key(chat.0))))
+        .filter(calls::chat_id.eq_any(chats.iter().map(|chat| UuidValue(chat.0))))
         .filter(calls::ended_at.is_null())
         .select(COLUMNS)
         .load(conn)
@@ -301,17 +305,17 @@ pub async fn page(
     organization: &OrganizationId,
     user: &UserId,
     filter: &CallFilter,
-    window: &Window<uuid::Uuid>,
+    window: &PageWindow<uuid::Uuid>,
 ) -> Result<Vec<Call>> {
     let missed: &str = ParticipantStatus::Missed.into();
     let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
-    let conditions = All::new()
-        .and_some(filter.chat.map(|chat| calls::chat_id.eq(Key(chat.0))))
-        .and_some(kinds.map(|kinds| calls::kind.eq_any(kinds)))
-        .and_some(filter.missed_only.then(|| call_participants::status.eq(missed)))
-        .and_some(filter.since.map(|since| calls::started_at.ge(Time(since))))
-        .and_some(filter.until.map(|until| calls::started_at.lt(Time(until))))
-        .and_some(window.after.map(|after| call_participants::call_id.lt(Key(after))));
+    let conditions = Conditions::new()
+        .and_option(filter.chat.map(|chat| calls::chat_id.eq(UuidValue(chat.0))))
+        .and_option(kinds.map(|kinds| calls::kind.eq_any(kinds)))
+        .and_option(filter.missed_only.then(|| call_participants::status.eq(missed)))
+        .and_option(filter.since.map(|since| calls::started_at.ge(TimestampValue(since))))
+        .and_option(filter.until.map(|until| calls::started_at.lt(TimestampValue(until))))
+        .and_option(window.after.map(|after| call_participants::call_id.lt(UuidValue(after))));
     let is_in = members::table
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
@@ -324,7 +328,7 @@ pub async fn page(
         .filter(calls::chat_id.eq_any(is_in))
         .filter(conditions)
         .order(call_participants::call_id.desc())
-        .limit(window.fetch())
+        .limit(window.fetch_limit())
         .select(COLUMNS)
         .load(conn)
         .await?;
@@ -332,7 +336,7 @@ pub async fn page(
 }
 
 /// A person's calls that changed since a moment, or that ring for them, each with when it changed.
-pub async fn of_person(
+pub async fn by_participant(
     conn: &mut Conn,
     organization: &OrganizationId,
     user: &UserId,
@@ -341,9 +345,10 @@ pub async fn of_person(
 ) -> Result<Vec<(CallId, DateTime<Utc>)>> {
     // As the index has it.
     let rings = || sql::<Bool>("call_participants.status = 'ringing'");
-    let conditions =
-        All::new().and_some(since.map(|since| calls::changed_at.ge(Time(since)))).and_some(since.is_none().then(rings));
-    let rows: Vec<(Key, Key, Time)> = call_participants::table
+    let conditions = Conditions::new()
+        .and_option(since.map(|since| calls::changed_at.ge(TimestampValue(since))))
+        .and_option(since.is_none().then(rings));
+    let rows: Vec<(UuidValue, UuidValue, TimestampValue)> = call_participants::table
         .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
         .filter(call_participants::organization_id.eq(organization.as_str()))
         .filter(call_participants::user_id.eq(user.as_str()))
@@ -357,17 +362,17 @@ pub async fn of_person(
 }
 
 /// Calls whose time to be looked at has come, or that somebody in them did not listen to for too long.
-pub async fn due(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<CallId>> {
-    let mut rows: Vec<(Key, Key)> = calls::table
-        .filter(calls::due_at.assume_not_null().le(Time(now)))
+pub async fn due_calls(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<CallId>> {
+    let mut rows: Vec<(UuidValue, UuidValue)> = calls::table
+        .filter(calls::due_at.assume_not_null().le(TimestampValue(now)))
         .order(calls::due_at)
         .limit(limit)
         .select((calls::chat_id, calls::id))
         .load(conn)
         .await?;
-    let lost: Vec<(Key, Key)> = call_participants::table
+    let lost: Vec<(UuidValue, UuidValue)> = call_participants::table
         .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
-        .filter(call_participants::expires_at.assume_not_null().le(Time(now)))
+        .filter(call_participants::expires_at.assume_not_null().le(TimestampValue(now)))
         .order(call_participants::expires_at)
         .limit(limit)
         .select((calls::chat_id, calls::id))
@@ -379,11 +384,11 @@ pub async fn due(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<
 }
 
 /// When the first of all calls has to be looked at.
-pub async fn next_due(conn: &mut Conn) -> Result<Option<DateTime<Utc>>> {
+pub async fn next_due_at(conn: &mut Conn) -> Result<Option<DateTime<Utc>>> {
     // The conditions are those of the indexes, which are as small as what goes on.
-    let first: Option<Time> =
+    let first: Option<TimestampValue> =
         calls::table.filter(calls::due_at.is_not_null()).select(min(calls::due_at)).get_result(conn).await?;
-    let lost: Option<Time> = call_participants::table
+    let lost: Option<TimestampValue> = call_participants::table
         .filter(call_participants::expires_at.is_not_null())
         .select(min(call_participants::expires_at))
         .get_result(conn)
@@ -392,18 +397,18 @@ pub async fn next_due(conn: &mut Conn) -> Result<Option<DateTime<Utc>>> {
 }
 
 /// When a call has to be looked at.
-pub async fn set_due(conn: &mut Conn, id: CallId, due_at: Option<DateTime<Utc>>) -> Result<()> {
-    let call = calls::table.filter(calls::id.eq(Key(id.call)));
-    diesel::update(call).set(calls::due_at.eq(due_at.map(Time))).execute(conn).await?;
+pub async fn set_due_at(conn: &mut Conn, id: CallId, due_at: Option<DateTime<Utc>>) -> Result<()> {
+    let call = calls::table.filter(calls::id.eq(UuidValue(id.call)));
+    diesel::update(call).set(calls::due_at.eq(due_at.map(TimestampValue))).execute(conn).await?;
     Ok(())
 }
 
 /// How far these calls have come.
 pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i64)>> {
     let mut versions = Vec::new();
-    for some in ids.chunks(MOST_ROWS) {
-        let rows: Vec<(Key, Key, i64)> = calls::table
-            .filter(calls::id.eq_any(some.iter().map(|id| Key(id.call))))
+    for some in ids.chunks(MAX_ROWS) {
+        let rows: Vec<(UuidValue, UuidValue, i64)> = calls::table
+            .filter(calls::id.eq_any(some.iter().map(|id| UuidValue(id.call))))
             .select((calls::chat_id, calls::id, calls::version))
             .load(conn)
             .await?;
@@ -413,14 +418,14 @@ pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i6
 }
 
 /// These listen to their calls, or do no more, and are in until a moment if nothing else is heard.
-pub async fn attend(conn: &mut Conn, who: &[ParticipantId], listening: bool, until: DateTime<Utc>) -> Result<()> {
+pub async fn renew_leases(conn: &mut Conn, who: &[ParticipantId], listening: bool, until: DateTime<Utc>) -> Result<()> {
     let joined: &str = ParticipantStatus::Joined.into();
-    for some in who.chunks(MOST_ROWS) {
-        let keys = some.iter().map(|id| (Key(id.call.call), id.user.as_str()));
+    for some in who.chunks(MAX_ROWS) {
+        let keys = some.iter().map(|id| (UuidValue(id.call.call), id.user.as_str()));
         diesel::update(call_participants::table)
             .filter(pairs_in((call_participants::call_id, call_participants::user_id), keys))
             .filter(call_participants::status.eq(joined))
-            .set(Lease { expires_at: Some(Time(until)), listening })
+            .set(PresenceLease { expires_at: Some(TimestampValue(until)), listening })
             .execute(conn)
             .await?;
     }
@@ -428,37 +433,41 @@ pub async fn attend(conn: &mut Conn, who: &[ParticipantId], listening: bool, unt
 }
 
 /// Nobody is taken for gone before this moment: while no server ran, nobody could be heard.
-pub async fn forgive(conn: &mut Conn, until: DateTime<Utc>) -> Result<()> {
+pub async fn extend_leases(conn: &mut Conn, until: DateTime<Utc>) -> Result<()> {
     diesel::update(call_participants::table)
-        .filter(call_participants::expires_at.assume_not_null().lt(Time(until)))
-        .set(call_participants::expires_at.eq(Some(Time(until))))
+        .filter(call_participants::expires_at.assume_not_null().lt(TimestampValue(until)))
+        .set(call_participants::expires_at.eq(Some(TimestampValue(until))))
         .execute(conn)
         .await?;
     Ok(())
 }
 
 /// What the calls of an organisation came to that began in each of these spans.
-pub async fn totals(conn: &mut Conn, organization: &OrganizationId, spans: &[Span]) -> Result<Vec<CallTotals>> {
+pub async fn statistics(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    spans: &[TimeRange],
+) -> Result<Vec<CallStatistics>> {
     let parts = spans.iter().zip(0_i64..).map(|((from, until), number)| {
         calls::table
             .filter(calls::organization_id.eq(organization.as_str()))
-            .filter(calls::started_at.ge(Time(*from)))
-            .filter(calls::started_at.lt(Time(*until)))
+            .filter(calls::started_at.ge(TimestampValue(*from)))
+            .filter(calls::started_at.lt(TimestampValue(*until)))
             .filter(calls::end_reason.is_not_null())
             .group_by(calls::end_reason)
             .select((
                 number.into_sql::<BigInt>(),
-                (calls::end_reason.assume_not_null(), count_star(), count(calls::answered_at), talked_seconds()),
+                (calls::end_reason.assume_not_null(), count_star(), count(calls::answered_at), talk_seconds()),
             ))
     });
-    let found: Vec<Vec<(String, i64, i64, f64)>> = load_each(conn, spans.len(), each(parts)).await?;
+    let found: Vec<Vec<(String, i64, i64, f64)>> = load_union(conn, spans.len(), union_all(parts)).await?;
     let total = |rows: Vec<(String, i64, i64, f64)>| {
-        let mut totals = CallTotals::default();
+        let mut totals = CallStatistics::default();
         for (reason, calls, answered, seconds) in rows {
             totals.calls += calls;
             totals.answered += answered;
-            totals.talked_seconds += seconds;
-            match word(&reason)? {
+            totals.talk_seconds += seconds;
+            match parse_column(&reason)? {
                 CallEndReason::Missed | CallEndReason::Failed | CallEndReason::Cancelled => totals.missed += calls,
                 CallEndReason::Declined => totals.declined += calls,
                 CallEndReason::Completed => {}
@@ -470,6 +479,6 @@ pub async fn totals(conn: &mut Conn, organization: &OrganizationId, spans: &[Spa
 }
 
 /// A sum of whole numbers is of another type on each engine.
-fn talked_seconds() -> SqlLiteral<Double> {
+fn talk_seconds() -> SqlLiteral<Double> {
     sql("CAST(sum(calls.talked) AS DOUBLE PRECISION) / 1000")
 }

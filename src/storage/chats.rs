@@ -3,17 +3,17 @@
 use diesel::prelude::*;
 use serde_json::Value;
 
-use crate::domain::chats::{Chat, ChatFilter, Details, Policy, Resource};
+use crate::domain::chats::{Chat, ChatDetails, ChatFilter, Policy, Resource};
 use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
-use crate::domain::pagination::{End, Window};
-use crate::domain::text::folded;
+use crate::domain::pagination::{PageEnd, PageWindow};
+use crate::domain::text::fold_case;
 use crate::error::Result;
-use crate::storage::column_types::{Key, Time, word};
+use crate::storage::column_types::{TimestampValue, UuidValue, parse_column};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::members::unread_count;
 use crate::storage::schema::{chats, members, users};
-use crate::storage::sql::fragments::{All, Directed, Locked, one_of};
-use crate::storage::users::escaped;
+use crate::storage::sql::fragments::{Conditions, ForUpdate, OrderFrom, in_list};
+use crate::storage::users::escape_like;
 
 type Columns = (
     (
@@ -49,9 +49,9 @@ const COLUMNS: Columns = (
 );
 
 type Row = (
-    (Key, String, String, Option<String>, Time, Time, i64, i64, i64, i32),
+    (UuidValue, String, String, Option<String>, TimestampValue, TimestampValue, i64, i64, i64, i32),
     (Option<String>, Option<String>, Option<String>, Option<String>, Value, i32),
-    (Option<Time>, Option<String>, Option<String>, Time),
+    (Option<TimestampValue>, Option<String>, Option<String>, TimestampValue),
 );
 
 fn chat((row, details, (archived_at, resource_type, resource_id, changed_at)): Row) -> Result<Chat> {
@@ -60,17 +60,17 @@ fn chat((row, details, (archived_at, resource_type, resource_id, changed_at)): R
     let (title, description, avatar_url, category, policy, slow_mode_seconds) = details;
     Ok(Chat {
         id: ChatId(id.0),
-        organization: word(&organization)?,
-        kind: word(&kind)?,
-        details: Details {
+        organization: parse_column(&organization)?,
+        kind: parse_column(&kind)?,
+        details: ChatDetails {
             title,
             description,
             avatar_url,
-            category: category.as_deref().map(word).transpose()?,
-            policy: read_policy(&policy)?,
+            category: category.as_deref().map(parse_column).transpose()?,
+            policy: parse_policy(&policy)?,
             slow_mode_seconds,
         },
-        created_by: created_by.as_deref().map(word).transpose()?,
+        created_by: created_by.as_deref().map(parse_column).transpose()?,
         created_at: created_at.0,
         last_activity_at: last_activity_at.0,
         changed_at: changed_at.0,
@@ -83,38 +83,39 @@ fn chat((row, details, (archived_at, resource_type, resource_id, changed_at)): R
     })
 }
 
-fn read_policy(json: &Value) -> Result<Policy> {
+fn parse_policy(json: &Value) -> Result<Policy> {
     let rules = json.as_object().into_iter().flatten();
-    let rules = rules.map(|(action, role)| Ok((word(action)?, word(role.as_str().unwrap_or_default())?)));
+    let rules =
+        rules.map(|(action, role)| Ok((parse_column(action)?, parse_column(role.as_str().unwrap_or_default())?)));
     rules.collect::<Result<_>>().map(Policy)
 }
 
-fn write_policy(policy: &Policy) -> Value {
+fn policy_json(policy: &Policy) -> Value {
     let rules = policy.0.iter().map(|(action, role)| (<&str>::from(action).to_owned(), <&str>::from(role).into()));
     Value::Object(rules.collect())
 }
 
 /// What makes a repeated creation the same chat.
 #[derive(Debug, Clone, Default)]
-pub struct ChatKey {
+pub struct ChatIdempotencyKey {
     pub direct_key: Option<String>,
     pub nonce: Option<Nonce>,
     pub fingerprint: Option<Vec<u8>>,
 }
 
 /// Inserts a chat; false where one with this key is there already.
-pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatKey) -> Result<bool> {
+pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatIdempotencyKey) -> Result<bool> {
     let details = &chat.details;
     let inserted = diesel::insert_into(chats::table)
         .values((
             (
-                chats::id.eq(Key(chat.id.0)),
+                chats::id.eq(UuidValue(chat.id.0)),
                 chats::organization_id.eq(chat.organization.as_str()),
                 chats::kind.eq(<&str>::from(chat.kind)),
                 chats::created_by.eq(chat.created_by.as_ref().map(UserId::as_str)),
-                chats::created_at.eq(Time(chat.created_at)),
-                chats::last_activity_at.eq(Time(chat.last_activity_at)),
-                chats::changed_at.eq(Time(chat.changed_at)),
+                chats::created_at.eq(TimestampValue(chat.created_at)),
+                chats::last_activity_at.eq(TimestampValue(chat.last_activity_at)),
+                chats::changed_at.eq(TimestampValue(chat.changed_at)),
                 chats::version.eq(chat.version),
                 chats::details_version.eq(chat.details_version),
                 chats::last_seq.eq(chat.last_seq),
@@ -122,11 +123,11 @@ pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatKey) -> Result<bool>
             ),
             (
                 chats::title.eq(&details.title),
-                chats::title_folded.eq(details.title.as_deref().map(folded)),
+                chats::title_folded.eq(details.title.as_deref().map(fold_case)),
                 chats::description.eq(&details.description),
                 chats::avatar_url.eq(&details.avatar_url),
                 chats::category.eq(details.category.map(<&str>::from)),
-                chats::policy.eq(write_policy(&details.policy)),
+                chats::policy.eq(policy_json(&details.policy)),
                 chats::slow_mode_seconds.eq(details.slow_mode_seconds),
             ),
             (
@@ -184,7 +185,7 @@ pub async fn by_nonce(
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatId]) -> Result<Vec<Chat>> {
     let rows: Vec<Row> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
-        .filter(one_of(chats::id, ids.iter().map(|id| Key(id.0))))
+        .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
         .select(COLUMNS)
         .load(conn)
         .await?;
@@ -192,38 +193,42 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatI
 }
 
 /// Chats of any organisation, for what is no client's question.
-pub async fn of_all(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
-    let rows: Vec<Row> =
-        chats::table.filter(one_of(chats::id, ids.iter().map(|id| Key(id.0)))).select(COLUMNS).load(conn).await?;
+pub async fn by_ids_any_organization(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
+    let rows: Vec<Row> = chats::table
+        .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
+        .select(COLUMNS)
+        .load(conn)
+        .await?;
     rows.into_iter().map(chat).collect()
 }
 
 /// Locks chats, always in the order of their ids so that no two transactions wait for each other.
 pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
-    let query = chats::table.filter(one_of(chats::id, ids.iter().map(|id| Key(id.0)))).order(chats::id).select(COLUMNS);
-    let rows: Vec<Row> = Locked(query).load(conn).await?;
+    let query =
+        chats::table.filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0)))).order(chats::id).select(COLUMNS);
+    let rows: Vec<Row> = ForUpdate(query).load(conn).await?;
     rows.into_iter().map(chat).collect()
 }
 
 /// Writes the chat's own row back: its details, its counter and its number of members.
 pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
     let details = &chat.details;
-    diesel::update(chats::table.filter(chats::id.eq(Key(chat.id.0))))
+    diesel::update(chats::table.filter(chats::id.eq(UuidValue(chat.id.0))))
         .set((
             chats::title.eq(&details.title),
-            chats::title_folded.eq(details.title.as_deref().map(folded)),
+            chats::title_folded.eq(details.title.as_deref().map(fold_case)),
             chats::description.eq(&details.description),
             chats::avatar_url.eq(&details.avatar_url),
             chats::category.eq(details.category.map(<&str>::from)),
-            chats::policy.eq(write_policy(&details.policy)),
+            chats::policy.eq(policy_json(&details.policy)),
             chats::slow_mode_seconds.eq(details.slow_mode_seconds),
             chats::version.eq(chat.version),
             chats::details_version.eq(chat.details_version),
             chats::last_seq.eq(chat.last_seq),
             chats::member_count.eq(chat.member_count),
-            chats::last_activity_at.eq(Time(chat.last_activity_at)),
-            chats::changed_at.eq(Time(chat.changed_at)),
-            chats::archived_at.eq(chat.archived_at.map(Time)),
+            chats::last_activity_at.eq(TimestampValue(chat.last_activity_at)),
+            chats::changed_at.eq(TimestampValue(chat.changed_at)),
+            chats::archived_at.eq(chat.archived_at.map(TimestampValue)),
         ))
         .execute(conn)
         .await?;
@@ -232,14 +237,14 @@ pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
 
 /// Deletes a chat with all that is in it.
 pub async fn delete(conn: &mut Conn, id: ChatId) -> Result<()> {
-    diesel::delete(chats::table.filter(chats::id.eq(Key(id.0)))).execute(conn).await?;
+    diesel::delete(chats::table.filter(chats::id.eq(UuidValue(id.0)))).execute(conn).await?;
     Ok(())
 }
 
 /// The key that chats are listed by, newest activity first: microseconds and id.
 pub type ByActivity = (i64, uuid::Uuid);
 
-pub fn by_activity(chat: &Chat) -> ByActivity {
+pub fn activity_key(chat: &Chat) -> ByActivity {
     (chat.last_activity_at.timestamp_micros(), chat.id.0)
 }
 
@@ -250,28 +255,28 @@ pub async fn page(
     organization: &OrganizationId,
     viewer: &UserId,
     filter: &ChatFilter,
-    window: &Window<ByActivity>,
+    window: &PageWindow<ByActivity>,
 ) -> Result<Vec<Chat>> {
     let own = members::table
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(viewer.as_str()))
         .filter(members::left_at.is_null());
     let conditions = if filter.joinable {
-        All::new().and(chats::kind.eq("channel")).and(chats::id.ne_all(own.select(members::chat_id)))
+        Conditions::new().and(chats::kind.eq("channel")).and(chats::id.ne_all(own.select(members::chat_id)))
     } else {
         let unread = own.filter(members::marked_unread.or(unread_count().gt(0))).select(members::chat_id);
         let pinned = |is: bool| own.filter(members::pinned.eq(is)).select(members::chat_id);
-        All::new()
+        Conditions::new()
             .and(chats::id.eq_any(own.select(members::chat_id)))
-            .and_some(filter.unread_only.then(|| chats::id.eq_any(unread)))
-            .and_some(filter.pinned.map(|is| chats::id.eq_any(pinned(is))))
+            .and_option(filter.unread_only.then(|| chats::id.eq_any(unread)))
+            .and_option(filter.pinned.map(|is| chats::id.eq_any(pinned(is))))
     };
     let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
-    let pattern = filter.search.as_deref().map(|words| format!("%{}%", escaped(words)));
+    let pattern = filter.search.as_deref().map(|words| format!("%{}%", escape_like(words)));
     let conditions = conditions
         .and(chats::archived_at.is_not_null().eq(filter.archived))
-        .and_some(kinds.map(|kinds| chats::kind.eq_any(kinds)))
-        .and_some(pattern.map(|pattern| {
+        .and_option(kinds.map(|kinds| chats::kind.eq_any(kinds)))
+        .and_option(pattern.map(|pattern| {
             let other_person = users::table
                 .inner_join(
                     members::table.on(members::organization_id
@@ -284,24 +289,24 @@ pub async fn page(
             let named = chats::kind.eq("direct").and(chats::id.eq_any(other_person));
             chats::title_folded.assume_not_null().like(pattern).escape('\\').or(named)
         }))
-        .and_some(window.after.map(|(at, id)| {
-            let (at, id) = (Time::near(at), Key(id));
+        .and_option(window.after.map(|(at, id)| {
+            let (at, id) = (TimestampValue::from_micros_clamped(at), UuidValue(id));
             chats::last_activity_at.lt(at).or(chats::last_activity_at.eq(at).and(chats::id.lt(id)))
         }))
-        .and_some(window.before.map(|(at, id)| {
-            let (at, id) = (Time::near(at), Key(id));
+        .and_option(window.before.map(|(at, id)| {
+            let (at, id) = (TimestampValue::from_micros_clamped(at), UuidValue(id));
             chats::last_activity_at.gt(at).or(chats::last_activity_at.eq(at).and(chats::id.gt(id)))
         }));
     // The list's first is the newest.
     let end = match window.end {
-        End::First => End::Last,
-        End::Last => End::First,
+        PageEnd::First => PageEnd::Last,
+        PageEnd::Last => PageEnd::First,
     };
     let rows: Vec<Row> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
         .filter(conditions)
-        .order((Directed::from(end, chats::last_activity_at), Directed::from(end, chats::id)))
-        .limit(window.fetch())
+        .order((OrderFrom::new(end, chats::last_activity_at), OrderFrom::new(end, chats::id)))
+        .limit(window.fetch_limit())
         .select(COLUMNS)
         .load(conn)
         .await?;

@@ -15,16 +15,16 @@ use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
 use crate::error::{Error, Result};
-use crate::metrics::{METRICS, Timed};
-use crate::storage::sqlite_blocking::Threads;
+use crate::metrics::{METRICS, TimerGuard};
+use crate::storage::sqlite_blocking::TokioBlocking;
 
-pub type Postgres = AsyncPgConnection;
-pub type Sqlite = SyncConnectionWrapper<SqliteConnection, Threads>;
+pub type PostgresConn = AsyncPgConnection;
+pub type SqliteConn = SyncConnectionWrapper<SqliteConnection, TokioBlocking>;
 
 /// A connection lent by a pool of either engine.
 pub enum Conn {
-    Postgres(Box<Lent<AsyncDieselConnectionManager<Postgres>>>),
-    Sqlite(Box<Lent<AsyncDieselConnectionManager<Sqlite>>>),
+    Postgres(Box<PooledConnection<AsyncDieselConnectionManager<PostgresConn>>>),
+    Sqlite(Box<PooledConnection<AsyncDieselConnectionManager<SqliteConn>>>),
 }
 
 macro_rules! on_engine {
@@ -43,7 +43,7 @@ macro_rules! on_engine {
 }
 
 /// The log's name for statements, each of which is one line of it: `PARLOR_LOG=parlor::sql=trace`.
-const SQL: &str = "parlor::sql";
+const SQL_LOG_TARGET: &str = "parlor::sql";
 
 /// How diesel's queries are run on a [`Conn`]: imported in place of diesel-async's trait, with the
 /// same names.
@@ -51,11 +51,11 @@ pub trait RunQueryDsl: Sized + Send {
     fn load<'q, U>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<Vec<U>>> + Send
     where
         U: Send,
-        Self: LoadQuery<'q, Postgres, U> + LoadQuery<'q, Sqlite, U> + 'q,
+        Self: LoadQuery<'q, PostgresConn, U> + LoadQuery<'q, SqliteConn, U> + 'q,
     {
         async move {
-            tracing::trace!(target: SQL, "load");
-            let _timed = Timed::of(&METRICS.statements, "load");
+            tracing::trace!(target: SQL_LOG_TARGET, "load");
+            let _timed = TimerGuard::start(&METRICS.db_statement_duration, "load");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::load(self, inner).await)
         }
     }
@@ -63,22 +63,22 @@ pub trait RunQueryDsl: Sized + Send {
     fn get_result<'q, U>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<U>> + Send
     where
         U: Send,
-        Self: LoadQuery<'q, Postgres, U> + LoadQuery<'q, Sqlite, U> + 'q,
+        Self: LoadQuery<'q, PostgresConn, U> + LoadQuery<'q, SqliteConn, U> + 'q,
     {
         async move {
-            tracing::trace!(target: SQL, "get_result");
-            let _timed = Timed::of(&METRICS.statements, "get_result");
+            tracing::trace!(target: SQL_LOG_TARGET, "get_result");
+            let _timed = TimerGuard::start(&METRICS.db_statement_duration, "get_result");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::get_result(self, inner).await)
         }
     }
 
     fn execute<'q>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<usize>> + Send
     where
-        Self: ExecuteDsl<Postgres> + ExecuteDsl<Sqlite> + 'q,
+        Self: ExecuteDsl<PostgresConn> + ExecuteDsl<SqliteConn> + 'q,
     {
         async move {
-            tracing::trace!(target: SQL, "execute");
-            let _timed = Timed::of(&METRICS.statements, "execute");
+            tracing::trace!(target: SQL_LOG_TARGET, "execute");
+            let _timed = TimerGuard::start(&METRICS.db_statement_duration, "execute");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::execute(self, inner).await)
         }
     }
@@ -89,15 +89,15 @@ impl<T: Send> RunQueryDsl for T {}
 /// A commit that broke off: whether it was made, nobody knows, so the work must not be done again.
 #[derive(Debug, thiserror::Error)]
 #[error("a commit broke off: {0}")]
-pub struct CommitBroke(diesel::result::Error);
+pub struct CommitOutcomeUnknown(diesel::result::Error);
 
 /// An async closure over a connection whose future can cross threads, which `AsyncFnOnce` alone
 /// can't say yet.
-pub trait Work<'c, R>: FnOnce(&'c mut Conn) -> Self::Future + Send {
+pub trait TransactionFn<'c, R>: FnOnce(&'c mut Conn) -> Self::Future + Send {
     type Future: Future<Output = R> + Send;
 }
 
-impl<'c, R, F, Fut> Work<'c, R> for F
+impl<'c, R, F, Fut> TransactionFn<'c, R> for F
 where
     F: FnOnce(&'c mut Conn) -> Fut + Send,
     Fut: Future<Output = R> + Send,
@@ -105,9 +105,9 @@ where
     type Future = Fut;
 }
 
-type PgManager = <Postgres as AsyncConnection>::TransactionManager;
-type SqliteManager = <Sqlite as AsyncConnection>::TransactionManager;
-type SyncSqliteManager = <SqliteConnection as diesel::Connection>::TransactionManager;
+type PgTransactionManager = <PostgresConn as AsyncConnection>::TransactionManager;
+type SqliteTransactionManager = <SqliteConn as AsyncConnection>::TransactionManager;
+type SyncSqliteTransactionManager = <SqliteConnection as diesel::Connection>::TransactionManager;
 
 impl Conn {
     /// Runs `work` in a transaction that may write.
@@ -116,33 +116,34 @@ impl Conn {
     /// for it later (`SQLITE_BUSY` ignores the busy time-out there). Not to be nested.
     pub async fn transaction<R, F>(&mut self, work: F) -> Result<R>
     where
-        F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> Work<'c, Result<R>>,
+        F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
     {
-        self.within("BEGIN", "BEGIN IMMEDIATE", work).await
+        self.run_transaction("BEGIN", "BEGIN IMMEDIATE", work).await
     }
 
     /// Runs `work` on one unchanging view of the database.
     pub async fn snapshot<R, F>(&mut self, work: F) -> Result<R>
     where
-        F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> Work<'c, Result<R>>,
+        F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
     {
-        self.within("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN DEFERRED", work).await
+        self.run_transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN DEFERRED", work).await
     }
 
-    async fn within<R, F>(&mut self, postgres: &str, sqlite: &'static str, work: F) -> Result<R>
+    async fn run_transaction<R, F>(&mut self, postgres: &str, sqlite: &'static str, work: F) -> Result<R>
     where
-        F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> Work<'c, Result<R>>,
+        F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
     {
         match self {
-            Self::Postgres(lent) => PgManager::begin_transaction_sql(&mut ***lent, postgres).await?,
+            Self::Postgres(lent) => PgTransactionManager::begin_transaction_sql(&mut ***lent, postgres).await?,
             Self::Sqlite(lent) => {
-                lent.spawn_blocking(move |conn| SyncSqliteManager::begin_transaction_sql(conn, sqlite)).await?;
+                lent.spawn_blocking(move |conn| SyncSqliteTransactionManager::begin_transaction_sql(conn, sqlite))
+                    .await?;
             }
         }
         let result = work(&mut *self).await;
         match &result {
             // Whether a commit that broke off was made, nobody knows: it isn't UNAVAILABLE.
-            Ok(_) => self.commit().await.map_err(|error| Error::internal(CommitBroke(error)))?,
+            Ok(_) => self.commit().await.map_err(|error| Error::internal(CommitOutcomeUnknown(error)))?,
             // A connection whose rollback fails is closed by `Lent`: the cause is what matters.
             Err(_) => drop(self.rollback().await),
         }
@@ -151,20 +152,20 @@ impl Conn {
 
     async fn commit(&mut self) -> QueryResult<()> {
         match self {
-            Self::Postgres(lent) => PgManager::commit_transaction(&mut ***lent).await,
-            Self::Sqlite(lent) => SqliteManager::commit_transaction(&mut ***lent).await,
+            Self::Postgres(lent) => PgTransactionManager::commit_transaction(&mut ***lent).await,
+            Self::Sqlite(lent) => SqliteTransactionManager::commit_transaction(&mut ***lent).await,
         }
     }
 
     async fn rollback(&mut self) -> QueryResult<()> {
         match self {
-            Self::Postgres(lent) => PgManager::rollback_transaction(&mut ***lent).await,
-            Self::Sqlite(lent) => SqliteManager::rollback_transaction(&mut ***lent).await,
+            Self::Postgres(lent) => PgTransactionManager::rollback_transaction(&mut ***lent).await,
+            Self::Sqlite(lent) => SqliteTransactionManager::rollback_transaction(&mut ***lent).await,
         }
     }
 
     /// Whether the database answers.
-    pub async fn ping(&mut self) -> QueryResult<()> {
+    pub async fn check_alive(&mut self) -> QueryResult<()> {
         on_engine!(self, inner => inner.batch_execute("SELECT 1").await)
     }
 }
@@ -173,12 +174,12 @@ impl Conn {
 ///
 /// A request that is dropped within a transaction would leave its row locks to whoever gets the
 /// connection next; closing it rolls back at once.
-pub struct Lent<M>(Option<Object<M>>)
+pub struct PooledConnection<M>(Option<Object<M>>)
 where
     M: Manager,
     M::Type: PoolableConnection;
 
-impl<M> Lent<M>
+impl<M> PooledConnection<M>
 where
     M: Manager,
     M::Type: PoolableConnection,
@@ -188,7 +189,7 @@ where
     }
 }
 
-impl<M> Deref for Lent<M>
+impl<M> Deref for PooledConnection<M>
 where
     M: Manager,
     M::Type: PoolableConnection,
@@ -200,7 +201,7 @@ where
     }
 }
 
-impl<M> DerefMut for Lent<M>
+impl<M> DerefMut for PooledConnection<M>
 where
     M: Manager,
     M::Type: PoolableConnection,
@@ -210,7 +211,7 @@ where
     }
 }
 
-impl<M> Drop for Lent<M>
+impl<M> Drop for PooledConnection<M>
 where
     M: Manager,
     M::Type: PoolableConnection,

@@ -9,13 +9,15 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use crate::domain::ids::{ChatId, MemberId, MessageId, OrganizationId, UserId};
-use crate::domain::members::{Member, OwnSettings, ReadState, Role, Unread};
-use crate::domain::pagination::Window;
+use crate::domain::members::{Member, MemberPreferences, ReadMarkers, Role, UnreadCounts};
+use crate::domain::pagination::PageWindow;
 use crate::error::Result;
-use crate::storage::column_types::{Key, Time, people, word};
+use crate::storage::column_types::{TimestampValue, UuidValue, parse_column, parse_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::members;
-use crate::storage::sql::fragments::{All, MOST_ROWS, each, insert_rows, load_each, note_posts, pairs_in};
+use crate::storage::sql::fragments::{
+    Conditions, MAX_ROWS, insert_rows, load_union, pairs_in, union_all, update_last_posts,
+};
 
 type Place = (
     members::chat_id,
@@ -52,20 +54,20 @@ const COLUMNS: (Place, Reading, Own) = (
 
 type Row = (
     (
-        Key,
+        UuidValue,
         String,
         String,
-        Time,
+        TimestampValue,
         Option<String>,
-        Option<Time>,
+        Option<TimestampValue>,
         i64,
-        Option<Time>,
-        Option<Time>,
-        Option<Time>,
-        Option<Time>,
+        Option<TimestampValue>,
+        Option<TimestampValue>,
+        Option<TimestampValue>,
+        Option<TimestampValue>,
     ),
-    (i64, Option<Time>, bool, i64),
-    (Option<Time>, String, bool, bool, Option<String>),
+    (i64, Option<TimestampValue>, bool, i64),
+    (Option<TimestampValue>, String, bool, bool, Option<String>),
 );
 
 fn member((place, reading, own): Row) -> Result<Member> {
@@ -73,21 +75,32 @@ fn member((place, reading, own): Row) -> Result<Member> {
         place;
     let (seq, read_at, privately, delivered_seq) = reading;
     let (muted_until, level, pinned, marked_unread, draft) = own;
-    let moment = |time: Option<Time>| time.map(|at| at.0);
+    let moment = |time: Option<TimestampValue>| time.map(|at| at.0);
     Ok(Member {
         chat: ChatId(chat.0),
-        user: word(&user)?,
-        role: word(&role)?,
+        user: parse_column(&user)?,
+        role: parse_column(&role)?,
         joined_at: joined_at.0,
-        added_by: added_by.as_deref().map(word).transpose()?,
+        added_by: added_by.as_deref().map(parse_column).transpose()?,
         left_at: moment(left_at),
         version,
         silenced_until: moment(silenced_until),
         last_posted_at: moment(last_posted_at),
-        read: ReadState { seq, at: moment(read_at), privately, delivered_seq },
-        own: OwnSettings { muted_until: moment(muted_until), level: word(&level)?, pinned, marked_unread, draft },
-        moved_at: moment(moved_at),
-        shown_at: moment(shown_at),
+        read_markers: ReadMarkers {
+            last_read_seq: seq,
+            last_read_at: moment(read_at),
+            is_private: privately,
+            last_delivered_seq: delivered_seq,
+        },
+        preferences: MemberPreferences {
+            muted_until: moment(muted_until),
+            notification_level: parse_column(&level)?,
+            pinned,
+            marked_unread,
+            draft,
+        },
+        private_state_updated_at: moment(moved_at),
+        visible_state_updated_at: moment(shown_at),
     })
 }
 
@@ -114,14 +127,14 @@ fn mention_count() -> SqlLiteral<BigInt> {
 pub async fn insert(conn: &mut Conn, organization: &OrganizationId, new: &[Member]) -> Result<()> {
     let rows = new.iter().map(|member| {
         (
-            members::chat_id.eq(Key(member.chat.0)),
+            members::chat_id.eq(UuidValue(member.chat.0)),
             members::user_id.eq(member.user.as_str()),
             members::organization_id.eq(organization.as_str()),
             members::role.eq(<&str>::from(member.role)),
-            members::joined_at.eq(Time(member.joined_at)),
+            members::joined_at.eq(TimestampValue(member.joined_at)),
             members::added_by.eq(member.added_by.as_ref().map(UserId::as_str)),
             members::version.eq(member.version),
-            members::last_read_seq.eq(member.read.seq),
+            members::last_read_seq.eq(member.read_markers.last_read_seq),
         )
     });
     insert_rows(members::table, rows).execute(conn).await?;
@@ -130,28 +143,28 @@ pub async fn insert(conn: &mut Conn, organization: &OrganizationId, new: &[Membe
 
 /// Writes a member's row back.
 pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
-    let (read, own) = (&member.read, &member.own);
-    diesel::update(members::table.find((Key(member.chat.0), member.user.as_str())))
+    let (read, own) = (&member.read_markers, &member.preferences);
+    diesel::update(members::table.find((UuidValue(member.chat.0), member.user.as_str())))
         .set((
             (
                 members::role.eq(<&str>::from(member.role)),
-                members::joined_at.eq(Time(member.joined_at)),
+                members::joined_at.eq(TimestampValue(member.joined_at)),
                 members::added_by.eq(member.added_by.as_ref().map(UserId::as_str)),
-                members::left_at.eq(member.left_at.map(Time)),
+                members::left_at.eq(member.left_at.map(TimestampValue)),
                 members::version.eq(member.version),
-                members::silenced_until.eq(member.silenced_until.map(Time)),
-                members::moved_at.eq(member.moved_at.map(Time)),
-                members::shown_at.eq(member.shown_at.map(Time)),
+                members::silenced_until.eq(member.silenced_until.map(TimestampValue)),
+                members::moved_at.eq(member.private_state_updated_at.map(TimestampValue)),
+                members::shown_at.eq(member.visible_state_updated_at.map(TimestampValue)),
             ),
             (
-                members::last_read_seq.eq(read.seq),
-                members::last_read_at.eq(read.at.map(Time)),
-                members::read_privately.eq(read.privately),
-                members::last_delivered_seq.eq(read.delivered_seq),
+                members::last_read_seq.eq(read.last_read_seq),
+                members::last_read_at.eq(read.last_read_at.map(TimestampValue)),
+                members::read_privately.eq(read.is_private),
+                members::last_delivered_seq.eq(read.last_delivered_seq),
             ),
             (
-                members::muted_until.eq(own.muted_until.map(Time)),
-                members::notification_level.eq(<&str>::from(own.level)),
+                members::muted_until.eq(own.muted_until.map(TimestampValue)),
+                members::notification_level.eq(<&str>::from(own.notification_level)),
                 members::pinned.eq(own.pinned),
                 members::marked_unread.eq(own.marked_unread),
                 members::draft.eq(&own.draft),
@@ -163,23 +176,32 @@ pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
 }
 
 /// Writes back where those stand who posted: what they read, and when they did.
-pub async fn posted(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
+pub async fn record_posts(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
     let rows = posters.iter().filter_map(|member| {
-        let read_at = member.read.at.map(Time);
-        let posted_at = Time(member.last_posted_at?);
+        let read_at = member.read_markers.last_read_at.map(TimestampValue);
+        let posted_at = TimestampValue(member.last_posted_at?);
         let user = member.user.to_string();
-        Some((Key(member.chat.0), user, member.read.seq, read_at, member.own.marked_unread, posted_at))
+        Some((
+            UuidValue(member.chat.0),
+            user,
+            member.read_markers.last_read_seq,
+            read_at,
+            member.preferences.marked_unread,
+            posted_at,
+        ))
     });
-    note_posts(rows).execute(conn).await?;
+    update_last_posts(rows).execute(conn).await?;
     Ok(())
 }
 
 /// Members by their keys, those who left too.
 pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
     let mut found = Vec::with_capacity(ids.len());
-    for some in ids.chunks(MOST_ROWS) {
-        let keys =
-            pairs_in((members::chat_id, members::user_id), some.iter().map(|id| (Key(id.chat.0), id.user.as_str())));
+    for some in ids.chunks(MAX_ROWS) {
+        let keys = pairs_in(
+            (members::chat_id, members::user_id),
+            some.iter().map(|id| (UuidValue(id.chat.0), id.user.as_str())),
+        );
         let rows: Vec<Row> = members::table.filter(keys).select(COLUMNS).load(conn).await?;
         found.extend(rows.into_iter().map(member).collect::<Result<Vec<_>>>()?);
     }
@@ -187,10 +209,10 @@ pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
 }
 
 /// The one who takes over a chat that its owner leaves: the highest role, then the longest there.
-pub async fn heir(conn: &mut Conn, chat: ChatId, leaving: &UserId) -> Result<Option<Member>> {
+pub async fn next_owner(conn: &mut Conn, chat: ChatId, leaving: &UserId) -> Result<Option<Member>> {
     let rank = |role: Role| members::role.eq(<&str>::from(role));
     let rows: Vec<Row> = members::table
-        .filter(members::chat_id.eq(Key(chat.0)))
+        .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::left_at.is_null())
         .filter(members::user_id.ne(leaving.as_str()))
         .order((
@@ -215,32 +237,32 @@ pub type ByUser = String;
 pub struct MembersQuery {
     pub chat: ChatId,
     pub roles: Option<Vec<Role>>,
-    pub window: Window<ByUser>,
+    pub window: PageWindow<ByUser>,
 }
 
 /// Members by user id, one more than asked for, of many chats in one statement.
 pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Vec<Member>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         let roles = query.roles.as_ref().map(|roles| roles.iter().map(<&str>::from).collect::<Vec<_>>());
-        let conditions = All::new()
-            .and_some(roles.map(|roles| members::role.eq_any(roles)))
-            .and_some(query.window.after.clone().map(|after| members::user_id.gt(after)));
+        let conditions = Conditions::new()
+            .and_option(roles.map(|roles| members::role.eq_any(roles)))
+            .and_option(query.window.after.clone().map(|after| members::user_id.gt(after)));
         members::table
-            .filter(members::chat_id.eq(Key(query.chat.0)))
+            .filter(members::chat_id.eq(UuidValue(query.chat.0)))
             .filter(members::left_at.is_null())
             .filter(conditions)
             .order(members::user_id)
-            .limit(query.window.fetch())
+            .limit(query.window.fetch_limit())
             .select((number.into_sql::<BigInt>(), COLUMNS))
     });
-    let pages = load_each(conn, queries.len(), each(parts)).await?;
+    let pages = load_union(conn, queries.len(), union_all(parts)).await?;
     pages.into_iter().map(|rows| rows.into_iter().map(member).collect()).collect()
 }
 
 /// Everyone who is in.
-pub async fn active(conn: &mut Conn, chat: ChatId) -> Result<Vec<Member>> {
+pub async fn active_members(conn: &mut Conn, chat: ChatId) -> Result<Vec<Member>> {
     let rows: Vec<Row> = members::table
-        .filter(members::chat_id.eq(Key(chat.0)))
+        .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::left_at.is_null())
         .select(COLUMNS)
         .load(conn)
@@ -251,7 +273,7 @@ pub async fn active(conn: &mut Conn, chat: ChatId) -> Result<Vec<Member>> {
 /// The number of those who are in, in a role.
 pub async fn count_role(conn: &mut Conn, chat: ChatId, role: Role) -> Result<i64> {
     let count = members::table
-        .filter(members::chat_id.eq(Key(chat.0)))
+        .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::left_at.is_null())
         .filter(members::role.eq(<&str>::from(role)))
         .count()
@@ -261,28 +283,28 @@ pub async fn count_role(conn: &mut Conn, chat: ChatId, role: Role) -> Result<i64
 }
 
 /// Unread messages of these members, exact below the cap.
-pub async fn unread(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<(MemberId, Unread)>> {
-    let keys = ids.iter().map(|id| (Key(id.chat.0), id.user.as_str()));
-    let rows: Vec<(Key, String, i64, i64)> = members::table
+pub async fn unread_counts(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<(MemberId, UnreadCounts)>> {
+    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.user.as_str()));
+    let rows: Vec<(UuidValue, String, i64, i64)> = members::table
         .filter(pairs_in((members::chat_id, members::user_id), keys))
         .select((members::chat_id, members::user_id, unread_count(), mention_count()))
         .load(conn)
         .await?;
     rows.into_iter()
         .map(|(chat, user, messages, mentions)| {
-            Ok((MemberId { chat: ChatId(chat.0), user: word(&user)? }, Unread { messages, mentions }))
+            Ok((MemberId { chat: ChatId(chat.0), user: parse_column(&user)? }, UnreadCounts { messages, mentions }))
         })
         .collect()
 }
 
 /// What is unread in each of a person's chats that are neither muted nor archived, where anything is
 /// or was marked so.
-pub async fn unread_by_chat(
+pub async fn unread_counts_by_chat(
     conn: &mut Conn,
     organization: &OrganizationId,
     user: &UserId,
     now: DateTime<Utc>,
-) -> Result<Vec<Unread>> {
+) -> Result<Vec<UnreadCounts>> {
     use crate::storage::schema::chats;
     let counts: Vec<(i64, i64)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
@@ -290,18 +312,22 @@ pub async fn unread_by_chat(
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
         .filter(chats::archived_at.is_null())
-        .filter(members::muted_until.is_null().or(members::muted_until.assume_not_null().le(Time(now))))
+        .filter(members::muted_until.is_null().or(members::muted_until.assume_not_null().le(TimestampValue(now))))
         .filter(members::marked_unread.or(unread_count().gt(0)))
         .select((unread_count(), mention_count()))
         .load(conn)
         .await?;
-    Ok(counts.into_iter().map(|(messages, mentions)| Unread { messages, mentions }).collect())
+    Ok(counts.into_iter().map(|(messages, mentions)| UnreadCounts { messages, mentions }).collect())
 }
 
 /// The chats that a person is in, for a subscriber to all of them, and where each stands.
-pub async fn chats_of(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<Vec<(ChatId, i64)>> {
+pub async fn chat_versions_by_user(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<Vec<(ChatId, i64)>> {
     use crate::storage::schema::chats;
-    let rows: Vec<(Key, i64)> = members::table
+    let rows: Vec<(UuidValue, i64)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
@@ -314,7 +340,7 @@ pub async fn chats_of(conn: &mut Conn, organization: &OrganizationId, user: &Use
 
 /// The chats that a person is in and that changed since a moment, or in which something of theirs moved:
 /// each with when it last did.
-pub async fn chats_since(
+pub async fn chats_changed_since(
     conn: &mut Conn,
     organization: &OrganizationId,
     user: &UserId,
@@ -322,9 +348,9 @@ pub async fn chats_since(
     limit: i64,
 ) -> Result<Vec<(ChatId, DateTime<Utc>)>> {
     use crate::storage::schema::chats;
-    let since = Time(since);
+    let since = TimestampValue(since);
     let moved = members::moved_at.is_not_null().and(members::moved_at.assume_not_null().ge(since));
-    let rows: Vec<(Key, Time, Time, Option<Time>)> = members::table
+    let rows: Vec<(UuidValue, TimestampValue, TimestampValue, Option<TimestampValue>)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
@@ -334,7 +360,7 @@ pub async fn chats_since(
         .select((members::chat_id, chats::changed_at, members::joined_at, members::moved_at))
         .load(conn)
         .await?;
-    let last = |(chat, changed, joined, moved): (Key, Time, Time, Option<Time>)| {
+    let last = |(chat, changed, joined, moved): (UuidValue, TimestampValue, TimestampValue, Option<TimestampValue>)| {
         let moved = moved.map_or(joined.0, |moved| moved.0);
         (ChatId(chat.0), changed.0.max(joined.0).max(moved))
     };
@@ -342,7 +368,7 @@ pub async fn chats_since(
 }
 
 /// The chats that a person left, or was taken out of, since a moment.
-pub async fn left_since(
+pub async fn ended_since(
     conn: &mut Conn,
     organization: &OrganizationId,
     user: &UserId,
@@ -350,10 +376,10 @@ pub async fn left_since(
     limit: i64,
 ) -> Result<Vec<(ChatId, DateTime<Utc>)>> {
     let left_at = members::left_at.assume_not_null();
-    let rows: Vec<(Key, Time)> = members::table
+    let rows: Vec<(UuidValue, TimestampValue)> = members::table
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
-        .filter(left_at.ge(Time(since)))
+        .filter(left_at.ge(TimestampValue(since)))
         .limit(limit)
         .select((members::chat_id, left_at))
         .load(conn)
@@ -362,9 +388,9 @@ pub async fn left_since(
 }
 
 /// The members whose row took a version within a range of the chat's log, in its order.
-pub async fn changed(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<Vec<Member>> {
+pub async fn changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<Vec<Member>> {
     let rows: Vec<Row> = members::table
-        .filter(members::chat_id.eq(Key(chat.0)))
+        .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::version.gt(after))
         .order(members::version)
         .limit(limit)
@@ -375,11 +401,11 @@ pub async fn changed(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> R
 }
 
 /// Those who are in and of whose read positions others may see that they moved since a moment.
-pub async fn shown_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
+pub async fn visible_changes_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
     let rows: Vec<Row> = members::table
-        .filter(members::chat_id.eq(Key(chat.0)))
+        .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::left_at.is_null())
-        .filter(members::shown_at.assume_not_null().ge(Time(since)))
+        .filter(members::shown_at.assume_not_null().ge(TimestampValue(since)))
         .select(COLUMNS)
         .load(conn)
         .await?;
@@ -393,33 +419,33 @@ pub struct ReadersQuery {
     pub message: MessageId,
     pub sent_at: DateTime<Utc>,
     pub sender: Option<UserId>,
-    pub window: Window<ByUser>,
+    pub window: PageWindow<ByUser>,
 }
 
 /// People who have read messages, by user id, one more than asked for, for many in one statement.
 pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Vec<UserId>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
-        let conditions = All::new()
-            .and_some(query.window.after.clone().map(|after| members::user_id.gt(after)))
-            .and_some(query.sender.as_ref().map(|sender| members::user_id.ne(sender.as_str())));
+        let conditions = Conditions::new()
+            .and_option(query.window.after.clone().map(|after| members::user_id.gt(after)))
+            .and_option(query.sender.as_ref().map(|sender| members::user_id.ne(sender.as_str())));
         members::table
-            .filter(members::chat_id.eq(Key(query.message.chat.0)))
+            .filter(members::chat_id.eq(UuidValue(query.message.chat.0)))
             .filter(members::left_at.is_null())
             .filter(diesel::dsl::not(members::read_privately))
             .filter(members::last_read_seq.ge(query.message.seq))
             // A new member begins at the newest message, and has read nothing before it.
-            .filter(members::joined_at.le(Time(query.sent_at)))
+            .filter(members::joined_at.le(TimestampValue(query.sent_at)))
             .filter(conditions)
             .order(members::user_id)
-            .limit(query.window.fetch())
+            .limit(query.window.fetch_limit())
             .select((number.into_sql::<BigInt>(), members::user_id))
     });
-    people(load_each(conn, queries.len(), each(parts)).await?)
+    parse_user_ids(load_union(conn, queries.len(), union_all(parts)).await?)
 }
 
 /// A member's positions, as the others may know them.
 #[derive(Debug, Clone)]
-pub struct Position {
+pub struct ReceiptPosition {
     pub user: UserId,
     pub joined_at: DateTime<Utc>,
     /// 0 where they read privately.
@@ -428,10 +454,10 @@ pub struct Position {
 }
 
 /// The positions of those who are in these chats.
-pub async fn positions(conn: &mut Conn, chats: &[ChatId]) -> Result<HashMap<ChatId, Vec<Position>>> {
-    type Found = (Key, String, Time, i64, bool, i64);
+pub async fn receipt_positions(conn: &mut Conn, chats: &[ChatId]) -> Result<HashMap<ChatId, Vec<ReceiptPosition>>> {
+    type Found = (UuidValue, String, TimestampValue, i64, bool, i64);
     let rows: Vec<Found> = members::table
-        .filter(members::chat_id.eq_any(chats.iter().map(|chat| Key(chat.0))))
+        .filter(members::chat_id.eq_any(chats.iter().map(|chat| UuidValue(chat.0))))
         .filter(members::left_at.is_null())
         .select((
             members::chat_id,
@@ -443,11 +469,15 @@ pub async fn positions(conn: &mut Conn, chats: &[ChatId]) -> Result<HashMap<Chat
         ))
         .load(conn)
         .await?;
-    let mut positions: HashMap<ChatId, Vec<Position>> = HashMap::new();
+    let mut positions: HashMap<ChatId, Vec<ReceiptPosition>> = HashMap::new();
     for (chat, user, joined_at, seq, privately, delivered) in rows {
         let read_seq = if privately { 0 } else { seq };
-        let position =
-            Position { user: word(&user)?, joined_at: joined_at.0, read_seq, delivered_seq: delivered.max(read_seq) };
+        let position = ReceiptPosition {
+            user: parse_column(&user)?,
+            joined_at: joined_at.0,
+            read_seq,
+            delivered_seq: delivered.max(read_seq),
+        };
         positions.entry(ChatId(chat.0)).or_default().push(position);
     }
     Ok(positions)

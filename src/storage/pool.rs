@@ -15,13 +15,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::error::{Error, Result};
-use crate::storage::connection::{Conn, Lent, Postgres, Sqlite};
-use crate::storage::postgres_tls::PgTarget;
+use crate::storage::connection::{Conn, PooledConnection, PostgresConn, SqliteConn};
+use crate::storage::postgres_tls::PgEndpoint;
 
 /// Which engine a `DATABASE_URL` names.
 #[derive(Debug, Clone)]
 pub enum Engine {
-    Postgres(Box<PgTarget>),
+    Postgres(Box<PgEndpoint>),
     Sqlite(PathBuf),
 }
 
@@ -29,7 +29,9 @@ impl Engine {
     /// Reads `postgres://…`, `postgresql://…` or `sqlite://PATH`. The message says what is wrong.
     pub fn parse(url: &str) -> Result<Self, String> {
         match url.split_once("://") {
-            Some(("postgres" | "postgresql", _)) => PgTarget::parse(url).map(|target| Self::Postgres(Box::new(target))),
+            Some(("postgres" | "postgresql", _)) => {
+                PgEndpoint::parse(url).map(|target| Self::Postgres(Box::new(target)))
+            }
             Some(("sqlite", "")) => Err("names no file after sqlite://".into()),
             // Each connection would have a database of its own.
             Some(("sqlite", path)) if path.starts_with(":memory:") || path.starts_with("file:") => {
@@ -43,9 +45,9 @@ impl Engine {
 
 /// The database, from which connections are borrowed.
 #[derive(Clone)]
-pub enum Store {
-    Postgres(Pool<Postgres>),
-    Sqlite { writer: Pool<Sqlite>, readers: Pool<Sqlite> },
+pub enum Database {
+    Postgres(Pool<PostgresConn>),
+    Sqlite { writer: Pool<SqliteConn>, readers: Pool<SqliteConn> },
 }
 
 /// Readers of a SQLite file; a read on a page in memory takes a fraction of a millisecond.
@@ -61,14 +63,14 @@ const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode =
 /// The second line of defence against a transaction that nobody ends; the first is [`Lent`].
 const POSTGRES_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '30s'";
 
-impl Store {
+impl Database {
     /// Opens pools; connections are made as they are needed. `postgres_connections` is the most
     /// that are held to PostgreSQL at once, `wait` how long a request waits for one.
     pub fn open(engine: &Engine, postgres_connections: usize, wait: Duration) -> Result<Self> {
         match engine {
             Engine::Postgres(target) => {
                 let target = target.clone();
-                let setup: SetupCallback<Postgres> = Box::new(move |_| {
+                let setup: SetupCallback<PostgresConn> = Box::new(move |_| {
                     let target = target.clone();
                     async move {
                         let mut conn = target.connect().await?;
@@ -79,15 +81,15 @@ impl Store {
                     }
                     .boxed()
                 });
-                Ok(Self::Postgres(pool("", setup, postgres_connections, wait)?))
+                Ok(Self::Postgres(build_pool("", setup, postgres_connections, wait)?))
             }
             Engine::Sqlite(path) => {
                 let file = path.to_string_lossy().into_owned();
                 Ok(Self::Sqlite {
-                    writer: pool(&file, Box::new(|file| sqlite(file, "")), 1, wait)?,
-                    readers: pool(
+                    writer: build_pool(&file, Box::new(|file| connect_sqlite(file, "")), 1, wait)?,
+                    readers: build_pool(
                         &file,
-                        Box::new(|file| sqlite(file, "PRAGMA query_only = ON;")),
+                        Box::new(|file| connect_sqlite(file, "PRAGMA query_only = ON;")),
                         SQLITE_READERS,
                         wait,
                     )?,
@@ -99,16 +101,16 @@ impl Store {
     /// A connection that may write.
     pub async fn write(&self) -> Result<Conn> {
         match self {
-            Self::Postgres(pool) => lend(pool).await.map(Conn::Postgres),
-            Self::Sqlite { writer, .. } => lend(writer).await.map(Conn::Sqlite),
+            Self::Postgres(pool) => checkout(pool).await.map(Conn::Postgres),
+            Self::Sqlite { writer, .. } => checkout(writer).await.map(Conn::Sqlite),
         }
     }
 
     /// A connection that only reads.
     pub async fn read(&self) -> Result<Conn> {
         match self {
-            Self::Postgres(pool) => lend(pool).await.map(Conn::Postgres),
-            Self::Sqlite { readers, .. } => lend(readers).await.map(Conn::Sqlite),
+            Self::Postgres(pool) => checkout(pool).await.map(Conn::Postgres),
+            Self::Sqlite { readers, .. } => checkout(readers).await.map(Conn::Sqlite),
         }
     }
 
@@ -124,9 +126,9 @@ impl Store {
     }
 }
 
-fn sqlite<'a>(file: &'a str, more: &'a str) -> BoxFuture<'a, ConnectionResult<Sqlite>> {
+fn connect_sqlite<'a>(file: &'a str, more: &'a str) -> BoxFuture<'a, ConnectionResult<SqliteConn>> {
     async move {
-        let mut conn = Sqlite::establish(file).await?;
+        let mut conn = SqliteConn::establish(file).await?;
         conn.batch_execute(&format!("{SQLITE_SETTINGS} {more}"))
             .await
             .map_err(ConnectionError::CouldntSetupConfiguration)?;
@@ -135,7 +137,7 @@ fn sqlite<'a>(file: &'a str, more: &'a str) -> BoxFuture<'a, ConnectionResult<Sq
     .boxed()
 }
 
-fn pool<C>(url: &str, setup: SetupCallback<C>, size: usize, wait: Duration) -> Result<Pool<C>>
+fn build_pool<C>(url: &str, setup: SetupCallback<C>, size: usize, wait: Duration) -> Result<Pool<C>>
 where
     C: AsyncConnection + 'static,
     AsyncDieselConnectionManager<C>: Manager<Type = C>,
@@ -154,13 +156,13 @@ where
     pool.map_err(Error::internal)
 }
 
-async fn lend<M>(pool: &deadpool::managed::Pool<M>) -> Result<Box<Lent<M>>>
+async fn checkout<M>(pool: &deadpool::managed::Pool<M>) -> Result<Box<PooledConnection<M>>>
 where
     M: Manager<Error = PoolError>,
     M::Type: PoolableConnection,
 {
     let lent = pool.get().await;
-    lent.map(|object| Box::new(Lent::new(object))).map_err(|error| {
+    lent.map(|object| Box::new(PooledConnection::new(object))).map_err(|error| {
         tracing::warn!(%error, "no database connection");
         Error::unavailable("the database can't be reached")
     })

@@ -17,22 +17,22 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::storage::connection::Postgres;
+use crate::storage::connection::PostgresConn;
 
 /// A parsed PostgreSQL address.
 #[derive(Clone)]
-pub struct PgTarget {
+pub struct PgEndpoint {
     config: tokio_postgres::Config,
     tls: Option<MakeRustlsConnect>,
 }
 
-impl std::fmt::Debug for PgTarget {
+impl std::fmt::Debug for PgEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PgTarget").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
     }
 }
 
-impl PgTarget {
+impl PgEndpoint {
     pub fn parse(url: &str) -> Result<Self, String> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut roots, mut rest) = ("prefer", None, Vec::new());
@@ -45,10 +45,10 @@ impl PgTarget {
         }
         let (ssl_mode, check) = match (mode, roots) {
             ("disable", _) => (SslMode::Disable, None),
-            ("allow" | "prefer", _) => (SslMode::Prefer, Some(Check::Nothing)),
-            ("require", None) => (SslMode::Require, Some(Check::Nothing)),
-            ("require", Some(_)) | ("verify-ca", _) => (SslMode::Require, Some(Check::Issuer)),
-            ("verify-full", _) => (SslMode::Require, Some(Check::IssuerAndHost)),
+            ("allow" | "prefer", _) => (SslMode::Prefer, Some(CertificateCheck::Nothing)),
+            ("require", None) => (SslMode::Require, Some(CertificateCheck::Nothing)),
+            ("require", Some(_)) | ("verify-ca", _) => (SslMode::Require, Some(CertificateCheck::Issuer)),
+            ("verify-full", _) => (SslMode::Require, Some(CertificateCheck::IssuerAndHost)),
             (other, _) => return Err(format!("has the unknown sslmode {other:?}")),
         };
         let mut config: tokio_postgres::Config = format!("{base}?{}", rest.join("&"))
@@ -59,7 +59,7 @@ impl PgTarget {
         Ok(Self { config, tls })
     }
 
-    pub async fn connect(&self) -> ConnectionResult<Postgres> {
+    pub async fn connect(&self) -> ConnectionResult<PostgresConn> {
         let refused = |error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             ConnectionError::BadConnection(format!("{error}{cause}"))
@@ -67,11 +67,11 @@ impl PgTarget {
         match &self.tls {
             Some(tls) => {
                 let (client, connection) = self.config.connect(tls.clone()).await.map_err(refused)?;
-                Postgres::try_from_client_and_connection(client, connection).await
+                PostgresConn::try_from_client_and_connection(client, connection).await
             }
             None => {
                 let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.map_err(refused)?;
-                Postgres::try_from_client_and_connection(client, connection).await
+                PostgresConn::try_from_client_and_connection(client, connection).await
             }
         }
     }
@@ -79,23 +79,23 @@ impl PgTarget {
 
 /// What of the server's certificate is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
+enum CertificateCheck {
     Nothing,
     Issuer,
     IssuerAndHost,
 }
 
-fn client_config(check: Check, roots: Option<&str>) -> Result<ClientConfig, String> {
+fn client_config(check: CertificateCheck, roots: Option<&str>) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let trusted = match check {
-        Check::Nothing => None,
-        Check::Issuer | Check::IssuerAndHost => {
+        CertificateCheck::Nothing => None,
+        CertificateCheck::Issuer | CertificateCheck::IssuerAndHost => {
             let store = Arc::new(root_certificates(roots)?);
             let verifier = WebPkiServerVerifier::builder_with_provider(store, provider.clone()).build();
             Some(verifier.map_err(|error| format!("has no issuer to trust: {error}"))?)
         }
     };
-    let verifier = Verifier { check, trusted, provider: provider.clone() };
+    let verifier = CertificateVerifier { check, issuer_verifier: trusted, provider: provider.clone() };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
@@ -121,13 +121,13 @@ fn root_certificates(file: Option<&str>) -> Result<RootCertStore, String> {
 /// Looks at as much of a certificate as the `sslmode` asks for. That the server holds the
 /// certificate's key is always checked.
 #[derive(Debug)]
-struct Verifier {
-    check: Check,
-    trusted: Option<Arc<WebPkiServerVerifier>>,
+struct CertificateVerifier {
+    check: CertificateCheck,
+    issuer_verifier: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -136,7 +136,7 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(trusted) = &self.trusted else {
+        let Some(trusted) = &self.issuer_verifier else {
             return Ok(ServerCertVerified::assertion());
         };
         // The issuer is checked before the name, so a wrong name means that all else was right.
@@ -144,7 +144,7 @@ impl ServerCertVerifier for Verifier {
         match result {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.check == Check::Issuer => Ok(ServerCertVerified::assertion()),
+            )) if self.check == CertificateCheck::Issuer => Ok(ServerCertVerified::assertion()),
             result => result,
         }
     }
@@ -181,10 +181,10 @@ mod tests {
     #[test]
     fn every_sslmode_is_known_and_no_other() {
         for mode in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
-            assert!(PgTarget::parse(&format!("postgres://u:p@db/chat?sslmode={mode}")).is_ok(), "{mode}");
+            assert!(PgEndpoint::parse(&format!("postgres://u:p@db/chat?sslmode={mode}")).is_ok(), "{mode}");
         }
-        let error = PgTarget::parse("postgres://db/chat?sslmode=strict").unwrap_err();
+        let error = PgEndpoint::parse("postgres://db/chat?sslmode=strict").unwrap_err();
         assert!(error.contains("strict"), "{error}");
-        assert!(PgTarget::parse("postgres://db/chat?sslmode=verify-full&sslrootcert=/nowhere.pem").is_err());
+        assert!(PgEndpoint::parse("postgres://db/chat?sslmode=verify-full&sslrootcert=/nowhere.pem").is_err());
     }
 }

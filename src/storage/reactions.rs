@@ -8,10 +8,10 @@ use diesel::sql_types::BigInt;
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
-use crate::storage::column_types::{Key, Time, people};
+use crate::storage::column_types::{TimestampValue, UuidValue, parse_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::reactions;
-use crate::storage::sql::fragments::{each, load_each, pairs_in};
+use crate::storage::sql::fragments::{load_union, pairs_in, union_all};
 
 /// Adds a reaction; false where it is there already.
 pub async fn insert(
@@ -23,11 +23,11 @@ pub async fn insert(
 ) -> Result<bool> {
     let inserted = diesel::insert_into(reactions::table)
         .values((
-            reactions::chat_id.eq(Key(message.chat.0)),
+            reactions::chat_id.eq(UuidValue(message.chat.0)),
             reactions::seq.eq(message.seq),
             reactions::emoji.eq(emoji),
             reactions::user_id.eq(user.as_str()),
-            reactions::created_at.eq(Time(now)),
+            reactions::created_at.eq(TimestampValue(now)),
         ))
         .on_conflict_do_nothing()
         .execute(conn)
@@ -37,38 +37,38 @@ pub async fn insert(
 
 /// Takes a reaction back; false where there was none.
 pub async fn delete(conn: &mut Conn, message: MessageId, emoji: &str, user: &UserId) -> Result<bool> {
-    let key = (Key(message.chat.0), message.seq, emoji, user.as_str());
+    let key = (UuidValue(message.chat.0), message.seq, emoji, user.as_str());
     let deleted = diesel::delete(reactions::table.find(key)).execute(conn).await?;
     Ok(deleted == 1)
 }
 
 /// Takes all reactions off a message that is deleted.
-pub async fn clear(conn: &mut Conn, message: MessageId) -> Result<()> {
-    let of_message = reactions::chat_id.eq(Key(message.chat.0)).and(reactions::seq.eq(message.seq));
+pub async fn delete_all(conn: &mut Conn, message: MessageId) -> Result<()> {
+    let of_message = reactions::chat_id.eq(UuidValue(message.chat.0)).and(reactions::seq.eq(message.seq));
     diesel::delete(reactions::table.filter(of_message)).execute(conn).await?;
     Ok(())
 }
 
 /// How often each emoji was given to each message, the earliest emoji first.
 pub async fn counts(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, ReactionCount)>> {
-    let keys = ids.iter().map(|id| (Key(id.chat.0), id.seq));
-    let rows: Vec<(Key, i64, String, i64)> = reactions::table
+    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
+    let rows: Vec<(UuidValue, i64, String, i64)> = reactions::table
         .filter(pairs_in((reactions::chat_id, reactions::seq), keys))
         .group_by((reactions::chat_id, reactions::seq, reactions::emoji))
         .order((min(reactions::created_at), reactions::emoji))
         .select((reactions::chat_id, reactions::seq, reactions::emoji, count_star()))
         .load(conn)
         .await?;
-    let counted = |(chat, seq, emoji, count): (Key, i64, String, i64)| {
+    let counted = |(chat, seq, emoji, count): (UuidValue, i64, String, i64)| {
         (MessageId { chat: ChatId(chat.0), seq }, ReactionCount { emoji, count })
     };
     Ok(rows.into_iter().map(counted).collect())
 }
 
 /// The number of different emoji on a message, but for this one.
-pub async fn other_emoji(conn: &mut Conn, message: MessageId, emoji: &str) -> Result<usize> {
+pub async fn count_other_emoji(conn: &mut Conn, message: MessageId, emoji: &str) -> Result<usize> {
     let number: i64 = reactions::table
-        .filter(reactions::chat_id.eq(Key(message.chat.0)))
+        .filter(reactions::chat_id.eq(UuidValue(message.chat.0)))
         .filter(reactions::seq.eq(message.seq))
         .filter(reactions::emoji.ne(emoji))
         .select(count(reactions::emoji).aggregate_distinct())
@@ -78,9 +78,9 @@ pub async fn other_emoji(conn: &mut Conn, message: MessageId, emoji: &str) -> Re
 }
 
 /// The emoji that a person gave to each of these messages.
-pub async fn of_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Result<Vec<(MessageId, String)>> {
-    let keys = ids.iter().map(|id| (Key(id.chat.0), id.seq));
-    let rows: Vec<(Key, i64, String)> = reactions::table
+pub async fn by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Result<Vec<(MessageId, String)>> {
+    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
+    let rows: Vec<(UuidValue, i64, String)> = reactions::table
         .filter(pairs_in((reactions::chat_id, reactions::seq), keys))
         .filter(reactions::user_id.eq(user.as_str()))
         .select((reactions::chat_id, reactions::seq, reactions::emoji))
@@ -101,12 +101,12 @@ pub struct ReactorsQuery {
 pub async fn reactors(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<Vec<UserId>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         reactions::table
-            .filter(reactions::chat_id.eq(Key(query.message.chat.0)))
+            .filter(reactions::chat_id.eq(UuidValue(query.message.chat.0)))
             .filter(reactions::seq.eq(query.message.seq))
             .filter(reactions::emoji.eq(&query.emoji))
             .order((reactions::created_at, reactions::user_id))
             .limit(query.limit as i64)
             .select((number.into_sql::<BigInt>(), reactions::user_id))
     });
-    people(load_each(conn, queries.len(), each(parts)).await?)
+    parse_user_ids(load_union(conn, queries.len(), union_all(parts)).await?)
 }

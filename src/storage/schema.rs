@@ -4,17 +4,17 @@ use diesel::{allow_tables_to_appear_in_same_query, table};
 
 table! {
     use diesel::sql_types::Text;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlTimestamp;
 
     organizations (id) {
         id -> Text,
-        created_at -> Instant,
+        created_at -> SqlTimestamp,
     }
 }
 
 table! {
     use diesel::sql_types::{Nullable, Text};
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlTimestamp;
 
     users (organization_id, id) {
         organization_id -> Text,
@@ -22,19 +22,19 @@ table! {
         name -> Text,
         name_folded -> Text,
         avatar_url -> Nullable<Text>,
-        created_at -> Instant,
-        last_seen_at -> Nullable<Instant>,
-        revoked_before -> Nullable<Instant>,
+        created_at -> SqlTimestamp,
+        last_seen_at -> Nullable<SqlTimestamp>,
+        revoked_before -> Nullable<SqlTimestamp>,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Binary, Integer, Jsonb, Nullable, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     chats (id) {
-        id -> Id,
+        id -> SqlUuid,
         organization_id -> Text,
         kind -> Text,
         category -> Nullable<Text>,
@@ -45,8 +45,8 @@ table! {
         policy -> Jsonb,
         slow_mode_seconds -> Integer,
         created_by -> Nullable<Text>,
-        created_at -> Instant,
-        last_activity_at -> Instant,
+        created_at -> SqlTimestamp,
+        last_activity_at -> SqlTimestamp,
         version -> BigInt,
         details_version -> BigInt,
         last_seq -> BigInt,
@@ -54,50 +54,50 @@ table! {
         direct_key -> Nullable<Text>,
         nonce -> Nullable<Text>,
         fingerprint -> Nullable<Binary>,
-        archived_at -> Nullable<Instant>,
+        archived_at -> Nullable<SqlTimestamp>,
         resource_type -> Nullable<Text>,
         resource_id -> Nullable<Text>,
-        changed_at -> Instant,
+        changed_at -> SqlTimestamp,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     members (chat_id, user_id) {
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         user_id -> Text,
         organization_id -> Text,
         role -> Text,
-        joined_at -> Instant,
+        joined_at -> SqlTimestamp,
         added_by -> Nullable<Text>,
-        left_at -> Nullable<Instant>,
+        left_at -> Nullable<SqlTimestamp>,
         version -> BigInt,
         last_read_seq -> BigInt,
-        last_read_at -> Nullable<Instant>,
-        last_posted_at -> Nullable<Instant>,
-        silenced_until -> Nullable<Instant>,
+        last_read_at -> Nullable<SqlTimestamp>,
+        last_posted_at -> Nullable<SqlTimestamp>,
+        silenced_until -> Nullable<SqlTimestamp>,
         last_delivered_seq -> BigInt,
         read_privately -> Bool,
-        muted_until -> Nullable<Instant>,
+        muted_until -> Nullable<SqlTimestamp>,
         notification_level -> Text,
         pinned -> Bool,
         marked_unread -> Bool,
         draft -> Nullable<Text>,
-        moved_at -> Nullable<Instant>,
-        shown_at -> Nullable<Instant>,
+        moved_at -> Nullable<SqlTimestamp>,
+        shown_at -> Nullable<SqlTimestamp>,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     messages (chat_id, seq) {
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         seq -> BigInt,
         version -> BigInt,
         kind -> Text,
@@ -106,53 +106,53 @@ table! {
         fingerprint -> Nullable<Binary>,
         text -> Nullable<Text>,
         reply_to_seq -> Nullable<BigInt>,
-        created_at -> Instant,
-        edited_at -> Nullable<Instant>,
-        deleted_at -> Nullable<Instant>,
+        created_at -> SqlTimestamp,
+        edited_at -> Nullable<SqlTimestamp>,
+        deleted_at -> Nullable<SqlTimestamp>,
         thread_root_seq -> Nullable<BigInt>,
         in_timeline -> Bool,
         reply_count -> Integer,
         mentions_everyone -> Bool,
         content -> Nullable<Jsonb>,
-        pinned_at -> Nullable<Instant>,
+        pinned_at -> Nullable<SqlTimestamp>,
         pinned_by -> Nullable<Text>,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     revisions (chat_id, seq, version) {
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         seq -> BigInt,
         version -> BigInt,
         text -> Text,
-        edited_at -> Instant,
+        edited_at -> SqlTimestamp,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     reactions (chat_id, seq, emoji, user_id) {
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         seq -> BigInt,
         emoji -> Text,
         user_id -> Text,
-        created_at -> Instant,
+        created_at -> SqlTimestamp,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Text};
-    use crate::storage::column_types::Id;
+    use crate::storage::column_types::SqlUuid;
 
     mentions (chat_id, user_id, seq) {
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         user_id -> Text,
         seq -> BigInt,
     }
@@ -160,52 +160,52 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Integer, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     votes (chat_id, seq, option, user_id) {
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         seq -> BigInt,
         option -> Integer,
         user_id -> Text,
-        created_at -> Instant,
+        created_at -> SqlTimestamp,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     notifications (id) {
-        id -> Id,
+        id -> SqlUuid,
         organization_id -> Text,
         user_id -> Text,
         kind -> Text,
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         seq -> Nullable<BigInt>,
         actor_id -> Nullable<Text>,
-        created_at -> Instant,
-        read_at -> Nullable<Instant>,
-        call_id -> Nullable<Id>,
+        created_at -> SqlTimestamp,
+        read_at -> Nullable<SqlTimestamp>,
+        call_id -> Nullable<SqlUuid>,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     reports (id) {
-        id -> Id,
+        id -> SqlUuid,
         organization_id -> Text,
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         seq -> BigInt,
         reporter_id -> Text,
         reason -> Text,
         text -> Nullable<Text>,
-        created_at -> Instant,
-        resolved_at -> Nullable<Instant>,
+        created_at -> SqlTimestamp,
+        resolved_at -> Nullable<SqlTimestamp>,
         resolved_by -> Nullable<Text>,
         resolution -> Nullable<Text>,
     }
@@ -223,64 +223,64 @@ table! {
 
 table! {
     use diesel::sql_types::Text;
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     removals (organization_id, user_id, removed_at, chat_id) {
         organization_id -> Text,
         user_id -> Text,
-        removed_at -> Instant,
-        chat_id -> Id,
+        removed_at -> SqlTimestamp,
+        chat_id -> SqlUuid,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     calls (id) {
-        id -> Id,
+        id -> SqlUuid,
         organization_id -> Text,
-        chat_id -> Id,
+        chat_id -> SqlUuid,
         kind -> Text,
         started_by -> Text,
-        started_at -> Instant,
-        rings_until -> Instant,
-        answered_at -> Nullable<Instant>,
-        alone_since -> Nullable<Instant>,
-        ended_at -> Nullable<Instant>,
+        started_at -> SqlTimestamp,
+        rings_until -> SqlTimestamp,
+        answered_at -> Nullable<SqlTimestamp>,
+        alone_since -> Nullable<SqlTimestamp>,
+        ended_at -> Nullable<SqlTimestamp>,
         end_reason -> Nullable<Text>,
         talked -> BigInt,
-        due_at -> Nullable<Instant>,
+        due_at -> Nullable<SqlTimestamp>,
         version -> BigInt,
         own_version -> BigInt,
-        changed_at -> Instant,
+        changed_at -> SqlTimestamp,
         forgotten -> BigInt,
     }
 }
 
 table! {
     use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
-    use crate::storage::column_types::Id;
-    use crate::storage::column_types::Instant;
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
 
     call_participants (call_id, user_id) {
-        call_id -> Id,
+        call_id -> SqlUuid,
         user_id -> Text,
         organization_id -> Text,
         place -> Integer,
         device_id -> Text,
         status -> Text,
-        joined_at -> Nullable<Instant>,
-        left_at -> Nullable<Instant>,
+        joined_at -> Nullable<SqlTimestamp>,
+        left_at -> Nullable<SqlTimestamp>,
         audio -> Bool,
         video -> Bool,
         screen -> Bool,
         version -> BigInt,
         joined_version -> BigInt,
         forgotten -> BigInt,
-        expires_at -> Nullable<Instant>,
+        expires_at -> Nullable<SqlTimestamp>,
         listening -> Bool,
         reports -> Integer,
         round_trip_ms -> Double,
@@ -291,10 +291,10 @@ table! {
 
 table! {
     use diesel::sql_types::{BigInt, Jsonb, Text};
-    use crate::storage::column_types::Id;
+    use crate::storage::column_types::SqlUuid;
 
     call_signals (call_id, version) {
-        call_id -> Id,
+        call_id -> SqlUuid,
         version -> BigInt,
         from_id -> Text,
         to_id -> Text,

@@ -7,15 +7,15 @@ use diesel::sql_types::Bool;
 
 use crate::domain::ids::{ChatId, MessageId, OrganizationId, UserId};
 use crate::domain::messages::{Message, MessageKind};
-use crate::domain::pagination::Window;
+use crate::domain::pagination::PageWindow;
 use crate::domain::search::{SearchQuery, tsvector, words};
 use crate::error::Result;
-use crate::storage::column_types::{Key, Time};
+use crate::storage::column_types::{TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::messages::by_ids;
 use crate::storage::schema::{members, mentions, messages};
-use crate::storage::sql::fragments::All;
-use crate::storage::sql::full_text::{ForgetWords, HasWords, IndexWords};
+use crate::storage::sql::fragments::Conditions;
+use crate::storage::sql::full_text::{DeleteFullText, IndexFullText, MatchesFullText};
 use chrono::{DateTime, Utc};
 
 /// Puts what messages say into the index.
@@ -25,24 +25,24 @@ pub async fn index(conn: &mut Conn, said: impl Iterator<Item = (MessageId, &str)
         .filter_map(|(id, text)| {
             let words = words(text);
             let spelled = if is_postgres { tsvector(&words) } else { words.join(" ") };
-            (!words.is_empty()).then_some((Key(id.chat.0), id.seq, spelled))
+            (!words.is_empty()).then_some((UuidValue(id.chat.0), id.seq, spelled))
         })
         .collect();
     if !rows.is_empty() {
-        IndexWords::new(rows).execute(conn).await?;
+        IndexFullText::new(rows).execute(conn).await?;
     }
     Ok(())
 }
 
 /// Takes a message out of the index.
-pub async fn forget(conn: &mut Conn, id: MessageId) -> Result<()> {
-    ForgetWords(Key(id.chat.0), id.seq).execute(conn).await?;
+pub async fn delete(conn: &mut Conn, id: MessageId) -> Result<()> {
+    DeleteFullText(UuidValue(id.chat.0), id.seq).execute(conn).await?;
     Ok(())
 }
 
 /// Puts all messages into an index that has none of them yet, as one has that a migration made. To be
 /// called in a transaction. Tells how many they were.
-pub async fn fill(conn: &mut Conn) -> Result<usize> {
+pub async fn rebuild(conn: &mut Conn) -> Result<usize> {
     let any = sql::<Bool>("EXISTS (SELECT 1 FROM message_words)");
     let texts = messages::table.filter(messages::text.is_not_null());
     let filled: Vec<bool> = texts.limit(1).select(any).load(conn).await?;
@@ -50,12 +50,12 @@ pub async fn fill(conn: &mut Conn) -> Result<usize> {
         return Ok(0);
     }
     let mut number = 0;
-    let mut last: Option<(Key, i64)> = None;
+    let mut last: Option<(UuidValue, i64)> = None;
     loop {
         let beyond = last
             .map(|(chat, seq)| messages::chat_id.gt(chat).or(messages::chat_id.eq(chat).and(messages::seq.gt(seq))));
-        let some: Vec<(Key, i64, Option<String>)> = texts
-            .filter(All::new().and_some(beyond))
+        let some: Vec<(UuidValue, i64, Option<String>)> = texts
+            .filter(Conditions::new().and_option(beyond))
             .order((messages::chat_id, messages::seq))
             .limit(1_000)
             .select((messages::chat_id, messages::seq, messages::text))
@@ -73,8 +73,8 @@ pub async fn fill(conn: &mut Conn) -> Result<usize> {
 
 /// What is searched for.
 #[derive(Debug, Clone)]
-pub struct Search {
-    pub words: SearchQuery,
+pub struct MessageSearch {
+    pub query: SearchQuery,
     pub chat: Option<ChatId>,
     pub sender: Option<UserId>,
     pub kinds: Option<Vec<MessageKind>>,
@@ -85,12 +85,12 @@ pub struct Search {
 }
 
 /// The kinds of messages that are files.
-const FILES: [&str; 4] = ["image", "video", "audio", "file"];
+const FILE_KINDS: [&str; 4] = ["image", "video", "audio", "file"];
 
 /// The key that found messages are listed by, newest first: microseconds, chat and place.
-pub type ByTime = (i64, uuid::Uuid, i64);
+pub type ByCreatedAt = (i64, uuid::Uuid, i64);
 
-pub fn by_time(message: &Message) -> ByTime {
+pub fn created_at_key(message: &Message) -> ByCreatedAt {
     (message.created_at.timestamp_micros(), message.id.chat.0, message.id.seq)
 }
 
@@ -99,8 +99,8 @@ pub async fn page(
     conn: &mut Conn,
     organization: &OrganizationId,
     viewer: &UserId,
-    search: &Search,
-    window: &Window<ByTime>,
+    search: &MessageSearch,
+    window: &PageWindow<ByCreatedAt>,
 ) -> Result<Vec<Message>> {
     let own = members::table
         .filter(members::organization_id.eq(organization.as_str()))
@@ -112,31 +112,31 @@ pub async fn page(
         .filter(mentions::chat_id.eq(messages::chat_id))
         .filter(mentions::seq.eq(messages::seq))
         .filter(mentions::user_id.eq(viewer.as_str()));
-    let conditions = All::new()
-        .and(HasWords { tsquery: search.words.tsquery(), fts5: search.words.fts5() })
+    let conditions = Conditions::new()
+        .and(MatchesFullText { tsquery: search.query.tsquery(), fts5: search.query.fts5() })
         .and(messages::chat_id.eq_any(own))
-        .and_some(search.chat.map(|chat| messages::chat_id.eq(Key(chat.0))))
-        .and_some(search.sender.as_ref().map(|sender| messages::sender_id.assume_not_null().eq(sender.as_str())))
-        .and_some(kinds.map(|kinds| messages::kind.eq_any(kinds)))
-        .and_some(search.has_attachment.map(|has| messages::kind.eq_any(FILES).eq(has)))
-        .and_some(search.mentions_viewer.then(|| messages::mentions_everyone.or(diesel::dsl::exists(named))))
-        .and_some(search.since.map(|since| messages::created_at.ge(Time(since))))
-        .and_some(search.until.map(|until| messages::created_at.lt(Time(until))))
-        .and_some(window.after.map(|(at, chat, seq)| {
-            let (at, chat) = (Time::near(at), Key(chat));
+        .and_option(search.chat.map(|chat| messages::chat_id.eq(UuidValue(chat.0))))
+        .and_option(search.sender.as_ref().map(|sender| messages::sender_id.assume_not_null().eq(sender.as_str())))
+        .and_option(kinds.map(|kinds| messages::kind.eq_any(kinds)))
+        .and_option(search.has_attachment.map(|has| messages::kind.eq_any(FILE_KINDS).eq(has)))
+        .and_option(search.mentions_viewer.then(|| messages::mentions_everyone.or(diesel::dsl::exists(named))))
+        .and_option(search.since.map(|since| messages::created_at.ge(TimestampValue(since))))
+        .and_option(search.until.map(|until| messages::created_at.lt(TimestampValue(until))))
+        .and_option(window.after.map(|(at, chat, seq)| {
+            let (at, chat) = (TimestampValue::from_micros_clamped(at), UuidValue(chat));
             let within = messages::chat_id.lt(chat).or(messages::chat_id.eq(chat).and(messages::seq.lt(seq)));
             messages::created_at.lt(at).or(messages::created_at.eq(at).and(within))
         }));
-    let found: Vec<(Key, i64)> = messages::table
+    let found: Vec<(UuidValue, i64)> = messages::table
         .filter(conditions)
         .filter(messages::deleted_at.is_null())
         .order((messages::created_at.desc(), messages::chat_id.desc(), messages::seq.desc()))
-        .limit(window.fetch())
+        .limit(window.fetch_limit())
         .select((messages::chat_id, messages::seq))
         .load(conn)
         .await?;
     let ids: Vec<MessageId> = found.into_iter().map(|(chat, seq)| MessageId { chat: ChatId(chat.0), seq }).collect();
     let mut messages = by_ids(conn, &ids).await?;
-    messages.sort_by_key(|message| std::cmp::Reverse(by_time(message)));
+    messages.sort_by_key(|message| std::cmp::Reverse(created_at_key(message)));
     Ok(messages)
 }

@@ -13,28 +13,28 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::error::{Error, Result};
-use crate::storage::pool::Store;
+use crate::storage::pool::Database;
 
 thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Where the statements of a connection run.
-trait Runs {
-    type On: SpawnBlocking;
+trait HasSpawner {
+    type Spawner: SpawnBlocking;
 }
 
-impl<C, S: SpawnBlocking> Runs for SyncConnectionWrapper<C, S> {
-    type On = S;
+impl<C, S: SpawnBlocking> HasSpawner for SyncConnectionWrapper<C, S> {
+    type Spawner = S;
 }
 
 /// diesel-async's own way, which has no public name: a change of threads for each statement.
-type OneByOne = <SyncConnectionWrapper<SqliteConnection> as Runs>::On;
+type PerStatement = <SyncConnectionWrapper<SqliteConnection> as HasSpawner>::Spawner;
 
 /// Runs SQLite's statements: where they are made if that thread may block, else on one that may.
-pub struct Threads(OneByOne);
+pub struct TokioBlocking(PerStatement);
 
-impl SpawnBlocking for Threads {
+impl SpawnBlocking for TokioBlocking {
     fn spawn_blocking<'a, R>(
         &mut self,
         statement: impl FnOnce() -> R + Send + 'static,
@@ -51,21 +51,24 @@ impl SpawnBlocking for Threads {
     }
 
     fn get_runtime() -> Self {
-        Self(OneByOne::get_runtime())
+        Self(PerStatement::get_runtime())
     }
 }
 
-impl Store {
+impl Database {
     /// Does work that is little but statements, and goes on to its end though nobody waits for it. It must not
     /// wait for others: it may hold a thread meanwhile.
-    pub async fn in_one_go<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+    pub async fn run_on_blocking_thread<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
         let done = match self {
             Self::Postgres(_) => tokio::spawn(work).await,
             Self::Sqlite { .. } => {
                 let runtime = Handle::current();
                 let on_thread = move || {
                     MAY_BLOCK.set(true);
-                    let _after = Blocking;
+                    let _after = BlockingGuard;
                     runtime.block_on(work)
                 };
                 spawn_blocking(on_thread).await
@@ -76,9 +79,9 @@ impl Store {
 }
 
 /// The thread goes back to others, who mean to block for a short time only.
-struct Blocking;
+struct BlockingGuard;
 
-impl Drop for Blocking {
+impl Drop for BlockingGuard {
     fn drop(&mut self) {
         MAY_BLOCK.set(false);
     }

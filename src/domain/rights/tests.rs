@@ -1,8 +1,8 @@
 use strum::IntoEnumIterator;
 
-use crate::domain::chats::{Details, Policy};
+use crate::domain::chats::{ChatDetails, Policy};
 use crate::domain::ids::{ChatId, MessageId};
-use crate::domain::messages::{Notice, NoticeKind};
+use crate::domain::messages::{SystemMessage, SystemMessageKind};
 use crate::domain::rights::*;
 
 fn at(second: i64) -> DateTime<Utc> {
@@ -14,7 +14,7 @@ fn chat(kind: ChatKind) -> Chat {
         id: ChatId::new(),
         organization: "demo".parse().unwrap(),
         kind,
-        details: Details::default(),
+        details: ChatDetails::default(),
         created_by: None,
         created_at: at(0),
         last_activity_at: at(0),
@@ -29,17 +29,18 @@ fn chat(kind: ChatKind) -> Chat {
 }
 
 fn member(chat: &Chat, role: Role) -> Member {
-    Member::joining(chat.id, "alice".parse().unwrap(), role, 0, at(0))
+    Member::new_member(chat.id, "alice".parse().unwrap(), role, 0, at(0))
 }
 
 /// What Alice sent.
 fn message(chat: &Chat) -> Message {
-    let notice = Notice { kind: NoticeKind::Welcome, actor: None, subject: None, detail: None, call: None };
+    let notice =
+        SystemMessage { kind: SystemMessageKind::Welcome, actor: None, subject: None, detail: None, call: None };
     Message {
         kind: MessageKind::Text,
         sender: Some("alice".parse().unwrap()),
         text: Some("hello".into()),
-        ..Message::notice(MessageId { chat: chat.id, seq: 1 }, notice, at(0))
+        ..Message::system(MessageId { chat: chat.id, seq: 1 }, notice, at(0))
     }
 }
 
@@ -72,7 +73,7 @@ fn the_truth_table_of_roles() {
             for role in Role::iter() {
                 let chat = chat(kind);
                 let member = member(&chat, role);
-                let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
+                let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
                 let expected = least.is_some_and(|least| role >= least);
                 assert_eq!(rights.can(action).is_ok(), expected, "{kind:?} {role:?} {action:?}");
             }
@@ -87,9 +88,9 @@ fn each_permission_is_a_gate_of_its_own() {
     for action in ChatAction::iter() {
         for missing in Permission::iter() {
             let permissions: Permissions = all().into_iter().filter(|held| *held != missing).collect();
-            let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
-            let needed = missing == Permission::ChatView || permission(action) == Some(missing);
-            assert_eq!(rights.can(action), if needed { Err(Refusal::MissingPermission(missing)) } else { Ok(()) });
+            let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
+            let needed = missing == Permission::ChatView || required_permission(action) == Some(missing);
+            assert_eq!(rights.can(action), if needed { Err(DenialReason::MissingPermission(missing)) } else { Ok(()) });
         }
     }
 }
@@ -99,10 +100,10 @@ fn a_stranger_may_nothing_and_sees_channels_only() {
     let permissions = all();
     for kind in ChatKind::iter() {
         let chat = chat(kind);
-        let rights = Rights { permissions: &permissions, chat: &chat, member: None, now: at(9) };
+        let rights = ChatRights { permissions: &permissions, chat: &chat, member: None, now: at(9) };
         assert_eq!(rights.can_see(), kind == ChatKind::Channel);
         for action in ChatAction::iter() {
-            assert_eq!(rights.can(action), Err(Refusal::NotAMember));
+            assert_eq!(rights.can(action), Err(DenialReason::NotAMember));
         }
     }
 }
@@ -113,9 +114,9 @@ fn a_policy_replaces_the_default_of_its_kind() {
     let mut chat = chat(ChatKind::Channel);
     chat.details.policy = Policy([(ChatAction::Post, Role::Member)].into());
     let member = member(&chat, Role::Member);
-    let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
+    let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
     assert_eq!(rights.can(ChatAction::Post), Ok(()));
-    assert_eq!(rights.can(ChatAction::Pin), Err(Refusal::RoleTooLow { least: Role::Moderator }));
+    assert_eq!(rights.can(ChatAction::Pin), Err(DenialReason::RoleTooLow { min_role: Role::Moderator }));
 }
 
 #[test]
@@ -124,8 +125,8 @@ fn who_may_not_post_may_not_mention_everyone() {
     let mut chat = chat(ChatKind::Group);
     chat.details.policy = Policy([(ChatAction::Post, Role::Owner)].into());
     let admin = member(&chat, Role::Admin);
-    let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&admin), now: at(9) };
-    assert_eq!(rights.can(ChatAction::MentionEveryone), Err(Refusal::RoleTooLow { least: Role::Owner }));
+    let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&admin), now: at(9) };
+    assert_eq!(rights.can(ChatAction::MentionEveryone), Err(DenialReason::RoleTooLow { min_role: Role::Owner }));
 }
 
 #[test]
@@ -137,8 +138,8 @@ fn silence_and_slow_mode_are_mended_by_the_later_of_both() {
     member.last_posted_at = Some(at(0));
     for (silenced, until) in [(5, 10), (15, 15)] {
         member.silenced_until = Some(at(silenced));
-        let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(1) };
-        assert_eq!(rights.can(ChatAction::Post).unwrap_err().until(), Some(at(until)));
+        let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(1) };
+        assert_eq!(rights.can(ChatAction::Post).unwrap_err().retry_at(), Some(at(until)));
     }
 }
 
@@ -149,9 +150,9 @@ fn slow_mode_ends_exactly_at_its_boundary_and_spares_moderators() {
     let can = |role, second: i64, permissions: &Permissions| {
         let mut member = member(&chat, role);
         member.last_posted_at = Some(at(0));
-        Rights { permissions, chat: &chat, member: Some(&member), now: at(second) }.can(ChatAction::Post)
+        ChatRights { permissions, chat: &chat, member: Some(&member), now: at(second) }.can(ChatAction::Post)
     };
-    assert_eq!(can(Role::Member, 9, &all()), Err(Refusal::SlowMode { until: at(10), now: at(9) }));
+    assert_eq!(can(Role::Member, 9, &all()), Err(DenialReason::SlowMode { until: at(10), now: at(9) }));
     assert_eq!(can(Role::Member, 10, &all()), Ok(()));
     assert_eq!(can(Role::Moderator, 1, &all()), Ok(()));
     assert_eq!(can(Role::Member, 1, &Permission::iter().collect()), Ok(()));
@@ -162,19 +163,19 @@ fn a_message_is_edited_by_its_sender_and_deleted_by_moderators_too() {
     let permissions = all();
     let chat = chat(ChatKind::Group);
     let mut message = message(&chat);
-    let rights = |member| Rights { permissions: &permissions, chat: &chat, member, now: at(9) };
+    let rights = |member| ChatRights { permissions: &permissions, chat: &chat, member, now: at(9) };
     let alice = member(&chat, Role::Member);
     let bob = Member { user: "bob".parse().unwrap(), ..alice.clone() };
     assert_eq!(rights(Some(&alice)).can_edit(&message), Ok(()));
     assert_eq!(rights(Some(&alice)).can_delete(&message), Ok(()));
-    assert_eq!(rights(Some(&bob)).can_edit(&message), Err(Refusal::NotTheSender));
-    assert_eq!(rights(Some(&bob)).can_delete(&message), Err(Refusal::RoleTooLow { least: Role::Moderator }));
+    assert_eq!(rights(Some(&bob)).can_edit(&message), Err(DenialReason::NotTheSender));
+    assert_eq!(rights(Some(&bob)).can_delete(&message), Err(DenialReason::RoleTooLow { min_role: Role::Moderator }));
     let moderator = Member { role: Role::Moderator, ..bob.clone() };
-    assert_eq!(rights(Some(&moderator)).can_edit(&message), Err(Refusal::NotTheSender));
+    assert_eq!(rights(Some(&moderator)).can_edit(&message), Err(DenialReason::NotTheSender));
     assert_eq!(rights(Some(&moderator)).can_delete(&message), Ok(()));
-    assert_eq!(rights(None).can_delete(&message), Err(Refusal::NotAMember));
+    assert_eq!(rights(None).can_delete(&message), Err(DenialReason::NotAMember));
     message.deleted_at = Some(at(1));
-    assert_eq!(rights(Some(&alice)).can_edit(&message), Err(Refusal::Deleted));
+    assert_eq!(rights(Some(&alice)).can_edit(&message), Err(DenialReason::Deleted));
 }
 
 #[test]
@@ -183,15 +184,16 @@ fn one_who_is_silenced_says_nothing_until_the_very_moment() {
     let chat = chat(ChatKind::Group);
     let mut owner = member(&chat, Role::Owner);
     owner.silenced_until = Some(at(10));
-    let at_second = |second| Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(second) };
-    let silenced = Err(Refusal::Silenced { until: at(10) });
+    let at_second =
+        |second| ChatRights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(second) };
+    let silenced = Err(DenialReason::Silenced { until: at(10) });
     for action in ChatAction::iter() {
         let speaks = matches!(action, ChatAction::Post | ChatAction::MentionEveryone);
         assert_eq!(at_second(9).can(action), if speaks { silenced } else { Ok(()) }, "{action:?}");
         assert_eq!(at_second(10).can(action), Ok(()), "{action:?}");
     }
     let message = message(&chat);
-    for may in [Rights::can_react, Rights::can_edit, Rights::can_close] {
+    for may in [ChatRights::can_react, ChatRights::can_edit, ChatRights::can_close_poll] {
         assert_eq!(may(&at_second(9), &message), silenced);
         assert_eq!(may(&at_second(10), &message), Ok(()));
     }
@@ -204,14 +206,14 @@ fn an_archived_chat_is_read_and_put_in_order_but_not_written() {
     let mut chat = chat(ChatKind::Group);
     chat.archived_at = Some(at(1));
     let owner = member(&chat, Role::Owner);
-    let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
+    let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
     for action in ChatAction::iter() {
-        let expected = if possible_in_archived(action) { Ok(()) } else { Err(Refusal::Archived) };
+        let expected = if is_allowed_in_archived(action) { Ok(()) } else { Err(DenialReason::Archived) };
         assert_eq!(rights.can(action), expected, "{action:?}");
     }
     let message = message(&chat);
-    for may in [Rights::can_react, Rights::can_edit, Rights::can_close, Rights::can_pin] {
-        assert_eq!(may(&rights, &message), Err(Refusal::Archived));
+    for may in [ChatRights::can_react, ChatRights::can_edit, ChatRights::can_close_poll, ChatRights::can_pin] {
+        assert_eq!(may(&rights, &message), Err(DenialReason::Archived));
     }
     assert_eq!(rights.can_delete(&message), Ok(()));
 }
@@ -223,7 +225,7 @@ fn nobody_gives_a_role_above_their_own_or_takes_one_from_their_betters() {
     chat.details.policy = Policy([(ChatAction::ChangeRoles, Role::Moderator)].into());
     for own in Role::iter() {
         let member = member(&chat, own);
-        let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
+        let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
         for from in Role::iter() {
             for to in Role::iter() {
                 let allowed = own >= Role::Moderator && (own > from || own == Role::Owner) && to <= own;
@@ -238,10 +240,10 @@ fn the_servers_own_messages_are_nobodys_to_change() {
     let permissions = all();
     let chat = chat(ChatKind::Group);
     let owner = member(&chat, Role::Owner);
-    let rights = Rights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
+    let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
     let message = Message { kind: MessageKind::System, sender: None, ..message(&chat) };
-    assert_eq!(rights.can_edit(&message), Err(Refusal::NotTheSender));
-    assert_eq!(rights.can_delete(&message), Err(Refusal::SystemMessage));
-    assert_eq!(rights.can_react(&message), Err(Refusal::SystemMessage));
-    assert_eq!(rights.can_pin(&message), Err(Refusal::SystemMessage));
+    assert_eq!(rights.can_edit(&message), Err(DenialReason::NotTheSender));
+    assert_eq!(rights.can_delete(&message), Err(DenialReason::SystemMessage));
+    assert_eq!(rights.can_react(&message), Err(DenialReason::SystemMessage));
+    assert_eq!(rights.can_pin(&message), Err(DenialReason::SystemMessage));
 }

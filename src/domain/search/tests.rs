@@ -7,12 +7,12 @@ fn query(query: &str) -> SearchQuery {
 }
 
 #[track_caller]
-fn has_words(text: &str, expected: &[&str]) {
+fn assert_words(text: &str, expected: &[&str]) {
     assert_eq!(words(text), expected, "{text:?}");
 }
 
 /// The text that a snippet is of, if it was short and of one line.
-fn unmarked(snippet: &str) -> String {
+fn strip_marks(snippet: &str) -> String {
     let text = snippet.replace("<mark>", "").replace("</mark>", "");
     assert!(!text.contains(['<', '>', '"', '\'']), "{snippet}");
     let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
@@ -22,24 +22,24 @@ fn unmarked(snippet: &str) -> String {
 
 #[test]
 fn words_have_neither_case_nor_accents() {
-    has_words("Hello, WORLD!", &["hello", "world"]);
-    has_words("Ärger A\u{308}RGER arger", &["arger", "arger", "arger"]);
-    has_words("Łódź crème brûlée Ñandú İstanbul", &["łodz", "creme", "brulee", "nandu", "istanbul"]);
-    has_words("ΟΔΟΣ οδός", &["οδοσ", "οδοσ"]);
-    has_words("Ёлка", &["елка"]);
+    assert_words("Hello, WORLD!", &["hello", "world"]);
+    assert_words("Ärger A\u{308}RGER arger", &["arger", "arger", "arger"]);
+    assert_words("Łódź crème brûlée Ñandú İstanbul", &["łodz", "creme", "brulee", "nandu", "istanbul"]);
+    assert_words("ΟΔΟΣ οδός", &["οδοσ", "οδοσ"]);
+    assert_words("Ёлка", &["елка"]);
 }
 
 #[test]
 fn words_have_one_spelling() {
-    has_words("ﬁne Ｗｉｄｅ ２０２４ ℌ ①", &["fine", "wide", "2024", "h", "1"]);
+    assert_words("ﬁne Ｗｉｄｅ ２０２４ ℌ ①", &["fine", "wide", "2024", "h", "1"]);
     assert_eq!(words(&"한국어".nfd().collect::<String>()), words(&"한국어".nfc().collect::<String>()));
     assert_eq!(words("ｶﾞｷﾞ"), words("ガギ"));
-    has_words("❤\u{fe0f}a\u{fe0f}b 葛\u{e0100}", &["ab", "葛"]);
+    assert_words("❤\u{fe0f}a\u{fe0f}b 葛\u{e0100}", &["ab", "葛"]);
 }
 
 #[test]
 fn spans_are_where_the_words_are() {
-    let found: Vec<_> = spans("Ein A\u{308}rger-½").collect();
+    let found: Vec<_> = word_ranges("Ein A\u{308}rger-½").collect();
     let (one, two) = (12..14, 12..14);
     let expected = [(0..3, "ein"), (4..11, "arger"), (one, "1"), (two, "2")];
     assert_eq!(found, expected.map(|(range, word)| (range, word.to_owned())));
@@ -47,35 +47,35 @@ fn spans_are_where_the_words_are() {
 
 #[test]
 fn other_marks_stay_with_their_letters() {
-    has_words("हिन्दी", &["हिन्दी"]);
-    has_words("שָׁלוֹם", &["שָׁלוֹם"]);
+    assert_words("हिन्दी", &["हिन्दी"]);
+    assert_words("שָׁלוֹם", &["שָׁלוֹם"]);
     assert_ne!(words("か"), words("が"));
 }
 
 #[test]
 fn words_end_where_letters_and_digits_do() {
-    has_words(
+    assert_words(
         "well-known can't O’Neill 3.14 snake_case a.b.c",
         &["well", "known", "can", "t", "o", "neill", "3", "14", "snake", "case", "a", "b", "c"],
     );
-    has_words(
+    assert_words(
         "https://example.com/a?b=1#c me@example.com",
         &["https", "example", "com", "a", "b", "1", "c", "me", "example", "com"],
     );
-    has_words("a\0b\u{1}c\td\ne\u{200b}f\u{ad}g", &["a", "b", "c", "d", "e", "f", "g"]);
-    has_words("½", &["1", "2"]);
+    assert_words("a\0b\u{1}c\td\ne\u{200b}f\u{ad}g", &["a", "b", "c", "d", "e", "f", "g"]);
+    assert_words("½", &["1", "2"]);
 }
 
 #[test]
 fn each_ideograph_is_a_word() {
-    has_words("東京タワーへ go", &["東", "京", "タワー", "へ", "go"]);
+    assert_words("東京タワーへ go", &["東", "京", "タワー", "へ", "go"]);
 }
 
 #[test]
 fn what_has_no_letter_has_no_words() {
     for text in ["", " ", "👍🏽 👩‍👩‍👧 🎉", "!?…", "\u{301}\u{20dd}", "\0\u{7f}", "\u{93e}", "\"", "__"]
     {
-        has_words(text, &[]);
+        assert_words(text, &[]);
     }
 }
 
@@ -90,8 +90,8 @@ fn a_long_word_is_cut_between_characters() {
 #[test]
 fn what_was_folded_is_not_folded_again() {
     for character in (char::MIN..=char::MAX).filter(|character| character.is_alphanumeric() || is_mark(*character)) {
-        let once = Folded::new(&character.to_string()).text;
-        assert_eq!(Folded::new(&once).text, once, "{character:?} {:x}", character as u32);
+        let once = NormalizedText::new(&character.to_string()).text;
+        assert_eq!(NormalizedText::new(&once).text, once, "{character:?} {:x}", character as u32);
     }
 }
 
@@ -129,8 +129,8 @@ fn nothing_in_a_query_is_syntax() {
         )
     );
     assert_eq!(query(r"a' \b !c & d | e <-> f:*").tsquery(), "'a':* & 'b':* & 'c':* & 'd':* & 'e':* & 'f':*");
-    assert_eq!(string("a\"b"), r#""a""b""#);
-    assert_eq!(lexeme(r"a'b\c"), r"'a''b\\c'");
+    assert_eq!(escape_fts5_string("a\"b"), r#""a""b""#);
+    assert_eq!(escape_lexeme(r"a'b\c"), r"'a''b\\c'");
 }
 
 #[test]
@@ -212,13 +212,13 @@ fn a_snippet_of_a_long_text_is_around_the_first_match() {
     assert!(both.starts_with("…before before "), "{both}");
     assert!(both.contains(" before <mark>needle</mark> after "), "{both}");
     assert!(both.ends_with(" after…"), "{both}");
-    assert!((180..=202).contains(&unmarked(&both).chars().count()), "{both}");
+    assert!((180..=202).contains(&strip_marks(&both).chars().count()), "{both}");
 
     let at_start = query("needle").snippet(&format!("needle {after}"));
     assert!(at_start.starts_with("<mark>needle</mark> after ") && at_start.ends_with(" after…"), "{at_start}");
     let at_end = query("needle").snippet(&format!("{before}needle"));
     assert!(at_end.starts_with("…before ") && at_end.ends_with(" before <mark>needle</mark>"), "{at_end}");
-    assert!(unmarked(&at_end).chars().count() > 180, "{at_end}");
+    assert!(strip_marks(&at_end).chars().count() > 180, "{at_end}");
     let nowhere = query("other").snippet(&after);
     assert!(nowhere.starts_with("after ") && nowhere.ends_with(" after…"), "{nowhere}");
 }
@@ -236,7 +236,7 @@ fn a_window_cuts_neither_words_nor_characters() {
     let exactly = format!("{} b", "a".repeat(198));
     assert_eq!(query("b").snippet(&exactly), exactly.replace('b', "<mark>b</mark>"));
     let unbroken = format!("{}é{}", "é".repeat(500), " x".repeat(200));
-    assert_eq!(unmarked(&query("x").snippet(&unbroken)).matches('x').count(), 70);
+    assert_eq!(strip_marks(&query("x").snippet(&unbroken)).matches('x').count(), 70);
 }
 
 /// What is printed, and more of what is folded.
@@ -251,7 +251,7 @@ proptest! {
         prop_assert_eq!(crate::domain::search::words(&words.join(" ")), words.clone());
         for word in &words {
             prop_assert!(!word.is_empty() && word.len() <= 64);
-            prop_assert!(word.chars().all(|character| is_of_word(character) && !character.is_ascii_uppercase()));
+            prop_assert!(word.chars().all(|character| is_word_char(character) && !character.is_ascii_uppercase()));
         }
     }
 
@@ -266,14 +266,14 @@ proptest! {
     #[test]
     fn a_snippet_is_the_text(text in "(\\PC|[a-c &<>\"']){0,100}") {
         let spaced = text.trim().replace(char::is_whitespace, " ");
-        prop_assert_eq!(unmarked(&query("a b").snippet(&text)), spaced);
+        prop_assert_eq!(strip_marks(&query("a b").snippet(&text)), spaced);
     }
 
     #[test]
     fn a_window_has_the_first_match(before in "(\\PC|[a-c &]){0,400}", after in "(\\PC|[a-c &]){0,400}") {
         let snippet = query("\"zyxwv\"").snippet(&format!("{before} zyxwv {after}"));
         prop_assert!(snippet.contains("<mark>zyxwv</mark>"), "{}", snippet);
-        prop_assert!(unmarked(&snippet).chars().count() <= 202);
+        prop_assert!(strip_marks(&snippet).chars().count() <= 202);
     }
 }
 

@@ -11,11 +11,11 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use crate::graphql::admission::lexer::{Fault, Lexer, Token};
+use crate::graphql::admission::lexer::{Lexer, SyntaxError, Token};
 
 /// What a document may hold. Every number is the greatest that is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct DocumentLimits {
     /// The document's length in bytes, white space and comments included. GraphiQL's introspection,
     /// longer than most queries, has 2 KiB.
     pub bytes: usize,
@@ -38,10 +38,10 @@ pub struct Limits {
     /// Selections (fields, spreads and inline fragments) of all operations together once each spread
     /// is written out, and likewise of each fragment by itself, used or not. async-graphql walks
     /// them so several times before its own limits are applied.
-    pub expanded: usize,
+    pub expanded_selections: usize,
 }
 
-impl Default for Limits {
+impl Default for DocumentLimits {
     fn default() -> Self {
         Self {
             bytes: 16 * 1024,
@@ -52,14 +52,14 @@ impl Default for Limits {
             aliases: 50,
             directives: 20,
             variables: 200,
-            expanded: 2_000,
+            expanded_selections: 2_000,
         }
     }
 }
 
 /// Why a document is not admitted, in words for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum LimitError {
     #[error("the document has more than {0} bytes")]
     Bytes(usize),
     #[error("the document has more than {0} tokens")]
@@ -77,40 +77,40 @@ pub enum Refusal {
     #[error("the document mentions variables more than {0} times")]
     Variables(usize),
     #[error("the document has more than {0} selections, its fragments written out")]
-    Expanded(usize),
+    ExpandedSelections(usize),
     /// The name of a fragment that spreads itself, at once or through others.
     #[error("Cannot spread fragment \"{0}\" within itself")]
     Cycle(String),
     /// The document cannot be divided into tokens, matching brackets and definitions.
     #[error(transparent)]
-    Syntax(#[from] Fault),
+    Syntax(#[from] SyntaxError),
 }
 
 /// Admits a document that is within the limits, as the text to give to the parser.
 ///
 /// That is the document itself, except that the escapes `\u{1F600}` and `\uD83D\uDE00`, which the
 /// specification allows in a string and async-graphql refuses, are replaced by their character.
-pub fn admit<'a>(document: &'a str, limits: &Limits) -> Result<Cow<'a, str>, Refusal> {
-    within(document.len(), limits.bytes, Refusal::Bytes)?;
-    let mut outline = Outline::new(document, limits);
-    outline.read()?;
-    expand(&mut outline.definitions, limits)?;
+pub fn check<'a>(document: &'a str, limits: &DocumentLimits) -> Result<Cow<'a, str>, LimitError> {
+    check_limit(document.len(), limits.bytes, LimitError::Bytes)?;
+    let mut outline = DocumentScan::new(document, limits);
+    outline.scan()?;
+    expand_spreads(&mut outline.definitions, limits)?;
     Ok(outline.lexer.into_text())
 }
 
-fn within(count: usize, limit: usize, refusal: fn(usize) -> Refusal) -> Result<(), Refusal> {
+fn check_limit(count: usize, limit: usize, refusal: fn(usize) -> LimitError) -> Result<(), LimitError> {
     if count <= limit { Ok(()) } else { Err(refusal(limit)) }
 }
 
-fn count(counter: &mut usize, limit: usize, refusal: fn(usize) -> Refusal) -> Result<(), Refusal> {
+fn increment(counter: &mut usize, limit: usize, refusal: fn(usize) -> LimitError) -> Result<(), LimitError> {
     *counter += 1;
-    within(*counter, limit, refusal)
+    check_limit(*counter, limit, refusal)
 }
 
 /// An operation or a fragment.
 struct Definition<'a> {
     /// The name of a fragment; none for an operation.
-    fragment: Option<&'a str>,
+    fragment_name: Option<&'a str>,
     /// Selections: its own at first, and those of its spreads once they are written out.
     selections: usize,
     /// How deep its brackets nest, likewise.
@@ -118,28 +118,31 @@ struct Definition<'a> {
     /// The fragments that it spreads, each with the number of brackets around the spread.
     spreads: Vec<(&'a str, usize)>,
     /// How many of the spreads are written out.
-    written_out: usize,
+    expanded_spreads: usize,
 }
 
 /// Writes out every spread in `selections` and `nesting`, fragments first, each fragment once.
 /// A spread of an unknown fragment is left to the validator.
-fn expand(definitions: &mut [Definition<'_>], limits: &Limits) -> Result<(), Refusal> {
-    let fragments: HashMap<_, _> =
-        definitions.iter().enumerate().filter_map(|(index, definition)| Some((definition.fragment?, index))).collect();
+fn expand_spreads(definitions: &mut [Definition<'_>], limits: &DocumentLimits) -> Result<(), LimitError> {
+    let fragments: HashMap<_, _> = definitions
+        .iter()
+        .enumerate()
+        .filter_map(|(index, definition)| Some((definition.fragment_name?, index)))
+        .collect();
     for root in 0..definitions.len() {
         let mut path = vec![root];
         while let Some(&index) = path.last() {
             let definition = &definitions[index];
-            let Some(&(name, depth)) = definition.spreads.get(definition.written_out) else {
+            let Some(&(name, depth)) = definition.spreads.get(definition.expanded_spreads) else {
                 path.pop();
                 continue;
             };
             let (mut selections, mut nesting) = (0, 0);
             if let Some(&spread) = fragments.get(name) {
                 let fragment = &definitions[spread];
-                if fragment.written_out < fragment.spreads.len() {
+                if fragment.expanded_spreads < fragment.spreads.len() {
                     if path.contains(&spread) {
-                        return Err(Refusal::Cycle(name.to_owned()));
+                        return Err(LimitError::Cycle(name.to_owned()));
                     }
                     path.push(spread);
                     continue;
@@ -147,38 +150,38 @@ fn expand(definitions: &mut [Definition<'_>], limits: &Limits) -> Result<(), Ref
                 (selections, nesting) = (fragment.selections, depth + fragment.nesting);
             }
             let definition = &mut definitions[index];
-            definition.written_out += 1;
+            definition.expanded_spreads += 1;
             definition.selections += selections;
             definition.nesting = definition.nesting.max(nesting);
-            within(definition.selections, limits.expanded, Refusal::Expanded)?;
-            within(definition.nesting, limits.nesting, Refusal::Nesting)?;
+            check_limit(definition.selections, limits.expanded_selections, LimitError::ExpandedSelections)?;
+            check_limit(definition.nesting, limits.nesting, LimitError::Nesting)?;
         }
     }
-    let operations = definitions.iter().filter(|definition| definition.fragment.is_none());
+    let operations = definitions.iter().filter(|definition| definition.fragment_name.is_none());
     let selections = operations.map(|operation| operation.selections).sum();
-    within(selections, limits.expanded, Refusal::Expanded)
+    check_limit(selections, limits.expanded_selections, LimitError::ExpandedSelections)
 }
 
 /// What the tokens outside all brackets are part of.
-enum Header {
+enum ScanState {
     /// Nothing: the next token begins a definition.
-    None,
+    BetweenDefinitions,
     /// A fragment of which only the keyword is read.
-    Fragment,
+    FragmentKeyword,
     /// A definition whose selection set is to come.
-    Definition,
+    InDefinition,
 }
 
 /// The pass over a document's tokens.
-struct Outline<'a, 'l> {
+struct DocumentScan<'a, 'l> {
     lexer: Lexer<'a>,
-    limits: &'l Limits,
+    limits: &'l DocumentLimits,
     /// The closing brackets that are due, the next one last.
-    brackets: Vec<char>,
+    open_brackets: Vec<char>,
     /// The number of brackets around the arguments or variable definitions that are being read:
     /// braces in there are object literals, not selection sets.
-    arguments: Option<usize>,
-    header: Header,
+    argument_depth: Option<usize>,
+    state: ScanState,
     definitions: Vec<Definition<'a>>,
     tokens: usize,
     fragments: usize,
@@ -188,14 +191,14 @@ struct Outline<'a, 'l> {
     variables: usize,
 }
 
-impl<'a, 'l> Outline<'a, 'l> {
-    fn new(document: &'a str, limits: &'l Limits) -> Self {
+impl<'a, 'l> DocumentScan<'a, 'l> {
+    fn new(document: &'a str, limits: &'l DocumentLimits) -> Self {
         Self {
             lexer: Lexer::new(document),
             limits,
-            brackets: Vec::new(),
-            arguments: None,
-            header: Header::None,
+            open_brackets: Vec::new(),
+            argument_depth: None,
+            state: ScanState::BetweenDefinitions,
             definitions: Vec::new(),
             tokens: 0,
             fragments: 0,
@@ -206,70 +209,81 @@ impl<'a, 'l> Outline<'a, 'l> {
         }
     }
 
-    fn read(&mut self) -> Result<(), Refusal> {
+    fn scan(&mut self) -> Result<(), LimitError> {
         let limits = self.limits;
         let mut last = [Token::Value; 2];
-        while let Some(token) = self.lexer.next()? {
-            count(&mut self.tokens, limits.tokens, Refusal::Tokens)?;
-            if self.brackets.is_empty() {
+        while let Some(token) = self.lexer.next_token()? {
+            increment(&mut self.tokens, limits.tokens, LimitError::Tokens)?;
+            if self.open_brackets.is_empty() {
                 self.read_header(token)?;
-            } else if self.arguments.is_none() {
+            } else if self.argument_depth.is_none() {
                 self.read_selection(last, token)?;
             }
             match token {
                 Token::Punctuator('@') => {
-                    count(&mut self.directives, limits.directives, Refusal::Directives)?;
+                    increment(&mut self.directives, limits.directives, LimitError::Directives)?;
                 }
                 Token::Punctuator('$') => {
-                    count(&mut self.variables, limits.variables, Refusal::Variables)?;
+                    increment(&mut self.variables, limits.variables, LimitError::Variables)?;
                 }
                 Token::Punctuator(bracket) => self.read_bracket(bracket)?,
                 Token::Name(_) | Token::Spread | Token::Value => {}
             }
             last = [last[1], token];
         }
-        if self.brackets.is_empty() { Ok(()) } else { Err(self.lexer.fault("unclosed bracket").into()) }
+        if self.open_brackets.is_empty() { Ok(()) } else { Err(self.lexer.error("unclosed bracket").into()) }
     }
 
     /// Reads a token outside all brackets.
-    fn read_header(&mut self, token: Token<'a>) -> Result<(), Refusal> {
-        match (&self.header, token) {
-            (Header::None, Token::Name("fragment")) => {
-                count(&mut self.fragments, self.limits.fragments, Refusal::Fragments)?;
-                self.header = Header::Fragment;
+    fn read_header(&mut self, token: Token<'a>) -> Result<(), LimitError> {
+        match (&self.state, token) {
+            (ScanState::BetweenDefinitions, Token::Name("fragment")) => {
+                increment(&mut self.fragments, self.limits.fragments, LimitError::Fragments)?;
+                self.state = ScanState::FragmentKeyword;
             }
-            (Header::None, Token::Name("query" | "mutation" | "subscription") | Token::Punctuator('{')) => {
-                count(&mut self.operations, self.limits.operations, Refusal::Operations)?;
-                self.define(None);
+            (
+                ScanState::BetweenDefinitions,
+                Token::Name("query" | "mutation" | "subscription") | Token::Punctuator('{'),
+            ) => {
+                increment(&mut self.operations, self.limits.operations, LimitError::Operations)?;
+                self.add_definition(None);
             }
-            (Header::None, _) => return Err(self.lexer.fault("expected an operation or fragment").into()),
-            (Header::Fragment, Token::Name(name)) if name != "on" => self.define(Some(name)),
-            (Header::Fragment, _) => return Err(self.lexer.fault("expected a fragment's name").into()),
-            (Header::Definition, _) => {}
+            (ScanState::BetweenDefinitions, _) => {
+                return Err(self.lexer.error("expected an operation or fragment").into());
+            }
+            (ScanState::FragmentKeyword, Token::Name(name)) if name != "on" => self.add_definition(Some(name)),
+            (ScanState::FragmentKeyword, _) => return Err(self.lexer.error("expected a fragment's name").into()),
+            (ScanState::InDefinition, _) => {}
         }
         Ok(())
     }
 
-    fn define(&mut self, fragment: Option<&'a str>) {
-        self.header = Header::Definition;
-        self.definitions.push(Definition { fragment, selections: 0, nesting: 0, spreads: Vec::new(), written_out: 0 });
+    fn add_definition(&mut self, fragment: Option<&'a str>) {
+        self.state = ScanState::InDefinition;
+        self.definitions.push(Definition {
+            fragment_name: fragment,
+            selections: 0,
+            nesting: 0,
+            spreads: Vec::new(),
+            expanded_spreads: 0,
+        });
     }
 
     /// Reads a token of a selection set, given the two before it.
-    fn read_selection(&mut self, last: [Token<'a>; 2], token: Token<'a>) -> Result<(), Refusal> {
+    fn read_selection(&mut self, last: [Token<'a>; 2], token: Token<'a>) -> Result<(), LimitError> {
         let Some(definition) = self.definitions.last_mut() else { return Ok(()) };
         match (last, token) {
             // A type condition, and the name of a field after its alias or of a directive.
             ([_, Token::Spread], Token::Name("on"))
             | ([Token::Spread, Token::Name("on")] | [_, Token::Punctuator(':' | '@')], Token::Name(_)) => {}
             ([_, Token::Spread], Token::Name(fragment)) => {
-                definition.spreads.push((fragment, self.brackets.len()));
+                definition.spreads.push((fragment, self.open_brackets.len()));
             }
             (_, Token::Punctuator(':')) => {
-                count(&mut self.aliases, self.limits.aliases, Refusal::Aliases)?;
+                increment(&mut self.aliases, self.limits.aliases, LimitError::Aliases)?;
             }
             (_, Token::Name(_) | Token::Spread) => {
-                count(&mut definition.selections, self.limits.expanded, Refusal::Expanded)?;
+                increment(&mut definition.selections, self.limits.expanded_selections, LimitError::ExpandedSelections)?;
             }
             _ => {}
         }
@@ -277,7 +291,7 @@ impl<'a, 'l> Outline<'a, 'l> {
     }
 
     /// Reads a punctuator, if it is a bracket.
-    fn read_bracket(&mut self, bracket: char) -> Result<(), Refusal> {
+    fn read_bracket(&mut self, bracket: char) -> Result<(), LimitError> {
         let closing = match bracket {
             '{' => '}',
             '(' => ')',
@@ -286,24 +300,24 @@ impl<'a, 'l> Outline<'a, 'l> {
             _ => return Ok(()),
         };
         if closing != '}' {
-            self.arguments.get_or_insert(self.brackets.len());
+            self.argument_depth.get_or_insert(self.open_brackets.len());
         }
-        self.brackets.push(closing);
-        within(self.brackets.len(), self.limits.nesting, Refusal::Nesting)?;
+        self.open_brackets.push(closing);
+        check_limit(self.open_brackets.len(), self.limits.nesting, LimitError::Nesting)?;
         if let Some(definition) = self.definitions.last_mut() {
-            definition.nesting = definition.nesting.max(self.brackets.len());
+            definition.nesting = definition.nesting.max(self.open_brackets.len());
         }
         Ok(())
     }
 
-    fn read_closing(&mut self, bracket: char) -> Result<(), Refusal> {
-        if self.brackets.pop() != Some(bracket) {
-            return Err(self.lexer.fault("unmatched bracket").into());
+    fn read_closing(&mut self, bracket: char) -> Result<(), LimitError> {
+        if self.open_brackets.pop() != Some(bracket) {
+            return Err(self.lexer.error("unmatched bracket").into());
         }
-        if self.arguments == Some(self.brackets.len()) {
-            self.arguments = None;
-        } else if self.brackets.is_empty() {
-            self.header = Header::None;
+        if self.argument_depth == Some(self.open_brackets.len()) {
+            self.argument_depth = None;
+        } else if self.open_brackets.is_empty() {
+            self.state = ScanState::BetweenDefinitions;
         }
         Ok(())
     }
@@ -323,7 +337,7 @@ mod tests {
     use super::*;
 
     fn refusal(document: &str) -> Option<String> {
-        let refusal = admit(document, &Limits::default()).err()?;
+        let refusal = check(document, &DocumentLimits::default()).err()?;
         Some(refusal.to_string())
     }
 
@@ -336,36 +350,36 @@ mod tests {
             }
             fragment Chat on Chat { title last: message(at: -1.5e3) { fragment query on } ... { id } }
         "#;
-        let admitted = admit(document, &Limits::default()).unwrap();
+        let admitted = check(document, &DocumentLimits::default()).unwrap();
         assert!(matches!(admitted, Cow::Borrowed(_)));
         parse_query(admitted).unwrap();
 
         let escaped = r#"{ a(b: "\uD83D\uDE00") }"#;
-        assert_eq!(admit(escaped, &Limits::default()).unwrap(), "{ a(b: \"\u{1F600}\") }");
+        assert_eq!(check(escaped, &DocumentLimits::default()).unwrap(), "{ a(b: \"\u{1F600}\") }");
     }
 
     #[test]
     fn every_limit_is_the_greatest_number_admitted() {
-        let limits = Limits::default();
+        let limits = DocumentLimits::default();
         type Make = fn(usize) -> String;
-        type Refused = fn(usize) -> Refusal;
+        type Refused = fn(usize) -> LimitError;
         let table: [(Make, usize, Refused); 10] = [
-            (|n| format!("{{a{}}}", " ".repeat(n - 3)), limits.bytes, Refusal::Bytes),
-            (|n| format!("{{a(b:[{}])}}", "1 ".repeat(n - 9)), limits.tokens, Refusal::Tokens),
-            (nested, limits.nesting, Refusal::Nesting),
-            (chain, limits.nesting, Refusal::Nesting),
-            (|n| "fragment F on T{a}".repeat(n) + "{a}", limits.fragments, Refusal::Fragments),
-            (|n| "query{a}".repeat(n), limits.operations, Refusal::Operations),
-            (|n| format!("{{{}}}", "a:b ".repeat(n)), limits.aliases, Refusal::Aliases),
-            (|n| format!("{{a{}}}", "@b".repeat(n)), limits.directives, Refusal::Directives),
-            (|n| format!("{{a(b:[{}])}}", "$b".repeat(n)), limits.variables, Refusal::Variables),
-            (wide, limits.expanded, Refusal::Expanded),
+            (|n| format!("{{a{}}}", " ".repeat(n - 3)), limits.bytes, LimitError::Bytes),
+            (|n| format!("{{a(b:[{}])}}", "1 ".repeat(n - 9)), limits.tokens, LimitError::Tokens),
+            (nested, limits.nesting, LimitError::Nesting),
+            (chain, limits.nesting, LimitError::Nesting),
+            (|n| "fragment F on T{a}".repeat(n) + "{a}", limits.fragments, LimitError::Fragments),
+            (|n| "query{a}".repeat(n), limits.operations, LimitError::Operations),
+            (|n| format!("{{{}}}", "a:b ".repeat(n)), limits.aliases, LimitError::Aliases),
+            (|n| format!("{{a{}}}", "@b".repeat(n)), limits.directives, LimitError::Directives),
+            (|n| format!("{{a(b:[{}])}}", "$b".repeat(n)), limits.variables, LimitError::Variables),
+            (wide, limits.expanded_selections, LimitError::ExpandedSelections),
         ];
         for (document, limit, refused) in table {
-            assert_eq!(admit(&document(limit), &limits).err(), None);
-            assert_eq!(admit(&document(limit + 1), &limits).err(), Some(refused(limit)));
+            assert_eq!(check(&document(limit), &limits).err(), None);
+            assert_eq!(check(&document(limit + 1), &limits).err(), Some(refused(limit)));
         }
-        assert_eq!(Refusal::Tokens(2_000).to_string(), "the document has more than 2000 tokens");
+        assert_eq!(LimitError::Tokens(2_000).to_string(), "the document has more than 2000 tokens");
     }
 
     /// A document of this many brackets, of each kind.
@@ -421,20 +435,27 @@ mod tests {
     }
 
     /// Limits that random documents reach.
-    fn tight() -> Limits {
-        Limits { nesting: 7, fragments: 2, aliases: 3, directives: 3, expanded: 30, ..Limits::default() }
+    fn tight() -> DocumentLimits {
+        DocumentLimits {
+            nesting: 7,
+            fragments: 2,
+            aliases: 3,
+            directives: 3,
+            expanded_selections: 30,
+            ..DocumentLimits::default()
+        }
     }
 
     /// What async-graphql's parser makes of an admitted document is within the limits too.
-    fn check(document: &str) {
+    fn assert_within_limits(document: &str) {
         let limits = tight();
-        let Ok(admitted) = admit(document, &limits) else { return };
+        let Ok(admitted) = check(document, &limits) else { return };
         let Ok(parsed) = parse_query(&admitted) else { return };
         let selections = |set: &Positioned<SelectionSet>| selections(&parsed, &set.node, limits.nesting);
         let operations = parsed.operations.iter().map(|(_, operation)| &operation.node.selection_set);
-        assert!(operations.map(selections).sum::<usize>() <= limits.expanded);
+        assert!(operations.map(selections).sum::<usize>() <= limits.expanded_selections);
         let mut fragments = parsed.fragments.values().map(|fragment| &fragment.node.selection_set);
-        assert!(fragments.all(|set| selections(set) <= limits.expanded));
+        assert!(fragments.all(|set| selections(set) <= limits.expanded_selections));
         assert!(parsed.fragments.len() <= limits.fragments);
         assert!(parsed.operations.iter().len() <= limits.operations);
     }
@@ -493,7 +514,7 @@ mod tests {
         #[test]
         fn nothing_hides_from_the_guard(text: String, soup in SOUP, plausible in plausible()) {
             for document in [text, soup, plausible] {
-                check(&document);
+                assert_within_limits(&document);
             }
         }
     }

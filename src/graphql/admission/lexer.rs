@@ -10,9 +10,9 @@ use async_graphql::Pos;
 
 /// What cannot be read in a document, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Syntax Error: {what} at {pos}")]
-pub struct Fault {
-    pub what: &'static str,
+#[error("Syntax Error: {message} at {pos}")]
+pub struct SyntaxError {
+    pub message: &'static str,
     pub pos: Pos,
 }
 
@@ -32,53 +32,53 @@ pub enum Token<'a> {
 pub struct Lexer<'a> {
     document: &'a str,
     /// What is not read yet.
-    rest: &'a str,
+    remaining: &'a str,
     /// The length of `rest` before the last token: tells where that token is.
-    before: usize,
+    remaining_at_token: usize,
     /// The document with its strings' escapes replaced, as far as that has gone.
     rewritten: String,
     /// How many bytes of the document `rewritten` stands for.
-    copied: usize,
+    copied_bytes: usize,
 }
 
 impl<'a> Lexer<'a> {
     pub fn new(document: &'a str) -> Self {
         let (rest, before) = (document, document.len());
-        Self { document, rest, before, rewritten: String::new(), copied: 0 }
+        Self { document, remaining: rest, remaining_at_token: before, rewritten: String::new(), copied_bytes: 0 }
     }
 
     /// The next token; none at the end of the document.
-    pub fn next(&mut self) -> Result<Option<Token<'a>>, Fault> {
+    pub fn next_token(&mut self) -> Result<Option<Token<'a>>, SyntaxError> {
         self.skip_ignored();
-        self.before = self.rest.len();
-        let Some(first) = self.rest.chars().next() else { return Ok(None) };
+        self.remaining_at_token = self.remaining.len();
+        let Some(first) = self.remaining.chars().next() else { return Ok(None) };
         let token = match first {
-            'A'..='Z' | 'a'..='z' | '_' => Token::Name(self.take_while(|c| c.is_ascii_alphanumeric() || c == '_')),
+            'A'..='Z' | 'a'..='z' | '_' => Token::Name(self.consume_while(|c| c.is_ascii_alphanumeric() || c == '_')),
             '-' | '0'..='9' => {
-                let number = self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-'));
+                let number = self.consume_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-'));
                 // GraphQL writes numbers exactly as JSON does.
                 if number.parse::<serde_json::Number>().is_err() {
-                    return Err(self.fault("invalid number"));
+                    return Err(self.error("invalid number"));
                 }
                 Token::Value
             }
             '"' => {
-                if self.rest.starts_with("\"\"\"") {
-                    self.block_string()?;
+                if self.remaining.starts_with("\"\"\"") {
+                    self.read_block_string()?;
                 } else {
-                    self.string()?;
+                    self.read_string()?;
                 }
                 Token::Value
             }
-            '.' if self.rest.starts_with("...") => {
-                self.take(3);
+            '.' if self.remaining.starts_with("...") => {
+                self.consume(3);
                 Token::Spread
             }
             '!' | '$' | '&' | '(' | ')' | ':' | '=' | '@' | '[' | ']' | '{' | '|' | '}' => {
-                self.take(1);
+                self.consume(1);
                 Token::Punctuator(first)
             }
-            _ => return Err(self.fault("unexpected character")),
+            _ => return Err(self.error("unexpected character")),
         };
         Ok(Some(token))
     }
@@ -86,64 +86,64 @@ impl<'a> Lexer<'a> {
     /// Skips white space, commas, byte order marks and comments.
     fn skip_ignored(&mut self) {
         loop {
-            self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r', ',', '\u{FEFF}']);
-            let Some(comment) = self.rest.strip_prefix('#') else { return };
-            self.rest = comment.trim_start_matches(|c| !matches!(c, '\n' | '\r'));
+            self.remaining = self.remaining.trim_start_matches([' ', '\t', '\n', '\r', ',', '\u{FEFF}']);
+            let Some(comment) = self.remaining.strip_prefix('#') else { return };
+            self.remaining = comment.trim_start_matches(|c| !matches!(c, '\n' | '\r'));
         }
     }
 
-    fn take(&mut self, length: usize) -> &'a str {
-        let (taken, rest) = self.rest.split_at(length);
-        self.rest = rest;
+    fn consume(&mut self, length: usize) -> &'a str {
+        let (taken, rest) = self.remaining.split_at(length);
+        self.remaining = rest;
         taken
     }
 
-    fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
-        self.take(self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len()))
+    fn consume_while(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
+        self.consume(self.remaining.find(|c| !belongs(c)).unwrap_or(self.remaining.len()))
     }
 
-    fn block_string(&mut self) -> Result<(), Fault> {
-        self.take(3);
+    fn read_block_string(&mut self) -> Result<(), SyntaxError> {
+        self.consume(3);
         loop {
-            let Some(length) = self.rest.find("\"\"\"") else {
-                return Err(self.fault("unterminated string"));
+            let Some(length) = self.remaining.find("\"\"\"") else {
+                return Err(self.error("unterminated string"));
             };
-            let escaped = self.take(length).ends_with('\\');
-            self.take(3);
+            let escaped = self.consume(length).ends_with('\\');
+            self.consume(3);
             if !escaped {
                 return Ok(());
             }
         }
     }
 
-    fn string(&mut self) -> Result<(), Fault> {
-        self.take(1);
+    fn read_string(&mut self) -> Result<(), SyntaxError> {
+        self.consume(1);
         loop {
-            self.take_while(|c| !matches!(c, '"' | '\\' | '\n' | '\r'));
-            match self.rest.as_bytes() {
+            self.consume_while(|c| !matches!(c, '"' | '\\' | '\n' | '\r'));
+            match self.remaining.as_bytes() {
                 [b'"', ..] => {
-                    self.take(1);
+                    self.consume(1);
                     return Ok(());
                 }
                 [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {
-                    self.take(2);
+                    self.consume(2);
                 }
-                [b'\\', ..] => self.unicode_escape()?,
-                _ => return Err(self.fault("unterminated string")),
+                [b'\\', ..] => self.read_unicode_escape()?,
+                _ => return Err(self.error("unterminated string")),
             }
         }
     }
 
     /// Reads `\u0041`, which the parser understands, or one that it does not, which is replaced.
-    fn unicode_escape(&mut self) -> Result<(), Fault> {
-        let Some((character, length)) = unescape(self.rest) else {
-            return Err(self.fault("invalid escape sequence in the string"));
+    fn read_unicode_escape(&mut self) -> Result<(), SyntaxError> {
+        let Some((character, length)) = decode_unicode_escape(self.remaining) else {
+            return Err(self.error("invalid escape sequence in the string"));
         };
-        let start = self.document.len() - self.rest.len();
-        let escape = self.take(length);
+        let start = self.document.len() - self.remaining.len();
+        let escape = self.consume(length);
         if escape.starts_with("\\u{") || character.len_utf16() == 2 {
-            self.rewritten.push_str(&self.document[self.copied..start]);
-            self.copied = start + length;
+            self.rewritten.push_str(&self.document[self.copied_bytes..start]);
+            self.copied_bytes = start + length;
             match character {
                 '"' | '\\' => self.rewritten.extend(['\\', character]),
                 // All of them are below U+00A0.
@@ -159,32 +159,32 @@ impl<'a> Lexer<'a> {
 
     /// The document, with the escapes replaced that async-graphql refuses.
     pub fn into_text(mut self) -> Cow<'a, str> {
-        if self.copied == 0 {
+        if self.copied_bytes == 0 {
             return Cow::Borrowed(self.document);
         }
-        self.rewritten.push_str(&self.document[self.copied..]);
+        self.rewritten.push_str(&self.document[self.copied_bytes..]);
         Cow::Owned(self.rewritten)
     }
 
     /// What is wrong with the last token.
-    pub fn fault(&self, what: &'static str) -> Fault {
-        let before = self.document[..self.document.len() - self.before].replace("\r\n", "\n");
+    pub fn error(&self, what: &'static str) -> SyntaxError {
+        let before = self.document[..self.document.len() - self.remaining_at_token].replace("\r\n", "\n");
         let mut lines = before.split(['\n', '\r']);
         let column = 1 + lines.next_back().map_or(0, |line| line.chars().count());
         let pos = Pos { line: 1 + lines.count(), column };
-        Fault { what, pos }
+        SyntaxError { message: what, pos }
     }
 }
 
 /// The character that the `\u` escape at the front of a text stands for, and the escape's length in
 /// bytes. A lone surrogate stands for none.
-fn unescape(text: &str) -> Option<(char, usize)> {
+fn decode_unicode_escape(text: &str) -> Option<(char, usize)> {
     if let Some(braced) = text.strip_prefix("\\u{") {
         let (digits, _) = braced.split_once('}')?;
-        return Some((char::from_u32(hexadecimal(digits)?)?, digits.len() + "\\u{}".len()));
+        return Some((char::from_u32(parse_hex(digits)?)?, digits.len() + "\\u{}".len()));
     }
     let unit = |text: &str| {
-        let unit = hexadecimal(text.strip_prefix("\\u")?.get(..4)?)?;
+        let unit = parse_hex(text.strip_prefix("\\u")?.get(..4)?)?;
         u16::try_from(unit).ok()
     };
     let units = iter::once(unit(text)?).chain(text.get(6..).and_then(unit));
@@ -193,7 +193,7 @@ fn unescape(text: &str) -> Option<(char, usize)> {
 }
 
 /// The number that hexadecimal digits alone stand for: `from_str_radix` would take a sign too.
-fn hexadecimal(digits: &str) -> Option<u32> {
+fn parse_hex(digits: &str) -> Option<u32> {
     let valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     if valid { u32::from_str_radix(digits, 16).ok() } else { None }
 }
@@ -209,7 +209,7 @@ mod tests {
 
     fn tokens(document: &str) -> Result<Vec<Token<'_>>, String> {
         let mut lexer = Lexer::new(document);
-        iter::from_fn(|| lexer.next().transpose()).collect::<Result<_, _>>().map_err(|fault| fault.to_string())
+        iter::from_fn(|| lexer.next_token().transpose()).collect::<Result<_, _>>().map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
         ] {
             let document = format!("{{a(b:\"{escaped}\" c:\"\"\"\\u{{41}}\"\"\")}}");
             let mut lexer = Lexer::new(&document);
-            while lexer.next().unwrap().is_some() {}
+            while lexer.next_token().unwrap().is_some() {}
             let parsed = parse_query(lexer.into_text()).unwrap();
             let (_, operation) = parsed.operations.iter().next().unwrap();
             let Selection::Field(field) = &operation.node.selection_set.node.items[0].node else {

@@ -16,7 +16,7 @@ use crate::graphql::admission::operation;
 
 /// Gives null to the nullable variables of an operation that are not given, but for those that an
 /// input object or a list mentions.
-pub fn default_to_null(document: &mut ExecutableDocument, name: Option<&str>, given: &Variables) {
+pub fn null_omitted_variables(document: &mut ExecutableDocument, name: Option<&str>, given: &Variables) {
     let Some(operation) = operation::select_mut(document, name) else { return };
     let definitions = operation.node.variable_definitions.iter().map(|definition| &definition.node);
     let absent = definitions.filter(|variable| {
@@ -28,7 +28,7 @@ pub fn default_to_null(document: &mut ExecutableDocument, name: Option<&str>, gi
         return;
     }
     for set in selection_sets(document) {
-        mentioned_within(set, &mut |name| {
+        referenced_variables_in(set, &mut |name| {
             absent.remove(name);
         });
     }
@@ -47,27 +47,27 @@ fn selection_sets(document: &ExecutableDocument) -> impl Iterator<Item = &Select
 
 /// Tells of each variable that a list or an input object mentions. It recurses as deep as the
 /// document nests, which the guard has bounded.
-fn mentioned_within(set: &SelectionSet, tell: &mut impl FnMut(&Name)) {
+fn referenced_variables_in(set: &SelectionSet, tell: &mut impl FnMut(&Name)) {
     for selection in &set.items {
         match &selection.node {
             Selection::Field(field) => {
                 let Field { arguments, selection_set, .. } = &field.node;
                 for (_, argument) in arguments.iter().filter(|(_, value)| !matches!(value.node, Value::Variable(_))) {
-                    mentioned(&argument.node, tell);
+                    referenced_variables(&argument.node, tell);
                 }
-                mentioned_within(&selection_set.node, tell);
+                referenced_variables_in(&selection_set.node, tell);
             }
-            Selection::InlineFragment(inline) => mentioned_within(&inline.node.selection_set.node, tell),
+            Selection::InlineFragment(inline) => referenced_variables_in(&inline.node.selection_set.node, tell),
             Selection::FragmentSpread(_) => {}
         }
     }
 }
 
-fn mentioned(value: &Value, tell: &mut impl FnMut(&Name)) {
+fn referenced_variables(value: &Value, tell: &mut impl FnMut(&Name)) {
     match value {
         Value::Variable(name) => tell(name),
-        Value::List(items) => items.iter().for_each(|item| mentioned(item, tell)),
-        Value::Object(fields) => fields.values().for_each(|field| mentioned(field, tell)),
+        Value::List(items) => items.iter().for_each(|item| referenced_variables(item, tell)),
+        Value::Object(fields) => fields.values().for_each(|field| referenced_variables(field, tell)),
         _ => {}
     }
 }
@@ -91,7 +91,7 @@ mod tests {
             let mut parsed = parse_query(document).unwrap();
             let mut given = Variables::default();
             given.insert(Name::new("given"), 1.into());
-            default_to_null(&mut parsed, None, &given);
+            null_omitted_variables(&mut parsed, None, &given);
             let definitions = &operation::select(&parsed, None).unwrap().node.variable_definitions;
             let defaults = definitions.iter().filter(|definition| definition.node.default_value.is_some());
             assert_eq!(defaults.count(), nulls, "{document}");

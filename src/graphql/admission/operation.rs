@@ -17,7 +17,7 @@ use async_graphql_value::Value;
 
 /// The most entries that introspection may be expected to list, each list taken to have ten. The
 /// whole schema, as GraphiQL asks for it, is 1,620.
-const MAX_INTROSPECTED: usize = 2_000;
+const MAX_INTROSPECTION_ENTRIES: usize = 2_000;
 
 /// The lists of the introspection types that lead to further lists.
 const INTROSPECTION_LISTS: [&str; 8] =
@@ -25,19 +25,19 @@ const INTROSPECTION_LISTS: [&str; 8] =
 
 /// Why an operation is not executed, in words for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum OperationError {
     #[error("Must provide operation name if query contains multiple operations.")]
-    OperationNameMissing,
+    MissingOperationName,
     #[error("Unknown operation named \"{0}\".")]
-    OperationUnknown(String),
+    UnknownOperation(String),
     #[error("The introspection would list too much: select fewer lists within lists.")]
-    Introspection,
+    IntrospectionTooLarge,
     #[error("A subscription must select only one top level field.")]
-    SubscriptionFields,
+    MultipleRootFields,
     #[error("A subscription must not select an introspection top level field.")]
-    SubscriptionIntrospection,
+    IntrospectionRootField,
     #[error("A subscription must not use @skip or @include on its top level field.")]
-    SubscriptionCondition,
+    ConditionalRootField,
 }
 
 /// The operation that a request means: the specification's `GetOperation` (section 6.1).
@@ -45,14 +45,15 @@ pub enum Refusal {
 pub fn select<'d>(
     document: &'d ExecutableDocument,
     name: Option<&str>,
-) -> Result<&'d Positioned<OperationDefinition>, Refusal> {
+) -> Result<&'d Positioned<OperationDefinition>, OperationError> {
     let mut operations = document.operations.iter();
     let operation = match name {
         Some(name) => operations.find(|(given, _)| given.is_some_and(|given| given == name)),
         None if operations.len() == 1 => operations.next(),
-        None => return Err(Refusal::OperationNameMissing),
+        None => return Err(OperationError::MissingOperationName),
     };
-    let (_, operation) = operation.ok_or_else(|| Refusal::OperationUnknown(name.unwrap_or_default().to_owned()))?;
+    let (_, operation) =
+        operation.ok_or_else(|| OperationError::UnknownOperation(name.unwrap_or_default().to_owned()))?;
     Ok(operation)
 }
 
@@ -72,62 +73,72 @@ pub fn select_mut<'d>(
 /// Whether the operation asks for `__schema`.
 pub fn reads_schema(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
     let field = |field: &Field, below: bool| below || field.name.node == "__schema";
-    Fold::new(document, field, |one, other| one || other).set(&operation.selection_set.node)
+    SelectionFold::new(document, field, |one, other| one || other).fold_set(&operation.selection_set.node)
 }
 
 /// How deep the operation selects: 1 for fields alone, 2 for fields of fields. What is selected of
 /// `__schema` and `__type` is left out; [`check_introspection`] looks at that.
 pub fn depth(document: &ExecutableDocument, operation: &OperationDefinition) -> usize {
-    let field = |field: &Field, below: usize| 1 + if introspects(field) { 0 } else { below };
-    Fold::new(document, field, usize::max).set(&operation.selection_set.node)
+    let field = |field: &Field, below: usize| 1 + if is_introspection_field(field) { 0 } else { below };
+    SelectionFold::new(document, field, usize::max).fold_set(&operation.selection_set.node)
 }
 
 /// Checks that the operation does not introspect more than a tool needs. The introspection types
 /// lead to each other without end, so that a short query can list any power of the schema's size.
-pub fn check_introspection(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<(), Refusal> {
-    let field = |field: &Field, below: Entries| {
+pub fn check_introspection(
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+) -> Result<(), OperationError> {
+    let field = |field: &Field, below: IntrospectionCost| {
         let is_list = INTROSPECTION_LISTS.contains(&field.name.node.as_str());
-        Entries {
-            introspected: if introspects(field) { below.inside } else { below.introspected },
-            inside: if is_list { below.inside.saturating_add(1).saturating_mul(10) } else { below.inside },
+        IntrospectionCost {
+            total: if is_introspection_field(field) { below.within_introspection } else { below.total },
+            within_introspection: if is_list {
+                below.within_introspection.saturating_add(1).saturating_mul(10)
+            } else {
+                below.within_introspection
+            },
         }
     };
-    let entries = Fold::new(document, field, Entries::add).set(&operation.selection_set.node);
-    if entries.introspected <= MAX_INTROSPECTED { Ok(()) } else { Err(Refusal::Introspection) }
+    let entries = SelectionFold::new(document, field, IntrospectionCost::add).fold_set(&operation.selection_set.node);
+    if entries.total <= MAX_INTROSPECTION_ENTRIES { Ok(()) } else { Err(OperationError::IntrospectionTooLarge) }
 }
 
 /// Checks that a subscription selects exactly one field, which is none of introspection, whether
 /// directly or through fragments, and without a condition (specification of September 2025,
 /// section 5.2.4.1). To select the same field twice is refused too, though the specification would
 /// merge the two: async-graphql would subscribe twice.
-pub fn check_single_root(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<(), Refusal> {
+pub fn check_single_root(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<(), OperationError> {
     if operation.ty != OperationType::Subscription {
         return Ok(());
     }
-    let roots = roots(document, operation)?;
+    let roots = root_fields(document, operation)?;
     match roots[..] {
-        [root] if root.node.name.node.starts_with("__") => Err(Refusal::SubscriptionIntrospection),
+        [root] if root.node.name.node.starts_with("__") => Err(OperationError::IntrospectionRootField),
         [_] => Ok(()),
-        _ => Err(Refusal::SubscriptionFields),
+        _ => Err(OperationError::MultipleRootFields),
     }
 }
 
 /// The name of the one field that [`check_single_root`] has found.
-pub fn single_root(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<String, Refusal> {
+pub fn root_field_name(
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+) -> Result<String, OperationError> {
     let name = |root: &&Positioned<Field>| root.node.name.node.to_string();
-    Ok(roots(document, operation)?.first().map(name).unwrap_or_default())
+    Ok(root_fields(document, operation)?.first().map(name).unwrap_or_default())
 }
 
 /// Selects the root field of a subscription in the operation itself too if only a fragment selects
 /// it, because async-graphql does not look into fragments there and would end the subscription at
 /// once. It is for subscriptions that [`check_single_root`] has passed, and changes nothing else.
-pub fn hoist_single_root(document: &mut ExecutableDocument, name: Option<&str>) -> Result<(), Refusal> {
+pub fn hoist_single_root(document: &mut ExecutableDocument, name: Option<&str>) -> Result<(), OperationError> {
     let operation = &select(document, name)?.node;
     let is_field = |selection: &Positioned<Selection>| matches!(selection.node, Selection::Field(_));
     if operation.ty != OperationType::Subscription || operation.selection_set.node.items.iter().any(is_field) {
         return Ok(());
     }
-    let Some(&root) = roots(document, operation)?.first() else { return Ok(()) };
+    let Some(&root) = root_fields(document, operation)?.first() else { return Ok(()) };
     let root = Positioned::new(Selection::Field(root.clone()), root.pos);
     if let Some(operation) = select_mut(document, name) {
         operation.node.selection_set.node.items.push(root);
@@ -136,17 +147,17 @@ pub fn hoist_single_root(document: &mut ExecutableDocument, name: Option<&str>) 
 }
 
 /// The fields that a subscription selects at its root, directly or through fragments.
-fn roots<'d>(
+fn root_fields<'d>(
     document: &'d ExecutableDocument,
     operation: &'d OperationDefinition,
-) -> Result<Vec<&'d Positioned<Field>>, Refusal> {
+) -> Result<Vec<&'d Positioned<Field>>, OperationError> {
     let mut fields = Vec::new();
     let mut visited = HashSet::new();
     let mut sets = vec![&operation.selection_set.node];
     while let Some(set) = sets.pop() {
         for selection in &set.items {
             if selection.node.directives().iter().any(is_condition) {
-                return Err(Refusal::SubscriptionCondition);
+                return Err(OperationError::ConditionalRootField);
             }
             match &selection.node {
                 Selection::Field(field) => fields.push(field),
@@ -168,7 +179,7 @@ fn roots<'d>(
 /// The variables that an event of a subscription can depend on, as JSON. Those that the root field's
 /// arguments alone use say where it begins and what it listens to, which is no matter of its events: two
 /// who resume from different places ask the same.
-pub fn variables_of_events(
+pub fn event_variables(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
     variables: &Variables,
@@ -177,43 +188,46 @@ pub fn variables_of_events(
     for selection in &operation.selection_set.node.items {
         match &selection.node {
             Selection::Field(root) => {
-                root.node.directives.iter().for_each(|directive| note_directive(&directive.node, &mut used));
-                note_variables(&root.node.selection_set.node, &mut used);
+                root.node
+                    .directives
+                    .iter()
+                    .for_each(|directive| collect_directive_variables(&directive.node, &mut used));
+                collect_variables(&root.node.selection_set.node, &mut used);
             }
-            other => note_selection(other, &mut used),
+            other => collect_selection_variables(other, &mut used),
         }
     }
-    document.fragments.values().for_each(|fragment| note_variables(&fragment.node.selection_set.node, &mut used));
+    document.fragments.values().for_each(|fragment| collect_variables(&fragment.node.selection_set.node, &mut used));
     let used: BTreeMap<_, _> = variables.iter().filter(|(name, _)| used.contains(*name)).collect();
     serde_json::to_string(&used).expect("GraphQL values are JSON")
 }
 
-fn note_variables(set: &SelectionSet, used: &mut HashSet<Name>) {
-    set.items.iter().for_each(|selection| note_selection(&selection.node, used));
+fn collect_variables(set: &SelectionSet, used: &mut HashSet<Name>) {
+    set.items.iter().for_each(|selection| collect_selection_variables(&selection.node, used));
 }
 
-fn note_selection(selection: &Selection, used: &mut HashSet<Name>) {
-    selection.directives().iter().for_each(|directive| note_directive(&directive.node, used));
+fn collect_selection_variables(selection: &Selection, used: &mut HashSet<Name>) {
+    selection.directives().iter().for_each(|directive| collect_directive_variables(&directive.node, used));
     match selection {
         Selection::Field(field) => {
-            field.node.arguments.iter().for_each(|(_, value)| note_value(&value.node, used));
-            note_variables(&field.node.selection_set.node, used);
+            field.node.arguments.iter().for_each(|(_, value)| collect_value_variables(&value.node, used));
+            collect_variables(&field.node.selection_set.node, used);
         }
-        Selection::InlineFragment(inline) => note_variables(&inline.node.selection_set.node, used),
+        Selection::InlineFragment(inline) => collect_variables(&inline.node.selection_set.node, used),
         // Every fragment is looked at by itself.
         Selection::FragmentSpread(_) => {}
     }
 }
 
-fn note_directive(directive: &Directive, used: &mut HashSet<Name>) {
-    directive.arguments.iter().for_each(|(_, value)| note_value(&value.node, used));
+fn collect_directive_variables(directive: &Directive, used: &mut HashSet<Name>) {
+    directive.arguments.iter().for_each(|(_, value)| collect_value_variables(&value.node, used));
 }
 
-fn note_value(value: &Value, used: &mut HashSet<Name>) {
+fn collect_value_variables(value: &Value, used: &mut HashSet<Name>) {
     match value {
         Value::Variable(name) => drop(used.insert(name.clone())),
-        Value::List(values) => values.iter().for_each(|value| note_value(value, used)),
-        Value::Object(fields) => fields.values().for_each(|value| note_value(value, used)),
+        Value::List(values) => values.iter().for_each(|value| collect_value_variables(value, used)),
+        Value::Object(fields) => fields.values().for_each(|value| collect_value_variables(value, used)),
         _ => {}
     }
 }
@@ -222,67 +236,67 @@ fn is_condition(directive: &Positioned<Directive>) -> bool {
     matches!(directive.node.name.node.as_str(), "skip" | "include")
 }
 
-fn introspects(field: &Field) -> bool {
+fn is_introspection_field(field: &Field) -> bool {
     matches!(field.name.node.as_str(), "__schema" | "__type")
 }
 
 /// The entries that introspection is expected to list.
 #[derive(Clone, Copy, Default)]
-struct Entries {
+struct IntrospectionCost {
     /// Where introspection begins in the selections.
-    introspected: usize,
+    total: usize,
     /// Where the selections are themselves those of an introspection type.
-    inside: usize,
+    within_introspection: usize,
 }
 
-impl Entries {
+impl IntrospectionCost {
     fn add(self, other: Self) -> Self {
         Self {
-            introspected: self.introspected.saturating_add(other.introspected),
-            inside: self.inside.saturating_add(other.inside),
+            total: self.total.saturating_add(other.total),
+            within_introspection: self.within_introspection.saturating_add(other.within_introspection),
         }
     }
 }
 
 /// Works out a figure of a selection set from those of its selections.
-struct Fold<'d, T, F> {
+struct SelectionFold<'d, T, F> {
     document: &'d ExecutableDocument,
     /// The figure of a field, given that of its selections.
-    field: F,
+    fold_field: F,
     /// The figure of two selections beside each other.
-    beside: fn(T, T) -> T,
+    combine: fn(T, T) -> T,
     /// The figures of the fragments seen so far.
-    fragments: HashMap<&'d Name, T>,
+    fragment_results: HashMap<&'d Name, T>,
 }
 
-impl<'d, T: Copy + Default, F: Fn(&Field, T) -> T> Fold<'d, T, F> {
+impl<'d, T: Copy + Default, F: Fn(&Field, T) -> T> SelectionFold<'d, T, F> {
     fn new(document: &'d ExecutableDocument, field: F, beside: fn(T, T) -> T) -> Self {
-        Self { document, field, beside, fragments: HashMap::new() }
+        Self { document, fold_field: field, combine: beside, fragment_results: HashMap::new() }
     }
 
-    fn set(&mut self, set: &'d SelectionSet) -> T {
+    fn fold_set(&mut self, set: &'d SelectionSet) -> T {
         set.items.iter().fold(T::default(), |figure, selection| {
             let next = match &selection.node {
                 Selection::Field(field) => {
-                    let below = self.set(&field.node.selection_set.node);
-                    (self.field)(&field.node, below)
+                    let below = self.fold_set(&field.node.selection_set.node);
+                    (self.fold_field)(&field.node, below)
                 }
-                Selection::InlineFragment(inline) => self.set(&inline.node.selection_set.node),
-                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node),
+                Selection::InlineFragment(inline) => self.fold_set(&inline.node.selection_set.node),
+                Selection::FragmentSpread(spread) => self.fold_fragment(&spread.node.fragment_name.node),
             };
-            (self.beside)(figure, next)
+            (self.combine)(figure, next)
         })
     }
 
-    fn fragment(&mut self, name: &'d Name) -> T {
-        if let Some(&figure) = self.fragments.get(name) {
+    fn fold_fragment(&mut self, name: &'d Name) -> T {
+        if let Some(&figure) = self.fragment_results.get(name) {
             return figure;
         }
         let Some(fragment) = self.document.fragments.get(name) else { return T::default() };
         // Within itself, a fragment counts for nothing.
-        self.fragments.insert(name, T::default());
-        let figure = self.set(&fragment.node.selection_set.node);
-        self.fragments.insert(name, figure);
+        self.fragment_results.insert(name, T::default());
+        let figure = self.fold_set(&fragment.node.selection_set.node);
+        self.fragment_results.insert(name, figure);
         figure
     }
 }
@@ -330,8 +344,8 @@ mod tests {
 
     #[test]
     fn the_operation_is_chosen_by_its_name() {
-        let missing = Refusal::OperationNameMissing;
-        let unknown = |name: &str| Refusal::OperationUnknown(name.to_owned());
+        let missing = OperationError::MissingOperationName;
+        let unknown = |name: &str| OperationError::UnknownOperation(name.to_owned());
         for (document, name, chosen) in [
             ("{ a }", None, Ok(OperationType::Query)),
             ("{ a }", Some("A"), Err(unknown("A"))),
@@ -389,11 +403,11 @@ mod tests {
             ("subscription { a { b c } }", Ok(())),
             ("subscription { ...F } fragment F on S { ... on S { a } }", Ok(())),
             ("subscription { ...F ...F } fragment F on S { a ...F }", Ok(())),
-            ("subscription { a b }", Err(Refusal::SubscriptionFields)),
-            ("subscription { a ...F } fragment F on S { b }", Err(Refusal::SubscriptionFields)),
-            ("subscription { ...Unknown }", Err(Refusal::SubscriptionFields)),
-            ("subscription { a: __typename }", Err(Refusal::SubscriptionIntrospection)),
-            ("subscription { ... @include(if: true) { a } }", Err(Refusal::SubscriptionCondition)),
+            ("subscription { a b }", Err(OperationError::MultipleRootFields)),
+            ("subscription { a ...F } fragment F on S { b }", Err(OperationError::MultipleRootFields)),
+            ("subscription { ...Unknown }", Err(OperationError::MultipleRootFields)),
+            ("subscription { a: __typename }", Err(OperationError::IntrospectionRootField)),
+            ("subscription { ... @include(if: true) { a } }", Err(OperationError::ConditionalRootField)),
         ] {
             assert_eq!(of(document, check_single_root), expected, "{document}");
         }
@@ -413,7 +427,7 @@ mod tests {
             let document = parse_query(document).unwrap();
             let operation = &select(&document, None).unwrap().node;
             let variables = Variables::from_json(given.clone());
-            assert_eq!(variables_of_events(&document, operation, &variables), expected);
+            assert_eq!(event_variables(&document, operation, &variables), expected);
         }
     }
 

@@ -7,13 +7,13 @@ use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
 /// Documents that are remembered; the least used are forgotten first.
-const REMEMBERED: usize = 1_000;
+const CACHE_ENTRIES: usize = 1_000;
 
 pub struct PersistedQueries(Cache<[u8; 32], Arc<str>>);
 
 /// Why a request names no document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unknown {
+pub enum PersistedQueryError {
     /// The client is to send the document with its hash.
     NotFound,
     /// What is wrong with the extension.
@@ -22,30 +22,35 @@ pub enum Unknown {
 
 impl Default for PersistedQueries {
     fn default() -> Self {
-        Self(Cache::new(REMEMBERED))
+        Self(Cache::new(CACHE_ENTRIES))
     }
 }
 
 impl PersistedQueries {
     /// The document of a request with the extension `persistedQuery`; one that comes with the right
     /// hash is kept by `remember`, once it was admitted.
-    pub fn resolve(&self, extension: &serde_json::Value, query: Option<&str>) -> Result<(Arc<str>, [u8; 32]), Unknown> {
+    pub fn resolve(
+        &self,
+        extension: &serde_json::Value,
+        query: Option<&str>,
+    ) -> Result<(Arc<str>, [u8; 32]), PersistedQueryError> {
         if extension.get("version").and_then(serde_json::Value::as_u64) != Some(1) {
-            return Err(Unknown::Malformed("extensions.persistedQuery.version must be 1"));
+            return Err(PersistedQueryError::Malformed("extensions.persistedQuery.version must be 1"));
         }
         let hash = extension.get("sha256Hash").and_then(serde_json::Value::as_str).and_then(decode_hex);
-        let hash =
-            hash.ok_or(Unknown::Malformed("extensions.persistedQuery.sha256Hash must be 64 hexadecimal digits"))?;
+        let hash = hash.ok_or(PersistedQueryError::Malformed(
+            "extensions.persistedQuery.sha256Hash must be 64 hexadecimal digits",
+        ))?;
         match query {
             Some(query) if Sha256::digest(query.as_bytes())[..] != hash => {
-                Err(Unknown::Malformed("extensions.persistedQuery.sha256Hash is not the hash of the query"))
+                Err(PersistedQueryError::Malformed("extensions.persistedQuery.sha256Hash is not the hash of the query"))
             }
             Some(query) => Ok((query.into(), hash)),
-            None => self.0.get(&hash).map(|query| (query, hash)).ok_or(Unknown::NotFound),
+            None => self.0.get(&hash).map(|query| (query, hash)).ok_or(PersistedQueryError::NotFound),
         }
     }
 
-    pub fn remember(&self, hash: [u8; 32], query: Arc<str>) {
+    pub fn store(&self, hash: [u8; 32], query: Arc<str>) {
         self.0.insert(hash, query);
     }
 }
@@ -74,12 +79,12 @@ mod tests {
         // SHA-256 of "{__typename}", as Apollo's documentation gives it.
         let hash = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38";
         let extension = json!({ "version": 1, "sha256Hash": hash });
-        assert_eq!(queries.resolve(&extension, None), Err(Unknown::NotFound));
+        assert_eq!(queries.resolve(&extension, None), Err(PersistedQueryError::NotFound));
         let (query, key) = queries.resolve(&extension, Some("{__typename}")).unwrap();
-        queries.remember(key, query);
+        queries.store(key, query);
         assert_eq!(&*queries.resolve(&extension, None).unwrap().0, "{__typename}");
-        assert!(matches!(queries.resolve(&extension, Some("{id}")), Err(Unknown::Malformed(_))));
-        assert!(matches!(queries.resolve(&json!({ "version": 2 }), None), Err(Unknown::Malformed(_))));
-        assert!(matches!(queries.resolve(&json!(7), None), Err(Unknown::Malformed(_))));
+        assert!(matches!(queries.resolve(&extension, Some("{id}")), Err(PersistedQueryError::Malformed(_))));
+        assert!(matches!(queries.resolve(&json!({ "version": 2 }), None), Err(PersistedQueryError::Malformed(_))));
+        assert!(matches!(queries.resolve(&json!(7), None), Err(PersistedQueryError::Malformed(_))));
     }
 }

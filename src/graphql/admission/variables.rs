@@ -24,15 +24,15 @@ use serde_json::Number;
 const MAX_VALUES: usize = 2_000;
 
 /// How many faults are told; graphql-js gives up after as many.
-const MAX_REFUSALS: usize = 50;
+const MAX_ERRORS: usize = 50;
 
 /// How much of a faulty value is told, in bytes.
-const MAX_INSPECTED: usize = 200;
+const MAX_PRINTED_BYTES: usize = 200;
 
 /// What is wrong with a variable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Refusal {
+pub struct CoercionError {
     /// In words for the client.
     pub message: String,
     /// Where the document defines the variable.
@@ -54,14 +54,14 @@ enum InputType {
     Scalar,
     Enum(HashSet<Name>),
     Object {
-        fields: IndexMap<Name, Field>,
+        fields: IndexMap<Name, InputField>,
         /// Whether exactly one of the fields must be given: `@oneOf`.
         one_of: bool,
     },
 }
 
 #[derive(Debug, Clone)]
-struct Field {
+struct InputField {
     ty: Type,
     /// Whether the schema has a default value for it, which async-graphql fills in.
     has_default: bool,
@@ -94,7 +94,7 @@ impl InputTypes {
                 TypeKind::InputObject(ty) => {
                     let fields = ty.fields.into_iter().map(|Positioned { node: field, .. }| {
                         let has_default = field.default_value.is_some();
-                        (field.name.node, Field { ty: field.ty.node, has_default })
+                        (field.name.node, InputField { ty: field.ty.node, has_default })
                     });
                     let mut directives = definition.directives.iter();
                     let one_of = directives.any(|directive| directive.node.name.node == "oneOf");
@@ -109,18 +109,18 @@ impl InputTypes {
 
     /// Checks that the variables of every operation of a document are of input types. It is for
     /// before async-graphql validates the document: that panics at some unknown types.
-    pub fn check(&self, document: &ExecutableDocument) -> Result<(), Vec<Refusal>> {
+    pub fn check_variable_types(&self, document: &ExecutableDocument) -> Result<(), Vec<CoercionError>> {
         let refusals: Vec<_> = document
             .operations
             .iter()
             .flat_map(|(_, operation)| &operation.node.variable_definitions)
-            .filter_map(|definition| self.check_type(definition).err())
-            .take(MAX_REFUSALS)
+            .filter_map(|definition| self.check_variable_type(definition).err())
+            .take(MAX_ERRORS)
             .collect();
         if refusals.is_empty() { Ok(()) } else { Err(refusals) }
     }
 
-    fn check_type(&self, definition: &Positioned<VariableDefinition>) -> Result<(), Refusal> {
+    fn check_variable_type(&self, definition: &Positioned<VariableDefinition>) -> Result<(), CoercionError> {
         let VariableDefinition { name, var_type: ty, .. } = &definition.node;
         let mut base = &ty.node.base;
         while let BaseType::List(item) = base {
@@ -128,7 +128,7 @@ impl InputTypes {
         }
         match base {
             BaseType::Named(base) if self.0.contains_key(base) => Ok(()),
-            _ => Err(Refusal {
+            _ => Err(CoercionError {
                 message: format!(
                     "Variable \"${name}\" expected value of type \"{ty}\" which cannot be used as an input type."
                 ),
@@ -143,38 +143,38 @@ impl InputTypes {
         &self,
         definitions: &[Positioned<VariableDefinition>],
         mut variables: Variables,
-    ) -> Result<Variables, Vec<Refusal>> {
+    ) -> Result<Variables, Vec<CoercionError>> {
         let mut coerced = Variables::default();
         let mut refusals = Vec::new();
         let mut values = 0;
         for definition in definitions {
             let VariableDefinition { name, var_type: ty, default_value, .. } = &definition.node;
-            let mut coercion = Coercion {
+            let mut coercion = VariableCoercer {
                 types: self,
                 variable: &name.node,
                 pos: definition.pos,
                 path: String::new(),
-                refusals: &mut refusals,
+                errors: &mut refusals,
             };
-            if let Err(refusal) = self.check_type(definition) {
+            if let Err(refusal) = self.check_variable_type(definition) {
                 coercion.pos = refusal.pos;
-                coercion.refuse(refusal.message);
+                coercion.error(refusal.message);
                 continue;
             }
             let given = variables.remove(&name.node);
-            values += given.as_ref().map_or(0, size);
+            values += given.as_ref().map_or(0, count_values);
             if values > MAX_VALUES {
-                coercion.refuse(format!("The variables hold more than {MAX_VALUES} values."));
+                coercion.error(format!("The variables hold more than {MAX_VALUES} values."));
                 break;
             }
             match given.as_ref().or(default_value.as_ref().map(|value| &value.node)) {
                 None if ty.node.nullable => {}
-                None => coercion.refuse(format!("Variable \"${name}\" of required type \"{ty}\" was not provided.")),
+                None => coercion.error(format!("Variable \"${name}\" of required type \"{ty}\" was not provided.")),
                 Some(Value::Null) if !ty.node.nullable => {
-                    coercion.refuse(format!("Variable \"${name}\" of non-null type \"{ty}\" must not be null."));
+                    coercion.error(format!("Variable \"${name}\" of non-null type \"{ty}\" must not be null."));
                 }
                 Some(value) => {
-                    let value = coercion.value(value, &ty.node);
+                    let value = coercion.coerce_value(value, &ty.node);
                     coerced.insert(name.node.clone(), value);
                 }
             }
@@ -185,44 +185,45 @@ impl InputTypes {
 
 /// How many values there are in a value, itself included. It recurses as deep as the value is, and
 /// `serde_json` reads nothing deeper than 128.
-fn size(value: &Value) -> usize {
+fn count_values(value: &Value) -> usize {
     1 + match value {
-        Value::List(items) => items.iter().map(size).sum(),
-        Value::Object(fields) => fields.values().map(size).sum(),
+        Value::List(items) => items.iter().map(count_values).sum(),
+        Value::Object(fields) => fields.values().map(count_values).sum(),
         _ => 0,
     }
 }
 
 /// The coercion of one variable.
-struct Coercion<'a> {
+struct VariableCoercer<'a> {
     types: &'a InputTypes,
     variable: &'a Name,
     pos: Pos,
     /// Where in the variable's value the coercion is, such as `.members[2].id`.
     path: String,
-    refusals: &'a mut Vec<Refusal>,
+    errors: &'a mut Vec<CoercionError>,
 }
 
-impl Coercion<'_> {
+impl VariableCoercer<'_> {
     /// The value as the type has it. It stands for nothing if anything was refused.
-    fn value(&mut self, value: &Value, ty: &Type) -> Value {
+    fn coerce_value(&mut self, value: &Value, ty: &Type) -> Value {
         match (&ty.base, value) {
             (_, Value::Null) => {
                 if !ty.nullable {
-                    self.refuse_value(value, &format!("Expected non-nullable type \"{ty}\" not to be null."));
+                    self.invalid_value(value, &format!("Expected non-nullable type \"{ty}\" not to be null."));
                 }
                 Value::Null
             }
             (BaseType::List(item), Value::List(values)) => {
-                let coerce = |(index, value)| self.at(format_args!("[{index}]"), |this| this.value(value, item));
+                let coerce =
+                    |(index, value)| self.with_path(format_args!("[{index}]"), |this| this.coerce_value(value, item));
                 Value::List(values.iter().enumerate().map(coerce).collect())
             }
-            (BaseType::List(item), value) => Value::List(vec![self.value(value, item)]),
-            (BaseType::Named(name), value) => self.named(value, name),
+            (BaseType::List(item), value) => Value::List(vec![self.coerce_value(value, item)]),
+            (BaseType::Named(name), value) => self.coerce_named(value, name),
         }
     }
 
-    fn named(&mut self, value: &Value, name: &Name) -> Value {
+    fn coerce_named(&mut self, value: &Value, name: &Name) -> Value {
         // What a schema takes but does not define, it must know how to read itself.
         let ty = self.types.0.get(name).unwrap_or(&InputType::Scalar);
         let coerced = match (ty, value) {
@@ -230,77 +231,81 @@ impl Coercion<'_> {
             | (InputType::Float, Value::Number(_))
             | (InputType::String | InputType::Id, Value::String(_))
             | (InputType::Boolean, Value::Boolean(_)) => Ok(value.clone()),
-            (InputType::Int, Value::Number(number)) => match whole(number) {
+            (InputType::Int, Value::Number(number)) => match whole_number(number) {
                 Some(number) if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) => {
                     Ok(Value::Number(number))
                 }
                 Some(number) => Err(format!("Int cannot represent non 32-bit signed integer value: {number}")),
                 None => Err(format!("Int cannot represent non-integer value: {number}")),
             },
-            (InputType::Int, _) => Err(format!("Int cannot represent non-integer value: {}", inspect(value))),
-            (InputType::Float, _) => Err(format!("Float cannot represent non numeric value: {}", inspect(value))),
-            (InputType::String, _) => Err(format!("String cannot represent a non string value: {}", inspect(value))),
-            (InputType::Boolean, _) => Err(format!("Boolean cannot represent a non boolean value: {}", inspect(value))),
-            (InputType::Id, Value::Number(number)) if let Some(number) = whole(number) => {
+            (InputType::Int, _) => Err(format!("Int cannot represent non-integer value: {}", print_value(value))),
+            (InputType::Float, _) => Err(format!("Float cannot represent non numeric value: {}", print_value(value))),
+            (InputType::String, _) => {
+                Err(format!("String cannot represent a non string value: {}", print_value(value)))
+            }
+            (InputType::Boolean, _) => {
+                Err(format!("Boolean cannot represent a non boolean value: {}", print_value(value)))
+            }
+            (InputType::Id, Value::Number(number)) if let Some(number) = whole_number(number) => {
                 Ok(Value::String(number.to_string()))
             }
-            (InputType::Id, _) => Err(format!("ID cannot represent value: {}", inspect(value))),
+            (InputType::Id, _) => Err(format!("ID cannot represent value: {}", print_value(value))),
             // A default value in the document is a name, a value in JSON is a string.
             (InputType::Enum(values), Value::Enum(given)) if values.contains(given) => Ok(value.clone()),
             (InputType::Enum(values), Value::String(given)) if values.contains(given.as_str()) => Ok(value.clone()),
             (InputType::Enum(_), Value::Enum(_) | Value::String(_)) => {
-                Err(format!("Value {} does not exist in \"{name}\" enum.", inspect(value)))
+                Err(format!("Value {} does not exist in \"{name}\" enum.", print_value(value)))
             }
             (InputType::Enum(_), _) => {
-                Err(format!("Enum \"{name}\" cannot represent non-string value: {}.", inspect(value)))
+                Err(format!("Enum \"{name}\" cannot represent non-string value: {}.", print_value(value)))
             }
             (InputType::Object { fields, one_of }, Value::Object(given)) => {
-                Ok(self.object(value, given, name, fields, *one_of))
+                Ok(self.coerce_object(value, given, name, fields, *one_of))
             }
             (InputType::Object { .. }, _) => Err(format!("Expected type \"{name}\" to be an object.")),
         };
         coerced.unwrap_or_else(|fault| {
-            self.refuse_value(value, &fault);
+            self.invalid_value(value, &fault);
             Value::Null
         })
     }
 
-    fn object(
+    fn coerce_object(
         &mut self,
         value: &Value,
         given: &IndexMap<Name, Value>,
         name: &Name,
-        fields: &IndexMap<Name, Field>,
+        fields: &IndexMap<Name, InputField>,
         one_of: bool,
     ) -> Value {
         let mut coerced = IndexMap::with_capacity(given.len());
-        for (field, Field { ty, has_default }) in fields {
+        for (field, InputField { ty, has_default }) in fields {
             if let Some(value) = given.get(field) {
-                let value = self.at(format_args!(".{field}"), |this| this.value(value, ty));
+                let value = self.with_path(format_args!(".{field}"), |this| this.coerce_value(value, ty));
                 coerced.insert(field.clone(), value);
             } else if !ty.nullable && !has_default {
-                self.refuse_value(value, &format!("Field \"{field}\" of required type \"{ty}\" was not provided."));
+                self.invalid_value(value, &format!("Field \"{field}\" of required type \"{ty}\" was not provided."));
             }
         }
         for unknown in given.keys().filter(|field| !fields.contains_key(*field)) {
-            self.refuse_value(value, &format!("Field \"{unknown}\" is not defined by type \"{name}\"."));
+            self.invalid_value(value, &format!("Field \"{unknown}\" is not defined by type \"{name}\"."));
         }
         if one_of {
             if coerced.len() != 1 {
-                self.refuse_value(value, &format!("Exactly one key must be specified for OneOf type \"{name}\"."));
+                self.invalid_value(value, &format!("Exactly one key must be specified for OneOf type \"{name}\"."));
             }
             if let Some((field, _)) = coerced.first()
                 && given[field] == Value::Null
             {
                 let fault = format!("Field \"{field}\" must be non-null.");
-                self.at(format_args!(".{field}"), |this| this.refuse_value(&Value::Null, &fault));
+                self.with_path(format_args!(".{field}"), |this| this.invalid_value(&Value::Null, &fault));
             }
         }
         Value::Object(coerced)
     }
 
     /// Does something one step further down the path.
-    fn at<T>(&mut self, step: fmt::Arguments<'_>, coerce: impl FnOnce(&mut Self) -> T) -> T {
+    fn with_path<T>(&mut self, step: fmt::Arguments<'_>, coerce: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
         self.path.write_fmt(step).expect("a String takes all that is written");
         let result = coerce(self);
@@ -308,27 +313,27 @@ impl Coercion<'_> {
         result
     }
 
-    fn refuse_value(&mut self, value: &Value, fault: &str) {
-        if self.refusals.len() > MAX_REFUSALS {
+    fn invalid_value(&mut self, value: &Value, fault: &str) {
+        if self.errors.len() > MAX_ERRORS {
             return;
         }
-        let (variable, path, value) = (self.variable, &self.path, inspect(value));
+        let (variable, path, value) = (self.variable, &self.path, print_value(value));
         let place = if path.is_empty() { String::new() } else { format!(" at \"{variable}{path}\"") };
-        self.refuse(format!("Variable \"${variable}\" got invalid value {value}{place}; {fault}"));
+        self.error(format!("Variable \"${variable}\" got invalid value {value}{place}; {fault}"));
     }
 
-    fn refuse(&mut self, message: String) {
-        let message = match self.refusals.len() {
-            ..MAX_REFUSALS => message,
+    fn error(&mut self, message: String) {
+        let message = match self.errors.len() {
+            ..MAX_ERRORS => message,
             MAX_REFUSALS => "Too many errors processing variables, error limit reached. Execution aborted.".to_owned(),
             _ => return,
         };
-        self.refusals.push(Refusal { message, pos: self.pos });
+        self.errors.push(CoercionError { message, pos: self.pos });
     }
 }
 
 /// A number without a fraction as an integer: JSON's `1.0` and `1e3` are such numbers too.
-fn whole(number: &Number) -> Option<Number> {
+fn whole_number(number: &Number) -> Option<Number> {
     if !number.is_f64() {
         return Some(number.clone());
     }
@@ -337,22 +342,22 @@ fn whole(number: &Number) -> Option<Number> {
 }
 
 /// A value as graphql-js shows it in an error, cut where it gets long.
-fn inspect(value: &Value) -> String {
-    let mut shown = show(value, 0);
-    if shown.len() > MAX_INSPECTED {
-        shown.truncate(shown.floor_char_boundary(MAX_INSPECTED));
+fn print_value(value: &Value) -> String {
+    let mut shown = print_nested_value(value, 0);
+    if shown.len() > MAX_PRINTED_BYTES {
+        shown.truncate(shown.floor_char_boundary(MAX_PRINTED_BYTES));
         shown.push('…');
     }
     shown
 }
 
 /// Shows a value that is in so many others: at most ten values of a list, and two levels.
-fn show(value: &Value, level: usize) -> String {
+fn print_nested_value(value: &Value, level: usize) -> String {
     match value {
-        Value::Number(number) => whole(number).as_ref().unwrap_or(number).to_string(),
+        Value::Number(number) => whole_number(number).as_ref().unwrap_or(number).to_string(),
         Value::List(items) if !items.is_empty() && level == 2 => "[Array]".to_owned(),
         Value::List(items) => {
-            let mut shown: Vec<_> = items.iter().take(10).map(|item| show(item, level + 1)).collect();
+            let mut shown: Vec<_> = items.iter().take(10).map(|item| print_nested_value(item, level + 1)).collect();
             match items.len().saturating_sub(10) {
                 0 => {}
                 1 => shown.push("... 1 more item".to_owned()),
@@ -363,8 +368,10 @@ fn show(value: &Value, level: usize) -> String {
         Value::Object(fields) if fields.is_empty() => "{}".to_owned(),
         Value::Object(_) if level == 2 => "[Object]".to_owned(),
         Value::Object(fields) => {
-            let shown: Vec<_> =
-                fields.iter().map(|(name, value)| format!("{name}: {}", show(value, level + 1))).collect();
+            let shown: Vec<_> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}: {}", print_nested_value(value, level + 1)))
+                .collect();
             format!("{{ {} }}", shown.join(", "))
         }
         Value::String(text) => serde_json::Value::from(text.as_str()).to_string(),
@@ -497,18 +504,18 @@ mod tests {
             (json!(vec![0; 11]), "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ... 1 more item]"),
             (json!(vec![0; 12]), "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ... 2 more items]"),
         ] {
-            assert_eq!(inspect(&Value::from_json(value).unwrap()), shown);
+            assert_eq!(print_value(&Value::from_json(value).unwrap()), shown);
         }
-        let long = inspect(&Value::from("é".repeat(MAX_INSPECTED)));
-        assert!(long.len() <= MAX_INSPECTED + '…'.len_utf8() && long.ends_with("é…"));
+        let long = print_value(&Value::from("é".repeat(MAX_PRINTED_BYTES)));
+        assert!(long.len() <= MAX_PRINTED_BYTES + '…'.len_utf8() && long.ends_with("é…"));
     }
 
     #[test]
     fn what_is_told_and_what_is_taken_is_bounded() {
         let refused = coerce("$a: [Int!] $b: Int!", json!({"a": vec![json!(null); 60]}));
         let refused = refused.as_array().unwrap();
-        assert_eq!(refused.len(), MAX_REFUSALS + 1);
-        assert!(refused[MAX_REFUSALS].as_str().unwrap().starts_with("Too many errors processing variables"));
+        assert_eq!(refused.len(), MAX_ERRORS + 1);
+        assert!(refused[MAX_ERRORS].as_str().unwrap().starts_with("Too many errors processing variables"));
 
         let given = |values: usize| json!({"a": vec![1; values - 2], "b": {"x": null}, "c": [1, 2, 3]});
         assert!(coerce("$a: [Int] $b: Any", given(MAX_VALUES - 1)).is_object());
@@ -519,7 +526,7 @@ mod tests {
     #[test]
     fn every_operation_is_checked_for_types_that_are_no_input() {
         let types = InputTypes::from_sdl(SDL);
-        let check = |document| types.check(&parse_query(document).unwrap());
+        let check = |document| types.check_variable_types(&parse_query(document).unwrap());
         assert_eq!(check("query A($a: [[Role!]]!, $b: Any) { a } query B { a }"), Ok(()));
         let refusals = check("query A { a }\nquery B($a: Int, $b: [[Nope!]] = 1) { a }").unwrap_err();
         assert_eq!(refusals.len(), 1);

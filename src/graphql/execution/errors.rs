@@ -5,12 +5,12 @@ use async_graphql::{ErrorExtensionValues, ServerError};
 use crate::error::Error;
 
 /// Gives each error of a response its code, and takes from it what is for the log only.
-pub fn finish(errors: &mut [ServerError], request_id: &str) {
+pub fn finalize_errors(errors: &mut [ServerError], request_id: &str) {
     for error in errors {
         let extensions = error.extensions.get_or_insert_default();
         match error.source.as_ref().and_then(|source| source.downcast_ref::<Error>()) {
             Some(ours) => {
-                error.message = describe(ours, extensions, request_id);
+                error.message = log_and_redact(ours, extensions, request_id);
             }
             // What async-graphql refuses by itself is wrong with the document or its variables.
             None if extensions.get("code").is_none() => extensions.set("code", "BAD_USER_INPUT"),
@@ -23,7 +23,7 @@ pub fn finish(errors: &mut [ServerError], request_id: &str) {
 /// An error that comes before any field.
 pub fn request_error(error: &Error, request_id: &str) -> ServerError {
     let mut extensions = ErrorExtensionValues::default();
-    let message = describe(error, &mut extensions, request_id);
+    let message = log_and_redact(error, &mut extensions, request_id);
     let mut error = ServerError::new(message, None);
     error.extensions = Some(extensions);
     error
@@ -35,7 +35,7 @@ pub fn is_unavailable(error: &ServerError) -> bool {
     code == Some(&"UNAVAILABLE".into())
 }
 
-fn describe(error: &Error, extensions: &mut ErrorExtensionValues, request_id: &str) -> String {
+fn log_and_redact(error: &Error, extensions: &mut ErrorExtensionValues, request_id: &str) -> String {
     extensions.set("code", error.code());
     match error {
         Error::BadUserInput { field, .. } => extensions.set("field", *field),

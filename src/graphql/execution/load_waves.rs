@@ -20,15 +20,15 @@ use crate::lock::lock;
 
 /// Takes the loads that DataLoaders spawn.
 #[derive(Clone, Default)]
-pub struct Loads(Arc<Mutex<Vec<FutureObj<'static, ()>>>>);
+pub struct LoadQueue(Arc<Mutex<Vec<FutureObj<'static, ()>>>>);
 
-impl Loads {
-    fn take(&self) -> Vec<FutureObj<'static, ()>> {
+impl LoadQueue {
+    fn drain(&self) -> Vec<FutureObj<'static, ()>> {
         std::mem::take(&mut *lock(&self.0))
     }
 }
 
-impl Spawn for Loads {
+impl Spawn for LoadQueue {
     fn spawn_obj(&self, load: FutureObj<'static, ()>) -> Result<(), SpawnError> {
         lock(&self.0).push(load);
         Ok(())
@@ -36,30 +36,30 @@ impl Spawn for Loads {
 }
 
 /// A load begins when its execution can go no further: there is nothing to wait for.
-pub struct AtOnce;
+pub struct NoDelay;
 
-impl Timer for AtOnce {
+impl Timer for NoDelay {
     fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
         std::future::ready(()).boxed()
     }
 }
 
 /// An execution with its loads.
-pub struct InWaves<T> {
+pub struct BatchedExecution<T> {
     execution: T,
-    loads: Loads,
-    wave: FuturesUnordered<FutureObj<'static, ()>>,
+    load_queue: LoadQueue,
+    current_wave: FuturesUnordered<FutureObj<'static, ()>>,
     /// What was asked for while a wave was under way.
-    next: Vec<FutureObj<'static, ()>>,
+    next_wave: Vec<FutureObj<'static, ()>>,
 }
 
-impl<T> InWaves<T> {
-    pub fn new(execution: T, loads: Loads) -> Self {
-        Self { execution, loads, wave: FuturesUnordered::new(), next: Vec::new() }
+impl<T> BatchedExecution<T> {
+    pub fn new(execution: T, loads: LoadQueue) -> Self {
+        Self { execution, load_queue: loads, current_wave: FuturesUnordered::new(), next_wave: Vec::new() }
     }
 
     /// Polls loads and execution until one is ready or both have to wait.
-    fn poll_waves<R>(
+    fn poll_all_waves<R>(
         &mut self,
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut T, &mut Context<'_>) -> Poll<R>,
@@ -71,39 +71,39 @@ impl<T> InWaves<T> {
             if let Poll::Ready(result) = poll(&mut self.execution, cx) {
                 return Poll::Ready(result);
             }
-            self.next.extend(self.loads.take());
-            if !self.wave.is_empty() || self.next.is_empty() {
+            self.next_wave.extend(self.load_queue.drain());
+            if !self.current_wave.is_empty() || self.next_wave.is_empty() {
                 return Poll::Pending;
             }
-            self.wave.extend(self.next.drain(..));
+            self.current_wave.extend(self.next_wave.drain(..));
         }
     }
 
     /// Polls the wave until it has ended or has to wait. A load may spawn another.
     fn poll_wave(&mut self, cx: &mut Context<'_>) {
         loop {
-            let polled = self.wave.poll_next_unpin(cx);
-            let spawned = self.loads.take();
+            let polled = self.current_wave.poll_next_unpin(cx);
+            let spawned = self.load_queue.drain();
             if spawned.is_empty() && !matches!(polled, Poll::Ready(Some(()))) {
                 return;
             }
-            self.wave.extend(spawned);
+            self.current_wave.extend(spawned);
         }
     }
 }
 
-impl<T: Future + Unpin> Future for InWaves<T> {
+impl<T: Future + Unpin> Future for BatchedExecution<T> {
     type Output = T::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
-        self.get_mut().poll_waves(cx, |execution, cx| execution.poll_unpin(cx))
+        self.get_mut().poll_all_waves(cx, |execution, cx| execution.poll_unpin(cx))
     }
 }
 
-impl<T: Stream + Unpin> Stream for InWaves<T> {
+impl<T: Stream + Unpin> Stream for BatchedExecution<T> {
     type Item = T::Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T::Item>> {
-        self.get_mut().poll_waves(cx, |execution, cx| execution.poll_next_unpin(cx))
+        self.get_mut().poll_all_waves(cx, |execution, cx| execution.poll_next_unpin(cx))
     }
 }

@@ -3,7 +3,7 @@
 use async_graphql::connection::{self, Edge, EmptyFields};
 use async_graphql::{ObjectType, OutputType};
 
-use crate::domain::pagination::{DEFAULT_PAGE, MAX_PAGE, Page};
+use crate::domain::pagination::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page};
 use crate::error::{Error, Result};
 
 pub type Connection<T, Extra = EmptyFields> = connection::Connection<String, T, Extra>;
@@ -34,14 +34,14 @@ where
 
 /// How many items a plain list is asked for.
 pub fn limit(first: Option<i32>) -> Result<usize> {
-    let limit = first.map_or(Some(DEFAULT_PAGE), |first| usize::try_from(first).ok());
+    let limit = first.map_or(Some(DEFAULT_PAGE_SIZE), |first| usize::try_from(first).ok());
     limit
-        .filter(|limit| *limit <= MAX_PAGE)
-        .ok_or_else(|| Error::bad_input("first", format!("must be from 0 to {MAX_PAGE}")))
+        .filter(|limit| *limit <= MAX_PAGE_SIZE)
+        .ok_or_else(|| Error::bad_input("first", format!("must be from 0 to {MAX_PAGE_SIZE}")))
 }
 
 /// What a page may cost: the fields of an item, as often as items are asked for.
 pub fn cost(first: Option<i32>, last: Option<i32>, child: usize) -> usize {
-    let items = first.or(last).and_then(|number| usize::try_from(number).ok()).unwrap_or(DEFAULT_PAGE);
+    let items = first.or(last).and_then(|number| usize::try_from(number).ok()).unwrap_or(DEFAULT_PAGE_SIZE);
     1 + items * child
 }

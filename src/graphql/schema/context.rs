@@ -11,32 +11,32 @@ use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::graphql::schema::loaders::Loaders;
 use crate::realtime::sessions::Session;
-use crate::service::context::App;
+use crate::service::context::AppContext;
 
 /// Who asks.
 #[derive(Clone)]
-pub enum Asker {
+pub enum Requester {
     /// Nobody who is known: there was no token.
-    Stranger,
+    Anonymous,
     /// One person by a valid token.
     Viewer(Arc<Viewer>),
     /// One person on a connection that outlives the request.
     Session(Arc<Session>, Arc<Viewer>),
     /// All who asked the same of an event, together.
-    Everyone(Arc<Everyone>),
+    Shared(Arc<SharedScope>),
 }
 
 /// Those who share an execution. None of them is the viewer: to ask for one taints the execution, and
 /// its result is thrown away.
 #[derive(Debug)]
-pub struct Everyone {
+pub struct SharedScope {
     organization: OrganizationId,
     /// The chat of which all of them are members.
     chat: Option<ChatId>,
     tainted: AtomicBool,
 }
 
-impl Everyone {
+impl SharedScope {
     pub fn new(organization: OrganizationId, chat: Option<ChatId>) -> Self {
         Self { organization, chat, tainted: AtomicBool::new(false) }
     }
@@ -47,9 +47,9 @@ impl Everyone {
     }
 }
 
-impl Asker {
+impl Requester {
     /// One on a connection, by their newest token.
-    pub fn on(session: Arc<Session>) -> Self {
+    pub fn from_session(session: Arc<Session>) -> Self {
         let viewer = session.viewer();
         Self::Session(session, viewer)
     }
@@ -57,8 +57,8 @@ impl Asker {
     pub fn viewer(&self) -> Result<&Arc<Viewer>> {
         match self {
             Self::Viewer(viewer) | Self::Session(_, viewer) => Ok(viewer),
-            Self::Stranger => Err(Error::unauthenticated("a token is needed")),
-            Self::Everyone(everyone) => {
+            Self::Anonymous => Err(Error::unauthenticated("a token is needed")),
+            Self::Shared(everyone) => {
                 everyone.tainted.store(true, Ordering::Relaxed);
                 // Thrown away with the rest, and no fault that the log has to tell of.
                 Err(Error::unauthenticated("there is no viewer in a shared execution"))
@@ -69,26 +69,26 @@ impl Asker {
     /// The organisation of which something is looked up.
     pub fn organization(&self) -> Result<&OrganizationId> {
         match self {
-            Self::Everyone(everyone) => Ok(&everyone.organization),
+            Self::Shared(everyone) => Ok(&everyone.organization),
             _ => self.viewer().map(|viewer| viewer.organization()),
         }
     }
 
     /// The chat whose members ask together.
-    pub fn members_of(&self) -> Option<(&OrganizationId, ChatId)> {
+    pub fn shared_chat(&self) -> Option<(&OrganizationId, ChatId)> {
         match self {
-            Self::Everyone(everyone) => everyone.chat.map(|chat| (&everyone.organization, chat)),
+            Self::Shared(everyone) => everyone.chat.map(|chat| (&everyone.organization, chat)),
             _ => None,
         }
     }
 
-    pub fn is_stranger(&self) -> bool {
-        matches!(self, Self::Stranger)
+    pub fn is_anonymous(&self) -> bool {
+        matches!(self, Self::Anonymous)
     }
 }
 
 pub trait ContextExt<'a> {
-    fn app(&self) -> &'a Arc<App>;
+    fn app(&self) -> &'a Arc<AppContext>;
 
     /// The one way to who is asking.
     fn viewer(&self) -> Result<&'a Arc<Viewer>>;
@@ -101,17 +101,17 @@ pub trait ContextExt<'a> {
 }
 
 impl<'a> ContextExt<'a> for Context<'a> {
-    fn app(&self) -> &'a Arc<App> {
+    fn app(&self) -> &'a Arc<AppContext> {
         self.data_unchecked()
     }
 
     fn viewer(&self) -> Result<&'a Arc<Viewer>> {
-        self.data_unchecked::<Asker>().viewer()
+        self.data_unchecked::<Requester>().viewer()
     }
 
     fn session(&self) -> Option<&'a Arc<Session>> {
-        match self.data_unchecked::<Asker>() {
-            Asker::Session(session, _) => Some(session),
+        match self.data_unchecked::<Requester>() {
+            Requester::Session(session, _) => Some(session),
             _ => None,
         }
     }

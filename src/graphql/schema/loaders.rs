@@ -5,97 +5,102 @@ use std::sync::Arc;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 
-use crate::access::{Access, Reader};
+use crate::access::{ChatAccess, ReadScope};
 use crate::domain::calls::Call;
 use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, ReportId, UserId};
-use crate::domain::members::{Member, Unread};
+use crate::domain::members::{Member, UnreadCounts};
 use crate::domain::messages::{Message, Revision};
 use crate::domain::notifications::Notification;
 use crate::domain::pagination::Page;
-use crate::domain::polls::Tally;
+use crate::domain::polls::PollResults;
 use crate::domain::reactions::ReactionCount;
 use crate::domain::reports::Report;
 use crate::domain::users::{User, Viewer};
 use crate::error::{Error, Result};
-use crate::graphql::execution::load_waves::{AtOnce, Loads};
-use crate::graphql::schema::context::Asker;
+use crate::graphql::execution::load_waves::{LoadQueue, NoDelay};
+use crate::graphql::schema::context::Requester;
 use crate::service;
-use crate::service::context::App;
-use crate::service::receipts::{DeliveryStatus, Shown};
+use crate::service::context::AppContext;
+use crate::service::receipts::{DeliveryStatus, ReceiptQuery};
 use crate::storage::members::{MembersQuery, ReadersQuery};
-use crate::storage::messages::{Counted, MessagesQuery, PinnedQuery};
+use crate::storage::messages::{CountKey, MessagesQuery, PinnedQuery};
 use crate::storage::polls::VotersQuery;
 use crate::storage::reactions::ReactorsQuery;
 
 pub struct Loaders {
-    app: Arc<App>,
-    asker: Asker,
+    app: Arc<AppContext>,
+    requester: Requester,
     /// People of the organisation who need not be looked up.
-    people: Vec<User>,
+    preloaded_users: Vec<User>,
 }
 
 impl Loaders {
-    pub fn batching(app: Arc<App>, asker: Asker, people: Vec<User>, loads: Loads) -> DataLoader<Self> {
-        DataLoader::new(Self { app, asker, people }, loads, AtOnce)
+    pub fn data_loader(
+        app: Arc<AppContext>,
+        asker: Requester,
+        people: Vec<User>,
+        loads: LoadQueue,
+    ) -> DataLoader<Self> {
+        DataLoader::new(Self { app, requester: asker, preloaded_users: people }, loads, NoDelay)
     }
 
     fn viewer(&self) -> Result<&Viewer> {
-        self.asker.viewer().map(|viewer| &**viewer)
+        self.requester.viewer().map(|viewer| &**viewer)
     }
 
     /// Who reads what is in these chats.
-    fn reader<K>(&self, keys: &[K], chat_of: impl Fn(&K) -> ChatId) -> Result<Reader<'_>> {
-        match self.asker.members_of() {
+    fn scope<K>(&self, keys: &[K], chat_of: impl Fn(&K) -> ChatId) -> Result<ReadScope<'_>> {
+        match self.requester.shared_chat() {
             Some((organization, chat)) if keys.iter().all(|key| chat_of(key) == chat) => {
-                Ok(Reader::Members(organization, chat))
+                Ok(ReadScope::ChatMembers(organization, chat))
             }
-            _ => self.viewer().map(Reader::One),
+            _ => self.viewer().map(ReadScope::Viewer),
         }
     }
 }
 
 /// The unread messages of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct UnreadOf(pub MemberId);
+pub struct UnreadKey(pub MemberId);
 
 /// The call that is on in a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CallOn(pub ChatId);
+pub struct ActiveCallKey(pub ChatId);
 
 /// The former texts of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RevisionsOf(pub MessageId);
+pub struct RevisionsKey(pub MessageId);
 
 /// Whom a message mentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MentionsIn(pub MessageId);
+pub struct MentionsKey(pub MessageId);
 
 /// How a message's poll stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TallyOf(pub MessageId);
+pub struct PollResultsKey(pub MessageId);
 
 /// What the viewer chose in a message's poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ChoicesIn(pub MessageId);
+pub struct OwnVotesKey(pub MessageId);
 
 /// The reactions to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ReactionsTo(pub MessageId);
+pub struct ReactionsKey(pub MessageId);
 
 /// The viewer's own reactions to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OwnReactionsTo(pub MessageId);
+pub struct OwnReactionsKey(pub MessageId);
 
 impl Loader<UserId> for Loaders {
     type Value = User;
     type Error = Error;
 
     async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>> {
-        let known = |id: &UserId| self.people.iter().find(|user| user.id == *id);
+        let known = |id: &UserId| self.preloaded_users.iter().find(|user| user.id == *id);
         let unknown: Vec<UserId> = keys.iter().filter(|id| known(id).is_none()).cloned().collect();
         let mut found = match unknown.as_slice() {
             [] => HashMap::new(),
-            unknown => service::users::by_ids(&self.app, self.asker.organization()?, unknown).await?,
+            unknown => service::users::by_ids(&self.app, self.requester.organization()?, unknown).await?,
         };
         found.extend(keys.iter().filter_map(|id| Some((id.clone(), known(id)?.clone()))));
         Ok(found)
@@ -103,11 +108,11 @@ impl Loader<UserId> for Loaders {
 }
 
 impl Loader<ChatId> for Loaders {
-    type Value = Arc<Access>;
+    type Value = Arc<ChatAccess>;
     type Error = Error;
 
-    async fn load(&self, keys: &[ChatId]) -> Result<HashMap<ChatId, Arc<Access>>> {
-        let found = service::chats::by_ids(&self.app, self.reader(keys, |key| *key)?, keys).await?;
+    async fn load(&self, keys: &[ChatId]) -> Result<HashMap<ChatId, Arc<ChatAccess>>> {
+        let found = service::chats::by_ids(&self.app, self.scope(keys, |key| *key)?, keys).await?;
         Ok(found.into_iter().map(|(id, access)| (id, Arc::new(access))).collect())
     }
 }
@@ -117,7 +122,7 @@ impl Loader<MessageId> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[MessageId]) -> Result<HashMap<MessageId, Arc<Message>>> {
-        service::messages::by_ids(&self.app, self.reader(keys, |key| key.chat)?, keys).await
+        service::messages::by_ids(&self.app, self.scope(keys, |key| key.chat)?, keys).await
     }
 }
 
@@ -126,7 +131,7 @@ impl Loader<MemberId> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
-        service::members::by_ids(&self.app, self.reader(keys, |key| key.chat)?, keys).await
+        service::members::by_ids(&self.app, self.scope(keys, |key| key.chat)?, keys).await
     }
 }
 
@@ -135,7 +140,7 @@ impl Loader<MembersQuery> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[MembersQuery]) -> Result<HashMap<MembersQuery, Page<Member>>> {
-        service::members::pages(&self.app, self.reader(keys, |key| key.chat)?, keys).await
+        service::members::pages(&self.app, self.scope(keys, |key| key.chat)?, keys).await
     }
 }
 
@@ -144,51 +149,51 @@ impl Loader<MessagesQuery> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[MessagesQuery]) -> Result<HashMap<MessagesQuery, Page<Arc<Message>>>> {
-        service::messages::pages(&self.app, self.reader(keys, |key| key.list.chat())?, keys).await
+        service::messages::pages(&self.app, self.scope(keys, |key| key.list.chat())?, keys).await
     }
 }
 
-impl Loader<UnreadOf> for Loaders {
-    type Value = Unread;
+impl Loader<UnreadKey> for Loaders {
+    type Value = UnreadCounts;
     type Error = Error;
 
-    async fn load(&self, keys: &[UnreadOf]) -> Result<HashMap<UnreadOf, Unread>> {
+    async fn load(&self, keys: &[UnreadKey]) -> Result<HashMap<UnreadKey, UnreadCounts>> {
         let ids: Vec<MemberId> = keys.iter().map(|key| key.0.clone()).collect();
-        let counts = service::receipts::unread(&self.app, &ids).await?;
-        Ok(counts.into_iter().map(|(id, unread)| (UnreadOf(id), unread)).collect())
+        let counts = service::receipts::unread_counts(&self.app, &ids).await?;
+        Ok(counts.into_iter().map(|(id, unread)| (UnreadKey(id), unread)).collect())
     }
 }
 
-impl Loader<RevisionsOf> for Loaders {
+impl Loader<RevisionsKey> for Loaders {
     type Value = Vec<Revision>;
     type Error = Error;
 
-    async fn load(&self, keys: &[RevisionsOf]) -> Result<HashMap<RevisionsOf, Vec<Revision>>> {
+    async fn load(&self, keys: &[RevisionsKey]) -> Result<HashMap<RevisionsKey, Vec<Revision>>> {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
         let found = service::messages::revisions(&self.app, &ids).await?;
-        Ok(found.into_iter().map(|(id, revisions)| (RevisionsOf(id), revisions)).collect())
+        Ok(found.into_iter().map(|(id, revisions)| (RevisionsKey(id), revisions)).collect())
     }
 }
 
-impl Loader<ReactionsTo> for Loaders {
+impl Loader<ReactionsKey> for Loaders {
     type Value = Vec<ReactionCount>;
     type Error = Error;
 
-    async fn load(&self, keys: &[ReactionsTo]) -> Result<HashMap<ReactionsTo, Vec<ReactionCount>>> {
+    async fn load(&self, keys: &[ReactionsKey]) -> Result<HashMap<ReactionsKey, Vec<ReactionCount>>> {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
         let found = service::reactions::counts(&self.app, &ids).await?;
-        Ok(found.into_iter().map(|(id, counts)| (ReactionsTo(id), counts)).collect())
+        Ok(found.into_iter().map(|(id, counts)| (ReactionsKey(id), counts)).collect())
     }
 }
 
-impl Loader<OwnReactionsTo> for Loaders {
+impl Loader<OwnReactionsKey> for Loaders {
     type Value = HashSet<String>;
     type Error = Error;
 
-    async fn load(&self, keys: &[OwnReactionsTo]) -> Result<HashMap<OwnReactionsTo, HashSet<String>>> {
+    async fn load(&self, keys: &[OwnReactionsKey]) -> Result<HashMap<OwnReactionsKey, HashSet<String>>> {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
-        let found = service::reactions::of_viewer(&self.app, self.viewer()?, &ids).await?;
-        Ok(found.into_iter().map(|(id, emoji)| (OwnReactionsTo(id), emoji)).collect())
+        let found = service::reactions::by_viewer(&self.app, self.viewer()?, &ids).await?;
+        Ok(found.into_iter().map(|(id, emoji)| (OwnReactionsKey(id), emoji)).collect())
     }
 }
 
@@ -206,49 +211,49 @@ impl Loader<PinnedQuery> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[PinnedQuery]) -> Result<HashMap<PinnedQuery, Page<Arc<Message>>>> {
-        service::messages::pinned(&self.app, self.reader(keys, |key| key.chat)?, keys).await
+        service::messages::pinned_pages(&self.app, self.scope(keys, |key| key.chat)?, keys).await
     }
 }
 
-impl Loader<Counted> for Loaders {
+impl Loader<CountKey> for Loaders {
     type Value = i64;
     type Error = Error;
 
-    async fn load(&self, keys: &[Counted]) -> Result<HashMap<Counted, i64>> {
-        service::messages::counts(&self.app, self.reader(keys, Counted::chat)?, keys).await
+    async fn load(&self, keys: &[CountKey]) -> Result<HashMap<CountKey, i64>> {
+        service::messages::counts(&self.app, self.scope(keys, CountKey::chat)?, keys).await
     }
 }
 
-impl Loader<MentionsIn> for Loaders {
+impl Loader<MentionsKey> for Loaders {
     type Value = Vec<UserId>;
     type Error = Error;
 
-    async fn load(&self, keys: &[MentionsIn]) -> Result<HashMap<MentionsIn, Vec<UserId>>> {
+    async fn load(&self, keys: &[MentionsKey]) -> Result<HashMap<MentionsKey, Vec<UserId>>> {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
-        let found = service::messages::mentioned(&self.app, &ids).await?;
-        Ok(found.into_iter().map(|(id, users)| (MentionsIn(id), users)).collect())
+        let found = service::messages::mentioned_users(&self.app, &ids).await?;
+        Ok(found.into_iter().map(|(id, users)| (MentionsKey(id), users)).collect())
     }
 }
 
-impl Loader<TallyOf> for Loaders {
-    type Value = Tally;
+impl Loader<PollResultsKey> for Loaders {
+    type Value = PollResults;
     type Error = Error;
 
-    async fn load(&self, keys: &[TallyOf]) -> Result<HashMap<TallyOf, Tally>> {
+    async fn load(&self, keys: &[PollResultsKey]) -> Result<HashMap<PollResultsKey, PollResults>> {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
-        let found = service::polls::tallies(&self.app, &ids).await?;
-        Ok(found.into_iter().map(|(id, tally)| (TallyOf(id), tally)).collect())
+        let found = service::polls::results(&self.app, &ids).await?;
+        Ok(found.into_iter().map(|(id, tally)| (PollResultsKey(id), tally)).collect())
     }
 }
 
-impl Loader<ChoicesIn> for Loaders {
+impl Loader<OwnVotesKey> for Loaders {
     type Value = HashSet<u8>;
     type Error = Error;
 
-    async fn load(&self, keys: &[ChoicesIn]) -> Result<HashMap<ChoicesIn, HashSet<u8>>> {
+    async fn load(&self, keys: &[OwnVotesKey]) -> Result<HashMap<OwnVotesKey, HashSet<u8>>> {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
-        let found = service::polls::choices(&self.app, self.viewer()?, &ids).await?;
-        Ok(found.into_iter().map(|(id, places)| (ChoicesIn(id), places)).collect())
+        let found = service::polls::viewer_votes(&self.app, self.viewer()?, &ids).await?;
+        Ok(found.into_iter().map(|(id, places)| (OwnVotesKey(id), places)).collect())
     }
 }
 
@@ -261,12 +266,12 @@ impl Loader<VotersQuery> for Loaders {
     }
 }
 
-impl Loader<Shown> for Loaders {
+impl Loader<ReceiptQuery> for Loaders {
     type Value = DeliveryStatus;
     type Error = Error;
 
-    async fn load(&self, keys: &[Shown]) -> Result<HashMap<Shown, DeliveryStatus>> {
-        service::receipts::statuses(&self.app, keys).await
+    async fn load(&self, keys: &[ReceiptQuery]) -> Result<HashMap<ReceiptQuery, DeliveryStatus>> {
+        service::receipts::delivery_statuses(&self.app, keys).await
     }
 }
 
@@ -284,18 +289,18 @@ impl Loader<CallId> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[CallId]) -> Result<HashMap<CallId, Arc<Call>>> {
-        service::calls::by_ids(&self.app, self.reader(keys, |key| key.chat)?, keys).await
+        service::calls::by_ids(&self.app, self.scope(keys, |key| key.chat)?, keys).await
     }
 }
 
-impl Loader<CallOn> for Loaders {
+impl Loader<ActiveCallKey> for Loaders {
     type Value = Arc<Call>;
     type Error = Error;
 
-    async fn load(&self, keys: &[CallOn]) -> Result<HashMap<CallOn, Arc<Call>>> {
+    async fn load(&self, keys: &[ActiveCallKey]) -> Result<HashMap<ActiveCallKey, Arc<Call>>> {
         let chats: Vec<ChatId> = keys.iter().map(|key| key.0).collect();
-        let found = service::calls::live(&self.app, self.reader(keys, |key| key.0)?, &chats).await?;
-        Ok(found.into_iter().map(|(chat, call)| (CallOn(chat), call)).collect())
+        let found = service::calls::active(&self.app, self.scope(keys, |key| key.0)?, &chats).await?;
+        Ok(found.into_iter().map(|(chat, call)| (ActiveCallKey(chat), call)).collect())
     }
 }
 

@@ -26,7 +26,7 @@ use crate::graphql::schema::types::user::User;
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
 /// The schema, without what its resolvers need.
-pub fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
+pub fn schema_builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     async_graphql::Schema::build(Query, Mutation::default(), Subscription)
         .register_output_type::<FeedEvent>()
         .override_output_type_description::<connection::Connection<Chat>>("A page of chats.")
@@ -46,5 +46,5 @@ pub fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> 
 
 /// The schema definition, as `schema.graphql` holds it.
 pub fn sdl() -> String {
-    builder().finish().sdl_with_options(SDLExportOptions::new().include_specified_by())
+    schema_builder().finish().sdl_with_options(SDLExportOptions::new().include_specified_by())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, Object};
 
 use crate::domain::ids::UserId;
-use crate::domain::pagination::{Cursor, MAX_PAGE, Page, PageArgs};
+use crate::domain::pagination::{Cursor, MAX_PAGE_SIZE, Page, PageArgs};
 use crate::error::{Error, Result};
 use crate::graphql::schema::connection::{Connection, connection, cost};
 use crate::graphql::schema::context::ContextExt;
@@ -20,7 +20,7 @@ use crate::graphql::schema::types::search::{MessageSearchConnection, MessageSear
 use crate::graphql::schema::types::user::User;
 use crate::graphql::schema::types::viewer::Viewer;
 use crate::service;
-use crate::storage::chats::by_activity;
+use crate::storage::chats::activity_key;
 
 pub struct Query;
 
@@ -44,15 +44,15 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100 ids.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Node>>> {
-        if ids.len() > MAX_PAGE {
-            return Err(Error::bad_input("ids", format!("must be at most {MAX_PAGE}")));
+        if ids.len() > MAX_PAGE_SIZE {
+            return Err(Error::bad_input("ids", format!("must be at most {MAX_PAGE_SIZE}")));
         }
         futures_util::future::try_join_all(ids.iter().map(|id| node(ctx, id))).await
     }
 
     /// A chat by its id.
     async fn chat(&self, ctx: &Context<'_>, #[graphql(desc = "The chat's id.")] id: ID) -> Option<Result<Chat>> {
-        look_up(ctx, &id, async |id| Chat::find(ctx, id).await).await
+        find_by_id(ctx, &id, async |id| Chat::find(ctx, id).await).await
     }
 
     /// The viewer's chats, newest activity first.
@@ -67,9 +67,9 @@ impl Query {
         #[graphql(desc = "Which chats.")] filter: Option<ChatFilter>,
     ) -> Result<Connection<Chat>> {
         let args = PageArgs { first, after, last, before };
-        let filter = filter.unwrap_or_default().checked()?;
+        let filter = filter.unwrap_or_default().validate()?;
         let page = service::chats::page(ctx.app(), ctx.viewer()?, &filter, &args).await?;
-        Ok(connection(page, |chat| by_activity(chat).encode(), Chat))
+        Ok(connection(page, |chat| activity_key(chat).encode(), Chat))
     }
 
     /// A message by its id.
@@ -78,12 +78,12 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The message's id.")] id: ID,
     ) -> Option<Result<Message>> {
-        look_up(ctx, &id, async |id| Message::load(ctx, id).await).await
+        find_by_id(ctx, &id, async |id| Message::load(ctx, id).await).await
     }
 
     /// A person of the viewer's organisation by their id.
     async fn user(&self, ctx: &Context<'_>, #[graphql(desc = "The person's id.")] id: ID) -> Option<Result<User>> {
-        look_up(ctx, &id, async |id: UserId| Ok(ctx.loaders().load_one(id).await?.map(User))).await
+        find_by_id(ctx, &id, async |id: UserId| Ok(ctx.loaders().load_one(id).await?.map(User))).await
     }
 
     /// People of the viewer's organisation by name.
@@ -97,12 +97,12 @@ impl Query {
     ) -> Result<Connection<User>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let page = service::users::page(ctx.app(), ctx.viewer()?, search.as_deref(), &args).await?;
-        Ok(connection(page, |user| service::users::by_name(user).encode(), User))
+        Ok(connection(page, |user| service::users::name_key(user).encode(), User))
     }
 
     /// A call by its id.
     async fn call(&self, ctx: &Context<'_>, #[graphql(desc = "The call's id.")] id: ID) -> Option<Result<Call>> {
-        look_up(ctx, &id, async |id| Call::find(ctx, id).await).await
+        find_by_id(ctx, &id, async |id| Call::participant_index(ctx, id).await).await
     }
 
     /// Calls of the viewer: that they started, that rang for them, and that they joined; of the chats that they
@@ -117,7 +117,7 @@ impl Query {
     ) -> Result<Connection<Call>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let viewer = ctx.viewer()?;
-        let page = match filter.unwrap_or_default().checked() {
+        let page = match filter.unwrap_or_default().validate() {
             Some(filter) => service::calls::page(ctx.app(), viewer, &filter, &args).await?,
             None => Page::empty(),
         };
@@ -137,9 +137,9 @@ impl Query {
     ) -> Result<MessageSearchConnection> {
         let viewer = ctx.viewer()?;
         let args = PageArgs { first, after, ..PageArgs::default() };
-        let search = filter.unwrap_or_default().checked(&query)?;
+        let search = filter.unwrap_or_default().validate(&query)?;
         let page = service::search::messages(ctx.app(), viewer, &search, &args).await?;
-        Ok(MessageSearchConnection::of(page, &search.words))
+        Ok(MessageSearchConnection::from_page(page, &search.query))
     }
 
     /// Messages that were reported in the organisation, the oldest first; needs the permission
@@ -160,15 +160,15 @@ impl Query {
 
     /// The words that the organisation blocks; needs the permission CHAT_MODERATE.
     async fn blocked_words(&self, ctx: &Context<'_>) -> Result<Vec<BlockedWord>> {
-        service::blocklist::of(ctx.app(), ctx.viewer()?).await.map(blocked_words)
+        service::blocklist::list(ctx.app(), ctx.viewer()?).await.map(blocked_words)
     }
 }
 
 /// Finds what an id stands for, for one who has a token; what is no id stands for nothing.
-async fn look_up<Id: FromStr, T>(
+async fn find_by_id<SqlUuid: FromStr, T>(
     ctx: &Context<'_>,
     id: &str,
-    find: impl AsyncFnOnce(Id) -> Result<Option<T>>,
+    find: impl AsyncFnOnce(SqlUuid) -> Result<Option<T>>,
 ) -> Option<Result<T>> {
     if let Err(error) = ctx.viewer() {
         return Some(Err(error));

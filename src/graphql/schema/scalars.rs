@@ -7,7 +7,7 @@ pub struct DateTime(pub chrono::DateTime<Utc>);
 
 impl DateTime {
     /// The first millisecond that is not before a moment: what is legal from the moment on is legal then.
-    pub fn not_before(moment: chrono::DateTime<Utc>) -> Self {
+    pub fn ceil_to_millis(moment: chrono::DateTime<Utc>) -> Self {
         let cut = moment.timestamp_subsec_nanos() % 1_000_000;
         let up = if cut == 0 { 0 } else { 1_000_000 - cut };
         Self(moment + TimeDelta::nanoseconds(up.into()))
@@ -40,7 +40,7 @@ pub struct Url(pub String);
 impl ScalarType for Url {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {
-            Value::String(text) => crate::domain::text::url("URL", &text)
+            Value::String(text) => crate::domain::text::validate_url("URL", &text)
                 .map(Self)
                 .map_err(|error| InputValueError::custom(error.to_string())),
             value => Err(InputValueError::expected_type(value)),

@@ -8,15 +8,15 @@ use async_graphql::{Context, ID, Subscription as SubscriptionRoot};
 use futures_util::stream::{self, StreamExt};
 
 use crate::domain::ids::ChatId;
-use crate::domain::pagination::MAX_PAGE;
+use crate::domain::pagination::MAX_PAGE_SIZE;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::types::feed::{CallFeedEvent, ChatFeedEvent, InboxFeedEvent};
 use crate::graphql::schema::types::message::Message;
 use crate::graphql::schema::types::presence::Presence;
 use crate::graphql::schema::types::typing::TypingUpdate;
-use crate::graphql::subscriptions::source::{Event, Given, Source, events};
-use crate::realtime::feeds::chat::Start;
+use crate::graphql::subscriptions::source::{EventSource, SubscriptionEvent, ZeroOrOne, subscription_field};
+use crate::realtime::feeds::chat::ChatFeedStart;
 use crate::service;
 
 pub struct Subscription;
@@ -36,20 +36,20 @@ impl Subscription {
                           effect where `after` is given, so that a client may add it to resume.")]
         last: Option<i32>,
         #[graphql(desc = "Begin with all that changed since the event with this cursor.")] after: Option<String>,
-    ) -> Result<Given<ChatFeedEvent>> {
+    ) -> Result<ZeroOrOne<ChatFeedEvent>> {
         let open = async || {
-            let number = last.map(|last| usize::try_from(last).ok().filter(|last| *last <= MAX_PAGE));
+            let number = last.map(|last| usize::try_from(last).ok().filter(|last| *last <= MAX_PAGE_SIZE));
             let start = match (after, number) {
-                (_, Some(None)) => return Err(Error::bad_input("last", format!("must be from 0 to {MAX_PAGE}"))),
-                (Some(after), _) => Start::After(after),
-                (None, Some(Some(number))) => Start::Newest(number),
-                (None, None) => Start::Now,
+                (_, Some(None)) => return Err(Error::bad_input("last", format!("must be from 0 to {MAX_PAGE_SIZE}"))),
+                (Some(after), _) => ChatFeedStart::After(after),
+                (None, Some(Some(number))) => ChatFeedStart::Latest(number),
+                (None, None) => ChatFeedStart::Now,
             };
-            let feed = service::feeds::chat(ctx.app(), ctx.viewer()?.clone(), chat(&chat_id)?, start).await?;
-            Ok(Source::Chat(Box::new(feed)))
+            let feed = service::feeds::chat(ctx.app(), ctx.viewer()?.clone(), parse_chat_id(&chat_id)?, start).await?;
+            Ok(EventSource::Chat(Box::new(feed)))
         };
-        events(ctx, open, |event| match event {
-            Event::Chat(event) => Some(event.into()),
+        subscription_field(ctx, open, |event| match event {
+            SubscriptionEvent::Chat(event) => Some(event.into()),
             _ => None,
         })
         .await
@@ -67,19 +67,19 @@ impl Subscription {
         #[graphql(desc = "The viewer's own, to get its signals; left out, the feed only tells who is in.")]
         participant_id: Option<ID>,
         #[graphql(desc = "Begin with all that happened since the event with this cursor.")] after: Option<String>,
-    ) -> Result<Given<CallFeedEvent>> {
+    ) -> Result<ZeroOrOne<CallFeedEvent>> {
         let open = async || {
             let call = call_id.parse().map_err(|_| Error::NotFound("call"))?;
             let own = participant_id.map(|id| id.parse().map_err(|_| Error::NotFound("participant"))).transpose()?;
             let feed = service::feeds::call(ctx.app(), ctx.viewer()?.clone(), call, own, after).await?;
             let news = stream::unfold(feed, async |mut feed| {
-                let event = feed.next().await?;
-                Some((event.map(|event| Event::Call(Box::new(event))), feed))
+                let event = feed.recv().await?;
+                Some((event.map(|event| SubscriptionEvent::Call(Box::new(event))), feed))
             });
-            Ok(Source::Other(news.boxed()))
+            Ok(EventSource::Other(news.boxed()))
         };
-        events(ctx, open, |event| match event {
-            Event::Call(event) => Some((*event).into()),
+        subscription_field(ctx, open, |event| match event {
+            SubscriptionEvent::Call(event) => Some((*event).into()),
             _ => None,
         })
         .await
@@ -92,17 +92,17 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Begin with all that changed since the event with this cursor.")] after: Option<String>,
-    ) -> Result<Given<InboxFeedEvent>> {
+    ) -> Result<ZeroOrOne<InboxFeedEvent>> {
         let open = async || {
             let feed = service::feeds::inbox_feed(ctx.app(), ctx.viewer()?.clone(), ctx.session().cloned(), after)?;
             let news = stream::unfold(feed, async |mut feed| {
-                let event = feed.next().await?;
-                Some((event.map(|event| Event::Inbox(Box::new(event))), feed))
+                let event = feed.recv().await?;
+                Some((event.map(|event| SubscriptionEvent::Inbox(Box::new(event))), feed))
             });
-            Ok(Source::Other(news.boxed()))
+            Ok(EventSource::Other(news.boxed()))
         };
-        events(ctx, open, |event| match event {
-            Event::Inbox(event) => Some((*event).into()),
+        subscription_field(ctx, open, |event| match event {
+            SubscriptionEvent::Inbox(event) => Some((*event).into()),
             _ => None,
         })
         .await
@@ -113,26 +113,26 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The chat; all of the viewer's where left out.")] chat_id: Option<ID>,
-    ) -> Result<Given<Message>> {
+    ) -> Result<ZeroOrOne<Message>> {
         let open = async || {
             let viewer = ctx.viewer()?.clone();
             match chat_id {
                 Some(id) => {
-                    let feed = service::feeds::chat(ctx.app(), viewer, chat(&id)?, Start::Now).await?;
-                    Ok(Source::Messages(Box::new(feed)))
+                    let feed = service::feeds::chat(ctx.app(), viewer, parse_chat_id(&id)?, ChatFeedStart::Now).await?;
+                    Ok(EventSource::Messages(Box::new(feed)))
                 }
                 None => {
-                    let inbox = service::feeds::inbox(ctx.app(), viewer)?;
+                    let inbox = service::feeds::new_messages(ctx.app(), viewer)?;
                     let messages = stream::unfold(inbox, async |mut inbox| {
-                        let message = inbox.next().await.map(Event::Message);
+                        let message = inbox.recv().await.map(SubscriptionEvent::Message);
                         Some((message, inbox))
                     });
-                    Ok(Source::Other(messages.boxed()))
+                    Ok(EventSource::Other(messages.boxed()))
                 }
             }
         };
-        events(ctx, open, |event| match event {
-            Event::Message(message) => Some(Message(message.message)),
+        subscription_field(ctx, open, |event| match event {
+            SubscriptionEvent::Message(message) => Some(Message(message.message)),
             _ => None,
         })
         .await
@@ -145,17 +145,17 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The chat, which the viewer is in.")] chat_id: ID,
-    ) -> Result<Given<TypingUpdate>> {
+    ) -> Result<ZeroOrOne<TypingUpdate>> {
         let open = async || {
-            let feed = service::feeds::typing(ctx.app(), ctx.viewer()?.clone(), chat(&chat_id)?).await?;
+            let feed = service::feeds::typing(ctx.app(), ctx.viewer()?.clone(), parse_chat_id(&chat_id)?).await?;
             let lists = stream::unfold(feed, async |mut feed| {
-                let list = feed.next().await?;
-                Some((list.map(Event::Typing), feed))
+                let list = feed.recv().await?;
+                Some((list.map(SubscriptionEvent::Typing), feed))
             });
-            Ok(Source::Other(lists.boxed()))
+            Ok(EventSource::Other(lists.boxed()))
         };
-        events(ctx, open, |event| match event {
-            Event::Typing(list) => Some(TypingUpdate(list)),
+        subscription_field(ctx, open, |event| match event {
+            SubscriptionEvent::Typing(list) => Some(TypingUpdate(list)),
             _ => None,
         })
         .await
@@ -167,24 +167,24 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "1 to 200 people; who is named twice counts once.")] user_ids: Vec<ID>,
-    ) -> Result<Given<Presence>> {
+    ) -> Result<ZeroOrOne<Presence>> {
         let open = async || {
             let people = user_ids.iter().filter_map(|id| id.parse().ok()).collect();
             let feed = service::feeds::presence(ctx.app(), ctx.viewer()?, &people).await?;
             let news = stream::unfold(feed, async |mut feed| {
-                let news = feed.next().await?;
-                Some((news.map(Event::Presence), feed))
+                let news = feed.recv().await?;
+                Some((news.map(SubscriptionEvent::Presence), feed))
             });
-            Ok(Source::Other(news.boxed()))
+            Ok(EventSource::Other(news.boxed()))
         };
-        events(ctx, open, |event| match event {
-            Event::Presence(news) => Some(Presence(news.event.clone())),
+        subscription_field(ctx, open, |event| match event {
+            SubscriptionEvent::Presence(news) => Some(Presence(news.event.clone())),
             _ => None,
         })
         .await
     }
 }
 
-fn chat(id: &str) -> Result<ChatId> {
+fn parse_chat_id(id: &str) -> Result<ChatId> {
     id.parse().map_err(|_| Error::NotFound("chat"))
 }

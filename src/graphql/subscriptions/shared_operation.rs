@@ -18,46 +18,51 @@ use async_graphql::{Request, Variables};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use crate::domain::ids::OrganizationId;
-use crate::graphql::api::{Api, request};
-use crate::graphql::subscriptions::source::Event;
+use crate::graphql::api::{GraphqlService, build_request};
+use crate::graphql::subscriptions::source::SubscriptionEvent;
 use crate::lock::lock;
-use crate::realtime::dispatch::fast_path::Sheet;
-use crate::realtime::dispatch::queue::Heard;
-use crate::realtime::dispatch::render_cache::{Made, Making, Memo};
-use crate::realtime::dispatch::topic::Audience;
+use crate::realtime::dispatch::fast_path::RenderedBatch;
+use crate::realtime::dispatch::queue::SharedEvent;
+use crate::realtime::dispatch::render_cache::{RenderCache, RenderFuture, RenderedPayload};
+use crate::realtime::dispatch::topic::RenderGroup;
 use crate::realtime::feeds::chat::FeedEvent;
-use crate::tasks::aside;
+use crate::tasks::spawn_detached;
 
 /// What subscribers ask who ask the same.
-pub struct Operation {
+pub struct SharedOperation {
     pub id: u64,
-    key: Key,
-    operations: Weak<Mutex<HashMap<Key, Weak<Operation>>>>,
+    key: OperationKey,
+    registry: Weak<Mutex<HashMap<OperationKey, Weak<SharedOperation>>>>,
     document: ExecutableDocument,
     variables: Variables,
-    subscribers: AtomicUsize,
+    subscriber_count: AtomicUsize,
 }
 
 /// By what it is the same: whose organisation, the text as it was sent,
 /// which of its operations is meant, and all variables that an event can depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct OperationKey {
     pub organization: OrganizationId,
     pub query: Arc<str>,
-    pub name: Option<String>,
+    pub operation_name: Option<String>,
     pub variables: String,
 }
 
 /// The operations that are subscribed to now.
 #[derive(Default)]
-pub struct Operations {
-    index: Arc<Mutex<HashMap<Key, Weak<Operation>>>>,
+pub struct OperationRegistry {
+    index: Arc<Mutex<HashMap<OperationKey, Weak<SharedOperation>>>>,
     next_id: AtomicU64,
 }
 
-impl Operations {
+impl OperationRegistry {
     /// The operation that others subscribed to already, or this one.
-    pub fn join(&self, key: Key, document: ExecutableDocument, variables: Variables) -> Arc<Operation> {
+    pub fn get_or_insert(
+        &self,
+        key: OperationKey,
+        document: ExecutableDocument,
+        variables: Variables,
+    ) -> Arc<SharedOperation> {
         let mut index = lock(&self.index);
         if let Some(operation) = index.get(&key).and_then(Weak::upgrade) {
             return operation;
@@ -65,91 +70,114 @@ impl Operations {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let operations = Arc::downgrade(&self.index);
         let subscribers = AtomicUsize::new(0);
-        let operation = Arc::new(Operation { id, key: key.clone(), operations, document, variables, subscribers });
+        let operation = Arc::new(SharedOperation {
+            id,
+            key: key.clone(),
+            registry: operations,
+            document,
+            variables,
+            subscriber_count: subscribers,
+        });
         index.insert(key, Arc::downgrade(&operation));
         operation
     }
 }
 
-impl Operation {
+impl SharedOperation {
     /// Whether more than one is subscribed.
     pub fn is_shared(&self) -> bool {
-        self.subscribers.load(Ordering::Relaxed) > 1
+        self.subscriber_count.load(Ordering::Relaxed) > 1
     }
 
     /// One is subscribed.
-    pub fn enter(&self) {
-        self.subscribers.fetch_add(1, Ordering::Relaxed);
+    pub fn add_subscriber(&self) {
+        self.subscriber_count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One is subscribed no more.
-    pub fn leave(&self) {
-        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    pub fn remove_subscriber(&self) {
+        self.subscriber_count.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Its subscribers in a chat, who are told of what the chat's feed tells.
-    pub fn audience(self: &Arc<Self>, api: &Arc<Api>, of: fn(FeedEvent) -> Option<Event>) -> Arc<dyn Audience> {
-        Arc::new(Group { api: Arc::downgrade(api), operation: Arc::downgrade(self), id: self.id, of })
+    pub fn render_group(
+        self: &Arc<Self>,
+        api: &Arc<GraphqlService>,
+        of: fn(FeedEvent) -> Option<SubscriptionEvent>,
+    ) -> Arc<dyn RenderGroup> {
+        Arc::new(OperationRenderGroup {
+            api: Arc::downgrade(api),
+            operation: Arc::downgrade(self),
+            id: self.id,
+            select_event: of,
+        })
     }
 
     /// Makes what all are told of an event, whose memo it is; or finds it being made.
-    pub fn make(self: &Arc<Self>, api: &Arc<Api>, event: &Event, memo: &Memo, position: i64) -> Making {
-        memo.of((self.id, position), || {
+    pub fn render(
+        self: &Arc<Self>,
+        api: &Arc<GraphqlService>,
+        event: &SubscriptionEvent,
+        memo: &RenderCache,
+        position: i64,
+    ) -> RenderFuture {
+        memo.get_or_render((self.id, position), || {
             let (api, operation, event) = (api.clone(), self.clone(), event.clone());
-            let making = aside(async move {
-                let everyone = Arc::new(event.everyone(&operation.key.organization));
-                let answer = api.tell_everyone(&operation, event, everyone).await;
-                Ok(answer.map(|answer| Made { body: answer.body, failed: answer.failed }))
+            let making = spawn_detached(async move {
+                let everyone = Arc::new(event.shared_scope(&operation.key.organization));
+                let answer = api.execute_event_shared(&operation, event, everyone).await;
+                Ok(answer
+                    .map(|answer| RenderedPayload { body: answer.body, should_resubscribe: answer.should_resubscribe }))
             });
             // Each finds out by themselves what is wrong.
             making.map(|made| made.ok().flatten()).boxed()
         })
     }
 
-    pub fn request(&self) -> Request {
-        request(&self.document, self.key.name.as_deref(), &self.variables)
+    pub fn to_request(&self) -> Request {
+        build_request(&self.document, self.key.operation_name.as_deref(), &self.variables)
     }
 }
 
 /// The subscribers of one operation in a chat.
-struct Group {
-    api: Weak<Api>,
-    operation: Weak<Operation>,
+struct OperationRenderGroup {
+    api: Weak<GraphqlService>,
+    operation: Weak<SharedOperation>,
     id: u64,
-    of: fn(FeedEvent) -> Option<Event>,
+    select_event: fn(FeedEvent) -> Option<SubscriptionEvent>,
 }
 
-impl Debug for Group {
+impl Debug for OperationRenderGroup {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Group").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-impl Audience for Group {
+impl RenderGroup for OperationRenderGroup {
     fn id(&self) -> u64 {
         self.id
     }
 
-    fn make(&self, heard: Arc<Heard>, version: i64) -> BoxFuture<'static, Option<Sheet>> {
+    fn render(&self, heard: Arc<SharedEvent>, version: i64) -> BoxFuture<'static, Option<RenderedBatch>> {
         let (Some(api), Some(operation)) = (self.api.upgrade(), self.operation.upgrade()) else {
             return std::future::ready(None).boxed();
         };
-        let events = FeedEvent::all(&heard, version).into_iter().filter_map(self.of);
+        let events = FeedEvent::from_shared(&heard, version).into_iter().filter_map(self.select_event);
         // Where one listened when it was heard, nothing is kept of it for others.
         let making = events.map(|event| {
-            let (memo, position) = event.memo()?;
-            Some(operation.make(&api, &event, memo, position))
+            let (memo, position) = event.render_cache()?;
+            Some(operation.render(&api, &event, memo, position))
         });
-        let Some(making) = making.collect::<Option<Vec<Making>>>() else {
+        let Some(making) = making.collect::<Option<Vec<RenderFuture>>>() else {
             return std::future::ready(None).boxed();
         };
-        join_all(making).map(move |made| Sheet::new(&heard, made)).boxed()
+        join_all(making).map(move |made| RenderedBatch::new(&heard, made)).boxed()
     }
 }
 
-impl Drop for Operation {
+impl Drop for SharedOperation {
     fn drop(&mut self) {
-        let Some(operations) = self.operations.upgrade() else { return };
+        let Some(operations) = self.registry.upgrade() else { return };
         let mut index = lock(&operations);
         // Another may have taken the place since the last subscriber went.
         if index.get(&self.key).is_some_and(|known| known.strong_count() == 0) {

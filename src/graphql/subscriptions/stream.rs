@@ -6,96 +6,114 @@ use std::task::{Context, Poll, ready};
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::error::Result;
-use crate::graphql::api::{Answer, Api, Refused};
-use crate::graphql::schema::context::Asker;
-use crate::graphql::subscriptions::shared_operation::Operation;
-use crate::graphql::subscriptions::source::{Event, Source};
-use crate::metrics::{Counted, Kind, METRICS};
-use crate::realtime::dispatch::fast_path::Outlet;
-use crate::realtime::dispatch::render_cache::{Made, Making};
-use crate::tasks::aside;
+use crate::graphql::api::{GraphqlResponse, GraphqlService, RejectedRequest};
+use crate::graphql::schema::context::Requester;
+use crate::graphql::subscriptions::shared_operation::SharedOperation;
+use crate::graphql::subscriptions::source::{EventSource, SubscriptionEvent};
+use crate::metrics::{GaugeGuard, KindLabel, METRICS};
+use crate::realtime::dispatch::fast_path::FrameSink;
+use crate::realtime::dispatch::render_cache::{RenderFuture, RenderedPayload};
+use crate::tasks::spawn_detached;
 
-pub struct Subscribed {
-    api: Arc<Api>,
-    operation: Arc<Operation>,
-    asker: Asker,
-    source: Source,
+pub struct SubscriptionStream {
+    api: Arc<GraphqlService>,
+    operation: Arc<SharedOperation>,
+    requester: Requester,
+    source: EventSource,
     request_id: String,
-    state: State,
-    _counted: Counted,
+    state: SubscriptionState,
+    _gauge: GaugeGuard,
 }
 
-enum State {
-    Listening,
+enum SubscriptionState {
+    AwaitingEvent,
     /// What all who ask the same are told of an event is being made.
-    Making(Making, Event),
+    AwaitingShared(RenderFuture, SubscriptionEvent),
     /// What this one alone is told.
-    Telling(BoxFuture<'static, Option<Answer>>),
+    Executing(BoxFuture<'static, Option<GraphqlResponse>>),
     /// The same, and it is the last.
-    Ending(BoxFuture<'static, Option<Answer>>),
-    Ended,
+    Finishing(BoxFuture<'static, Option<GraphqlResponse>>),
+    Finished,
 }
 
 /// What all who ask the same are told.
-enum Shared {
-    Made(Made),
-    Making(Making),
+enum SharedRendering {
+    Ready(RenderedPayload),
+    Pending(RenderFuture),
 }
 
-impl Subscribed {
+impl SubscriptionStream {
     pub fn new(
-        api: Arc<Api>,
-        operation: Arc<Operation>,
-        asker: Asker,
-        mut source: Source,
+        api: Arc<GraphqlService>,
+        operation: Arc<SharedOperation>,
+        asker: Requester,
+        mut source: EventSource,
         request_id: String,
-        counted: Counted,
+        counted: GaugeGuard,
     ) -> Self {
-        operation.enter();
-        source.share(&api, &operation);
-        Self { api, operation, asker, source, request_id, state: State::Listening, _counted: counted }
+        operation.add_subscriber();
+        source.join_render_group(&api, &operation);
+        Self {
+            api,
+            operation,
+            requester: asker,
+            source,
+            request_id,
+            state: SubscriptionState::AwaitingEvent,
+            _gauge: counted,
+        }
     }
 
     /// What the subscriber is told next; nothing at the end. Polled by hand, for most that is told was made
     /// already and is only handed on.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<GraphqlResponse>> {
         loop {
             self.state = match &mut self.state {
-                State::Ended => return Poll::Ready(None),
-                State::Listening => match ready!(self.source.poll_next(cx)) {
-                    None => State::Ended,
-                    Some(Err(error)) => State::Ending(self.alone(Err(error))),
-                    Some(Ok(event)) => match self.shared(&event) {
-                        Some(Shared::Made(Made { body, failed })) => {
-                            self.state = if failed { State::Ended } else { State::Listening };
-                            return Poll::Ready(Some(Answer { body, executed: true, failed }));
+                SubscriptionState::Finished => return Poll::Ready(None),
+                SubscriptionState::AwaitingEvent => match ready!(self.source.poll_next(cx)) {
+                    None => SubscriptionState::Finished,
+                    Some(Err(error)) => SubscriptionState::Finishing(self.execute_individually(Err(error))),
+                    Some(Ok(event)) => match self.shared_rendering(&event) {
+                        Some(SharedRendering::Ready(RenderedPayload { body, should_resubscribe: failed })) => {
+                            self.state =
+                                if failed { SubscriptionState::Finished } else { SubscriptionState::AwaitingEvent };
+                            return Poll::Ready(Some(GraphqlResponse {
+                                body,
+                                executed: true,
+                                should_resubscribe: failed,
+                            }));
                         }
-                        Some(Shared::Making(making)) => State::Making(making, event),
-                        None => State::Telling(self.alone(Ok(event))),
+                        Some(SharedRendering::Pending(making)) => SubscriptionState::AwaitingShared(making, event),
+                        None => SubscriptionState::Executing(self.execute_individually(Ok(event))),
                     },
                 },
-                State::Making(making, event) => match ready!(making.poll_unpin(cx)) {
-                    Some(Made { body, failed }) => {
-                        self.state = if failed { State::Ended } else { State::Listening };
-                        return Poll::Ready(Some(Answer { body, executed: true, failed }));
+                SubscriptionState::AwaitingShared(making, event) => match ready!(making.poll_unpin(cx)) {
+                    Some(RenderedPayload { body, should_resubscribe: failed }) => {
+                        self.state =
+                            if failed { SubscriptionState::Finished } else { SubscriptionState::AwaitingEvent };
+                        return Poll::Ready(Some(GraphqlResponse { body, executed: true, should_resubscribe: failed }));
                     }
                     None => {
                         let event = event.clone();
-                        State::Telling(self.alone(Ok(event)))
+                        SubscriptionState::Executing(self.execute_individually(Ok(event)))
                     }
                 },
-                State::Telling(telling) => match ready!(telling.poll_unpin(cx)) {
+                SubscriptionState::Executing(telling) => match ready!(telling.poll_unpin(cx)) {
                     // The operation says nothing of this event.
-                    None => State::Listening,
+                    None => SubscriptionState::AwaitingEvent,
                     Some(answer) => {
                         // What could not be told is not lost: the client goes on from its cursor.
-                        self.state = if answer.failed { State::Ended } else { State::Listening };
+                        self.state = if answer.should_resubscribe {
+                            SubscriptionState::Finished
+                        } else {
+                            SubscriptionState::AwaitingEvent
+                        };
                         return Poll::Ready(Some(answer));
                     }
                 },
-                State::Ending(telling) => {
+                SubscriptionState::Finishing(telling) => {
                     let answer = ready!(telling.poll_unpin(cx));
-                    self.state = State::Ended;
+                    self.state = SubscriptionState::Finished;
                     return Poll::Ready(answer);
                 }
             };
@@ -104,39 +122,44 @@ impl Subscribed {
 
     /// Lets what all are told go straight to the subscriber, until it is polled again: for one that has just been
     /// polled and was pending, and whose answers were all written.
-    pub fn lend(&mut self, outlet: &Arc<dyn Outlet>) {
-        if matches!(self.state, State::Listening) {
-            self.source.lend(outlet);
+    pub fn enable_fast_path(&mut self, outlet: &Arc<dyn FrameSink>) {
+        if matches!(self.state, SubscriptionState::AwaitingEvent) {
+            self.source.enable_fast_path(outlet);
         }
     }
 
     /// What all who ask the same are told of it, if there are others and it is the same for all.
-    fn shared(&self, event: &Event) -> Option<Shared> {
-        let (memo, position) = event.memo().filter(|_| self.operation.is_shared())?;
-        match memo.made((self.operation.id, position)) {
-            Some(made) => made.map(Shared::Made),
-            None => Some(Shared::Making(self.operation.make(&self.api, event, memo, position))),
+    fn shared_rendering(&self, event: &SubscriptionEvent) -> Option<SharedRendering> {
+        let (memo, position) = event.render_cache().filter(|_| self.operation.is_shared())?;
+        match memo.get_completed((self.operation.id, position)) {
+            Some(made) => made.map(SharedRendering::Ready),
+            None => Some(SharedRendering::Pending(self.operation.render(&self.api, event, memo, position))),
         }
     }
 
-    fn alone(&self, event: Result<Event>) -> BoxFuture<'static, Option<Answer>> {
-        METRICS.executions.get_or_create(&Kind { kind: "alone" }).inc();
+    fn execute_individually(&self, event: Result<SubscriptionEvent>) -> BoxFuture<'static, Option<GraphqlResponse>> {
+        METRICS.subscription_executions.get_or_create(&KindLabel { kind: "alone" }).inc();
         // By the newest token, which may allow other things than the first.
-        let asker = match &self.asker {
-            Asker::Session(session, _) => Asker::on(session.clone()),
+        let asker = match &self.requester {
+            Requester::Session(session, _) => Requester::from_session(session.clone()),
             asker => asker.clone(),
         };
         let (api, operation, request_id) = (self.api.clone(), self.operation.clone(), self.request_id.clone());
         let id = request_id.clone();
-        let telling = aside(async move { Ok(api.tell(&operation, event, asker, &id).await) });
-        let failed =
-            move |error| Some(Answer { executed: true, failed: true, ..Refused::under(&error, &request_id).answer() });
+        let telling = spawn_detached(async move { Ok(api.execute_event(&operation, event, asker, &id).await) });
+        let failed = move |error| {
+            Some(GraphqlResponse {
+                executed: true,
+                should_resubscribe: true,
+                ..RejectedRequest::with_request_id(&error, &request_id).into_graphql_response()
+            })
+        };
         telling.map(|told| told.unwrap_or_else(failed)).boxed()
     }
 }
 
-impl Drop for Subscribed {
+impl Drop for SubscriptionStream {
     fn drop(&mut self) {
-        self.operation.leave();
+        self.operation.remove_subscriber();
     }
 }

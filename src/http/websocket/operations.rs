@@ -5,54 +5,54 @@ use std::task::{Context, Poll, ready};
 
 use axum::extract::ws::Utf8Bytes;
 
-use crate::graphql::operation_stream::Running;
-use crate::http::tcp_stream::Wire;
-use crate::http::websocket::message_encoder::Speaker;
+use crate::graphql::operation_stream::OperationStream;
+use crate::http::tcp_stream::SharedTcpWriter;
+use crate::http::websocket::message_encoder::MessageEncoder;
 use crate::http::websocket::protocol::Protocol;
-use crate::realtime::dispatch::fast_path::{BATCH, Outlet};
+use crate::realtime::dispatch::fast_path::{FrameSink, MAX_WRITE_BYTES};
 
 /// The operations under way on a socket, and what they said that is to be written.
 pub struct Operations {
-    wire: Wire,
-    running: Vec<Operation>,
-    said: Vec<Utf8Bytes>,
+    writer: SharedTcpWriter,
+    active: Vec<Operation>,
+    outbox: Vec<Utf8Bytes>,
 }
 
 impl Operations {
-    pub fn new(wire: Wire) -> Self {
-        Self { wire, running: Vec::new(), said: Vec::new() }
+    pub fn new(wire: SharedTcpWriter) -> Self {
+        Self { writer: wire, active: Vec::new(), outbox: Vec::new() }
     }
 
     /// Ends all of them, after which nothing more is told by whatever way.
-    pub fn end(self) -> Wire {
-        self.wire
+    pub fn into_writer(self) -> SharedTcpWriter {
+        self.writer
     }
 
     /// Starts an operation, which is polled from now on.
-    pub fn start(&mut self, id: String, number: u64, running: Running) {
-        let speaker = Arc::new(Speaker::new(id, self.wire.clone()));
-        self.running.push(Operation { number, running, speaker, ended: false });
+    pub fn start(&mut self, id: String, number: u64, running: OperationStream) {
+        let speaker = Arc::new(MessageEncoder::new(id, self.writer.clone()));
+        self.active.push(Operation { number, stream: running, encoder: speaker, ended: false });
     }
 
     /// Ends a subscription; another operation goes on to its end unheard.
     pub fn stop(&mut self, number: u64) {
-        self.running.retain(|operation| operation.number != number);
+        self.active.retain(|operation| operation.number != number);
     }
 
-    pub fn take_said(&mut self) -> Vec<Utf8Bytes> {
-        std::mem::take(&mut self.said)
+    pub fn drain_outbox(&mut self) -> Vec<Utf8Bytes> {
+        std::mem::take(&mut self.outbox)
     }
 
     /// Gathers what operations have to say: all that is ready, for one flush; or one message, where the
     /// other side is slow, so that it is seen to take something. Ready for what others began to write, too.
-    pub fn poll_said(&mut self, protocol: &mut Protocol, one: bool, cx: &mut Context<'_>) -> Poll<()> {
-        if self.wire.poll_left(cx).is_ready() {
+    pub fn poll_outbox(&mut self, protocol: &mut Protocol, one: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if self.writer.poll_pending(cx).is_ready() {
             return Poll::Ready(());
         }
-        let (said, mut gathered, mut spoke) = (&mut self.said, 0, true);
-        while spoke && gathered < BATCH && !(one && gathered > 0) {
+        let (said, mut gathered, mut spoke) = (&mut self.outbox, 0, true);
+        while spoke && gathered < MAX_WRITE_BYTES && !(one && gathered > 0) {
             spoke = false;
-            self.running.retain_mut(|operation| match operation.poll_next(cx) {
+            self.active.retain_mut(|operation| match operation.poll_next(cx) {
                 Poll::Pending => true,
                 Poll::Ready(Some(text)) => {
                     spoke = true;
@@ -61,7 +61,7 @@ impl Operations {
                     true
                 }
                 Poll::Ready(None) => {
-                    protocol.finish(&operation.speaker.id, operation.number);
+                    protocol.complete(&operation.encoder.id, operation.number);
                     false
                 }
             });
@@ -70,15 +70,18 @@ impl Operations {
             return Poll::Ready(());
         }
         // All that they had to say is written.
-        self.running.iter_mut().filter(|operation| operation.speaker.is_brief()).for_each(Operation::lend);
+        self.active
+            .iter_mut()
+            .filter(|operation| operation.encoder.fits_fast_path())
+            .for_each(Operation::enable_fast_path);
         Poll::Pending
     }
 }
 
 struct Operation {
     number: u64,
-    running: Running,
-    speaker: Arc<Speaker>,
+    stream: OperationStream,
+    encoder: Arc<MessageEncoder>,
     ended: bool,
 }
 
@@ -88,14 +91,14 @@ impl Operation {
         if self.ended {
             return Poll::Ready(None);
         }
-        let answer = ready!(self.running.poll_next(cx));
+        let answer = ready!(self.stream.poll_next(cx));
         self.ended = answer.as_ref().is_none_or(|answer| !answer.executed);
-        Poll::Ready(Some(self.speaker.message(answer.as_ref())))
+        Poll::Ready(Some(self.encoder.encode_message(answer.as_ref())))
     }
 
     /// Lets what others make for it go straight to the socket.
-    fn lend(&mut self) {
-        let outlet: Arc<dyn Outlet> = self.speaker.clone();
-        self.running.lend(&outlet);
+    fn enable_fast_path(&mut self) {
+        let outlet: Arc<dyn FrameSink> = self.encoder.clone();
+        self.stream.enable_fast_path(&outlet);
     }
 }

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 /// A close frame. The reason is cut to the 123 bytes that a frame may hold (RFC 6455, section 5.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Close {
+pub struct CloseStatus {
     pub code: u16,
     pub reason: Cow<'static, str>,
 }
 
-impl Close {
+impl CloseStatus {
     pub const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
     pub const SUBPROTOCOL_NOT_ACCEPTABLE: Self = Self::new(4406, "Subprotocol not acceptable");
     pub const INITIALISATION_TIMEOUT: Self = Self::new(4408, "Connection initialisation timeout");
@@ -43,7 +43,7 @@ impl Close {
 
 /// What the connection has to do after a message.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub enum Action {
     Nothing,
     Send(String),
     /// Ask whether the other side is there (RFC 6455, section 5.5.2).
@@ -60,13 +60,13 @@ pub enum Step {
     Stop {
         number: u64,
     },
-    Close(Close),
+    Close(CloseStatus),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Fresh,
-    Initialising,
+    AwaitingInit,
+    Authenticating,
     Ready,
 }
 
@@ -81,56 +81,56 @@ pub struct Protocol {
 
 impl Protocol {
     pub fn new() -> Self {
-        Self { phase: Phase::Fresh, operations: HashMap::new(), next_number: 0 }
+        Self { phase: Phase::AwaitingInit, operations: HashMap::new(), next_number: 0 }
     }
 
     /// Whether the client has yet to say `connection_init`.
-    pub fn is_fresh(&self) -> bool {
-        self.phase == Phase::Fresh
+    pub fn awaits_init(&self) -> bool {
+        self.phase == Phase::AwaitingInit
     }
 
     /// Takes a message of the client.
-    pub fn receive(&mut self, text: &str) -> Step {
+    pub fn receive(&mut self, text: &str) -> Action {
         let mut message = match serde_json::from_str(text) {
             Ok(Value::Object(message)) => message,
-            Ok(_) => return Step::Close(Close::malformed("a message must be a JSON object")),
-            Err(error) => return Step::Close(Close::malformed(format!("a message must be JSON: {error}"))),
+            Ok(_) => return Action::Close(CloseStatus::malformed("a message must be a JSON object")),
+            Err(error) => return Action::Close(CloseStatus::malformed(format!("a message must be JSON: {error}"))),
         };
         let id = match message.remove("id") {
             Some(Value::String(id)) => Some(id),
             None => None,
-            Some(_) => return Step::Close(Close::malformed("id must be a string")),
+            Some(_) => return Action::Close(CloseStatus::malformed("id must be a string")),
         };
         let payload = message.remove("payload");
         let kind = message.remove("type");
         match (kind.as_ref().and_then(Value::as_str), id) {
             (Some("connection_init"), _) => self.initialise(payload),
             (Some("ping"), _) => answer_ping(payload),
-            (Some("pong"), _) => Step::Nothing,
+            (Some("pong"), _) => Action::Nothing,
             (Some("subscribe"), Some(id)) if !id.is_empty() => self.subscribe(id, payload),
             (Some("complete"), Some(id)) if !id.is_empty() => match self.operations.remove(&id) {
-                Some(number) => Step::Stop { number },
+                Some(number) => Action::Stop { number },
                 // It may have ended while the client's word was on its way.
-                None => Step::Nothing,
+                None => Action::Nothing,
             },
             (Some(kind @ ("subscribe" | "complete")), _) => {
-                Step::Close(Close::malformed(format!("{kind} must have an id")))
+                Action::Close(CloseStatus::malformed(format!("{kind} must have an id")))
             }
-            (Some(kind), _) => Step::Close(Close::malformed(format!("there is no message type {kind:?}"))),
-            (None, _) => Step::Close(Close::malformed("a message must have a type")),
+            (Some(kind), _) => Action::Close(CloseStatus::malformed(format!("there is no message type {kind:?}"))),
+            (None, _) => Action::Close(CloseStatus::malformed("a message must have a type")),
         }
     }
 
-    fn initialise(&mut self, payload: Option<Value>) -> Step {
-        if self.phase != Phase::Fresh {
-            return Step::Close(Close::TOO_MANY_INITIALISATIONS);
+    fn initialise(&mut self, payload: Option<Value>) -> Action {
+        if self.phase != Phase::AwaitingInit {
+            return Action::Close(CloseStatus::TOO_MANY_INITIALISATIONS);
         }
         match payload.unwrap_or_default() {
             payload @ (Value::Object(_) | Value::Null) => {
-                self.phase = Phase::Initialising;
-                Step::Authenticate(payload)
+                self.phase = Phase::Authenticating;
+                Action::Authenticate(payload)
             }
-            _ => Step::Close(Close::malformed("the payload of connection_init must be an object")),
+            _ => Action::Close(CloseStatus::malformed("the payload of connection_init must be an object")),
         }
     }
 
@@ -140,51 +140,51 @@ impl Protocol {
         json!({ "type": "connection_ack" }).to_string()
     }
 
-    fn subscribe(&mut self, id: String, payload: Option<Value>) -> Step {
+    fn subscribe(&mut self, id: String, payload: Option<Value>) -> Action {
         if self.phase != Phase::Ready {
-            return Step::Close(Close::UNAUTHORIZED);
+            return Action::Close(CloseStatus::UNAUTHORIZED);
         }
-        let Some(payload) = payload.filter(is_envelope) else {
-            return Step::Close(Close::malformed("the payload of subscribe must be a GraphQL request"));
+        let Some(payload) = payload.filter(is_graphql_request) else {
+            return Action::Close(CloseStatus::malformed("the payload of subscribe must be a GraphQL request"));
         };
         if self.operations.contains_key(&id) {
-            return Step::Close(Close::with_reason(4409, format!("Subscriber for {id} already exists")));
+            return Action::Close(CloseStatus::with_reason(4409, format!("Subscriber for {id} already exists")));
         }
         let number = self.next_number;
         self.next_number += 1;
         self.operations.insert(id.clone(), number);
-        Step::Start { id, number, payload }
+        Action::Start { id, number, payload }
     }
 
-    pub fn operations(&self) -> usize {
+    pub fn operation_count(&self) -> usize {
         self.operations.len()
     }
 
     /// Whether what an operation has to say is still wanted.
-    pub fn is_wanted(&self, id: &str, number: u64) -> bool {
+    pub fn is_active(&self, id: &str, number: u64) -> bool {
         self.operations.get(id) == Some(&number)
     }
 
     /// An operation ended by itself; its name is free again.
-    pub fn finish(&mut self, id: &str, number: u64) {
-        if self.is_wanted(id, number) {
+    pub fn complete(&mut self, id: &str, number: u64) {
+        if self.is_active(id, number) {
             self.operations.remove(id);
         }
     }
 }
 
-fn answer_ping(payload: Option<Value>) -> Step {
+fn answer_ping(payload: Option<Value>) -> Action {
     match payload {
-        None => Step::Send(json!({ "type": "pong" }).to_string()),
+        None => Action::Send(json!({ "type": "pong" }).to_string()),
         Some(payload @ (Value::Object(_) | Value::Null)) => {
-            Step::Send(json!({ "type": "pong", "payload": payload }).to_string())
+            Action::Send(json!({ "type": "pong", "payload": payload }).to_string())
         }
-        Some(_) => Step::Close(Close::malformed("the payload of ping must be an object")),
+        Some(_) => Action::Close(CloseStatus::malformed("the payload of ping must be an object")),
     }
 }
 
 /// Whether a value has the shape of a request, as graphql-ws checks it.
-fn is_envelope(payload: &Value) -> bool {
+fn is_graphql_request(payload: &Value) -> bool {
     let Value::Object(request) = payload else { return false };
     let is =
         |name: &str, shape: fn(&Value) -> bool| request.get(name).is_none_or(|value| value.is_null() || shape(value));
@@ -206,14 +206,14 @@ mod tests {
 
     fn ready() -> Protocol {
         let mut protocol = Protocol::new();
-        assert_eq!(protocol.receive(INIT), Step::Authenticate(Value::Null));
+        assert_eq!(protocol.receive(INIT), Action::Authenticate(Value::Null));
         protocol.acknowledge();
         protocol
     }
 
-    fn code(step: Step) -> u16 {
+    fn code(step: Action) -> u16 {
         match step {
-            Step::Close(close) => {
+            Action::Close(close) => {
                 assert!(close.reason.len() <= 123);
                 close.code
             }
@@ -267,27 +267,27 @@ mod tests {
     #[test]
     fn an_id_is_taken_until_its_operation_ends_from_either_side() {
         let mut protocol = ready();
-        let Step::Start { id, number, .. } = protocol.receive(SUBSCRIBE) else { panic!() };
-        assert!(protocol.is_wanted(&id, number));
+        let Action::Start { id, number, .. } = protocol.receive(SUBSCRIBE) else { panic!() };
+        assert!(protocol.is_active(&id, number));
         assert_eq!(code(protocol.receive(SUBSCRIBE)), 4409);
-        assert_eq!(protocol.receive(r#"{"type":"complete","id":"1"}"#), Step::Stop { number });
-        assert!(!protocol.is_wanted(&id, number));
-        assert_eq!(protocol.receive(r#"{"type":"complete","id":"1"}"#), Step::Nothing);
-        let Step::Start { number: second, .. } = protocol.receive(SUBSCRIBE) else { panic!() };
-        assert!(!protocol.is_wanted(&id, number), "the first one's last words are not the second's");
-        protocol.finish(&id, number);
-        assert_eq!(protocol.operations(), 1);
-        protocol.finish(&id, second);
-        assert_eq!(protocol.operations(), 0);
+        assert_eq!(protocol.receive(r#"{"type":"complete","id":"1"}"#), Action::Stop { number });
+        assert!(!protocol.is_active(&id, number));
+        assert_eq!(protocol.receive(r#"{"type":"complete","id":"1"}"#), Action::Nothing);
+        let Action::Start { number: second, .. } = protocol.receive(SUBSCRIBE) else { panic!() };
+        assert!(!protocol.is_active(&id, number), "the first one's last words are not the second's");
+        protocol.complete(&id, number);
+        assert_eq!(protocol.operation_count(), 1);
+        protocol.complete(&id, second);
+        assert_eq!(protocol.operation_count(), 0);
     }
 
     #[test]
     fn a_ping_is_answered_at_any_time_with_its_payload() {
         for mut protocol in [Protocol::new(), ready()] {
-            assert_eq!(protocol.receive(r#"{"type":"ping"}"#), Step::Send(r#"{"type":"pong"}"#.into()));
+            assert_eq!(protocol.receive(r#"{"type":"ping"}"#), Action::Send(r#"{"type":"pong"}"#.into()));
             let step = protocol.receive(r#"{"type":"ping","payload":{"a":1}}"#);
-            assert_eq!(step, Step::Send(r#"{"payload":{"a":1},"type":"pong"}"#.into()));
-            assert_eq!(protocol.receive(r#"{"type":"pong"}"#), Step::Nothing);
+            assert_eq!(step, Action::Send(r#"{"payload":{"a":1},"type":"pong"}"#.into()));
+            assert_eq!(protocol.receive(r#"{"type":"pong"}"#), Action::Nothing);
         }
     }
 }

@@ -10,38 +10,38 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use crate::config::WebOrigin;
-use crate::http::State;
-use crate::http::tcp_stream::Wire;
+use crate::http::HttpState;
+use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::connection::Connection;
 use crate::http::websocket::{connection, protocol};
 
-const PROTOCOL: &str = "graphql-transport-ws";
+const SUBPROTOCOL: &str = "graphql-transport-ws";
 
 /// Bytes read from a socket at once: what an idle connection holds. Clients say little, mostly in less.
-const READ_BUFFER: usize = 1024;
+const READ_BUFFER_BYTES: usize = 1024;
 /// Bytes gathered before they are written; and most that wait where a socket takes nothing.
-const WRITE_BUFFER: usize = 8 * 1024;
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Takes a connection over, or refuses the origin that it comes from.
-pub fn upgrade(state: State, headers: &HeaderMap, upgrade: WebSocketUpgrade, wire: Wire) -> Response {
-    if !may_come_from(&state.app.config.http.cors_origins, headers) {
+pub fn upgrade(state: HttpState, headers: &HeaderMap, upgrade: WebSocketUpgrade, wire: SharedTcpWriter) -> Response {
+    if !is_origin_allowed(&state.app.config.http.cors_origins, headers) {
         return (StatusCode::FORBIDDEN, "this origin may not connect\n").into_response();
     }
     let limit = state.app.config.http.max_body_bytes;
     let upgrade = upgrade
-        .protocols([PROTOCOL])
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(16 * 1024 * 1024)
         .max_message_size(limit)
         .max_frame_size(limit);
     let spoken = upgrade.selected_protocol().is_some();
     let tracker = state.sockets.clone();
     upgrade.on_upgrade(move |socket| {
-        wire.begin_frames();
+        wire.enter_framed_mode();
         let serving = match spoken {
             true => Connection::new(state, socket, wire).serve().boxed(),
-            false => connection::close(socket, protocol::Close::SUBPROTOCOL_NOT_ACCEPTABLE).boxed(),
+            false => connection::close(socket, protocol::CloseStatus::SUBPROTOCOL_NOT_ACCEPTABLE).boxed(),
         };
         tracker.track_future(serving)
     })
@@ -49,7 +49,7 @@ pub fn upgrade(state: State, headers: &HeaderMap, upgrade: WebSocketUpgrade, wir
 
 /// Browsers send cookies and whatever else with a WebSocket of any page's; where origins are set,
 /// one that is told must be among them.
-fn may_come_from(origins: &[WebOrigin], headers: &HeaderMap) -> bool {
+fn is_origin_allowed(origins: &[WebOrigin], headers: &HeaderMap) -> bool {
     match headers.get(ORIGIN) {
         None => true,
         Some(_) if origins.is_empty() || origins.iter().any(WebOrigin::is_any) => true,

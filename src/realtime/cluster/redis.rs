@@ -25,28 +25,28 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::crypto_provider;
-use crate::metrics::{Kind, METRICS};
-use crate::realtime::cluster::handler::Peers;
-use crate::realtime::cluster::publisher::Word;
+use crate::metrics::{KindLabel, METRICS};
+use crate::realtime::cluster::handler::ClusterMessageHandler;
+use crate::realtime::cluster::publisher::ClusterMessage;
 
 /// Channels over which chats and people are spread.
-const CHANNELS: u64 = 16;
+const CHANNEL_COUNT: u64 = 16;
 /// Words that are sent at once.
-const BATCH: usize = 256;
+const MAX_BATCH_MESSAGES: usize = 256;
 /// Words that wait for Redis; beyond, the others are told to compare instead.
-const QUEUE: usize = 16_384;
+const OUTBOX_CAPACITY: usize = 16_384;
 /// How often a node says that it is there.
-const BEAT: Duration = Duration::from_secs(3);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 /// A node that says nothing for this long has gone.
-const SILENCE: Duration = Duration::from_secs(15);
+const NODE_TIMEOUT: Duration = Duration::from_secs(15);
 /// One that said nothing for this long may be taken for gone by others.
-const FORGOTTEN: Duration = Duration::from_secs(10);
+const REJOIN_AFTER: Duration = Duration::from_secs(10);
 /// Longest wait for Redis to take a connection, or to answer.
-const PATIENCE: Duration = Duration::from_secs(4);
+const IO_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a node that goes waits until the others were told.
-const FAREWELL: Duration = Duration::from_secs(1);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// Between attempts to connect.
-const PAUSE: Duration = Duration::from_millis(500);
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
 /// Where Redis is and how it is used.
 #[derive(Debug, Clone)]
@@ -54,42 +54,43 @@ pub struct RedisSettings {
     /// One address, or some of a cluster's.
     pub addresses: Vec<String>,
     /// It is a cluster, with sharded channels.
-    pub cluster: bool,
+    pub is_cluster: bool,
     /// What the names of channels begin with.
-    pub prefix: String,
+    pub channel_prefix: String,
 }
 
 /// What one node tells the others at once.
 #[derive(Serialize, Deserialize)]
-struct Letter {
+struct ClusterEnvelope {
     node: String,
-    words: Vec<Word>,
+    #[serde(rename = "words")]
+    messages: Vec<ClusterMessage>,
 }
 
 /// Where this node's words wait to be sent.
 #[derive(Debug, Clone)]
-pub struct Outgoing {
-    queue: mpsc::Sender<Word>,
+pub struct ClusterOutbox {
+    sender: mpsc::Sender<ClusterMessage>,
     /// Something was not sent.
-    missed: Arc<AtomicBool>,
+    has_dropped_messages: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
-    left: Arc<Notify>,
+    shutdown_announced: Arc<Notify>,
 }
 
-impl Outgoing {
+impl ClusterOutbox {
     /// Tells the others that this node goes, after all that it told before; waits for a moment only.
-    pub async fn leave(&self) {
-        self.say(Word::Bye);
-        if self.is_connected() && timeout(FAREWELL, self.left.notified()).await.is_err() {
+    pub async fn announce_shutdown(&self) {
+        self.send(ClusterMessage::NodeLeaving);
+        if self.is_connected() && timeout(SHUTDOWN_GRACE, self.shutdown_announced.notified()).await.is_err() {
             tracing::debug!("the other nodes were not told that this one goes");
         }
     }
 
     /// Puts a word into the queue, or notes that the others missed one.
-    pub fn say(&self, word: Word) {
-        if self.queue.try_send(word).is_err() {
-            words("missed").inc();
-            self.missed.store(true, Ordering::Relaxed);
+    pub fn send(&self, word: ClusterMessage) {
+        if self.sender.try_send(word).is_err() {
+            message_counter("missed").inc();
+            self.has_dropped_messages.store(true, Ordering::Relaxed);
         }
     }
 
@@ -99,37 +100,44 @@ impl Outgoing {
 }
 
 /// Words on their way to Redis, and what comes from there.
-pub struct Redis {
+pub struct RedisTransport {
     settings: RedisSettings,
     node: String,
-    queue: mpsc::Receiver<Word>,
-    missed: Arc<AtomicBool>,
+    receiver: mpsc::Receiver<ClusterMessage>,
+    has_dropped_messages: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
-    left: Arc<Notify>,
+    shutdown_announced: Arc<Notify>,
 }
 
-enum Connection {
+enum RedisConn {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type TransportError = Box<dyn std::error::Error + Send + Sync>;
 
-impl Redis {
-    pub fn new(settings: RedisSettings, node: String) -> (Outgoing, Self) {
-        let (sender, queue) = mpsc::channel(QUEUE);
+impl RedisTransport {
+    pub fn new(settings: RedisSettings, node: String) -> (ClusterOutbox, Self) {
+        let (sender, queue) = mpsc::channel(OUTBOX_CAPACITY);
         let (missed, connected) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let left = Arc::<Notify>::default();
-        let outgoing =
-            Outgoing { queue: sender, missed: missed.clone(), connected: connected.clone(), left: left.clone() };
-        (outgoing, Self { settings, node, queue, missed, connected, left })
+        let outgoing = ClusterOutbox {
+            sender: sender,
+            has_dropped_messages: missed.clone(),
+            connected: connected.clone(),
+            shutdown_announced: left.clone(),
+        };
+        (
+            outgoing,
+            Self { settings, node, receiver: queue, has_dropped_messages: missed, connected, shutdown_announced: left },
+        )
     }
 
     /// Carries words as long as there is anybody to say some.
-    pub async fn run(mut self, peers: Peers) {
+    pub async fn run(mut self, peers: ClusterMessageHandler) {
         let mut told = false;
-        while !self.queue.is_closed() {
-            let failed = self.converse(&peers).await;
+        while !self.receiver.is_closed() {
+            let failed = self.run_connection(&peers).await;
             self.connected.store(false, Ordering::Relaxed);
             METRICS.redis_connected.set(0);
             match failed {
@@ -139,141 +147,142 @@ impl Redis {
                 Err(error) => tracing::debug!(%error, "Redis still can't be reached"),
             }
             told = true;
-            self.missed.store(true, Ordering::Relaxed);
-            self.wait().await;
+            self.has_dropped_messages.store(true, Ordering::Relaxed);
+            self.backoff().await;
         }
     }
 
     /// Waits before the next attempt. What is to be told meanwhile would be late: the others compare.
-    async fn wait(&mut self) {
-        let mut pause = std::pin::pin!(sleep(PAUSE));
+    async fn backoff(&mut self) {
+        let mut pause = std::pin::pin!(sleep(RECONNECT_DELAY));
         loop {
             tokio::select! {
                 () = &mut pause => break,
-                word = self.queue.recv() => if word.is_none() { break },
+                word = self.receiver.recv() => if word.is_none() { break },
             }
         }
     }
 
     /// One connection's life; ends well where there is nobody left to speak for.
-    async fn converse(&mut self, peers: &Peers) -> Result<(), Failure> {
+    async fn run_connection(&mut self, peers: &ClusterMessageHandler) -> Result<(), TransportError> {
         let (sender, mut pushed) = mpsc::unbounded_channel();
-        let connection = Connection::open(&self.settings, sender).await?;
-        connection.subscribe(&self.settings.prefix).await?;
+        let connection = RedisConn::open(&self.settings, sender).await?;
+        connection.subscribe(&self.settings.channel_prefix).await?;
         tracing::info!("connected to Redis");
         let since = Instant::now();
         let mut others: HashMap<String, Instant> = HashMap::new();
-        let mut batch = vec![Word::Hello];
-        if self.missed.swap(false, Ordering::Relaxed) {
-            batch.push(Word::Compare);
+        let mut batch = vec![ClusterMessage::NodeJoined];
+        if self.has_dropped_messages.swap(false, Ordering::Relaxed) {
+            batch.push(ClusterMessage::ResyncRequired);
         }
         self.connected.store(true, Ordering::Relaxed);
         METRICS.redis_connected.set(1);
         // Subscribed, then compared: what was told before is found, what is told from now on is heard.
-        peers.joined();
+        peers.on_connected();
         let mut beaten = Instant::now();
-        let mut beat = interval(BEAT);
+        let mut beat = interval(HEARTBEAT_INTERVAL);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sending = std::pin::pin!(connection.send(&self.settings.prefix, self.letters(&mut batch)?));
+        let mut sending =
+            std::pin::pin!(connection.send(&self.settings.channel_prefix, self.encode_batches(&mut batch)?));
         let (mut idle, mut leaving) = (false, false);
         loop {
             tokio::select! {
                 biased;
                 push = pushed.recv() => match push {
                     Some(PushInfo { kind: PushKind::Disconnection, .. }) | None => return Err("the connection broke".into()),
-                    Some(push) => self.hear(&push, peers, &mut others),
+                    Some(push) => self.handle_push(&push, peers, &mut others),
                 },
                 sent = &mut sending, if !idle => {
                     sent?;
                     idle = true;
                     if leaving {
-                        self.left.notify_one();
+                        self.shutdown_announced.notify_one();
                     }
                 }
                 _ = beat.tick() => {
-                    batch.push(Word::Beat);
-                    if beaten.elapsed() > FORGOTTEN {
+                    batch.push(ClusterMessage::Heartbeat);
+                    if beaten.elapsed() > REJOIN_AFTER {
                         // This node was stopped: the others may have taken it for gone.
-                        batch.push(Word::Hello);
-                        peers.joined();
+                        batch.push(ClusterMessage::NodeJoined);
+                        peers.on_connected();
                     }
                     beaten = Instant::now();
-                    if self.missed.swap(false, Ordering::Relaxed) {
-                        batch.push(Word::Compare);
+                    if self.has_dropped_messages.swap(false, Ordering::Relaxed) {
+                        batch.push(ClusterMessage::ResyncRequired);
                     }
                     others.retain(|node, heard| {
-                        let there = heard.elapsed() < SILENCE;
+                        let there = heard.elapsed() < NODE_TIMEOUT;
                         if !there {
-                            peers.gone(node);
+                            peers.on_node_lost(node);
                         }
                         there
                     });
-                    if since.elapsed() > SILENCE {
-                        peers.only(&others.keys().map(String::as_str).collect());
+                    if since.elapsed() > NODE_TIMEOUT {
+                        peers.retain_nodes(&others.keys().map(String::as_str).collect());
                     }
                 }
-                received = self.queue.recv_many(&mut batch, BATCH), if idle && batch.is_empty() => {
+                received = self.receiver.recv_many(&mut batch, MAX_BATCH_MESSAGES), if idle && batch.is_empty() => {
                     if received == 0 {
                         return Ok(());
                     }
                 }
             }
             if idle && !batch.is_empty() {
-                leaving |= batch.iter().any(|word| matches!(word, Word::Bye));
-                sending.set(connection.send(&self.settings.prefix, self.letters(&mut batch)?));
+                leaving |= batch.iter().any(|word| matches!(word, ClusterMessage::NodeLeaving));
+                sending.set(connection.send(&self.settings.channel_prefix, self.encode_batches(&mut batch)?));
                 idle = false;
             }
         }
     }
 
     /// What is to be sent, by channel; words of one chat or person stay in their order.
-    fn letters(&self, batch: &mut Vec<Word>) -> Result<Vec<(u64, Vec<u8>)>, serde_json::Error> {
-        let mut channels: HashMap<u64, Vec<Word>> = HashMap::new();
-        words("sent").inc_by(batch.len() as u64);
+    fn encode_batches(&self, batch: &mut Vec<ClusterMessage>) -> Result<Vec<(u64, Vec<u8>)>, serde_json::Error> {
+        let mut channels: HashMap<u64, Vec<ClusterMessage>> = HashMap::new();
+        message_counter("sent").inc_by(batch.len() as u64);
         for word in batch.drain(..) {
-            channels.entry(channel_of(&word)).or_default().push(word);
+            channels.entry(channel_for(&word)).or_default().push(word);
         }
         let letter = |(channel, words)| {
-            let letter = Letter { node: self.node.clone(), words };
+            let letter = ClusterEnvelope { node: self.node.clone(), messages: words };
             Ok((channel, serde_json::to_vec(&letter)?))
         };
         channels.into_iter().map(letter).collect()
     }
 
-    fn hear(&self, push: &PushInfo, peers: &Peers, others: &mut HashMap<String, Instant>) {
+    fn handle_push(&self, push: &PushInfo, peers: &ClusterMessageHandler, others: &mut HashMap<String, Instant>) {
         let (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(bytes))) = (&push.kind, push.data.get(1))
         else {
             return;
         };
-        match serde_json::from_slice::<Letter>(bytes) {
+        match serde_json::from_slice::<ClusterEnvelope>(bytes) {
             Ok(letter) if letter.node == self.node => {}
             Ok(letter) => {
-                let farewell = letter.words.iter().any(|word| matches!(word, Word::Bye));
+                let farewell = letter.messages.iter().any(|word| matches!(word, ClusterMessage::NodeLeaving));
                 match farewell {
                     true => drop(others.remove(&letter.node)),
                     false => drop(others.insert(letter.node.clone(), Instant::now())),
                 }
-                words("heard").inc_by(letter.words.len() as u64);
-                letter.words.into_iter().for_each(|word| peers.hear(&letter.node, word));
+                message_counter("heard").inc_by(letter.messages.len() as u64);
+                letter.messages.into_iter().for_each(|word| peers.handle(&letter.node, word));
             }
             // A node of another version, perhaps: what it told is in the database.
             Err(error) => {
                 tracing::debug!(%error, "what another node told can't be read");
-                peers.compare();
+                peers.schedule_resync();
             }
         }
     }
 }
 
-impl Connection {
-    async fn open(settings: &RedisSettings, pushes: mpsc::UnboundedSender<PushInfo>) -> Result<Self, Failure> {
-        crypto_provider::provide();
-        if settings.cluster {
+impl RedisConn {
+    async fn open(settings: &RedisSettings, pushes: mpsc::UnboundedSender<PushInfo>) -> Result<Self, TransportError> {
+        crypto_provider::install_crypto_provider();
+        if settings.is_cluster {
             let client = ClusterClient::builder(settings.addresses.clone())
                 .use_protocol(ProtocolVersion::RESP3)
                 .push_sender(pushes)
-                .connection_timeout(PATIENCE)
-                .response_timeout(PATIENCE)
+                .connection_timeout(IO_TIMEOUT)
+                .response_timeout(IO_TIMEOUT)
                 .build()?;
             return Ok(Self::Cluster(client.get_async_connection().await?));
         }
@@ -282,15 +291,15 @@ impl Connection {
         let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let config = AsyncConnectionConfig::new()
             .set_push_sender(pushes)
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
+            .set_connection_timeout(Some(IO_TIMEOUT))
+            .set_response_timeout(Some(IO_TIMEOUT));
         let client = Client::open(info.set_redis_settings(redis))?;
         Ok(Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
 
-    async fn subscribe(&self, prefix: &str) -> Result<(), Failure> {
-        for channel in 0..CHANNELS {
-            let channel = name(prefix, channel);
+    async fn subscribe(&self, prefix: &str) -> Result<(), TransportError> {
+        for channel in 0..CHANNEL_COUNT {
+            let channel = channel_name(prefix, channel);
             match self {
                 Self::Single(connection) => connection.clone().subscribe(channel).await?,
                 Self::Cluster(connection) => connection.clone().ssubscribe(channel).await?,
@@ -299,9 +308,9 @@ impl Connection {
         Ok(())
     }
 
-    async fn send(&self, prefix: &str, letters: Vec<(u64, Vec<u8>)>) -> Result<(), Failure> {
+    async fn send(&self, prefix: &str, letters: Vec<(u64, Vec<u8>)>) -> Result<(), TransportError> {
         let sending = letters.into_iter().map(async |(channel, letter)| {
-            let channel = name(prefix, channel);
+            let channel = channel_name(prefix, channel);
             match self {
                 Self::Single(connection) => {
                     let mut publish = redis::cmd("PUBLISH");
@@ -318,25 +327,30 @@ impl Connection {
     }
 }
 
-fn words(kind: &'static str) -> Counter {
-    METRICS.redis_words.get_or_create(&Kind { kind }).clone()
+fn message_counter(kind: &'static str) -> Counter {
+    METRICS.cluster_messages.get_or_create(&KindLabel { kind }).clone()
 }
 
-fn name(prefix: &str, channel: u64) -> String {
+fn channel_name(prefix: &str, channel: u64) -> String {
     format!("{prefix}:{channel}")
 }
 
 /// The channel of a word; what all are told beside chats and people goes over the first.
-fn channel_of(word: &Word) -> u64 {
+fn channel_for(word: &ClusterMessage) -> u64 {
     let hash = |subject: &dyn Fn(&mut DefaultHasher)| {
         let mut hasher = DefaultHasher::new();
         subject(&mut hasher);
-        hasher.finish() % CHANNELS
+        hasher.finish() % CHANNEL_COUNT
     };
     match word {
-        Word::Chat(event) => hash(&|hasher| event.chat.hash(hasher)),
-        Word::Typing(word) => hash(&|hasher| word.chat.hash(hasher)),
-        Word::Presence(word) => hash(&|hasher| word.user.hash(hasher)),
-        Word::Spent(_) | Word::Revoked { .. } | Word::Hello | Word::Beat | Word::Bye | Word::Compare => 0,
+        ClusterMessage::Chat(event) => hash(&|hasher| event.chat.hash(hasher)),
+        ClusterMessage::Typing(word) => hash(&|hasher| word.chat.hash(hasher)),
+        ClusterMessage::Presence(word) => hash(&|hasher| word.user.hash(hasher)),
+        ClusterMessage::RateLimitUsage(_)
+        | ClusterMessage::TokensRevoked { .. }
+        | ClusterMessage::NodeJoined
+        | ClusterMessage::Heartbeat
+        | ClusterMessage::NodeLeaving
+        | ClusterMessage::ResyncRequired => 0,
     }
 }

@@ -6,153 +6,153 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use crate::domain::chat_events::{ChatEvent, Happening};
+use crate::domain::chat_events::{ChatEvent, ChatEventKind};
 use crate::domain::ids::UserId;
 use crate::domain::users::User;
 use crate::lock::lock;
 use crate::metrics::METRICS;
-use crate::realtime::dispatch::fast_path::{Lane, Place, Sheet};
-use crate::realtime::dispatch::render_cache::Memo;
+use crate::realtime::dispatch::fast_path::{FastPath, FeedPosition, RenderedBatch};
+use crate::realtime::dispatch::render_cache::RenderCache;
 
 /// Events that wait in a mailbox. A listener that falls further behind goes on from the database,
 /// so that its memory is bounded and nothing is lost.
-pub(super) const MAILBOX: usize = 64;
+pub(super) const QUEUE_CAPACITY: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Mailbox {
+pub(super) struct DeliveryQueue {
     /// Whose it is.
     pub(super) owner: UserId,
-    queue: Mutex<Queue>,
-    waiting: AtomicWaker,
+    state: Mutex<QueueState>,
+    waker: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    events: VecDeque<Arc<Heard>>,
-    overflown: bool,
+struct QueueState {
+    events: VecDeque<Arc<SharedEvent>>,
+    overflowed: bool,
     /// The short way past it, while its owner is level.
-    lane: Option<Lane>,
+    fast_path: Option<FastPath>,
 }
 
 /// An event as all its listeners hold it, with what was made of each of its changes so far.
 #[derive(Debug)]
-pub struct Heard {
+pub struct SharedEvent {
     pub event: ChatEvent,
-    memos: Vec<Memo>,
+    render_caches: Vec<RenderCache>,
     /// What all of an audience are told of it, by audience, once that is known.
-    sheets: OnceLock<HashMap<u64, Sheet>>,
+    renderings: OnceLock<HashMap<u64, RenderedBatch>>,
 }
 
-impl Heard {
+impl SharedEvent {
     /// What is made for one listener alone need not be kept for others.
     pub(super) fn new(event: ChatEvent, listeners: usize) -> Arc<Self> {
-        let changes = match &event.what {
-            Happening::Changed(stretch) => stretch.changes.len(),
-            Happening::Moved(moved) => moved.members.len(),
-            Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => 0,
+        let changes = match &event.kind {
+            ChatEventKind::LogChanges(stretch) => stretch.changes.len(),
+            ChatEventKind::MembersUpdated(moved) => moved.members.len(),
+            ChatEventKind::Deleted | ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => 0,
         };
         let kept = if listeners > 1 { changes } else { 0 };
-        let memos = std::iter::repeat_with(Memo::default).take(kept).collect();
-        Arc::new(Self { event, memos, sheets: OnceLock::new() })
+        let memos = std::iter::repeat_with(RenderCache::default).take(kept).collect();
+        Arc::new(Self { event, render_caches: memos, renderings: OnceLock::new() })
     }
 
     /// Whether what is made of it is kept for others.
-    pub(super) fn is_kept(&self) -> bool {
-        !self.memos.is_empty()
+    pub(super) fn is_cached(&self) -> bool {
+        !self.render_caches.is_empty()
     }
 
     /// Whether it is nobody's but some members' own.
     pub(super) fn is_private(&self) -> bool {
-        matches!(&self.event.what, Happening::Moved(moved) if moved.members.iter().all(|moved| !moved.shown))
+        matches!(&self.event.kind, ChatEventKind::MembersUpdated(moved) if moved.members.iter().all(|moved| !moved.visible_to_others))
     }
 
     /// Whether a listener is to hear it.
-    pub(super) fn concerns(&self, user: &UserId) -> bool {
-        match &self.event.what {
-            Happening::Moved(moved) => moved.seen_by(user).next().is_some(),
+    pub(super) fn is_visible_to(&self, user: &UserId) -> bool {
+        match &self.event.kind {
+            ChatEventKind::MembersUpdated(moved) => moved.visible_to(user).next().is_some(),
             _ => true,
         }
     }
 
     /// Says what audiences are told of it: once, before anybody is.
-    pub(super) fn is_told_as(&self, sheets: HashMap<u64, Sheet>) {
-        self.sheets.get_or_init(|| sheets);
+    pub(super) fn set_renderings(&self, sheets: HashMap<u64, RenderedBatch>) {
+        self.renderings.get_or_init(|| sheets);
     }
 
     /// What all of an audience are told of it, if that is the same.
-    pub(super) fn sheet(&self, audience: u64) -> Option<&Sheet> {
-        self.sheets.get()?.get(&audience)
+    pub(super) fn rendering_for(&self, audience: u64) -> Option<&RenderedBatch> {
+        self.renderings.get()?.get(&audience)
     }
 }
 
 /// Which change of what was heard something comes from.
 #[derive(Debug, Clone)]
-pub struct Origin {
-    heard: Arc<Heard>,
-    place: usize,
+pub struct EventRef {
+    shared_event: Arc<SharedEvent>,
+    index: usize,
 }
 
-impl Origin {
-    pub fn new(heard: &Arc<Heard>, place: usize) -> Self {
-        Self { heard: heard.clone(), place }
+impl EventRef {
+    pub fn new(heard: &Arc<SharedEvent>, place: usize) -> Self {
+        Self { shared_event: heard.clone(), index: place }
     }
 
     /// Those by whom it is, if they were at hand.
-    pub fn people(&self) -> &[User] {
-        &self.heard.event.people
+    pub fn senders(&self) -> &[User] {
+        &self.shared_event.event.senders
     }
 
     /// What was made of it, where more than one heard it.
-    pub fn memo(&self) -> Option<&Memo> {
-        self.heard.memos.get(self.place)
+    pub fn render_cache(&self) -> Option<&RenderCache> {
+        self.shared_event.render_caches.get(self.index)
     }
 }
 
 /// What a listener finds in its mailbox.
 #[derive(Debug)]
 pub enum Delivery {
-    Event(Arc<Heard>),
+    Event(Arc<SharedEvent>),
     /// Events were thrown away: the database has them.
-    Overflow,
+    Lagged,
 }
 
-impl Queue {
+impl QueueState {
     fn is_empty(&self) -> bool {
-        self.events.is_empty() && !self.overflown
+        self.events.is_empty() && !self.overflowed
     }
 
-    fn put(&mut self, owner: &UserId, heard: &[Arc<Heard>]) {
-        let concerned = || heard.iter().filter(|heard| heard.concerns(owner));
-        if self.events.len() + concerned().count() > MAILBOX {
+    fn push(&mut self, owner: &UserId, heard: &[Arc<SharedEvent>]) {
+        let concerned = || heard.iter().filter(|heard| heard.is_visible_to(owner));
+        if self.events.len() + concerned().count() > QUEUE_CAPACITY {
             self.events = VecDeque::new();
-            self.overflown = true;
-            METRICS.overflows.inc();
+            self.overflowed = true;
+            METRICS.queue_overflows.inc();
         }
-        if !self.overflown {
+        if !self.overflowed {
             self.events.extend(concerned().cloned());
         }
     }
 }
 
-impl Mailbox {
+impl DeliveryQueue {
     pub(super) fn new(owner: &UserId) -> Self {
-        Self { owner: owner.clone(), queue: Mutex::default(), waiting: AtomicWaker::new() }
+        Self { owner: owner.clone(), state: Mutex::default(), waker: AtomicWaker::new() }
     }
 
-    pub(super) fn put(&self, heard: &[Arc<Heard>]) {
-        lock(&self.queue).put(&self.owner, heard);
-        self.waiting.wake();
+    pub(super) fn push(&self, heard: &[Arc<SharedEvent>]) {
+        lock(&self.state).push(&self.owner, heard);
+        self.waker.wake();
     }
 
     /// Tells the owner by the short way as much as can be, in so many messages, and puts the rest here.
     /// `frames` is room to write in.
-    pub(super) fn deliver(&self, mut heard: &[Arc<Heard>], frames: &mut Vec<u8>) -> usize {
-        let mut queue = lock(&self.queue);
+    pub(super) fn deliver(&self, mut heard: &[Arc<SharedEvent>], frames: &mut Vec<u8>) -> usize {
+        let mut queue = lock(&self.state);
         let is_empty = queue.is_empty();
         let mut messages = 0;
-        if let Some(lane) = queue.lane.as_mut().filter(|_| is_empty) {
+        if let Some(lane) = queue.fast_path.as_mut().filter(|_| is_empty) {
             while !heard.is_empty() {
-                let (told, written) = lane.tell(&self.owner, heard, frames);
+                let (told, written) = lane.write_through(&self.owner, heard, frames);
                 if told == 0 {
                     break;
                 }
@@ -161,48 +161,48 @@ impl Mailbox {
             }
         }
         if !heard.is_empty() {
-            queue.put(&self.owner, heard);
+            queue.push(&self.owner, heard);
             drop(queue);
-            self.waiting.wake();
+            self.waker.wake();
         }
         messages
     }
 
     /// Opens the short way, unless something waits here already.
-    pub(super) fn lend(&self, lane: Lane) {
-        let mut queue = lock(&self.queue);
+    pub(super) fn enable_fast_path(&self, lane: FastPath) {
+        let mut queue = lock(&self.state);
         if queue.is_empty() {
-            queue.lane = Some(lane);
+            queue.fast_path = Some(lane);
         }
     }
 
     /// Closes the short way: how far it led.
-    pub(super) fn reclaim(&self) -> Option<Place> {
-        lock(&self.queue).lane.take().map(|lane| lane.place)
+    pub(super) fn disable_fast_path(&self) -> Option<FeedPosition> {
+        lock(&self.state).fast_path.take().map(|lane| lane.position)
     }
 
-    pub(super) fn overflow(&self) {
-        let mut queue = lock(&self.queue);
+    pub(super) fn mark_lagged(&self) {
+        let mut queue = lock(&self.state);
         queue.events = VecDeque::new();
-        queue.overflown = true;
+        queue.overflowed = true;
         drop(queue);
-        self.waiting.wake();
+        self.waker.wake();
     }
 
-    pub(super) fn take(&self) -> Option<Delivery> {
-        let mut queue = lock(&self.queue);
-        if std::mem::take(&mut queue.overflown) {
-            return Some(Delivery::Overflow);
+    pub(super) fn pop(&self) -> Option<Delivery> {
+        let mut queue = lock(&self.state);
+        if std::mem::take(&mut queue.overflowed) {
+            return Some(Delivery::Lagged);
         }
         queue.events.pop_front().map(Delivery::Event)
     }
 
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
-        if let Some(delivery) = self.take() {
+    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
+        if let Some(delivery) = self.pop() {
             return Poll::Ready(delivery);
         }
-        self.waiting.register(cx.waker());
+        self.waker.register(cx.waker());
         // What came in between woke nobody.
-        self.take().map_or(Poll::Pending, Poll::Ready)
+        self.pop().map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -9,45 +9,49 @@ use crate::lock::lock;
 
 /// What all who asked the same are told.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct RenderedPayload {
     pub body: ByteString,
     /// The server could not tell: those who are told so have to ask again.
-    pub failed: bool,
+    pub should_resubscribe: bool,
 }
 
 /// Made once; none where it can't be shared and each has to be asked for themselves. Whoever waits for
 /// it drives it, so that nobody waits for another who is slow.
-pub type Making = Shared<BoxFuture<'static, Option<Made>>>;
+pub type RenderFuture = Shared<BoxFuture<'static, Option<RenderedPayload>>>;
 
 /// An event as all its listeners hold it, with what was made of it so far.
 #[derive(Debug)]
-pub struct Told<T> {
+pub struct CachedUpdate<T> {
     pub event: T,
-    pub memo: Memo,
+    pub render_cache: RenderCache,
 }
 
-impl<T> Told<T> {
+impl<T> CachedUpdate<T> {
     pub fn new(event: T) -> Self {
-        Self { event, memo: Memo::default() }
+        Self { event, render_cache: RenderCache::default() }
     }
 }
 
 /// Who asks the same, and from which position in the log.
-pub type Key = (u64, i64);
+pub type RenderKey = (u64, i64);
 
 /// Lives and dies with its event. Few ask for different things, so it is a list.
 #[derive(Debug, Default)]
-pub struct Memo(Mutex<Vec<(Key, Making)>>);
+pub struct RenderCache(Mutex<Vec<(RenderKey, RenderFuture)>>);
 
-impl Memo {
+impl RenderCache {
     /// What was made for these, where that has ended.
-    pub fn made(&self, key: Key) -> Option<Option<Made>> {
+    pub fn get_completed(&self, key: RenderKey) -> Option<Option<RenderedPayload>> {
         let made = lock(&self.0);
         made.iter().find(|(known, _)| *known == key).and_then(|(_, making)| making.peek().cloned())
     }
 
     /// What was made for these, or is being made; the first to ask begins it.
-    pub fn of(&self, key: Key, make: impl FnOnce() -> BoxFuture<'static, Option<Made>>) -> Making {
+    pub fn get_or_render(
+        &self,
+        key: RenderKey,
+        make: impl FnOnce() -> BoxFuture<'static, Option<RenderedPayload>>,
+    ) -> RenderFuture {
         let mut made = lock(&self.0);
         if let Some((_, making)) = made.iter().find(|(known, _)| *known == key) {
             return making.clone();

@@ -6,54 +6,54 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId};
-use crate::domain::users::Person;
+use crate::domain::users::UserKey;
 use crate::lock::lock;
-use crate::realtime::dispatch::fast_path::{Lane, Outlet, Place};
-use crate::realtime::dispatch::hub::{Hub, Listeners};
-use crate::realtime::dispatch::queue::{Delivery, Mailbox};
-use crate::realtime::dispatch::topic::Audience;
+use crate::realtime::dispatch::fast_path::{FastPath, FeedPosition, FrameSink};
+use crate::realtime::dispatch::hub::{Hub, Subscribers};
+use crate::realtime::dispatch::queue::{Delivery, DeliveryQueue};
+use crate::realtime::dispatch::topic::RenderGroup;
 
 /// One subscriber's place in the index, which it leaves when dropped.
 #[derive(Debug)]
-pub struct Listener {
+pub struct Subscriber {
     pub(super) hub: Arc<Hub>,
     pub(super) id: u64,
-    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) queue: Arc<DeliveryQueue>,
     pub(super) chats: HashSet<ChatId>,
-    pub(super) person: Option<Person>,
-    pub(super) end: Option<ChatId>,
+    pub(super) user_key: Option<UserKey>,
+    pub(super) deletion_chat: Option<ChatId>,
     pub(super) call: Option<CallId>,
     /// Those with whom it asks the same of its chats.
-    pub(super) audience: Option<u64>,
+    pub(super) render_group_id: Option<u64>,
 }
 
-impl Listener {
+impl Subscriber {
     /// Hears of a chat from now on; false where it did already.
-    pub fn attach(&mut self, chat: ChatId) -> bool {
+    pub fn subscribe_chat(&mut self, chat: ChatId) -> bool {
         let fresh = self.chats.insert(chat);
         if fresh {
-            let mut chats = lock(&self.hub.chats);
+            let mut chats = lock(&self.hub.chat_topics);
             let topic = chats.entry(chat).or_default();
-            lock(&topic.0).enter(self.id, self.mailbox.clone());
+            lock(&topic.0).join(self.id, self.queue.clone());
         }
         fresh
     }
 
     /// Asks the same of the chats that it hears as all of this audience.
-    pub fn share(&mut self, audience: &Arc<dyn Audience>) {
-        if self.audience.replace(audience.id()).is_some() {
+    pub fn join_render_group(&mut self, audience: &Arc<dyn RenderGroup>) {
+        if self.render_group_id.replace(audience.id()).is_some() {
             return;
         }
-        let chats = lock(&self.hub.chats);
+        let chats = lock(&self.hub.chat_topics);
         for topic in self.chats.iter().filter_map(|chat| chats.get(chat)) {
-            lock(&topic.0).audiences.entry(audience.id()).or_insert_with(|| (audience.clone(), 0)).1 += 1;
+            lock(&topic.0).render_groups.entry(audience.id()).or_insert_with(|| (audience.clone(), 0)).1 += 1;
         }
     }
 
     /// Says that the listener, which began just now, knows a chat up to this version: what comes next
     /// has the one after it.
-    pub fn is_level(&self, chat: ChatId, version: i64) {
-        let topic = lock(&self.hub.chats).get(&chat).cloned();
+    pub fn mark_caught_up(&self, chat: ChatId, version: i64) {
+        let topic = lock(&self.hub.chat_topics).get(&chat).cloned();
         if let Some(topic) = topic {
             let mut state = lock(&topic.0);
             // One who read what is still on its way here must not hide a gap from the others.
@@ -61,22 +61,22 @@ impl Listener {
         }
     }
 
-    pub fn detach(&mut self, chat: ChatId) {
+    pub fn unsubscribe_chat(&mut self, chat: ChatId) {
         if self.chats.remove(&chat) {
-            self.leave(chat);
+            self.unsubscribe_topic(chat);
         }
     }
 
-    fn leave(&self, chat: ChatId) {
-        let mut chats = lock(&self.hub.chats);
+    fn unsubscribe_topic(&self, chat: ChatId) {
+        let mut chats = lock(&self.hub.chat_topics);
         let Some(topic) = chats.get(&chat) else { return };
         let mut state = lock(&topic.0);
-        if let Some(audience) = self.audience
-            && let Some((_, number)) = state.audiences.get_mut(&audience)
+        if let Some(audience) = self.render_group_id
+            && let Some((_, number)) = state.render_groups.get_mut(&audience)
         {
             *number -= 1;
             if *number == 0 {
-                state.audiences.remove(&audience);
+                state.render_groups.remove(&audience);
             }
         }
         let empty = state.leave(self.id);
@@ -87,70 +87,70 @@ impl Listener {
     }
 
     /// Hears from now on of the chats that a person comes into or leaves, and of their notifications.
-    pub fn follow(&mut self, organization: &OrganizationId, user: &UserId) {
+    pub fn subscribe_user(&mut self, organization: &OrganizationId, user: &UserId) {
         let person = (organization.clone(), user.clone());
-        lock(&self.hub.people).entry(person.clone()).or_default().insert(self.id, self.mailbox.clone());
-        self.person = Some(person);
+        lock(&self.hub.user_subscribers).entry(person.clone()).or_default().insert(self.id, self.queue.clone());
+        self.user_key = Some(person);
     }
 
     /// Hears of one chat that it is no more, and of nothing else that happens there.
-    pub fn await_end(&mut self, chat: ChatId) {
-        lock(&self.hub.ends).entry(chat).or_default().insert(self.id, self.mailbox.clone());
-        self.end = Some(chat);
+    pub fn subscribe_chat_deletion(&mut self, chat: ChatId) {
+        lock(&self.hub.chat_deletion_subscribers).entry(chat).or_default().insert(self.id, self.queue.clone());
+        self.deletion_chat = Some(chat);
     }
 
     /// Hears what happens to a call from now on.
-    pub fn follow_call(&mut self, call: CallId) {
-        lock(&self.hub.calls).entry(call).or_default().insert(self.id, self.mailbox.clone());
+    pub fn subscribe_call(&mut self, call: CallId) {
+        lock(&self.hub.call_subscribers).entry(call).or_default().insert(self.id, self.queue.clone());
         self.call = Some(call);
     }
 
     /// The next delivery. Safe to drop and call again: nothing is taken before it is returned.
-    pub async fn next(&mut self) -> Delivery {
-        poll_fn(|cx| self.poll_next(cx)).await
+    pub async fn recv(&mut self) -> Delivery {
+        poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// What waits here already.
-    pub fn take(&mut self) -> Option<Delivery> {
-        self.mailbox.take()
+    pub fn try_recv(&mut self) -> Option<Delivery> {
+        self.queue.pop()
     }
 
     /// Lets what is made for its audience go by this way, until its place is reclaimed: for one who is level in
     /// its one chat, has told all that it was given, and has been woken for nothing more.
-    pub fn lend(&self, place: Place, outlet: &Arc<dyn Outlet>) {
-        if let Some(audience) = self.audience {
-            self.mailbox.lend(Lane { audience, place, outlet: outlet.clone() });
+    pub fn enable_fast_path(&self, place: FeedPosition, outlet: &Arc<dyn FrameSink>) {
+        if let Some(audience) = self.render_group_id {
+            self.queue.enable_fast_path(FastPath { render_group_id: audience, position: place, sink: outlet.clone() });
         }
     }
 
     /// How far it was told by that way; none where it was not lent.
-    pub fn reclaim(&self) -> Option<Place> {
-        self.mailbox.reclaim()
+    pub fn disable_fast_path(&self) -> Option<FeedPosition> {
+        self.queue.disable_fast_path()
     }
 
     /// The same by hand: what most events pass, and every subscriber.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
-        self.mailbox.poll(cx)
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
+        self.queue.poll_recv(cx)
     }
 }
 
-impl Drop for Listener {
+impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.mailbox.reclaim();
-        self.chats.iter().for_each(|chat| self.leave(*chat));
-        if let Some(person) = &self.person {
-            leave(&mut lock(&self.hub.people), person, self.id);
+        self.queue.disable_fast_path();
+        self.chats.iter().for_each(|chat| self.unsubscribe_topic(*chat));
+        if let Some(person) = &self.user_key {
+            unsubscribe(&mut lock(&self.hub.user_subscribers), person, self.id);
         }
-        if let Some(chat) = &self.end {
-            leave(&mut lock(&self.hub.ends), chat, self.id);
+        if let Some(chat) = &self.deletion_chat {
+            unsubscribe(&mut lock(&self.hub.chat_deletion_subscribers), chat, self.id);
         }
         if let Some(call) = &self.call {
-            leave(&mut lock(&self.hub.calls), call, self.id);
+            unsubscribe(&mut lock(&self.hub.call_subscribers), call, self.id);
         }
     }
 }
 
-fn leave<K: Eq + std::hash::Hash>(topics: &mut HashMap<K, Listeners>, topic: &K, id: u64) {
+fn unsubscribe<K: Eq + std::hash::Hash>(topics: &mut HashMap<K, Subscribers>, topic: &K, id: u64) {
     if let Some(listeners) = topics.get_mut(topic) {
         listeners.remove(&id);
         if listeners.is_empty() {

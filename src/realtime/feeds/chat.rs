@@ -18,7 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::domain::chat_events::{Change, Happening, MessageChange, Stretch};
+use crate::domain::chat_events::{Change, ChatEventKind, LogSlice, MessageChange};
 use crate::domain::clock::Clock;
 use crate::domain::cursors::FeedCursor;
 use crate::domain::ids::ChatId;
@@ -27,23 +27,23 @@ use crate::domain::messages::Message;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::metrics::METRICS;
-use crate::realtime::dispatch::fast_path::{Outlet, Place};
-use crate::realtime::dispatch::queue::{Delivery, Heard, Origin};
-use crate::realtime::dispatch::render_cache::Memo;
-use crate::realtime::dispatch::subscriber::Listener;
-use crate::realtime::dispatch::topic::Audience;
+use crate::realtime::dispatch::fast_path::{FeedPosition, FrameSink};
+use crate::realtime::dispatch::queue::{Delivery, EventRef, SharedEvent};
+use crate::realtime::dispatch::render_cache::RenderCache;
+use crate::realtime::dispatch::subscriber::Subscriber;
+use crate::realtime::dispatch::topic::RenderGroup;
 use crate::realtime::feeds::change_log;
 use crate::storage::messages;
-use crate::storage::pool::Store;
-use crate::tasks::aside;
+use crate::storage::pool::Database;
+use crate::tasks::spawn_detached;
 
 /// Where a feed begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
+pub enum ChatFeedStart {
     /// With what happens from now on.
     Now,
     /// With the newest messages, the oldest of them first.
-    Newest(usize),
+    Latest(usize),
     /// With all that changed since a cursor, as the client gave it.
     After(String),
 }
@@ -54,9 +54,9 @@ pub enum FeedEvent {
         cursor: FeedCursor,
         change: Change,
         /// A message that this feed tells of for the first time.
-        first_told: bool,
+        is_new: bool,
         /// None where it was read back.
-        origin: Option<Origin>,
+        event_ref: Option<EventRef>,
     },
     CaughtUp {
         cursor: FeedCursor,
@@ -70,33 +70,34 @@ pub enum FeedEvent {
 
 impl FeedEvent {
     /// All that a feed at this version tells of what was heard, to one who hears of it first.
-    pub fn all(heard: &Arc<Heard>, version: i64) -> Vec<Self> {
-        let (chat, at) = (heard.event.chat, heard.event.at);
+    pub fn from_shared(heard: &Arc<SharedEvent>, version: i64) -> Vec<Self> {
+        let (chat, at) = (heard.event.chat, heard.event.published_at);
         let told = |place, version, change, first_told| Self::Change {
-            cursor: FeedCursor { chat, version, snapshot: None, at },
+            cursor: FeedCursor { chat, version, snapshot_version: None, as_of: at },
             change,
-            first_told,
-            origin: Some(Origin::new(heard, place)),
+            is_new: first_told,
+            event_ref: Some(EventRef::new(heard, place)),
         };
-        match &heard.event.what {
-            Happening::Changed(stretch) => {
-                let is_new =
-                    |change: &Change| matches!(change, Change::Message(message, _) if message.id.seq > stretch.after);
+        match &heard.event.kind {
+            ChatEventKind::LogChanges(stretch) => {
+                let is_new = |change: &Change| matches!(change, Change::Message(message, _) if message.id.seq > stretch.after_version);
                 let changes = stretch.changes.iter().enumerate();
                 changes.map(|(place, change)| told(place, change.version(), change.clone(), is_new(change))).collect()
             }
-            Happening::Moved(moved) => {
-                let shown = moved.members.iter().enumerate().filter(|(_, moved)| moved.shown);
+            ChatEventKind::MembersUpdated(moved) => {
+                let shown = moved.members.iter().enumerate().filter(|(_, moved)| moved.visible_to_others);
                 shown.map(|(place, moved)| told(place, version, Change::Member(moved.member.clone()), false)).collect()
             }
-            Happening::Deleted | Happening::Notified(_) | Happening::Called(_) => Vec::new(),
+            ChatEventKind::Deleted | ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => {
+                Vec::new()
+            }
         }
     }
 
     /// What was made of it for all who hear it at this position, where more than one does.
-    pub fn memo(&self) -> Option<(&Memo, i64)> {
+    pub fn render_cache(&self) -> Option<(&RenderCache, i64)> {
         match self {
-            Self::Change { cursor, origin, .. } => Some((origin.as_ref()?.memo()?, cursor.version)),
+            Self::Change { cursor, event_ref: origin, .. } => Some((origin.as_ref()?.render_cache()?, cursor.version)),
             Self::CaughtUp { .. } | Self::Reset { .. } => None,
         }
     }
@@ -116,18 +117,18 @@ pub enum ResetReason {
 
 /// What feeds share on a node.
 #[derive(Debug, Clone)]
-pub struct CatchUps {
+pub struct CatchUpLimits {
     /// Bounds the reads at once, so that a crowd that reconnects doesn't take the database.
     pub permits: Arc<Semaphore>,
     /// Changes that a resuming feed is told one by one.
-    pub limit: usize,
+    pub max_changes: usize,
     /// Members of the largest chat in which all are told who read what.
-    pub receipt_members: usize,
+    pub max_receipt_members: usize,
     pub clock: Clock,
 }
 
-impl CatchUps {
-    pub async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+impl CatchUpLimits {
+    pub async fn acquire_permit(&self) -> Result<OwnedSemaphorePermit> {
         let permit = self.permits.clone().acquire_owned().await;
         permit.map_err(|_| Error::unavailable("the server is stopping"))
     }
@@ -135,40 +136,42 @@ impl CatchUps {
 
 /// Positions take no version; those that moved so long before a cursor are sent again after it, which
 /// covers what was on its way and clocks that differ.
-pub const SLACK: TimeDelta = TimeDelta::seconds(10);
+pub const CLOCK_SKEW_MARGIN: TimeDelta = TimeDelta::seconds(10);
 
 /// How a feed begins, by what the database says.
-enum Beginning {
+enum InitialState {
     /// With these messages, and then level.
-    Level(Vec<Message>),
+    CaughtUp(Vec<Message>),
     /// Behind, at the client's cursor.
     Behind(FeedCursor),
     Reset(ResetReason),
 }
 
 /// The chat's version, and how a feed begins there.
-async fn beginning(
-    store: Store,
-    catch_ups: CatchUps,
+async fn load_initial_state(
+    store: Database,
+    catch_ups: CatchUpLimits,
     viewer: Arc<Viewer>,
     chat: ChatId,
-    start: Start,
-) -> Result<(i64, Beginning)> {
-    let _permit = catch_ups.permit().await?;
+    start: ChatFeedStart,
+) -> Result<(i64, InitialState)> {
+    let _permit = catch_ups.acquire_permit().await?;
     let mut conn = store.read().await?;
     conn.snapshot(async move |conn| {
-        let state = change_log::authorised(conn, &viewer, chat).await?.chat;
+        let state = change_log::require_member(conn, &viewer, chat).await?.chat;
         let beginning = match start {
-            Start::Now => Beginning::Level(Vec::new()),
-            Start::Newest(number) => Beginning::Level(messages::newest(conn, chat, number).await?),
-            Start::After(cursor) => {
+            ChatFeedStart::Now => InitialState::CaughtUp(Vec::new()),
+            ChatFeedStart::Latest(number) => InitialState::CaughtUp(messages::newest(conn, chat, number).await?),
+            ChatFeedStart::After(cursor) => {
                 let cursor = FeedCursor::decode(&cursor, chat).filter(|cursor| cursor.version <= state.version);
                 match cursor {
-                    None => Beginning::Reset(ResetReason::CursorInvalid),
-                    Some(cursor) if change_log::is_beyond(conn, &state, cursor.version, catch_ups.limit).await? => {
-                        Beginning::Reset(ResetReason::TooFarBehind)
+                    None => InitialState::Reset(ResetReason::CursorInvalid),
+                    Some(cursor)
+                        if change_log::exceeds_limit(conn, &state, cursor.version, catch_ups.max_changes).await? =>
+                    {
+                        InitialState::Reset(ResetReason::TooFarBehind)
                     }
-                    Some(cursor) => Beginning::Behind(cursor),
+                    Some(cursor) => InitialState::Behind(cursor),
                 }
             }
         };
@@ -178,174 +181,190 @@ async fn beginning(
 }
 
 pub struct ChatFeed {
-    store: Store,
-    catch_ups: CatchUps,
+    database: Database,
+    catch_up_limits: CatchUpLimits,
     viewer: Arc<Viewer>,
-    listener: Listener,
+    subscriber: Subscriber,
     chat: ChatId,
     /// What lies up to here was told, or is in `ready`.
-    place: Place,
+    position: FeedPosition,
     /// The hub may have moved the place on.
-    lent: bool,
-    ready: VecDeque<FeedEvent>,
-    mode: Mode,
+    fast_path_active: bool,
+    pending: VecDeque<FeedEvent>,
+    state: ChatFeedState,
 }
 
-enum Mode {
-    Beginning(BoxFuture<'static, Result<(i64, Beginning)>>),
-    Behind(Gap, BoxFuture<'static, Result<CaughtUp>>),
+enum ChatFeedState {
+    Starting(BoxFuture<'static, Result<(i64, InitialState)>>),
+    CatchingUp(PendingCatchUp, BoxFuture<'static, Result<CatchUpPage>>),
     Live,
     Ended(Option<Error>),
 }
 
 /// What lies after a feed's position.
-struct CaughtUp {
-    stretch: Stretch,
-    level: bool,
+struct CatchUpPage {
+    slice: LogSlice,
+    is_last: bool,
     /// Members who moved without a version.
-    moved: Vec<Member>,
-    at: DateTime<Utc>,
+    unversioned_members: Vec<Member>,
+    read_at: DateTime<Utc>,
 }
 
 /// Why a feed reads the log.
 #[derive(Debug, Clone, Copy)]
-struct Gap {
+struct PendingCatchUp {
     /// The position at which the feed was last level: later messages are new to the client.
-    from: i64,
+    from_version: i64,
     /// What the client's cursor covers beyond its version.
     cursor: Option<FeedCursor>,
     /// Whether the client waits for [`FeedEvent::CaughtUp`].
-    announce: bool,
+    announce_caught_up: bool,
 }
 
 impl ChatFeed {
     /// A feed for a viewer who may read the chat. The listener hears of it already.
     pub fn new(
-        store: Store,
-        catch_ups: CatchUps,
+        store: Database,
+        catch_ups: CatchUpLimits,
         viewer: Arc<Viewer>,
-        listener: Listener,
+        listener: Subscriber,
         chat: ChatId,
-        start: Start,
+        start: ChatFeedStart,
     ) -> Self {
         let heard_at = catch_ups.clock.now();
-        let beginning = aside(beginning(store.clone(), catch_ups.clone(), viewer.clone(), chat, start));
-        let mode = Mode::Beginning(beginning.boxed());
+        let beginning =
+            spawn_detached(load_initial_state(store.clone(), catch_ups.clone(), viewer.clone(), chat, start));
+        let mode = ChatFeedState::Starting(beginning.boxed());
         Self {
-            store,
-            catch_ups,
+            database: store,
+            catch_up_limits: catch_ups,
             viewer,
-            listener,
+            subscriber: listener,
             chat,
-            place: Place { position: 0, members_at: 0, heard_at },
-            lent: false,
-            ready: VecDeque::new(),
-            mode,
+            position: FeedPosition { version: 0, member_version: 0, as_of: heard_at },
+            fast_path_active: false,
+            pending: VecDeque::new(),
+            state: mode,
         }
     }
 
     /// Tells the same as the feeds of all of this audience.
-    pub fn share(&mut self, audience: &Arc<dyn Audience>) {
-        self.listener.share(audience);
+    pub fn join_render_group(&mut self, audience: &Arc<dyn RenderGroup>) {
+        self.subscriber.join_render_group(audience);
     }
 
     /// Lets what follows go straight to the subscriber, until the feed is polled again: for one that has just
     /// been polled and was pending, and whose events were all written.
-    pub fn lend(&mut self, outlet: &Arc<dyn Outlet>) {
-        if matches!(self.mode, Mode::Live) {
-            self.listener.lend(self.place, outlet);
-            self.lent = true;
+    pub fn enable_fast_path(&mut self, outlet: &Arc<dyn FrameSink>) {
+        if matches!(self.state, ChatFeedState::Live) {
+            self.subscriber.enable_fast_path(self.position, outlet);
+            self.fast_path_active = true;
         }
     }
 
     /// The next event; an error ends the feed, and then there is none. Polled by hand, as most events
     /// pass here, for every subscriber.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<FeedEvent>>> {
-        if std::mem::take(&mut self.lent)
-            && let Some(place) = self.listener.reclaim()
+        if std::mem::take(&mut self.fast_path_active)
+            && let Some(place) = self.subscriber.disable_fast_path()
         {
-            self.place = place;
+            self.position = place;
         }
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            if let Some(event) = self.pending.pop_front() {
                 return Poll::Ready(Some(Ok(event)));
             }
-            let step = match &mut self.mode {
-                Mode::Ended(error) => return Poll::Ready(error.take().map(Err)),
-                Mode::Live => {
-                    let delivery = ready!(self.listener.poll_next(cx));
-                    self.hear(delivery)
+            let step = match &mut self.state {
+                ChatFeedState::Ended(error) => return Poll::Ready(error.take().map(Err)),
+                ChatFeedState::Live => {
+                    let delivery = ready!(self.subscriber.poll_recv(cx));
+                    self.on_delivery(delivery)
                 }
-                Mode::Beginning(beginning) => {
+                ChatFeedState::Starting(beginning) => {
                     let found = ready!(beginning.poll_unpin(cx));
-                    found.map(|(version, beginning)| self.begin(version, beginning))
+                    found.map(|(version, beginning)| self.start(version, beginning))
                 }
-                Mode::Behind(gap, reading) => {
+                ChatFeedState::CatchingUp(gap, reading) => {
                     let read = ready!(reading.poll_unpin(cx));
                     let gap = *gap;
-                    read.map(|read| self.catch_up(gap, read))
+                    read.map(|read| self.apply_catch_up(gap, read))
                 }
             };
             if let Err(error) = step {
                 // What happened before the end is told before it.
-                self.mode = Mode::Ended(Some(error));
+                self.state = ChatFeedState::Ended(Some(error));
             }
         }
     }
 
-    fn begin(&mut self, version: i64, beginning: Beginning) {
-        self.place.position = version;
-        self.place.members_at = version;
+    fn start(&mut self, version: i64, beginning: InitialState) {
+        self.position.version = version;
+        self.position.member_version = version;
         match beginning {
-            Beginning::Level(newest) => {
-                self.go_live();
-                let (chat, at) = (self.chat, self.place.heard_at);
-                self.ready.extend(newest.into_iter().map(|message| FeedEvent::Change {
-                    cursor: FeedCursor { chat, version: message.id.seq, snapshot: Some(version), at },
+            InitialState::CaughtUp(newest) => {
+                self.enter_live();
+                let (chat, at) = (self.chat, self.position.as_of);
+                self.pending.extend(newest.into_iter().map(|message| FeedEvent::Change {
+                    cursor: FeedCursor { chat, version: message.id.seq, snapshot_version: Some(version), as_of: at },
                     change: Change::Message(Arc::new(message), MessageChange::Synced),
-                    first_told: true,
-                    origin: None,
+                    is_new: true,
+                    event_ref: None,
                 }));
-                self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
+                self.pending.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
-            Beginning::Behind(cursor) => {
-                self.place.position = cursor.version;
+            InitialState::Behind(cursor) => {
+                self.position.version = cursor.version;
                 // What moved since is told last: until then, what is told is of the cursor's time.
-                self.place.heard_at = cursor.at.min(self.place.heard_at);
-                self.fall_behind(Gap { from: cursor.version, cursor: Some(cursor), announce: true });
+                self.position.as_of = cursor.as_of.min(self.position.as_of);
+                self.start_catch_up(PendingCatchUp {
+                    from_version: cursor.version,
+                    cursor: Some(cursor),
+                    announce_caught_up: true,
+                });
             }
-            Beginning::Reset(reason) => {
-                self.go_live();
-                self.ready.push_back(FeedEvent::Reset { cursor: self.cursor(), reason });
+            InitialState::Reset(reason) => {
+                self.enter_live();
+                self.pending.push_back(FeedEvent::Reset { cursor: self.cursor(), reason });
             }
         }
     }
 
     /// Begins to read what lies after the position.
-    fn fall_behind(&mut self, gap: Gap) {
-        METRICS.catch_ups.inc();
-        let (store, catch_ups, viewer) = (self.store.clone(), self.catch_ups.clone(), self.viewer.clone());
-        let (chat, position, moved_since) = (self.chat, self.place.position, self.place.heard_at - SLACK);
-        let reading = aside(async move {
-            let _permit = catch_ups.permit().await?;
+    fn start_catch_up(&mut self, gap: PendingCatchUp) {
+        METRICS.feed_catch_ups.inc();
+        let (store, catch_ups, viewer) = (self.database.clone(), self.catch_up_limits.clone(), self.viewer.clone());
+        let (chat, position, moved_since) = (self.chat, self.position.version, self.position.as_of - CLOCK_SKEW_MARGIN);
+        let reading = spawn_detached(async move {
+            let _permit = catch_ups.acquire_permit().await?;
             let at = catch_ups.clock.now();
             let mut conn = store.read().await?;
             conn.snapshot(async move |conn| {
-                let standing = change_log::authorised(conn, &viewer, chat).await?;
-                let read = change_log::read(conn, standing.chat.clone(), position).await?;
-                let moved = match read.level {
-                    true => change_log::moved(conn, &standing, moved_since, catch_ups.receipt_members).await?,
+                let standing = change_log::require_member(conn, &viewer, chat).await?;
+                let read = change_log::read_changes(conn, standing.chat.clone(), position).await?;
+                let moved = match read.is_last {
+                    true => {
+                        change_log::unversioned_changes_since(
+                            conn,
+                            &standing,
+                            moved_since,
+                            catch_ups.max_receipt_members,
+                        )
+                        .await?
+                    }
                     false => Vec::new(),
                 };
-                Ok(CaughtUp { stretch: read.stretch, level: read.level, moved, at })
+                Ok(CatchUpPage { slice: read.slice, is_last: read.is_last, unversioned_members: moved, read_at: at })
             })
             .await
         });
-        self.mode = Mode::Behind(gap, reading.boxed());
+        self.state = ChatFeedState::CatchingUp(gap, reading.boxed());
     }
 
-    fn catch_up(&mut self, gap: Gap, read: CaughtUp) {
-        let (Gap { from, cursor, announce }, CaughtUp { stretch, level, moved, at }) = (gap, read);
+    fn apply_catch_up(&mut self, gap: PendingCatchUp, read: CatchUpPage) {
+        let (
+            PendingCatchUp { from_version: from, cursor, announce_caught_up: announce },
+            CatchUpPage { slice: stretch, is_last: level, unversioned_members: moved, read_at: at },
+        ) = (gap, read);
         for change in stretch.changes {
             let (change, first_told) = match change {
                 Change::Message(message, kind) => {
@@ -358,54 +377,56 @@ impl ChatFeed {
                 }
                 change => (change, false),
             };
-            self.place.position = change.version();
-            self.tell(change, first_told, None);
+            self.position.version = change.version();
+            self.push_event(change, first_told, None);
         }
-        self.place.position = stretch.end;
+        self.position.version = stretch.to_version;
         for member in moved {
-            self.tell(Change::Member(Arc::new(member)), false, None);
+            self.push_event(Change::Member(Arc::new(member)), false, None);
         }
         if level {
-            self.go_live();
-            self.place.heard_at = at;
+            self.enter_live();
+            self.position.as_of = at;
             if announce {
-                self.ready.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
+                self.pending.push_back(FeedEvent::CaughtUp { cursor: self.cursor() });
             }
         } else {
-            self.fall_behind(gap);
+            self.start_catch_up(gap);
         }
     }
 
-    fn hear(&mut self, delivery: Delivery) -> Result<()> {
+    fn on_delivery(&mut self, delivery: Delivery) -> Result<()> {
         let heard = match delivery {
             Delivery::Event(heard) => heard,
-            Delivery::Overflow => {
-                self.mind_the_gap();
+            Delivery::Lagged => {
+                self.recover_from_gap();
                 return Ok(());
             }
         };
-        match &heard.event.what {
-            Happening::Changed(stretch) => self.follow(stretch, &heard)?,
+        match &heard.event.kind {
+            ChatEventKind::LogChanges(stretch) => self.apply_log_slice(stretch, &heard)?,
             // A row of before what was told of members could put old in the place of new.
-            Happening::Moved(moved) if moved.as_of < self.place.members_at => self.mind_the_gap(),
-            Happening::Moved(moved) => {
-                self.place.heard_at = heard.event.at;
+            ChatEventKind::MembersUpdated(moved) if moved.as_of_version < self.position.member_version => {
+                self.recover_from_gap()
+            }
+            ChatEventKind::MembersUpdated(moved) => {
+                self.position.as_of = heard.event.published_at;
                 let viewer = self.viewer.clone();
-                for (place, member) in moved.seen_by(viewer.id()) {
-                    self.tell(Change::Member(member.clone()), false, Some(Origin::new(&heard, place)));
+                for (place, member) in moved.visible_to(viewer.id()) {
+                    self.push_event(Change::Member(member.clone()), false, Some(EventRef::new(&heard, place)));
                 }
             }
             // Told to people, not to chats.
-            Happening::Notified(_) | Happening::Called(_) => {}
-            Happening::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
+            ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => {}
+            ChatEventKind::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
         }
         Ok(())
     }
 
-    fn follow(&mut self, stretch: &Stretch, heard: &Arc<Heard>) -> Result<()> {
-        let level = self.place.position;
-        if stretch.after > level {
-            self.mind_the_gap();
+    fn apply_log_slice(&mut self, stretch: &LogSlice, heard: &Arc<SharedEvent>) -> Result<()> {
+        let level = self.position.version;
+        if stretch.after_version > level {
+            self.recover_from_gap();
             return Ok(());
         }
         for (place, change) in stretch.changes.iter().enumerate() {
@@ -419,34 +440,43 @@ impl ChatFeed {
             {
                 return Err(Error::Forbidden("you are no longer a member of this chat".into()));
             }
-            self.place.position = version;
-            self.place.heard_at = heard.event.at;
+            self.position.version = version;
+            self.position.as_of = heard.event.published_at;
             let first_told = matches!(change, Change::Message(message, _) if message.id.seq > level);
-            self.tell(change.clone(), first_told, Some(Origin::new(heard, place)));
+            self.push_event(change.clone(), first_told, Some(EventRef::new(heard, place)));
         }
-        self.place.position = self.place.position.max(stretch.end);
+        self.position.version = self.position.version.max(stretch.to_version);
         Ok(())
     }
 
-    fn go_live(&mut self) {
-        self.mode = Mode::Live;
-        self.listener.is_level(self.chat, self.place.position);
+    fn enter_live(&mut self) {
+        self.state = ChatFeedState::Live;
+        self.subscriber.mark_caught_up(self.chat, self.position.version);
     }
 
     /// Goes on from the database, from where it was level last.
-    fn mind_the_gap(&mut self) {
-        self.fall_behind(Gap { from: self.place.position, cursor: None, announce: false });
+    fn recover_from_gap(&mut self) {
+        self.start_catch_up(PendingCatchUp {
+            from_version: self.position.version,
+            cursor: None,
+            announce_caught_up: false,
+        });
     }
 
-    fn tell(&mut self, change: Change, first_told: bool, origin: Option<Origin>) {
+    fn push_event(&mut self, change: Change, first_told: bool, origin: Option<EventRef>) {
         if let Change::Member(member) = &change {
-            self.place.members_at = self.place.members_at.max(member.version);
+            self.position.member_version = self.position.member_version.max(member.version);
         }
         let cursor = self.cursor();
-        self.ready.push_back(FeedEvent::Change { cursor, change, first_told, origin });
+        self.pending.push_back(FeedEvent::Change { cursor, change, is_new: first_told, event_ref: origin });
     }
 
     fn cursor(&self) -> FeedCursor {
-        FeedCursor { chat: self.chat, version: self.place.position, snapshot: None, at: self.place.heard_at }
+        FeedCursor {
+            chat: self.chat,
+            version: self.position.version,
+            snapshot_version: None,
+            as_of: self.position.as_of,
+        }
     }
 }

@@ -5,44 +5,44 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use crate::domain::users::{Person, User};
+use crate::domain::users::{User, UserKey};
 use crate::error::Result;
 use crate::lock::lock;
-use crate::realtime::presence::tracker::{News, Presence};
+use crate::realtime::presence::tracker::{PresenceTracker, PresenceUpdates};
 
 /// Who follows whom.
 #[derive(Debug, Default)]
-pub struct Listeners {
-    by_person: HashMap<Person, HashMap<u64, Arc<Mailbox>>>,
+pub struct PresenceSubscribers {
+    by_user: HashMap<UserKey, HashMap<u64, Arc<PresenceQueue>>>,
     next_id: u64,
 }
 
-impl Listeners {
-    pub fn put(&self, person: &Person, news: &News) {
-        for mailbox in self.by_person.get(person).into_iter().flat_map(HashMap::values) {
-            mailbox.put(person, news);
+impl PresenceSubscribers {
+    pub fn deliver(&self, person: &UserKey, news: &PresenceUpdates) {
+        for mailbox in self.by_user.get(person).into_iter().flat_map(HashMap::values) {
+            mailbox.push(person, news);
         }
     }
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.by_person.is_empty()
+        self.by_user.is_empty()
     }
 
-    fn add(&mut self, people: &[Person], mailbox: &Arc<Mailbox>) -> u64 {
+    fn add(&mut self, people: &[UserKey], mailbox: &Arc<PresenceQueue>) -> u64 {
         self.next_id += 1;
         for person in people {
-            self.by_person.entry(person.clone()).or_default().insert(self.next_id, mailbox.clone());
+            self.by_user.entry(person.clone()).or_default().insert(self.next_id, mailbox.clone());
         }
         self.next_id
     }
 
-    fn remove(&mut self, people: &[Person], id: u64) {
+    fn remove(&mut self, people: &[UserKey], id: u64) {
         for person in people {
-            if let Some(listeners) = self.by_person.get_mut(person) {
+            if let Some(listeners) = self.by_user.get_mut(person) {
                 listeners.remove(&id);
                 if listeners.is_empty() {
-                    self.by_person.remove(person);
+                    self.by_user.remove(person);
                 }
             }
         }
@@ -50,69 +50,69 @@ impl Listeners {
 }
 
 #[derive(Debug, Default)]
-struct Mailbox {
-    waiting: Mutex<Waiting>,
-    filled: Notify,
+struct PresenceQueue {
+    pending: Mutex<PendingUpdates>,
+    not_empty: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingUpdates {
     /// Each person once, who changed first.
-    order: VecDeque<Person>,
-    newest: HashMap<Person, News>,
+    order: VecDeque<UserKey>,
+    latest: HashMap<UserKey, PresenceUpdates>,
 }
 
-impl Mailbox {
-    fn put(&self, person: &Person, news: &News) {
-        let mut waiting = lock(&self.waiting);
-        if waiting.newest.insert(person.clone(), news.clone()).is_none() {
+impl PresenceQueue {
+    fn push(&self, person: &UserKey, news: &PresenceUpdates) {
+        let mut waiting = lock(&self.pending);
+        if waiting.latest.insert(person.clone(), news.clone()).is_none() {
             waiting.order.push_back(person.clone());
         }
         drop(waiting);
-        self.filled.notify_one();
+        self.not_empty.notify_one();
     }
 
-    fn take(&self) -> Option<News> {
-        let mut waiting = lock(&self.waiting);
+    fn pop(&self) -> Option<PresenceUpdates> {
+        let mut waiting = lock(&self.pending);
         let person = waiting.order.pop_front()?;
-        waiting.newest.remove(&person)
+        waiting.latest.remove(&person)
     }
 }
 
 /// The presence of some people now, then each change of it. It ends only by being dropped.
 pub struct PresenceFeed {
-    presence: Presence,
-    people: Vec<Person>,
-    id: u64,
-    mailbox: Arc<Mailbox>,
+    tracker: PresenceTracker,
+    users: Vec<UserKey>,
+    subscriber_id: u64,
+    queue: Arc<PresenceQueue>,
 }
 
 impl PresenceFeed {
-    pub(crate) fn open(presence: Presence, users: &[User]) -> Self {
-        let people: Vec<Person> = users.iter().map(|user| (user.organization.clone(), user.id.clone())).collect();
-        let mailbox = Arc::<Mailbox>::default();
+    pub(crate) fn open(presence: PresenceTracker, users: &[User]) -> Self {
+        let people: Vec<UserKey> = users.iter().map(|user| (user.organization.clone(), user.id.clone())).collect();
+        let mailbox = Arc::<PresenceQueue>::default();
         let mut state = presence.0.lock();
-        let id = state.listeners.add(&people, &mailbox);
+        let id = state.subscribers.add(&people, &mailbox);
         for (person, user) in people.iter().zip(users) {
-            mailbox.put(person, &state.news(user));
+            mailbox.push(person, &state.updates_for(user));
         }
         drop(state);
-        Self { presence, people, id, mailbox }
+        Self { tracker: presence, users: people, subscriber_id: id, queue: mailbox }
     }
 
     /// The next news. Safe to drop and call again: nothing is taken before it is returned.
-    pub async fn next(&mut self) -> Option<Result<News>> {
+    pub async fn recv(&mut self) -> Option<Result<PresenceUpdates>> {
         loop {
-            if let Some(news) = self.mailbox.take() {
+            if let Some(news) = self.queue.pop() {
                 return Some(Ok(news));
             }
-            self.mailbox.filled.notified().await;
+            self.queue.not_empty.notified().await;
         }
     }
 }
 
 impl Drop for PresenceFeed {
     fn drop(&mut self) {
-        self.presence.0.lock().listeners.remove(&self.people, self.id);
+        self.tracker.0.lock().subscribers.remove(&self.users, self.subscriber_id);
     }
 }

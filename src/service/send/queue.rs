@@ -18,58 +18,58 @@ use crate::domain::messages::{Message, MessageDraft};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::metrics::METRICS;
-use crate::realtime::cluster::publisher::Bus;
-use crate::realtime::receipt_coalescer::Receipts;
-use crate::realtime::typing::Typing;
-use crate::service::rate_limits::Limits;
-use crate::service::send::batch::Group;
-use crate::storage::connection::{CommitBroke, Conn};
-use crate::storage::pool::Store;
+use crate::realtime::cluster::publisher::EventPublisher;
+use crate::realtime::receipt_coalescer::ReceiptCoalescer;
+use crate::realtime::typing::TypingTracker;
+use crate::service::rate_limits::RateLimits;
+use crate::service::send::batch::SendBatch;
+use crate::storage::connection::{CommitOutcomeUnknown, Conn};
+use crate::storage::pool::Database;
 use crate::storage::users;
 
 /// Most sends of one transaction.
-const GROUP: usize = 256;
+const MAX_BATCH: usize = 256;
 
 /// A send that was committed.
 #[derive(Debug, Clone)]
-pub struct Sent {
+pub struct SendResult {
     pub message: Arc<Message>,
     /// This nonce was sent before, and the message is the one made then.
     pub replayed: bool,
 }
 
-struct Pending {
+struct QueuedSend {
     viewer: Arc<Viewer>,
     draft: MessageDraft,
-    answer: oneshot::Sender<Result<Sent>>,
+    responder: oneshot::Sender<Result<SendResult>>,
 }
 
-pub struct Committer {
-    queue: mpsc::Sender<Pending>,
+pub struct SendQueue {
+    sender: mpsc::Sender<QueuedSend>,
 }
 
-impl Committer {
+impl SendQueue {
     /// Starts the task. It ends when the last sender has gone and the queue is empty.
-    pub fn start(writer: Writer, queue: usize) -> Self {
+    pub fn start(writer: SendWorker, queue: usize) -> Self {
         let (sender, mut waiting) = mpsc::channel(queue);
         let writer = Arc::new(writer);
         tokio::spawn(async move {
-            let mut group = Vec::with_capacity(GROUP);
-            while waiting.recv_many(&mut group, GROUP).await > 0 {
+            let mut group = Vec::with_capacity(MAX_BATCH);
+            while waiting.recv_many(&mut group, MAX_BATCH).await > 0 {
                 let (writer, group) = (writer.clone(), std::mem::take(&mut group));
-                let store = writer.store.clone();
-                if let Err(error) = store.in_one_go(async move { writer.answer(group).await }).await {
+                let store = writer.database.clone();
+                if let Err(error) = store.run_on_blocking_thread(async move { writer.respond(group).await }).await {
                     tracing::error!(%error, "a group of sends broke off");
                 }
             }
         });
-        Self { queue: sender }
+        Self { sender: sender }
     }
 
     /// Sends a message. A full queue refuses at once: waiting there would only make it longer.
-    pub async fn send(&self, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<Sent> {
+    pub async fn send(&self, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<SendResult> {
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Pending { viewer, draft, answer }).map_err(|error| match error {
+        self.sender.try_send(QueuedSend { viewer, draft, responder: answer }).map_err(|error| match error {
             TrySendError::Full(_) => {
                 Error::Unavailable { message: "too many sends are waiting", retry_after: Duration::from_millis(250) }
             }
@@ -80,45 +80,47 @@ impl Committer {
 }
 
 /// What a group is written and told with.
-pub struct Writer {
-    pub store: Store,
-    pub bus: Bus,
-    pub receipts: Receipts,
-    pub typing: Typing,
-    pub limits: Arc<Limits>,
+pub struct SendWorker {
+    pub database: Database,
+    pub publisher: EventPublisher,
+    pub receipts: ReceiptCoalescer,
+    pub typing: TypingTracker,
+    pub rate_limits: Arc<RateLimits>,
     pub clock: Clock,
 }
 
-impl Writer {
-    async fn answer(&self, group: Vec<Pending>) {
-        METRICS.group.observe(group.len() as f64);
+impl SendWorker {
+    async fn respond(&self, group: Vec<QueuedSend>) {
+        METRICS.send_batch_size.observe(group.len() as f64);
         let sends: Vec<_> = group.iter().map(|pending| (pending.viewer.clone(), pending.draft.clone())).collect();
         let results = match self.commit(&sends).await {
             Ok(results) => results,
             Err(error) if sends.len() == 1 => vec![Err(error)],
             Err(error @ Error::Unavailable { .. }) => vec![Err(error); sends.len()],
-            Err(Error::Internal(cause)) if cause.is::<CommitBroke>() => vec![Err(Error::Internal(cause)); sends.len()],
+            Err(Error::Internal(cause)) if cause.is::<CommitOutcomeUnknown>() => {
+                vec![Err(Error::Internal(cause)); sends.len()]
+            }
             Err(error) => {
                 tracing::warn!(%error, sends = sends.len(), "a group of sends failed; sending one by one");
-                self.one_by_one(&sends).await
+                self.commit_individually(&sends).await
             }
         };
         for (pending, result) in group.into_iter().zip(results) {
             // A client that has gone needs no answer.
-            drop(pending.answer.send(result));
+            drop(pending.responder.send(result));
         }
     }
 
     /// Commits each send alone: a bad one must not fail those beside it. Where the database has gone,
     /// the rest need not find out one by one.
-    async fn one_by_one(&self, sends: &[(Arc<Viewer>, MessageDraft)]) -> Vec<Result<Sent>> {
-        let mut results: Vec<Result<Sent>> = Vec::with_capacity(sends.len());
+    async fn commit_individually(&self, sends: &[(Arc<Viewer>, MessageDraft)]) -> Vec<Result<SendResult>> {
+        let mut results: Vec<Result<SendResult>> = Vec::with_capacity(sends.len());
         for send in sends {
             let result = match results.last() {
                 Some(Err(gone @ Error::Unavailable { .. })) => Err(gone.clone()),
                 _ => {
                     let alone = self.commit(std::slice::from_ref(send)).await;
-                    alone.and_then(|mut results| results.pop().ok_or_else(unanswered)?)
+                    alone.and_then(|mut results| results.pop().ok_or_else(fail_unanswered)?)
                 }
             };
             results.push(result);
@@ -127,36 +129,36 @@ impl Writer {
     }
 
     /// Commits a group and tells of it: a result for each send, or an error for all.
-    async fn commit(&self, sends: &[(Arc<Viewer>, MessageDraft)]) -> Result<Vec<Result<Sent>>> {
-        let mut conn = self.store.write().await?;
+    async fn commit(&self, sends: &[(Arc<Viewer>, MessageDraft)]) -> Result<Vec<Result<SendResult>>> {
+        let mut conn = self.database.write().await?;
         let (results, made) = conn
             .transaction(async |conn| {
-                let mut group = Group::load(conn, sends, &self.limits, &self.clock).await?;
-                let results = sends.iter().map(|(viewer, draft)| group.send(viewer, draft)).collect();
+                let mut group = SendBatch::load(conn, sends, &self.rate_limits, &self.clock).await?;
+                let results = sends.iter().map(|(viewer, draft)| group.accept(viewer, draft)).collect();
                 Ok((results, group.write(conn).await?))
             })
             .await?;
         let mut events = made.events;
-        if let Err(error) = self.introduce(&mut conn, &mut events).await {
+        if let Err(error) = self.attach_senders(&mut conn, &mut events).await {
             // Who tells of them looks them up, then.
             tracing::warn!(%error, "the senders of new messages could not be read");
         }
         drop(conn);
-        events.into_iter().for_each(|event| self.bus.publish(event));
-        for member in made.moved {
-            self.typing.stop(&member);
-            self.receipts.note(member, true);
+        events.into_iter().for_each(|event| self.publisher.publish(event));
+        for member in made.posters {
+            self.typing.stop_typing(&member);
+            self.receipts.record(member, true);
         }
         Ok(results)
     }
 
     /// Adds the senders to what will be told, one statement for all: every node would look them up, for each event.
-    async fn introduce(&self, conn: &mut Conn, events: &mut [ChatEvent]) -> Result<()> {
-        for (organization, senders) in heard_senders(events, &self.bus) {
+    async fn attach_senders(&self, conn: &mut Conn, events: &mut [ChatEvent]) -> Result<()> {
+        for (organization, senders) in subscribed_senders(events, &self.publisher) {
             let people = users::by_ids(conn, &organization, &senders.into_iter().collect::<Vec<_>>()).await?;
             for event in events.iter_mut().filter(|event| event.organization == organization) {
-                let here: HashSet<&UserId> = event.senders().collect();
-                event.people = people.iter().filter(|user| here.contains(&user.id)).cloned().collect();
+                let here: HashSet<&UserId> = event.sender_ids().collect();
+                event.senders = people.iter().filter(|user| here.contains(&user.id)).cloned().collect();
             }
         }
         Ok(())
@@ -164,14 +166,14 @@ impl Writer {
 }
 
 /// The senders of what somebody listens to, by organisation.
-fn heard_senders(events: &[ChatEvent], bus: &Bus) -> HashMap<OrganizationId, HashSet<UserId>> {
+fn subscribed_senders(events: &[ChatEvent], bus: &EventPublisher) -> HashMap<OrganizationId, HashSet<UserId>> {
     let mut senders: HashMap<OrganizationId, HashSet<UserId>> = HashMap::new();
-    for event in events.iter().filter(|event| event.senders().next().is_some() && bus.is_heard(event.chat)) {
-        senders.entry(event.organization.clone()).or_default().extend(event.senders().cloned());
+    for event in events.iter().filter(|event| event.sender_ids().next().is_some() && bus.has_subscribers(event.chat)) {
+        senders.entry(event.organization.clone()).or_default().extend(event.sender_ids().cloned());
     }
     senders
 }
 
-fn unanswered() -> Error {
+fn fail_unanswered() -> Error {
     Error::internal("a send was left without a result")
 }

@@ -12,20 +12,20 @@ use diesel::sql_types::{Array, BigInt, Bool, HasSqlType, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use diesel_async::methods::LoadQuery;
 
-use crate::domain::pagination::End;
-use crate::storage::column_types::{Id, Instant, Key, Time};
-use crate::storage::connection::{Conn, Postgres, RunQueryDsl};
+use crate::domain::pagination::PageEnd;
+use crate::storage::column_types::{SqlTimestamp, SqlUuid, TimestampValue, UuidValue};
+use crate::storage::connection::{Conn, PostgresConn, RunQueryDsl};
 
 /// Locks the rows that a query selects until the transaction ends. A SQLite transaction that
 /// writes is alone already.
 #[derive(Debug, Clone, Copy, QueryId)]
-pub struct Locked<Q>(pub Q);
+pub struct ForUpdate<Q>(pub Q);
 
-impl<Q: Query> Query for Locked<Q> {
+impl<Q: Query> Query for ForUpdate<Q> {
     type SqlType = Q::SqlType;
 }
 
-impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Locked<Q> {
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for ForUpdate<Q> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         self.0.walk_ast(out.reborrow())?;
         out.push_sql(" FOR UPDATE");
@@ -33,7 +33,7 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Locked<Q> {
     }
 }
 
-impl<Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Locked<Q> {
+impl<Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for ForUpdate<Q> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         self.0.walk_ast(out)
     }
@@ -41,15 +41,15 @@ impl<Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Locked<Q> {
 
 /// Rows or keys of one statement, where their number has no bound of its own: SQLite binds at most
 /// 32,766 values.
-pub const MOST_ROWS: usize = 2_000;
+pub const MAX_ROWS: usize = 2_000;
 
 /// Statements of no more rows than this are prepared once and kept, one for each number; most are. The rest would
 /// fill each connection's memory with numbers that hardly come again.
-const KEPT_ROWS: usize = 4;
+const MAX_CACHED_ROWS: usize = 4;
 
 /// Says how long a statement of so many rows is kept.
-fn keep<DB: Backend>(out: &mut AstPass<'_, '_, DB>, rows: usize) {
-    if rows > KEPT_ROWS {
+fn disable_cache_above<DB: Backend>(out: &mut AstPass<'_, '_, DB>, rows: usize) {
+    if rows > MAX_CACHED_ROWS {
         out.unsafe_to_cache_prepared();
     }
 }
@@ -77,7 +77,7 @@ where
     V: QueryFragment<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        keep(&mut out, self.rows.len());
+        disable_cache_above(&mut out, self.rows.len());
         let Some((first, rest)) = self.rows.split_first() else {
             return Err(diesel::result::Error::QueryBuilderError("no rows to insert".into()));
         };
@@ -141,7 +141,7 @@ where
     U: ToSql<B::SqlType, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        keep(&mut out, self.pairs.len());
+        disable_cache_above(&mut out, self.pairs.len());
         if self.pairs.is_empty() {
             out.push_sql("1 = 0");
             return Ok(());
@@ -165,33 +165,33 @@ where
 
 /// `a IN (…)`, as diesel's `eq_any`, for the look-ups that are made most: SQLite keeps the statement too. No keys is
 /// no rows.
-pub struct OneOf<A, T> {
+pub struct InList<A, T> {
     column: A,
     keys: Vec<T>,
 }
 
-pub fn one_of<A, T>(column: A, keys: impl IntoIterator<Item = T>) -> OneOf<A, T> {
-    OneOf { column, keys: keys.into_iter().collect() }
+pub fn in_list<A, T>(column: A, keys: impl IntoIterator<Item = T>) -> InList<A, T> {
+    InList { column, keys: keys.into_iter().collect() }
 }
 
-impl<A, T> Expression for OneOf<A, T> {
+impl<A, T> Expression for InList<A, T> {
     type SqlType = Bool;
 }
 
-impl<A: AppearsOnTable<Q>, T, Q> AppearsOnTable<Q> for OneOf<A, T> {}
+impl<A: AppearsOnTable<Q>, T, Q> AppearsOnTable<Q> for InList<A, T> {}
 
-impl<A, T, Q> SelectableExpression<Q> for OneOf<A, T> where Self: AppearsOnTable<Q> {}
+impl<A, T, Q> SelectableExpression<Q> for InList<A, T> where Self: AppearsOnTable<Q> {}
 
-impl<A, T, G> ValidGrouping<G> for OneOf<A, T> {
+impl<A, T, G> ValidGrouping<G> for InList<A, T> {
     type IsAggregate = is_aggregate::No;
 }
 
-impl<A, T> QueryId for OneOf<A, T> {
+impl<A, T> QueryId for InList<A, T> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<A, T> QueryFragment<Pg> for OneOf<A, T>
+impl<A, T> QueryFragment<Pg> for InList<A, T>
 where
     A: QueryFragment<Pg> + Expression<SqlType: 'static>,
     Pg: HasSqlType<Array<A::SqlType>>,
@@ -206,14 +206,14 @@ where
     }
 }
 
-impl<A, T> QueryFragment<Sqlite> for OneOf<A, T>
+impl<A, T> QueryFragment<Sqlite> for InList<A, T>
 where
     A: QueryFragment<Sqlite> + Expression,
     Sqlite: HasSqlType<A::SqlType>,
     T: ToSql<A::SqlType, Sqlite>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        keep(&mut out, self.keys.len());
+        disable_cache_above(&mut out, self.keys.len());
         self.column.walk_ast(out.reborrow())?;
         out.push_sql(" IN (");
         for (index, key) in self.keys.iter().enumerate() {
@@ -234,9 +234,9 @@ impl<T: QueryFragment<Pg> + QueryFragment<Sqlite> + Send> Fragment for T {}
 
 /// Conditions chosen at run time, all of which hold. (`into_boxed` would tie a query to one engine.)
 #[derive(Default)]
-pub struct All<'a>(Vec<Box<dyn Fragment + 'a>>);
+pub struct Conditions<'a>(Vec<Box<dyn Fragment + 'a>>);
 
-impl<'a> All<'a> {
+impl<'a> Conditions<'a> {
     pub fn new() -> Self {
         Self::default()
     }
@@ -248,7 +248,7 @@ impl<'a> All<'a> {
     }
 
     #[must_use]
-    pub fn and_some<C: Fragment + 'a>(self, condition: Option<C>) -> Self {
+    pub fn and_option<C: Fragment + 'a>(self, condition: Option<C>) -> Self {
         match condition {
             Some(condition) => self.and(condition),
             None => self,
@@ -256,24 +256,24 @@ impl<'a> All<'a> {
     }
 }
 
-impl Expression for All<'_> {
+impl Expression for Conditions<'_> {
     type SqlType = Bool;
 }
 
-impl<Q> AppearsOnTable<Q> for All<'_> {}
+impl<Q> AppearsOnTable<Q> for Conditions<'_> {}
 
-impl<Q> SelectableExpression<Q> for All<'_> {}
+impl<Q> SelectableExpression<Q> for Conditions<'_> {}
 
-impl<G> ValidGrouping<G> for All<'_> {
+impl<G> ValidGrouping<G> for Conditions<'_> {
     type IsAggregate = is_aggregate::No;
 }
 
-impl QueryId for All<'_> {
+impl QueryId for Conditions<'_> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<'a, DB: Backend> QueryFragment<DB> for All<'a>
+impl<'a, DB: Backend> QueryFragment<DB> for Conditions<'a>
 where
     dyn Fragment + 'a: QueryFragment<DB>,
 {
@@ -291,35 +291,35 @@ where
 
 /// An order whose direction is chosen at run time: a list is read from either end by one query.
 #[derive(Debug, Clone, Copy)]
-pub struct Directed<E> {
+pub struct OrderFrom<E> {
     key: E,
     descending: bool,
 }
 
-impl<E> Directed<E> {
-    pub fn from(end: End, key: E) -> Self {
-        Self { key, descending: end == End::Last }
+impl<E> OrderFrom<E> {
+    pub fn new(end: PageEnd, key: E) -> Self {
+        Self { key, descending: end == PageEnd::Last }
     }
 }
 
-impl<E: Expression> Expression for Directed<E> {
+impl<E: Expression> Expression for OrderFrom<E> {
     type SqlType = diesel::expression::expression_types::NotSelectable;
 }
 
-impl<E: AppearsOnTable<Q> + Expression, Q> AppearsOnTable<Q> for Directed<E> {}
+impl<E: AppearsOnTable<Q> + Expression, Q> AppearsOnTable<Q> for OrderFrom<E> {}
 
-impl<E: SelectableExpression<Q> + Expression, Q> SelectableExpression<Q> for Directed<E> {}
+impl<E: SelectableExpression<Q> + Expression, Q> SelectableExpression<Q> for OrderFrom<E> {}
 
-impl<E: ValidGrouping<G>, G> ValidGrouping<G> for Directed<E> {
+impl<E: ValidGrouping<G>, G> ValidGrouping<G> for OrderFrom<E> {
     type IsAggregate = E::IsAggregate;
 }
 
-impl<E> QueryId for Directed<E> {
+impl<E> QueryId for OrderFrom<E> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<E: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Directed<E> {
+impl<E: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for OrderFrom<E> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         self.key.walk_ast(out.reborrow())?;
         out.push_sql(if self.descending { " DESC" } else { " ASC" });
@@ -329,27 +329,32 @@ impl<E: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Directed<E> {
 
 /// Several queries of one shape as one statement (`UNION ALL`): a page of each of many lists, each
 /// by its own index range.
-pub struct Each<Q>(Vec<Q>);
+pub struct UnionAll<Q>(Vec<Q>);
 
 /// Most queries of one [`Each`]: SQLite takes 500 terms of a compound SELECT.
-const MOST_EACH: usize = 400;
+const MAX_UNION: usize = 400;
 
 /// As few statements as hold these queries, in their order.
-pub fn each<Q>(queries: impl IntoIterator<Item = Q>) -> Vec<Each<Q>> {
+pub fn union_all<Q>(queries: impl IntoIterator<Item = Q>) -> Vec<UnionAll<Q>> {
     let mut queries = queries.into_iter();
     let statements = std::iter::from_fn(|| {
-        let some: Vec<Q> = queries.by_ref().take(MOST_EACH).collect();
-        (!some.is_empty()).then_some(Each(some))
+        let some: Vec<Q> = queries.by_ref().take(MAX_UNION).collect();
+        (!some.is_empty()).then_some(UnionAll(some))
     });
     statements.collect()
 }
 
 /// Runs such statements; each row says by its number of which query it is.
-pub async fn load_each<'q, Q, U>(conn: &mut Conn, queries: usize, statements: Vec<Each<Q>>) -> QueryResult<Vec<Vec<U>>>
+pub async fn load_union<'q, Q, U>(
+    conn: &mut Conn,
+    queries: usize,
+    statements: Vec<UnionAll<Q>>,
+) -> QueryResult<Vec<Vec<U>>>
 where
     U: Send,
     Q: Send,
-    Each<Q>: LoadQuery<'q, Postgres, (i64, U)> + LoadQuery<'q, crate::storage::connection::Sqlite, (i64, U)> + 'q,
+    UnionAll<Q>:
+        LoadQuery<'q, PostgresConn, (i64, U)> + LoadQuery<'q, crate::storage::connection::SqliteConn, (i64, U)> + 'q,
 {
     let mut found: Vec<Vec<U>> = std::iter::repeat_with(Vec::new).take(queries).collect();
     for statement in statements {
@@ -362,16 +367,16 @@ where
     Ok(found)
 }
 
-impl<Q: Query> Query for Each<Q> {
+impl<Q: Query> Query for UnionAll<Q> {
     type SqlType = Q::SqlType;
 }
 
-impl<Q> QueryId for Each<Q> {
+impl<Q> QueryId for UnionAll<Q> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<Q: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Each<Q> {
+impl<Q: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for UnionAll<Q> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         out.unsafe_to_cache_prepared();
         for (index, query) in self.0.iter().enumerate() {
@@ -385,56 +390,56 @@ impl<Q: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Each<Q> {
 
 /// One value of a row of values.
 #[derive(Debug, Clone)]
-pub enum Bind {
-    Id(Key),
+pub enum BindValue {
+    Uuid(UuidValue),
     Text(String),
-    Number(i64),
-    Flag(bool),
-    Time(Option<Time>),
+    BigInt(i64),
+    Bool(bool),
+    Timestamp(Option<TimestampValue>),
 }
 
 /// A backend that can take every [`Bind`].
-pub trait Binds: Backend + HasSqlType<Id> + HasSqlType<Instant> + HasSqlType<Bool> {
-    fn push<'b>(out: &mut AstPass<'_, 'b, Self>, bind: &'b Bind) -> QueryResult<()>;
+pub trait BindValues: Backend + HasSqlType<SqlUuid> + HasSqlType<SqlTimestamp> + HasSqlType<Bool> {
+    fn push_bind<'b>(out: &mut AstPass<'_, 'b, Self>, bind: &'b BindValue) -> QueryResult<()>;
 }
 
-impl<DB> Binds for DB
+impl<DB> BindValues for DB
 where
-    DB: Backend + HasSqlType<Id> + HasSqlType<Instant> + HasSqlType<Bool>,
-    Key: ToSql<Id, DB>,
-    Time: ToSql<Instant, DB>,
+    DB: Backend + HasSqlType<SqlUuid> + HasSqlType<SqlTimestamp> + HasSqlType<Bool>,
+    UuidValue: ToSql<SqlUuid, DB>,
+    TimestampValue: ToSql<SqlTimestamp, DB>,
     String: ToSql<Text, DB>,
     i64: ToSql<BigInt, DB>,
     bool: ToSql<Bool, DB>,
-    Option<Time>: ToSql<Nullable<Instant>, DB>,
+    Option<TimestampValue>: ToSql<Nullable<SqlTimestamp>, DB>,
 {
-    fn push<'b>(out: &mut AstPass<'_, 'b, Self>, bind: &'b Bind) -> QueryResult<()> {
+    fn push_bind<'b>(out: &mut AstPass<'_, 'b, Self>, bind: &'b BindValue) -> QueryResult<()> {
         match bind {
-            Bind::Id(key) => out.push_bind_param::<Id, _>(key),
-            Bind::Text(text) => out.push_bind_param::<Text, _>(text),
-            Bind::Number(number) => out.push_bind_param::<BigInt, _>(number),
-            Bind::Flag(flag) => out.push_bind_param::<Bool, _>(flag),
-            Bind::Time(time) => out.push_bind_param::<Nullable<Instant>, _>(time),
+            BindValue::Uuid(key) => out.push_bind_param::<SqlUuid, _>(key),
+            BindValue::Text(text) => out.push_bind_param::<Text, _>(text),
+            BindValue::BigInt(number) => out.push_bind_param::<BigInt, _>(number),
+            BindValue::Bool(flag) => out.push_bind_param::<Bool, _>(flag),
+            BindValue::Timestamp(time) => out.push_bind_param::<Nullable<SqlTimestamp>, _>(time),
         }
     }
 }
 
 /// A statement around `(VALUES …)`, whose columns SQL calls `column1`, `column2` and so on.
 #[derive(Debug, Clone)]
-pub struct WithRows {
+pub struct ValuesStatement {
     pub(super) before: &'static str,
-    pub(super) rows: Vec<Vec<Bind>>,
+    pub(super) rows: Vec<Vec<BindValue>>,
     pub(super) after: &'static str,
 }
 
-impl QueryId for WithRows {
+impl QueryId for ValuesStatement {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<DB: Binds> QueryFragment<DB> for WithRows {
+impl<DB: BindValues> QueryFragment<DB> for ValuesStatement {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        keep(&mut out, self.rows.len());
+        disable_cache_above(&mut out, self.rows.len());
         out.push_sql(self.before);
         out.push_sql("(VALUES ");
         for (index, row) in self.rows.iter().enumerate() {
@@ -443,7 +448,7 @@ impl<DB: Binds> QueryFragment<DB> for WithRows {
                 if place > 0 {
                     out.push_sql(", ");
                 }
-                DB::push(&mut out, bind)?;
+                DB::push_bind(&mut out, bind)?;
             }
             out.push_sql(")");
         }
@@ -455,12 +460,14 @@ impl<DB: Binds> QueryFragment<DB> for WithRows {
 
 /// Where chats stand after a group of sends: id, version, newest place, times of the last activity and
 /// of the last change.
-pub fn grow_chats(rows: impl IntoIterator<Item = (Key, i64, i64, Time, Time)>) -> WithRows {
+pub fn update_chat_counters(
+    rows: impl IntoIterator<Item = (UuidValue, i64, i64, TimestampValue, TimestampValue)>,
+) -> ValuesStatement {
     let row = |(chat, version, seq, active_at, changed_at)| {
-        let times = [Bind::Time(Some(active_at)), Bind::Time(Some(changed_at))];
-        [Bind::Id(chat), Bind::Number(version), Bind::Number(seq)].into_iter().chain(times).collect()
+        let times = [BindValue::Timestamp(Some(active_at)), BindValue::Timestamp(Some(changed_at))];
+        [BindValue::Uuid(chat), BindValue::BigInt(version), BindValue::BigInt(seq)].into_iter().chain(times).collect()
     };
-    WithRows {
+    ValuesStatement {
         before: "UPDATE chats SET version = sent.column2, last_seq = sent.column3, last_activity_at = sent.column4, \
                  changed_at = sent.column5 FROM ",
         rows: rows.into_iter().map(row).collect(),
@@ -470,12 +477,18 @@ pub fn grow_chats(rows: impl IntoIterator<Item = (Key, i64, i64, Time, Time)>) -
 
 /// Where members stand who posted: chat, person, last read place and its time, whether they marked
 /// the chat unread, and when they posted.
-pub fn note_posts(rows: impl IntoIterator<Item = (Key, String, i64, Option<Time>, bool, Time)>) -> WithRows {
+pub fn update_last_posts(
+    rows: impl IntoIterator<Item = (UuidValue, String, i64, Option<TimestampValue>, bool, TimestampValue)>,
+) -> ValuesStatement {
     let row = |(chat, user, seq, read_at, unread, at)| {
-        let read = [Bind::Number(seq), Bind::Time(read_at), Bind::Flag(unread)];
-        [Bind::Id(chat), Bind::Text(user)].into_iter().chain(read).chain([Bind::Time(Some(at))]).collect()
+        let read = [BindValue::BigInt(seq), BindValue::Timestamp(read_at), BindValue::Bool(unread)];
+        [BindValue::Uuid(chat), BindValue::Text(user)]
+            .into_iter()
+            .chain(read)
+            .chain([BindValue::Timestamp(Some(at))])
+            .collect()
     };
-    WithRows {
+    ValuesStatement {
         before: "UPDATE members SET last_read_seq = posted.column3, last_read_at = posted.column4, \
                  marked_unread = posted.column5, last_posted_at = posted.column6, moved_at = posted.column6, \
                  shown_at = posted.column6 FROM ",
@@ -485,11 +498,11 @@ pub fn note_posts(rows: impl IntoIterator<Item = (Key, String, i64, Option<Time>
 }
 
 /// The roots of threads that grew: chat, place, version, number of replies.
-pub fn grow_threads(rows: impl IntoIterator<Item = (Key, i64, i64, i64)>) -> WithRows {
+pub fn update_thread_counts(rows: impl IntoIterator<Item = (UuidValue, i64, i64, i64)>) -> ValuesStatement {
     let row = |(chat, seq, version, replies)| {
-        vec![Bind::Id(chat), Bind::Number(seq), Bind::Number(version), Bind::Number(replies)]
+        vec![BindValue::Uuid(chat), BindValue::BigInt(seq), BindValue::BigInt(version), BindValue::BigInt(replies)]
     };
-    WithRows {
+    ValuesStatement {
         before: "UPDATE messages SET version = grown.column3, reply_count = grown.column4 FROM ",
         rows: rows.into_iter().map(row).collect(),
         after: " AS grown WHERE messages.chat_id = grown.column1 AND messages.seq = grown.column2",
@@ -497,9 +510,11 @@ pub fn grow_threads(rows: impl IntoIterator<Item = (Key, i64, i64, i64)>) -> Wit
 }
 
 /// When people were last there: organisation, person, moment.
-pub fn note_last_seen(rows: impl IntoIterator<Item = (String, String, Time)>) -> WithRows {
-    let row = |(organization, user, at)| vec![Bind::Text(organization), Bind::Text(user), Bind::Time(Some(at))];
-    WithRows {
+pub fn update_last_seen(rows: impl IntoIterator<Item = (String, String, TimestampValue)>) -> ValuesStatement {
+    let row = |(organization, user, at)| {
+        vec![BindValue::Text(organization), BindValue::Text(user), BindValue::Timestamp(Some(at))]
+    };
+    ValuesStatement {
         before: "UPDATE users SET last_seen_at = seen.column3 FROM ",
         rows: rows.into_iter().map(row).collect(),
         after: " AS seen WHERE users.organization_id = seen.column1 AND users.id = seen.column2 \
@@ -509,9 +524,9 @@ pub fn note_last_seen(rows: impl IntoIterator<Item = (String, String, Time)>) ->
 
 /// Keeps whose chats are about to be deleted: chat, and the moment. Who had left before was without it
 /// since then.
-pub fn keep_removals(rows: impl IntoIterator<Item = (Key, Time)>) -> WithRows {
-    let row = |(chat, at)| vec![Bind::Id(chat), Bind::Time(Some(at))];
-    WithRows {
+pub fn insert_removals(rows: impl IntoIterator<Item = (UuidValue, TimestampValue)>) -> ValuesStatement {
+    let row = |(chat, at)| vec![BindValue::Uuid(chat), BindValue::Timestamp(Some(at))];
+    ValuesStatement {
         before: "INSERT INTO removals (organization_id, user_id, removed_at, chat_id) \
                  SELECT members.organization_id, members.user_id, COALESCE(members.left_at, gone.column2), \
                  members.chat_id FROM members JOIN ",
@@ -529,11 +544,11 @@ mod tests {
     use uuid::Uuid;
 
     use super::pairs_in;
-    use crate::storage::column_types::Key;
+    use crate::storage::column_types::UuidValue;
     use crate::storage::schema::reactions;
 
     #[derive(QueryableByName)]
-    struct Step {
+    struct QueryPlanRow {
         #[diesel(sql_type = Text)]
         detail: String,
     }
@@ -542,11 +557,11 @@ mod tests {
     fn sqlite_finds_pairs_by_their_index() {
         let mut conn = SqliteConnection::establish(":memory:").unwrap();
         conn.batch_execute(include_str!("../../../migrations/sqlite/00000000000001_foundation/up.sql")).unwrap();
-        let pairs = [(Key(Uuid::nil()), 1_i64), (Key(Uuid::max()), 2)];
+        let pairs = [(UuidValue(Uuid::nil()), 1_i64), (UuidValue(Uuid::max()), 2)];
         let query = reactions::table.filter(pairs_in((reactions::chat_id, reactions::seq), pairs)).count();
         let sql = diesel::debug_query::<Sqlite, _>(&query).to_string();
         let (sql, _) = sql.split_once(" -- binds").unwrap();
-        let steps: Vec<Step> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {sql}")).load(&mut conn).unwrap();
+        let steps: Vec<QueryPlanRow> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {sql}")).load(&mut conn).unwrap();
         let steps: Vec<_> = steps.into_iter().map(|step| step.detail).collect();
         assert!(steps.iter().any(|step| step.starts_with("SEARCH reactions")), "{steps:?}");
     }

@@ -9,26 +9,26 @@ use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, Bool, HasSqlType, Text};
 use diesel::sqlite::Sqlite;
 
-use crate::storage::column_types::{Id, Key};
-use crate::storage::sql::fragments::{Bind, WithRows};
+use crate::storage::column_types::{SqlUuid, UuidValue};
+use crate::storage::sql::fragments::{BindValue, ValuesStatement};
 
 /// Puts the words of messages into the full-text index: chat, place, and the words as the engine
 /// takes them.
-pub struct IndexWords(WithRows);
+pub struct IndexFullText(ValuesStatement);
 
-impl IndexWords {
-    pub fn new(rows: impl IntoIterator<Item = (Key, i64, String)>) -> Self {
-        let row = |(chat, seq, words)| vec![Bind::Id(chat), Bind::Number(seq), Bind::Text(words)];
-        Self(WithRows { before: "", rows: rows.into_iter().map(row).collect(), after: "" })
+impl IndexFullText {
+    pub fn new(rows: impl IntoIterator<Item = (UuidValue, i64, String)>) -> Self {
+        let row = |(chat, seq, words)| vec![BindValue::Uuid(chat), BindValue::BigInt(seq), BindValue::Text(words)];
+        Self(ValuesStatement { before: "", rows: rows.into_iter().map(row).collect(), after: "" })
     }
 }
 
-impl QueryId for IndexWords {
+impl QueryId for IndexFullText {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl QueryFragment<Pg> for IndexWords {
+impl QueryFragment<Pg> for IndexFullText {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO message_words (chat_id, seq, words) SELECT column1, column2, column3::tsvector FROM ",
@@ -39,7 +39,7 @@ impl QueryFragment<Pg> for IndexWords {
     }
 }
 
-impl QueryFragment<Sqlite> for IndexWords {
+impl QueryFragment<Sqlite> for IndexFullText {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql("INSERT INTO message_words (rowid, words) SELECT messages.pk, fresh.column3 FROM ");
         self.0.walk_ast(out.reborrow())?;
@@ -50,23 +50,23 @@ impl QueryFragment<Sqlite> for IndexWords {
 
 /// Takes the words of one message out of the full-text index.
 #[derive(Debug, Clone, Copy)]
-pub struct ForgetWords(pub Key, pub i64);
+pub struct DeleteFullText(pub UuidValue, pub i64);
 
-impl QueryId for ForgetWords {
+impl QueryId for DeleteFullText {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl ForgetWords {
+impl DeleteFullText {
     fn walk<'b, DB>(&'b self, mut out: AstPass<'_, 'b, DB>, before: &str, after: &str) -> QueryResult<()>
     where
-        DB: Backend + HasSqlType<Id>,
-        Key: ToSql<Id, DB>,
+        DB: Backend + HasSqlType<SqlUuid>,
+        UuidValue: ToSql<SqlUuid, DB>,
         i64: ToSql<BigInt, DB>,
     {
         out.push_sql(before);
         out.push_sql("chat_id = ");
-        out.push_bind_param::<Id, _>(&self.0)?;
+        out.push_bind_param::<SqlUuid, _>(&self.0)?;
         out.push_sql(" AND seq = ");
         out.push_bind_param::<BigInt, _>(&self.1)?;
         out.push_sql(after);
@@ -74,13 +74,13 @@ impl ForgetWords {
     }
 }
 
-impl QueryFragment<Pg> for ForgetWords {
+impl QueryFragment<Pg> for DeleteFullText {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         self.walk(out, "DELETE FROM message_words WHERE ", "")
     }
 }
 
-impl QueryFragment<Sqlite> for ForgetWords {
+impl QueryFragment<Sqlite> for DeleteFullText {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         self.walk(out, "DELETE FROM message_words WHERE rowid = (SELECT pk FROM messages WHERE ", ")")
     }
@@ -88,21 +88,21 @@ impl QueryFragment<Sqlite> for ForgetWords {
 
 /// A condition of `messages`: the full-text index has all that is searched for.
 #[derive(Debug, Clone)]
-pub struct HasWords {
+pub struct MatchesFullText {
     pub tsquery: String,
     pub fts5: String,
 }
 
-impl Expression for HasWords {
+impl Expression for MatchesFullText {
     type SqlType = Bool;
 }
 
-impl QueryId for HasWords {
+impl QueryId for MatchesFullText {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl QueryFragment<Pg> for HasWords {
+impl QueryFragment<Pg> for MatchesFullText {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.unsafe_to_cache_prepared();
         out.push_sql("(messages.chat_id, messages.seq) IN (SELECT chat_id, seq FROM message_words WHERE words @@ ");
@@ -112,7 +112,7 @@ impl QueryFragment<Pg> for HasWords {
     }
 }
 
-impl QueryFragment<Sqlite> for HasWords {
+impl QueryFragment<Sqlite> for MatchesFullText {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.unsafe_to_cache_prepared();
         out.push_sql("messages.pk IN (SELECT rowid FROM message_words WHERE message_words MATCH ");

@@ -7,10 +7,10 @@ use crate::domain::calls::Quality;
 use crate::domain::ids::{CallId, ParticipantId};
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::call::{Call, CallKind, CallParticipant, IceServer, MediaStateInput, SignalKind};
 use crate::service;
-use crate::service::calls::Device;
+use crate::service::calls::CallDevice;
 
 /// A call to start.
 #[derive(InputObject)]
@@ -206,27 +206,27 @@ impl CallMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What was measured.")] input: ReportCallQualityInput,
     ) -> Option<Result<CallPayload>> {
-        Some(report(ctx, input).await)
+        Some(report_quality(ctx, input).await)
     }
 }
 
 async fn start(ctx: &Context<'_>, input: StartCallInput) -> Result<JoinCallPayload> {
     let viewer = ctx.viewer()?;
-    let device = Device::new(&input.device_id, input.media.map(Into::into).unwrap_or_default())?;
-    let chat = existing(&input.chat_id, "chat")?;
-    joined(ctx, service::calls::start(ctx.app(), viewer, chat, input.kind.into(), device).await?)
+    let device = CallDevice::new(&input.device_id, input.media.map(Into::into).unwrap_or_default())?;
+    let chat = parse_id(&input.chat_id, "chat")?;
+    join_payload(ctx, service::calls::start(ctx.app(), viewer, chat, input.kind.into(), device).await?)
 }
 
 async fn join(ctx: &Context<'_>, input: JoinCallInput) -> Result<JoinCallPayload> {
     let viewer = ctx.viewer()?;
-    let device = Device::new(&input.device_id, input.media.map(Into::into).unwrap_or_default())?;
-    joined(ctx, service::calls::join(ctx.app(), viewer, existing(&input.call_id, "call")?, device).await?)
+    let device = CallDevice::new(&input.device_id, input.media.map(Into::into).unwrap_or_default())?;
+    join_payload(ctx, service::calls::join(ctx.app(), viewer, parse_id(&input.call_id, "call")?, device).await?)
 }
 
-fn joined(ctx: &Context<'_>, call: Arc<calls::Call>) -> Result<JoinCallPayload> {
+fn join_payload(ctx: &Context<'_>, call: Arc<calls::Call>) -> Result<JoinCallPayload> {
     let servers = service::calls::ice_servers::servers(ctx.app(), ctx.viewer()?);
     Ok(JoinCallPayload {
-        participant: CallParticipant::joined(&call, ctx)?,
+        participant: CallParticipant::for_viewer(&call, ctx)?,
         call: Call(call),
         ice_servers: servers.into_iter().map(Into::into).collect(),
     })
@@ -234,55 +234,55 @@ fn joined(ctx: &Context<'_>, call: Arc<calls::Call>) -> Result<JoinCallPayload> 
 
 async fn decline(ctx: &Context<'_>, input: DeclineCallInput) -> Result<CallPayload> {
     let viewer = ctx.viewer()?;
-    let call = service::calls::decline(ctx.app(), viewer, existing(&input.call_id, "call")?).await?;
+    let call = service::calls::decline(ctx.app(), viewer, parse_id(&input.call_id, "call")?).await?;
     Ok(CallPayload { call: Call(call) })
 }
 
 async fn leave(ctx: &Context<'_>, input: LeaveCallInput) -> Result<CallPayload> {
     let viewer = ctx.viewer()?;
-    let own = participant(&input.call_id, &input.participant_id)?;
+    let own = parse_participant_id(&input.call_id, &input.participant_id)?;
     let call = service::calls::leave(ctx.app(), viewer, &own).await?;
     Ok(CallPayload { call: Call(call) })
 }
 
 async fn end(ctx: &Context<'_>, input: EndCallInput) -> Result<CallPayload> {
     let viewer = ctx.viewer()?;
-    let call = service::calls::end(ctx.app(), viewer, existing(&input.call_id, "call")?).await?;
+    let call = service::calls::end(ctx.app(), viewer, parse_id(&input.call_id, "call")?).await?;
     Ok(CallPayload { call: Call(call) })
 }
 
 async fn update_media(ctx: &Context<'_>, input: UpdateCallMediaInput) -> Result<CallPayload> {
     let viewer = ctx.viewer()?;
-    let own = participant(&input.call_id, &input.participant_id)?;
+    let own = parse_participant_id(&input.call_id, &input.participant_id)?;
     let call = service::calls::set_media(ctx.app(), viewer, &own, input.media.into()).await?;
     Ok(CallPayload { call: Call(call) })
 }
 
 async fn send_signal(ctx: &Context<'_>, input: SendSignalInput) -> Result<SendSignalPayload> {
     let viewer = ctx.viewer()?;
-    let from = participant(&input.call_id, &input.from_participant_id)?;
-    let to = participant(&input.call_id, &input.to_participant_id)?;
+    let from = parse_participant_id(&input.call_id, &input.from_participant_id)?;
+    let to = parse_participant_id(&input.call_id, &input.to_participant_id)?;
     let Json(payload) = input.payload;
     let delivered = service::calls::signaling::send(ctx.app(), viewer, &from, &to, input.kind.into(), payload).await?;
     Ok(SendSignalPayload { delivered })
 }
 
-async fn report(ctx: &Context<'_>, input: ReportCallQualityInput) -> Result<CallPayload> {
+async fn report_quality(ctx: &Context<'_>, input: ReportCallQualityInput) -> Result<CallPayload> {
     let viewer = ctx.viewer()?;
-    let own = participant(&input.call_id, &input.participant_id)?;
+    let own = parse_participant_id(&input.call_id, &input.participant_id)?;
     let quality = Quality {
         reports: 1,
         round_trip_ms: input.round_trip_ms,
         packet_loss_percent: input.packet_loss_percent,
         bitrate_kbps: input.bitrate_kbps,
     };
-    let call = service::calls::report(ctx.app(), viewer, &own, quality).await?;
+    let call = service::calls::report_quality(ctx.app(), viewer, &own, quality).await?;
     Ok(CallPayload { call: Call(call) })
 }
 
 /// A participant of just this call.
-fn participant(call: &ID, id: &ID) -> Result<ParticipantId> {
-    let call: CallId = existing(call, "call")?;
-    let id: ParticipantId = existing(id, "participant")?;
+fn parse_participant_id(call: &ID, id: &ID) -> Result<ParticipantId> {
+    let call: CallId = parse_id(call, "call")?;
+    let id: ParticipantId = parse_id(id, "participant")?;
     if id.call == call { Ok(id) } else { Err(Error::NotFound("participant")) }
 }

@@ -1,11 +1,11 @@
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
-use crate::domain::chats::{Details, Policy, Resource};
+use crate::domain::chats::{ChatDetails, Policy, Resource};
 use crate::domain::ids::Nonce;
 use crate::domain::text;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::{existing, people};
+use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::Url;
 use crate::graphql::schema::types::chat::{Chat, ChatKind, ChatRuleInput, GroupCategory};
 use crate::service;
@@ -178,7 +178,7 @@ impl ChatMutation {
 
 async fn open_direct(ctx: &Context<'_>, input: OpenDirectChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
-    let other = existing(&input.user_id, "user")?;
+    let other = parse_id(&input.user_id, "user")?;
     let chat = service::chats::open_direct(ctx.app(), viewer, other).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
@@ -187,15 +187,15 @@ async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload
     let viewer = ctx.viewer()?;
     let draft = ChatDraft {
         kind: input.kind.into(),
-        details: Details {
-            title: Some(title(&input.title)?),
-            description: input.description.as_deref().map(description).transpose()?.flatten(),
+        details: ChatDetails {
+            title: Some(validate_title(&input.title)?),
+            description: input.description.as_deref().map(validate_description).transpose()?.flatten(),
             avatar_url: input.avatar_url.map(|url| url.0),
             category: input.category.map(Into::into),
-            policy: Policy(rules(input.policy.unwrap_or_default()).collect()),
+            policy: Policy(policy_rules(input.policy.unwrap_or_default()).collect()),
             slow_mode_seconds: 0,
         },
-        members: people(&input.member_ids)?,
+        members: parse_user_ids(&input.member_ids)?,
         nonce: input.nonce.as_deref().map(Nonce::parse).transpose()?,
     };
     let chat = service::chats::create(ctx.app(), viewer, draft).await?;
@@ -205,40 +205,42 @@ async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload
 async fn ensure_resource(ctx: &Context<'_>, input: EnsureResourceChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
     let resource = Resource {
-        kind: text::line("resource.type", &input.resource.kind, Resource::MAX)?,
-        id: text::line("resource.id", &input.resource.id, Resource::MAX)?,
+        kind: text::validate_line("resource.type", &input.resource.kind, Resource::MAX_CHARS)?,
+        id: text::validate_line("resource.id", &input.resource.id, Resource::MAX_CHARS)?,
     };
-    let members = people(&input.member_ids)?;
-    let chat = service::chats::ensure_resource(ctx.app(), viewer, resource, title(&input.title)?, members).await?;
+    let members = parse_user_ids(&input.member_ids)?;
+    let chat =
+        service::chats::ensure_resource_chat(ctx.app(), viewer, resource, validate_title(&input.title)?, members)
+            .await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
 
 async fn archive(ctx: &Context<'_>, input: ArchiveChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
-    let id = existing(&input.chat_id, "chat")?;
-    let chat = service::chats::archive(ctx.app(), viewer, id, input.archived).await?;
+    let id = parse_id(&input.chat_id, "chat")?;
+    let chat = service::chats::set_archived(ctx.app(), viewer, id, input.archived).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
 
 async fn delete(ctx: &Context<'_>, input: DeleteChatInput) -> Result<DeleteChatPayload> {
     let viewer = ctx.viewer()?;
-    service::chats::delete(ctx.app(), viewer, existing(&input.chat_id, "chat")?).await?;
+    service::chats::delete(ctx.app(), viewer, parse_id(&input.chat_id, "chat")?).await?;
     Ok(DeleteChatPayload { deleted_chat_id: input.chat_id })
 }
 
 async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
-    let id = existing(&input.chat_id, "chat")?;
-    let change = move |details: &mut Details| {
+    let id = parse_id(&input.chat_id, "chat")?;
+    let change = move |details: &mut ChatDetails| {
         match input.title {
             MaybeUndefined::Undefined => {}
             MaybeUndefined::Null => return Err(Error::bad_input("title", "can't be emptied")),
-            MaybeUndefined::Value(text) => details.title = Some(title(&text)?),
+            MaybeUndefined::Value(text) => details.title = Some(validate_title(&text)?),
         }
         match input.description {
             MaybeUndefined::Undefined => {}
             MaybeUndefined::Null => details.description = None,
-            MaybeUndefined::Value(text) => details.description = description(&text)?,
+            MaybeUndefined::Value(text) => details.description = validate_description(&text)?,
         }
         match input.avatar_url {
             MaybeUndefined::Undefined => {}
@@ -251,16 +253,16 @@ async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload
         match input.policy {
             MaybeUndefined::Undefined => {}
             MaybeUndefined::Null => details.policy = Policy::default(),
-            MaybeUndefined::Value(changed) => details.policy.0.extend(rules(changed)),
+            MaybeUndefined::Value(changed) => details.policy.0.extend(policy_rules(changed)),
         }
         match input.slow_mode_seconds {
             MaybeUndefined::Undefined => {}
             MaybeUndefined::Null => details.slow_mode_seconds = 0,
-            MaybeUndefined::Value(seconds) if (0..=Details::MAX_SLOW_MODE_SECONDS).contains(&seconds) => {
+            MaybeUndefined::Value(seconds) if (0..=ChatDetails::MAX_SLOW_MODE_SECONDS).contains(&seconds) => {
                 details.slow_mode_seconds = seconds;
             }
             MaybeUndefined::Value(_) => {
-                let range = format!("must be from 0 to {}", Details::MAX_SLOW_MODE_SECONDS);
+                let range = format!("must be from 0 to {}", ChatDetails::MAX_SLOW_MODE_SECONDS);
                 return Err(Error::bad_input("slowModeSeconds", range));
             }
         }
@@ -270,19 +272,19 @@ async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload
     Ok(ChatPayload { chat: Chat(chat) })
 }
 
-fn title(text: &str) -> Result<String> {
-    text::line("title", text, Details::MAX_TITLE)
+fn validate_title(text: &str) -> Result<String> {
+    text::validate_line("title", text, ChatDetails::MAX_TITLE_CHARS)
 }
 
 /// An empty description is none.
-fn description(text: &str) -> Result<Option<String>> {
+fn validate_description(text: &str) -> Result<Option<String>> {
     match text.trim() {
         "" => Ok(None),
-        text => text::block("description", text, Details::MAX_DESCRIPTION).map(Some),
+        text => text::validate_block("description", text, ChatDetails::MAX_DESCRIPTION_CHARS).map(Some),
     }
 }
 
-fn rules(
+fn policy_rules(
     rules: Vec<ChatRuleInput>,
 ) -> impl Iterator<Item = (crate::domain::chats::ChatAction, crate::domain::members::Role)> {
     rules.into_iter().map(|rule| (rule.action.into(), rule.role.into()))

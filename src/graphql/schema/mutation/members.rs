@@ -1,10 +1,10 @@
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
-use crate::domain::members::{MAX_DRAFT, OwnSettings, Role};
+use crate::domain::members::{MAX_DRAFT_CHARS, MemberPreferences, Role};
 use crate::domain::text;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::{existing, people};
+use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::member::{ChatMember, ChatRole, NotificationLevel};
@@ -172,62 +172,63 @@ impl MemberMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to set.")] input: UpdateMyMembershipInput,
     ) -> Option<Result<MemberPayload>> {
-        Some(update_own(ctx, input).await)
+        Some(update_membership(ctx, input).await)
     }
 }
 
 async fn add(ctx: &Context<'_>, input: AddMembersInput) -> Result<MembersPayload> {
     let viewer = ctx.viewer()?;
-    let chat = existing(&input.chat_id, "chat")?;
+    let chat = parse_id(&input.chat_id, "chat")?;
     let role: Role = input.role.map_or(Role::Member, Into::into);
     if role == Role::Owner {
         return Err(Error::bad_input("role", "must be less than OWNER"));
     }
-    let (chat, members) = service::members::add(ctx.app(), viewer, chat, people(&input.user_ids)?, role).await?;
+    let (chat, members) =
+        service::members::add(ctx.app(), viewer, chat, parse_user_ids(&input.user_ids)?, role).await?;
     Ok(MembersPayload { chat: Chat(chat), members: members.into_iter().map(ChatMember).collect() })
 }
 
 async fn remove(ctx: &Context<'_>, input: RemoveMemberInput) -> Result<RemoveMemberPayload> {
     let viewer = ctx.viewer()?;
-    let chat = existing(&input.chat_id, "chat")?;
-    let user = existing(&input.user_id, "member")?;
+    let chat = parse_id(&input.chat_id, "chat")?;
+    let user = parse_id(&input.user_id, "member")?;
     let chat = service::members::remove(ctx.app(), viewer, chat, user).await?;
     Ok(RemoveMemberPayload { chat: Some(Chat(chat)), removed_user_id: input.user_id })
 }
 
 async fn leave(ctx: &Context<'_>, input: LeaveChatInput) -> Result<RemoveMemberPayload> {
     let viewer = ctx.viewer()?;
-    service::members::leave(ctx.app(), viewer, existing(&input.chat_id, "chat")?).await?;
+    service::members::leave(ctx.app(), viewer, parse_id(&input.chat_id, "chat")?).await?;
     Ok(RemoveMemberPayload { chat: None, removed_user_id: viewer.id().to_string().into() })
 }
 
 async fn join(ctx: &Context<'_>, input: JoinChannelInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
-    let member = service::members::join(ctx.app(), viewer, existing(&input.chat_id, "chat")?).await?;
+    let member = service::members::join(ctx.app(), viewer, parse_id(&input.chat_id, "chat")?).await?;
     Ok(MemberPayload { member: ChatMember(member) })
 }
 
 async fn change_role(ctx: &Context<'_>, input: ChangeMemberRoleInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
-    let (chat, user) = (existing(&input.chat_id, "chat")?, existing(&input.user_id, "member")?);
+    let (chat, user) = (parse_id(&input.chat_id, "chat")?, parse_id(&input.user_id, "member")?);
     let member = service::members::change_role(ctx.app(), viewer, chat, user, input.role.into()).await?;
     Ok(MemberPayload { member: ChatMember(member) })
 }
 
 async fn silence(ctx: &Context<'_>, input: SilenceMemberInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
-    let (chat, user) = (existing(&input.chat_id, "chat")?, existing(&input.user_id, "member")?);
+    let (chat, user) = (parse_id(&input.chat_id, "chat")?, parse_id(&input.user_id, "member")?);
     let until = input.until.map(|until| until.0);
     let member = service::members::silence(ctx.app(), viewer, chat, user, until).await?;
     Ok(MemberPayload { member: ChatMember(member) })
 }
 
-async fn update_own(ctx: &Context<'_>, input: UpdateMyMembershipInput) -> Result<MemberPayload> {
+async fn update_membership(ctx: &Context<'_>, input: UpdateMyMembershipInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
-    let chat = existing(&input.chat_id, "chat")?;
-    let change = move |own: &mut OwnSettings| {
+    let chat = parse_id(&input.chat_id, "chat")?;
+    let change = move |own: &mut MemberPreferences| {
         if !input.notification_level.is_undefined() {
-            own.level = input.notification_level.take().map(Into::into).unwrap_or_default();
+            own.notification_level = input.notification_level.take().map(Into::into).unwrap_or_default();
         }
         if !input.muted_until.is_undefined() {
             own.muted_until = input.muted_until.take().map(|until| until.0);
@@ -237,10 +238,10 @@ async fn update_own(ctx: &Context<'_>, input: UpdateMyMembershipInput) -> Result
         }
         if !input.draft.is_undefined() {
             let draft = input.draft.take().filter(|draft| !draft.trim().is_empty());
-            own.draft = draft.map(|draft| text::block("draft", &draft, MAX_DRAFT)).transpose()?;
+            own.draft = draft.map(|draft| text::validate_block("draft", &draft, MAX_DRAFT_CHARS)).transpose()?;
         }
         Ok(())
     };
-    let member = service::members::update_own(ctx.app(), viewer, chat, change).await?;
+    let member = service::members::update_preferences(ctx.app(), viewer, chat, change).await?;
     Ok(MemberPayload { member: ChatMember(member) })
 }

@@ -3,17 +3,17 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use std::sync::Arc;
 
 use crate::domain::ids::{ChatId, MessageId, Nonce};
-use crate::domain::messages::{Body, Content, Location, MAX_MENTIONS, MessageDraft};
+use crate::domain::messages::{Content, DraftBody, Location, MAX_MENTIONS, MessageDraft};
 use crate::domain::pagination::Cursor;
 use crate::domain::polls::Poll;
 use crate::domain::text;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::{existing, people};
+use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::message::Message;
 use crate::service;
-use crate::service::send::queue::Sent;
+use crate::service::send::queue::SendResult;
 
 /// A message to send.
 #[derive(InputObject)]
@@ -185,11 +185,11 @@ impl MessageMutation {
 
 async fn send(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
     let viewer = Arc::clone(ctx.viewer()?);
-    let chat: ChatId = existing(&input.chat_id, "chat")?;
-    let longest = ctx.app().config.limits.message_characters;
-    let text = input.text.as_deref().map(|text| text::block("text", text, longest)).transpose()?;
-    let location = input.location.map(LocationInput::checked).transpose()?;
-    let poll = input.poll.map(|poll| poll.checked(ctx)).transpose()?;
+    let chat: ChatId = parse_id(&input.chat_id, "chat")?;
+    let longest = ctx.app().config.limits.max_message_characters;
+    let text = input.text.as_deref().map(|text| text::validate_block("text", text, longest)).transpose()?;
+    let location = input.location.map(LocationInput::validate).transpose()?;
+    let poll = input.poll.map(|poll| poll.validate(ctx)).transpose()?;
     if text.is_none() && location.is_none() && poll.is_none() {
         return Err(Error::bad_input("text", "must be given where there is neither a location nor a poll"));
     }
@@ -197,7 +197,7 @@ async fn send(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessageP
         return Err(Error::bad_input("poll", "can't be combined with a location"));
     }
     let here = |id: &Option<ID>| -> Result<Option<i64>> {
-        let message: Option<MessageId> = id.as_ref().map(|id| existing(id, "message")).transpose()?;
+        let message: Option<MessageId> = id.as_ref().map(|id| parse_id(id, "message")).transpose()?;
         match message {
             Some(message) if message.chat != chat => Err(Error::NotFound("message")),
             message => Ok(message.map(|message| message.seq)),
@@ -208,7 +208,7 @@ async fn send(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessageP
     if also_in_chat && thread_root_seq.is_none() {
         return Err(Error::bad_input("alsoInChat", "is for replies of a thread"));
     }
-    let mut mentions = people(&input.mention_ids.unwrap_or_default())?;
+    let mut mentions = parse_user_ids(&input.mention_ids.unwrap_or_default())?;
     mentions.sort();
     mentions.dedup();
     if mentions.len() > MAX_MENTIONS {
@@ -217,18 +217,18 @@ async fn send(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessageP
     let draft = MessageDraft {
         chat,
         nonce: input.nonce.as_deref().map(Nonce::parse).transpose()?,
-        body: Body::New { text, content: Box::new(Content { location, poll, ..Content::default() }) },
+        body: DraftBody::New { text, content: Box::new(Content { location, poll, ..Content::default() }) },
         reply_to_seq: here(&input.reply_to_id)?,
         thread_root_seq,
         also_in_chat,
         mentions,
         mentions_everyone: input.mentions_everyone.unwrap_or_default(),
     };
-    Ok(SendMessagePayload::of(service::messages::send(ctx.app(), viewer, draft).await?))
+    Ok(SendMessagePayload::from_sent(service::messages::send(ctx.app(), viewer, draft).await?))
 }
 
 impl SendMessagePayload {
-    fn of(sent: Sent) -> Self {
+    fn from_sent(sent: SendResult) -> Self {
         Self {
             message_edge: Edge::new(sent.message.id.seq.encode(), Message(sent.message.clone())),
             message: Message(sent.message),
@@ -238,14 +238,14 @@ impl SendMessagePayload {
 }
 
 impl LocationInput {
-    fn checked(self) -> Result<Location> {
+    fn validate(self) -> Result<Location> {
         let within = |field, degrees: f64, most: f64| match degrees.abs() <= most {
             true => Ok(degrees),
             false => Err(Error::bad_input(field, format!("must be from -{most} to {most}"))),
         };
         let line = |field, line: Option<String>| {
             let line = line.filter(|line| !line.trim().is_empty());
-            line.map(|line| text::line(field, &line, Location::MAX_TEXT)).transpose()
+            line.map(|line| text::validate_line(field, &line, Location::MAX_TEXT_CHARS)).transpose()
         };
         Ok(Location {
             latitude: within("location.latitude", self.latitude, 90.0)?,
@@ -257,7 +257,7 @@ impl LocationInput {
 }
 
 impl PollInput {
-    fn checked(self, ctx: &Context<'_>) -> Result<Poll> {
+    fn validate(self, ctx: &Context<'_>) -> Result<Poll> {
         let poll = Poll {
             question: self.question,
             options: self.options,
@@ -266,32 +266,33 @@ impl PollInput {
             closes_at: self.closes_at.map(|at| at.0),
             closed_at: None,
         };
-        poll.checked(ctx.app().clock.now())
+        poll.validate(ctx.app().clock.now())
     }
 }
 
 async fn forward(ctx: &Context<'_>, input: ForwardMessageInput) -> Result<SendMessagePayload> {
     let viewer = Arc::clone(ctx.viewer()?);
-    let source = existing(&input.message_id, "message")?;
+    let source = parse_id(&input.message_id, "message")?;
     let nonce = input.nonce.as_deref().map(Nonce::parse).transpose()?;
-    let draft = MessageDraft { nonce, ..MessageDraft::of(existing(&input.to_chat_id, "chat")?, Body::Forward(source)) };
-    Ok(SendMessagePayload::of(service::messages::send(ctx.app(), viewer, draft).await?))
+    let draft =
+        MessageDraft { nonce, ..MessageDraft::new(parse_id(&input.to_chat_id, "chat")?, DraftBody::Forward(source)) };
+    Ok(SendMessagePayload::from_sent(service::messages::send(ctx.app(), viewer, draft).await?))
 }
 
 async fn pin(ctx: &Context<'_>, input: PinMessageInput, pinned: bool) -> Result<MessagePayload> {
-    let id = existing(&input.message_id, "message")?;
-    let message = service::messages::pin(ctx.app(), ctx.viewer()?, id, pinned).await?;
+    let id = parse_id(&input.message_id, "message")?;
+    let message = service::messages::set_pinned(ctx.app(), ctx.viewer()?, id, pinned).await?;
     Ok(MessagePayload { message: Message(message) })
 }
 
 async fn edit(ctx: &Context<'_>, input: EditMessageInput) -> Result<MessagePayload> {
-    let id = existing(&input.message_id, "message")?;
+    let id = parse_id(&input.message_id, "message")?;
     let message = service::messages::edit(ctx.app(), ctx.viewer()?, id, &input.text).await?;
     Ok(MessagePayload { message: Message(message) })
 }
 
 async fn delete(ctx: &Context<'_>, input: DeleteMessageInput) -> Result<MessagePayload> {
-    let id = existing(&input.message_id, "message")?;
+    let id = parse_id(&input.message_id, "message")?;
     let message = service::messages::delete(ctx.app(), ctx.viewer()?, id).await?;
     Ok(MessagePayload { message: Message(message) })
 }

@@ -39,10 +39,10 @@ pub struct Mutation(
 );
 
 /// An id that can only be of a thing that exists.
-fn existing<T: std::str::FromStr>(id: &ID, what: &'static str) -> Result<T> {
+fn parse_id<T: std::str::FromStr>(id: &ID, what: &'static str) -> Result<T> {
     id.parse().map_err(|_| Error::NotFound(what))
 }
 
-fn people(ids: &[ID]) -> Result<Vec<UserId>> {
-    ids.iter().map(|id| existing(id, "user")).collect()
+fn parse_user_ids(ids: &[ID]) -> Result<Vec<UserId>> {
+    ids.iter().map(|id| parse_id(id, "user")).collect()
 }

@@ -2,7 +2,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::viewer::UnreadTotals;
 use crate::service;
 
@@ -37,7 +37,7 @@ impl NotificationMutation {
 
 async fn mark_read(ctx: &Context<'_>, input: MarkNotificationsReadInput) -> Result<MarkNotificationsReadPayload> {
     let viewer = ctx.viewer()?;
-    let ids = input.ids.map(|ids| ids.iter().map(|id| existing(id, "notification")).collect::<Result<Vec<_>>>());
+    let ids = input.ids.map(|ids| ids.iter().map(|id| parse_id(id, "notification")).collect::<Result<Vec<_>>>());
     let unread = service::notifications::mark_read(ctx.app(), viewer, ids.transpose()?).await?;
     Ok(MarkNotificationsReadPayload { unread: unread.into() })
 }

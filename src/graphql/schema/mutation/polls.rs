@@ -3,8 +3,8 @@ use async_graphql::{Context, ID, InputObject, Object};
 use crate::domain::ids::OptionId;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
 use crate::graphql::schema::mutation::messages::MessagePayload;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::message::Message;
 use crate::service;
 
@@ -51,7 +51,7 @@ impl PollMutation {
 
 async fn vote(ctx: &Context<'_>, input: VotePollInput) -> Result<MessagePayload> {
     let viewer = ctx.viewer()?;
-    let id = existing(&input.message_id, "message")?;
+    let id = parse_id(&input.message_id, "message")?;
     let option =
         |id: &ID| id.parse::<OptionId>().map_err(|_| Error::bad_input("optionIds", "must be options of this poll"));
     let options = input.option_ids.iter().map(option).collect::<Result<Vec<_>>>()?;
@@ -60,7 +60,7 @@ async fn vote(ctx: &Context<'_>, input: VotePollInput) -> Result<MessagePayload>
 }
 
 async fn close(ctx: &Context<'_>, input: ClosePollInput) -> Result<MessagePayload> {
-    let id = existing(&input.message_id, "message")?;
+    let id = parse_id(&input.message_id, "message")?;
     let message = service::polls::close(ctx.app(), ctx.viewer()?, id).await?;
     Ok(MessagePayload { message: Message(message) })
 }

@@ -2,7 +2,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::presence::{Presence, PresenceStatus};
 use crate::service;
 
@@ -41,7 +41,7 @@ impl PresenceMutation {
 
 async fn set_presence(ctx: &Context<'_>, input: SetPresenceInput) -> Result<SetPresencePayload> {
     let viewer = ctx.viewer()?;
-    let chat = input.current_chat_id.as_ref().map(|id| existing(id, "chat")).transpose()?;
+    let chat = input.current_chat_id.as_ref().map(|id| parse_id(id, "chat")).transpose()?;
     let now = service::presence::set(ctx.app(), viewer, input.status.into(), chat).await?;
     Ok(SetPresencePayload { presence: Presence(now) })
 }

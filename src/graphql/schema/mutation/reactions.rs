@@ -2,8 +2,8 @@ use async_graphql::{Context, ID, InputObject, Object};
 
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
 use crate::graphql::schema::mutation::messages::MessagePayload;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::message::Message;
 use crate::service;
 
@@ -27,7 +27,7 @@ impl ReactionMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The reaction.")] input: ReactionInput,
     ) -> Option<Result<MessagePayload>> {
-        Some(set(ctx, input, true).await)
+        Some(set_reaction(ctx, input, true).await)
     }
 
     /// Takes the viewer's emoji back; what was not given changes nothing.
@@ -36,12 +36,12 @@ impl ReactionMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The reaction.")] input: ReactionInput,
     ) -> Option<Result<MessagePayload>> {
-        Some(set(ctx, input, false).await)
+        Some(set_reaction(ctx, input, false).await)
     }
 }
 
-async fn set(ctx: &Context<'_>, input: ReactionInput, on: bool) -> Result<MessagePayload> {
-    let id = existing(&input.message_id, "message")?;
+async fn set_reaction(ctx: &Context<'_>, input: ReactionInput, on: bool) -> Result<MessagePayload> {
+    let id = parse_id(&input.message_id, "message")?;
     let message = service::reactions::set(ctx.app(), ctx.viewer()?, id, &input.emoji, on).await?;
     Ok(MessagePayload { message: Message(message) })
 }

@@ -3,8 +3,8 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use crate::domain::ids::MessageId;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
 use crate::graphql::schema::mutation::members::MemberPayload;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::member::ChatMember;
 use crate::service;
 
@@ -88,8 +88,8 @@ impl ReceiptMutation {
 
 async fn mark_read(ctx: &Context<'_>, input: MarkReadInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
-    let chat = existing(&input.chat_id, "chat")?;
-    let up_to = input.up_to_message_id.as_ref().map(|id| existing(id, "message")).transpose()?;
+    let chat = parse_id(&input.chat_id, "chat")?;
+    let up_to = input.up_to_message_id.as_ref().map(|id| parse_id(id, "message")).transpose()?;
     let privately = input.private.unwrap_or_default();
     let member = service::receipts::mark_read(ctx.app(), viewer, chat, up_to, privately).await?;
     Ok(MemberPayload { member: ChatMember(member) })
@@ -97,8 +97,8 @@ async fn mark_read(ctx: &Context<'_>, input: MarkReadInput) -> Result<MemberPayl
 
 async fn mark_unread(ctx: &Context<'_>, input: MarkUnreadInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
-    let chat = existing(&input.chat_id, "chat")?;
-    let from = input.from_message_id.as_ref().map(|id| existing(id, "message")).transpose()?;
+    let chat = parse_id(&input.chat_id, "chat")?;
+    let from = input.from_message_id.as_ref().map(|id| parse_id(id, "message")).transpose()?;
     let member = service::receipts::mark_unread(ctx.app(), viewer, chat, from).await?;
     Ok(MemberPayload { member: ChatMember(member) })
 }
@@ -106,8 +106,8 @@ async fn mark_unread(ctx: &Context<'_>, input: MarkUnreadInput) -> Result<Member
 async fn mark_delivered(ctx: &Context<'_>, input: MarkDeliveredInput) -> Result<MarkDeliveredPayload> {
     let viewer = ctx.viewer()?;
     let arrived = |one: &DeliveredUpTo| {
-        let message: MessageId = existing(&one.message_id, "message")?;
-        let chat = existing(&one.chat_id, "chat")?;
+        let message: MessageId = parse_id(&one.message_id, "message")?;
+        let chat = parse_id(&one.chat_id, "chat")?;
         if message.chat == chat { Ok(message) } else { Err(Error::NotFound("message")) }
     };
     let up_to = input.up_to.iter().map(arrived).collect::<Result<Vec<_>>>()?;

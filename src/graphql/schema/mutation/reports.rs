@@ -2,7 +2,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::report::{Report, ReportResolution};
 use crate::service;
 
@@ -65,14 +65,14 @@ impl ReportMutation {
 
 async fn report(ctx: &Context<'_>, input: ReportMessageInput) -> Result<ReportMessagePayload> {
     let viewer = ctx.viewer()?;
-    let message = existing(&input.message_id, "message")?;
+    let message = parse_id(&input.message_id, "message")?;
     let report = service::reports::report(ctx.app(), viewer, message, &input.reason).await?;
     Ok(ReportMessagePayload { report_id: report.to_string().into() })
 }
 
 async fn resolve(ctx: &Context<'_>, input: ResolveReportInput) -> Result<ReportPayload> {
     let viewer = ctx.viewer()?;
-    let id = existing(&input.report_id, "report")?;
+    let id = parse_id(&input.report_id, "report")?;
     let report = service::reports::resolve(ctx.app(), viewer, id, input.resolution.into()).await?;
     Ok(ReportPayload { report: Report(report) })
 }

@@ -2,7 +2,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::scalars::DateTime;
 use crate::service;
 
@@ -73,7 +73,7 @@ async fn renew_session(ctx: &Context<'_>, input: RenewSessionInput) -> Result<Re
 }
 
 async fn revoke_sessions(ctx: &Context<'_>, input: RevokeSessionsInput) -> Result<RevokeSessionsPayload> {
-    let user = existing(&input.user_id, "user")?;
+    let user = parse_id(&input.user_id, "user")?;
     let before = service::sessions::revoke(ctx.app(), ctx.viewer()?, user).await?;
     Ok(RevokeSessionsPayload { user_id: input.user_id, revoked_before: DateTime(before) })
 }

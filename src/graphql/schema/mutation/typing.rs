@@ -2,7 +2,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::existing;
+use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::scalars::DateTime;
 use crate::service;
 
@@ -40,7 +40,7 @@ impl TypingMutation {
 
 async fn set_typing(ctx: &Context<'_>, input: SetTypingInput) -> Result<SetTypingPayload> {
     let viewer = ctx.viewer()?;
-    let chat = existing(&input.chat_id, "chat")?;
+    let chat = parse_id(&input.chat_id, "chat")?;
     let until = service::typing::set(ctx.app(), viewer, chat, input.typing).await?;
     Ok(SetTypingPayload { expires_at: until.map(DateTime) })
 }

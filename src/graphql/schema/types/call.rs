@@ -135,7 +135,7 @@ pub struct Call(pub Arc<calls::Call>);
 
 impl Call {
     /// A call that the viewer may know of.
-    pub async fn find(ctx: &Context<'_>, id: CallId) -> Result<Option<Self>> {
+    pub async fn participant_index(ctx: &Context<'_>, id: CallId) -> Result<Option<Self>> {
         Ok(ctx.loaders().load_one(id).await?.map(Self))
     }
 }
@@ -195,14 +195,14 @@ impl Call {
     }
 
     /// Until when it rings, for anybody; null where it doesn't any more.
-    async fn rings_until(&self) -> Option<DateTime> {
-        self.0.rings_until().map(DateTime)
+    async fn pending_ring_timeout(&self) -> Option<DateTime> {
+        self.0.pending_ring_timeout().map(DateTime)
     }
 
     /// Everyone for whom it rang and who came in, in that order.
     #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn participants(&self) -> Vec<CallParticipant> {
-        let of = |participant: &calls::Participant| CallParticipant::of(&self.0, participant);
+        let of = |participant: &calls::Participant| CallParticipant::from_call(&self.0, participant);
         self.0.participants.iter().map(of).collect()
     }
 
@@ -232,20 +232,20 @@ pub struct CallParticipant {
 }
 
 impl CallParticipant {
-    pub fn of(call: &calls::Call, participant: &calls::Participant) -> Self {
-        Self { id: call.id_of(participant), participant: participant.clone() }
+    pub fn from_call(call: &calls::Call, participant: &calls::Participant) -> Self {
+        Self { id: call.participant_id(participant), participant: participant.clone() }
     }
 
     /// The viewer as they are in a call.
-    pub fn joined(call: &calls::Call, ctx: &Context<'_>) -> Result<Self> {
-        let joined = call.joined(ctx.viewer()?.id());
-        joined.map(|participant| Self::of(call, participant)).map_err(Error::from)
+    pub fn for_viewer(call: &calls::Call, ctx: &Context<'_>) -> Result<Self> {
+        let joined = call.require_joined(ctx.viewer()?.id());
+        joined.map(|participant| Self::from_call(call, participant)).map_err(Error::from)
     }
 
     /// Somebody in a call that the viewer may know of.
     pub async fn find(ctx: &Context<'_>, id: &ParticipantId) -> Result<Option<Self>> {
-        let call = Call::find(ctx, id.call).await?;
-        Ok(call.and_then(|call| call.0.participant(&id.user).map(|participant| Self::of(&call.0, participant))))
+        let call = Call::participant_index(ctx, id.call).await?;
+        Ok(call.and_then(|call| call.0.participant(&id.user).map(|participant| Self::from_call(&call.0, participant))))
     }
 }
 
@@ -301,7 +301,7 @@ pub struct Negotiation {
 }
 
 impl From<calls::Negotiation> for Negotiation {
-    fn from(calls::Negotiation { offers, is_polite }: calls::Negotiation) -> Self {
+    fn from(calls::Negotiation { makes_offer: offers, is_polite }: calls::Negotiation) -> Self {
         Self { offers, polite: is_polite }
     }
 }
@@ -318,9 +318,9 @@ pub struct Signal {
 }
 
 impl Signal {
-    pub fn of(call: &calls::Call, from: &calls::Participant, signal: call_signaling::Signal) -> Self {
+    pub fn from_signal(call: &calls::Call, from: &calls::Participant, signal: call_signaling::Signal) -> Self {
         let payload = async_graphql::Json(signal.payload);
-        Self { from: CallParticipant::of(call, from), kind: signal.kind.into(), payload }
+        Self { from: CallParticipant::from_call(call, from), kind: signal.kind.into(), payload }
     }
 }
 
@@ -339,7 +339,7 @@ pub struct IceServer {
 
 impl From<ice_servers::IceServer> for IceServer {
     fn from(ice_servers::IceServer { urls, credentials }: ice_servers::IceServer) -> Self {
-        let Some(ice_servers::Credentials { username, password, expires_at }) = credentials else {
+        let Some(ice_servers::TurnCredentials { username, password, expires_at }) = credentials else {
             return Self { urls, username: None, credential: None, expires_at: None };
         };
         let (username, credential) = (Some(username), Some(password));
@@ -364,7 +364,7 @@ pub struct CallFilter {
 
 impl CallFilter {
     /// None where there can be no such call.
-    pub fn checked(self) -> Option<calls::CallFilter> {
+    pub fn validate(self) -> Option<calls::CallFilter> {
         Some(calls::CallFilter {
             chat: self.chat_id.map(|id| id.parse()).transpose().ok()?,
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
@@ -415,8 +415,8 @@ pub struct CallStatistics {
     minutes: f64,
 }
 
-impl From<(calls::Span, calls::CallTotals)> for CallStatistics {
-    fn from(((since, until), totals): (calls::Span, calls::CallTotals)) -> Self {
+impl From<(calls::TimeRange, calls::CallStatistics)> for CallStatistics {
+    fn from(((since, until), totals): (calls::TimeRange, calls::CallStatistics)) -> Self {
         Self {
             since: DateTime(since),
             until: DateTime(until),
@@ -424,7 +424,7 @@ impl From<(calls::Span, calls::CallTotals)> for CallStatistics {
             answered: totals.answered,
             missed: totals.missed,
             declined: totals.declined,
-            minutes: totals.talked_seconds / 60.0,
+            minutes: totals.talk_seconds / 60.0,
         }
     }
 }

@@ -3,14 +3,14 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use strum::IntoEnumIterator;
 
-use crate::access::Access;
+use crate::access::ChatAccess;
 use crate::domain::ids::{ChatId, MessageId};
-use crate::domain::pagination::{Cursor, End, Page, PageArgs};
+use crate::domain::pagination::{Cursor, Page, PageArgs, PageEnd};
 use crate::domain::{chats, messages};
 use crate::error::{Error, Result};
 use crate::graphql::schema::connection::{Connection, connection, connection_with, cost};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::loaders::CallOn;
+use crate::graphql::schema::loaders::ActiveCallKey;
 use crate::graphql::schema::scalars::{DateTime, Url};
 use crate::graphql::schema::types::call::Call;
 use crate::graphql::schema::types::member::{ChatMember, ChatRole};
@@ -18,7 +18,7 @@ use crate::graphql::schema::types::message::{Message, MessageTotals};
 use crate::graphql::schema::types::user::User;
 use crate::service;
 use crate::storage::members::{ByUser, MembersQuery};
-use crate::storage::messages::{ByPin, Counted, List, MessagesQuery, PinnedQuery};
+use crate::storage::messages::{ByPinnedAt, CountKey, MessageList, MessagesQuery, PinnedQuery};
 
 /// What a chat is for.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,15 +131,15 @@ pub struct ChatFilter {
 }
 
 impl ChatFilter {
-    pub fn checked(self) -> Result<chats::ChatFilter> {
+    pub fn validate(self) -> Result<chats::ChatFilter> {
         let search = self.search.as_deref().map(str::trim).filter(|words| !words.is_empty());
-        let search = search.map(|words| crate::domain::text::line("filter.search", words, 200)).transpose()?;
+        let search = search.map(|words| crate::domain::text::validate_line("filter.search", words, 200)).transpose()?;
         Ok(chats::ChatFilter {
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
             unread_only: self.unread_only.unwrap_or_default(),
             archived: self.archived.unwrap_or_default(),
             pinned: self.pinned,
-            search: search.as_deref().map(crate::domain::text::folded),
+            search: search.as_deref().map(crate::domain::text::fold_case),
             joinable: self.joinable.unwrap_or_default(),
         })
     }
@@ -230,7 +230,7 @@ impl Chat {
         #[graphql(desc = "Those after this cursor.")] after: Option<String>,
         #[graphql(desc = "Only those of these roles.")] roles: Option<Vec<ChatRole>>,
     ) -> Result<Connection<ChatMember>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByUser>(End::First)?;
+        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByUser>(PageEnd::First)?;
         let roles = roles.map(|roles| roles.into_iter().map(Into::into).collect());
         let query = MembersQuery { chat: self.0.id, roles, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
@@ -251,7 +251,7 @@ impl Chat {
         around: Option<ID>,
     ) -> Result<Connection<Message, MessageTotals>> {
         let args = PageArgs { first, after, last, before };
-        let window = args.window::<i64>(End::Last)?;
+        let window = args.window::<i64>(PageEnd::Last)?;
         let page = match around {
             Some(_) if window.after.is_some() || window.before.is_some() => {
                 return Err(Error::bad_input("around", "can't be combined with after or before"));
@@ -262,11 +262,11 @@ impl Chat {
                 service::messages::around(ctx.app(), ctx.viewer()?, id, window.limit.max(1)).await?
             }
             None => {
-                let query = MessagesQuery { list: List::Timeline(self.0.id), window };
+                let query = MessagesQuery { list: MessageList::Timeline(self.0.id), window };
                 ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty)
             }
         };
-        let totals = MessageTotals(Counted::List(List::Timeline(self.0.id)));
+        let totals = MessageTotals(CountKey::List(MessageList::Timeline(self.0.id)));
         Ok(connection_with(page, totals, |message| message.id.seq.encode(), Message))
     }
 
@@ -278,14 +278,14 @@ impl Chat {
         #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
         #[graphql(desc = "Those after this cursor.")] after: Option<String>,
     ) -> Result<Connection<Message, MessageTotals>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByPin>(End::First)?;
+        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByPinnedAt>(PageEnd::First)?;
         let query = PinnedQuery { chat: self.0.id, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
         let by_pin = |message: &Arc<messages::Message>| {
-            let at = message.pinned.as_ref().map_or(0, |pinned| pinned.at.timestamp_micros());
+            let at = message.pinned.as_ref().map_or(0, |pinned| pinned.pinned_at.timestamp_micros());
             (at, message.id.seq).encode()
         };
-        Ok(connection_with(page, MessageTotals(Counted::Pinned(self.0.id)), by_pin, Message))
+        Ok(connection_with(page, MessageTotals(CountKey::Pinned(self.0.id)), by_pin, Message))
     }
 
     /// The newest message; null before the first, and for one who is not in.
@@ -301,13 +301,13 @@ impl Chat {
     /// of too many members.
     #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn typing(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
-        let users = service::typing::now(ctx.app(), self.0.id);
+        let users = service::typing::typing_users(ctx.app(), self.0.id);
         if users.is_empty() {
             return Ok(Vec::new());
         }
         ctx.viewer()?;
         let access = ctx.loaders().load_one(self.0.id).await?;
-        if access.is_none_or(|access| access.member().is_none()) {
+        if access.is_none_or(|access| access.active_membership().is_none()) {
             return Ok(Vec::new());
         }
         User::load_all(ctx, users).await
@@ -315,14 +315,14 @@ impl Chat {
 
     /// The call that is on here; null where there is none, and for one who is not in.
     async fn active_call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
-        ctx.loaders().load_one(CallOn(self.0.id)).await.map(|call| call.map(Call)).transpose()
+        ctx.loaders().load_one(ActiveCallKey(self.0.id)).await.map(|call| call.map(Call)).transpose()
     }
 
     /// The least role for each action.
     async fn policy(&self) -> Vec<ChatRule> {
         let rule = |action| ChatRule {
             action: ChatAction::from(action),
-            role: self.0.details.policy.least_role(self.0.kind, action).into(),
+            role: self.0.details.policy.min_role(self.0.kind, action).into(),
         };
         chats::ChatAction::iter().map(rule).collect()
     }
@@ -344,7 +344,7 @@ impl Chat {
             Ok(_) => ctx.loaders().load_one(self.0.id).await,
             Err(error) => Err(error),
         };
-        let member = access.map(|access| access.and_then(|access| access.member().cloned()));
+        let member = access.map(|access| access.and_then(|access| access.active_membership().cloned()));
         member.map(|member| member.map(ChatMember)).transpose()
     }
 
@@ -354,7 +354,7 @@ impl Chat {
         let viewer = ctx.viewer()?;
         let access = ctx.loaders().load_one(self.0.id).await?;
         // One who is taken out meanwhile may do nothing; the list that this stands in is there all the same.
-        let access = access.unwrap_or_else(|| Arc::new(Access { chat: self.0.clone(), row: None }));
+        let access = access.unwrap_or_else(|| Arc::new(ChatAccess { chat: self.0.clone(), membership: None }));
         let rights = access.rights(viewer, ctx.app().clock.now());
         let capability = |action| {
             let refusal = rights.can(action).err();
@@ -362,7 +362,7 @@ impl Chat {
                 action: ChatAction::from(action),
                 allowed: refusal.is_none(),
                 reason: refusal.map(|refusal| refusal.to_string()),
-                until: refusal.and_then(|refusal| refusal.until()).map(DateTime::not_before),
+                until: refusal.and_then(|refusal| refusal.retry_at()).map(DateTime::ceil_to_millis),
             }
         };
         Ok(chats::ChatAction::iter().map(capability).collect())

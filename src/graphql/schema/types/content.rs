@@ -29,7 +29,7 @@ impl From<messages::Location> for Location {
 
 /// What a message of the server's own tells of.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "messages::NoticeKind")]
+#[graphql(remote = "messages::SystemMessageKind")]
 pub enum SystemNoticeKind {
     /// The actor made the chat; `detail` is its title.
     ChatCreated,
@@ -55,7 +55,7 @@ pub enum SystemNoticeKind {
     CallMissed,
 }
 
-pub struct SystemNotice(pub messages::Notice);
+pub struct SystemNotice(pub messages::SystemMessage);
 
 /// What happened to a chat.
 #[Object]
@@ -77,7 +77,7 @@ impl SystemNotice {
 
     /// The call, where it is about one that is still there.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
-        Call::find(ctx, self.0.call?).await.transpose()
+        Call::participant_index(ctx, self.0.call?).await.transpose()
     }
 
     /// More of it, as the kind says.

@@ -10,8 +10,8 @@ use crate::graphql::schema::types::member::ChatMember;
 use crate::graphql::schema::types::message::Message;
 use crate::graphql::schema::types::notification::Notification;
 use crate::realtime::feeds;
-use crate::realtime::feeds::call::CallNews;
-use crate::realtime::feeds::inbox::InboxNews;
+use crate::realtime::feeds::call::CallEventKind;
+use crate::realtime::feeds::inbox::InboxEventKind;
 
 /// What happened to a message.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,18 +287,22 @@ pub enum InboxFeedEvent {
 }
 
 impl From<feeds::inbox::InboxEvent> for InboxFeedEvent {
-    fn from(feeds::inbox::InboxEvent { cursor, news }: feeds::inbox::InboxEvent) -> Self {
+    fn from(feeds::inbox::InboxEvent { cursor, kind: news }: feeds::inbox::InboxEvent) -> Self {
         let cursor = cursor.encode();
         match news {
-            InboxNews::Chat(chat) => Self::ChatUpserted(ChatUpserted { cursor, chat }),
-            InboxNews::Removed(chat) => Self::ChatRemoved(ChatRemoved { cursor, chat_id: chat.to_string().into() }),
-            InboxNews::Notification(notification) => {
+            InboxEventKind::Chat(chat) => Self::ChatUpserted(ChatUpserted { cursor, chat }),
+            InboxEventKind::ChatRemoved(chat) => {
+                Self::ChatRemoved(ChatRemoved { cursor, chat_id: chat.to_string().into() })
+            }
+            InboxEventKind::Notification(notification) => {
                 Self::NotificationUpserted(NotificationUpserted { cursor, notification })
             }
-            InboxNews::Call(call) => Self::CallUpserted(CallUpserted { cursor, call: Call(call) }),
-            InboxNews::Expiring(at) => Self::SessionExpiring(SessionExpiring { cursor, expires_at: DateTime(at) }),
-            InboxNews::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
-            InboxNews::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
+            InboxEventKind::Call(call) => Self::CallUpserted(CallUpserted { cursor, call: Call(call) }),
+            InboxEventKind::SessionExpiring(at) => {
+                Self::SessionExpiring(SessionExpiring { cursor, expires_at: DateTime(at) })
+            }
+            InboxEventKind::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
+            InboxEventKind::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
         }
     }
 }
@@ -319,20 +323,22 @@ pub enum CallFeedEvent {
 }
 
 impl From<feeds::call::CallEvent> for CallFeedEvent {
-    fn from(feeds::call::CallEvent { cursor, news }: feeds::call::CallEvent) -> Self {
+    fn from(feeds::call::CallEvent { cursor, kind: news }: feeds::call::CallEvent) -> Self {
         let cursor = cursor.encode();
         match news {
-            CallNews::Call(call) => Self::CallUpserted(CallUpserted { cursor, call: Call(call) }),
-            CallNews::Participant(call, participant, negotiation) => Self::ParticipantUpserted(ParticipantUpserted {
-                cursor,
-                participant: CallParticipant::of(&call, &participant),
-                negotiation: negotiation.map(Into::into),
-            }),
-            CallNews::Signal(call, from, signal) => {
-                Self::SignalReceived(SignalReceived { cursor, signal: Signal::of(&call, &from, signal) })
+            CallEventKind::Call(call) => Self::CallUpserted(CallUpserted { cursor, call: Call(call) }),
+            CallEventKind::Participant(call, participant, negotiation) => {
+                Self::ParticipantUpserted(ParticipantUpserted {
+                    cursor,
+                    participant: CallParticipant::from_call(&call, &participant),
+                    negotiation: negotiation.map(Into::into),
+                })
             }
-            CallNews::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
-            CallNews::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
+            CallEventKind::Signal(call, from, signal) => {
+                Self::SignalReceived(SignalReceived { cursor, signal: Signal::from_signal(&call, &from, signal) })
+            }
+            CallEventKind::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
+            CallEventKind::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::domain::members;
 use crate::domain::members::UNREAD_CAP;
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::loaders::UnreadOf;
+use crate::graphql::schema::loaders::UnreadKey;
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::message::Message;
@@ -74,7 +74,7 @@ impl ChatMember {
     /// Read up to and including this message; null where nothing was read, and to all others where
     /// the member keeps it private.
     async fn last_read_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
-        if let Err(error) = self.reads_openly_to(ctx).transpose()? {
+        if let Err(error) = self.shares_receipts_with(ctx).transpose()? {
             return Some(Err(error));
         }
         Message::load(ctx, self.0.last_read()?).await.transpose()
@@ -88,36 +88,36 @@ impl ChatMember {
 
     /// When the read position last moved; null to all others where the member keeps it private.
     async fn last_read_at(&self, ctx: &Context<'_>) -> Option<Result<DateTime>> {
-        if let Err(error) = self.reads_openly_to(ctx).transpose()? {
+        if let Err(error) = self.shares_receipts_with(ctx).transpose()? {
             return Some(Err(error));
         }
-        self.0.read.at.map(DateTime).map(Ok)
+        self.0.read_markers.last_read_at.map(DateTime).map(Ok)
     }
 
     /// Until when the chat is muted: it counts its unread messages, but not into the viewer's totals,
     /// and notifies of nothing. The viewer's own; null for others.
     async fn muted_until(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
-        Ok(self.own(ctx)?.and_then(|own| own.muted_until).map(DateTime))
+        Ok(self.viewer_settings(ctx)?.and_then(|own| own.muted_until).map(DateTime))
     }
 
     /// Until when the member may say nothing here.
     async fn silenced_until(&self) -> Option<DateTime> {
-        self.0.silenced_until.map(DateTime::not_before)
+        self.0.silenced_until.map(DateTime::ceil_to_millis)
     }
 
     /// Of what the chat notifies. The viewer's own; ALL for others.
     async fn notification_level(&self, ctx: &Context<'_>) -> Result<NotificationLevel> {
-        Ok(self.own(ctx)?.map(|own| own.level).unwrap_or_default().into())
+        Ok(self.viewer_settings(ctx)?.map(|own| own.notification_level).unwrap_or_default().into())
     }
 
     /// Whether the chat is to stand above others in a list. The viewer's own; false for others.
     async fn pinned(&self, ctx: &Context<'_>) -> Result<bool> {
-        Ok(self.own(ctx)?.is_some_and(|own| own.pinned))
+        Ok(self.viewer_settings(ctx)?.is_some_and(|own| own.pinned))
     }
 
     /// Whether the viewer marked the chat as unread, until they read it. False for others.
     async fn marked_unread(&self, ctx: &Context<'_>) -> Result<bool> {
-        Ok(self.own(ctx)?.is_some_and(|own| own.marked_unread))
+        Ok(self.viewer_settings(ctx)?.is_some_and(|own| own.marked_unread))
     }
 
     /// Messages after the read position that others sent and nobody deleted, replies of threads left
@@ -133,29 +133,32 @@ impl ChatMember {
 
     /// What the viewer began to write here. Null for others.
     async fn draft(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        Ok(self.own(ctx)?.and_then(|own| own.draft.as_deref()))
+        Ok(self.viewer_settings(ctx)?.and_then(|own| own.draft.as_deref()))
     }
 }
 
 impl ChatMember {
     /// What the member set for themselves, for nobody else.
-    fn own(&self, ctx: &Context<'_>) -> Result<Option<&members::OwnSettings>> {
-        Ok((*ctx.viewer()?.id() == self.0.user).then_some(&self.0.own))
+    fn viewer_settings(&self, ctx: &Context<'_>) -> Result<Option<&members::MemberPreferences>> {
+        Ok((*ctx.viewer()?.id() == self.0.user).then_some(&self.0.preferences))
     }
 
-    async fn unread(&self, ctx: &Context<'_>) -> Result<members::Unread> {
-        if self.own(ctx)?.is_none() {
-            return Ok(members::Unread::default());
+    async fn unread(&self, ctx: &Context<'_>) -> Result<members::UnreadCounts> {
+        if self.viewer_settings(ctx)?.is_none() {
+            return Ok(members::UnreadCounts::default());
         }
-        let unread = ctx.loaders().load_one(UnreadOf(self.0.id())).await?.unwrap_or_default();
-        Ok(members::Unread { messages: unread.messages.min(UNREAD_CAP), mentions: unread.mentions.min(UNREAD_CAP) })
+        let unread = ctx.loaders().load_one(UnreadKey(self.0.id())).await?.unwrap_or_default();
+        Ok(members::UnreadCounts {
+            messages: unread.messages.min(UNREAD_CAP),
+            mentions: unread.mentions.min(UNREAD_CAP),
+        })
     }
 
     /// Whether the viewer may know what the member reads.
-    fn reads_openly_to(&self, ctx: &Context<'_>) -> Result<Option<()>> {
-        if !self.0.read.privately {
+    fn shares_receipts_with(&self, ctx: &Context<'_>) -> Result<Option<()>> {
+        if !self.0.read_markers.is_private {
             return Ok(Some(()));
         }
-        Ok(self.own(ctx)?.map(|_| ()))
+        Ok(self.viewer_settings(ctx)?.map(|_| ()))
     }
 }

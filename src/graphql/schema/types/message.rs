@@ -3,13 +3,13 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use crate::domain::ids::MessageId;
-use crate::domain::pagination::{Cursor, End, Page, PageArgs};
-use crate::domain::rights::{Refusal, Rights};
+use crate::domain::pagination::{Cursor, Page, PageArgs, PageEnd};
+use crate::domain::rights::{ChatRights, DenialReason};
 use crate::domain::{markdown, messages};
 use crate::error::Result;
 use crate::graphql::schema::connection::{Connection, connection, connection_with, cost};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::loaders::{MentionsIn, ReactionsTo, RevisionsOf};
+use crate::graphql::schema::loaders::{MentionsKey, ReactionsKey, RevisionsKey};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::content::{ForwardedFrom, Location, SystemNotice};
@@ -17,9 +17,9 @@ use crate::graphql::schema::types::poll::Poll;
 use crate::graphql::schema::types::reaction::ReactionGroup;
 use crate::graphql::schema::types::user::User;
 use crate::service;
-use crate::service::receipts::Shown;
+use crate::service::receipts::ReceiptQuery;
 use crate::storage::members::{ByUser, ReadersQuery};
-use crate::storage::messages::{Counted, List, MessagesQuery};
+use crate::storage::messages::{CountKey, MessageList, MessagesQuery};
 
 /// What a message is.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,10 +67,10 @@ impl Message {
         Ok(ctx.loaders().load_one(id).await?.map(Self))
     }
 
-    async fn allowed(
+    async fn viewer_has_right(
         &self,
         ctx: &Context<'_>,
-        may: impl Fn(&Rights<'_>, &messages::Message) -> Result<(), Refusal>,
+        may: impl Fn(&ChatRights<'_>, &messages::Message) -> Result<(), DenialReason>,
     ) -> Result<bool> {
         let viewer = ctx.viewer()?;
         let access = ctx.loaders().load_one(self.0.id.chat).await?;
@@ -121,7 +121,7 @@ impl Message {
     /// The text as safe HTML, from a Markdown subset: emphasis, strikethrough, code, links, lists and
     /// quotes. Nothing in it runs or loads anything.
     async fn html(&self) -> Option<String> {
-        self.0.text.as_deref().map(markdown::html)
+        self.0.text.as_deref().map(markdown::render_html)
     }
 
     /// The place that it shows.
@@ -137,12 +137,12 @@ impl Message {
 
     /// What happened to the chat, in a message of the server's own.
     async fn system(&self) -> Option<SystemNotice> {
-        self.0.content.notice.clone().map(SystemNotice)
+        self.0.content.system_message.clone().map(SystemNotice)
     }
 
     /// Whom it mentions: members of the chat when it was sent, by user id.
     async fn mentions(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
-        let ids = ctx.loaders().load_one(MentionsIn(self.0.id)).await?.unwrap_or_default();
+        let ids = ctx.loaders().load_one(MentionsKey(self.0.id)).await?.unwrap_or_default();
         User::load_all(ctx, ids).await
     }
 
@@ -177,10 +177,10 @@ impl Message {
         #[graphql(desc = "The newest so many, 0 to 100; 30 where both are left out.")] last: Option<i32>,
         #[graphql(desc = "Those before this cursor.")] before: Option<String>,
     ) -> Result<Connection<Message, MessageTotals>> {
-        let list = List::Thread(self.0.id);
-        let window = PageArgs { first, after, last, before }.window::<i64>(End::Last)?;
+        let list = MessageList::Thread(self.0.id);
+        let window = PageArgs { first, after, last, before }.window::<i64>(PageEnd::Last)?;
         let page = ctx.loaders().load_one(MessagesQuery { list, window }).await?.unwrap_or_else(Page::empty);
-        Ok(connection_with(page, MessageTotals(Counted::List(list)), |message| message.id.seq.encode(), Message))
+        Ok(connection_with(page, MessageTotals(CountKey::List(list)), |message| message.id.seq.encode(), Message))
     }
 
     /// Where it was forwarded from, as it was then.
@@ -190,7 +190,7 @@ impl Message {
 
     /// How far it has come with the others: with at least one of them.
     async fn status(&self, ctx: &Context<'_>) -> Result<DeliveryStatus> {
-        let shown = Shown { id: self.0.id, sender: self.0.sender.clone(), sent_at: self.0.created_at };
+        let shown = ReceiptQuery { id: self.0.id, sender: self.0.sender.clone(), sent_at: self.0.created_at };
         let status = ctx.loaders().load_one(shown).await?;
         Ok(status.unwrap_or(service::receipts::DeliveryStatus::Sent).into())
     }
@@ -204,7 +204,7 @@ impl Message {
         #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
         #[graphql(desc = "Those after this cursor.")] after: Option<String>,
     ) -> Result<Connection<User>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByUser>(End::First)?;
+        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByUser>(PageEnd::First)?;
         let (message, sender) = (self.0.id, self.0.sender.clone());
         let query = ReadersQuery { message, sent_at: self.0.created_at, sender, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
@@ -220,8 +220,8 @@ impl Message {
         if self.0.is_unchanged() {
             return Ok(Vec::new());
         }
-        let given = ctx.loaders().load_one(ReactionsTo(self.0.id)).await?.unwrap_or_default();
-        Ok(given.into_iter().map(|given| ReactionGroup { message: self.0.id, given }).collect())
+        let given = ctx.loaders().load_one(ReactionsKey(self.0.id)).await?.unwrap_or_default();
+        Ok(given.into_iter().map(|given| ReactionGroup { message: self.0.id, reaction: given }).collect())
     }
 
     /// When it was sent, by the server's clock.
@@ -239,7 +239,7 @@ impl Message {
         if self.0.edited_at.is_none() || self.0.deleted_at.is_some() {
             return Ok(Vec::new());
         }
-        let revisions = ctx.loaders().load_one(RevisionsOf(self.0.id)).await?.unwrap_or_default();
+        let revisions = ctx.loaders().load_one(RevisionsKey(self.0.id)).await?.unwrap_or_default();
         let revision = |revision: messages::Revision| MessageRevision {
             text: revision.text,
             edited_at: DateTime(revision.edited_at),
@@ -254,29 +254,29 @@ impl Message {
 
     /// When it was pinned; null where it isn't.
     async fn pinned_at(&self) -> Option<DateTime> {
-        self.0.pinned.as_ref().map(|pinned| DateTime(pinned.at))
+        self.0.pinned.as_ref().map(|pinned| DateTime(pinned.pinned_at))
     }
 
     /// Who pinned it.
     async fn pinned_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        Some(User::load(ctx, &self.0.pinned.as_ref()?.by).await)
+        Some(User::load(ctx, &self.0.pinned.as_ref()?.pinned_by).await)
     }
 
     /// Whether the viewer may edit it now.
     async fn viewer_can_edit(&self, ctx: &Context<'_>) -> Result<bool> {
         let has_text = self.0.text.is_some() && self.0.content.forwarded.is_none();
-        Ok(has_text && self.allowed(ctx, |rights, message| rights.can_edit(message)).await?)
+        Ok(has_text && self.viewer_has_right(ctx, |rights, message| rights.can_edit(message)).await?)
     }
 
     /// Whether the viewer may delete it now; false once it is.
     async fn viewer_can_delete(&self, ctx: &Context<'_>) -> Result<bool> {
         let gone = self.0.deleted_at.is_some();
-        Ok(!gone && self.allowed(ctx, |rights, message| rights.can_delete(message)).await?)
+        Ok(!gone && self.viewer_has_right(ctx, |rights, message| rights.can_delete(message)).await?)
     }
 }
 
 /// What a connection of messages tells beside its page.
-pub struct MessageTotals(pub Counted);
+pub struct MessageTotals(pub CountKey);
 
 #[Object]
 impl MessageTotals {

@@ -38,12 +38,12 @@ pub enum Node {
 /// What an id stands for, if the viewer may see it.
 pub async fn node(ctx: &Context<'_>, id: &str) -> Result<Option<Node>> {
     let viewer = ctx.viewer()?;
-    for reading in NodeId::readings(id) {
+    for reading in NodeId::candidates(id) {
         let found = match reading {
             NodeId::Chat(id) => Chat::find(ctx, id).await?.map(Node::Chat),
             NodeId::Message(id) => Message::load(ctx, id).await?.map(Node::Message),
             NodeId::Member(id) => ctx.loaders().load_one(id).await?.map(ChatMember).map(Node::ChatMember),
-            NodeId::Call(id) => Call::find(ctx, id).await?.map(Node::Call),
+            NodeId::Call(id) => Call::participant_index(ctx, id).await?.map(Node::Call),
             NodeId::Participant(id) => CallParticipant::find(ctx, &id).await?.map(Node::CallParticipant),
             NodeId::Notification(id) => ctx.loaders().load_one(id).await?.map(Notification).map(Node::Notification),
             NodeId::Report(id) => ctx.loaders().load_one(id).await?.map(Report).map(Node::Report),

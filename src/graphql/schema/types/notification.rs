@@ -51,7 +51,7 @@ impl Notification {
 
     /// The call; null where there is none, or the viewer may not know of it any more.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
-        Call::find(ctx, self.0.call?).await.transpose()
+        Call::participant_index(ctx, self.0.call?).await.transpose()
     }
 
     /// Who did it.

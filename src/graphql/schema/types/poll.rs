@@ -5,7 +5,7 @@ use crate::domain::polls;
 use crate::error::Result;
 use crate::graphql::schema::connection::{cost, limit};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::loaders::{ChoicesIn, TallyOf};
+use crate::graphql::schema::loaders::{OwnVotesKey, PollResultsKey};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::user::User;
 use crate::storage::polls::VotersQuery;
@@ -27,7 +27,7 @@ impl Poll {
     #[graphql(complexity = "1 + 4 * child_complexity")]
     async fn options(&self) -> Vec<PollOption> {
         let option = |(place, text): (u8, &String)| PollOption {
-            id: OptionId { message: self.message, place },
+            id: OptionId { message: self.message, index: place },
             text: text.clone(),
             anonymous: self.poll.anonymous,
         };
@@ -56,8 +56,8 @@ impl Poll {
 
     /// How many people voted, each counted once.
     async fn voter_count(&self, ctx: &Context<'_>) -> Result<i64> {
-        let tally = ctx.loaders().load_one(TallyOf(self.message)).await?;
-        Ok(tally.map_or(0, |tally| tally.voters))
+        let tally = ctx.loaders().load_one(PollResultsKey(self.message)).await?;
+        Ok(tally.map_or(0, |tally| tally.voter_count))
     }
 }
 
@@ -82,15 +82,15 @@ impl PollOption {
 
     /// How many people chose it.
     async fn vote_count(&self, ctx: &Context<'_>) -> Result<i64> {
-        let tally = ctx.loaders().load_one(TallyOf(self.id.message)).await?.unwrap_or_default();
-        Ok(tally.votes.get(usize::from(self.id.place)).copied().unwrap_or_default())
+        let tally = ctx.loaders().load_one(PollResultsKey(self.id.message)).await?.unwrap_or_default();
+        Ok(tally.votes.get(usize::from(self.id.index)).copied().unwrap_or_default())
     }
 
     /// Whether the viewer chose it.
     async fn viewer_voted(&self, ctx: &Context<'_>) -> Result<bool> {
         ctx.viewer()?;
-        let choices = ctx.loaders().load_one(ChoicesIn(self.id.message)).await?;
-        Ok(choices.is_some_and(|choices| choices.contains(&self.id.place)))
+        let choices = ctx.loaders().load_one(OwnVotesKey(self.id.message)).await?;
+        Ok(choices.is_some_and(|choices| choices.contains(&self.id.index)))
     }
 
     /// Who chose it, the earliest first; nobody in an anonymous poll.

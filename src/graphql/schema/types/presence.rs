@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::user::User;
-use crate::realtime::presence::tracker::PresenceNow;
+use crate::realtime::presence::tracker::PresenceSnapshot;
 
 /// Whether a person is there.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum PresenceStatus {
     Offline,
 }
 
-pub struct Presence(pub PresenceNow);
+pub struct Presence(pub PresenceSnapshot);
 
 /// How a person is there.
 #[Object]
@@ -49,7 +49,7 @@ impl Presence {
             Ok(_) => ctx.loaders().load_one(chat).await,
             Err(error) => Err(error),
         };
-        let is_in = access.map(|access| access.is_some_and(|access| access.member().is_some()));
+        let is_in = access.map(|access| access.is_some_and(|access| access.active_membership().is_some()));
         is_in.map(|is_in| is_in.then(|| chat.to_string().into())).transpose()
     }
 }

@@ -5,13 +5,13 @@ use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
 use crate::graphql::schema::connection::{cost, limit};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::loaders::OwnReactionsTo;
+use crate::graphql::schema::loaders::OwnReactionsKey;
 use crate::graphql::schema::types::user::User;
 use crate::storage::reactions::ReactorsQuery;
 
 pub struct ReactionGroup {
     pub message: MessageId,
-    pub given: ReactionCount,
+    pub reaction: ReactionCount,
 }
 
 /// One emoji on a message, and who gave it.
@@ -19,12 +19,12 @@ pub struct ReactionGroup {
 impl ReactionGroup {
     /// One emoji of the Unicode standard, fully qualified.
     async fn emoji(&self) -> &str {
-        &self.given.emoji
+        &self.reaction.emoji
     }
 
     /// How many people gave it.
     async fn count(&self) -> i64 {
-        self.given.count
+        self.reaction.count
     }
 
     /// Who gave it, the earliest first.
@@ -35,7 +35,7 @@ impl ReactionGroup {
         #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
     ) -> Result<Vec<User>> {
         let limit = limit(first)?;
-        let query = ReactorsQuery { message: self.message, emoji: self.given.emoji.clone(), limit };
+        let query = ReactorsQuery { message: self.message, emoji: self.reaction.emoji.clone(), limit };
         let ids = ctx.loaders().load_one(query).await?.unwrap_or_default();
         User::load_all(ctx, ids).await
     }
@@ -43,7 +43,7 @@ impl ReactionGroup {
     /// Whether the viewer gave it.
     async fn viewer_reacted(&self, ctx: &Context<'_>) -> Result<bool> {
         ctx.viewer()?;
-        let own = ctx.loaders().load_one(OwnReactionsTo(self.message)).await?;
-        Ok(own.is_some_and(|own| own.contains(&self.given.emoji)))
+        let own = ctx.loaders().load_one(OwnReactionsKey(self.message)).await?;
+        Ok(own.is_some_and(|own| own.contains(&self.reaction.emoji)))
     }
 }

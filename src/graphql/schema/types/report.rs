@@ -9,7 +9,7 @@ use crate::graphql::schema::types::user::User;
 
 /// What a moderator made of a report.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "reports::Resolution")]
+#[graphql(remote = "reports::ReportResolution")]
 pub enum ReportResolution {
     /// Nothing was wrong.
     Dismissed,
@@ -64,12 +64,12 @@ impl Report {
 
     /// When it was resolved; null while it is open.
     async fn resolved_at(&self) -> Option<DateTime> {
-        self.0.resolved.as_ref().map(|resolved| DateTime(resolved.at))
+        self.0.resolved.as_ref().map(|resolved| DateTime(resolved.resolved_at))
     }
 
     /// Who resolved it.
     async fn resolved_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        Some(User::load(ctx, &self.0.resolved.as_ref()?.by).await)
+        Some(User::load(ctx, &self.0.resolved.as_ref()?.resolved_by).await)
     }
 
     /// What was made of it.

@@ -10,7 +10,7 @@ use crate::domain::search::SearchQuery;
 use crate::error::{Error, Result};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::message::{Message, MessageKind};
-use crate::storage::search::{Search, by_time};
+use crate::storage::search::{MessageSearch, created_at_key};
 
 /// Which messages to search.
 #[derive(InputObject, Default)]
@@ -33,11 +33,11 @@ pub struct MessageSearchFilter {
 
 impl MessageSearchFilter {
     /// The search for words; none where the filter names what can't exist.
-    pub fn checked(self, query: &str) -> Result<Search> {
+    pub fn validate(self, query: &str) -> Result<MessageSearch> {
         let chat = self.chat_id.map(|id| id.parse::<ChatId>().map_err(|_| Error::NotFound("chat"))).transpose()?;
         let sender = self.sender_id.map(|id| id.parse::<UserId>().map_err(|_| Error::NotFound("user"))).transpose()?;
-        Ok(Search {
-            words: SearchQuery::parse(query)?,
+        Ok(MessageSearch {
+            query: SearchQuery::parse(query)?,
             chat,
             sender,
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
@@ -73,10 +73,10 @@ struct MessageSearchEdge {
 }
 
 impl MessageSearchConnection {
-    pub fn of(page: Page<messages::Message>, words: &SearchQuery) -> Self {
+    pub fn from_page(page: Page<messages::Message>, words: &SearchQuery) -> Self {
         let items: Vec<Arc<messages::Message>> = page.items.into_iter().map(Arc::new).collect();
         let edge = |message: &Arc<messages::Message>| MessageSearchEdge {
-            cursor: by_time(message).encode(),
+            cursor: created_at_key(message).encode(),
             snippet: words.snippet(message.text.as_deref().unwrap_or_default()),
             node: Message(message.clone()),
         };

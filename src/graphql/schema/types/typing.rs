@@ -4,10 +4,10 @@ use async_graphql::{Context, ID, Object};
 
 use crate::error::Result;
 use crate::graphql::schema::types::user::User;
-use crate::realtime::dispatch::render_cache::Told;
-use crate::realtime::typing::TypingNow;
+use crate::realtime::dispatch::render_cache::CachedUpdate;
+use crate::realtime::typing::TypingSnapshot;
 
-pub struct TypingUpdate(pub Arc<Told<TypingNow>>);
+pub struct TypingUpdate(pub Arc<CachedUpdate<TypingSnapshot>>);
 
 /// Everyone who is typing in a chat; it replaces what was told before.
 #[Object]

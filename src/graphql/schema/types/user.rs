@@ -45,7 +45,7 @@ impl User {
 
     /// How the person is there.
     async fn presence(&self, ctx: &Context<'_>) -> Presence {
-        Presence(service::presence::of(ctx.app(), &self.0))
+        Presence(service::presence::snapshot_of(ctx.app(), &self.0))
     }
 }
 
@@ -71,7 +71,7 @@ impl Organization {
         period: Option<StatisticsPeriod>,
     ) -> Option<Result<Vec<CallStatistics>>> {
         let each = period.unwrap_or(StatisticsPeriod::Day).length();
-        let totals = async { service::calls::totals(ctx.app(), ctx.viewer()?, (since.0, until.0), each).await };
+        let totals = async { service::calls::statistics(ctx.app(), ctx.viewer()?, (since.0, until.0), each).await };
         Some(totals.await.map(|totals| totals.into_iter().map(Into::into).collect()))
     }
 }

@@ -6,134 +6,135 @@ use chrono::DateTime;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::Semaphore;
 
-use crate::domain::chat_events::{Change, MessageChange, Moved, MovedMember, Stretch};
+use crate::domain::chat_events::{Change, LogSlice, MessageChange, UnversionedMemberUpdate, UnversionedMemberUpdates};
 use crate::domain::ids::MessageId;
 use crate::domain::members::{Member, Role};
-use crate::domain::messages::{Message, Notice, NoticeKind};
-use crate::realtime::dispatch::fast_path::{BATCH, Outlet, Place, Sheet};
+use crate::domain::messages::{Message, SystemMessage, SystemMessageKind};
+use crate::realtime::dispatch::fast_path::{FeedPosition, FrameSink, MAX_WRITE_BYTES, RenderedBatch};
 use crate::realtime::dispatch::hub::*;
-use crate::realtime::dispatch::queue::{Delivery, MAILBOX, Origin};
-use crate::realtime::dispatch::render_cache::Made;
-use crate::realtime::dispatch::topic::Audience;
+use crate::realtime::dispatch::queue::{Delivery, EventRef, QUEUE_CAPACITY};
+use crate::realtime::dispatch::render_cache::RenderedPayload;
+use crate::realtime::dispatch::topic::RenderGroup;
 
-fn event(chat: ChatId, what: Happening) -> ChatEvent {
+fn event(chat: ChatId, what: ChatEventKind) -> ChatEvent {
     ChatEvent::new("demo".parse().unwrap(), chat, DateTime::UNIX_EPOCH, what)
 }
 
 fn deleted(chat: ChatId) -> ChatEvent {
-    event(chat, Happening::Deleted)
+    event(chat, ChatEventKind::Deleted)
 }
 
 /// The making of a message with this version.
-fn made(chat: ChatId, seq: i64) -> ChatEvent {
-    let notice = Notice { kind: NoticeKind::ChatCreated, actor: None, subject: None, detail: None, call: None };
-    let message = Message::notice(MessageId { chat, seq }, notice, DateTime::UNIX_EPOCH);
+fn message_added(chat: ChatId, seq: i64) -> ChatEvent {
+    let notice =
+        SystemMessage { kind: SystemMessageKind::ChatCreated, actor: None, subject: None, detail: None, call: None };
+    let message = Message::system(MessageId { chat, seq }, notice, DateTime::UNIX_EPOCH);
     let change = Change::Message(Arc::new(message), MessageChange::Added);
-    event(chat, Happening::Changed(Stretch::of_commit(vec![change])))
+    event(chat, ChatEventKind::LogChanges(LogSlice::from_commit(vec![change])))
 }
 
-fn heard(listener: &Listener) -> Vec<i64> {
+fn drain_versions(listener: &Subscriber) -> Vec<i64> {
     let version = |delivery| match delivery {
-        Delivery::Event(heard) => heard.event.versions().map_or(0, |(first, _)| first),
-        Delivery::Overflow => -1,
+        Delivery::Event(heard) => heard.event.version_range().map_or(0, |(first, _)| first),
+        Delivery::Lagged => -1,
     };
-    std::iter::from_fn(|| listener.mailbox.take()).map(version).collect()
+    std::iter::from_fn(|| listener.queue.pop()).map(version).collect()
 }
 
 #[tokio::test]
 async fn a_listener_hears_its_chats_until_it_leaves() {
     let hub = Arc::new(Hub::default());
     let (here, elsewhere) = (ChatId::new(), ChatId::new());
-    let mut listener = hub.listen(&"alice".parse().unwrap());
-    listener.attach(here);
+    let mut listener = hub.subscriber(&"alice".parse().unwrap());
+    listener.subscribe_chat(here);
     hub.deliver(deleted(elsewhere));
     hub.deliver(deleted(here));
-    assert!(matches!(listener.next().await, Delivery::Event(heard) if heard.event.chat == here));
-    listener.detach(here);
+    assert!(matches!(listener.recv().await, Delivery::Event(heard) if heard.event.chat == here));
+    listener.unsubscribe_chat(here);
     hub.deliver(deleted(here));
-    assert!(listener.mailbox.take().is_none());
-    listener.attach(elsewhere);
+    assert!(listener.queue.pop().is_none());
+    listener.subscribe_chat(elsewhere);
     drop(listener);
-    assert!(hub.topics().is_empty(), "nothing is left of a listener that has gone");
+    assert!(hub.topic_versions().is_empty(), "nothing is left of a listener that has gone");
 }
 
 #[tokio::test]
 async fn a_slow_listener_is_told_once_that_it_missed_something() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let mut listener = hub.listen(&"alice".parse().unwrap());
-    listener.attach(chat);
-    for _ in 0..=MAILBOX {
+    let mut listener = hub.subscriber(&"alice".parse().unwrap());
+    listener.subscribe_chat(chat);
+    for _ in 0..=QUEUE_CAPACITY {
         hub.deliver(deleted(chat));
     }
-    assert!(matches!(listener.next().await, Delivery::Overflow));
-    assert!(listener.mailbox.take().is_none());
+    assert!(matches!(listener.recv().await, Delivery::Lagged));
+    assert!(listener.queue.pop().is_none());
     hub.deliver(deleted(chat));
-    assert!(matches!(listener.next().await, Delivery::Event(_)));
+    assert!(matches!(listener.recv().await, Delivery::Event(_)));
 }
 
 #[test]
 fn what_comes_too_early_waits_for_what_is_missing() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let mut listener = hub.listen(&"alice".parse().unwrap());
-    listener.attach(chat);
-    listener.is_level(chat, 4);
+    let mut listener = hub.subscriber(&"alice".parse().unwrap());
+    listener.subscribe_chat(chat);
+    listener.mark_caught_up(chat, 4);
     for version in [5, 7, 8, 6, 9, 9, 3] {
-        hub.deliver(made(chat, version));
+        hub.deliver(message_added(chat, version));
     }
-    assert_eq!(heard(&listener), [5, 6, 7, 8, 9, 9, 3], "and what is old is for listeners to drop");
-    assert!(hub.gaps().is_empty(), "a gap that closed by itself needs no mending");
-    hub.deliver(made(chat, 12));
-    assert!(heard(&listener).is_empty());
-    assert_eq!(hub.gaps(), [(chat, Some(9))]);
-    hub.release(chat);
-    assert_eq!(heard(&listener), [12]);
-    assert_eq!(hub.topics(), [(chat, Some(12))]);
+    assert_eq!(drain_versions(&listener), [5, 6, 7, 8, 9, 9, 3], "and what is old is for listeners to drop");
+    assert!(hub.take_gaps().is_empty(), "a gap that closed by itself needs no mending");
+    hub.deliver(message_added(chat, 12));
+    assert!(drain_versions(&listener).is_empty());
+    assert_eq!(hub.take_gaps(), [(chat, Some(9))]);
+    hub.flush_reorder_buffer(chat);
+    assert_eq!(drain_versions(&listener), [12]);
+    assert_eq!(hub.topic_versions(), [(chat, Some(12))]);
 }
 
 #[test]
 fn what_is_heard_by_one_alone_is_not_kept_for_others() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let (mut one, mut other) = (hub.listen(&"alice".parse().unwrap()), hub.listen(&"alice".parse().unwrap()));
-    one.attach(chat);
-    hub.deliver(made(chat, 1));
-    other.attach(chat);
-    hub.deliver(made(chat, 2));
-    let kept = |delivery| matches!(delivery, Some(Delivery::Event(heard)) if Origin::new(&heard, 0).memo().is_some());
-    assert!(!kept(one.mailbox.take()));
-    assert!(kept(one.mailbox.take()) && kept(other.mailbox.take()));
+    let (mut one, mut other) = (hub.subscriber(&"alice".parse().unwrap()), hub.subscriber(&"alice".parse().unwrap()));
+    one.subscribe_chat(chat);
+    hub.deliver(message_added(chat, 1));
+    other.subscribe_chat(chat);
+    hub.deliver(message_added(chat, 2));
+    let kept = |delivery| matches!(delivery, Some(Delivery::Event(heard)) if EventRef::new(&heard, 0).render_cache().is_some());
+    assert!(!kept(one.queue.pop()));
+    assert!(kept(one.queue.pop()) && kept(other.queue.pop()));
 }
 
 /// Those who are told the version of each change, as text.
 #[derive(Debug)]
-struct Versions {
+struct VersionRenderGroup {
     /// Made one at a time, each with a permit of this.
     gate: Arc<Semaphore>,
     /// Bytes of each text, or a few more.
     length: usize,
 }
 
-impl Versions {
-    fn at_once() -> Self {
+impl VersionRenderGroup {
+    fn unblocked() -> Self {
         Self { gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), length: 0 }
     }
 }
 
-impl Audience for Versions {
+impl RenderGroup for VersionRenderGroup {
     fn id(&self) -> u64 {
         7
     }
 
-    fn make(&self, heard: Arc<Heard>, _: i64) -> BoxFuture<'static, Option<Sheet>> {
+    fn render(&self, heard: Arc<SharedEvent>, _: i64) -> BoxFuture<'static, Option<RenderedBatch>> {
         let (gate, length) = (self.gate.clone(), self.length);
         async move {
             gate.acquire().await.unwrap().forget();
-            let Happening::Changed(stretch) = &heard.event.what else { return None };
+            let ChatEventKind::LogChanges(stretch) = &heard.event.kind else { return None };
             let body = |change: &Change| format!("{:>length$}", change.version());
-            let made = |change: &Change| Some(Made { body: body(change).into(), failed: false });
-            Sheet::new(&heard, stretch.changes.iter().map(made).collect())
+            let made = |change: &Change| Some(RenderedPayload { body: body(change).into(), should_resubscribe: false });
+            RenderedBatch::new(&heard, stretch.changes.iter().map(made).collect())
         }
         .boxed()
     }
@@ -141,66 +142,70 @@ impl Audience for Versions {
 
 /// A socket that takes each so many times what is written, and keeps it.
 #[derive(Debug)]
-struct Socket {
-    takes: usize,
-    asked: AtomicUsize,
-    told: Arc<Mutex<Vec<i64>>>,
+struct RecordingSink {
+    refusal_interval: usize,
+    write_attempts: AtomicUsize,
+    written_versions: Arc<Mutex<Vec<i64>>>,
 }
 
-impl Socket {
+impl RecordingSink {
     /// One that refuses every `takes`-th time.
     fn new(takes: usize) -> Arc<Self> {
-        Arc::new(Self { takes, asked: AtomicUsize::new(1), told: Arc::default() })
+        Arc::new(Self {
+            refusal_interval: takes,
+            write_attempts: AtomicUsize::new(1),
+            written_versions: Arc::default(),
+        })
     }
 
-    fn told(&self) -> Vec<i64> {
-        lock(&self.told).clone()
+    fn versions(&self) -> Vec<i64> {
+        lock(&self.written_versions).clone()
     }
 }
 
-impl Outlet for Socket {
-    fn frame(&self, body: &str, frames: &mut Vec<u8>) {
+impl FrameSink for RecordingSink {
+    fn encode_frame(&self, body: &str, frames: &mut Vec<u8>) {
         frames.extend_from_slice(format!("{body} ").as_bytes());
     }
 
-    fn write(&self, frames: &[u8]) -> bool {
-        if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.takes) {
+    fn try_write(&self, frames: &[u8]) -> bool {
+        if self.write_attempts.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.refusal_interval) {
             return false;
         }
         let frames = std::str::from_utf8(frames).unwrap();
-        lock(&self.told).extend(frames.split_whitespace().map(|version| version.parse::<i64>().unwrap()));
+        lock(&self.written_versions).extend(frames.split_whitespace().map(|version| version.parse::<i64>().unwrap()));
         true
     }
 }
 
-const ALWAYS: usize = usize::MAX;
+const NEVER_REFUSE: usize = usize::MAX;
 
-fn place(position: i64) -> Place {
-    Place { position, members_at: position, heard_at: DateTime::UNIX_EPOCH }
+fn position_at(position: i64) -> FeedPosition {
+    FeedPosition { version: position, member_version: position, as_of: DateTime::UNIX_EPOCH }
 }
 
 /// Takes the lent place back: how far it led.
-fn position(listener: &Listener) -> Option<i64> {
-    listener.reclaim().map(|place| place.position)
+fn reclaimed_version(listener: &Subscriber) -> Option<i64> {
+    listener.disable_fast_path().map(|place| place.version)
 }
 
 /// A listener among those who ask the same, who is level at this version.
-fn sharer(hub: &Arc<Hub>, chat: ChatId, version: i64) -> Listener {
-    sharer_of(hub, chat, version, Versions::at_once())
+fn group_subscriber(hub: &Arc<Hub>, chat: ChatId, version: i64) -> Subscriber {
+    group_subscriber_of(hub, chat, version, VersionRenderGroup::unblocked())
 }
 
-fn sharer_of(hub: &Arc<Hub>, chat: ChatId, version: i64, versions: Versions) -> Listener {
-    let mut listener = hub.listen(&"alice".parse().unwrap());
-    listener.attach(chat);
-    let versions: Arc<dyn Audience> = Arc::new(versions);
-    listener.share(&versions);
-    listener.is_level(chat, version);
+fn group_subscriber_of(hub: &Arc<Hub>, chat: ChatId, version: i64, versions: VersionRenderGroup) -> Subscriber {
+    let mut listener = hub.subscriber(&"alice".parse().unwrap());
+    listener.subscribe_chat(chat);
+    let versions: Arc<dyn RenderGroup> = Arc::new(versions);
+    listener.join_render_group(&versions);
+    listener.mark_caught_up(chat, version);
     listener
 }
 
 /// All that was delivered is told or waits in mailboxes.
-async fn settled(hub: &Hub) {
-    let topics: Vec<_> = lock(&hub.chats).values().cloned().collect();
+async fn wait_until_idle(hub: &Hub) {
+    let topics: Vec<_> = lock(&hub.chat_topics).values().cloned().collect();
     for topic in topics {
         while lock(&topic.0).is_busy() {
             tokio::task::yield_now().await;
@@ -212,76 +217,79 @@ async fn settled(hub: &Hub) {
 async fn who_is_level_is_told_without_a_detour() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let (one, other) = (sharer(&hub, chat, 4), sharer(&hub, chat, 4));
-    let socket = Socket::new(ALWAYS);
-    let outlet: Arc<dyn Outlet> = socket.clone();
-    one.lend(place(4), &outlet);
+    let (one, other) = (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
+    let socket = RecordingSink::new(NEVER_REFUSE);
+    let outlet: Arc<dyn FrameSink> = socket.clone();
+    one.enable_fast_path(position_at(4), &outlet);
     for version in [5, 6] {
-        hub.deliver(made(chat, version));
-        settled(&hub).await;
+        hub.deliver(message_added(chat, version));
+        wait_until_idle(&hub).await;
     }
-    assert_eq!(socket.told(), [5, 6]);
-    assert_eq!(heard(&one), [0; 0], "what was told does not wait");
-    assert_eq!(heard(&other), [5, 6], "who lent nothing finds it in the mailbox");
-    assert_eq!(position(&one), Some(6));
-    hub.deliver(made(chat, 7));
-    settled(&hub).await;
-    assert_eq!((socket.told(), heard(&one)), (vec![5, 6], vec![7]), "and so does who took the place back");
+    assert_eq!(socket.versions(), [5, 6]);
+    assert_eq!(drain_versions(&one), [0; 0], "what was told does not wait");
+    assert_eq!(drain_versions(&other), [5, 6], "who lent nothing finds it in the mailbox");
+    assert_eq!(reclaimed_version(&one), Some(6));
+    hub.deliver(message_added(chat, 7));
+    wait_until_idle(&hub).await;
+    assert_eq!((socket.versions(), drain_versions(&one)), (vec![5, 6], vec![7]), "and so does who took the place back");
 }
 
 #[tokio::test]
 async fn what_does_not_follow_waits_and_so_does_all_after_it() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let (behind, _other) = (sharer(&hub, chat, 4), sharer(&hub, chat, 4));
-    let socket = Socket::new(ALWAYS);
-    let outlet: Arc<dyn Outlet> = socket.clone();
-    behind.lend(place(3), &outlet);
-    hub.deliver(made(chat, 5));
-    settled(&hub).await;
-    assert_eq!((socket.told(), heard(&behind), position(&behind)), (vec![], vec![5], Some(3)));
+    let (behind, _other) = (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
+    let socket = RecordingSink::new(NEVER_REFUSE);
+    let outlet: Arc<dyn FrameSink> = socket.clone();
+    behind.enable_fast_path(position_at(3), &outlet);
+    hub.deliver(message_added(chat, 5));
+    wait_until_idle(&hub).await;
+    assert_eq!((socket.versions(), drain_versions(&behind), reclaimed_version(&behind)), (vec![], vec![5], Some(3)));
 
     // A socket that takes nothing once is not asked again before its task has seen to it.
-    let (slow, slow_socket) = (sharer(&hub, chat, 5), Socket::new(2));
-    let outlet: Arc<dyn Outlet> = slow_socket.clone();
-    slow.lend(place(5), &outlet);
+    let (slow, slow_socket) = (group_subscriber(&hub, chat, 5), RecordingSink::new(2));
+    let outlet: Arc<dyn FrameSink> = slow_socket.clone();
+    slow.enable_fast_path(position_at(5), &outlet);
     for version in 6..=9 {
-        hub.deliver(made(chat, version));
-        settled(&hub).await;
+        hub.deliver(message_added(chat, version));
+        wait_until_idle(&hub).await;
     }
-    assert_eq!((slow_socket.told(), heard(&slow), position(&slow)), (vec![6], vec![7, 8, 9], Some(6)));
+    assert_eq!(
+        (slow_socket.versions(), drain_versions(&slow), reclaimed_version(&slow)),
+        (vec![6], vec![7, 8, 9], Some(6))
+    );
 
     // Nor is a place lent past what waits.
-    hub.deliver(made(chat, 10));
-    settled(&hub).await;
-    slow.lend(place(9), &outlet);
-    assert_eq!(position(&slow), None);
+    hub.deliver(message_added(chat, 10));
+    wait_until_idle(&hub).await;
+    slow.enable_fast_path(position_at(9), &outlet);
+    assert_eq!(reclaimed_version(&slow), None);
 }
 
 #[tokio::test]
 async fn what_is_more_than_a_write_holds_waits_and_what_is_several_writes_is_told_in_several() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let large = Versions { length: BATCH + 1, ..Versions::at_once() };
-    let (one, _other) = (sharer_of(&hub, chat, 0, large), sharer(&hub, chat, 0));
-    let socket = Socket::new(ALWAYS);
-    let outlet: Arc<dyn Outlet> = socket.clone();
-    one.lend(place(0), &outlet);
-    hub.deliver(made(chat, 1));
-    settled(&hub).await;
-    assert_eq!((socket.told(), heard(&one)), (vec![], vec![1]));
+    let large = VersionRenderGroup { length: MAX_WRITE_BYTES + 1, ..VersionRenderGroup::unblocked() };
+    let (one, _other) = (group_subscriber_of(&hub, chat, 0, large), group_subscriber(&hub, chat, 0));
+    let socket = RecordingSink::new(NEVER_REFUSE);
+    let outlet: Arc<dyn FrameSink> = socket.clone();
+    one.enable_fast_path(position_at(0), &outlet);
+    hub.deliver(message_added(chat, 1));
+    wait_until_idle(&hub).await;
+    assert_eq!((socket.versions(), drain_versions(&one)), (vec![], vec![1]));
 
     let gate = Arc::new(Semaphore::new(1));
-    let middling = Versions { length: BATCH / 3, gate: gate.clone() };
+    let middling = VersionRenderGroup { length: MAX_WRITE_BYTES / 3, gate: gate.clone() };
     let chat = ChatId::new();
-    let (one, _other) = (sharer_of(&hub, chat, 0, middling), sharer(&hub, chat, 0));
-    one.lend(place(0), &outlet);
+    let (one, _other) = (group_subscriber_of(&hub, chat, 0, middling), group_subscriber(&hub, chat, 0));
+    one.enable_fast_path(position_at(0), &outlet);
     // The rest comes while the first is made, and is told together.
-    (1..=9).for_each(|version| hub.deliver(made(chat, version)));
+    (1..=9).for_each(|version| hub.deliver(message_added(chat, version)));
     gate.add_permits(9);
-    settled(&hub).await;
-    assert_eq!((socket.told(), heard(&one)), ((1..=9).collect(), vec![]));
-    assert!(socket.asked.load(Ordering::Relaxed) > 4, "in writes of a bounded size");
+    wait_until_idle(&hub).await;
+    assert_eq!((socket.versions(), drain_versions(&one)), ((1..=9).collect(), vec![]));
+    assert!(socket.write_attempts.load(Ordering::Relaxed) > 4, "in writes of a bounded size");
 }
 
 /// One who was alone for a moment is no audience, though there is another when it is made.
@@ -290,26 +298,29 @@ async fn what_one_alone_heard_takes_no_short_way() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
     let gate = Arc::new(Semaphore::new(0));
-    let (stays, goes) = (sharer_of(&hub, chat, 0, Versions { gate: gate.clone(), length: 0 }), sharer(&hub, chat, 0));
-    let socket = Socket::new(ALWAYS);
-    let outlet: Arc<dyn Outlet> = socket.clone();
-    stays.lend(place(0), &outlet);
-    hub.deliver(made(chat, 1));
+    let (stays, goes) = (
+        group_subscriber_of(&hub, chat, 0, VersionRenderGroup { gate: gate.clone(), length: 0 }),
+        group_subscriber(&hub, chat, 0),
+    );
+    let socket = RecordingSink::new(NEVER_REFUSE);
+    let outlet: Arc<dyn FrameSink> = socket.clone();
+    stays.enable_fast_path(position_at(0), &outlet);
+    hub.deliver(message_added(chat, 1));
     tokio::task::yield_now().await;
     drop(goes);
-    hub.deliver(made(chat, 2));
-    let comes = sharer(&hub, chat, 1);
+    hub.deliver(message_added(chat, 2));
+    let comes = group_subscriber(&hub, chat, 1);
     gate.add_permits(2);
-    settled(&hub).await;
-    assert_eq!((socket.told(), heard(&stays)), (vec![1], vec![2]));
-    assert_eq!(heard(&comes), [1, 2]);
+    wait_until_idle(&hub).await;
+    assert_eq!((socket.versions(), drain_versions(&stays)), (vec![1], vec![2]));
+    assert_eq!(drain_versions(&comes), [1, 2]);
 }
 
 /// A member's row that only they are told of.
-fn moved(chat: ChatId, user: &str, as_of: i64) -> ChatEvent {
-    let member = Member::joining(chat, user.parse().unwrap(), Role::Member, 0, DateTime::UNIX_EPOCH);
-    let member = MovedMember { member: Arc::new(member), shown: false };
-    event(chat, Happening::Moved(Moved { members: vec![member], as_of }))
+fn member_update(chat: ChatId, user: &str, as_of: i64) -> ChatEvent {
+    let member = Member::new_member(chat, user.parse().unwrap(), Role::Member, 0, DateTime::UNIX_EPOCH);
+    let member = UnversionedMemberUpdate { member: Arc::new(member), visible_to_others: false };
+    event(chat, ChatEventKind::MembersUpdated(UnversionedMemberUpdates { members: vec![member], as_of_version: as_of }))
 }
 
 #[tokio::test]
@@ -317,53 +328,61 @@ async fn what_is_ones_own_keeps_its_place_and_bars_the_way_of_nobody_else() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
     let gate = Arc::new(Semaphore::new(0));
-    let (alice, _other) = (sharer_of(&hub, chat, 0, Versions { gate: gate.clone(), length: 0 }), sharer(&hub, chat, 0));
-    let mut bob = hub.listen(&"bob".parse().unwrap());
-    bob.attach(chat);
-    let socket = Socket::new(ALWAYS);
-    let outlet: Arc<dyn Outlet> = socket.clone();
-    alice.lend(place(0), &outlet);
-    hub.deliver(made(chat, 1));
-    hub.deliver(moved(chat, "bob", 1));
-    hub.deliver(made(chat, 2));
+    let (alice, _other) = (
+        group_subscriber_of(&hub, chat, 0, VersionRenderGroup { gate: gate.clone(), length: 0 }),
+        group_subscriber(&hub, chat, 0),
+    );
+    let mut bob = hub.subscriber(&"bob".parse().unwrap());
+    bob.subscribe_chat(chat);
+    let socket = RecordingSink::new(NEVER_REFUSE);
+    let outlet: Arc<dyn FrameSink> = socket.clone();
+    alice.enable_fast_path(position_at(0), &outlet);
+    hub.deliver(message_added(chat, 1));
+    hub.deliver(member_update(chat, "bob", 1));
+    hub.deliver(message_added(chat, 2));
     gate.add_permits(9);
-    settled(&hub).await;
-    hub.deliver(moved(chat, "alice", 2));
-    hub.deliver(made(chat, 3));
-    settled(&hub).await;
-    assert_eq!((socket.told(), heard(&alice)), (vec![1, 2], vec![0, 3]), "nothing overtakes what is her own");
-    assert_eq!(heard(&bob), [1, 0, 2, 3]);
+    wait_until_idle(&hub).await;
+    hub.deliver(member_update(chat, "alice", 2));
+    hub.deliver(message_added(chat, 3));
+    wait_until_idle(&hub).await;
+    assert_eq!(
+        (socket.versions(), drain_versions(&alice)),
+        (vec![1, 2], vec![0, 3]),
+        "nothing overtakes what is her own"
+    );
+    assert_eq!(drain_versions(&bob), [1, 0, 2, 3]);
 }
 
 #[tokio::test]
 async fn who_left_is_told_nothing_more() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let (gone, _one, _other) = (sharer(&hub, chat, 4), sharer(&hub, chat, 4), sharer(&hub, chat, 4));
-    let socket = Socket::new(ALWAYS);
-    let outlet: Arc<dyn Outlet> = socket.clone();
-    gone.lend(place(4), &outlet);
-    hub.deliver(made(chat, 5));
+    let (gone, _one, _other) =
+        (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
+    let socket = RecordingSink::new(NEVER_REFUSE);
+    let outlet: Arc<dyn FrameSink> = socket.clone();
+    gone.enable_fast_path(position_at(4), &outlet);
+    hub.deliver(message_added(chat, 5));
     drop(gone);
-    settled(&hub).await;
-    assert_eq!(socket.told(), [0; 0]);
+    wait_until_idle(&hub).await;
+    assert_eq!(socket.versions(), [0; 0]);
 }
 
 /// A feed by the rules of [`Listener::lend`]: it tells what it finds, and lends its place in between.
-async fn follow(mut listener: Listener, socket: Arc<Socket>, until: i64) {
-    let outlet: Arc<dyn Outlet> = socket.clone();
+async fn run_feed(mut listener: Subscriber, socket: Arc<RecordingSink>, until: i64) {
+    let outlet: Arc<dyn FrameSink> = socket.clone();
     let mut position = 0;
     while position < until {
         let delivery = poll_fn(|cx| {
-            if let Some(place) = listener.reclaim() {
-                position = place.position;
+            if let Some(place) = listener.disable_fast_path() {
+                position = place.version;
             }
             if position == until {
                 return Poll::Ready(None);
             }
-            let delivery = listener.poll_next(cx);
+            let delivery = listener.poll_recv(cx);
             if delivery.is_pending() {
-                listener.lend(place(position), &outlet);
+                listener.enable_fast_path(position_at(position), &outlet);
                 // It is not told when others have moved its place: it looks now and then.
                 cx.waker().wake_by_ref();
             }
@@ -371,17 +390,17 @@ async fn follow(mut listener: Listener, socket: Arc<Socket>, until: i64) {
         });
         match delivery.await {
             Some(Delivery::Event(heard)) => {
-                let (first, last) = heard.event.versions().unwrap();
+                let (first, last) = heard.event.version_range().unwrap();
                 assert!(first <= position + 1, "a gap");
                 if last > position {
-                    lock(&socket.told).extend(position + 1..=last);
+                    lock(&socket.written_versions).extend(position + 1..=last);
                     position = last;
                 }
             }
             // The database has them.
-            Some(Delivery::Overflow) => {
-                let known = listener.hub.topics()[0].1.unwrap();
-                lock(&socket.told).extend(position + 1..=known);
+            Some(Delivery::Lagged) => {
+                let known = listener.hub.topic_versions()[0].1.unwrap();
+                lock(&socket.written_versions).extend(position + 1..=known);
                 position = position.max(known);
             }
             None => break,
@@ -397,18 +416,18 @@ async fn both_ways_together_lose_double_and_disorder_nothing() {
     const LAST: i64 = 500;
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let listeners: Vec<_> = (0..150).map(|_| sharer(&hub, chat, 0)).collect();
+    let listeners: Vec<_> = (0..150).map(|_| group_subscriber(&hub, chat, 0)).collect();
     let mut sockets = Vec::new();
     let mut following = tokio::task::JoinSet::new();
     for (number, listener) in listeners.into_iter().enumerate() {
-        let socket = Socket::new([ALWAYS, 2, 3, 10][number % 4]);
-        following.spawn(follow(listener, socket.clone(), LAST));
+        let socket = RecordingSink::new([NEVER_REFUSE, 2, 3, 10][number % 4]);
+        following.spawn(run_feed(listener, socket.clone(), LAST));
         sockets.push(socket);
     }
     for version in (1..=LAST).step_by(2) {
-        let passing = sharer(&hub, chat, version - 1);
+        let passing = group_subscriber(&hub, chat, version - 1);
         for version in [version + 1, version] {
-            hub.deliver(made(chat, version));
+            hub.deliver(message_added(chat, version));
         }
         tokio::task::yield_now().await;
         drop(passing);
@@ -416,6 +435,6 @@ async fn both_ways_together_lose_double_and_disorder_nothing() {
     let all = tokio::time::timeout(std::time::Duration::from_secs(60), following.join_all());
     all.await.expect("everybody is told everything");
     for socket in sockets {
-        assert_eq!(socket.told(), (1..=LAST).collect::<Vec<_>>());
+        assert_eq!(socket.versions(), (1..=LAST).collect::<Vec<_>>());
     }
 }

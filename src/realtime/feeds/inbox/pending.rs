@@ -9,7 +9,7 @@ use crate::domain::ids::{CallId, ChatId, NotificationId};
 use crate::domain::notifications::Notification;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Subject {
+pub(super) enum PendingKey {
     Chat(ChatId),
     Notification(NotificationId),
     Call(CallId),
@@ -17,52 +17,52 @@ pub(super) enum Subject {
 
 /// What is yet to be told, in the order in which it was heard of.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    order: BTreeSet<(DateTime<Utc>, Subject)>,
-    held: HashMap<Subject, (DateTime<Utc>, Held)>,
+pub(super) struct PendingQueue {
+    order: BTreeSet<(DateTime<Utc>, PendingKey)>,
+    items: HashMap<PendingKey, (DateTime<Utc>, PendingItem)>,
 }
 
 #[derive(Debug)]
-pub(super) enum Held {
+pub(super) enum PendingItem {
     /// To be looked at.
     Chat {
         /// The client may have it in its list, though the person may be in no more.
-        gone: bool,
+        removed: bool,
     },
     Notification(Notification),
     /// To be looked at.
     Call,
 }
 
-impl Waiting {
+impl PendingQueue {
     /// What waits already goes on waiting since when it did.
-    pub(super) fn put(&mut self, subject: Subject, at: DateTime<Utc>, held: Held) {
-        match self.held.entry(subject) {
+    pub(super) fn push(&mut self, subject: PendingKey, at: DateTime<Utc>, held: PendingItem) {
+        match self.items.entry(subject) {
             Entry::Vacant(vacant) => {
                 vacant.insert((at, held));
                 self.order.insert((at, subject));
             }
             Entry::Occupied(mut occupied) => match (&mut occupied.get_mut().1, held) {
-                (Held::Chat { gone: known }, Held::Chat { gone }) => *known |= gone,
+                (PendingItem::Chat { removed: known }, PendingItem::Chat { removed: gone }) => *known |= gone,
                 (known, held) => *known = held,
             },
         }
     }
 
-    pub(super) fn first(&self) -> Option<(DateTime<Utc>, Subject)> {
+    pub(super) fn first(&self) -> Option<(DateTime<Utc>, PendingKey)> {
         self.order.first().copied()
     }
 
-    pub(super) fn take(&mut self, subject: Subject) -> Option<Held> {
-        let (at, held) = self.held.remove(&subject)?;
+    pub(super) fn remove(&mut self, subject: PendingKey) -> Option<PendingItem> {
+        let (at, held) = self.items.remove(&subject)?;
         self.order.remove(&(at, subject));
         Some(held)
     }
 
     pub(super) fn chats(&self) -> impl Iterator<Item = ChatId> {
         self.order.iter().filter_map(|(_, subject)| match subject {
-            Subject::Chat(chat) => Some(*chat),
-            Subject::Notification(_) | Subject::Call(_) => None,
+            PendingKey::Chat(chat) => Some(*chat),
+            PendingKey::Notification(_) | PendingKey::Call(_) => None,
         })
     }
 
@@ -72,6 +72,6 @@ impl Waiting {
 
     pub(super) fn clear(&mut self) {
         self.order.clear();
-        self.held.clear();
+        self.items.clear();
     }
 }
