@@ -23,7 +23,6 @@ pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod http;
-pub mod lock;
 pub mod metrics;
 pub mod realtime;
 pub mod service;

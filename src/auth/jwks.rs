@@ -1,8 +1,9 @@
 //! The host's public keys (RFC 7517), kept fresh through rotation.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -79,8 +80,7 @@ impl Jwks {
         let keys = self.read_keys().await?;
         let number = keys.len();
         let now = Some(self.clock.now());
-        *self.cache.lock().expect("no panic under this lock") =
-            CachedKeys { keys: Arc::new(keys), loaded_at: now, attempted_at: now };
+        *self.cache.lock() = CachedKeys { keys: Arc::new(keys), loaded_at: now, attempted_at: now };
         Ok(number)
     }
 
@@ -89,7 +89,7 @@ impl Jwks {
     }
 
     fn cached(&self) -> CachedKeys {
-        self.cache.lock().expect("no panic under this lock").clone()
+        self.cache.lock().clone()
     }
 
     fn is_stale(&self, at: DateTime<Utc>, age: Duration) -> bool {
@@ -110,7 +110,7 @@ impl Jwks {
         let loaded = self.load().await;
         if let Err(error) = &loaded {
             tracing::warn!(%error, "the keys of tokens can't be read; the ones known stay");
-            self.cache.lock().expect("no panic under this lock").attempted_at = Some(self.clock.now());
+            self.cache.lock().attempted_at = Some(self.clock.now());
         }
         loaded.is_ok()
     }

@@ -3,11 +3,12 @@
 //! What many sockets are told alike need not wake each of their tasks: [`Wire::tell`] writes it from where it
 //! was made. Only where the kernel doesn't take all of it does the rest wait here, for the connection's task.
 
+use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,8 +20,6 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-
-use crate::lock::lock;
 
 /// Bytes that the kernel takes for one connection (`SO_SNDBUF`; it doubles them for its own use).
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
@@ -66,12 +65,12 @@ struct WriteState {
 impl SharedTcpWriter {
     /// Each write is of whole frames from now on.
     pub fn enter_framed_mode(&self) {
-        lock(&self.0.write_state).framed = true;
+        self.0.write_state.lock().framed = true;
     }
 
     /// Writes frames at once; false where the kernel takes nothing of them now, and then nothing was written.
     pub fn try_write_frames(&self, frames: &[u8]) -> bool {
-        let mut writing = lock(&self.0.write_state);
+        let mut writing = self.0.write_state.lock();
         if !writing.framed || !writing.unsent.is_empty() {
             return false;
         }
@@ -87,13 +86,13 @@ impl SharedTcpWriter {
 
     /// Writes what is left, after the last.
     pub async fn flush(&self) -> io::Result<()> {
-        poll_fn(|cx| lock(&self.0.write_state).poll_unsent(cx)).await
+        poll_fn(|cx| self.0.write_state.lock().poll_unsent(cx)).await
     }
 
     /// Ready while there is something left that the connection's task has to write.
     pub fn poll_pending(&self, cx: &Context<'_>) -> Poll<()> {
         self.0.flush_waker.register(cx.waker());
-        if lock(&self.0.write_state).unsent.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        if self.0.write_state.lock().unsent.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
@@ -129,7 +128,7 @@ impl AsyncRead for TcpIo {
 impl AsyncWrite for TcpIo {
     /// Takes all or nothing once frames are written, so that no frame is cut by another's.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut writing = lock(&self.writer.0.write_state);
+        let mut writing = self.writer.0.write_state.lock();
         ready!(writing.poll_unsent(cx))?;
         let written = ready!(Pin::new(&mut writing.write_half).poll_write(cx, buf))?;
         if !writing.framed {
@@ -144,7 +143,7 @@ impl AsyncWrite for TcpIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut writing = lock(&self.writer.0.write_state);
+        let mut writing = self.writer.0.write_state.lock();
         if writing.framed {
             drop(writing);
             let first = bufs.iter().find(|buf| !buf.is_empty());
@@ -158,11 +157,11 @@ impl AsyncWrite for TcpIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.writer.0.write_state).poll_unsent(cx)
+        self.writer.0.write_state.lock().poll_unsent(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut writing = lock(&self.writer.0.write_state);
+        let mut writing = self.writer.0.write_state.lock();
         ready!(writing.poll_unsent(cx))?;
         Pin::new(&mut writing.write_half).poll_shutdown(cx)
     }
@@ -279,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_told_before_frames_begin() {
         let (stream, mut client) = connected().await;
-        poll_fn(|cx| Pin::new(&mut lock(&stream.writer.0.write_state).write_half).poll_write(cx, b"HTTP"))
+        poll_fn(|cx| Pin::new(&mut stream.writer.0.write_state.lock().write_half).poll_write(cx, b"HTTP"))
             .await
             .unwrap();
         assert!(!stream.writer.try_write_frames(b"frame"));

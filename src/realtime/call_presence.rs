@@ -1,13 +1,13 @@
 //! Who follows which call on this node, and how far they were told.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use crate::domain::ids::{CallId, ParticipantId, UserId};
-use crate::lock::lock;
 
 #[derive(Debug, Default)]
 pub struct CallPresence {
@@ -43,24 +43,24 @@ impl CallPresence {
     pub fn register(self: &Arc<Self>, call: CallId, participant: Option<UserId>) -> CallPresenceGuard {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let position = Arc::new(AtomicI64::new(i64::MAX));
-        lock(&self.open_feeds).insert(id, OpenFeed { call, participant, position: position.clone() });
+        self.open_feeds.lock().insert(id, OpenFeed { call, participant, position: position.clone() });
         self.changed.notify_one();
         CallPresenceGuard { call_presence: self.clone(), id, position }
     }
 
     pub fn is_empty(&self) -> bool {
-        lock(&self.open_feeds).is_empty() && lock(&self.departed).is_empty()
+        self.open_feeds.lock().is_empty() && self.departed.lock().is_empty()
     }
 
     /// The participants who listen here.
     pub fn present_participants(&self) -> HashSet<ParticipantId> {
-        lock(&self.open_feeds).values().filter_map(OpenFeed::participant_id).collect()
+        self.open_feeds.lock().values().filter_map(OpenFeed::participant_id).collect()
     }
 
     /// The calls that are followed here, each with the least that one of its feeds knows.
     pub fn followed_calls(&self) -> HashMap<CallId, i64> {
         let mut followed = HashMap::new();
-        for open in lock(&self.open_feeds).values() {
+        for open in self.open_feeds.lock().values() {
             let position = open.position.load(Ordering::Relaxed);
             followed.entry(open.call).and_modify(|least: &mut i64| *least = position.min(*least)).or_insert(position);
         }
@@ -69,14 +69,14 @@ impl CallPresence {
 
     /// The participants who went since this was last asked, and are not back.
     pub fn take_departed(&self) -> Vec<ParticipantId> {
-        let gone = std::mem::take(&mut *lock(&self.departed));
+        let gone = std::mem::take(&mut *self.departed.lock());
         let present = self.present_participants();
         gone.into_iter().filter(|id| !present.contains(id)).collect()
     }
 
     /// Those could not be noted: they are asked for again.
     pub fn requeue_departed(&self, gone: Vec<ParticipantId>) {
-        lock(&self.departed).extend(gone);
+        self.departed.lock().extend(gone);
     }
 }
 
@@ -89,9 +89,9 @@ impl CallPresenceGuard {
 
 impl Drop for CallPresenceGuard {
     fn drop(&mut self) {
-        let open = lock(&self.call_presence.open_feeds).remove(&self.id);
+        let open = self.call_presence.open_feeds.lock().remove(&self.id);
         if let Some(id) = open.and_then(|open| open.participant_id()) {
-            lock(&self.call_presence.departed).push(id);
+            self.call_presence.departed.lock().push(id);
             self.call_presence.changed.notify_one();
         }
     }

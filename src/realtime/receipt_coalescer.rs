@@ -3,8 +3,9 @@
 //! They take no version of the chat, and move often: a person who scrolls marks as read all the time.
 //! So what moved is gathered for a moment, and then each member's newest state is told once.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -14,7 +15,6 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::Member;
 use crate::error::Result;
-use crate::lock::lock;
 use crate::realtime::cluster::publisher::EventPublisher;
 use crate::storage::pool::Database;
 use crate::storage::{chats, members};
@@ -46,7 +46,7 @@ impl ReceiptCoalescer {
                     continue;
                 }
                 tokio::time::sleep(COALESCE_WINDOW).await;
-                let moved = std::mem::take(&mut *lock(&gathering.members_by_chat));
+                let moved = std::mem::take(&mut *gathering.members_by_chat.lock());
                 let moved: HashMap<MemberId, bool> = moved
                     .into_iter()
                     .filter(|(chat, _)| bus.has_subscribers(*chat))
@@ -71,7 +71,7 @@ impl ReceiptCoalescer {
 
 impl PendingReceipts {
     fn record(&self, id: MemberId, shown: bool) {
-        let mut moved = lock(&self.members_by_chat);
+        let mut moved = self.members_by_chat.lock();
         *moved.entry(id.chat).or_default().entry(id.user).or_default() |= shown;
         drop(moved);
         self.not_empty.notify_one();

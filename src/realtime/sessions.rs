@@ -3,9 +3,10 @@
 //! A session is one connection that outlives a request: a socket, or a stream of events. Its token
 //! expires, is renewed, or is revoked with all others of its person.
 
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,7 +14,6 @@ use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
 use crate::domain::users::{UserKey, Viewer};
-use crate::lock::lock;
 
 /// How long before its end a session is told of it.
 pub const EXPIRY_WARNING: TimeDelta = TimeDelta::minutes(1);
@@ -83,7 +83,7 @@ impl Sessions {
             state: watch::Sender::new(SessionState::Open),
         });
         let weak = Arc::downgrade(&session);
-        let mut index = lock(&self.index);
+        let mut index = self.index.lock();
         index.by_user.entry(viewer.key()).or_default().insert(session.id, weak.clone());
         index.deadlines.insert((viewer.expires_at - EXPIRY_WARNING, session.id), weak);
         drop(index);
@@ -101,7 +101,7 @@ impl Sessions {
     }
 
     fn for_user(&self, person: &UserKey) -> Vec<Arc<Session>> {
-        let index = lock(&self.index);
+        let index = self.index.lock();
         index.by_user.get(person).into_iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
     }
 
@@ -109,7 +109,7 @@ impl Sessions {
     fn tick(&self) {
         let now = self.clock.now();
         let mut due = Vec::new();
-        let mut index = lock(&self.index);
+        let mut index = self.index.lock();
         while let Some(first) = index.deadlines.first_entry()
             && first.key().0 <= now
         {
@@ -137,7 +137,7 @@ impl Sessions {
 
     fn remove(&self, session: &Session) {
         let viewer = session.viewer();
-        let mut index = lock(&self.index);
+        let mut index = self.index.lock();
         for due in [viewer.expires_at - EXPIRY_WARNING, viewer.expires_at] {
             index.deadlines.remove(&(due, session.id));
         }
@@ -155,14 +155,14 @@ impl Sessions {
 impl Session {
     /// Who is there, by their newest token.
     pub fn viewer(&self) -> Arc<Viewer> {
-        self.viewer.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.viewer.read().clone()
     }
 
     /// Goes on with a fresh token of the same person.
     pub fn renew(self: &Arc<Self>, viewer: Arc<Viewer>) {
         let due = viewer.expires_at - EXPIRY_WARNING;
-        let mut index = lock(&self.sessions.index);
-        let mut known = self.viewer.write().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.sessions.index.lock();
+        let mut known = self.viewer.write();
         let access_changes = known.permissions != viewer.permissions;
         for former in [known.expires_at - EXPIRY_WARNING, known.expires_at] {
             index.deadlines.remove(&(former, self.id));

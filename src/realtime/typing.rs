@@ -1,8 +1,9 @@
 //! Who is typing: known to the nodes alone, and over by itself.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +13,6 @@ use tokio::sync::{Notify, watch};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::users::Viewer;
-use crate::lock::lock;
 use crate::realtime::cluster::publisher::{ClusterMessage, EventPublisher};
 use crate::realtime::dispatch::render_cache::CachedUpdate;
 use crate::realtime::dispatch::subscriber::Subscriber;
@@ -147,7 +147,7 @@ impl TypingTracker {
 
 impl TypingRegistry {
     pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<ChatId, ChatTyping>> {
-        lock(&self.chats)
+        self.chats.lock()
     }
 
     /// Gives since when they type: one who does already only goes on.

@@ -3,10 +3,11 @@
 //! Nodes tell each other what was spent, a moment later, so that a limit is one over all of them but for
 //! that moment; where they can't, each has its own. No request waits for another node.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -18,7 +19,6 @@ use crate::config::LimitsConfig;
 use crate::domain::clock::Clock;
 use crate::domain::users::{UserKey, Viewer};
 use crate::error::{Error, Result};
-use crate::lock::lock;
 use crate::realtime::cluster::publisher::{ClusterMessage, EventPublisher, RateLimitUsage};
 
 type TokenBuckets = RateLimiter<UserKey, HashMapStateStore<UserKey>, ServerClock, NoOpMiddleware<Duration>>;
@@ -125,13 +125,13 @@ impl RateLimits {
         let person = viewer.key();
         limit.check(&person)?;
         if let Some(spent) = &self.unpublished_usage {
-            *lock(spent).entry((person, limit.kind)).or_default() += 1;
+            *spent.lock().entry((person, limit.kind)).or_default() += 1;
         }
         Ok(())
     }
 
     fn publish_usage(&self, bus: &EventPublisher) {
-        let spent = self.unpublished_usage.as_ref().map(|spent| std::mem::take(&mut *lock(spent))).unwrap_or_default();
+        let spent = self.unpublished_usage.as_ref().map(|spent| std::mem::take(&mut *spent.lock())).unwrap_or_default();
         let told: Vec<RateLimitUsage> = spent
             .into_iter()
             .map(|(((organization, user), limit), times)| RateLimitUsage {

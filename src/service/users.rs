@@ -1,7 +1,7 @@
 //! People of the viewer's organisation.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
@@ -11,7 +11,6 @@ use crate::domain::pagination::{Page, PageArgs, PageEnd};
 use crate::domain::text;
 use crate::domain::users::{User, UserKey, Viewer};
 use crate::error::{Error, Result};
-use crate::lock::lock;
 use crate::service::context::AppContext;
 use crate::storage::users;
 
@@ -26,7 +25,7 @@ pub struct KnownUsers {
 impl KnownUsers {
     /// A person's tokens up to this moment hold no more.
     pub fn record_revocation(&self, organization: &OrganizationId, user: &UserId, before: DateTime<Utc>) {
-        let mut revoked = lock(&self.revocations);
+        let mut revoked = self.revocations.lock();
         let known = revoked.entry((organization.clone(), user.clone())).or_insert(before);
         *known = before.max(*known);
     }
@@ -34,7 +33,7 @@ impl KnownUsers {
     /// Refuses a token that was revoked since this node began.
     pub fn check_revocation(&self, viewer: &Viewer) -> Result<()> {
         let person = viewer.key();
-        let before = lock(&self.revocations).get(&person).copied();
+        let before = self.revocations.lock().get(&person).copied();
         require_not_revoked(viewer, before)
     }
 }

@@ -325,7 +325,7 @@ impl VariableCoercer<'_> {
     fn error(&mut self, message: String) {
         let message = match self.errors.len() {
             ..MAX_ERRORS => message,
-            MAX_REFUSALS => "Too many errors processing variables, error limit reached. Execution aborted.".to_owned(),
+            MAX_ERRORS => "Too many errors processing variables, error limit reached. Execution aborted.".to_owned(),
             _ => return,
         };
         self.errors.push(CoercionError { message, pos: self.pos });

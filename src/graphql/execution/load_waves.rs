@@ -6,8 +6,9 @@
 //! ones after them. So a level of a query costs one statement for each kind of key, always the same
 //! number, and no time is waited away.
 
+use parking_lot::Mutex;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,21 +17,19 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use futures_util::task::{FutureObj, Spawn, SpawnError};
 
-use crate::lock::lock;
-
 /// Takes the loads that DataLoaders spawn.
 #[derive(Clone, Default)]
 pub struct LoadQueue(Arc<Mutex<Vec<FutureObj<'static, ()>>>>);
 
 impl LoadQueue {
     fn drain(&self) -> Vec<FutureObj<'static, ()>> {
-        std::mem::take(&mut *lock(&self.0))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
 impl Spawn for LoadQueue {
     fn spawn_obj(&self, load: FutureObj<'static, ()>) -> Result<(), SpawnError> {
-        lock(&self.0).push(load);
+        self.0.lock().push(load);
         Ok(())
     }
 }

@@ -8,10 +8,11 @@
 //! What makes it safe is absence: a shared run has no viewer. Whatever asks for one taints the run, its
 //! result is thrown away, and each subscriber runs the event by itself.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, Variables};
@@ -20,7 +21,6 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use crate::domain::ids::OrganizationId;
 use crate::graphql::api::{GraphqlService, build_request};
 use crate::graphql::subscriptions::source::SubscriptionEvent;
-use crate::lock::lock;
 use crate::realtime::dispatch::fast_path::RenderedBatch;
 use crate::realtime::dispatch::queue::SharedEvent;
 use crate::realtime::dispatch::render_cache::{RenderCache, RenderFuture, RenderedPayload};
@@ -63,7 +63,7 @@ impl OperationRegistry {
         document: ExecutableDocument,
         variables: Variables,
     ) -> Arc<SharedOperation> {
-        let mut index = lock(&self.index);
+        let mut index = self.index.lock();
         if let Some(operation) = index.get(&key).and_then(Weak::upgrade) {
             return operation;
         }
@@ -178,7 +178,7 @@ impl RenderGroup for OperationRenderGroup {
 impl Drop for SharedOperation {
     fn drop(&mut self) {
         let Some(operations) = self.registry.upgrade() else { return };
-        let mut index = lock(&operations);
+        let mut index = operations.lock();
         // Another may have taken the place since the last subscriber went.
         if index.get(&self.key).is_some_and(|known| known.strong_count() == 0) {
             index.remove(&self.key);

@@ -1,6 +1,7 @@
 //! What subscriptions listen to, and how a resolver is given what is told.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -12,7 +13,6 @@ use crate::error::Result;
 use crate::graphql::api::GraphqlService;
 use crate::graphql::schema::context::SharedScope;
 use crate::graphql::subscriptions::shared_operation::SharedOperation;
-use crate::lock::lock;
 use crate::realtime::dispatch::fast_path::FrameSink;
 use crate::realtime::dispatch::render_cache::{CachedUpdate, RenderCache};
 use crate::realtime::feeds::call::CallEvent;
@@ -149,7 +149,7 @@ impl ResolverPhase {
     /// What was opened.
     pub fn take_source(&self) -> Option<EventSource> {
         match self {
-            Self::Subscribe(slot) => lock(slot).take(),
+            Self::Subscribe(slot) => slot.lock().take(),
             Self::Event(_) => None,
         }
     }
@@ -167,10 +167,10 @@ pub async fn subscription_field<T>(
     let told = match &**ctx.data_unchecked::<Arc<ResolverPhase>>() {
         ResolverPhase::Subscribe(slot) => {
             let source = open().await?;
-            *lock(slot) = Some(source);
+            *slot.lock() = Some(source);
             None
         }
-        ResolverPhase::Event(event) => lock(event).take().and_then(|event| event.map(of).transpose()),
+        ResolverPhase::Event(event) => event.lock().take().and_then(|event| event.map(of).transpose()),
     };
     Ok(stream::iter(told))
 }

@@ -7,16 +7,16 @@
 //! What is the same for many is made once; those who are level are told it without a detour (`lane`), the
 //! others find it in their mailboxes.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use crate::domain::chat_events::{CallHint, ChatEvent, ChatEventKind};
 use crate::domain::ids::{CallId, ChatId, UserId};
 use crate::domain::users::UserKey;
-use crate::lock::lock;
 use crate::realtime::dispatch::queue::{DeliveryQueue, SharedEvent};
 use crate::realtime::dispatch::subscriber::Subscriber;
 use crate::realtime::dispatch::topic::Topic;
@@ -44,7 +44,7 @@ impl Hub {
         self.deliver_to_users(&event);
         if matches!(event.kind, ChatEventKind::Deleted) {
             let heard = SharedEvent::new(event.clone(), 1);
-            let ends = lock(&self.chat_deletion_subscribers);
+            let ends = self.chat_deletion_subscribers.lock();
             ends.get(&event.chat)
                 .into_iter()
                 .flat_map(HashMap::values)
@@ -55,22 +55,22 @@ impl Hub {
             ChatEventKind::NotificationsChanged(_) => return,
             _ => {}
         }
-        let topic = lock(&self.chat_topics).get(&event.chat).cloned();
+        let topic = self.chat_topics.lock().get(&event.chat).cloned();
         let Some(topic) = topic else { return };
         let chat = event.chat;
-        let mut state = lock(&topic.0);
+        let mut state = topic.0.lock();
         let gap = state.accept(event);
         topic.start_rendering(&mut state);
         drop(state);
         if gap {
-            lock(&self.chats_with_gaps).insert(chat);
+            self.chats_with_gaps.lock().insert(chat);
             self.gap_detected.notify_one();
         }
     }
 
     /// A signal is heard by whom it is for alone.
     fn deliver_to_call(&self, called: &CallHint, event: &ChatEvent) {
-        let calls = lock(&self.call_subscribers);
+        let calls = self.call_subscribers.lock();
         let Some(listeners) = calls.get(&called.call) else { return };
         let heard = SharedEvent::new(event.clone(), 1);
         let concerned =
@@ -80,7 +80,8 @@ impl Hub {
 
     /// Tells those who follow a call that they missed something.
     pub fn mark_lagged_call(&self, call: CallId) {
-        lock(&self.call_subscribers)
+        self.call_subscribers
+            .lock()
             .get(&call)
             .into_iter()
             .flat_map(HashMap::values)
@@ -97,7 +98,7 @@ impl Hub {
         if concerned.is_empty() {
             return;
         }
-        let people = lock(&self.user_subscribers);
+        let people = self.user_subscribers.lock();
         let mut heard = None;
         for user in concerned {
             let listeners = people.get(&(event.organization.clone(), user.clone()));
@@ -110,22 +111,23 @@ impl Hub {
 
     /// Whether anybody here listens to a chat.
     pub fn has_subscribers(&self, chat: ChatId) -> bool {
-        lock(&self.chat_topics).contains_key(&chat)
+        self.chat_topics.lock().contains_key(&chat)
     }
 
     /// The chats that are listened to here, each with how far it was told.
     pub fn topic_versions(&self) -> Vec<(ChatId, Option<i64>)> {
-        let topics: Vec<_> = lock(&self.chat_topics).iter().map(|(chat, topic)| (*chat, topic.clone())).collect();
-        topics.into_iter().map(|(chat, topic)| (chat, lock(&topic.0).version)).collect()
+        let topics: Vec<_> = self.chat_topics.lock().iter().map(|(chat, topic)| (*chat, topic.clone())).collect();
+        topics.into_iter().map(|(chat, topic)| (chat, topic.0.lock().version)).collect()
     }
 
     /// Tells those who listen to a chat, or for its end, that they missed something.
     pub fn mark_lagged_chat(&self, chat: ChatId) {
-        let topic = lock(&self.chat_topics).get(&chat).cloned();
+        let topic = self.chat_topics.lock().get(&chat).cloned();
         if let Some(topic) = topic {
-            lock(&topic.0).subscribers.values().for_each(|mailbox| mailbox.mark_lagged());
+            topic.0.lock().subscribers.values().for_each(|mailbox| mailbox.mark_lagged());
         }
-        lock(&self.chat_deletion_subscribers)
+        self.chat_deletion_subscribers
+            .lock()
             .get(&chat)
             .into_iter()
             .flat_map(HashMap::values)
@@ -134,7 +136,7 @@ impl Hub {
 
     /// Tells those who listen to people that they missed something.
     pub fn mark_lagged_users(&self) {
-        lock(&self.user_subscribers).values().flat_map(HashMap::values).for_each(|mailbox| mailbox.mark_lagged());
+        self.user_subscribers.lock().values().flat_map(HashMap::values).for_each(|mailbox| mailbox.mark_lagged());
     }
 
     /// Waits until there are chats with a gap.
@@ -144,11 +146,11 @@ impl Hub {
 
     /// The chats whose gaps are still open, each with how far it was told.
     pub fn take_gaps(&self) -> Vec<(ChatId, Option<i64>)> {
-        let chats = std::mem::take(&mut *lock(&self.chats_with_gaps));
-        let topic = |chat| lock(&self.chat_topics).get(&chat).cloned();
+        let chats = std::mem::take(&mut *self.chats_with_gaps.lock());
+        let topic = |chat| self.chat_topics.lock().get(&chat).cloned();
         let gap = |chat| {
             let topic = topic(chat)?;
-            let state = lock(&topic.0);
+            let state = topic.0.lock();
             (!state.reorder_buffer.is_empty()).then_some((chat, state.version))
         };
         chats.into_iter().filter_map(gap).collect()
@@ -156,8 +158,8 @@ impl Hub {
 
     /// Gives up waiting for what is missing: listeners that lack it read it.
     pub fn flush_reorder_buffer(&self, chat: ChatId) {
-        if let Some(topic) = lock(&self.chat_topics).get(&chat).cloned() {
-            let mut state = lock(&topic.0);
+        if let Some(topic) = self.chat_topics.lock().get(&chat).cloned() {
+            let mut state = topic.0.lock();
             state.flush();
             topic.start_rendering(&mut state);
         }

@@ -1,7 +1,8 @@
 //! Where what was heard waits for one listener.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -9,7 +10,6 @@ use futures_util::task::AtomicWaker;
 use crate::domain::chat_events::{ChatEvent, ChatEventKind};
 use crate::domain::ids::UserId;
 use crate::domain::users::User;
-use crate::lock::lock;
 use crate::metrics::METRICS;
 use crate::realtime::dispatch::fast_path::{FastPath, FeedPosition, RenderedBatch};
 use crate::realtime::dispatch::render_cache::RenderCache;
@@ -140,14 +140,14 @@ impl DeliveryQueue {
     }
 
     pub(super) fn push(&self, heard: &[Arc<SharedEvent>]) {
-        lock(&self.state).push(&self.owner, heard);
+        self.state.lock().push(&self.owner, heard);
         self.waker.wake();
     }
 
     /// Tells the owner by the short way as much as can be, in so many messages, and puts the rest here.
     /// `frames` is room to write in.
     pub(super) fn deliver(&self, mut heard: &[Arc<SharedEvent>], frames: &mut Vec<u8>) -> usize {
-        let mut queue = lock(&self.state);
+        let mut queue = self.state.lock();
         let is_empty = queue.is_empty();
         let mut messages = 0;
         if let Some(lane) = queue.fast_path.as_mut().filter(|_| is_empty) {
@@ -170,7 +170,7 @@ impl DeliveryQueue {
 
     /// Opens the short way, unless something waits here already.
     pub(super) fn enable_fast_path(&self, lane: FastPath) {
-        let mut queue = lock(&self.state);
+        let mut queue = self.state.lock();
         if queue.is_empty() {
             queue.fast_path = Some(lane);
         }
@@ -178,11 +178,11 @@ impl DeliveryQueue {
 
     /// Closes the short way: how far it led.
     pub(super) fn disable_fast_path(&self) -> Option<FeedPosition> {
-        lock(&self.state).fast_path.take().map(|lane| lane.position)
+        self.state.lock().fast_path.take().map(|lane| lane.position)
     }
 
     pub(super) fn mark_lagged(&self) {
-        let mut queue = lock(&self.state);
+        let mut queue = self.state.lock();
         queue.events = VecDeque::new();
         queue.overflowed = true;
         drop(queue);
@@ -190,7 +190,7 @@ impl DeliveryQueue {
     }
 
     pub(super) fn pop(&self) -> Option<Delivery> {
-        let mut queue = lock(&self.state);
+        let mut queue = self.state.lock();
         if std::mem::take(&mut queue.overflowed) {
             return Some(Delivery::Lagged);
         }

@@ -1,11 +1,9 @@
 //! What was made of an event for all who asked the same.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
-
-use crate::lock::lock;
 
 /// What all who asked the same are told.
 #[derive(Debug, Clone)]
@@ -42,7 +40,7 @@ pub struct RenderCache(Mutex<Vec<(RenderKey, RenderFuture)>>);
 impl RenderCache {
     /// What was made for these, where that has ended.
     pub fn get_completed(&self, key: RenderKey) -> Option<Option<RenderedPayload>> {
-        let made = lock(&self.0);
+        let made = self.0.lock();
         made.iter().find(|(known, _)| *known == key).and_then(|(_, making)| making.peek().cloned())
     }
 
@@ -52,7 +50,7 @@ impl RenderCache {
         key: RenderKey,
         make: impl FnOnce() -> BoxFuture<'static, Option<RenderedPayload>>,
     ) -> RenderFuture {
-        let mut made = lock(&self.0);
+        let mut made = self.0.lock();
         if let Some((_, making)) = made.iter().find(|(known, _)| *known == key) {
             return making.clone();
         }

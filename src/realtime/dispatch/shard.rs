@@ -3,12 +3,12 @@
 //! It goes round: whoever's turn it is gets all that was heard since their last, in one write. So the busier
 //! the server is the fewer writes it needs, and nobody waits for more than one round.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 
-use crate::lock::lock;
 use crate::metrics::METRICS;
 use crate::realtime::dispatch::hub::Subscribers;
 use crate::realtime::dispatch::queue::{DeliveryQueue, SharedEvent};
@@ -44,7 +44,7 @@ impl SubscriberShard {
 
     /// Adds what the listeners are to be told; true where somebody has to call [`Self::tell`].
     pub(super) fn enqueue(&self, heard: &[Arc<SharedEvent>]) -> bool {
-        let mut added = lock(&self.inbox);
+        let mut added = self.inbox.lock();
         added.events.extend_from_slice(heard);
         !std::mem::replace(&mut added.is_delivering, true)
     }
@@ -57,7 +57,7 @@ impl SubscriberShard {
         let mut frames = Vec::new();
         while self.discard_delivered(&mut heard, &mut told) {
             for (listeners, told) in turns.iter().zip(&mut told) {
-                heard.append(&mut lock(&self.inbox).events);
+                heard.append(&mut self.inbox.lock().events);
                 let news = &heard[*told..];
                 if !news.is_empty() {
                     let messages: usize = listeners.iter().map(|mailbox| mailbox.deliver(news, &mut frames)).sum();
@@ -75,7 +75,7 @@ impl SubscriberShard {
         let known = told.iter().copied().min().unwrap_or_default();
         heard.drain(..known);
         told.iter_mut().for_each(|told| *told -= known);
-        let mut added = lock(&self.inbox);
+        let mut added = self.inbox.lock();
         added.is_delivering = !heard.is_empty() || !added.events.is_empty();
         added.is_delivering
     }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId};
 use crate::domain::users::UserKey;
-use crate::lock::lock;
 use crate::realtime::dispatch::fast_path::{FastPath, FeedPosition, FrameSink};
 use crate::realtime::dispatch::hub::{Hub, Subscribers};
 use crate::realtime::dispatch::queue::{Delivery, DeliveryQueue};
@@ -32,9 +31,9 @@ impl Subscriber {
     pub fn subscribe_chat(&mut self, chat: ChatId) -> bool {
         let fresh = self.chats.insert(chat);
         if fresh {
-            let mut chats = lock(&self.hub.chat_topics);
+            let mut chats = self.hub.chat_topics.lock();
             let topic = chats.entry(chat).or_default();
-            lock(&topic.0).join(self.id, self.queue.clone());
+            topic.0.lock().join(self.id, self.queue.clone());
         }
         fresh
     }
@@ -44,18 +43,18 @@ impl Subscriber {
         if self.render_group_id.replace(audience.id()).is_some() {
             return;
         }
-        let chats = lock(&self.hub.chat_topics);
+        let chats = self.hub.chat_topics.lock();
         for topic in self.chats.iter().filter_map(|chat| chats.get(chat)) {
-            lock(&topic.0).render_groups.entry(audience.id()).or_insert_with(|| (audience.clone(), 0)).1 += 1;
+            topic.0.lock().render_groups.entry(audience.id()).or_insert_with(|| (audience.clone(), 0)).1 += 1;
         }
     }
 
     /// Says that the listener, which began just now, knows a chat up to this version: what comes next
     /// has the one after it.
     pub fn mark_caught_up(&self, chat: ChatId, version: i64) {
-        let topic = lock(&self.hub.chat_topics).get(&chat).cloned();
+        let topic = self.hub.chat_topics.lock().get(&chat).cloned();
         if let Some(topic) = topic {
-            let mut state = lock(&topic.0);
+            let mut state = topic.0.lock();
             // One who read what is still on its way here must not hide a gap from the others.
             state.version = Some(state.version.map_or(version, |known| known.min(version)));
         }
@@ -68,9 +67,9 @@ impl Subscriber {
     }
 
     fn unsubscribe_topic(&self, chat: ChatId) {
-        let mut chats = lock(&self.hub.chat_topics);
+        let mut chats = self.hub.chat_topics.lock();
         let Some(topic) = chats.get(&chat) else { return };
-        let mut state = lock(&topic.0);
+        let mut state = topic.0.lock();
         if let Some(audience) = self.render_group_id
             && let Some((_, number)) = state.render_groups.get_mut(&audience)
         {
@@ -89,19 +88,19 @@ impl Subscriber {
     /// Hears from now on of the chats that a person comes into or leaves, and of their notifications.
     pub fn subscribe_user(&mut self, organization: &OrganizationId, user: &UserId) {
         let person = (organization.clone(), user.clone());
-        lock(&self.hub.user_subscribers).entry(person.clone()).or_default().insert(self.id, self.queue.clone());
+        self.hub.user_subscribers.lock().entry(person.clone()).or_default().insert(self.id, self.queue.clone());
         self.user_key = Some(person);
     }
 
     /// Hears of one chat that it is no more, and of nothing else that happens there.
     pub fn subscribe_chat_deletion(&mut self, chat: ChatId) {
-        lock(&self.hub.chat_deletion_subscribers).entry(chat).or_default().insert(self.id, self.queue.clone());
+        self.hub.chat_deletion_subscribers.lock().entry(chat).or_default().insert(self.id, self.queue.clone());
         self.deletion_chat = Some(chat);
     }
 
     /// Hears what happens to a call from now on.
     pub fn subscribe_call(&mut self, call: CallId) {
-        lock(&self.hub.call_subscribers).entry(call).or_default().insert(self.id, self.queue.clone());
+        self.hub.call_subscribers.lock().entry(call).or_default().insert(self.id, self.queue.clone());
         self.call = Some(call);
     }
 
@@ -139,13 +138,13 @@ impl Drop for Subscriber {
         self.queue.disable_fast_path();
         self.chats.iter().for_each(|chat| self.unsubscribe_topic(*chat));
         if let Some(person) = &self.user_key {
-            unsubscribe(&mut lock(&self.hub.user_subscribers), person, self.id);
+            unsubscribe(&mut self.hub.user_subscribers.lock(), person, self.id);
         }
         if let Some(chat) = &self.deletion_chat {
-            unsubscribe(&mut lock(&self.hub.chat_deletion_subscribers), chat, self.id);
+            unsubscribe(&mut self.hub.chat_deletion_subscribers.lock(), chat, self.id);
         }
         if let Some(call) = &self.call {
-            unsubscribe(&mut lock(&self.hub.call_subscribers), call, self.id);
+            unsubscribe(&mut self.hub.call_subscribers.lock(), call, self.id);
         }
     }
 }

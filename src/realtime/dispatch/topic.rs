@@ -1,8 +1,9 @@
 //! One chat as its listeners on this node hear it: in order, and what is the same for many made once.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
@@ -10,7 +11,6 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::chat_events::ChatEvent;
-use crate::lock::lock;
 use crate::realtime::dispatch::fast_path::RenderedBatch;
 use crate::realtime::dispatch::hub::Subscribers;
 use crate::realtime::dispatch::queue::{DeliveryQueue, SharedEvent};
@@ -81,7 +81,7 @@ impl Topic {
     /// Passes on what was heard: by a task for each part, where there are several.
     async fn deliver(&self, heard: &[Arc<SharedEvent>]) {
         let (known, telling) = {
-            let state = lock(&self.0);
+            let state = self.0.lock();
             (state.shards.clone(), state.delivery_tasks.clone())
         };
         let parts = match known {
@@ -91,7 +91,7 @@ impl Topic {
                 telling.close();
                 telling.wait().await;
                 telling.reopen();
-                lock(&self.0).shards()
+                self.0.lock().shards()
             }
         };
         match &parts[..] {
@@ -109,7 +109,7 @@ impl Topic {
 
     /// What is to be made, and for whom; none where all is passed on.
     fn next_render_job(&self) -> Option<RenderJob> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let heard = std::mem::take(&mut state.pending_render);
         state.is_rendering = !heard.is_empty();
         if heard.is_empty() {

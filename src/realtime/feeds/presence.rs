@@ -1,13 +1,13 @@
 //! Following some people: for each who is slow to be told, only the newest.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use crate::domain::users::{User, UserKey};
 use crate::error::Result;
-use crate::lock::lock;
 use crate::realtime::presence::tracker::{PresenceTracker, PresenceUpdates};
 
 /// Who follows whom.
@@ -64,7 +64,7 @@ struct PendingUpdates {
 
 impl PresenceQueue {
     fn push(&self, person: &UserKey, news: &PresenceUpdates) {
-        let mut waiting = lock(&self.pending);
+        let mut waiting = self.pending.lock();
         if waiting.latest.insert(person.clone(), news.clone()).is_none() {
             waiting.order.push_back(person.clone());
         }
@@ -73,7 +73,7 @@ impl PresenceQueue {
     }
 
     fn pop(&self) -> Option<PresenceUpdates> {
-        let mut waiting = lock(&self.pending);
+        let mut waiting = self.pending.lock();
         let person = waiting.order.pop_front()?;
         waiting.latest.remove(&person)
     }

@@ -10,8 +10,9 @@
 //!
 //! One who is leaving counts as present, so that a reload of a page is seen by nobody.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,7 +24,6 @@ use crate::domain::ids::{ChatId, OrganizationId, UserId};
 use crate::domain::presence::PresenceStatus;
 use crate::domain::users::{User, UserKey};
 use crate::error::Result;
-use crate::lock::lock;
 use crate::realtime::cluster::publisher::{ClusterMessage, EventPublisher};
 use crate::realtime::dispatch::render_cache::CachedUpdate;
 use crate::realtime::feeds::presence::PresenceFeed;
@@ -241,7 +241,7 @@ impl PresenceTracker {
 
 impl TrackerInner {
     pub(crate) fn lock(&self) -> MutexGuard<'_, PresenceRegistry> {
-        lock(&self.registry)
+        self.registry.lock()
     }
 
     /// Changes what is known of a person and tells those who listen, and the other nodes where `change`

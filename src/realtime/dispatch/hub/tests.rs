@@ -159,7 +159,7 @@ impl RecordingSink {
     }
 
     fn versions(&self) -> Vec<i64> {
-        lock(&self.written_versions).clone()
+        self.written_versions.lock().clone()
     }
 }
 
@@ -173,7 +173,7 @@ impl FrameSink for RecordingSink {
             return false;
         }
         let frames = std::str::from_utf8(frames).unwrap();
-        lock(&self.written_versions).extend(frames.split_whitespace().map(|version| version.parse::<i64>().unwrap()));
+        self.written_versions.lock().extend(frames.split_whitespace().map(|version| version.parse::<i64>().unwrap()));
         true
     }
 }
@@ -205,9 +205,9 @@ fn group_subscriber_of(hub: &Arc<Hub>, chat: ChatId, version: i64, versions: Ver
 
 /// All that was delivered is told or waits in mailboxes.
 async fn wait_until_idle(hub: &Hub) {
-    let topics: Vec<_> = lock(&hub.chat_topics).values().cloned().collect();
+    let topics: Vec<_> = hub.chat_topics.lock().values().cloned().collect();
     for topic in topics {
-        while lock(&topic.0).is_busy() {
+        while topic.0.lock().is_busy() {
             tokio::task::yield_now().await;
         }
     }
@@ -393,14 +393,14 @@ async fn run_feed(mut listener: Subscriber, socket: Arc<RecordingSink>, until: i
                 let (first, last) = heard.event.version_range().unwrap();
                 assert!(first <= position + 1, "a gap");
                 if last > position {
-                    lock(&socket.written_versions).extend(position + 1..=last);
+                    socket.written_versions.lock().extend(position + 1..=last);
                     position = last;
                 }
             }
             // The database has them.
             Some(Delivery::Lagged) => {
                 let known = listener.hub.topic_versions()[0].1.unwrap();
-                lock(&socket.written_versions).extend(position + 1..=known);
+                socket.written_versions.lock().extend(position + 1..=known);
                 position = position.max(known);
             }
             None => break,
