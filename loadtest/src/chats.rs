@@ -6,11 +6,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use testkit::Database;
 
 use crate::Scale;
-use crate::client::audience::{Audience, FEED, seats};
-use crate::client::community::Community;
+use crate::client::harness::{Harness, Results, Window};
 use crate::client::parlor::Parlor;
-use crate::client::publisher::{Publisher, Quiet, Request};
-use crate::client::rig::{Figures, Rig, Span};
+use crate::client::population::TestPopulation;
+use crate::client::publisher::{BaselineSender, Publisher, Request};
+use crate::client::subscriber_pool::{FEED, SubscriberPool, subscriber_specs};
 use crate::engines::Engine;
 use crate::tools::report::{Table, number, ratio, whole};
 use crate::tools::{Error, Result};
@@ -19,7 +19,7 @@ use crate::tools::{Error, Result};
 const MEMBERS: usize = 10;
 const IN_FLIGHT: usize = 8;
 /// Requests under way while chats are made.
-const HASTE: usize = 32;
+const CONCURRENCY: usize = 32;
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
     engine.with_database(async |database, folder| measure(engine, database, folder, scale).await).await
@@ -29,23 +29,23 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     let chats = scale.small_chats;
     eprintln!("chats: {chats} of {MEMBERS} members");
     let parlor = Parlor::start(database, folder).await?;
-    let community = Community::gather(parlor.address, chats * MEMBERS).await?;
-    let mut rigs = Vec::new();
+    let population = TestPopulation::gather(parlor.address, chats * MEMBERS).await?;
+    let mut harnesses = Vec::new();
     for (name, count) in [("one chat".to_string(), 1), (format!("{} chats", whole(chats as f64)), chats)] {
-        let (audience, publisher) = small_chats(&parlor, &community, "Busy", count).await?;
-        let (_, quiet) = small_chats(&parlor, &community, "Quiet", count).await?;
-        let mut rig = Rig::new(audience, publisher);
-        rig.gather().await?;
-        rigs.push((name, rig, Quiet::new(quiet), Figures::default()));
+        let (pool, publisher) = small_chats(&parlor, &population, "Busy", count).await?;
+        let (_, baseline) = small_chats(&parlor, &population, "Quiet", count).await?;
+        let mut harness = Harness::new(pool, publisher);
+        harness.gather().await?;
+        harnesses.push((name, harness, BaselineSender::new(baseline), Results::default()));
     }
     let messages = scale.sends.max(chats);
-    let spans = [messages / 10, messages].map(Span::Messages);
+    let spans = [messages / 10, messages].map(Window::Messages);
     for round in 1..=scale.rounds {
         eprintln!("chats: round {round} of {}", scale.rounds);
-        for (_, rig, quiet, figures) in &mut rigs {
-            let flow = rig.measure(&[&parlor.server.process], IN_FLIGHT, spans).await?;
-            figures.add(&flow, &rig.audience.latencies());
-            figures.add_request(quiet.cost(&parlor.server.process, IN_FLIGHT, messages).await?, MEMBERS);
+        for (_, harness, baseline, figures) in &mut harnesses {
+            let flow = harness.measure(&[&parlor.server.process], IN_FLIGHT, spans).await?;
+            figures.add(&flow, &harness.pool.latencies());
+            figures.add_request(baseline.cost(&parlor.server.process, IN_FLIGHT, messages).await?, MEMBERS);
         }
     }
     let mut table = Table::new(&[
@@ -59,12 +59,12 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
         "p50 ms",
         "p99 ms",
     ]);
-    let without = |figures: &Figures| figures.without_requests().unwrap_or_default();
-    let one = &rigs[0].3;
-    for (name, rig, _, figures) in &rigs {
+    let without = |figures: &Results| figures.without_requests().unwrap_or_default();
+    let one = &harnesses[0].3;
+    for (name, harness, _, figures) in &harnesses {
         table.row([
             name.clone(),
-            whole((rig.audience.groups() * MEMBERS) as f64),
+            whole((harness.pool.groups() * MEMBERS) as f64),
             number(figures.cpu()),
             ratio(figures.cpu(), one.cpu()),
             number(without(figures)),
@@ -74,7 +74,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
             number(figures.latencies.p99()),
         ]);
     }
-    drop(rigs);
+    drop(harnesses);
     parlor.stop().await;
     println!(
         "## Fan-out in {} chats of {MEMBERS} members\n\n\
@@ -93,18 +93,18 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
 /// So many chats, each of other people; the first member of each sends, the chats in turns.
 async fn small_chats(
     parlor: &Parlor,
-    community: &Community,
+    population: &TestPopulation,
     title: &str,
     count: usize,
-) -> Result<(Audience, Publisher)> {
+) -> Result<(SubscriberPool, Publisher)> {
     let making = (0..count).map(|number| async move {
         let people = number * MEMBERS..(number + 1) * MEMBERS;
-        let chat = community.group_of(&format!("{title} {number}"), people.clone()).await?;
-        let request = Request::send(&community.tokens[people.start], &chat);
-        Ok::<_, Error>((seats(parlor.address, &community.tokens[people], &chat), request))
+        let chat = population.group_of(&format!("{title} {number}"), people.clone()).await?;
+        let request = Request::send(&population.tokens[people.start], &chat);
+        Ok::<_, Error>((subscriber_specs(parlor.address, &population.tokens[people], &chat), request))
     });
-    let made: Vec<_> = stream::iter(making).buffered(HASTE).try_collect().await?;
-    let (seats, requests): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-    let audience = Audience::new(seats.concat(), FEED, MEMBERS);
-    Ok((audience, Publisher::new(community.api.clone(), requests)))
+    let made: Vec<_> = stream::iter(making).buffered(CONCURRENCY).try_collect().await?;
+    let (subscriber_specs, requests): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let pool = SubscriberPool::new(subscriber_specs.concat(), FEED, MEMBERS);
+    Ok((pool, Publisher::new(population.api.clone(), requests)))
 }

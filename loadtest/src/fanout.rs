@@ -12,11 +12,11 @@ use testkit::process::ChildProcess;
 
 use crate::Scale;
 use crate::client::api::Api;
-use crate::client::audience::{Audience, FEED, seats};
-use crate::client::community::Community;
+use crate::client::harness::{Harness, Results, Window};
 use crate::client::parlor::Parlor;
-use crate::client::publisher::{Publisher, Quiet, Request};
-use crate::client::rig::{Figures, Rig, Span};
+use crate::client::population::TestPopulation;
+use crate::client::publisher::{BaselineSender, Publisher, Request};
+use crate::client::subscriber_pool::{FEED, SubscriberPool, subscriber_specs};
 use crate::engines::Engine;
 use crate::references::Reference;
 use crate::tools::Result;
@@ -25,7 +25,7 @@ use crate::tools::report::{Table, number, ratio, whole};
 /// How many messages are under way at once. With one, no two frames can share a write.
 const IN_FLIGHT: [usize; 2] = [1, 8];
 /// The stock handler takes too long for more.
-const MOST_OF_STOCK: usize = 1_000;
+const MOST_REFERENCE_SUBSCRIBERS: usize = 1_000;
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
     engine.with_database(async |database, folder| measure(engine, database, folder, scale).await).await
@@ -46,9 +46,9 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
         "p99 ms",
     ]);
     let mut bytes = 0;
-    for &subscribers in scale.audiences {
+    for &subscribers in scale.pools {
         let mut contenders = contenders(database, folder, subscribers).await?;
-        bytes = contenders[0].rig.audience.sample().map_or(0, |frame| frame.len());
+        bytes = contenders[0].harness.pool.sample().map_or(0, |frame| frame.len());
         for round in 1..=scale.rounds {
             eprintln!("fanout: {subscribers} subscribers, round {round} of {}", scale.rounds);
             for contender in &mut contenders {
@@ -57,7 +57,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
         }
         report(&mut table, &contenders, subscribers);
         for contender in contenders {
-            drop(contender.rig);
+            drop(contender.harness);
             contender.process.stop("TERM").await;
         }
     }
@@ -81,14 +81,14 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
 async fn contenders(database: &Database, folder: &Path, subscribers: usize) -> Result<Vec<Contender>> {
     eprintln!("fanout: {subscribers} subscribers come");
     let parlor = Contender::parlor(database, folder, subscribers).await?;
-    let frame = parlor.rig.audience.sample().ok_or("no frame seen")?.clone();
+    let frame = parlor.harness.pool.sample().ok_or("no frame seen")?.clone();
     let message: Value = serde_json::from_str(&frame)?;
     let event = message["payload"]["data"]["chatFeed"].to_string();
-    let (process, address) = Reference::Floor.start(folder).await?;
+    let (process, address) = Reference::RawBroadcast.start(folder).await?;
     let floor = Contender::reference("raw WebSocket broadcast", process, address, frame, subscribers)?;
     let mut contenders = vec![parlor, floor];
-    if subscribers <= MOST_OF_STOCK {
-        let (process, address) = Reference::Stock.start(folder).await?;
+    if subscribers <= MOST_REFERENCE_SUBSCRIBERS {
+        let (process, address) = Reference::AsyncGraphql.start(folder).await?;
         contenders.push(Contender::reference("stock async-graphql", process, address, event, subscribers)?);
     }
     Ok(contenders)
@@ -123,31 +123,31 @@ fn report(table: &mut Table, contenders: &[Contender], subscribers: usize) {
 struct Contender {
     name: &'static str,
     process: ChildProcess,
-    rig: Rig,
+    harness: Harness,
     /// Where a message is more than its deliveries.
-    quiet: Option<Quiet>,
+    baseline: Option<BaselineSender>,
     /// In the order of [`IN_FLIGHT`].
-    figures: [Figures; 2],
+    figures: [Results; 2],
 }
 
 impl Contender {
     /// Its subscribers have come once, so that a frame was seen.
     async fn parlor(database: &Database, folder: &Path, subscribers: usize) -> Result<Self> {
         let parlor = Parlor::start(database, folder).await?;
-        let community = Community::gather(parlor.address, subscribers).await?;
+        let population = TestPopulation::gather(parlor.address, subscribers).await?;
         let mut publishers = Vec::new();
         for title in ["Everybody", "Nobody listens"] {
-            let chat = community.group(title).await?;
-            let request = Request::send(&community.tokens[0], &chat);
-            publishers.push((Publisher::new(community.api.clone(), [request]), chat));
+            let chat = population.group(title).await?;
+            let request = Request::send(&population.tokens[0], &chat);
+            publishers.push((Publisher::new(population.api.clone(), [request]), chat));
         }
-        let [(publisher, chat), (quiet, _)] = publishers.try_into().map_err(|_| "two chats are two publishers")?;
-        let audience = Audience::new(seats(parlor.address, &community.tokens, &chat), FEED, subscribers);
-        let mut rig = Rig::new(audience, publisher);
-        rig.gather().await?;
-        rig.audience.disband();
-        let quiet = Some(Quiet::new(quiet));
-        Ok(Self { name: "Parlor", process: parlor.server.process, rig, quiet, figures: Default::default() })
+        let [(publisher, chat), (baseline, _)] = publishers.try_into().map_err(|_| "two chats are two publishers")?;
+        let pool = SubscriberPool::new(subscriber_specs(parlor.address, &population.tokens, &chat), FEED, subscribers);
+        let mut harness = Harness::new(pool, publisher);
+        harness.gather().await?;
+        harness.pool.disband();
+        let baseline = Some(BaselineSender::new(baseline));
+        Ok(Self { name: "Parlor", process: parlor.server.process, harness, baseline, figures: Default::default() })
     }
 
     fn reference(
@@ -158,26 +158,26 @@ impl Contender {
         subscribers: usize,
     ) -> Result<Self> {
         let tokens = vec![String::new(); subscribers];
-        let audience = Audience::new(seats(address, &tokens, "chat"), FEED, subscribers);
+        let pool = SubscriberPool::new(subscriber_specs(address, &tokens, "chat"), FEED, subscribers);
         let publisher = Publisher::new(Api::at(address, "/publish")?, [Request { token: String::new(), body }]);
-        Ok(Self { name, process, rig: Rig::new(audience, publisher), quiet: None, figures: Default::default() })
+        Ok(Self { name, process, harness: Harness::new(pool, publisher), baseline: None, figures: Default::default() })
     }
 
     async fn turn(&mut self, scale: Scale) -> Result<()> {
         let turn = self.measure(scale).await;
-        self.rig.audience.disband();
+        self.harness.pool.disband();
         turn.map_err(|error| format!("{}: {error}", self.name).into())
     }
 
     async fn measure(&mut self, scale: Scale) -> Result<()> {
-        self.rig.gather().await?;
-        let spans = [Span::Time(scale.warm_up), Span::Time(scale.duration)];
+        self.harness.gather().await?;
+        let spans = [Window::Time(scale.warm_up), Window::Time(scale.duration)];
         for (figures, in_flight) in self.figures.iter_mut().zip(IN_FLIGHT) {
-            let flow = self.rig.measure(&[&self.process], in_flight, spans).await?;
-            figures.add(&flow, &self.rig.audience.latencies());
-            if let Some(quiet) = &mut self.quiet {
-                let cost = quiet.cost(&self.process, in_flight, scale.sends).await?;
-                figures.add_request(cost, self.rig.audience.reach());
+            let flow = self.harness.measure(&[&self.process], in_flight, spans).await?;
+            figures.add(&flow, &self.harness.pool.latencies());
+            if let Some(baseline) = &mut self.baseline {
+                let cost = baseline.cost(&self.process, in_flight, scale.sends).await?;
+                figures.add_request(cost, self.harness.pool.reach());
             }
         }
         Ok(())

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use testkit::Database;
 
 use crate::Scale;
-use crate::client::community::Community;
+use crate::client::history_seed;
+use crate::client::interleaved::interleaved;
 use crate::client::parlor::Parlor;
-use crate::client::past;
-use crate::client::turns::in_turns;
+use crate::client::population::TestPopulation;
 use crate::engines::Engine;
 use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
@@ -38,35 +38,35 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     eprintln!("history: chats of {small_size} and {large_size} messages on {}", engine.name());
     // Rows are written past the server, so only while it isn't running and holds nothing in memory.
     let parlor = Parlor::start(database, folder).await?;
-    let mut community = Community::gather(parlor.address, PEOPLE).await?;
+    let mut population = TestPopulation::gather(parlor.address, PEOPLE).await?;
     let mut chats = Vec::new();
     for size in &sizes {
-        let chat = community.group(&title(*size)).await?;
+        let chat = population.group(&title(*size)).await?;
         // A full-text index with anything in it isn't filled at the next start.
-        ask(&community, MIDDLE, json!({ "input": { "chatId": chat, "text": "The first one" } })).await?;
+        ask(&population, MIDDLE, json!({ "input": { "chatId": chat, "text": "The first one" } })).await?;
         chats.push(chat);
     }
     parlor.stop().await;
     for size in sizes {
-        past::fill(database, &title(size), size / 2, PEOPLE, TEXT).await?;
+        history_seed::seed(database, &title(size), size / 2, PEOPLE, TEXT).await?;
     }
     // A cursor is the server's own word, so the one in the middle is got by sending a message there.
     let parlor = Parlor::start(database, folder).await?;
-    community.moved_to(parlor.address)?;
+    population.moved_to(parlor.address)?;
     let mut middles = Vec::new();
     for chat in &chats {
         let input = json!({ "chatId": chat, "text": "The one in the middle" });
-        let sent = ask(&community, MIDDLE, json!({ "input": input })).await?;
+        let sent = ask(&population, MIDDLE, json!({ "input": input })).await?;
         middles.push(sent["sendMessage"]["messageEdge"]["cursor"].clone());
     }
     parlor.stop().await;
     for size in sizes {
-        past::fill(database, &title(size), size - size / 2 - 1, PEOPLE, TEXT).await?;
+        history_seed::seed(database, &title(size), size - size / 2 - 1, PEOPLE, TEXT).await?;
     }
     database.execute_by_engine("", "VACUUM ANALYZE").await;
 
     let parlor = Parlor::start(database, folder).await?;
-    community.moved_to(parlor.address)?;
+    population.moved_to(parlor.address)?;
     let mut table = Table::new(&[
         "page".into(),
         format!("{small_size}: p50 ms"),
@@ -80,9 +80,10 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
         eprintln!("history: the {} page", place.name());
         let mut pages = Vec::new();
         for (chat, middle) in chats.iter().zip(&middles) {
-            pages.push(Page::at(place, &community, chat, middle).await?);
+            pages.push(Page::at(place, &population, chat, middle).await?);
         }
-        let [small, large] = in_turns(&community, [(0, pages[0].0.as_str()), (0, pages[1].0.as_str())], scale).await?;
+        let [small, large] =
+            interleaved(&population, [(0, pages[0].0.as_str()), (0, pages[1].0.as_str())], scale).await?;
         table.row([
             place.name().to_string(),
             number(small.p50()),
@@ -129,17 +130,17 @@ struct Page(String);
 
 impl Page {
     /// The page before the newest end, the message in the middle, or the 51st from the oldest end.
-    async fn at(place: Place, community: &Community, chat: &str, middle: &Value) -> Result<Self> {
+    async fn at(place: Place, population: &TestPopulation, chat: &str, middle: &Value) -> Result<Self> {
         let before = match place {
             Place::Newest => Value::Null,
             Place::Middle => middle.clone(),
             Place::Oldest => {
-                let answer = ask(community, OLDEST, json!({ "chat": chat })).await?;
+                let answer = ask(population, OLDEST, json!({ "chat": chat })).await?;
                 answer["chat"]["messages"]["pageInfo"]["endCursor"].clone()
             }
         };
         let variables = json!({ "chat": chat, "before": before });
-        let answer = ask(community, HISTORY, variables.clone()).await?;
+        let answer = ask(population, HISTORY, variables.clone()).await?;
         check(place, &answer["chat"]["messages"])?;
         Ok(Self(json!({ "query": HISTORY, "variables": variables }).to_string()))
     }
@@ -157,6 +158,6 @@ fn check(place: Place, page: &Value) -> Result<()> {
     if sound { Ok(()) } else { Err(format!("not the {} page: {page}", place.name()).into()) }
 }
 
-async fn ask(community: &Community, query: &str, variables: Value) -> Result<Value> {
-    community.api.ask(&community.tokens[0], query, variables).await
+async fn ask(population: &TestPopulation, query: &str, variables: Value) -> Result<Value> {
+    population.api.ask(&population.tokens[0], query, variables).await
 }

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use testkit::Database;
 
 use crate::Scale;
-use crate::client::community::{Community, user};
+use crate::client::interleaved::interleaved;
 use crate::client::parlor::Parlor;
-use crate::client::turns::in_turns;
+use crate::client::population::{TestPopulation, user};
 use crate::engines::Engine;
 use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
@@ -19,7 +19,7 @@ const FEW_CHATS: usize = 20;
 /// Messages that wait unread in each chat.
 const UNREAD: usize = 3;
 /// Requests under way while chats are made.
-const HASTE: usize = 32;
+const CONCURRENCY: usize = 32;
 
 const LIST: &str = "{ chats(first: 20) { nodes { id title kind memberCount lastActivityAt \
     lastMessage { id kind text createdAt sender { id name avatarUrl } } \
@@ -38,11 +38,11 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     eprintln!("lists: people with {few} and {many} chats on {}", engine.name());
     let parlor = Parlor::start(database, folder).await?;
     // The first has few chats, the second many; the third talks in all of them.
-    let community = Community::gather(parlor.address, 3).await?;
+    let population = TestPopulation::gather(parlor.address, 3).await?;
     for (person, chats) in [(0, FEW_CHATS), (1, scale.many_chats)] {
         stream::iter(0..chats)
-            .map(|number| busy_chat(&community, person, number))
-            .buffer_unordered(HASTE)
+            .map(|number| busy_chat(&population, person, number))
+            .buffer_unordered(CONCURRENCY)
             .try_for_each(async |()| Ok(()))
             .await?;
     }
@@ -59,7 +59,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     {
         eprintln!("lists: {what}");
         let body = json!({ "query": query }).to_string();
-        let [small, large] = in_turns(&community, [(0, &body), (1, &body)], scale).await?;
+        let [small, large] = interleaved(&population, [(0, &body), (1, &body)], scale).await?;
         table.row([
             what.to_string(),
             number(small.p50()),
@@ -78,16 +78,16 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
 }
 
 /// A group of a person's in which another has said something.
-async fn busy_chat(community: &Community, person: usize, number: usize) -> Result<()> {
+async fn busy_chat(population: &TestPopulation, person: usize, number: usize) -> Result<()> {
     const CREATE: &str = "mutation($input: CreateChatInput!) { createChat(input: $input) { chat { id } } }";
     const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
     let input = json!({ "kind": "GROUP", "title": format!("Chat {number}"), "memberIds": [user(2)] });
-    let made: Value = community.api.ask(&community.tokens[person], CREATE, json!({ "input": input })).await?;
+    let made: Value = population.api.ask(&population.tokens[person], CREATE, json!({ "input": input })).await?;
     for n in 0..UNREAD {
         let mentions = if n == 0 { vec![user(person)] } else { Vec::new() };
         let input =
             json!({ "chatId": made["createChat"]["chat"]["id"], "text": "Are you coming?", "mentionIds": mentions });
-        community.api.ask(&community.tokens[2], SEND, json!({ "input": input })).await?;
+        population.api.ask(&population.tokens[2], SEND, json!({ "input": input })).await?;
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p loadtest -- [SCENARIO] [--engine sqlite|postgres|both] [--quick] [--subscribers N]`, where a
 //! scenario is
-//! `sends`, `history`, `search`, `lists`, `fanout`, `memory`, `tainted`, `chats`, `storm`, `presence`, `nodes`,
+//! `sends`, `history`, `search`, `lists`, `fanout`, `memory`, `per-viewer-fields`, `chats`, `reconnect-storm`,
+//! `presence`, `cluster`,
 //! `soak`, or `all` of them but the soak.
 //!
 //! Each run starts the real binary in a temporary folder, drives it over its public API, and prints
@@ -15,20 +16,20 @@
 
 mod chats;
 mod client;
+mod cluster;
 mod engines;
 mod fanout;
 mod history;
 mod lists;
 mod memory;
-mod nodes;
+mod per_viewer_fields;
 mod presence;
-mod raw;
+mod raw_db_floor;
+mod reconnect_storm;
 mod references;
 mod search;
 mod sends;
 mod soak;
-mod storm;
-mod tainted;
 mod tools;
 
 use std::env;
@@ -81,15 +82,15 @@ enum Scenario {
     /// The memory of an idle subscriber.
     Memory,
     /// The cost of a delivery that differs by who sees it.
-    Tainted,
+    PerViewerFields,
     /// The cost of a delivery where there are many small chats.
     Chats,
     /// All subscribers of a chat gone and back at once.
-    Storm,
+    ReconnectStorm,
     /// People who come and go, and others who are told.
     Presence,
     /// Two servers over one database, with Redis between them.
-    Nodes,
+    Cluster,
     /// The server's memory over minutes of steady load; not a part of all.
     Soak,
     All,
@@ -109,17 +110,17 @@ pub struct Scale {
     /// Chats of the person with many.
     pub many_chats: usize,
     /// Subscribers that a message is sent to.
-    pub audiences: &'static [usize],
+    pub pools: &'static [usize],
     /// Messages by which the cost of a send alone is measured.
     pub sends: usize,
     /// Idle subscribers, few and many.
-    pub crowds: [usize; 2],
+    pub subscriber_counts: [usize; 2],
     /// Subscribers before whom messages are reacted to.
-    pub onlookers: usize,
+    pub subscribers: usize,
     /// Chats of ten members.
     pub small_chats: usize,
     /// People who come back at once, or come and go.
-    pub crowd: usize,
+    pub users: usize,
     /// Of steady load.
     pub soak: Duration,
 }
@@ -131,12 +132,12 @@ impl Scale {
         rounds: 3,
         large_chat: 1_000_000,
         many_chats: 2_000,
-        audiences: &[100, 1_000, 10_000],
+        pools: &[100, 1_000, 10_000],
         sends: 1_000,
-        crowds: [1_000, 5_000],
-        onlookers: 100,
+        subscriber_counts: [1_000, 5_000],
+        subscribers: 100,
         small_chats: 1_000,
-        crowd: 5_000,
+        users: 5_000,
         soak: Duration::from_secs(600),
     };
     const QUICK: Self = Self {
@@ -145,12 +146,12 @@ impl Scale {
         rounds: 1,
         large_chat: 100_000,
         many_chats: 500,
-        audiences: &[1_000],
+        pools: &[1_000],
         sends: 500,
-        crowds: [500, 2_000],
-        onlookers: 50,
+        subscriber_counts: [500, 2_000],
+        subscribers: 50,
         small_chats: 100,
-        crowd: 500,
+        users: 500,
         soak: Duration::from_secs(60),
     };
 }
@@ -199,7 +200,7 @@ fn build_server() -> Result<()> {
 async fn measure(arguments: &Arguments) -> Result<()> {
     let mut scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
     if let Some(subscribers) = arguments.subscribers {
-        scale.audiences = vec![subscribers].leak();
+        scale.pools = vec![subscribers].leak();
     }
     let runs = |scenario| arguments.scenario == scenario || arguments.scenario == Scenario::All;
     println!("# Parlor under load\n\n{}\n", machine::describe()?);
@@ -234,20 +235,20 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     if runs(Scenario::Memory) {
         memory::run(engine, scale).await?;
     }
-    if runs(Scenario::Tainted) {
-        tainted::run(engine, scale).await?;
+    if runs(Scenario::PerViewerFields) {
+        per_viewer_fields::run(engine, scale).await?;
     }
     if runs(Scenario::Chats) {
         chats::run(engine, scale).await?;
     }
-    if runs(Scenario::Storm) {
-        storm::run(engine, scale).await?;
+    if runs(Scenario::ReconnectStorm) {
+        reconnect_storm::run(engine, scale).await?;
     }
     if runs(Scenario::Presence) {
         presence::run(engine, scale).await?;
     }
-    if runs(Scenario::Nodes) {
-        nodes::run(&engines, scale).await?;
+    if runs(Scenario::Cluster) {
+        cluster::run(&engines, scale).await?;
     }
     if arguments.scenario == Scenario::Soak {
         soak::run(engine, scale).await?;

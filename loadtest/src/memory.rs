@@ -10,30 +10,30 @@ use testkit::process::ChildProcess;
 use tokio::time::sleep;
 
 use crate::Scale;
-use crate::client::audience::Audience;
-use crate::client::community::Community;
 use crate::client::parlor::Parlor;
+use crate::client::population::TestPopulation;
+use crate::client::subscriber_pool::SubscriberPool;
 use crate::engines::Engine;
 use crate::references::Reference;
 use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
 
 /// How long a server is left alone before its memory is read.
-const REST: Duration = Duration::from_secs(3);
+const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// Who subscribes and leaves before the first look, so that code and pools are in memory.
 const WARM_UP: usize = 10;
 /// The stock handler takes too much for more.
-const CROWDS_OF_STOCK: [usize; 2] = [500, 1_500];
+const REFERENCE_SUBSCRIBER_COUNTS: [usize; 2] = [500, 1_500];
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
-    engine.with_database(async |database, folder| measure(database, folder, scale.crowds).await).await
+    engine.with_database(async |database, folder| measure(database, folder, scale.subscriber_counts).await).await
 }
 
-async fn measure(database: &Database, folder: &Path, crowds: [usize; 2]) -> Result<()> {
-    eprintln!("memory: {crowds:?} idle subscribers of three servers");
-    let parlor = parlor(database, folder, crowds).await?;
-    let stock = reference(Reference::Stock, folder, CROWDS_OF_STOCK).await?;
-    let floor = reference(Reference::Floor, folder, crowds).await?;
+async fn measure(database: &Database, folder: &Path, subscriber_counts: [usize; 2]) -> Result<()> {
+    eprintln!("memory: {subscriber_counts:?} idle subscribers of three servers");
+    let parlor = parlor(database, folder, subscriber_counts).await?;
+    let stock = reference(Reference::AsyncGraphql, folder, REFERENCE_SUBSCRIBER_COUNTS).await?;
+    let floor = reference(Reference::RawBroadcast, folder, subscriber_counts).await?;
 
     println!(
         "## Memory: idle subscribers\n\n\
@@ -45,7 +45,7 @@ async fn measure(database: &Database, folder: &Path, crowds: [usize; 2]) -> Resu
         Table::new(&["server", "few", "MiB", "many", "MiB", "KiB/subscriber", "to stock", "to the broadcast"]);
     let rows = [("Parlor", &parlor), ("stock async-graphql", &stock), ("raw WebSocket broadcast", &floor)];
     for (name, memory) in rows {
-        let [few, many] = memory.crowds.map(|crowd| whole(crowd as f64));
+        let [few, many] = memory.subscriber_counts.map(|users| whole(users as f64));
         let [with_few, with_many] = memory.resident.map(|bytes| number(bytes / 1_048_576.0));
         table.row([
             name.to_string(),
@@ -64,34 +64,35 @@ async fn measure(database: &Database, folder: &Path, crowds: [usize; 2]) -> Resu
 
 /// Of a server with few and with many subscribers.
 struct Memory {
-    crowds: [usize; 2],
+    subscriber_counts: [usize; 2],
     /// In bytes.
     resident: [f64; 2],
 }
 
 impl Memory {
     fn each(&self) -> f64 {
-        let [few, many] = self.crowds;
+        let [few, many] = self.subscriber_counts;
         (self.resident[1] - self.resident[0]) / (many - few) as f64
     }
 }
 
-async fn parlor(database: &Database, folder: &Path, crowds: [usize; 2]) -> Result<Memory> {
+async fn parlor(database: &Database, folder: &Path, subscriber_counts: [usize; 2]) -> Result<Memory> {
     let parlor = Parlor::start(database, folder).await?;
-    let community = Community::gather(parlor.address, crowds[1]).await?;
-    let chat = community.group("Everybody").await?;
+    let population = TestPopulation::gather(parlor.address, subscriber_counts[1]).await?;
+    let chat = population.group("Everybody").await?;
     parlor.stop().await;
     // Anew, so that nothing which the preparation freed is there to be used again.
     let parlor = Parlor::start(database, folder).await?;
-    let memory = subscribed(&parlor.server.process, parlor.address, &community.tokens, &chat, crowds).await?;
+    let memory =
+        subscribed(&parlor.server.process, parlor.address, &population.tokens, &chat, subscriber_counts).await?;
     parlor.stop().await;
     Ok(memory)
 }
 
-async fn reference(reference: Reference, folder: &Path, crowds: [usize; 2]) -> Result<Memory> {
+async fn reference(reference: Reference, folder: &Path, subscriber_counts: [usize; 2]) -> Result<Memory> {
     let (process, address) = reference.start(folder).await?;
-    let tokens = vec![String::new(); crowds[1]];
-    let memory = subscribed(&process, address, &tokens, "chat", crowds).await?;
+    let tokens = vec![String::new(); subscriber_counts[1]];
+    let memory = subscribed(&process, address, &tokens, "chat", subscriber_counts).await?;
     process.stop("TERM").await;
     Ok(memory)
 }
@@ -102,19 +103,19 @@ async fn subscribed(
     address: SocketAddr,
     tokens: &[String],
     chat: &str,
-    crowds: [usize; 2],
+    subscriber_counts: [usize; 2],
 ) -> Result<Memory> {
-    drop(Audience::assemble(address, &tokens[..WARM_UP], chat).await?);
-    let (few, more) = tokens.split_at(crowds[0]);
-    let mut audiences = Vec::new();
+    drop(SubscriberPool::assemble(address, &tokens[..WARM_UP], chat).await?);
+    let (few, more) = tokens.split_at(subscriber_counts[0]);
+    let mut pools = Vec::new();
     let mut resident = [0.0; 2];
     for (tokens, resident) in [few, more].into_iter().zip(&mut resident) {
-        audiences.push(Audience::assemble(address, tokens, chat).await?);
-        sleep(REST).await;
+        pools.push(SubscriberPool::assemble(address, tokens, chat).await?);
+        sleep(SETTLE_TIME).await;
         *resident = process.resident_memory() as f64;
     }
-    for audience in audiences {
-        audience.check()?;
+    for pool in pools {
+        pool.check()?;
     }
-    Ok(Memory { crowds, resident })
+    Ok(Memory { subscriber_counts, resident })
 }

@@ -14,22 +14,22 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::Scale;
-use crate::client::community::{Community, user};
 use crate::client::parlor::Parlor;
+use crate::client::population::{TestPopulation, user};
 use crate::client::publisher::micros;
 use crate::client::socket::{Socket, subscribe};
 use crate::engines::Engine;
 use crate::tools::latency::median;
 use crate::tools::report::{Table, number, whole};
-use crate::tools::{PATIENCE, Result, within};
+use crate::tools::{Result, TIMEOUT, within};
 
 const FOLLOWERS: usize = 50;
 /// People whom each follows: as many as one subscription takes.
 const FOLLOWED: usize = 200;
 /// Sockets opened at the same time.
-const HASTE: usize = 50;
+const CONCURRENCY: usize = 50;
 /// So that the server has noticed who is gone, and written it.
-const CALM: Duration = Duration::from_secs(2);
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 const PRESENCE: &str = "subscription Presence($userIds: [ID!]!) { presence(userIds: $userIds) { status user { id } } }";
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
@@ -37,21 +37,21 @@ pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {
-    let people = scale.crowd;
+    let people = scale.users;
     eprintln!("presence: {people} people come and go before {FOLLOWERS}");
     let parlor = Parlor::start_with(database, folder, &[("PARLOR_PRESENCE_GRACE_SECONDS", "0")]).await?;
-    let community = Community::gather(parlor.address, people + FOLLOWERS).await?;
-    let (people, followers) = community.tokens.split_at(people);
+    let population = TestPopulation::gather(parlor.address, people + FOLLOWERS).await?;
+    let (people, followers) = population.tokens.split_at(people);
     // Once uncounted, so that code and pools are in memory.
     come_and_go(&parlor, people, None).await?;
     let (mut alone, mut followed, mut told) = (Vec::new(), Vec::new(), 0);
     for round in 1..=scale.rounds {
         eprintln!("presence: round {round} of {}", scale.rounds);
         alone.push(come_and_go(&parlor, people, None).await?);
-        let crowd = Followers::gather(parlor.address, followers, people.len()).await?;
-        let before = crowd.board.told.load(Ordering::Acquire);
-        followed.push(come_and_go(&parlor, people, Some(&crowd)).await?);
-        told += crowd.board.told.load(Ordering::Acquire) - before;
+        let users = Followers::gather(parlor.address, followers, people.len()).await?;
+        let before = users.log.told.load(Ordering::Acquire);
+        followed.push(come_and_go(&parlor, people, Some(&users)).await?);
+        told += users.log.told.load(Ordering::Acquire) - before;
     }
     let changes = told as f64 / scale.rounds as f64;
     let (alone, followed) = (median(alone), median(followed));
@@ -73,7 +73,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     parlor.stop().await;
     println!(
         "## Presence of {} people ({})\n\n\
-         All connect, {HASTE} at a time, and disconnect again, once while nobody follows them and once while \
+         All connect, {CONCURRENCY} at a time, and disconnect again, once while nobody follows them and once while \
          {FOLLOWERS} others follow {FOLLOWED} of them each; without the grace in which one who has gone still counts \
          as there. A connection is the socket's opening, the token, the close and the note of when they were last \
          there; the difference of the two, over the changes told, is what it costs to tell one. Medians of {} rounds. \
@@ -89,7 +89,7 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
 async fn come_and_go(parlor: &Parlor, people: &[String], followers: Option<&Followers>) -> Result<f64> {
     let cpu = parlor.server.process.cpu_time();
     let sockets = stream::iter(people).map(|token| Socket::open(parlor.address, token));
-    let sockets: Vec<Socket> = sockets.buffered(HASTE).try_collect().await?;
+    let sockets: Vec<Socket> = sockets.buffered(CONCURRENCY).try_collect().await?;
     if let Some(followers) = followers {
         followers.see(FOLLOWERS * FOLLOWED).await?;
     }
@@ -97,19 +97,19 @@ async fn come_and_go(parlor: &Parlor, people: &[String], followers: Option<&Foll
     if let Some(followers) = followers {
         followers.see(0).await?;
     }
-    sleep(CALM).await;
+    sleep(SETTLE_TIME).await;
     Ok(micros(parlor.server.process.cpu_time() - cpu))
 }
 
 /// Those who are told. They leave when they are dropped.
 struct Followers {
-    board: Arc<Board>,
+    log: Arc<SharedLog>,
     readers: JoinSet<()>,
 }
 
 /// What all of them write on.
 #[derive(Default)]
-struct Board {
+struct SharedLog {
     told: AtomicUsize,
     /// Whom they know to be there, added up.
     present: AtomicUsize,
@@ -119,33 +119,33 @@ struct Board {
 impl Followers {
     /// Each follows some of the people, the next the next of them, and knows how all are now.
     async fn gather(address: SocketAddr, tokens: &[String], people: usize) -> Result<Self> {
-        let mut followers = Self { board: Arc::default(), readers: JoinSet::new() };
+        let mut followers = Self { log: Arc::default(), readers: JoinSet::new() };
         for (number, token) in tokens.iter().enumerate() {
             let first = number * FOLLOWED;
             let followed: Vec<String> = (first..first + FOLLOWED).map(|other| user(other % people)).collect();
             let mut socket = Socket::open(address, token).await?;
             socket.send(subscribe("presence", PRESENCE, json!({ "userIds": followed }))).await?;
-            let board = followers.board.clone();
+            let log = followers.log.clone();
             followers.readers.spawn(async move {
-                if let Err(error) = follow(socket, &board).await {
-                    board.failure.get_or_init(|| error.to_string());
+                if let Err(error) = follow(socket, &log).await {
+                    log.failure.get_or_init(|| error.to_string());
                 }
             });
         }
-        let told = || followers.board.told.load(Ordering::Acquire);
+        let told = || followers.log.told.load(Ordering::Acquire);
         followers.wait("how all are at first", || told() >= FOLLOWERS * FOLLOWED).await?;
         Ok(followers)
     }
 
     /// Waits until so many are known to be there.
     async fn see(&self, present: usize) -> Result<()> {
-        self.wait("all changes", || self.board.present.load(Ordering::Acquire) == present).await
+        self.wait("all changes", || self.log.present.load(Ordering::Acquire) == present).await
     }
 
     async fn wait(&self, what: &str, done: impl Fn() -> bool) -> Result<()> {
-        within(PATIENCE, what, async {
+        within(TIMEOUT, what, async {
             while !done() {
-                if let Some(failure) = self.board.failure.get() {
+                if let Some(failure) = self.log.failure.get() {
                     return Err(failure.clone().into());
                 }
                 sleep(Duration::from_millis(10)).await;
@@ -154,14 +154,14 @@ impl Followers {
         })
         .await
         .map_err(|error| {
-            let [told, present] = [&self.board.told, &self.board.present].map(|count| count.load(Ordering::Acquire));
+            let [told, present] = [&self.log.told, &self.log.present].map(|count| count.load(Ordering::Acquire));
             format!("{error}; {told} told, {present} there").into()
         })
     }
 }
 
 /// Reads what one follower is told until the socket ends.
-async fn follow(mut socket: Socket, board: &Board) -> Result<()> {
+async fn follow(mut socket: Socket, log: &SharedLog) -> Result<()> {
     let mut known: HashMap<String, bool> = HashMap::new();
     loop {
         let frame: Value = serde_json::from_str(&socket.next().await?)?;
@@ -170,10 +170,10 @@ async fn follow(mut socket: Socket, board: &Board) -> Result<()> {
         let is_there = presence["status"] != "OFFLINE";
         let was_there = known.insert(person.into(), is_there).unwrap_or_default();
         match (was_there, is_there) {
-            (false, true) => board.present.fetch_add(1, Ordering::AcqRel),
-            (true, false) => board.present.fetch_sub(1, Ordering::AcqRel),
+            (false, true) => log.present.fetch_add(1, Ordering::AcqRel),
+            (true, false) => log.present.fetch_sub(1, Ordering::AcqRel),
             _ => 0,
         };
-        board.told.fetch_add(1, Ordering::AcqRel);
+        log.told.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -8,10 +8,10 @@ use serde_json::json;
 use testkit::Database;
 
 use crate::Scale;
-use crate::client::community::Community;
+use crate::client::history_seed;
+use crate::client::interleaved::interleaved;
 use crate::client::parlor::Parlor;
-use crate::client::past;
-use crate::client::turns::in_turns;
+use crate::client::population::TestPopulation;
 use crate::engines::Engine;
 use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
@@ -41,20 +41,20 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     let [small_size, large_size] = sizes.map(|size| whole(size as f64));
     eprintln!("search: chats of {small_size} and {large_size} messages on {}", engine.name());
     let parlor = Parlor::start(database, folder).await?;
-    let mut community = Community::gather(parlor.address, 2).await?;
+    let mut population = TestPopulation::gather(parlor.address, 2).await?;
     let mut chats = Vec::new();
     for size in sizes {
-        chats.push(community.group(&title(size)).await?);
+        chats.push(population.group(&title(size)).await?);
     }
     parlor.stop().await;
     for size in sizes {
-        past::fill(database, &title(size), size, 2, TEXT).await?;
+        history_seed::seed(database, &title(size), size, 2, TEXT).await?;
     }
     // The server indexes what it finds without an index.
     let start = Instant::now();
     let parlor = Parlor::start(database, folder).await?;
     let indexed = start.elapsed();
-    community.moved_to(parlor.address)?;
+    population.moved_to(parlor.address)?;
     database.execute_by_engine("", "VACUUM ANALYZE").await;
 
     let mut table = Table::new(&[
@@ -68,12 +68,12 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
         eprintln!("search: {what}");
         let body = |chat: &str| json!({ "query": SEARCH, "variables": { "query": query, "chat": chat } }).to_string();
         let answer =
-            community.api.ask(&community.tokens[0], SEARCH, json!({ "query": query, "chat": chats[1] })).await?;
+            population.api.ask(&population.tokens[0], SEARCH, json!({ "query": query, "chat": chats[1] })).await?;
         let found = answer["searchMessages"]["edges"].as_array().map_or(0, Vec::len);
         if found == 0 {
             return Err(format!("nothing was found for {query}: {answer}").into());
         }
-        let [small, large] = in_turns(&community, [(0, &body(&chats[0])), (0, &body(&chats[1]))], scale).await?;
+        let [small, large] = interleaved(&population, [(0, &body(&chats[0])), (0, &body(&chats[1]))], scale).await?;
         table.row([
             format!("`{query}`, {what}"),
             number(small.p50()),

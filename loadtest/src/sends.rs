@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::Scale;
-use crate::client::community::Community;
 use crate::client::parlor::Parlor;
+use crate::client::population::TestPopulation;
 use crate::client::sender::Sender;
 use crate::engines::Engine;
-use crate::raw::Raw;
+use crate::raw_db_floor::RawInserts;
 use crate::tools::latency::Latencies;
 use crate::tools::report::{Table, number, share, whole};
-use crate::tools::{PATIENCE, Result, within};
+use crate::tools::{Result, TIMEOUT, within};
 
 /// (Chats, senders) of the rows over sockets.
 const ROWS: [(usize, usize); 6] = [(1, 1), (1, 16), (1, 256), (100, 1), (100, 16), (100, 256)];
@@ -31,7 +31,7 @@ const TOGETHER: usize = 256;
 const PEOPLE: usize = 256;
 const CHATS: usize = 100;
 /// Sockets opened at the same time.
-const HASTE: usize = 50;
+const CONCURRENCY: usize = 50;
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
     engine.with_database(async |database, folder| measure(engine, database, folder, scale).await).await
@@ -40,16 +40,16 @@ pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {
     eprintln!("sends: {PEOPLE} people in {CHATS} chats on {}", engine.name());
     let parlor = Parlor::start(database, folder).await?;
-    let community = Community::gather(parlor.address, PEOPLE).await?;
+    let population = TestPopulation::gather(parlor.address, PEOPLE).await?;
     let mut chats = Vec::new();
     for number in 0..CHATS {
-        chats.push(community.group(&format!("Chat {number}")).await?);
+        chats.push(population.group(&format!("Chat {number}")).await?);
     }
-    let opening = community.tokens.iter().enumerate();
+    let opening = population.tokens.iter().enumerate();
     let opening = opening.map(|(number, token)| Sender::on_socket(number, parlor.address, token));
-    let mut sockets: Vec<Sender> = stream::iter(opening).buffered(HASTE).try_collect().await?;
-    let tokens = community.tokens.iter().enumerate();
-    let over_http = tokens.map(|(number, token)| Sender::over_http(number, &community.api, token));
+    let mut sockets: Vec<Sender> = stream::iter(opening).buffered(CONCURRENCY).try_collect().await?;
+    let tokens = population.tokens.iter().enumerate();
+    let over_http = tokens.map(|(number, token)| Sender::over_http(number, &population.api, token));
 
     let mut table = Table::new(&[
         "chats",
@@ -119,13 +119,13 @@ impl Bench<'_> {
     async fn measure(&self, row: &mut Row) -> Result<[String; 10]> {
         let (chats, senders) = (row.chats.len(), row.senders.len());
         eprintln!("sends: {senders} senders in {chats} chats over {}", row.over);
-        let mut raw = Raw::new(self.engine, self.folder, chats).await?;
+        let mut raw = RawInserts::new(self.engine, self.folder, chats).await?;
         let figures = self.figures(row, &mut raw).await;
         raw.close().await;
         figures
     }
 
-    async fn figures(&self, row: &mut Row, raw: &mut Raw) -> Result<[String; 10]> {
+    async fn figures(&self, row: &mut Row, raw: &mut RawInserts) -> Result<[String; 10]> {
         let (chats, senders) = (row.chats.len(), row.senders.len());
         let before = raw.write::<TOGETHER>(self.scale.duration / 2).await?;
         let sent = self.drive(row).await?;
@@ -182,7 +182,7 @@ async fn keep_sending(
         if sent >= time.end {
             return Ok((sender, latencies));
         }
-        within(PATIENCE, "a send", sender.send(&chats)).await?;
+        within(TIMEOUT, "a send", sender.send(&chats)).await?;
         let acknowledged = Instant::now();
         if time.contains(&acknowledged) {
             latencies.push(acknowledged - sent);

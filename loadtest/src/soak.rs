@@ -14,26 +14,26 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::Scale;
 use crate::client::api::Api;
-use crate::client::audience::seats;
-use crate::client::community::Community;
-use crate::client::follower::{Follower, News, gather};
 use crate::client::parlor::Parlor;
+use crate::client::population::TestPopulation;
 use crate::client::publisher::{Publisher, Request};
+use crate::client::resuming_subscriber::{FeedEvent, ResumingSubscriber, gather};
+use crate::client::subscriber_pool::subscriber_specs;
 use crate::engines::Engine;
 use crate::tools::report::{Table, number, ratio, whole};
-use crate::tools::{PATIENCE, Result, within};
+use crate::tools::{Result, TIMEOUT, within};
 
 const CHATS: usize = 10;
 const MEMBERS: usize = 50;
 /// Between two messages.
-const PACE: Duration = Duration::from_millis(20);
+const SEND_INTERVAL: Duration = Duration::from_millis(20);
 /// A second's messages.
 const SECOND: usize = 50;
 /// Subscribers who are cut each second, and how long they are away.
 const CUT: usize = 5;
-const AWAY: Duration = Duration::from_millis(500);
+const OFFLINE: Duration = Duration::from_millis(500);
 /// How often memory is looked at.
-const LOOKS: u32 = 10;
+const SAMPLES: u32 = 10;
 const MIB: f64 = 1_048_576.0;
 const REACT: &str = "mutation React($input: ReactionInput!) { addReaction(input: $input) { message { id } } }";
 const READ: &str = "mutation Read($input: MarkReadInput!) { markRead(input: $input) { member { id } } }";
@@ -45,32 +45,32 @@ pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {
     eprintln!("soak: {:?} of steady load", scale.soak);
     let parlor = Parlor::start(database, folder).await?;
-    let community = Community::gather(parlor.address, CHATS * MEMBERS).await?;
-    let mut crowd = Crowd::default();
-    let mut speakers = Vec::new();
-    for (number, members) in community.tokens.chunks(MEMBERS).enumerate() {
+    let population = TestPopulation::gather(parlor.address, CHATS * MEMBERS).await?;
+    let mut users = Subscribers::default();
+    let mut writers = Vec::new();
+    for (number, members) in population.tokens.chunks(MEMBERS).enumerate() {
         let people = number * MEMBERS..number * MEMBERS + members.len();
-        let chat = community.group_of(&format!("Chat {number}"), people).await?;
-        for follower in gather(seats(parlor.address, members, &chat)).await? {
-            crowd.add(follower, number);
+        let chat = population.group_of(&format!("Chat {number}"), people).await?;
+        for follower in gather(subscriber_specs(parlor.address, members, &chat)).await? {
+            users.add(follower, number);
         }
-        speakers.push(Arc::new(Speakers::new(&community.api, members, chat)));
+        writers.push(Arc::new(Writers::new(&population.api, members, chat)));
     }
 
     let mut table = Table::new(&["after s", "RSS MiB", "to the first", "of it not files MiB", "to the first"]);
     let mut first = None;
-    let (mut pace, mut acts, mut sent) = (interval(PACE), JoinSet::new(), 0);
+    let (mut pace, mut acts, mut sent) = (interval(SEND_INTERVAL), JoinSet::new(), 0);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let start = Instant::now();
-    for look in 1..=LOOKS {
-        let until = scale.soak * look / LOOKS;
+    for look in 1..=SAMPLES {
+        let until = scale.soak * look / SAMPLES;
         while start.elapsed() < until {
             pace.tick().await;
-            acts.spawn(act(speakers[sent % CHATS].clone(), sent));
+            acts.spawn(act(writers[sent % CHATS].clone(), sent));
             sent += 1;
             if sent.is_multiple_of(SECOND) {
-                crowd.cut(sent / SECOND);
-                crowd.check()?;
+                users.cut(sent / SECOND);
+                users.check()?;
             }
             while let Some(act) = acts.try_join_next() {
                 act??;
@@ -91,14 +91,14 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     while let Some(act) = acts.join_next().await {
         act??;
     }
-    crowd.all_told(sent).await?;
-    let returns = crowd.board.returns.load(Ordering::Acquire);
-    drop(crowd);
+    users.all_told(sent).await?;
+    let returns = users.log.returns.load(Ordering::Acquire);
+    drop(users);
     parlor.stop().await;
     println!(
         "## Memory over {:?} of steady load ({})\n\n\
          {} subscribers of {CHATS} chats; {} messages were sent, every second of them got a reaction and every third \
-         was marked as read; {CUT} subscribers are cut each second and resume after {AWAY:?}, {} times in all. Each \
+         was marked as read; {CUT} subscribers are cut each second and resume after {OFFLINE:?}, {} times in all. Each \
          was told every message of their chat exactly once. Resident memory of the server's process; what is not a \
          file's is without its code and the database that is mapped.\n\n{table}",
         scale.soak,
@@ -111,14 +111,14 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
 }
 
 /// What is said and done in one chat.
-struct Speakers {
+struct Writers {
     api: Api,
     tokens: Vec<String>,
     chat: String,
     publisher: Publisher,
 }
 
-impl Speakers {
+impl Writers {
     /// Several members send, by the message's number.
     fn new(api: &Api, tokens: &[String], chat: String) -> Self {
         let requests: Vec<Request> = tokens.iter().map(|token| Request::send(token, &chat)).collect();
@@ -131,44 +131,44 @@ impl Speakers {
 }
 
 /// One message, and what others do with it.
-async fn act(speakers: Arc<Speakers>, number: usize) -> Result<()> {
-    let answer: Value = serde_json::from_str(&speakers.publisher.publish(number).await?)?;
+async fn act(writers: Arc<Writers>, number: usize) -> Result<()> {
+    let answer: Value = serde_json::from_str(&writers.publisher.publish(number).await?)?;
     let message = &answer["data"]["sendMessage"]["message"]["id"];
     if number.is_multiple_of(2) {
         let input = json!({ "messageId": message, "emoji": "👍" });
-        speakers.api.ask(speakers.member(number + 1), REACT, json!({ "input": input })).await?;
+        writers.api.ask(writers.member(number + 1), REACT, json!({ "input": input })).await?;
     }
     if number.is_multiple_of(3) {
-        let input = json!({ "chatId": speakers.chat, "upToMessageId": message });
-        speakers.api.ask(speakers.member(number + 2), READ, json!({ "input": input })).await?;
+        let input = json!({ "chatId": writers.chat, "upToMessageId": message });
+        writers.api.ask(writers.member(number + 2), READ, json!({ "input": input })).await?;
     }
     Ok(())
 }
 
 /// All subscribers. They leave when it is dropped.
 #[derive(Default)]
-struct Crowd {
+struct Subscribers {
     cuts: Vec<Arc<Notify>>,
     /// How many messages each was told, in which of the chats.
     told: Vec<(usize, Arc<AtomicUsize>)>,
-    board: Arc<Board>,
+    log: Arc<SharedLog>,
     readers: JoinSet<()>,
 }
 
 #[derive(Default)]
-struct Board {
+struct SharedLog {
     returns: AtomicUsize,
     failure: OnceLock<String>,
 }
 
-impl Crowd {
-    fn add(&mut self, follower: Follower, chat: usize) {
-        let (cut, told, board) = (Arc::<Notify>::default(), Arc::<AtomicUsize>::default(), self.board.clone());
+impl Subscribers {
+    fn add(&mut self, follower: ResumingSubscriber, chat: usize) {
+        let (cut, told, log) = (Arc::<Notify>::default(), Arc::<AtomicUsize>::default(), self.log.clone());
         self.cuts.push(cut.clone());
         self.told.push((chat, told.clone()));
         self.readers.spawn(async move {
-            if let Err(error) = follow(follower, &cut, &told, &board.returns).await {
-                board.failure.get_or_init(|| error.to_string());
+            if let Err(error) = follow(follower, &cut, &told, &log.returns).await {
+                log.failure.get_or_init(|| error.to_string());
             }
         });
     }
@@ -180,7 +180,7 @@ impl Crowd {
     }
 
     fn check(&self) -> Result<()> {
-        match self.board.failure.get() {
+        match self.log.failure.get() {
             Some(failure) => Err(failure.clone().into()),
             None => Ok(()),
         }
@@ -191,7 +191,7 @@ impl Crowd {
         // The first chats had one more where the turns didn't come out even.
         let said = |chat: usize| (sent + CHATS - 1 - chat) / CHATS;
         let knows = |(chat, told): &(usize, Arc<AtomicUsize>)| told.load(Ordering::Acquire) == said(*chat);
-        within(PATIENCE, "telling all subscribers all", async {
+        within(TIMEOUT, "telling all subscribers all", async {
             while !self.told.iter().all(knows) {
                 self.check()?;
                 sleep(Duration::from_millis(20)).await;
@@ -203,7 +203,12 @@ impl Crowd {
 }
 
 /// Follows a chat, away for a moment whenever it is cut.
-async fn follow(mut follower: Follower, cut: &Notify, told: &AtomicUsize, returns: &AtomicUsize) -> Result<()> {
+async fn follow(
+    mut follower: ResumingSubscriber,
+    cut: &Notify,
+    told: &AtomicUsize,
+    returns: &AtomicUsize,
+) -> Result<()> {
     let mut known = HashSet::new();
     let mut learn = |message: i64| match known.insert(message) {
         true => Ok(told.fetch_add(1, Ordering::AcqRel)),
@@ -211,14 +216,14 @@ async fn follow(mut follower: Follower, cut: &Notify, told: &AtomicUsize, return
     };
     loop {
         tokio::select! {
-            news = follower.next() => if let News::New(message) = news? {
+            news = follower.next() => if let FeedEvent::New(message) = news? {
                 learn(message)?;
             },
             () = cut.notified() => {
                 follower.cut();
-                sleep(AWAY).await;
+                sleep(OFFLINE).await;
                 follower.come().await?;
-                for message in within(PATIENCE, "catching up", follower.catch_up()).await? {
+                for message in within(TIMEOUT, "catching up", follower.catch_up()).await? {
                     learn(message)?;
                 }
                 returns.fetch_add(1, Ordering::AcqRel);

@@ -12,7 +12,7 @@ mod feed;
 pub mod http;
 pub mod keys;
 pub mod postgres;
-mod presence;
+pub mod presence;
 pub mod process;
 pub mod redis;
 pub mod schema;

@@ -7,13 +7,13 @@ use tokio::time::sleep;
 
 use crate::{Feed, User};
 
-const PRESENCE: &str = "subscription($ids: [ID!]!) {
+pub const PRESENCE_FEED: &str = "subscription($ids: [ID!]!) {
     presence(userIds: $ids) { user { id } status lastSeenAt currentChatId }
 }";
 
 impl User {
     pub async fn presence_feed(&self, ids: &[&str]) -> Feed {
-        self.subscribe(PRESENCE, json!({ "ids": ids })).await
+        self.subscribe(PRESENCE_FEED, json!({ "ids": ids })).await
     }
 
     pub async fn fetch_presence(&self, id: &str) -> Value {

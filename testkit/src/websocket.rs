@@ -116,7 +116,7 @@ impl Socket {
     }
 
     /// The code and reason with which the server closes while this is still being said to it.
-    pub async fn closed_while(self, message: Message) -> (u16, String) {
+    pub async fn expect_close_while_sending(self, message: Message) -> (u16, String) {
         let (mut say, mut hear) = self.0.split();
         let saying = async {
             drop(say.send(message).await);

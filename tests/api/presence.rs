@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use testkit::{Feed, TestApp, User, engine_test, pluck};
+use serde_json::json;
+use testkit::presence::PRESENCE_FEED;
+use testkit::{TestApp, engine_test, pluck};
 use tokio::time::sleep;
 
 /// How the server itself knows a person.
@@ -215,7 +216,7 @@ async fn a_subscription_names_at_most_200_people_of_the_organisation(app: &TestA
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for ids in [&many[..], &[]] {
         let mut socket = alice.socket().await;
-        socket.subscribe("1", PRESENCE, json!({ "ids": ids })).await;
+        socket.subscribe("1", PRESENCE_FEED, json!({ "ids": ids })).await;
         let heard = socket.recv().await;
         let error = &heard["payload"]["errors"][0]["extensions"];
         assert_eq!(error, &json!({ "code": "BAD_USER_INPUT", "field": "userIds" }), "{heard}");

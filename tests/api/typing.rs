@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parlor::service;
 use serde_json::{Value, json};
-use testkit::{Feed, TestApp, User, engine_test, pluck};
+use testkit::{TestApp, engine_test};
 use tokio::time::timeout;
 
 #[engine_test]

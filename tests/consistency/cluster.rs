@@ -96,7 +96,7 @@ async fn members_hear_each_other_through_a_redis_cluster() {
     let chat = alice.group("Apart", &[&bob]).await;
     cluster.wait_until_connected().await;
     let redis = cluster.redis.as_ref().expect("a Redis");
-    let channels = redis.send(&["pubsub", "shardchannels"]);
+    let channels = redis.cli(&["pubsub", "shardchannels"]);
     assert_eq!(channels.lines().filter(|line| line.starts_with("parlor:")).count(), 16, "{channels}");
     hear_each_other(&cluster, &alice, &bob, &chat).await;
     cluster.end().await;
@@ -175,7 +175,7 @@ async fn a_node_that_is_told_nothing_finds_out_by_itself() {
     alice.mutate_ok("deleteChat", json!({ "chatId": ended })).await;
     until(&mut inbox, |message| message["text"] == "nobody tells of this").await;
     for feed in &mut feeds {
-        assert_eq!(feed.ends().await, "FORBIDDEN");
+        assert_eq!(feed.error_code().await, "FORBIDDEN");
     }
     cluster.end().await;
 }
@@ -192,8 +192,8 @@ async fn memberships_that_change_at_one_node_are_felt_at_the_other() {
 
     let begun = Instant::now();
     alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "bob" })).await;
-    assert_eq!(feed.ends().await, "FORBIDDEN");
-    assert_eq!(typing.ends().await, "FORBIDDEN");
+    assert_eq!(feed.error_code().await, "FORBIDDEN");
+    assert_eq!(typing.error_code().await, "FORBIDDEN");
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     alice.send(&chat, "behind your back").await;
 
@@ -211,7 +211,7 @@ async fn memberships_that_change_at_one_node_are_felt_at_the_other() {
     let mut feed = live(&bob, &other).await;
     let begun = Instant::now();
     alice.mutate_ok("deleteChat", json!({ "chatId": other })).await;
-    assert_eq!(feed.ends().await, "FORBIDDEN");
+    assert_eq!(feed.error_code().await, "FORBIDDEN");
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     cluster.end().await;
 }

@@ -1,58 +1,23 @@
 //! A server that is killed in the middle of its work.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testkit::{Database, Engine, SECRET, TestApp, User, engine_test};
+use testkit::process::free_addr;
+use testkit::{Database, Engine, SECRET, ServerProcess, TestApp, User, engine_test};
 
-/// The real server, as a process of its own.
-struct Process(Child);
-
-impl Process {
-    async fn start(database: &Database, addr: SocketAddr) -> Self {
-        let server = Self(
-            Command::new(env!("CARGO_BIN_EXE_parlor"))
-                .env("DATABASE_URL", &database.url)
-                .env("PARLOR_ADDR", addr.to_string())
-                .env("PARLOR_JWT_SECRET", SECRET)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("the server starts"),
-        );
-        let http = reqwest::Client::new();
-        for _ in 0..600 {
-            let ready = http.get(format!("http://{addr}/readyz")).send().await;
-            if ready.is_ok_and(|answer| answer.status().is_success()) {
-                return server;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the server is not ready");
-    }
-
-    /// SIGKILL: nothing is flushed, nobody is told.
-    fn kill(mut self) {
-        self.0.kill().expect("a process to kill");
-        self.0.wait().expect("the process ends");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+/// Starts the server on a database, at an address known before.
+fn start(folder: &Path, database: &Database, addr: SocketAddr) -> ServerProcess {
+    let addr = addr.to_string();
+    let settings =
+        [("DATABASE_URL", database.url.as_str()), ("PARLOR_ADDR", addr.as_str()), ("PARLOR_JWT_SECRET", SECRET)];
+    ServerProcess::start(folder, &settings)
 }
 
 /// Sends until the server is gone; notes what was acknowledged, and repeats what wasn't.
@@ -79,13 +44,14 @@ async fn what_was_acknowledged_is_there_once_after_a_kill(engine: Engine) {
     let chat = people[0].group("Crowd", &people[1..].iter().collect::<Vec<_>>()).await;
     let level = people[0].feed(&chat, None, None).await.expect("FeedCaughtUp").await["cursor"].clone();
     let database = app.shut_down().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
 
     let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
     let nonces: Vec<Vec<String>> = (0..16).map(|who| (0..400).map(|n| format!("{who}-{n}")).collect()).collect();
     let (mut told, mut cursor): (Vec<Value>, _) = (Vec::new(), level.as_str().map(str::to_owned));
     for round in 0..4_u64 {
         let addr = free_addr();
-        let server = Process::start(&database, addr).await;
+        let server = start(folder.path(), &database, addr);
         let people: Vec<User> = people.iter().map(|who| who.at(addr)).collect();
         let mut feed = people[0].feed(&chat, None, cursor.as_deref()).await;
         let sends =
@@ -106,7 +72,7 @@ async fn what_was_acknowledged_is_there_once_after_a_kill(engine: Engine) {
 
     // A last server, on which all that was not acknowledged is sent again.
     let addr = free_addr();
-    let server = Process::start(&database, addr).await;
+    let server = start(folder.path(), &database, addr);
     let people: Vec<User> = people.iter().map(|who| who.at(addr)).collect();
     let mut feed = people[0].feed(&chat, None, cursor.as_deref()).await;
     let sending = async {

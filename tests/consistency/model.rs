@@ -120,7 +120,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 async fn live(engine: Engine, steps: Vec<Step>) {
     let app = TestApp::start(Database::create(engine).await, &[]).await;
-    let mut world = World::begin(&app).await;
+    let mut world = World::start(&app).await;
     for (turn, step) in steps.into_iter().enumerate() {
         let room = step.room;
         world.take(&app, step).await;

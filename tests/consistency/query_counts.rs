@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
+use testkit::process::server_binary;
 use testkit::{Database, Engine, SECRET, TestApp, User, engine_test};
 
 /// A server whose log has a line for each statement, with its request's id.
@@ -25,7 +26,7 @@ struct Asked {
 
 impl Logged {
     fn start(database: &Database) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_parlor"))
+        let mut child = Command::new(server_binary())
             .env("DATABASE_URL", &database.url)
             .env("PARLOR_ADDR", "127.0.0.1:0")
             .env("PARLOR_JWT_SECRET", SECRET)

@@ -6,7 +6,7 @@ use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use crate::tools::{PATIENCE, Result};
+use crate::tools::{Result, TIMEOUT};
 
 /// A handle, cheap to clone: all clones share the connections.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ impl Api {
 
     /// The same for another path of a server.
     pub fn at(address: SocketAddr, path: &str) -> Result<Self> {
-        Ok(Self { client: Client::builder().timeout(PATIENCE).build()?, url: format!("http://{address}{path}") })
+        Ok(Self { client: Client::builder().timeout(TIMEOUT).build()?, url: format!("http://{address}{path}") })
     }
 
     /// The data of an answer without errors.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use testkit::process::ChildProcess;
 
 use super::api::Api;
-use super::audience::mark;
 use super::sender::SEND;
+use super::subscriber_pool::mark;
 use crate::tools::Result;
 
 /// One request, of one person.
@@ -59,12 +59,12 @@ impl Publisher {
 }
 
 /// The same requests where nobody listens: what they cost by themselves.
-pub struct Quiet {
+pub struct BaselineSender {
     publisher: Publisher,
     next: usize,
 }
 
-impl Quiet {
+impl BaselineSender {
     /// `publisher` tells chats without subscribers.
     pub fn new(publisher: Publisher) -> Self {
         Self { publisher, next: 0 }

@@ -10,14 +10,14 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::tools::{PATIENCE, Result, within};
+use crate::tools::{Result, TIMEOUT, within};
 
 pub struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     /// A connection that the server has acknowledged.
     pub async fn open(address: SocketAddr, token: &str) -> Result<Self> {
-        within(PATIENCE, "opening a socket", async {
+        within(TIMEOUT, "opening a socket", async {
             let mut request = format!("ws://{address}/graphql").into_client_request()?;
             let protocol = "graphql-transport-ws".parse()?;
             request.headers_mut().insert("sec-websocket-protocol", protocol);

@@ -13,22 +13,22 @@ use crate::tools::Result;
 /// As many people as the API takes in one call.
 const AT_ONCE: usize = 100;
 /// Requests under way while people are introduced.
-const HASTE: usize = 32;
+const CONCURRENCY: usize = 32;
 
-pub struct Community {
+pub struct TestPopulation {
     pub api: Api,
     /// One for each person, by their number.
     pub tokens: Vec<String>,
 }
 
-impl Community {
+impl TestPopulation {
     /// People appear by being seen in a token, so each says hello once.
     pub async fn gather(address: SocketAddr, people: usize) -> Result<Self> {
         let api = Api::new(address)?;
         let tokens: Vec<String> = (0..people).map(|number| token(&user(number))).collect();
         stream::iter(&tokens)
             .map(|token| api.ask(token, "{ viewer { user { id } } }", json!({})))
-            .buffer_unordered(HASTE)
+            .buffer_unordered(CONCURRENCY)
             .try_for_each(async |_| Ok(()))
             .await?;
         Ok(Self { api, tokens })

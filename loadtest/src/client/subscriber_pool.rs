@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::socket::{Socket, subscribe};
 use crate::tools::latency::Latencies;
-use crate::tools::{PATIENCE, Result, within};
+use crate::tools::{Result, TIMEOUT, within};
 
 /// What a chat's page in a browser asks for.
 pub const FEED: &str = "subscription Feed($chatId: ID!) { chatFeed(chatId: $chatId) { __typename \
@@ -26,7 +26,7 @@ const DIGITS: usize = 8;
 /// Messages that one audience can follow.
 const CAPACITY: usize = 1 << 20;
 /// Sockets opened at the same time.
-const HASTE: usize = 50;
+const CONCURRENCY: usize = 50;
 
 /// What differs from one message's bytes to the next's.
 pub fn mark(number: usize) -> String {
@@ -40,27 +40,27 @@ fn number(frame: &str) -> Option<usize> {
 
 /// Where a subscriber sits, and what they listen to.
 #[derive(Clone)]
-pub struct Seat {
+pub struct SubscriberSpec {
     pub address: SocketAddr,
     pub token: String,
     pub chat: String,
 }
 
 /// A seat in the same chat for each token.
-pub fn seats(address: SocketAddr, tokens: &[String], chat: &str) -> Vec<Seat> {
-    tokens.iter().map(|token| Seat { address, token: token.clone(), chat: chat.into() }).collect()
+pub fn subscriber_specs(address: SocketAddr, tokens: &[String], chat: &str) -> Vec<SubscriberSpec> {
+    tokens.iter().map(|token| SubscriberSpec { address, token: token.clone(), chat: chat.into() }).collect()
 }
 
-pub struct Audience {
-    seats: Vec<Seat>,
+pub struct SubscriberPool {
+    subscriber_specs: Vec<SubscriberSpec>,
     feed: String,
-    board: Arc<Board>,
+    log: Arc<DeliveryLog>,
     readers: Vec<JoinHandle<()>>,
     next: usize,
 }
 
 /// What all readers write on.
-struct Board {
+struct DeliveryLog {
     start: Instant,
     /// How many subscribers a message is for.
     reach: usize,
@@ -80,34 +80,34 @@ struct Progress {
     arrived: AtomicUsize,
 }
 
-impl Audience {
+impl SubscriberPool {
     /// Opens a socket for each token and subscribes it to the chat.
     pub async fn assemble(address: SocketAddr, tokens: &[String], chat: &str) -> Result<Self> {
-        let mut audience = Self::new(seats(address, tokens, chat), FEED, tokens.len());
-        audience.gather().await?;
-        Ok(audience)
+        let mut pool = Self::new(subscriber_specs(address, tokens, chat), FEED, tokens.len());
+        pool.gather().await?;
+        Ok(pool)
     }
 
     /// Those who are to come. A message is for `reach` of them.
-    pub fn new(seats: Vec<Seat>, feed: &str, reach: usize) -> Self {
-        let board = Arc::new(Board {
+    pub fn new(subscriber_specs: Vec<SubscriberSpec>, feed: &str, reach: usize) -> Self {
+        let log = Arc::new(DeliveryLog {
             start: Instant::now(),
             reach,
             messages: (0..CAPACITY).map(|_| Progress::default()).collect(),
-            latencies: seats.iter().map(|_| Mutex::default()).collect(),
+            latencies: subscriber_specs.iter().map(|_| Mutex::default()).collect(),
             complete: Semaphore::new(0),
             sample: OnceLock::new(),
             failure: OnceLock::new(),
         });
-        Self { seats, feed: feed.into(), board, readers: Vec::new(), next: 0 }
+        Self { subscriber_specs, feed: feed.into(), log, readers: Vec::new(), next: 0 }
     }
 
     /// Opens a socket for each seat and subscribes it.
     pub async fn gather(&mut self) -> Result<()> {
-        let sockets = stream::iter(&self.seats).map(|seat| subscriber(seat, &self.feed));
-        let sockets: Vec<Socket> = sockets.buffered(HASTE).try_collect().await?;
+        let sockets = stream::iter(&self.subscriber_specs).map(|spec| subscriber(spec, &self.feed));
+        let sockets: Vec<Socket> = sockets.buffered(CONCURRENCY).try_collect().await?;
         let readers = sockets.into_iter().enumerate();
-        let readers = readers.map(|(index, socket)| tokio::spawn(read(socket, self.board.clone(), index)));
+        let readers = readers.map(|(index, socket)| tokio::spawn(read(socket, self.log.clone(), index)));
         self.readers = readers.collect();
         Ok(())
     }
@@ -119,19 +119,19 @@ impl Audience {
 
     /// How many subscribers a message is for.
     pub fn reach(&self) -> usize {
-        self.board.reach
+        self.log.reach
     }
 
     /// How many chats they listen to, where a message is for all of its chat.
     pub fn groups(&self) -> usize {
-        self.seats.len() / self.board.reach
+        self.subscriber_specs.len() / self.log.reach
     }
 
     /// The number of the next message, counted as sent from now on.
     pub fn announce(&mut self) -> Result<usize> {
         let number = self.next;
-        let progress = self.board.messages.get(number).ok_or("more messages than can be followed")?;
-        progress.sent.store(self.board.micros(), Ordering::Relaxed);
+        let progress = self.log.messages.get(number).ok_or("more messages than can be followed")?;
+        progress.sent.store(self.log.micros(), Ordering::Relaxed);
         self.next += 1;
         Ok(number)
     }
@@ -139,10 +139,10 @@ impl Audience {
     /// Waits until one more message has reached everybody.
     pub async fn one_complete(&self) -> Result<()> {
         let arrival = async {
-            self.board.complete.acquire().await?.forget();
+            self.log.complete.acquire().await?.forget();
             Ok(())
         };
-        let arrival = within(PATIENCE, "a message on its way to everybody", arrival).await;
+        let arrival = within(TIMEOUT, "a message on its way to everybody", arrival).await;
         self.check()?;
         arrival
     }
@@ -151,19 +151,19 @@ impl Audience {
     pub async fn complete_within(&self, limit: Duration, messages: usize) -> Result<bool> {
         let all = async {
             for _ in 0..messages {
-                self.board.complete.acquire().await?.forget();
+                self.log.complete.acquire().await?.forget();
             }
             Ok(())
         };
         let complete: Result<Result<()>, _> = tokio::time::timeout(limit, all).await;
-        self.board.complete.forget_permits(usize::MAX);
+        self.log.complete.forget_permits(usize::MAX);
         self.check()?;
         Ok(complete.is_ok_and(|complete| complete.is_ok()))
     }
 
     /// An error if a subscriber got one.
     pub fn check(&self) -> Result<()> {
-        match self.board.failure.get() {
+        match self.log.failure.get() {
             Some(failure) => Err(failure.clone().into()),
             None => Ok(()),
         }
@@ -171,13 +171,13 @@ impl Audience {
 
     /// How long deliveries took since the last time that this was asked.
     pub fn latencies(&self) -> Latencies {
-        self.latencies_of(0..self.seats.len())
+        self.latencies_of(0..self.subscriber_specs.len())
     }
 
     /// The same for some of the seats.
-    pub fn latencies_of(&self, seats: Range<usize>) -> Latencies {
+    pub fn latencies_of(&self, subscriber_specs: Range<usize>) -> Latencies {
         let mut latencies = Latencies::default();
-        for reader in &self.board.latencies[seats] {
+        for reader in &self.log.latencies[subscriber_specs] {
             let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             reader.drain(..).for_each(|micros| latencies.record_micros(micros.into()));
         }
@@ -186,17 +186,17 @@ impl Audience {
 
     /// A whole frame as a subscriber got it, but for the mark, which is that of message 0.
     pub fn sample(&self) -> Option<&String> {
-        self.board.sample.get()
+        self.log.sample.get()
     }
 }
 
-impl Drop for Audience {
+impl Drop for SubscriberPool {
     fn drop(&mut self) {
         self.disband();
     }
 }
 
-impl Board {
+impl DeliveryLog {
     fn micros(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -212,29 +212,29 @@ impl Board {
     }
 }
 
-async fn subscriber(seat: &Seat, feed: &str) -> Result<Socket> {
-    let mut socket = Socket::open(seat.address, &seat.token).await?;
-    socket.send(subscribe("feed", feed, json!({ "chatId": seat.chat }))).await?;
+async fn subscriber(spec: &SubscriberSpec, feed: &str) -> Result<Socket> {
+    let mut socket = Socket::open(spec.address, &spec.token).await?;
+    socket.send(subscribe("feed", feed, json!({ "chatId": spec.chat }))).await?;
     Ok(socket)
 }
 
 /// Reads one subscriber's socket until it ends.
-async fn read(mut socket: Socket, board: Arc<Board>, reader: usize) {
+async fn read(mut socket: Socket, log: Arc<DeliveryLog>, reader: usize) {
     loop {
         match socket.next().await {
             Ok(frame) => match number(&frame) {
                 Some(number) => {
-                    board.sample.get_or_init(|| frame.replace(&mark(number), &mark(0)));
-                    board.arrived(reader, number);
+                    log.sample.get_or_init(|| frame.replace(&mark(number), &mark(0)));
+                    log.arrived(reader, number);
                 }
                 None if frame.contains(r#""errors""#) || frame.contains(r#""error""#) => {
-                    board.failure.get_or_init(|| format!("a subscriber got {frame}"));
+                    log.failure.get_or_init(|| format!("a subscriber got {frame}"));
                 }
                 // That it is caught up, or that somebody joined.
                 None => {}
             },
             Err(error) => {
-                board.failure.get_or_init(|| format!("a subscriber lost its socket: {error}"));
+                log.failure.get_or_init(|| format!("a subscriber lost its socket: {error}"));
                 return;
             }
         }

@@ -10,42 +10,42 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::Scale;
-use crate::client::audience::seats;
-use crate::client::community::Community;
-use crate::client::follower::{Follower, gather};
 use crate::client::parlor::Parlor;
+use crate::client::population::TestPopulation;
 use crate::client::publisher::{Publisher, Request, micros};
+use crate::client::resuming_subscriber::{ResumingSubscriber, gather};
+use crate::client::subscriber_pool::subscriber_specs;
 use crate::engines::Engine;
 use crate::tools::latency::Latencies;
 use crate::tools::report::{Table, number, whole};
-use crate::tools::{Error, PATIENCE, Result, within};
+use crate::tools::{Error, Result, TIMEOUT, within};
 
 /// Messages sent while nobody is there.
 const MISSED: usize = 20;
 /// So that the server has noticed who is gone.
-const CALM: Duration = Duration::from_secs(2);
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
     engine.with_database(async |database, folder| measure(engine, database, folder, scale).await).await
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {
-    let people = scale.crowd;
+    let people = scale.users;
     eprintln!("storm: {people} sockets come back at once");
     // The generator shares the machine: it is slow to say who it is on so many sockets.
     let settings = [("PARLOR_SOCKET_INIT_SECONDS", "60")];
     let parlor = Parlor::start_with(database, folder, &settings).await?;
-    let community = Community::gather(parlor.address, people).await?;
-    let chat = community.group("Everybody").await?;
-    let publisher = Publisher::new(community.api.clone(), [Request::send(&community.tokens[0], &chat)]);
-    let mut followers = gather(seats(parlor.address, &community.tokens, &chat)).await?;
+    let population = TestPopulation::gather(parlor.address, people).await?;
+    let chat = population.group("Everybody").await?;
+    let publisher = Publisher::new(population.api.clone(), [Request::send(&population.tokens[0], &chat)]);
+    let mut followers = gather(subscriber_specs(parlor.address, &population.tokens, &chat)).await?;
 
     let mut table = Table::new(&["round", "all caught up, s", "p50 s", "p99 s", "CPU µs/resume"]);
     for round in 0..scale.rounds {
         eprintln!("storm: round {} of {}", round + 1, scale.rounds);
-        followers.iter_mut().for_each(Follower::cut);
+        followers.iter_mut().for_each(ResumingSubscriber::cut);
         let sent = send(&publisher, round * MISSED).await?;
-        sleep(CALM).await;
+        sleep(SETTLE_TIME).await;
         let (start, cpu) = (Instant::now(), parlor.server.process.cpu_time());
         let (back, latencies) = resume(followers, &sent, start).await?;
         let (elapsed, cpu) = (start.elapsed(), parlor.server.process.cpu_time() - cpu);
@@ -83,12 +83,16 @@ async fn send(publisher: &Publisher, first: usize) -> Result<Vec<i64>> {
 }
 
 /// Lets all come back at once. Gives them, and how long after the start each was caught up.
-async fn resume(followers: Vec<Follower>, sent: &[i64], start: Instant) -> Result<(Vec<Follower>, Latencies)> {
+async fn resume(
+    followers: Vec<ResumingSubscriber>,
+    sent: &[i64],
+    start: Instant,
+) -> Result<(Vec<ResumingSubscriber>, Latencies)> {
     let mut tasks = JoinSet::new();
     for mut follower in followers {
         tasks.spawn(async move {
             follower.come().await?;
-            let added = within(4 * PATIENCE, "catching up", follower.catch_up()).await?;
+            let added = within(4 * TIMEOUT, "catching up", follower.catch_up()).await?;
             Ok::<_, Error>((follower, added, start.elapsed()))
         });
     }

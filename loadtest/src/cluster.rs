@@ -7,11 +7,11 @@ use std::path::Path;
 use testkit::{Database, RedisServer};
 
 use crate::Scale;
-use crate::client::audience::{Audience, FEED, seats};
-use crate::client::community::Community;
+use crate::client::harness::{Harness, Results, Window};
 use crate::client::parlor::Parlor;
+use crate::client::population::TestPopulation;
 use crate::client::publisher::{Publisher, Request};
-use crate::client::rig::{Figures, Rig, Span};
+use crate::client::subscriber_pool::{FEED, SubscriberPool, subscriber_specs};
 use crate::engines::Engine;
 use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
@@ -38,23 +38,24 @@ async fn measure(database: &Database, folder: &Path, scale: Scale) -> Result<()>
     let redis = RedisServer::start();
     let near = node(database, folder, &redis, "near").await?;
     let far = node(database, folder, &redis, "far").await?;
-    let community = Community::gather(near.address, SUBSCRIBERS).await?;
-    let chat = community.group("Everybody").await?;
-    let (here, there) = community.tokens.split_at(HALF);
-    let seats = [seats(near.address, here, &chat), seats(far.address, there, &chat)].concat();
-    let publisher = Publisher::new(community.api.clone(), [Request::send(&community.tokens[0], &chat)]);
-    let mut rig = Rig::new(Audience::new(seats, FEED, SUBSCRIBERS), publisher);
-    rig.gather().await?;
+    let population = TestPopulation::gather(near.address, SUBSCRIBERS).await?;
+    let chat = population.group("Everybody").await?;
+    let (here, there) = population.tokens.split_at(HALF);
+    let subscriber_specs =
+        [subscriber_specs(near.address, here, &chat), subscriber_specs(far.address, there, &chat)].concat();
+    let publisher = Publisher::new(population.api.clone(), [Request::send(&population.tokens[0], &chat)]);
+    let mut harness = Harness::new(SubscriberPool::new(subscriber_specs, FEED, SUBSCRIBERS), publisher);
+    harness.gather().await?;
 
-    let mut figures: [[Figures; 2]; 2] = Default::default();
-    let spans = [scale.warm_up, scale.duration].map(Span::Time);
+    let mut figures: [[Results; 2]; 2] = Default::default();
+    let spans = [scale.warm_up, scale.duration].map(Window::Time);
     for round in 1..=scale.rounds {
         eprintln!("nodes: round {round} of {}", scale.rounds);
         for (figures, in_flight) in figures.iter_mut().zip(IN_FLIGHT) {
-            let flow = rig.measure(&[&near.server.process, &far.server.process], in_flight, spans).await?;
+            let flow = harness.measure(&[&near.server.process, &far.server.process], in_flight, spans).await?;
             let halves = [0..HALF, HALF..SUBSCRIBERS];
             for (node, (figures, half)) in figures.iter_mut().zip(halves).enumerate() {
-                figures.add(&flow.of(node, 0.5), &rig.audience.latencies_of(half));
+                figures.add(&flow.of(node, 0.5), &harness.pool.latencies_of(half));
             }
         }
     }
@@ -86,7 +87,7 @@ async fn measure(database: &Database, folder: &Path, scale: Scale) -> Result<()>
             ]);
         }
     }
-    drop(rig);
+    drop(harness);
     near.stop().await;
     far.stop().await;
     drop(redis);

@@ -8,7 +8,7 @@ const BATCH: i64 = 50_000;
 
 /// Appends messages to a chat by SQL, as they would be if they had been sent, but for the full-text
 /// index. `text` is what the message numbered `n` says, in SQL of both engines.
-pub async fn fill(database: &Database, title: &str, count: i64, people: usize, text: &str) -> Result<()> {
+pub async fn seed(database: &Database, title: &str, count: i64, people: usize, text: &str) -> Result<()> {
     let chat = format!("FROM chats WHERE title = '{title}'");
     let first = database.query_number(&format!("SELECT version + 1 {chat}")).await;
     for start in (first..first + count).step_by(BATCH as usize) {

@@ -25,12 +25,12 @@ const EPOCH: i64 = 1_700_000_000_000_000;
 const SCATTER: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
 /// An engine's own rate, in a fresh database.
-pub struct Raw {
+pub struct RawInserts {
     database: Database,
     rows: Rows,
 }
 
-impl Raw {
+impl RawInserts {
     pub async fn new(engine: &Engine, folder: &Path, chats: usize) -> Result<Self> {
         let database = engine.database().await;
         Parlor::migrate(&database, folder)?;

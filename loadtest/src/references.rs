@@ -1,7 +1,7 @@
 //! Servers to compare with, each a child process of its own so that it is measured like Parlor.
 
-mod floor;
-mod stock;
+mod async_graphql_reference;
+mod raw_broadcast;
 
 use std::env;
 use std::io;
@@ -25,16 +25,16 @@ const BACKLOG: usize = 1_024;
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Reference {
     /// The least that a WebSocket server can do: the same bytes to each.
-    Floor,
+    RawBroadcast,
     /// What one gets from async-graphql and its handler for axum as they come.
-    Stock,
+    AsyncGraphql,
 }
 
 impl Reference {
     fn name(self) -> &'static str {
         match self {
-            Self::Floor => "floor",
-            Self::Stock => "stock",
+            Self::RawBroadcast => "raw-broadcast",
+            Self::AsyncGraphql => "async-graphql",
         }
     }
 
@@ -56,8 +56,8 @@ pub async fn serve(reference: Reference, address: SocketAddr) -> Result<()> {
         exit(0);
     });
     let router: Router = match reference {
-        Reference::Floor => floor::router(),
-        Reference::Stock => stock::router(),
+        Reference::RawBroadcast => raw_broadcast::router(),
+        Reference::AsyncGraphql => async_graphql_reference::router(),
     };
     let router = router.route("/readyz", get(async || "ready"));
     // As any server of small messages should: else the kernel holds them back for 40 ms at times.
