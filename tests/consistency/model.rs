@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use testkit::{Database, Engine, TestApp};
+use testkit::{Database, Engine, TestApp, engine_test};
 
 use harness::World;
 use reference_model::MEMBER;
@@ -134,22 +134,20 @@ async fn live(engine: Engine, steps: Vec<Step>) {
 }
 
 /// `PARLOR_TEST_SEED` repeats a run, and `PARLOR_TEST_CASES` makes it longer.
-#[test]
-fn what_people_see_is_what_the_model_says() {
+#[engine_test]
+fn what_people_see_is_what_the_model_says(engine: Engine) {
     let set = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let seed = set("PARLOR_TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(()));
     let cases = set("PARLOR_TEST_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(6);
     eprintln!("PARLOR_TEST_SEED={seed}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    for engine in [Engine::Sqlite, Engine::Postgres] {
-        let rng_seed = RngSeed::Fixed(seed);
-        let config = Config { cases, rng_seed, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
-        let run = TestRunner::new(config).run(&prop::collection::vec(step(), 1..70), |steps| {
-            runtime.block_on(live(engine, steps));
-            Ok(())
-        });
-        if let Err(error) = run {
-            panic!("on {engine:?} with PARLOR_TEST_SEED={seed}: {error}");
-        }
+    let rng_seed = RngSeed::Fixed(seed);
+    let config = Config { cases, rng_seed, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
+    let run = TestRunner::new(config).run(&prop::collection::vec(step(), 1..70), |steps| {
+        runtime.block_on(live(engine, steps));
+        Ok(())
+    });
+    if let Err(error) = run {
+        panic!("on {engine:?} with PARLOR_TEST_SEED={seed}: {error}");
     }
 }
