@@ -61,7 +61,11 @@ impl Reply {
 }
 
 impl Feed {
-    /// Nothing comes for a while.
+    /// Asserts that no event comes for 700 ms.
+    ///
+    /// This is for feeds of state, such as typing and presence, which keep the newest state of each subject for a
+    /// slow subscriber: an event that should not come may be overwritten by a later one before it is read. On
+    /// feeds that deliver every event, cause another event and assert that it is the next.
     pub async fn assert_no_event(&mut self) {
         let heard = tokio::time::timeout(Duration::from_millis(700), self.next()).await;
         assert!(heard.is_err(), "{heard:?}");
