@@ -1,0 +1,61 @@
+//! The server under test: the real binary, in a folder of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::json;
+use testkit::keys::sign_with_secret;
+use testkit::process::run_command;
+use testkit::{Database, SECRET, ServerProcess};
+
+use crate::tools::Result;
+
+/// The settings beside the defaults: no limits per user, as one user here stands for many, and a stop without delay.
+const SETTINGS: [(&str, &str); 6] = [
+    ("PARLOR_JWT_SECRET", SECRET),
+    ("PARLOR_SENDS_PER_MINUTE", "1000000"),
+    ("PARLOR_REACTIONS_PER_MINUTE", "1000000"),
+    ("PARLOR_CHATS_PER_MINUTE", "1000000"),
+    ("PARLOR_SIGNALS_PER_MINUTE", "1000000"),
+    ("PARLOR_DRAIN_SECONDS", "0"),
+];
+
+pub struct Parlor {
+    pub server: ServerProcess,
+    pub address: SocketAddr,
+}
+
+impl Parlor {
+    /// Serves the database, and migrates it first where it is new.
+    pub async fn start(database: &Database, folder: &Path) -> Result<Self> {
+        Self::start_with(database, folder, &[]).await
+    }
+
+    /// Starts the server with further settings.
+    pub async fn start_with(database: &Database, folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+        let settings = [&SETTINGS[..], &[("DATABASE_URL", &database.url)], settings].concat();
+        let mut server = ServerProcess::start(folder, &settings);
+        let address = server.addr;
+        server.process.wait_until_ready(address).await;
+        Ok(Self { server, address })
+    }
+
+    /// Creates the tables.
+    pub fn migrate(database: &Database, folder: &Path) -> Result<()> {
+        let output = run_command(folder, &[("DATABASE_URL", &database.url)], &["migrate"]);
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into()),
+        }
+    }
+
+    pub async fn stop(self) {
+        self.server.process.stop("TERM").await;
+    }
+}
+
+/// Returns a token of a user.
+pub fn token(user: &str) -> String {
+    let name = format!("The user {user}");
+    sign_with_secret(json!({ "sub": user, "org": "load", "name": name, "exp": 4_000_000_000_u64 }))
+}

@@ -1,0 +1,80 @@
+//! SQLite's side: one prepared insert, on a connection set as the server's.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use diesel::{Insertable, RunQueryDsl};
+
+use super::{Row, Rows};
+use testkit::database::open_sqlite;
+
+use crate::tools::Result;
+
+diesel::table! {
+    messages (chat_id, seq) {
+        chat_id -> Binary,
+        seq -> BigInt,
+        version -> BigInt,
+        kind -> Text,
+        sender_id -> Text,
+        nonce -> Text,
+        fingerprint -> Binary,
+        text -> Text,
+        created_at -> BigInt,
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = messages, treat_none_as_default_value = false)]
+struct NewMessage {
+    chat_id: Vec<u8>,
+    seq: i64,
+    version: i64,
+    kind: &'static str,
+    sender_id: String,
+    nonce: String,
+    fingerprint: Vec<u8>,
+    text: &'static str,
+    created_at: i64,
+}
+
+impl From<Row> for NewMessage {
+    fn from(row: Row) -> Self {
+        Self {
+            chat_id: row.chat.into(),
+            seq: row.seq,
+            version: row.seq,
+            kind: "text",
+            sender_id: row.sender,
+            nonce: row.nonce,
+            fingerprint: row.fingerprint.into(),
+            text: row.text,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// Makes chats whose ids are the numbers from 0.
+pub fn chats(count: usize) -> String {
+    format!(
+        "INSERT INTO organizations (id, created_at) VALUES ('load', 0);
+         WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {count})
+         INSERT INTO chats (id, organization_id, kind, policy, slow_mode_seconds, created_at,
+                            last_activity_at, version, details_version, last_seq, member_count)
+         SELECT unhex(format('%032x', n)), 'load', 'group', jsonb('{{}}'), 0, 0, 0, 0, 0, 0, 0 FROM numbers;"
+    )
+}
+
+/// Inserts for so long; returns how long it took.
+pub fn write<const TOGETHER: usize>(path: &Path, rows: &mut Rows, duration: Duration) -> Result<Duration> {
+    let mut connection = open_sqlite(path);
+    let start = Instant::now();
+    while start.elapsed() < duration {
+        let batch: Vec<NewMessage> = rows.by_ref().take(TOGETHER).map(NewMessage::from).collect();
+        // An array's length is part of its type, so that the statement is prepared once.
+        let batch: Box<[NewMessage; TOGETHER]> =
+            batch.into_boxed_slice().try_into().map_err(|_| "rows came to an end")?;
+        diesel::insert_into(messages::table).values(batch).execute(&mut connection)?;
+    }
+    Ok(start.elapsed())
+}

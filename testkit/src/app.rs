@@ -1,0 +1,125 @@
+//! A server in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use parlor::app::App;
+use parlor::auth::Grant;
+use parlor::config::Config;
+use parlor::domain::clock::Clock;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Database, Engine, SECRET, User};
+
+/// A server in this process, on a port and a database of its own.
+pub struct TestApp {
+    pub app: Arc<App>,
+    pub addr: SocketAddr,
+    pub database: Database,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+/// Runs a test against a new server. `#[engine_test]` calls it.
+pub async fn with_app(engine: Engine, settings: &[(&str, &str)], test: impl AsyncFnOnce(&TestApp)) {
+    let app = TestApp::start(Database::create(engine).await, settings).await;
+    test(&app).await;
+    app.stop().await;
+}
+
+impl TestApp {
+    /// Starts a server on SQLite, for a test that does not depend on the engine.
+    pub async fn sqlite(settings: &[(&str, &str)]) -> Self {
+        Self::start(Database::create(Engine::Sqlite).await, settings).await
+    }
+
+    pub async fn start(database: Database, settings: &[(&str, &str)]) -> Self {
+        // The tests' own HTTP client asks for one.
+        crate::provide_tls();
+        let config = config(&database.url, settings);
+        let app = App::start(config, Clock::default()).await.expect("the server starts");
+        let listener = TcpListener::bind(app.config.http.addr).await.expect("a free port");
+        let addr = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn({
+            let (app, stop) = (app.clone(), stop.clone());
+            async move { parlor::http::server::run(listener, app, stop).await.expect("the server serves") }
+        });
+        Self { app, addr, database, stop, serving }
+    }
+
+    /// Stops the server as a signal does, and keeps the database.
+    pub async fn shut_down(self) -> Database {
+        self.stop.cancel();
+        self.serving.await.expect("the server ends");
+        self.database
+    }
+
+    /// Stops the server and drops the database.
+    pub async fn stop(self) {
+        self.shut_down().await.drop().await;
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// Returns a user of the organisation `demo` whom the server has seen.
+    pub async fn user(&self, id: &str) -> User {
+        self.user_in("demo", id, None).await
+    }
+
+    /// Returns a user of an organisation, whose token has these permissions or the default ones.
+    pub async fn user_in(&self, organization: &str, id: &str, permissions: Option<&[&str]>) -> User {
+        let user = User::new(self.addr, id, self.token(organization, id, permissions));
+        user.ask("{ viewer { user { id } } }").await.data();
+        user
+    }
+
+    pub fn token(&self, organization: &str, id: &str, permissions: Option<&[&str]>) -> String {
+        let grant = Grant {
+            organization: organization.into(),
+            user: id.into(),
+            name: Some(capitalised(id)),
+            permissions: permissions.map(|words| words.iter().map(|word| (*word).to_owned()).collect()),
+            lifetime: Duration::from_secs(30 * 24 * 3600),
+        };
+        self.app.auth.issue(&grant).expect("a token")
+    }
+
+    /// Returns the time that is a number of seconds from now, as the API writes it.
+    pub fn time_in(&self, seconds: i64) -> String {
+        (self.app.clock.now() + TimeDelta::seconds(seconds)).to_rfc3339()
+    }
+
+    /// Advances the server's clock.
+    pub fn advance(&self, seconds: u64) {
+        self.app.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// Returns the configuration of a test's server.
+pub fn config(url: &str, settings: &[(&str, &str)]) -> Config {
+    let given = |name: &str| settings.iter().any(|(setting, _)| *setting == name);
+    let defaults = [
+        ("DATABASE_URL", url),
+        ("PARLOR_ADDR", "127.0.0.1:0"),
+        ("PARLOR_JWT_SECRET", SECRET),
+        ("PARLOR_DRAIN_SECONDS", "0"),
+        ("PARLOR_SHUTDOWN_SECONDS", "2"),
+    ];
+    let replaced = |name: &str| given(name) || name == "PARLOR_JWT_SECRET" && given("PARLOR_JWKS");
+    let defaults = defaults.iter().filter(|(name, _)| !replaced(name));
+    let vars = defaults.chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::from_vars(vars).expect("settings for a test")
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}

@@ -1,0 +1,172 @@
+//! Users, who send GraphQL over HTTP and open WebSockets.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::feed::CHAT_FEED;
+use crate::{Feed, Socket, TIMEOUT, TestApp};
+
+/// Returns a client of HTTP.
+pub fn http_client() -> reqwest::Client {
+    provide_tls();
+    reqwest::Client::new()
+}
+
+/// Installs the provider of TLS that every HTTP client asks the process for.
+pub fn provide_tls() {
+    parlor::tls::provide();
+}
+
+/// A user with a token.
+#[derive(Clone)]
+pub struct User {
+    pub id: String,
+    pub token: String,
+    addr: SocketAddr,
+    http: reqwest::Client,
+}
+
+/// What a request was answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub body: Value,
+}
+
+impl User {
+    pub fn new(addr: SocketAddr, id: &str, token: String) -> Self {
+        Self { id: id.into(), token, addr, http: http_client() }
+    }
+
+    /// The same person at another server.
+    pub fn at(&self, addr: SocketAddr) -> Self {
+        Self { addr, ..self.clone() }
+    }
+
+    /// The same person with a token of now.
+    pub fn with_fresh_token(&self, app: &TestApp) -> Self {
+        Self { token: app.token("demo", &self.id, None), ..self.clone() }
+    }
+
+    pub async fn ask(&self, query: &str) -> Reply {
+        self.ask_with(query, json!({})).await
+    }
+
+    pub async fn ask_with(&self, query: &str, variables: Value) -> Reply {
+        self.try_ask(query, variables).await.expect("the server answers")
+    }
+
+    /// None where the server goes away meanwhile.
+    pub async fn try_ask(&self, query: &str, variables: Value) -> Option<Reply> {
+        let url = format!("http://{}/graphql", self.addr);
+        let request =
+            self.http.post(url).bearer_auth(&self.token).json(&json!({ "query": query, "variables": variables }));
+        let response = timeout(TIMEOUT, request.send()).await.expect("an answer in time").ok()?;
+        Some(Reply { status: response.status().as_u16(), body: response.json().await.ok()? })
+    }
+
+    /// A mutation of this field, whose `input` it is; the selection says what is wanted back.
+    pub async fn mutate_returning(&self, field: &str, input: Value, selection: &str) -> Reply {
+        let kind = format!(
+            "{}Input!",
+            match field {
+                "addReaction" | "removeReaction" => "Reaction".to_owned(),
+                "unpinMessage" => "PinMessage".to_owned(),
+                field => field[..1].to_uppercase() + &field[1..],
+            }
+        );
+        self.ask_with(
+            &format!("mutation($input: {kind}) {{ {field}(input: $input) {{ {selection} }} }}"),
+            json!({ "input": input }),
+        )
+        .await
+    }
+
+    /// A group of the viewer's with these people in.
+    pub async fn group(&self, title: &str, people: &[&User]) -> String {
+        self.chat("GROUP", title, people).await
+    }
+
+    pub async fn chat(&self, kind: &str, title: &str, people: &[&User]) -> String {
+        let ids: Vec<&str> = people.iter().map(|user| user.id.as_str()).collect();
+        let input = json!({ "kind": kind, "title": title, "memberIds": ids });
+        self.mutate_returning("createChat", input, "chat { id }").await.text("createChat.chat.id")
+    }
+
+    /// The viewer's direct chat with somebody: one in which nothing is said before they say it.
+    pub async fn direct(&self, other: &User) -> String {
+        let input = json!({ "userId": other.id });
+        self.mutate_returning("openDirectChat", input, "chat { id }").await.text("openDirectChat.chat.id")
+    }
+
+    /// Sends a text and gives the message's id.
+    pub async fn send(&self, chat: &str, text: &str) -> String {
+        let input = json!({ "chatId": chat, "text": text });
+        self.mutate_returning("sendMessage", input, "message { id }").await.text("sendMessage.message.id")
+    }
+
+    pub async fn socket(&self) -> Socket {
+        let mut socket = Socket::connect(self.addr).await;
+        socket.init(&self.token).await;
+        socket
+    }
+
+    /// A subscription on a socket of its own.
+    pub async fn subscribe(&self, query: &str, variables: Value) -> Feed {
+        let mut socket = self.socket().await;
+        socket.subscribe("feed", query, variables).await;
+        Feed::new(socket)
+    }
+
+    /// The feed of a chat, with what stories look at.
+    pub async fn feed(&self, chat: &str, last: Option<i32>, after: Option<&str>) -> Feed {
+        let variables = json!({ "chat": chat, "last": last, "after": after });
+        self.subscribe(CHAT_FEED, variables).await
+    }
+}
+
+impl Reply {
+    /// The data, of a request in which nothing failed.
+    #[track_caller]
+    pub fn data(&self) -> &Value {
+        assert!(self.body.get("errors").is_none(), "{}", self.body);
+        &self.body["data"]
+    }
+
+    /// What is at a path of the data, as in `chat.members.nodes.0.role`.
+    #[track_caller]
+    pub fn at(&self, path: &str) -> &Value {
+        path.split('.').fold(self.data(), |value, step| match step.parse::<usize>() {
+            Ok(index) => &value[index],
+            Err(_) => &value[step],
+        })
+    }
+
+    #[track_caller]
+    pub fn text(&self, path: &str) -> String {
+        let value = self.at(path);
+        value.as_str().unwrap_or_else(|| panic!("no text at {path}: {}", self.body)).to_owned()
+    }
+
+    /// The code of the one error.
+    #[track_caller]
+    pub fn code(&self) -> &str {
+        let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("no error: {}", self.body));
+        assert_eq!(errors.len(), 1, "{}", self.body);
+        errors[0]["extensions"]["code"].as_str().unwrap_or_else(|| panic!("no code: {}", self.body))
+    }
+
+    #[track_caller]
+    pub fn assert_error(&self, code: &str) {
+        assert_eq!(self.code(), code, "{}", self.body);
+    }
+
+    /// BAD_USER_INPUT that names this field.
+    #[track_caller]
+    pub fn assert_bad_input(&self, field: &str) {
+        self.assert_error("BAD_USER_INPUT");
+        assert_eq!(self.body["errors"][0]["extensions"]["field"], field, "{}", self.body);
+    }
+}

@@ -1,0 +1,89 @@
+//! A subscription as a story hears it: event by event.
+
+use serde_json::Value;
+
+use crate::Socket;
+
+/// A chat's feed, with what stories look at.
+pub const CHAT_FEED: &str = "subscription($chat: ID!, $last: Int, $after: String) {
+    chatFeed(chatId: $chat, last: $last, after: $after) {
+        __typename
+        ... on FeedEvent { cursor }
+        ... on ChatUpserted { chat { id title version } }
+        ... on MessageUpserted { change message {
+            id seq kind text editedAt deletedAt system { kind } sender { id name } reactions { emoji count } replyTo { id }
+        } }
+        ... on MemberUpserted { member { id role user { id } } }
+        ... on MemberRemoved { chatId userId }
+        ... on FeedReset { reason }
+    }
+}";
+
+/// The version of a feed's cursor. Clients must not look into one; these tests of the log may.
+pub fn position(cursor: &Value) -> i64 {
+    use base64::Engine as _;
+    let cursor = cursor.as_str().expect("each event has a cursor");
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(cursor).expect("a cursor");
+    i64::from_be_bytes(bytes[16..24].try_into().expect("a version"))
+}
+
+/// A subscription, event by event.
+pub struct Feed {
+    pub socket: Socket,
+    /// The version of the last event that was heard, of a chat's feed.
+    position: i64,
+}
+
+impl Feed {
+    pub fn new(socket: Socket) -> Self {
+        Self { socket, position: 0 }
+    }
+
+    /// The next event.
+    pub async fn next(&mut self) -> Value {
+        let message = self.socket.recv().await;
+        assert_eq!(message["type"], "next", "{message}");
+        let payload = &message["payload"];
+        assert!(payload.get("errors").is_none(), "{payload}");
+        let data = payload["data"].as_object().and_then(|data| data.values().next());
+        let event = data.unwrap_or_else(|| panic!("no event: {payload}")).clone();
+        if event["cursor"].is_string() {
+            self.position = position(&event["cursor"]);
+        }
+        event
+    }
+
+    /// The next event but for read positions: those come a moment after what moved them, and take no
+    /// version.
+    pub async fn next_change(&mut self) -> Value {
+        loop {
+            let known = self.position;
+            let event = self.next().await;
+            if event["__typename"] != "MemberUpserted" || self.position > known {
+                return event;
+            }
+        }
+    }
+
+    /// The next event but for read positions, which is of this type.
+    pub async fn expect(&mut self, kind: &str) -> Value {
+        let event = self.next_change().await;
+        assert_eq!(event["__typename"], kind, "{event}");
+        event
+    }
+
+    /// The code of the error with which the feed ends.
+    pub async fn error_code(&mut self) -> String {
+        loop {
+            let message = self.socket.recv().await;
+            let errors = match message["type"].as_str() {
+                Some("next") => message["payload"]["errors"].clone(),
+                Some("error") => message["payload"].clone(),
+                _ => panic!("ended without an error: {message}"),
+            };
+            if let Some(code) = errors[0]["extensions"]["code"].as_str() {
+                return code.to_owned();
+            }
+        }
+    }
+}

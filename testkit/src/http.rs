@@ -1,0 +1,81 @@
+//! HTTP, header by header.
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
+
+use crate::{TestApp, User, http_client};
+
+/// An answer as it came.
+pub struct Response {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Response {
+    /// What a header says, all its lines together.
+    pub fn header(&self, name: &str) -> String {
+        let lines: Vec<_> = self.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect();
+        lines.join(", ")
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    #[track_caller]
+    pub fn code(&self) -> String {
+        let json = self.json();
+        json["errors"][0]["extensions"]["code"].as_str().unwrap_or_else(|| panic!("no error: {json}")).to_owned()
+    }
+
+    /// A request error: what is wrong, and no data, not even null.
+    #[track_caller]
+    pub fn assert_error(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{:?}", self.body);
+        assert_eq!(self.json().get("data"), None);
+    }
+
+    pub fn message(&self) -> String {
+        self.json()["errors"][0]["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// What somebody asks of a server, header by header.
+pub async fn request(
+    app: &TestApp,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<reqwest::Body>,
+) -> Response {
+    let mut request = http_client().request(method, app.url(path)).body(body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Response { status, headers, body: response.bytes().await.expect("a whole body") }
+}
+
+pub async fn post(app: &TestApp, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Response {
+    let json = [("content-type", "application/json")];
+    request(app, Method::POST, "/graphql", &[&json, headers].concat(), body).await
+}
+
+pub async fn get(app: &TestApp, headers: &[(&str, &str)], parameters: &[(&str, &str)]) -> Response {
+    let url = Url::parse_with_params("http://host/graphql", parameters).expect("an address");
+    let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
+    request(app, Method::GET, &path, headers, "").await
+}
+
+pub fn graphql_body(query: &str, variables: Value) -> String {
+    json!({ "query": query, "variables": variables }).to_string()
+}
+
+pub fn bearer(user: &User) -> String {
+    format!("Bearer {}", user.token)
+}

@@ -1,0 +1,250 @@
+//! Child processes: the real server, and the services that it needs.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use tokio::time::sleep;
+
+use crate::TIMEOUT;
+
+/// The number of ticks that make a second in `/proc`: the same on every known Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// A server that finds a million messages without an index creates it before it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A child process, which is killed when it is dropped.
+pub struct ChildProcess {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl ChildProcess {
+    /// Starts a process, whose output and errors go to a log file in `folder`.
+    pub fn start(name: &str, command: &mut Command, folder: &Path) -> Self {
+        let (log, file) = create_log(name, folder);
+        command.stdout(file.try_clone().expect("a log file"));
+        Self::spawn(name, command.stderr(file), log)
+    }
+
+    /// Its input ends when this process ends, which a child can wait for.
+    fn spawn(name: &str, command: &mut Command, log: PathBuf) -> Self {
+        let child = command.stdin(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { name: name.into(), child, log }
+    }
+
+    /// Returns everything logged until now.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("a log file")
+    }
+
+    /// Returns the end of the log, for a message about a failure.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a process").is_none()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        // The standard library sends no signal but KILL.
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success(), "{} does not run:\n{}", self.name, self.log_tail());
+    }
+
+    /// Kills the process with SIGKILL, and waits for its end.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a process to kill");
+        self.child.wait().expect("the process ends");
+    }
+
+    /// Waits until the process has ended.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a process") {
+                return status;
+            }
+            assert!(start.elapsed() < TIMEOUT, "{} does not end:\n{}", self.name, self.log_tail());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the process has ended without an error.
+    pub async fn finish(mut self) {
+        let status = self.wait().await;
+        assert!(status.success(), "{}: {status}\n{}", self.name, self.log_tail());
+    }
+
+    /// Asks the process to end, by a signal, and waits until it has.
+    pub async fn stop(mut self, signal: &str) {
+        self.signal(signal);
+        self.wait().await;
+    }
+
+    /// Waits until a server answers at `/readyz`.
+    pub async fn wait_until_ready(&mut self, addr: SocketAddr) {
+        let url = format!("http://{addr}/readyz");
+        let client = crate::http_client();
+        let start = Instant::now();
+        loop {
+            let response = client.get(&url).timeout(Duration::from_secs(5)).send().await;
+            if response.is_ok_and(|response| response.status().is_success()) {
+                return;
+            }
+            assert!(self.is_running(), "{} has ended:\n{}", self.name, self.log_tail());
+            assert!(start.elapsed() < START_TIMEOUT, "{} is not ready:\n{}", self.name, self.log_tail());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Returns the CPU time used so far, of all threads and of the kernel for them.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
+        // The name in brackets may hold anything, so the fields are counted after it.
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let ticks: f64 = fields.skip(11).take(2).map(|field| field.parse::<f64>().expect("a number")).sum();
+        Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+    }
+
+    /// Returns the resident memory, in bytes.
+    pub fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Returns the resident memory that is no file's, in bytes: an SQLite database is mapped into memory.
+    pub fn anonymous_memory(&self) -> u64 {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        kibibytes.and_then(|kibibytes| kibibytes.parse::<u64>().ok()).expect("a number") * 1024
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The real server as a process.
+pub struct ServerProcess {
+    pub addr: SocketAddr,
+    pub process: ChildProcess,
+    lines: Receiver<String>,
+}
+
+impl ServerProcess {
+    /// Starts the server in a folder with these settings alone, and waits until it listens.
+    pub fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = server_command(folder, settings);
+        if !settings.iter().any(|(name, _)| *name == "PARLOR_ADDR") {
+            command.env("PARLOR_ADDR", "127.0.0.1:0");
+        }
+        let (log, file) = create_log("parlor", folder);
+        let mut process = ChildProcess::spawn("parlor", command.stdout(Stdio::piped()).stderr(file), log);
+        let output = BufReader::new(process.child.stdout.take().expect("its output"));
+        let (sender, lines) = channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut server = Self { addr: (Ipv4Addr::LOCALHOST, 0).into(), process, lines };
+        let line = server.next_line_within(START_TIMEOUT);
+        let addr = line.strip_prefix("Parlor is listening on http://").and_then(|rest| rest.strip_suffix("/graphql"));
+        server.addr = addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address: {line}"));
+        server
+    }
+
+    /// Returns the next line of the standard output.
+    pub fn next_line(&self) -> String {
+        self.next_line_within(TIMEOUT)
+    }
+
+    fn next_line_within(&self, limit: Duration) -> String {
+        let line = self.lines.recv_timeout(limit);
+        line.unwrap_or_else(|_| panic!("no more output; the log:\n{}", self.log()))
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Kills the server with SIGKILL: nothing is flushed, and nobody is notified.
+    pub fn kill(self) {
+        self.process.kill();
+    }
+
+    /// Waits until the server has ended.
+    pub async fn wait(&mut self) -> ExitStatus {
+        self.process.wait().await
+    }
+
+    /// Returns the resident memory, in bytes.
+    pub fn resident_memory(&self) -> u64 {
+        self.process.resident_memory()
+    }
+}
+
+/// Returns the path of the server's binary.
+///
+/// It is what `PARLOR_TEST_BINARY` names, or the binary that Cargo built beside this one.
+pub fn server_binary() -> PathBuf {
+    if let Some(path) = env::var_os("PARLOR_TEST_BINARY") {
+        return path.into();
+    }
+    let own = env::current_exe().expect("a path");
+    // Tests are built in a folder `deps` of the folder that has the binaries.
+    let folders = own.ancestors().skip(1).take(2);
+    let mut binaries = folders.map(|folder| folder.join("parlor")).filter(|binary| binary.is_file());
+    binaries.next().expect("the server's binary is built: cargo build --bin parlor")
+}
+
+/// Returns the command that runs the server in a folder, with these settings alone.
+pub fn server_command(folder: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(server_binary());
+    command.env_clear().envs(settings.iter().copied()).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of the server's binary to its end.
+pub fn run_command(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
+    server_command(folder, settings).args(arguments).output().expect("the binary runs")
+}
+
+/// Returns a port that nobody listens on.
+pub fn free_port() -> u16 {
+    free_addr().port()
+}
+
+/// Returns a loopback address that nobody listens on.
+pub fn free_addr() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+fn create_log(name: &str, folder: &Path) -> (PathBuf, File) {
+    let path = folder.join(format!("{name}.log"));
+    let file = File::create(&path).expect("a file for the log");
+    (path, file)
+}

@@ -1,0 +1,340 @@
+//! Who may do what in calls, what devices may tell each other, and what is left of calls afterwards.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::stream::{self, StreamExt};
+use serde_json::{Value, json};
+use testkit::calls::{ActiveCall, JoinedCall, alice_and_bob, sdp};
+use testkit::{Database, Engine, TestApp, engine_test, pluck};
+
+#[engine_test]
+async fn calls_are_started_by_those_who_may_and_joined_by_those_who_are_in(app: &TestApp) {
+    let (alice, bob, eve) = (app.user("alice").await, app.user("bob").await, app.user("eve").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let mute = app.user_in("demo", "alice", Some(&["chat.view"])).await;
+    mute.try_start_call(&chat, "phone").await.assert_error("FORBIDDEN");
+    let policy = json!([{ "action": "START_CALL", "role": "MODERATOR" }]);
+    alice.mutate_ok("updateChat", json!({ "chatId": chat, "policy": policy })).await;
+    bob.try_start_call(&chat, "phone").await.assert_error("FORBIDDEN");
+    let can = bob.fetch_chat(&chat, "viewerCan { action allowed }").await;
+    assert!(can["viewerCan"].as_array().unwrap().contains(&json!({ "action": "START_CALL", "allowed": false })));
+    let a = alice.start_call(&chat).await;
+    // Who may not start one may answer, also without the permission.
+    let silent = app.user_in("demo", "bob", Some(&["chat.view"])).await;
+    let b = silent.join_call(&a.call).await;
+    eve.try_start_call(&chat, "phone").await.assert_error("NOT_FOUND");
+    eve.try_join_call(&a.call, "phone").await.assert_error("NOT_FOUND");
+    assert_eq!(eve.fetch_call(&a.call).await, json!(null));
+    assert_eq!(eve.watch_call(&a.call).await.error_code().await, "NOT_FOUND");
+    assert_eq!(bob.call_feed(&a, None).await.error_code().await, "NOT_FOUND", "another's place");
+    for device in ["", " ", &"x".repeat(129), "a\nb"] {
+        bob.try_join_call(&a.call, device).await.assert_bad_input("deviceId");
+    }
+    // Only one's own place is one's own.
+    bob.try_leave_call(&a).await.assert_error("NOT_FOUND");
+    let mixed = json!({ "callId": b.call, "participantId": a.participant, "media": { "audio": true, "video": true, "screen": true } });
+    bob.mutate("updateCallMedia", mixed).await.assert_error("NOT_FOUND");
+    alice.mutate_ok("archiveChat", json!({ "chatId": chat, "archived": true })).await;
+    alice.mutate_ok("endCall", json!({ "callId": a.call })).await;
+    alice.try_start_call(&chat, "phone").await.assert_error("FORBIDDEN");
+    // Members of a channel who have not joined it know nothing of its calls.
+    let news = alice.chat("CHANNEL", "News", &[]).await;
+    let a = alice.start_call(&news).await;
+    assert_eq!(eve.fetch_call(&a.call).await, json!(null));
+    assert_eq!(eve.fetch_chat(&news, "activeCall { id }").await["activeCall"], json!(null));
+    eve.try_join_call(&a.call, "phone").await.assert_error("NOT_FOUND");
+    eve.try_start_call(&news, "phone").await.assert_error("FORBIDDEN");
+}
+
+#[engine_test]
+async fn who_is_taken_out_of_the_chat_is_out_of_its_call(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    let a = alice.start_call(&chat).await;
+    let (b, c) = (bob.join_call(&a.call).await, carol.join_call(&a.call).await);
+    let (mut hers, mut his) = (alice.caught_up_call_feed(&a).await, bob.caught_up_call_feed(&b).await);
+    alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "bob" })).await;
+    assert_eq!(his.error_code().await, "FORBIDDEN");
+    bob.try_send_signal(&b, &a.participant, "OFFER", sdp("offer", "still here?")).await.assert_error("NOT_FOUND");
+    bob.try_join_call(&a.call, "phone").await.assert_error("NOT_FOUND");
+    hers.wait_for_participant("bob", "LEFT").await;
+    // For whom it rings, it rings no more; where nobody is left who could answer, it is over.
+    let walk = alice.group("Run", &[&bob]).await;
+    let rung = alice.start_call(&walk).await;
+    alice.mutate_ok("removeMember", json!({ "chatId": walk, "userId": "bob" })).await;
+    assert_eq!(alice.call_status(&rung.call).await, json!(["ENDED", "MISSED"]));
+    let mut carols = carol.caught_up_call_feed(&c).await;
+    alice.mutate_ok("deleteChat", json!({ "chatId": chat })).await;
+    assert_eq!(carols.error_code().await, "FORBIDDEN");
+    assert_eq!(carol.fetch_call(&a.call).await, json!(null));
+    assert_eq!(carol.call_history(json!(null)).await, Vec::<Value>::new());
+}
+
+#[engine_test(settings = [("PARLOR_CALL_SIGNALS_PER_MINUTE", "5")])]
+async fn signals_have_a_shape_a_size_and_a_rate(app: &TestApp) {
+    let (alice, bob, chat) = alice_and_bob(app).await;
+    let a = alice.start_call(&chat).await;
+    let early = a.participant.clone();
+    bob.try_send_signal(&a, &early, "OFFER", sdp("offer", "")).await.assert_error("NOT_FOUND");
+    let b = bob.join_call(&a.call).await;
+    for (kind, payload) in [
+        ("OFFER", json!({ "type": "offer" })),
+        ("OFFER", sdp("answer", "")),
+        ("ANSWER", json!("v=0")),
+        ("ICE_CANDIDATES", json!([])),
+        ("ICE_CANDIDATES", json!(vec![json!({ "candidate": "" }); 51])),
+        ("RENEGOTIATE", json!([])),
+        ("RENEGOTIATE", json!({ "why": "a\u{0}b" })),
+    ] {
+        bob.try_send_signal(&b, &a.participant, kind, payload).await.assert_bad_input("payload");
+    }
+    let large = sdp("offer", &"x".repeat(66_000));
+    bob.try_send_signal(&b, &a.participant, "OFFER", large).await.assert_error("PAYLOAD_TOO_LARGE");
+    bob.try_send_signal(&b, &b.participant, "OFFER", sdp("offer", "")).await.assert_bad_input("toParticipantId");
+    bob.try_send_signal(&b, &chat, "OFFER", sdp("offer", "")).await.assert_error("NOT_FOUND");
+    let sent = bob.try_send_signal(&b, &a.participant, "OFFER", sdp("offer", "")).await;
+    assert_eq!(sent.at("sendSignal.delivered"), false, "Alice does not listen yet");
+    let _hers = alice.caught_up_call_feed(&a).await;
+    let sent = bob.try_send_signal(&b, &a.participant, "OFFER", sdp("offer", "")).await;
+    assert_eq!(sent.at("sendSignal.delivered"), true);
+    for _ in 0..3 {
+        bob.send_signal(&b, &a, "RENEGOTIATE", json!({})).await;
+    }
+    let wait = bob.try_send_signal(&b, &a.participant, "RENEGOTIATE", json!({})).await.retry_after();
+    assert!(wait.as_secs() <= 60);
+}
+
+#[engine_test]
+async fn a_feed_goes_on_from_any_of_its_events(app: &TestApp) {
+    let ActiveCall { alice, bob, a, b, .. } = ActiveCall::start(app).await;
+    // More than is read at once.
+    for number in 0..120 {
+        alice.send_signal(&a, &b, "RENEGOTIATE", json!({ "number": number })).await;
+    }
+    let mut whole = bob.call_feed(&b, None).await;
+    let heard = whole.catch_up().await;
+    let numbers = |heard: &[Value]| -> Vec<i64> {
+        heard.iter().filter_map(|event| event["signal"]["payload"]["number"].as_i64()).collect()
+    };
+    assert_eq!(numbers(&heard), (0..120).collect::<Vec<_>>());
+    for place in [0, 1, 2, 3, 50, heard.len() - 1] {
+        let mut rest = bob.call_feed(&b, heard[place]["cursor"].as_str()).await;
+        let rest = rest.catch_up().await;
+        let known = numbers(&heard[..=place]).len() as i64;
+        assert_eq!(numbers(&rest), (known..120).collect::<Vec<_>>(), "after {}", heard[place]);
+    }
+    for cursor in ["", "nonsense", heard[0]["cursor"].as_str().unwrap()] {
+        let mut feed = alice.call_feed(&a, Some(cursor)).await;
+        let first = feed.next().await;
+        assert_eq!(first["reason"], "CURSOR_INVALID", "{cursor}: {first}");
+        feed.catch_up().await;
+    }
+}
+
+#[engine_test]
+async fn what_one_signalled_before_joining_anew_is_for_nobody(app: &TestApp) {
+    let ActiveCall { alice, bob, a, b, .. } = ActiveCall::start(app).await;
+    let mut his = bob.call_feed(&b, None).await;
+    let level = his.catch_up().await.last().expect("an event")["cursor"].clone();
+    drop(his);
+    alice.send_signal(&a, &b, "OFFER", sdp("offer", "of before")).await;
+    let a = alice.join_call(&a.call).await;
+    alice.send_signal(&a, &b, "OFFER", sdp("offer", "of now")).await;
+    let mut his = bob.call_feed(&b, level.as_str()).await;
+    assert_eq!(his.next_signal().await[2], sdp("offer", "of now"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_lacks_old_signals_says_so() {
+    let app =
+        TestApp::sqlite(&[("PARLOR_CALL_SIGNALS_PER_MINUTE", "100000"), ("PARLOR_CALL_LOST_SECONDS", "600")]).await;
+    let ActiveCall { alice, bob, a, b, .. } = ActiveCall::start(&app).await;
+    let mut his = bob.call_feed(&b, None).await;
+    let level = his.catch_up().await.last().expect("an event")["cursor"].clone();
+    drop(his);
+    stream::iter(0..2_600)
+        .for_each_concurrent(8, async |_| alice.send_signal(&a, &b, "RENEGOTIATE", json!({})).await)
+        .await;
+    // Who lacks none is told so.
+    let mut hers = alice.call_feed(&a, None).await;
+    assert!(hers.catch_up().await.iter().all(|event| event["__typename"] != "FeedReset"));
+    let mut his = bob.call_feed(&b, level.as_str()).await;
+    let heard = his.catch_up().await;
+    assert_eq!(heard[0]["reason"], "TOO_FAR_BEHIND", "{}", heard[0]);
+    let kept = heard.iter().filter(|event| event["__typename"] == "SignalReceived").count();
+    assert!((2_000..2_500).contains(&kept), "{kept}");
+    app.stop().await;
+}
+
+#[engine_test]
+async fn a_ring_ends_in_time_though_the_server_was_restarted(engine: Engine) {
+    let first = TestApp::start(Database::create(engine).await, &[]).await;
+    let (alice, bob, chat) = alice_and_bob(&first).await;
+    let talking = alice.group("Walk", &[&bob]).await;
+    let (a, on) = (alice.start_call(&chat).await, alice.start_call(&talking).await);
+    bob.join_call(&on.call).await;
+    let second = TestApp::start(first.shut_down().await, &[]).await;
+    let bob = bob.at(second.addr);
+    second.advance(46);
+    let mut watched = bob.watch_call(&a.call).await;
+    assert!(watched.drain().await.iter().any(|event| event["call"]["endReason"] == "MISSED"));
+    // Those who talk go on, though nobody heard of them meanwhile.
+    assert_eq!(bob.call_status(&on.call).await, json!(["ACTIVE", null]));
+    second.stop().await;
+}
+
+const ICE_SERVERS: [(&str, &str); 4] = [
+    ("PARLOR_STUN_URLS", "stun:stun.example.org:3478"),
+    ("PARLOR_TURN_URLS", "turn:turn.example.org:3478?transport=udp, turns:turn.example.org:5349"),
+    ("PARLOR_TURN_SECRET", "north"),
+    ("PARLOR_TURN_SECONDS", "3600"),
+];
+
+#[engine_test(settings = ICE_SERVERS)]
+async fn devices_are_given_servers_with_credentials_that_end(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let query = "{ viewer { iceServers { urls username credential expiresAt } } }";
+    let reply = alice.ask(query).await;
+    let servers = reply.at("viewer.iceServers").as_array().expect("a list");
+    let [stun, turn] = &servers[..] else { panic!("{servers:?}") };
+    let urls = json!(["stun:stun.example.org:3478"]);
+    assert_eq!(stun, &json!({ "urls": urls, "username": null, "credential": null, "expiresAt": null }));
+    let urls = json!(["turn:turn.example.org:3478?transport=udp", "turns:turn.example.org:5349"]);
+    assert_eq!(turn["urls"], urls);
+    let (until, user) = turn["username"].as_str().and_then(|name| name.split_once(':')).expect("a name");
+    let holds = until.parse::<i64>().expect("seconds") - app.app.clock.now().timestamp();
+    assert!(user == "alice" && (3_590..=3_600).contains(&holds), "{turn}");
+    assert_eq!(BASE64.decode(turn["credential"].as_str().expect("a password")).expect("base64").len(), 20);
+    let chat = alice.group("Walk", &[]).await;
+    let input = json!({ "chatId": chat, "kind": "VIDEO", "deviceId": "phone" });
+    let started = alice.mutate_returning("startCall", input, "iceServers { urls }").await;
+    assert_eq!(started.at("startCall.iceServers").as_array().map(Vec::len), Some(2));
+}
+
+#[engine_test]
+async fn what_calls_came_to_is_known_to_who_administers(app: &TestApp) {
+    let since = app.time_in(-1);
+    let ActiveCall { alice, bob, chat, a, b } = ActiveCall::start(app).await;
+    let report = |at: &JoinedCall, rtt: f64, loss: f64, rate: f64| json!({ "callId": at.call, "participantId": at.participant, "roundTripMs": rtt, "packetLossPercent": loss, "bitrateKbps": rate });
+    assert_eq!(quality(&alice, &a.call).await, json!(null));
+    alice.mutate_ok("reportCallQuality", report(&a, 20.0, 0.0, 300.0)).await;
+    bob.mutate_ok("reportCallQuality", report(&b, 40.0, 1.0, 100.0)).await;
+    let means = json!({ "averageRoundTripMs": 30.0, "averagePacketLossPercent": 0.5, "averageBitrateKbps": 200.0, "reports": 2 });
+    assert_eq!(quality(&alice, &a.call).await, means);
+    for (field, bad) in [
+        ("roundTripMs", report(&a, -1.0, 0.0, 0.0)),
+        ("packetLossPercent", report(&a, 0.0, 100.5, 0.0)),
+        ("bitrateKbps", report(&a, 0.0, 0.0, 1e9)),
+    ] {
+        alice.mutate("reportCallQuality", bad).await.assert_bad_input(field);
+    }
+    let _feeds = (alice.caught_up_call_feed(&a).await, bob.caught_up_call_feed(&b).await);
+    app.advance(90);
+    alice.mutate_ok("endCall", json!({ "callId": a.call })).await;
+    alice.mutate_ok("reportCallQuality", report(&a, 30.0, 0.5, 200.0)).await;
+    app.advance(61);
+    alice.mutate("reportCallQuality", report(&a, 30.0, 0.5, 200.0)).await.assert_error("CONFLICT");
+    for _ in 0..2 {
+        let missed = alice.start_call(&chat).await;
+        alice.mutate_ok("endCall", json!({ "callId": missed.call })).await;
+    }
+    let declined = alice.start_call(&chat).await;
+    bob.mutate_ok("declineCall", json!({ "callId": declined.call })).await;
+
+    let query = "query($since: DateTime!, $until: DateTime!, $period: StatisticsPeriod) { viewer { organization {
+            callStatistics(since: $since, until: $until, period: $period) { calls answered missed declined minutes }
+        } } }";
+    let until = app.time_in(3 * 86_400);
+    let ask = json!({ "since": since, "until": until });
+    alice.ask_with(query, ask.clone()).await.assert_error("FORBIDDEN");
+    let admin = app.user_in("demo", "alice", Some(&["chat.view", "organization.admin"])).await;
+    let by_day = admin.ask_with(query, ask).await;
+    let days = by_day.at("viewer.organization.callStatistics");
+    assert_eq!(pluck(days, "calls"), [4, 0, 0, 0]);
+    let first = &days[0];
+    assert_eq!((&first["answered"], &first["missed"], &first["declined"]), (&json!(1), &json!(2), &json!(1)));
+    let minutes = first["minutes"].as_f64().expect("minutes");
+    assert!((1.5..1.7).contains(&minutes), "{minutes}");
+    let whole = admin.ask_with(query, json!({ "since": since, "until": until, "period": "WHOLE" })).await;
+    assert_eq!(pluck(whole.at("viewer.organization.callStatistics"), "calls"), [4]);
+    let backwards = json!({ "since": until, "until": since });
+    admin.ask_with(query, backwards).await.assert_bad_input("until");
+    let long = json!({ "since": "2000-01-01T00:00:00Z", "until": until });
+    admin.ask_with(query, long).await.assert_bad_input("until");
+    // Of another organisation's calls nothing is counted.
+    let other = app.user_in("other", "alice", Some(&["chat.view", "organization.admin"])).await;
+    let none = other.ask_with(query, json!({ "since": since, "until": until, "period": "WHOLE" })).await;
+    assert_eq!(pluck(none.at("viewer.organization.callStatistics"), "calls"), [0]);
+}
+
+async fn quality(who: &testkit::User, call: &str) -> Value {
+    let fields = "averageRoundTripMs averagePacketLossPercent averageBitrateKbps reports";
+    let query = format!("query($id: ID!) {{ call(id: $id) {{ quality {{ {fields} }} }} }}");
+    who.ask_with(&query, json!({ "id": call })).await.at("call.quality").clone()
+}
+
+#[engine_test]
+async fn history_comes_in_pages_and_by_what_is_asked_for(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let (direct, group) = (alice.direct(&bob).await, alice.group("Walk", &[&bob, &carol]).await);
+    for chat in [&direct, &group, &direct] {
+        let a = alice.start_call(chat).await;
+        alice.mutate_ok("endCall", json!({ "callId": a.call })).await;
+    }
+    let now = app.time_in(0);
+    app.advance(10);
+    let input = json!({ "chatId": group, "kind": "VIDEO", "deviceId": "desk" });
+    let call = bob.mutate_returning("startCall", input, "call { id }").await.text("startCall.call.id");
+    alice.join_call(&call).await;
+    bob.mutate_ok("endCall", json!({ "callId": call })).await;
+    let cancelled = json!(["OUTGOING", "CANCELLED"]);
+    let own = alice.call_history(json!(null)).await;
+    assert_eq!(own, [json!(["INCOMING", "COMPLETED"]), cancelled.clone(), cancelled.clone(), cancelled.clone()]);
+    assert_eq!(alice.call_history(json!({ "chatId": group })).await.len(), 2);
+    assert_eq!(alice.call_history(json!({ "chatId": "chat_none" })).await.len(), 0);
+    assert_eq!(alice.call_history(json!({ "kinds": ["VIDEO"] })).await.len(), 1);
+    assert_eq!(alice.call_history(json!({ "kinds": [] })).await.len(), 0);
+    assert_eq!(alice.call_history(json!({ "since": now })).await.len(), 1);
+    assert_eq!(alice.call_history(json!({ "until": now })).await.len(), 3);
+    assert_eq!(carol.call_history(json!({ "missedOnly": true })).await.len(), 2, "and one that went on without her");
+    let query = "query($after: String) { calls(first: 3, after: $after) { edges { cursor node { id } } pageInfo { hasNextPage endCursor } } }";
+    let first = alice.ask_with(query, json!({})).await;
+    assert_eq!(first.at("calls.pageInfo.hasNextPage"), true);
+    let next = alice.ask_with(query, json!({ "after": first.at("calls.pageInfo.endCursor") })).await;
+    assert_eq!(next.at("calls.edges").as_array().map(Vec::len), Some(1));
+    let node = alice.ask(&format!("{{ node(id: \"{call}\") {{ ... on Call {{ id participants {{ id }} }} }} }}")).await;
+    let participant = node.text("node.participants.0.id");
+    let found =
+        alice.ask(&format!("{{ node(id: \"{participant}\") {{ ... on CallParticipant {{ user {{ id }} }} }} }}")).await;
+    assert_eq!(found.at("node.user.id"), "bob");
+    // Who leaves the chat has its calls in their history no more.
+    carol.mutate_ok("leaveChat", json!({ "chatId": group })).await;
+    assert_eq!(carol.call_history(json!(null)).await.len(), 0);
+}
+
+#[engine_test]
+async fn an_inbox_that_was_away_learns_what_became_of_calls(app: &TestApp) {
+    let (alice, bob, chat) = alice_and_bob(app).await;
+    let a = alice.start_call(&chat).await;
+    let mut fresh = bob.inbox_feed(None).await;
+    let heard = fresh.catch_up().await;
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!(heard[0]["call"]["status"], "RINGING", "what rings as they come is told");
+    let cursor = heard[0]["cursor"].as_str().expect("a cursor").to_owned();
+    drop(fresh);
+    alice.mutate_ok("endCall", json!({ "callId": a.call })).await;
+    let mut back = bob.inbox_feed(Some(&cursor)).await;
+    let missed = back.catch_up().await;
+    let calls: Vec<&Value> = missed.iter().filter(|event| event["__typename"] == "CallUpserted").collect();
+    assert_eq!(calls.len(), 1, "{missed:?}");
+    assert_eq!(calls[0]["call"]["endReason"], "CANCELLED");
+    // What others send of themselves is no news for lists of calls.
+    let a = alice.start_call(&chat).await;
+    back.next_of_type("CallUpserted").await;
+    let b = bob.join_call(&a.call).await;
+    back.next_of_type("CallUpserted").await;
+    let media = json!({ "audio": true, "video": true, "screen": false });
+    bob.mutate_ok("updateCallMedia", json!({ "callId": b.call, "participantId": b.participant, "media": media })).await;
+    let next = tokio::time::timeout(std::time::Duration::from_secs(1), back.next_of_type("CallUpserted")).await;
+    assert!(next.is_err(), "{next:?}");
+}

@@ -1,0 +1,281 @@
+//! Chats: opening, making, finding and changing them.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use testkit::{TestApp, engine_test};
+
+#[engine_test]
+async fn two_people_talk(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let opened = alice
+        .mutate_returning("openDirectChat", json!({ "userId": "bob" }), "chat { id kind title memberCount }")
+        .await;
+    assert_eq!(opened.at("openDirectChat.chat.kind"), "DIRECT");
+    assert_eq!(opened.at("openDirectChat.chat.memberCount"), 2);
+    let chat = opened.text("openDirectChat.chat.id");
+
+    let mut feed = bob.feed(&chat, None, None).await;
+    feed.expect("FeedCaughtUp").await;
+    let sent = alice
+        .mutate_returning(
+            "sendMessage",
+            json!({ "chatId": chat, "text": "Hello Bob", "nonce": "1" }),
+            "replayed messageEdge { cursor node { id } }
+                 message { id seq text nonce kind sender { id name } chat { lastMessage { text } } }",
+        )
+        .await;
+    assert_eq!(sent.at("sendMessage.replayed"), false);
+    assert_eq!(sent.at("sendMessage.message.sender.name"), "Alice");
+    assert_eq!(sent.at("sendMessage.message.chat.lastMessage.text"), "Hello Bob");
+    let event = feed.expect("MessageUpserted").await;
+    assert_eq!(event["change"], "ADDED");
+    assert_eq!(event["message"]["id"], sent.text("sendMessage.message.id"));
+
+    let list = bob
+            .ask("{ chats { nodes { id lastMessage { text } viewerMembership { unreadCount } } } viewer { unread { chats messages } } }")
+            .await;
+    assert_eq!(list.at("chats.nodes.0.viewerMembership.unreadCount"), 1);
+    assert_eq!(list.at("viewer.unread"), &json!({ "chats": 1, "messages": 1 }));
+    let read = bob
+        .mutate_returning("markRead", json!({ "chatId": chat }), "member { unreadCount lastReadMessage { text } }")
+        .await;
+    let member = json!({ "unreadCount": 0, "lastReadMessage": { "text": "Hello Bob" } });
+    assert_eq!(read.at("markRead.member"), &member);
+}
+
+#[engine_test]
+async fn a_pair_has_one_direct_chat_whoever_opens_it_and_when_both_do_at_once(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let opens = (0..20).map(async |turn| {
+        let (who, other) = if turn % 2 == 0 { (&alice, "bob") } else { (&bob, "alice") };
+        who.mutate_returning("openDirectChat", json!({ "userId": other }), "chat { id }")
+            .await
+            .text("openDirectChat.chat.id")
+    });
+    let ids = join_all(opens).await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let list = alice.ask("{ chats { nodes { id members { nodes { user { id } role } } } } }").await;
+    assert_eq!(list.at("chats.nodes").as_array().unwrap().len(), 1);
+    let members = json!([
+        { "user": { "id": "alice" }, "role": "MEMBER" },
+        { "user": { "id": "bob" }, "role": "MEMBER" },
+    ]);
+    assert_eq!(list.at("chats.nodes.0.members.nodes"), &members);
+
+    alice
+        .mutate_returning("openDirectChat", json!({ "userId": "alice" }), "chat { id }")
+        .await
+        .assert_bad_input("userId");
+    alice
+        .mutate_returning("openDirectChat", json!({ "userId": "nobody" }), "chat { id }")
+        .await
+        .assert_error("NOT_FOUND");
+    alice
+        .mutate_returning("updateChat", json!({ "chatId": ids[0], "title": "Us" }), "chat { id }")
+        .await
+        .assert_error("FORBIDDEN");
+    alice.mutate_returning("leaveChat", json!({ "chatId": ids[0] }), "removedUserId").await.assert_error("FORBIDDEN");
+}
+
+#[engine_test]
+async fn a_group_is_made_once_for_a_nonce(app: &TestApp) {
+    let (alice, _bob) = (app.user("alice").await, app.user("bob").await);
+    let input = json!({
+        "kind": "GROUP", "title": "  Tuesday walk ", "description": "Where to?", "category": "CUSTOM",
+        "avatarUrl": "https://example.org/walk.png", "memberIds": ["bob", "alice", "bob"], "nonce": "walk",
+        "policy": [{ "action": "ADD_MEMBERS", "role": "MEMBER" }],
+    });
+    let what = "chat { id kind title description category avatarUrl memberCount createdBy { id }
+                    policy { action role } viewerMembership { role } }";
+    let made = join_all((0..10).map(|_| alice.mutate_returning("createChat", input.clone(), what))).await;
+    for again in &made {
+        assert_eq!(again.at("createChat.chat"), made[0].at("createChat.chat"));
+    }
+    let chat = made[0].at("createChat.chat");
+    assert_eq!(chat["title"], "Tuesday walk");
+    assert_eq!(chat["memberCount"], 2);
+    assert_eq!(chat["viewerMembership"]["role"], "OWNER");
+    assert!(chat["policy"].as_array().unwrap().contains(&json!({ "action": "ADD_MEMBERS", "role": "MEMBER" })));
+    assert!(chat["policy"].as_array().unwrap().contains(&json!({ "action": "CHANGE_ROLES", "role": "OWNER" })));
+
+    let mut other = input.clone();
+    other["title"] = "Wednesday walk".into();
+    alice.mutate_returning("createChat", other, what).await.assert_error("CONFLICT");
+    let list = alice.ask("{ chats { nodes { id } } }").await;
+    assert_eq!(list.at("chats.nodes").as_array().unwrap().len(), 1);
+}
+
+#[engine_test]
+async fn what_a_chat_can_not_be_made_of_is_refused_by_name(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let cases = [
+        (json!({ "kind": "GROUP", "title": " ", "memberIds": [] }), "title"),
+        (json!({ "kind": "GROUP", "title": "a\nb", "memberIds": [] }), "title"),
+        (json!({ "kind": "GROUP", "title": "x".repeat(201), "memberIds": [] }), "title"),
+        (json!({ "kind": "GROUP", "title": "a", "description": "x".repeat(2_001), "memberIds": [] }), "description"),
+        (json!({ "kind": "GROUP", "title": "a", "description": "a\u{0}b", "memberIds": [] }), "description"),
+        (json!({ "kind": "GROUP", "title": "a", "memberIds": [], "nonce": "" }), "nonce"),
+        (json!({ "kind": "DIRECT", "title": "a", "memberIds": [] }), "kind"),
+    ];
+    for (input, field) in cases {
+        alice.mutate_returning("createChat", input, "chat { id }").await.assert_bad_input(field);
+    }
+    let stranger = json!({ "kind": "GROUP", "title": "a", "memberIds": ["nobody"] });
+    alice.mutate_returning("createChat", stranger, "chat { id }").await.assert_error("NOT_FOUND");
+    let script = json!({ "kind": "GROUP", "title": "a", "avatarUrl": "javascript:alert(1)", "memberIds": [] });
+    alice.mutate_returning("createChat", script, "chat { id }").await.assert_error("BAD_USER_INPUT");
+    let looker = app.user_in("demo", "looker", Some(&["chat.view"])).await;
+    let input = json!({ "kind": "GROUP", "title": "a", "memberIds": [] });
+    looker.mutate_returning("createChat", input, "chat { id }").await.assert_error("FORBIDDEN");
+}
+
+#[engine_test]
+async fn details_change_for_those_who_may_and_a_field_left_out_stays(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let what = "chat { title description category slowModeSeconds version }";
+    let update = async |input| {
+        let mut input: serde_json::Value = input;
+        input["chatId"] = chat.as_str().into();
+        alice.mutate_returning("updateChat", input, what).await
+    };
+    let first = update(json!({ "description": "Bring water", "category": "OPERATIONAL" })).await;
+    assert_eq!(first.at("updateChat.chat.title"), "Walk");
+    assert_eq!(first.at("updateChat.chat.description"), "Bring water");
+    let same = update(json!({ "description": "Bring water" })).await;
+    assert_eq!(same.at("updateChat.chat"), first.at("updateChat.chat"), "no change takes no version");
+    let emptied = update(json!({ "description": null, "title": "Run", "slowModeSeconds": 21600 })).await;
+    assert_eq!(emptied.at("updateChat.chat.title"), "Run");
+    assert_eq!(emptied.at("updateChat.chat.description"), &json!(null));
+    assert_eq!(emptied.at("updateChat.chat.category"), "OPERATIONAL");
+    update(json!({ "title": null })).await.assert_bad_input("title");
+    update(json!({ "slowModeSeconds": 21601 })).await.assert_bad_input("slowModeSeconds");
+    update(json!({ "slowModeSeconds": -1 })).await.assert_bad_input("slowModeSeconds");
+    bob.mutate_returning("updateChat", json!({ "chatId": chat, "title": "Mine" }), what)
+        .await
+        .assert_error("FORBIDDEN");
+}
+
+#[engine_test]
+async fn the_chat_list_is_by_activity_filtered_and_paged_from_both_ends(app: &TestApp) {
+    let (alice, bob, zoe) = (app.user("alice").await, app.user("bob").await, app.user("zoe").await);
+    let mut chats = Vec::new();
+    for title in ["Alpha", "Beta", "Gamma 100%"] {
+        chats.push(alice.group(title, &[&bob]).await);
+    }
+    chats.push(alice.chat("CHANNEL", "News", &[]).await);
+    let direct = alice.mutate_returning("openDirectChat", json!({ "userId": "zoe" }), "chat { id }").await;
+    chats.push(direct.text("openDirectChat.chat.id"));
+    bob.send(&chats[0], "the newest").await;
+    let titles = async |arguments: &str| {
+        let list = alice.ask(&format!("{{ chats({arguments}) {{ nodes {{ title }} pageInfo {{ endCursor startCursor hasNextPage hasPreviousPage }} }} }}")).await;
+        let titles: Vec<String> = list
+            .at("chats.nodes")
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|chat| chat["title"].as_str().unwrap_or("-").to_owned())
+            .collect();
+        (titles.join(","), list.at("chats.pageInfo").clone())
+    };
+    assert_eq!(titles("first: 10").await.0, "Alpha,-,News,Gamma 100%,Beta");
+    let (page, info) = titles("first: 2").await;
+    assert_eq!(page, "Alpha,-");
+    assert_eq!(info["hasNextPage"], true);
+    let after = info["endCursor"].as_str().unwrap();
+    assert_eq!(titles(&format!("first: 2, after: \"{after}\"")).await.0, "News,Gamma 100%");
+    let (page, info) = titles("last: 2").await;
+    assert_eq!(page, "Gamma 100%,Beta");
+    assert_eq!(info["hasPreviousPage"], true);
+    let before = info["startCursor"].as_str().unwrap();
+    assert_eq!(titles(&format!("last: 2, before: \"{before}\"")).await.0, "-,News");
+    assert_eq!(titles("first: 0").await.0, "");
+    for (filter, expected) in [
+        ("kinds: [CHANNEL]", "News"),
+        ("kinds: []", ""),
+        ("unreadOnly: true", "Alpha"),
+        ("search: \"LPH\"", "Alpha"),
+        ("search: \"100%\"", "Gamma 100%"),
+        ("search: \"%\"", "Gamma 100%"),
+        ("search: \"Zo\"", "-"),
+        ("search: \"alice\"", ""),
+        ("joinable: true", ""),
+    ] {
+        assert_eq!(titles(&format!("filter: {{ {filter} }}")).await.0, expected, "{filter}");
+    }
+    let joinable = zoe.ask("{ chats(filter: { joinable: true }) { nodes { title viewerMembership { id } } } }").await;
+    assert_eq!(joinable.at("chats.nodes"), &json!([{ "title": "News", "viewerMembership": null }]));
+    for (arguments, field) in [
+        ("first: 101", "first"),
+        ("first: -1", "first"),
+        ("last: 101", "last"),
+        ("first: 1, last: 1", "last"),
+        ("after: \"nonsense\"", "after"),
+        ("before: \"MQ\"", "before"),
+    ] {
+        alice.ask(&format!("{{ chats({arguments}) {{ nodes {{ id }} }} }}")).await.assert_bad_input(field);
+    }
+}
+
+#[engine_test]
+async fn a_channel_is_seen_by_all_and_read_by_members(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.chat("CHANNEL", "News", &[]).await;
+    let message = alice.send(&chat, "for members").await;
+    let look = format!(
+        "{{ chat(id: \"{chat}\") {{ title memberCount lastMessage {{ id }} viewerMembership {{ id }}
+               members {{ nodes {{ id }} }} messages {{ nodes {{ id kind }} totalCount }}
+               viewerCan {{ allowed reason }} }} message(id: \"{message}\") {{ id }} }}"
+    );
+    let outside = bob.ask(&look).await;
+    assert_eq!(outside.at("chat.title"), "News");
+    assert_eq!(outside.at("chat.lastMessage"), &json!(null));
+    assert_eq!(outside.at("chat.messages"), &json!({ "nodes": [], "totalCount": 0 }));
+    assert_eq!(outside.at("chat.members.nodes"), &json!([]));
+    assert_eq!(outside.at("message"), &json!(null));
+    assert!(outside.at("chat.viewerCan").as_array().unwrap().iter().all(|action| action["allowed"] == false));
+
+    let joined = bob.mutate_returning("joinChannel", json!({ "chatId": chat }), "member { id role unreadCount }").await;
+    assert_eq!(joined.at("joinChannel.member.unreadCount"), 0, "a new member starts at the newest message");
+    let again = bob.mutate_returning("joinChannel", json!({ "chatId": chat }), "member { id role unreadCount }").await;
+    assert_eq!(joined.data(), again.data());
+    let inside = bob.ask(&look).await;
+    assert_eq!(inside.at("chat.memberCount"), 2);
+    let kinds: Vec<_> = inside.at("chat.messages.nodes").as_array().unwrap().iter().map(|node| &node["kind"]).collect();
+    assert_eq!(kinds, ["SYSTEM", "SYSTEM", "TEXT", "SYSTEM"], "made, welcome, the message, and who joined");
+    assert_eq!(inside.at("chat.messages.nodes.2.id"), message.as_str());
+    assert_eq!(inside.at("chat.messages.totalCount"), 4);
+    assert_eq!(inside.at("message.id"), message.as_str());
+    let post = bob.mutate_returning("sendMessage", json!({ "chatId": chat, "text": "me too" }), "message { id }").await;
+    post.assert_error("FORBIDDEN");
+    let group = alice.group("Closed", &[]).await;
+    bob.mutate_returning("joinChannel", json!({ "chatId": group }), "member { id }").await.assert_error("NOT_FOUND");
+    alice.mutate_returning("joinChannel", json!({ "chatId": group }), "member { id }").await.assert_error("FORBIDDEN");
+}
+
+#[engine_test(settings = [])]
+async fn what_the_viewer_can_do_is_what_the_mutation_does(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    alice.mutate_returning("updateChat", json!({ "chatId": chat, "slowModeSeconds": 60 }), "chat { id }").await.data();
+    let can = async || {
+        let query = format!("{{ chat(id: \"{chat}\") {{ viewerCan {{ action allowed reason until }} }} }}");
+        let actions = bob.ask(&query).await.at("chat.viewerCan").clone();
+        actions.as_array().unwrap().iter().find(|action| action["action"] == "POST").unwrap().clone()
+    };
+    assert_eq!(can().await["allowed"], true);
+    bob.send(&chat, "first").await;
+    let slowed = can().await;
+    assert_eq!(slowed["allowed"], false);
+    assert!(slowed["until"].is_string(), "{slowed}");
+    let refused =
+        bob.mutate_returning("sendMessage", json!({ "chatId": chat, "text": "second" }), "message { id }").await;
+    refused.assert_error("RATE_LIMITED");
+    let wait = refused.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().unwrap();
+    assert!((1..=60_000).contains(&wait), "{wait}");
+    app.app.clock.advance(std::time::Duration::from_millis(wait));
+    assert_eq!(can().await["allowed"], true);
+    bob.send(&chat, "second").await;
+    alice.send(&chat, "owners need not wait").await;
+    alice.send(&chat, "indeed").await;
+}

@@ -1,0 +1,49 @@
+//! Those who are not in a chat get nothing of it, though they look on when it happens. What they get
+//! by calling for it is in `matrix.rs`.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::{TestApp, engine_test};
+use tokio::time::timeout;
+
+#[engine_test]
+async fn organisations_share_neither_people_nor_channels(app: &TestApp) {
+    let carol = app.user("carol").await;
+    app.user_in("elsewhere", "mallory", None).await;
+    let spy = app.user_in("elsewhere", "spy", None).await;
+    let people = spy.ask("{ users { nodes { id } } found: users(search: \"carol\") { nodes { id } } }").await;
+    assert_eq!(people.at("users.nodes"), &json!([{ "id": "mallory" }, { "id": "spy" }]));
+    assert_eq!(people.at("found.nodes"), &json!([]));
+    let channel = carol.chat("CHANNEL", "News", &[]).await;
+    spy.mutate_returning("joinChannel", json!({ "chatId": channel }), "member { id }").await.assert_error("NOT_FOUND");
+    let look =
+        format!("{{ chat(id: \"{channel}\") {{ id }} chats(filter: {{ joinable: true }}) {{ nodes {{ id }} }} }}");
+    assert_eq!(spy.ask(&look).await.data(), &json!({ "chat": null, "chats": { "nodes": [] } }));
+}
+
+#[engine_test]
+async fn one_who_is_not_in_hears_nothing(app: &TestApp) {
+    let (alice, mallory) = (app.user("alice").await, app.user("mallory").await);
+    let chat = alice.group("Secret", &[]).await;
+    let own = mallory.group("Own", &[]).await;
+    let mut added = mallory.subscribe("subscription { messageAdded { text } }", json!({})).await;
+    // It tells nothing when it begins.
+    loop {
+        mallory.send(&own, "knock").await;
+        if timeout(Duration::from_millis(500), added.next()).await.is_ok() {
+            break;
+        }
+    }
+    for _ in 0..5 {
+        alice.send(&chat, "secret").await;
+    }
+    mallory.send(&own, "mine").await;
+    loop {
+        let message = added.next().await;
+        assert_ne!(message["text"], "secret");
+        if message["text"] == "mine" {
+            break;
+        }
+    }
+}

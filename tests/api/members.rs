@@ -1,0 +1,188 @@
+//! Members: coming, going, and who may send whom away.
+
+use serde_json::json;
+use testkit::{TestApp, User, engine_test};
+
+async fn roles(who: &User, chat: &str) -> String {
+    let query = format!(
+        "{{ chat(id: \"{chat}\") {{ memberCount members(first: 100) {{ nodes {{ role user {{ id }} }} }} }} }}"
+    );
+    let reply = who.ask(&query).await;
+    let members = reply.at("chat.members.nodes").as_array().unwrap().clone();
+    assert_eq!(reply.at("chat.memberCount"), members.len());
+    let role = |member: &serde_json::Value| {
+        format!("{}:{}", member["user"]["id"].as_str().unwrap(), member["role"].as_str().unwrap())
+    };
+    members.iter().map(role).collect::<Vec<_>>().join(" ")
+}
+
+async fn three(app: &TestApp) -> (User, User, User) {
+    (app.user("alice").await, app.user("bob").await, app.user("carol").await)
+}
+
+#[engine_test]
+async fn people_come_and_go(app: &TestApp) {
+    let (alice, bob, carol) = three(app).await;
+    let chat = alice.group("Walk", &[&bob]).await;
+    alice.send(&chat, "before Carol").await;
+    let input = json!({ "chatId": chat, "userIds": ["carol", "bob"], "role": "MODERATOR" });
+    let added = alice
+        .mutate_returning(
+            "addMembers",
+            input,
+            "chat { memberCount } members { role user { id } addedBy { id } unreadCount }",
+        )
+        .await;
+    assert_eq!(added.at("addMembers.chat.memberCount"), 3);
+    assert_eq!(added.at("addMembers.members.0.role"), "MEMBER", "who is in already stays as they are");
+    assert_eq!(
+        added.at("addMembers.members.1"),
+        &json!({ "role": "MODERATOR", "user": { "id": "carol" }, "addedBy": { "id": "alice" }, "unreadCount": 0 })
+    );
+    assert_eq!(roles(&carol, &chat).await, "alice:OWNER bob:MEMBER carol:MODERATOR");
+
+    let removed = alice
+        .mutate_returning(
+            "removeMember",
+            json!({ "chatId": chat, "userId": "bob" }),
+            "removedUserId chat { memberCount }",
+        )
+        .await;
+    assert_eq!(removed.at("removeMember"), &json!({ "removedUserId": "bob", "chat": { "memberCount": 2 } }));
+    let gone = bob.ask(&format!("{{ chat(id: \"{chat}\") {{ id }} chats {{ nodes {{ id }} }} }}")).await;
+    assert_eq!(gone.data(), &json!({ "chat": null, "chats": { "nodes": [] } }));
+    bob.mutate_returning("sendMessage", json!({ "chatId": chat, "text": "still here?" }), "message { id }")
+        .await
+        .assert_error("NOT_FOUND");
+
+    let left = carol.mutate_returning("leaveChat", json!({ "chatId": chat }), "removedUserId chat { id }").await;
+    assert_eq!(left.at("leaveChat"), &json!({ "removedUserId": "carol", "chat": null }));
+    carol.mutate_returning("leaveChat", json!({ "chatId": chat }), "removedUserId").await.assert_error("NOT_FOUND");
+    alice.mutate_returning("addMembers", json!({ "chatId": chat, "userIds": ["bob"] }), "chat { id }").await.data();
+    assert_eq!(roles(&bob, &chat).await, "alice:OWNER bob:MEMBER");
+}
+
+#[engine_test]
+async fn a_last_owner_who_leaves_is_succeeded(app: &TestApp) {
+    let (alice, bob, carol) = three(app).await;
+    let chat = alice.group("Walk", &[&bob]).await;
+    alice
+        .mutate_returning("addMembers", json!({ "chatId": chat, "userIds": ["carol"], "role": "ADMIN" }), "chat { id }")
+        .await
+        .data();
+    alice.mutate_returning("leaveChat", json!({ "chatId": chat }), "removedUserId").await.data();
+    assert_eq!(roles(&bob, &chat).await, "bob:MEMBER carol:OWNER");
+    carol.mutate_returning("leaveChat", json!({ "chatId": chat }), "removedUserId").await.data();
+    assert_eq!(roles(&bob, &chat).await, "bob:OWNER");
+    bob.mutate_returning("leaveChat", json!({ "chatId": chat }), "removedUserId").await.data();
+    assert_eq!(bob.ask("{ chats { nodes { id } } }").await.at("chats.nodes"), &json!([]));
+}
+
+#[engine_test]
+async fn nobody_sends_away_who_stands_as_high(app: &TestApp) {
+    let (alice, bob, carol) = three(app).await;
+    let chat = alice.group("Walk", &[]).await;
+    alice
+        .mutate_returning(
+            "addMembers",
+            json!({ "chatId": chat, "userIds": ["bob", "carol"], "role": "ADMIN" }),
+            "chat { id }",
+        )
+        .await
+        .data();
+    let dave = app.user("dave").await;
+    bob.mutate_returning("addMembers", json!({ "chatId": chat, "userIds": ["dave"] }), "chat { id }").await.data();
+    let remove = async |who: &User, whom: &str| {
+        who.mutate_returning("removeMember", json!({ "chatId": chat, "userId": whom }), "removedUserId").await
+    };
+    remove(&bob, "carol").await.assert_error("FORBIDDEN");
+    remove(&bob, "alice").await.assert_error("FORBIDDEN");
+    remove(&dave, "bob").await.assert_error("FORBIDDEN");
+    remove(&bob, "bob").await.assert_bad_input("userId");
+    remove(&bob, "nobody").await.assert_error("NOT_FOUND");
+    remove(&bob, "dave").await.data();
+    remove(&alice, "carol").await.data();
+    assert_eq!(roles(&alice, &chat).await, "alice:OWNER bob:ADMIN");
+    let _ = (carol, dave);
+}
+
+#[engine_test]
+async fn only_those_who_may_bring_people_in(app: &TestApp) {
+    let (alice, bob, _carol) = three(app).await;
+    let chat = alice.group("Walk", &[&bob]).await;
+    let add = async |who: &User, input: serde_json::Value| {
+        let mut input = input;
+        input["chatId"] = chat.as_str().into();
+        who.mutate_returning("addMembers", input, "chat { id }").await
+    };
+    add(&bob, json!({ "userIds": ["carol"] })).await.assert_error("FORBIDDEN");
+    add(&alice, json!({ "userIds": ["nobody"] })).await.assert_error("NOT_FOUND");
+    add(&alice, json!({ "userIds": [] })).await.assert_bad_input("userIds");
+    add(&alice, json!({ "userIds": ["carol"], "role": "OWNER" })).await.assert_bad_input("role");
+    let many: Vec<String> = (0..101).map(|n| format!("user{n}")).collect();
+    add(&alice, json!({ "userIds": many })).await.assert_bad_input("userIds");
+    let policy = json!({ "chatId": chat, "policy": [{ "action": "ADD_MEMBERS", "role": "MEMBER" }] });
+    alice.mutate_returning("updateChat", policy, "chat { id }").await.data();
+    add(&bob, json!({ "userIds": ["carol"], "role": "ADMIN" })).await.assert_error("FORBIDDEN");
+    add(&bob, json!({ "userIds": ["carol"] })).await.data();
+    let keyless = app.user_in("demo", "alice", Some(&["chat.view"])).await;
+    add(&keyless, json!({ "userIds": ["carol"] })).await.assert_error("FORBIDDEN");
+}
+
+#[engine_test]
+async fn members_are_paged_and_filtered_by_role(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let mut people = Vec::new();
+    for n in 0..7 {
+        people.push(app.user(&format!("user{n}")).await);
+    }
+    let chat = alice.group("Walk", &people.iter().collect::<Vec<_>>()).await;
+    let page = async |arguments: &str| {
+        let query = format!(
+            "{{ chat(id: \"{chat}\") {{ members({arguments}) {{ edges {{ cursor node {{ user {{ id }} }} }} pageInfo {{ hasNextPage endCursor }} }} }} }}"
+        );
+        alice.ask(&query).await.at("chat.members").clone()
+    };
+    let first = page("first: 5").await;
+    assert_eq!(first["pageInfo"]["hasNextPage"], true);
+    let after = first["pageInfo"]["endCursor"].as_str().unwrap();
+    let second = page(&format!("first: 5, after: \"{after}\"")).await;
+    assert_eq!(second["edges"].as_array().unwrap().len(), 3);
+    assert_eq!(second["pageInfo"]["hasNextPage"], false);
+    assert_eq!(page("roles: [OWNER]").await["edges"][0]["node"]["user"]["id"], "alice");
+    assert_eq!(page("roles: []").await["edges"], json!([]));
+}
+
+#[engine_test]
+async fn people_are_found_by_name_in_pages(app: &TestApp) {
+    for id in ["alice", "bob", "bobby", "zoe", "élodie"] {
+        app.user_in("demo", id, None).await;
+    }
+    app.user_in("elsewhere", "bobo", None).await;
+    let alice = app.user("alice").await;
+    let names = async |arguments: &str| {
+        let reply = alice
+            .ask(&format!("{{ users({arguments}) {{ nodes {{ name }} pageInfo {{ endCursor hasNextPage }} }} }}"))
+            .await;
+        let names: Vec<String> = reply
+            .at("users.nodes")
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|user| user["name"].as_str().unwrap().to_owned())
+            .collect();
+        (names.join(","), reply.at("users.pageInfo").clone())
+    };
+    assert_eq!(names("first: 10").await.0, "Alice,Bob,Bobby,Zoe,Élodie");
+    assert_eq!(names("search: \"BOB\"").await.0, "Bob,Bobby");
+    assert_eq!(names("search: \"ÉLO\"").await.0, "Élodie");
+    assert_eq!(names("search: \"_o\"").await.0, "");
+    let (first, info) = names("first: 2").await;
+    assert_eq!(first, "Alice,Bob");
+    let after = info["endCursor"].as_str().unwrap();
+    assert_eq!(names(&format!("first: 9, after: \"{after}\"")).await.0, "Bobby,Zoe,Élodie");
+    let one = alice
+        .ask("{ user(id: \"bob\") { name } nobody: user(id: \"x\") { name } bobo: user(id: \"bobo\") { name } }")
+        .await;
+    assert_eq!(one.data(), &json!({ "user": { "name": "Bob" }, "nobody": null, "bobo": null }));
+}

@@ -1,0 +1,136 @@
+//! Mentions: of members by name, and of everyone.
+
+use serde_json::{Value, json};
+use testkit::{TestApp, User, engine_test};
+
+async fn unread(who: &User, chat: &str) -> (i64, i64) {
+    let seen = who.fetch_chat(chat, "viewerMembership { unreadCount unreadMentionCount }").await;
+    let own = &seen["viewerMembership"];
+    (own["unreadCount"].as_i64().unwrap(), own["unreadMentionCount"].as_i64().unwrap())
+}
+
+#[engine_test]
+async fn a_message_mentions_members_and_nobody_else(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    app.user("eve").await;
+    let mention = |ids: &[&str]| json!({ "text": "look", "mentionIds": ids });
+    let id = alice.send_message(&chat, mention(&["carol", "bob", "carol"])).await;
+    let seen = bob.fetch_message(&id, "mentions { id } mentionsEveryone").await;
+    assert_eq!(seen, json!({ "mentions": [{ "id": "bob" }, { "id": "carol" }], "mentionsEveryone": false }));
+    for stranger in ["eve", "nobody"] {
+        alice.try_send_message(&chat, mention(&["bob", stranger])).await.assert_bad_input("mentionIds");
+    }
+    carol.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
+    alice.try_send_message(&chat, mention(&["carol"])).await.assert_bad_input("mentionIds");
+    let seen = bob.fetch_message(&id, "mentions { id }").await;
+    assert_eq!(seen["mentions"], json!([{ "id": "bob" }, { "id": "carol" }]), "as they were when it was sent");
+    let same = mention(&["bob"]);
+    let with_nonce = |mut input: Value| {
+        input["nonce"] = "n".into();
+        input
+    };
+    let first = alice.send_message(&chat, with_nonce(same.clone())).await;
+    assert_eq!(alice.send_message(&chat, with_nonce(mention(&["bob", "bob"]))).await, first);
+    alice.try_send_message(&chat, with_nonce(mention(&[]))).await.assert_error("CONFLICT");
+}
+
+#[engine_test]
+async fn a_message_mentions_at_most_a_hundred(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let ids: Vec<String> = (0..101).map(|n| format!("p{n:03}")).collect();
+    for id in &ids {
+        app.user(id).await;
+    }
+    let chat = alice.group("Walk", &[]).await;
+    alice.mutate_ok("addMembers", json!({ "chatId": chat, "userIds": ids[..100] })).await;
+    alice.mutate_ok("addMembers", json!({ "chatId": chat, "userIds": ids[100..] })).await;
+    alice.try_send_message(&chat, json!({ "text": "all", "mentionIds": ids })).await.assert_bad_input("mentionIds");
+    let id = alice.send_message(&chat, json!({ "text": "all", "mentionIds": ids[1..] })).await;
+    assert_eq!(alice.fetch_message(&id, "mentions { id }").await["mentions"].as_array().unwrap().len(), 100);
+}
+
+#[engine_test]
+async fn everyone_is_mentioned_by_those_who_may(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let everyone = json!({ "text": "all of you", "mentionsEveryone": true });
+    bob.try_send_message(&chat, everyone.clone()).await.assert_error("FORBIDDEN");
+    let id = alice.send_message(&chat, everyone.clone()).await;
+    assert_eq!(
+        bob.fetch_message(&id, "mentionsEveryone mentions { id }").await,
+        json!({ "mentionsEveryone": true, "mentions": [] })
+    );
+    assert_eq!((unread(&alice, &chat).await, unread(&bob, &chat).await), ((0, 0), (1, 1)));
+    alice
+        .mutate_ok(
+            "updateChat",
+            json!({ "chatId": chat, "policy": [{ "action": "MENTION_EVERYONE", "role": "MEMBER" }] }),
+        )
+        .await;
+    bob.send_message(&chat, everyone.clone()).await;
+    assert_eq!(unread(&alice, &chat).await, (1, 1));
+    let direct = bob.mutate_returning("openDirectChat", json!({ "userId": "alice" }), "chat { id }").await;
+    bob.send_message(&direct.text("openDirectChat.chat.id"), everyone).await;
+}
+
+#[engine_test]
+async fn unread_mentions_are_counted_exactly(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    let bob_too = json!({ "text": "bob", "mentionIds": ["bob"] });
+    let first = alice.send_message(&chat, bob_too.clone()).await;
+    alice.send(&chat, "plain").await;
+    let both =
+        alice.send_message(&chat, json!({ "text": "bob", "mentionIds": ["bob"], "mentionsEveryone": true })).await;
+    bob.send_message(&chat, json!({ "text": "myself", "mentionIds": ["bob"], "threadRootId": first })).await;
+    assert_eq!((unread(&bob, &chat).await, unread(&carol, &chat).await), ((3, 2), (3, 1)));
+    alice.send_message(&chat, json!({ "text": "aside", "mentionIds": ["bob"], "threadRootId": first })).await;
+    assert_eq!(unread(&bob, &chat).await, (3, 2), "replies of threads are left out");
+    alice
+        .send_message(
+            &chat,
+            json!({ "text": "both", "mentionIds": ["bob"], "threadRootId": first, "alsoInChat": true }),
+        )
+        .await;
+    assert_eq!(unread(&bob, &chat).await, (4, 3));
+    let totals = bob.ask("{ viewer { unread { chats messages mentions } } }").await;
+    assert_eq!(totals.at("viewer.unread"), &json!({ "chats": 1, "messages": 4, "mentions": 3 }));
+    let others = alice.fetch_chat(&chat, "members { nodes { unreadMentionCount } }").await;
+    assert!(others["members"]["nodes"].as_array().unwrap().iter().all(|member| member["unreadMentionCount"] == 0));
+    alice.delete_message(&both).await;
+    assert_eq!(unread(&bob, &chat).await, (3, 2), "a deleted one counts no more");
+    assert_eq!(
+        bob.fetch_message(&both, "mentions { id } mentionsEveryone").await,
+        json!({ "mentions": [], "mentionsEveryone": false })
+    );
+    bob.mutate_ok("markRead", json!({ "chatId": chat, "upToMessageId": first })).await;
+    assert_eq!(unread(&bob, &chat).await, (2, 1));
+    bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    assert_eq!(unread(&bob, &chat).await, (0, 0));
+}
+
+#[engine_test]
+async fn an_edit_mentions_nobody_anew(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let plain = alice.send(&chat, "hello").await;
+    let named = alice.send_message(&chat, json!({ "text": "hello bob", "mentionIds": ["bob"] })).await;
+    bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    for id in [&plain, &named] {
+        alice.mutate_ok("editMessage", json!({ "messageId": id, "text": "hello @bob @everyone" })).await;
+    }
+    assert_eq!(unread(&bob, &chat).await, (0, 0));
+    assert_eq!(
+        bob.fetch_message(&plain, "mentions { id } mentionsEveryone").await,
+        json!({ "mentions": [], "mentionsEveryone": false })
+    );
+    assert_eq!(
+        bob.fetch_message(&named, "mentions { id }").await["mentions"],
+        json!([{ "id": "bob" }]),
+        "it stays as it was sent"
+    );
+    let told = bob.ask("{ viewer { unread { notifications } notifications { nodes { kind } } } }").await;
+    assert_eq!(told.at("viewer.unread.notifications"), 0);
+    assert_eq!(told.at("viewer.notifications.nodes"), &json!([{ "kind": "MENTION" }, { "kind": "ADDED_TO_CHAT" }]));
+}

@@ -1,0 +1,275 @@
+//! Messages: history, replies, edits, deletes, reactions and reading.
+
+use serde_json::{Value, json};
+use testkit::{TestApp, User, engine_test};
+
+async fn page(who: &User, chat: &str, arguments: &str) -> Value {
+    let query = format!(
+        "{{ chat(id: \"{chat}\") {{ messages({arguments}) {{ nodes {{ text }} edges {{ cursor node {{ id }} }} totalCount
+           pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }} }}"
+    );
+    who.ask(&query).await.at("chat.messages").clone()
+}
+
+fn texts(page: &Value) -> String {
+    let texts: Vec<&str> =
+        page["nodes"].as_array().unwrap().iter().map(|node| node["text"].as_str().unwrap_or("-")).collect();
+    texts.join(" ")
+}
+
+#[engine_test]
+async fn history_is_paged_in_all_directions_and_around_a_message(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.direct(&bob).await;
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        ids.push(alice.send(&chat, &n.to_string()).await);
+    }
+    let all = page(&alice, &chat, "first: 100").await;
+    assert_eq!(texts(&all), "0 1 2 3 4 5 6 7 8 9");
+    assert_eq!(all["totalCount"], 10);
+    assert_eq!(texts(&page(&alice, &chat, "last: 3").await), "7 8 9");
+    let cursor = |n: usize| all["edges"][n]["cursor"].as_str().unwrap();
+    for (arguments, expected, previous, next) in [
+        (format!("first: 3, after: \"{}\"", cursor(1)), "2 3 4", true, true),
+        (format!("last: 3, before: \"{}\"", cursor(5)), "2 3 4", true, true),
+        (format!("after: \"{}\", before: \"{}\", first: 9", cursor(1), cursor(4)), "2 3", true, false),
+        (format!("before: \"{}\"", cursor(2)), "0 1", false, true),
+        (format!("after: \"{}\"", cursor(7)), "8 9", true, false),
+        (format!("around: \"{}\", first: 5", ids[5]), "3 4 5 6 7", true, true),
+        (format!("around: \"{}\", first: 1", ids[5]), "5", true, true),
+        (format!("around: \"{}\", last: 4", ids[0]), "0 1 2", false, true),
+        (format!("around: \"{}\"", ids[9]), "0 1 2 3 4 5 6 7 8 9", false, false),
+        ("first: 0".into(), "", false, true),
+    ] {
+        let page = page(&alice, &chat, &arguments).await;
+        assert_eq!(texts(&page), expected, "{arguments}");
+        assert_eq!(
+            (&page["pageInfo"]["hasPreviousPage"], &page["pageInfo"]["hasNextPage"]),
+            (&json!(previous), &json!(next)),
+            "{arguments}"
+        );
+    }
+    let ask = async |arguments: String| {
+        alice.ask(&format!("{{ chat(id: \"{chat}\") {{ messages({arguments}) {{ totalCount }} }} }}")).await
+    };
+    ask("first: 101".into()).await.assert_bad_input("first");
+    ask("after: \"bm9uc2Vuc2U\"".into()).await.assert_bad_input("after");
+    ask(format!("around: \"{}\", after: \"{}\"", ids[1], cursor(0))).await.assert_bad_input("around");
+    ask("around: \"msg_nonsense\"".into()).await.assert_error("NOT_FOUND");
+}
+
+#[engine_test]
+async fn a_reply_points_within_its_chat(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let (chat, other) = (alice.direct(&bob).await, alice.group("Run", &[]).await);
+    let first = alice.send(&chat, "who comes?").await;
+    let elsewhere = alice.send(&other, "elsewhere").await;
+    let reply = async |to: &str| {
+        let input = json!({ "chatId": chat, "text": "me", "replyToId": to });
+        alice.mutate_returning("sendMessage", input, "message { replyTo { id text replyTo { id } } }").await
+    };
+    let replied = reply(&first).await;
+    assert_eq!(
+        replied.at("sendMessage.message.replyTo"),
+        &json!({ "id": first, "text": "who comes?", "replyTo": null })
+    );
+    reply(&elsewhere).await.assert_error("NOT_FOUND");
+    reply("msg_nonsense").await.assert_error("NOT_FOUND");
+    alice.mutate_returning("deleteMessage", json!({ "messageId": first }), "message { id }").await.data();
+    reply(&first).await.assert_error("NOT_FOUND");
+    let history = alice
+        .ask(&format!(
+            "{{ chat(id: \"{chat}\") {{ messages {{ nodes {{ text replyTo {{ id text deletedAt }} }} }} }} }}"
+        ))
+        .await;
+    assert_eq!(history.at("chat.messages.nodes.1.replyTo.text"), &json!(null));
+    assert!(history.at("chat.messages.nodes.1.replyTo.deletedAt").is_string());
+}
+
+#[engine_test(settings = [("PARLOR_MESSAGE_CHARACTERS", "10")])]
+async fn what_can_not_be_sent_is_refused_by_name(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[]).await;
+    let send = async |who: &User, input: Value| {
+        let mut input = input;
+        input["chatId"] = chat.as_str().into();
+        who.mutate_returning("sendMessage", input, "message { text }").await
+    };
+    send(&alice, json!({})).await.assert_bad_input("text");
+    send(&alice, json!({ "text": " \n\t" })).await.assert_bad_input("text");
+    send(&alice, json!({ "text": "a\u{0}b" })).await.assert_bad_input("text");
+    send(&alice, json!({ "text": "é".repeat(11) })).await.assert_bad_input("text");
+    send(&alice, json!({ "text": "hello", "nonce": "x".repeat(129) })).await.assert_bad_input("nonce");
+    send(&alice, json!({ "text": "hello", "nonce": "a\u{0}" })).await.assert_bad_input("nonce");
+    send(&bob, json!({ "text": "hello" })).await.assert_error("NOT_FOUND");
+    for kept in ["é".repeat(10), "  a\nb 👍🏽".into(), "<b>&\"'".into()] {
+        assert_eq!(send(&alice, json!({ "text": kept })).await.at("sendMessage.message.text"), &json!(kept));
+    }
+    alice
+        .mutate_returning("sendMessage", json!({ "chatId": "chat_x", "text": "hello" }), "message { id }")
+        .await
+        .assert_error("NOT_FOUND");
+}
+
+#[engine_test]
+async fn an_edit_keeps_what_it_replaced_and_a_delete_keeps_nothing(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let id = alice.send(&chat, "one").await;
+    let what =
+        "message { text editedAt deletedAt editHistory { text } reactions { emoji } viewerCanEdit viewerCanDelete }";
+    let edit = async |who: &User, text: &str| {
+        who.mutate_returning("editMessage", json!({ "messageId": id, "text": text }), what).await
+    };
+    edit(&bob, "mine").await.assert_error("FORBIDDEN");
+    edit(&alice, "").await.assert_bad_input("text");
+    let same = edit(&alice, "one").await;
+    assert_eq!(same.at("editMessage.message.editedAt"), &json!(null), "the same text is no edit");
+    edit(&alice, "two").await.data();
+    let edited = edit(&alice, "three").await;
+    assert!(edited.at("editMessage.message.editedAt").is_string());
+    assert_eq!(edited.at("editMessage.message.editHistory"), &json!([{ "text": "one" }, { "text": "two" }]));
+    bob.mutate_returning("addReaction", json!({ "messageId": id, "emoji": "👍" }), "message { id }").await.data();
+    let can = bob.ask(&format!("{{ message(id: \"{id}\") {{ viewerCanEdit viewerCanDelete }} }}")).await;
+    assert_eq!(can.at("message"), &json!({ "viewerCanEdit": false, "viewerCanDelete": false }));
+    let delete = async |who: &User| who.mutate_returning("deleteMessage", json!({ "messageId": id }), what).await;
+    delete(&bob).await.assert_error("FORBIDDEN");
+    let deleted = delete(&alice).await;
+    let message = deleted.at("deleteMessage.message");
+    assert!(message["deletedAt"].is_string());
+    assert_eq!(
+        (&message["text"], &message["editHistory"], &message["reactions"]),
+        (&json!(null), &json!([]), &json!([]))
+    );
+    assert_eq!((&message["viewerCanEdit"], &message["viewerCanDelete"]), (&json!(false), &json!(false)));
+    assert_eq!(delete(&alice).await.at("deleteMessage.message"), message, "once deleted stays deleted");
+    edit(&alice, "late").await.assert_error("FORBIDDEN");
+    bob.mutate_returning("addReaction", json!({ "messageId": id, "emoji": "👍" }), "message { id }")
+        .await
+        .assert_error("FORBIDDEN");
+    let left = page(&alice, &chat, "last: 5").await;
+    assert_eq!(left["edges"][2]["node"]["id"], id.as_str(), "its place stays");
+    assert_eq!((texts(&left).as_str(), &left["totalCount"]), ("- - -", &json!(3)), "after the chat's own two");
+    let by_owner = bob.send(&chat, "by Bob").await;
+    alice.mutate_returning("deleteMessage", json!({ "messageId": by_owner }), "message { deletedAt }").await.data();
+}
+
+#[engine_test]
+async fn reactions_are_a_set_of_people_and_emoji(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let id = alice.send(&chat, "who comes?").await;
+    let what = "message { reactions { emoji count viewerReacted users { id } } }";
+    let react = async |who: &User, emoji: &str| {
+        who.mutate_returning("addReaction", json!({ "messageId": id, "emoji": emoji }), what).await
+    };
+    react(&alice, "👍").await.data();
+    react(&bob, "❤").await.data();
+    react(&bob, "👍").await.data();
+    let twice = react(&bob, "👍").await;
+    let reactions = json!([
+        { "emoji": "👍", "count": 2, "viewerReacted": true, "users": [{ "id": "alice" }, { "id": "bob" }] },
+        { "emoji": "❤️", "count": 1, "viewerReacted": true, "users": [{ "id": "bob" }] },
+    ]);
+    assert_eq!(twice.at("addReaction.message.reactions"), &reactions);
+    let seen = alice
+        .ask(&format!("{{ message(id: \"{id}\") {{ reactions {{ viewerReacted users(first: 1) {{ id }} }} }} }}"))
+        .await;
+    assert_eq!(
+        seen.at("message.reactions"),
+        &json!([
+            { "viewerReacted": true, "users": [{ "id": "alice" }] },
+            { "viewerReacted": false, "users": [{ "id": "bob" }] },
+        ])
+    );
+    for bad in ["", "a", "👍👍", ":+1:"] {
+        react(&alice, bad).await.assert_bad_input("emoji");
+    }
+    for emoji in emojis::iter().filter(|emoji| !["👍", "❤️"].contains(&emoji.as_str())).take(18) {
+        react(&alice, emoji.as_str()).await.data();
+    }
+    react(&alice, "🦀").await.assert_bad_input("emoji");
+    react(&alice, "❤️").await.data();
+    let remove = json!({ "messageId": id, "emoji": "👍" });
+    let removed = bob.mutate_returning("removeReaction", remove.clone(), what).await;
+    assert_eq!(
+        removed.at("removeReaction.message.reactions.0"),
+        &json!({ "emoji": "👍", "count": 1, "viewerReacted": false, "users": [{ "id": "alice" }] })
+    );
+    assert_eq!(
+        bob.mutate_returning("removeReaction", remove, what).await.at("removeReaction.message.reactions.0.count"),
+        1
+    );
+}
+
+#[engine_test]
+async fn unread_counts_what_others_sent_and_nobody_deleted(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let unread = async |who: &User| {
+        let query = format!(
+            "{{ chat(id: \"{chat}\") {{ viewerMembership {{ unreadCount }} }} viewer {{ unread {{ chats messages }} }} }}"
+        );
+        let reply = who.ask(&query).await;
+        let count = reply.at("chat.viewerMembership.unreadCount").as_i64().unwrap();
+        assert_eq!(reply.at("viewer.unread"), &json!({ "chats": i64::from(count > 0), "messages": count }));
+        count
+    };
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(alice.send(&chat, &n.to_string()).await);
+    }
+    assert_eq!((unread(&alice).await, unread(&bob).await), (0, 4));
+    let read = async |up_to: Value| {
+        bob.mutate_returning(
+            "markRead",
+            json!({ "chatId": chat, "upToMessageId": up_to }),
+            "member { unreadCount lastReadAt lastReadMessage { id } }",
+        )
+        .await
+    };
+    assert_eq!(read(json!(ids[1])).await.at("markRead.member.unreadCount"), 2);
+    assert_eq!(read(json!(ids[0])).await.at("markRead.member.lastReadMessage.id"), &json!(ids[1]), "only forward");
+    alice.mutate_returning("deleteMessage", json!({ "messageId": ids[3] }), "message { id }").await.data();
+    assert_eq!(unread(&bob).await, 1);
+    bob.send(&chat, "reads up to itself").await;
+    assert_eq!((unread(&alice).await, unread(&bob).await), (1, 0));
+    read(json!("msg_nonsense")).await.assert_error("NOT_FOUND");
+    let other = bob.group("Run", &[]).await;
+    let elsewhere = bob.send(&other, "elsewhere").await;
+    read(json!(elsewhere)).await.assert_error("NOT_FOUND");
+    assert_eq!(read(json!(null)).await.at("markRead.member.unreadCount"), 0);
+}
+
+#[engine_test]
+async fn an_id_finds_its_thing_for_those_who_may_see_it(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let message = alice.send(&chat, "hello").await;
+    let query =
+        format!("{{ chat(id: \"{chat}\") {{ viewerMembership {{ id }} }} viewer {{ organization {{ id }} }} }}");
+    let reply = alice.ask(&query).await;
+    let (member, organization) = (reply.text("chat.viewerMembership.id"), reply.text("viewer.organization.id"));
+    let ids = json!([chat, message, member, organization, "bob", "chat_x", "nobody", ""]);
+    let nodes = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }";
+    let found = bob.ask_with(nodes, json!({ "ids": ids })).await;
+    let kinds: Vec<&str> =
+        found.at("nodes").as_array().unwrap().iter().map(|node| node["__typename"].as_str().unwrap_or("-")).collect();
+    assert_eq!(kinds, ["Chat", "Message", "ChatMember", "Organization", "User", "-", "-", "-"]);
+    for (node, id) in found.at("nodes").as_array().unwrap().iter().zip(ids.as_array().unwrap()).take(5) {
+        assert_eq!(&node["id"], id);
+        let one = bob.ask_with("query($id: ID!) { node(id: $id) { id } }", json!({ "id": id })).await;
+        assert_eq!(one.at("node.id"), id);
+    }
+    // A person may be called like one of our ids.
+    let odd = app.user_in("demo", &chat, None).await;
+    assert_eq!(
+        odd.ask_with("query($id: ID!) { node(id: $id) { __typename } }", json!({ "id": chat }))
+            .await
+            .at("node.__typename"),
+        "User"
+    );
+    let many: Vec<&str> = std::iter::repeat_n("bob", 101).collect();
+    bob.ask_with(nodes, json!({ "ids": many })).await.assert_bad_input("ids");
+}

@@ -1,0 +1,32 @@
+//! The behaviour of the GraphQL schema, area by area.
+
+mod adversarial_values;
+mod archive;
+mod call_rules;
+mod calls;
+mod capabilities;
+mod chats;
+mod cross_org_isolation;
+mod feeds;
+mod forwards;
+mod inbox;
+mod limits;
+mod member_silencing;
+mod members;
+mod mentions;
+mod message_content;
+mod messages;
+mod moderation;
+mod notifications;
+mod pins;
+mod polls;
+mod presence;
+mod receipts;
+mod resource_chats;
+mod roles;
+mod schema;
+mod search;
+mod system_messages;
+mod threads;
+mod typing;
+mod unread;

@@ -1,0 +1,324 @@
+//! Receipts: who has read what, and what has arrived.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use testkit::{Feed, TestApp, User, engine_test, pluck};
+
+async fn read(who: &User, chat: &str, up_to: Option<&str>, private: bool) {
+    who.mutate_ok("markRead", json!({ "chatId": chat, "upToMessageId": up_to, "private": private })).await;
+}
+
+async fn deliver(who: &User, chat: &str, message: &str) {
+    who.mutate_ok("markDelivered", json!({ "upTo": [{ "chatId": chat, "messageId": message }] })).await;
+}
+
+/// A message's status, and by whom it was read.
+async fn receipt(who: &User, message: &str) -> Value {
+    let seen = who.fetch_message(message, "status readBy { nodes { id } }").await;
+    json!([seen["status"], pluck(&seen["readBy"]["nodes"], "id")])
+}
+
+/// What others learn of a member's reading.
+async fn position(who: &User, chat: &str, of: &str) -> Value {
+    let what = "members { nodes { user { id } lastReadMessage { id } lastReadAt lastDeliveredMessage { id } } }";
+    let seen = who.fetch_chat(chat, what).await;
+    let members = seen["members"]["nodes"].as_array().unwrap();
+    let member = members.iter().find(|member| member["user"]["id"] == of).expect("a member");
+    json!([member["lastReadMessage"]["id"], member["lastReadAt"].is_string(), member["lastDeliveredMessage"]["id"]])
+}
+
+#[engine_test]
+async fn a_message_is_sent_then_delivered_then_read(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    let (first, second) = (alice.send(&chat, "one").await, alice.send(&chat, "two").await);
+    assert_eq!(receipt(&alice, &first).await, json!(["SENT", []]), "one's own reading is none");
+    deliver(&bob, &chat, &first).await;
+    assert_eq!(receipt(&alice, &first).await, json!(["DELIVERED", []]));
+    assert_eq!(receipt(&alice, &second).await, json!(["SENT", []]));
+    read(&carol, &chat, Some(&first), false).await;
+    assert_eq!(receipt(&alice, &first).await, json!(["READ", ["carol"]]), "one of the others is enough");
+    assert_eq!(receipt(&bob, &first).await, json!(["READ", ["carol"]]));
+    read(&bob, &chat, None, false).await;
+    assert_eq!(receipt(&alice, &first).await, json!(["READ", ["bob", "carol"]]));
+    assert_eq!(receipt(&alice, &second).await, json!(["READ", ["bob"]]));
+    let page = async |arguments: &str| {
+        let what = format!("readBy({arguments}) {{ nodes {{ id }} pageInfo {{ hasNextPage endCursor }} }}");
+        alice.fetch_message(&first, &what).await["readBy"].clone()
+    };
+    let one = page("first: 1").await;
+    assert_eq!((&one["nodes"], &one["pageInfo"]["hasNextPage"]), (&json!([{ "id": "bob" }]), &json!(true)));
+    let rest = page(&format!("first: 1, after: {}", one["pageInfo"]["endCursor"])).await;
+    assert_eq!((&rest["nodes"], &rest["pageInfo"]["hasNextPage"]), (&json!([{ "id": "carol" }]), &json!(false)));
+    let ask = format!("{{ message(id: \"{first}\") {{ readBy(first: 101) {{ nodes {{ id }} }} }} }}");
+    alice.ask(&ask).await.assert_bad_input("first");
+    carol.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
+    assert_eq!(receipt(&alice, &first).await, json!(["READ", ["bob"]]), "of those who are in");
+    let dora = app.user("dora").await;
+    alice.add_member(&chat, "dora", "MEMBER").await;
+    read(&dora, &chat, None, false).await;
+    assert_eq!(
+        receipt(&alice, &first).await,
+        json!(["READ", ["bob"]]),
+        "who came later is no reader of what was before"
+    );
+    let third = alice.send(&chat, "three").await;
+    read(&dora, &chat, None, false).await;
+    assert_eq!(receipt(&alice, &third).await, json!(["READ", ["dora"]]));
+    bob.send(&chat, "who sends has read").await;
+    assert_eq!(receipt(&alice, &third).await, json!(["READ", ["bob", "dora"]]));
+}
+
+#[engine_test]
+async fn a_position_moves_forward_only(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three"] {
+        ids.push(alice.send(&chat, text).await);
+    }
+    read(&bob, &chat, Some(&ids[1]), false).await;
+    let at = bob.fetch_chat(&chat, "viewerMembership { lastReadAt }").await;
+    let told = json!([ids[1], true, ids[1]]);
+    assert_eq!(position(&alice, &chat, "bob").await, told, "what is read has arrived");
+    read(&bob, &chat, Some(&ids[0]), false).await;
+    deliver(&bob, &chat, &ids[0]).await;
+    assert_eq!(position(&alice, &chat, "bob").await, told);
+    assert_eq!(bob.fetch_chat(&chat, "viewerMembership { lastReadAt }").await, at);
+    deliver(&bob, &chat, &ids[2]).await;
+    deliver(&bob, &chat, &ids[1]).await;
+    assert_eq!(position(&alice, &chat, "bob").await, json!([ids[1], true, ids[2]]));
+    let other = bob.group("Run", &[]).await;
+    let elsewhere = bob.send(&other, "elsewhere").await;
+    for none in [elsewhere.as_str(), "msg_nonsense"] {
+        bob.mutate("markRead", json!({ "chatId": chat, "upToMessageId": none })).await.assert_error("NOT_FOUND");
+        bob.mutate("markUnread", json!({ "chatId": chat, "fromMessageId": none })).await.assert_error("NOT_FOUND");
+    }
+    let eve = app.user("eve").await;
+    for field in ["markRead", "markUnread"] {
+        eve.mutate(field, json!({ "chatId": chat })).await.assert_error("NOT_FOUND");
+    }
+    let news = alice.chat("CHANNEL", "News", &[]).await;
+    eve.mutate("markRead", json!({ "chatId": news })).await.assert_error("FORBIDDEN");
+}
+
+#[engine_test]
+async fn who_reads_privately_appears_nowhere(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let (first, second) = (alice.send(&chat, "one").await, alice.send(&chat, "two").await);
+    read(&bob, &chat, Some(&first), false).await;
+    assert_eq!(receipt(&alice, &first).await, json!(["READ", ["bob"]]));
+    read(&bob, &chat, Some(&second), true).await;
+    assert_eq!(position(&alice, &chat, "bob").await, json!([null, false, null]));
+    assert_eq!(position(&bob, &chat, "bob").await[0], second, "but to himself");
+    for message in [&first, &second] {
+        assert_eq!(receipt(&alice, message).await, json!(["SENT", []]));
+    }
+    let unread = bob.fetch_chat(&chat, "viewerMembership { unreadCount }").await;
+    assert_eq!(unread["viewerMembership"]["unreadCount"], 0);
+    deliver(&bob, &chat, &second).await;
+    assert_eq!(receipt(&alice, &second).await, json!(["DELIVERED", []]), "that it arrived is no reading");
+    bob.send(&chat, "hello").await;
+    assert_eq!(receipt(&alice, &second).await, json!(["DELIVERED", []]), "he stays private");
+    read(&bob, &chat, None, false).await;
+    assert_eq!(receipt(&alice, &second).await, json!(["READ", ["bob"]]), "until he reads without it");
+    assert_eq!(position(&alice, &chat, "bob").await[1], true);
+}
+
+#[engine_test]
+async fn what_was_read_can_be_unread_again(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three"] {
+        ids.push(alice.send(&chat, text).await);
+    }
+    let own = "member { unreadCount markedUnread lastReadMessage { id } }";
+    let unread = async |from: Option<&str>| {
+        let reply = bob.mutate_returning("markUnread", json!({ "chatId": chat, "fromMessageId": from }), own).await;
+        let member = reply.at("markUnread.member");
+        json!([member["unreadCount"], member["markedUnread"], member["lastReadMessage"]["id"]])
+    };
+    read(&bob, &chat, None, false).await;
+    assert_eq!(unread(None).await, json!([0, true, ids[2]]), "the chat is marked, and no message");
+    let listed =
+        bob.ask("{ chats(filter: { unreadOnly: true }) { nodes { id } } viewer { unread { chats messages } } }").await;
+    assert_eq!(listed.at("chats.nodes"), &json!([{ "id": chat }]));
+    assert_eq!(listed.at("viewer.unread"), &json!({ "chats": 1, "messages": 0 }));
+    assert_eq!(unread(Some(&ids[1])).await, json!([2, true, ids[0]]));
+    assert_eq!(receipt(&alice, &ids[1]).await, json!(["SENT", []]), "it isn't read any more");
+    assert_eq!(unread(Some(&ids[2])).await, json!([2, true, ids[0]]), "only backwards");
+    assert_eq!(unread(Some(&ids[0])).await[0], 3);
+    let others = alice.fetch_chat(&chat, "members { nodes { markedUnread } }").await;
+    assert_eq!(pluck(&others["members"]["nodes"], "markedUnread"), [false, false]);
+    read(&bob, &chat, Some(&ids[2]), false).await;
+    let after = bob.fetch_chat(&chat, "viewerMembership { unreadCount markedUnread }").await;
+    assert_eq!(after["viewerMembership"], json!({ "unreadCount": 0, "markedUnread": false }));
+}
+
+#[engine_test]
+async fn what_arrived_is_noted_of_all_chats_or_of_none(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[&bob]).await);
+    let (said, gone) = (alice.send(&walk, "hello").await, alice.send(&run, "hello").await);
+    let arrived = |chat: &str, message: &str| json!({ "chatId": chat, "messageId": message });
+    let strange = alice.group("Own", &[]).await;
+    let unseen = alice.send(&strange, "hello").await;
+    for bad in
+        [arrived(&strange, &unseen), arrived(&run, &said), arrived(&run, "msg_nonsense"), arrived("chat_x", &gone)]
+    {
+        bob.mutate("markDelivered", json!({ "upTo": [arrived(&walk, &said), bad] })).await.assert_error("NOT_FOUND");
+    }
+    assert_eq!(receipt(&alice, &said).await, json!(["SENT", []]));
+    bob.mutate("markDelivered", json!({ "upTo": [] })).await.assert_bad_input("upTo");
+    let many: Vec<Value> = (0..101).map(|_| arrived(&walk, &said)).collect();
+    bob.mutate("markDelivered", json!({ "upTo": many })).await.assert_bad_input("upTo");
+    bob.mutate_ok("markDelivered", json!({ "upTo": many[1..] })).await;
+    let both = json!({ "upTo": [arrived(&run, &gone), arrived(&walk, &said)] });
+    let reply =
+        bob.mutate_returning("markDelivered", both, "members { chat { title } lastDeliveredMessage { id } }").await;
+    let members = reply.at("markDelivered.members").as_array().unwrap();
+    assert_eq!(members.len(), 2);
+    for (title, id) in [("Walk", &said), ("Run", &gone)] {
+        assert!(
+            members.contains(&json!({ "chat": { "title": title }, "lastDeliveredMessage": { "id": id } })),
+            "{members:?}"
+        );
+    }
+    assert_eq!(receipt(&alice, &gone).await, json!(["DELIVERED", []]));
+}
+
+const FEED: &str = "subscription($chat: ID!, $after: String) { chatFeed(chatId: $chat, after: $after) { __typename
+    ... on FeedEvent { cursor }
+    ... on MemberUpserted { member { user { id } lastReadMessage { id } draft } } } }";
+
+/// The next event that tells of a member: who, and what they have read.
+async fn moved(feed: &mut Feed) -> (String, Value, String) {
+    loop {
+        let event = feed.next().await;
+        if event["__typename"] == "MemberUpserted" {
+            let member = &event["member"];
+            let user = member["user"]["id"].as_str().unwrap().to_owned();
+            return (user, member["lastReadMessage"]["id"].clone(), event["cursor"].as_str().unwrap().to_owned());
+        }
+    }
+}
+
+#[engine_test]
+async fn feeds_tell_of_positions_once_for_many_and_of_private_ones_to_nobody_else(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(alice.send(&chat, &n.to_string()).await);
+    }
+    // Until it is told that she read what she sent.
+    let mut feed = alice.subscribe(FEED, json!({ "chat": chat })).await;
+    let mut of_bob = bob.subscribe(FEED, json!({ "chat": chat })).await;
+    for feed in [&mut feed, &mut of_bob] {
+        feed.expect("FeedCaughtUp").await;
+    }
+    let version = alice.fetch_chat(&chat, "version").await;
+    join_all(ids.iter().map(|id| read(&bob, &chat, Some(id), false))).await;
+    let mut times = 0;
+    let cursor = loop {
+        let (user, at, cursor) = moved(&mut feed).await;
+        times += u32::from(user == "bob");
+        if user == "bob" && at == ids[19] {
+            break cursor;
+        }
+    };
+    assert!((1..20).contains(&times), "told {times} times of 20 moves");
+    assert_eq!(alice.fetch_chat(&chat, "version").await, version, "reading is no change of the chat");
+    // That he keeps it to himself is told once; what he reads then is told to nobody but him.
+    read(&bob, &chat, None, true).await;
+    loop {
+        let (user, at, _) = moved(&mut feed).await;
+        if user == "bob" && at.is_null() {
+            break;
+        }
+        assert!(user != "bob" || at == json!(ids[19]), "a state may be told twice, and no other than the last");
+    }
+    // What moved is told again for a while to a feed that reads a gap: not what is so long ago.
+    app.advance(11);
+    let last = alice.send(&chat, "last").await;
+    while moved(&mut feed).await.1 != json!(last) {}
+    read(&bob, &chat, None, true).await;
+    while moved(&mut of_bob).await.1 != json!(last) {}
+    read(&carol, &chat, None, false).await;
+    loop {
+        let (user, at, _) = moved(&mut feed).await;
+        assert!(user != "bob", "told of {user} at {at}");
+        if user == "carol" && at == json!(last) {
+            break;
+        }
+    }
+    // One who was away meanwhile is told of what moved.
+    let mut late = alice.subscribe(FEED, json!({ "chat": chat, "after": cursor })).await;
+    let mut told = Vec::new();
+    loop {
+        let event = late.next().await;
+        match event["__typename"].as_str().unwrap() {
+            "FeedCaughtUp" => break,
+            "MemberUpserted" => {
+                told.push(json!([event["member"]["user"]["id"], event["member"]["lastReadMessage"]["id"]]))
+            }
+            _ => {}
+        }
+    }
+    assert!(told.contains(&json!(["carol", last])) && told.contains(&json!(["alice", last])), "{told:?}");
+    assert!(told.iter().all(|told| told[0] != "bob" || told[1].is_null()), "{told:?}");
+}
+
+#[engine_test(settings = [("PARLOR_RECEIPT_MEMBERS", "2")])]
+async fn in_a_large_chat_each_is_told_of_their_own_reading_only(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    let (mut feed, mut of_bob) =
+        (alice.subscribe(FEED, json!({ "chat": chat })).await, bob.subscribe(FEED, json!({ "chat": chat })).await);
+    for feed in [&mut feed, &mut of_bob] {
+        feed.expect("FeedCaughtUp").await;
+    }
+    let id = alice.send(&chat, "hello").await;
+    read(&bob, &chat, None, false).await;
+    deliver(&carol, &chat, &id).await;
+    assert_eq!(receipt(&alice, &id).await, json!(["SENT", []]));
+    assert_eq!(moved(&mut of_bob).await.0, "bob");
+    alice.mutate_ok("updateMyMembership", json!({ "chatId": chat, "draft": "and then" })).await;
+    loop {
+        let event = feed.next().await;
+        if event["__typename"] == "MemberUpserted" {
+            assert_eq!(event["member"]["user"]["id"], "alice", "{event}");
+            if event["member"]["draft"] == "and then" {
+                break;
+            }
+        }
+    }
+    carol.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
+    assert_eq!(receipt(&alice, &id).await, json!(["READ", ["bob"]]), "small enough again");
+}
+
+#[engine_test]
+async fn a_feed_that_is_cut_while_it_catches_up_misses_no_position(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let mut feed = alice.subscribe(FEED, json!({ "chat": chat })).await;
+    let level = feed.expect("FeedCaughtUp").await["cursor"].clone();
+    let id = alice.send(&chat, "hello").await;
+    read(&bob, &chat, None, false).await;
+    // Longer than positions are told again for.
+    app.advance(60);
+    let mut cut = alice.subscribe(FEED, json!({ "chat": chat, "after": level })).await;
+    let first = cut.next().await;
+    assert_eq!(first["__typename"], "MessageUpserted");
+    let mut resumed = alice.subscribe(FEED, json!({ "chat": chat, "after": first["cursor"] })).await;
+    loop {
+        let event = resumed.next().await;
+        assert_ne!(event["__typename"], "FeedCaughtUp", "bob's position was not told");
+        let member = &event["member"];
+        if member["user"]["id"] == "bob" && member["lastReadMessage"]["id"] == id {
+            break;
+        }
+    }
+}

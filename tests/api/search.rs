@@ -1,0 +1,278 @@
+//! Search: the same words find the same on both engines.
+
+use serde_json::{Value, json};
+use testkit::{Database, Engine, Reply, TestApp, User, engine_test, pluck};
+
+const SEARCH: &str = "query($query: String!, $filter: MessageSearchFilter, $first: Int, $after: String) {
+    searchMessages(query: $query, filter: $filter, first: $first, after: $after) {
+        nodes { id text } edges { cursor snippet node { id } } pageInfo { hasNextPage endCursor }
+    } }";
+
+async fn search(who: &User, query: &str, filter: Value) -> Reply {
+    who.ask_with(SEARCH, json!({ "query": query, "filter": filter })).await
+}
+
+/// The texts that are found, newest first.
+async fn found(who: &User, query: &str) -> Vec<Value> {
+    found_with(who, query, Value::Null).await
+}
+
+async fn found_with(who: &User, query: &str, filter: Value) -> Vec<Value> {
+    pluck(search(who, query, filter).await.at("searchMessages.nodes"), "text")
+}
+
+const NOTHING: [Value; 0] = [];
+
+#[engine_test]
+async fn words_are_found_by_their_beginning_without_case_and_accents(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    for text in
+        ["Café crème, at nine", "The cafeteria is closed", "Wi-Fi for the café is crème42", "Ünïcode ﬁne 日本語 straße"]
+    {
+        alice.send(&chat, text).await;
+    }
+    let (first, second, third, last) = (
+        "Café crème, at nine",
+        "The cafeteria is closed",
+        "Wi-Fi for the café is crème42",
+        "Ünïcode ﬁne 日本語 straße",
+    );
+    for (query, expected) in [
+        ("cafe", vec![third, second, first]),
+        ("CAFÉ", vec![third, second, first]),
+        ("cafet", vec![second]),
+        ("afe", vec![]),
+        ("creme cafe", vec![third, first]),
+        ("closed cafe", vec![second]),
+        ("closed nine", vec![]),
+        ("\"cafe\"", vec![third, first]),
+        ("\"cafe creme\"", vec![first]),
+        ("\"creme cafe\"", vec![]),
+        ("\"the cafe\"", vec![third]),
+        ("\"the cafe\" wi", vec![third]),
+        ("\"cafeteria is closed", vec![second]),
+        ("“cafe creme”", vec![first]),
+        ("wi-f", vec![third]),
+        ("wifi", vec![]),
+        ("42", vec![]),
+        ("creme4", vec![third]),
+        ("unicode", vec![last]),
+        ("FINE", vec![last]),
+        ("strasse", vec![]),
+        ("straß", vec![last]),
+        ("nine.", vec![first]),
+        ("at, nine!", vec![first]),
+    ] {
+        assert_eq!(found(&alice, query).await, expected, "{query}");
+    }
+}
+
+#[engine_test]
+async fn what_is_no_query_is_refused_and_nothing_in_one_is_syntax(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    alice.send(&chat, "a b c near or not it's 100% done").await;
+    let seventeen = vec!["a"; 17].join(" ");
+    for bad in
+        ["", " \n", "\"", "\"\"", "'", "\\", "*", "():&|!<->", "%", "…", "👍", "\u{0}", &seventeen, &"x".repeat(201)]
+    {
+        search(&alice, bad, Value::Null).await.assert_bad_input("query");
+    }
+    for (query, number) in [
+        ("\" OR 1", 0),
+        ("a:*", 1),
+        ("a:* & b", 1),
+        ("NEAR(", 1),
+        ("NEAR(a b, 2)", 0),
+        ("a OR nothing", 0),
+        ("a NOT b", 1),
+        ("it's", 1),
+        ("it''s", 1),
+        ("'; DROP TABLE messages; --", 0),
+        ("c\\", 1),
+        ("\\x", 0),
+        ("words : a", 0),
+        ("^a", 1),
+        ("-a", 1),
+        ("a <-> b", 1),
+        ("!a", 1),
+        ("{a}", 1),
+        ("a* b*", 1),
+        ("100%", 1),
+        ("10_", 1),
+        ("a\"b\"c", 1),
+    ] {
+        let reply = search(&alice, query, Value::Null).await;
+        assert_eq!(reply.at("searchMessages.nodes").as_array().unwrap().len(), number, "{query}");
+    }
+    let sixteen = vec!["a"; 16].join(" ");
+    assert_eq!(found(&alice, &sixteen).await.len(), 1);
+    assert_eq!(found(&alice, &"ü".repeat(200)).await, NOTHING);
+}
+
+#[engine_test]
+async fn a_filter_narrows_what_is_found(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[&bob]).await);
+    alice.send(&walk, "word one").await;
+    app.advance(10);
+    let middle = app.time_in(0);
+    app.advance(10);
+    bob.send(&walk, "word two").await;
+    alice.send_message(&run, json!({ "text": "word three", "mentionIds": ["bob"] })).await;
+    alice.send_message(&run, json!({ "text": "word four", "mentionsEveryone": true })).await;
+    let poll = json!({ "question": "Where to?", "options": ["hill", "lake"] });
+    alice.send_message(&run, json!({ "text": "word five", "poll": poll })).await;
+    let place = json!({ "latitude": 1.5, "longitude": 2.5, "name": "word" });
+    alice.send_message(&run, json!({ "text": "word six", "location": place })).await;
+    alice.send_message(&run, json!({ "poll": poll })).await;
+    for (filter, expected) in [
+        (json!({}), "six five four three two one"),
+        (json!({ "chatId": walk }), "two one"),
+        (json!({ "senderId": "bob" }), "two"),
+        (json!({ "senderId": "nobody" }), ""),
+        (json!({ "kinds": ["POLL"] }), "five"),
+        (json!({ "kinds": ["LOCATION", "POLL"] }), "six five"),
+        (json!({ "kinds": ["EMOJI"] }), ""),
+        (json!({ "kinds": [] }), ""),
+        (json!({ "hasAttachment": false }), "six five four three two one"),
+        (json!({ "hasAttachment": true }), ""),
+        (json!({ "mentionsMe": true }), "four three"),
+        (json!({ "mentionsMe": false }), "six five four three two one"),
+        (json!({ "since": middle }), "six five four three two"),
+        (json!({ "until": middle }), "one"),
+        (json!({ "since": middle, "until": middle }), ""),
+        (json!({ "chatId": run, "senderId": "alice", "kinds": ["TEXT"], "mentionsMe": true }), "four three"),
+    ] {
+        let texts: Vec<_> = found_with(&bob, "word", filter.clone()).await;
+        let texts: Vec<_> = texts.iter().map(|text| text.as_str().unwrap().trim_start_matches("word ")).collect();
+        assert_eq!(texts.join(" "), expected, "{filter}");
+    }
+    search(&bob, "word", json!({ "chatId": "chat_nonsense" })).await.assert_error("NOT_FOUND");
+    assert_eq!(found_with(&alice, "word", json!({ "mentionsMe": true })).await, ["word four"]);
+}
+
+#[engine_test]
+async fn what_is_found_comes_in_pages(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let (walk, run) = (alice.group("Walk", &[]).await, alice.group("Run", &[]).await);
+    let mut ids = Vec::new();
+    for n in 0..7 {
+        ids.push(json!(alice.send(if n % 2 == 0 { &walk } else { &run }, "word").await));
+    }
+    ids.reverse();
+    let (mut all, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let page = alice.ask_with(SEARCH, json!({ "query": "word", "first": 3, "after": after })).await;
+        let page = page.at("searchMessages");
+        all.extend(pluck(&page["nodes"], "id"));
+        assert_eq!(
+            pluck(&page["nodes"], "id"),
+            page["edges"].as_array().unwrap().iter().map(|edge| edge["node"]["id"].clone()).collect::<Vec<_>>()
+        );
+        after = page["pageInfo"]["endCursor"].clone();
+        if page["pageInfo"]["hasNextPage"] == false {
+            break;
+        }
+        assert_eq!(all.len() % 3, 0);
+    }
+    assert_eq!(all, ids, "newest first over all chats");
+    alice.ask_with(SEARCH, json!({ "query": "word", "first": 101 })).await.assert_bad_input("first");
+    alice.ask_with(SEARCH, json!({ "query": "word", "after": "nonsense" })).await.assert_bad_input("after");
+}
+
+#[engine_test]
+async fn a_snippet_marks_what_matched_and_has_no_other_markup(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    alice.send(&chat, "<b>Café</b> & <script>alert('crème')</script>\nat \"nine\"").await;
+    let snippet = async |query: &str| search(&alice, query, Value::Null).await.text("searchMessages.edges.0.snippet");
+    assert_eq!(
+        snippet("cafe \"at nine\"").await,
+        "&lt;b&gt;<mark>Café</mark>&lt;/b&gt; &amp; &lt;script&gt;alert(&#39;crème&#39;)&lt;/script&gt; <mark>at</mark> &quot;<mark>nine</mark>&quot;"
+    );
+    assert!(snippet("creme").await.contains("alert(&#39;<mark>crème</mark>&#39;)"));
+    alice.send(&chat, &format!("{} needle {}", "straw ".repeat(500), "straw ".repeat(500))).await;
+    let short = snippet("needle").await;
+    assert!(short.starts_with('…') && short.ends_with('…') && short.contains("<mark>needle</mark>"), "{short}");
+    assert!(short.chars().count() < 250, "{short}");
+    alice.send(&chat, "<mark>forged</mark>").await;
+    assert_eq!(snippet("forged").await, "&lt;mark&gt;<mark>forged</mark>&lt;/mark&gt;");
+}
+
+#[engine_test]
+async fn an_edited_message_is_found_by_what_it_says_now(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let id = alice.send(&chat, "the hill").await;
+    alice.mutate_ok("editMessage", json!({ "messageId": id, "text": "the lake" })).await;
+    assert_eq!(found(&bob, "hill").await, NOTHING);
+    assert_eq!(found(&bob, "lake").await, ["the lake"]);
+    let other = alice.group("Run", &[]).await;
+    alice.mutate_ok("forwardMessage", json!({ "messageId": id, "toChatId": other })).await;
+    assert_eq!(found(&alice, "lake").await, ["the lake", "the lake"]);
+    alice.send_message(&chat, json!({ "text": "lake aside", "threadRootId": id })).await;
+    assert_eq!(found(&bob, "lake").await, ["lake aside", "the lake"], "replies of threads too");
+    alice.delete_message(&id).await;
+    assert_eq!(found(&bob, "lake").await, ["lake aside"]);
+    assert_eq!(found(&bob, "walk").await, NOTHING, "what the server tells is not searched");
+    let emoji = alice.send(&chat, "👍").await;
+    alice.mutate_ok("editMessage", json!({ "messageId": emoji, "text": "thumbs" })).await;
+    assert_eq!(found(&bob, "thumbs").await, ["thumbs"]);
+    alice.mutate_ok("editMessage", json!({ "messageId": emoji, "text": "👍" })).await;
+    assert_eq!(found(&bob, "thumbs").await, NOTHING);
+}
+
+#[engine_test]
+async fn one_finds_only_what_is_said_where_one_is_now(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let all = ["chat.view", "chat.create_group"];
+    let other = app.user_in("other", "bob", Some(&all)).await;
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    let news = alice.chat("CHANNEL", "News", &[]).await;
+    alice.send(&chat, "word").await;
+    alice.send(&news, "word").await;
+    let own = other.group("Own", &[]).await;
+    assert_eq!(found(&other, "word").await, NOTHING);
+    other.send(&own, "word of theirs").await;
+    assert_eq!(
+        (found(&bob, "word").await.len(), found(&carol, "word").await.len()),
+        (1, 1),
+        "a channel is found by those who joined"
+    );
+    bob.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
+    alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "carol" })).await;
+    for who in [&bob, &carol] {
+        assert_eq!(found(who, "word").await, NOTHING);
+        assert_eq!(found_with(who, "word", json!({ "chatId": chat })).await, NOTHING);
+        assert_eq!(found_with(who, "word", json!({ "chatId": news })).await, NOTHING);
+    }
+    alice.add_member(&chat, "carol", "MEMBER").await;
+    assert_eq!(found(&carol, "word").await, ["word"]);
+    assert_eq!(found(&other, "word").await, ["word of theirs"]);
+    assert_eq!(found_with(&other, "word", json!({ "chatId": chat })).await, NOTHING);
+    alice.mutate_ok("archiveChat", json!({ "chatId": chat, "archived": true })).await;
+    assert_eq!(found(&carol, "word").await, ["word"], "what is archived is read");
+    let blind = app.user_in("demo", "alice", Some(&["chat.create_group"])).await;
+    search(&blind, "word", Value::Null).await.assert_error("FORBIDDEN");
+}
+
+#[engine_test]
+async fn what_was_sent_before_there_was_an_index_is_found_after_a_start(engine: Engine) {
+    let app = TestApp::start(Database::create(engine).await, &[]).await;
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    alice.send(&chat, "an old lighthouse").await;
+    let database = app.shut_down().await;
+    // As a server of before the index left it.
+    let emptied = match engine {
+        Engine::Sqlite => "INSERT INTO message_words (message_words) VALUES ('delete-all')",
+        Engine::Postgres => "DELETE FROM message_words",
+    };
+    database.execute(emptied).await;
+    let app = TestApp::start(database, &[]).await;
+    let alice = app.user("alice").await;
+    assert_eq!(found(&alice, "lighthouse").await, [json!("an old lighthouse")], "{engine:?}");
+    app.stop().await;
+}

@@ -1,0 +1,187 @@
+//! Many at once.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use testkit::{TestApp, User, engine_test};
+
+/// What people said, with its place.
+async fn history(who: &User, chat: &str) -> Vec<(i64, String)> {
+    let mut all = Vec::new();
+    let mut before = String::new();
+    loop {
+        let query = format!(
+            "{{ chat(id: \"{chat}\") {{ messages(last: 100{before}) {{ nodes {{ seq kind text }} pageInfo {{ hasPreviousPage startCursor }} }} }} }}"
+        );
+        let page = who.ask(&query).await;
+        let nodes = page.at("chat.messages.nodes").as_array().unwrap();
+        let message = |node: &Value| (node["seq"].as_i64().unwrap(), node["text"].as_str().unwrap().to_owned());
+        all.splice(0..0, nodes.iter().filter(|node| node["kind"] != "SYSTEM").map(message));
+        if page.at("chat.messages.pageInfo.hasPreviousPage") == &json!(false) {
+            return all;
+        }
+        before = format!(", before: \"{}\"", page.text("chat.messages.pageInfo.startCursor"));
+    }
+}
+
+#[engine_test]
+async fn sends_from_fifty_tasks_have_one_order_for_every_reader(app: &TestApp) {
+    let mut people = Vec::new();
+    for n in 0..50 {
+        people.push(app.user(&format!("user{n}")).await);
+    }
+    let chat = people[0].group("Crowd", &people[1..].iter().collect::<Vec<_>>()).await;
+    let mut feeds = Vec::new();
+    for reader in &people[..5] {
+        let mut feed = reader.feed(&chat, None, None).await;
+        feed.expect("FeedCaughtUp").await;
+        feeds.push(feed);
+    }
+    join_all(people.iter().map(async |who| {
+        for n in 0..10 {
+            who.send(&chat, &format!("{} {n}", who.id)).await;
+        }
+    }))
+    .await;
+    let kept = history(&people[7], &chat).await;
+    assert_eq!(kept.len(), 500);
+    assert!(kept.is_sorted_by(|one, next| one.0 < next.0), "strictly rising");
+    for who in &people {
+        let own: Vec<_> = kept
+            .iter()
+            .filter(|(_, text)| text.starts_with(&format!("{} ", who.id)))
+            .map(|(_, text)| text.clone())
+            .collect();
+        let sent: Vec<_> = (0..10).map(|n| format!("{} {n}", who.id)).collect();
+        assert_eq!(own, sent, "each person's messages, in the order of sending");
+    }
+    for feed in &mut feeds {
+        for (seq, text) in &kept {
+            let event = feed.expect("MessageUpserted").await;
+            assert_eq!(
+                (event["message"]["seq"].as_i64(), event["message"]["text"].as_str()),
+                (Some(*seq), Some(text.as_str()))
+            );
+        }
+    }
+}
+
+#[engine_test]
+async fn a_send_repeated_at_once_makes_one_message(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let send = async |who: &User, text: &str| {
+        who.mutate_returning(
+            "sendMessage",
+            json!({ "chatId": chat, "text": text, "nonce": "once" }),
+            "replayed message { id text }",
+        )
+        .await
+    };
+    let replies = join_all((0..20).map(|_| send(&alice, "only once"))).await;
+    let first = replies.iter().filter(|reply| reply.at("sendMessage.replayed") == false).count();
+    assert_eq!(first, 1);
+    for reply in &replies {
+        assert_eq!(reply.at("sendMessage.message"), replies[0].at("sendMessage.message"));
+    }
+    send(&alice, "something else").await.assert_error("CONFLICT");
+    assert_eq!(send(&bob, "Bob's own nonce").await.at("sendMessage.replayed"), false);
+    assert_eq!(history(&alice, &chat).await.len(), 2);
+
+    // The first is given back whatever became of it, and of the right to send, but only to a member.
+    let id = replies[0].text("sendMessage.message.id");
+    alice.mutate_returning("editMessage", json!({ "messageId": id, "text": "edited" }), "message { id }").await.data();
+    alice
+        .mutate_returning(
+            "updateChat",
+            json!({ "chatId": chat, "slowModeSeconds": 60, "policy": [{ "action": "POST", "role": "OWNER" }] }),
+            "chat { id }",
+        )
+        .await
+        .data();
+    assert_eq!(send(&alice, "only once").await.at("sendMessage.message.text"), "edited");
+    assert_eq!(send(&bob, "Bob's own nonce").await.at("sendMessage.replayed"), true);
+    alice.mutate_returning("removeMember", json!({ "chatId": chat, "userId": "bob" }), "removedUserId").await.data();
+    send(&bob, "Bob's own nonce").await.assert_error("NOT_FOUND");
+}
+
+#[engine_test(settings = [("PARLOR_SEND_QUEUE", "1")])]
+async fn a_full_queue_refuses_and_loses_nothing(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    let replies = join_all((0..100).map(|n| {
+        let input = json!({ "chatId": chat, "text": n.to_string() });
+        alice.mutate_returning("sendMessage", input, "message { text }")
+    }))
+    .await;
+    let (sent, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.body.get("errors").is_none());
+    for reply in &refused {
+        reply.assert_error("UNAVAILABLE");
+        assert!(reply.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().unwrap() > 0);
+    }
+    assert!(!sent.is_empty());
+    assert_eq!(history(&alice, &chat).await.len(), sent.len());
+}
+
+#[engine_test]
+async fn a_removed_member_s_sends_under_way_do_not_land(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let sends = join_all((0..40).map(|n| {
+        let input = json!({ "chatId": chat, "text": n.to_string() });
+        bob.mutate_returning("sendMessage", input, "message { seq }")
+    }));
+    let removal =
+        alice.mutate_returning("removeMember", json!({ "chatId": chat, "userId": "bob" }), "chat { version }");
+    let (sends, removal) = futures_util::join!(sends, removal);
+    let removed_at = removal.at("removeMember.chat.version").as_i64().unwrap();
+    for reply in sends {
+        match reply.body.get("errors") {
+            None => assert!(reply.at("sendMessage.message.seq").as_i64().unwrap() < removed_at),
+            Some(_) => reply.assert_error("NOT_FOUND"),
+        }
+    }
+}
+
+#[engine_test(settings = [("PARLOR_DATABASE_CONNECTIONS", "2")])]
+async fn requests_that_look_up_much_do_not_wait_for_each_other_s_connections(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    // Fields that are looked up one by one, beside those that are looked up together.
+    let query = format!(
+            "{{ viewer {{ unread {{ chats }} }} chats {{ nodes {{ id }} }}
+               chat(id: \"{chat}\") {{ viewerMembership {{ unreadCount }} messages {{ totalCount nodes {{ id }} }} }} }}"
+        );
+    for reply in join_all((0..50).map(|_| alice.ask(&query))).await {
+        assert_eq!(reply.at("chat.messages.totalCount"), 2);
+    }
+}
+
+#[engine_test]
+async fn changes_of_one_chat_at_once_take_each_a_version(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let id = alice.send(&chat, "start").await;
+    let version = async || {
+        alice.ask(&format!("{{ chat(id: \"{chat}\") {{ version }} }}")).await.at("chat.version").as_i64().unwrap()
+    };
+    let before = version().await;
+    let titles = (0..10).map(|n| {
+        alice.mutate_returning("updateChat", json!({ "chatId": chat, "title": format!("Walk {n}") }), "chat { id }")
+    });
+    let edits = (0..10).map(|n| {
+        alice.mutate_returning("editMessage", json!({ "messageId": id, "text": format!("edit {n}") }), "message { id }")
+    });
+    let emoji = ["👍", "👎", "🎉", "🦀", "🔥", "🚀", "👀", "💯", "🙏", "✅"];
+    let reactions = emoji
+        .map(|emoji| bob.mutate_returning("addReaction", json!({ "messageId": id, "emoji": emoji }), "message { id }"));
+    let sends = (0..10).map(|n| {
+        bob.mutate_returning("sendMessage", json!({ "chatId": chat, "text": n.to_string() }), "message { id }")
+    });
+    let (titles, edits, reactions, sends) =
+        futures_util::join!(join_all(titles), join_all(edits), join_all(reactions), join_all(sends));
+    for reply in titles.iter().chain(&edits).chain(&reactions).chain(&sends) {
+        reply.data();
+    }
+    // The chat's own message of each change of its title takes one too.
+    assert_eq!(version().await, before + 50);
+}

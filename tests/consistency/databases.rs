@@ -1,0 +1,119 @@
+//! The databases themselves: TLS, several servers on one, and one that goes away.
+
+use futures_util::future::join_all;
+use parlor::app::App;
+use parlor::domain::clock::Clock;
+use parlor::domain::messages::{Body, MessageDraft};
+use serde_json::json;
+use testkit::{Database, Engine, TestApp, config, postgres_test};
+use tokio_postgres::NoTls;
+
+/// Whether every connection to a database but this one is encrypted; none where there is no other.
+async fn encrypted(url: &str) -> Option<bool> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the database answers");
+    tokio::spawn(connection);
+    let query = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    client.query_one(query, &[]).await.expect("the statistics can be read").get(0)
+}
+
+#[postgres_test]
+async fn sslmode_is_honoured() {
+    let issuer = std::env::var("PARLOR_TEST_POSTGRES_CA").expect("tests/run sets PARLOR_TEST_POSTGRES_CA");
+    let plain = Database::create(Engine::Postgres).await;
+    let base = plain.url.split('?').next().expect("an address").to_owned();
+    let by_number = base.replace("@localhost:", "@127.0.0.1:");
+    assert_ne!(base, by_number);
+    let trusted = format!("sslrootcert={issuer}");
+    for (url, outcome) in [
+        (format!("{base}?sslmode=disable"), Some(false)),
+        (base.clone(), Some(true)),
+        (format!("{base}?sslmode=prefer"), Some(true)),
+        (format!("{base}?sslmode=require"), Some(true)),
+        (format!("{base}?sslmode=require&{trusted}"), Some(true)),
+        (format!("{base}?sslmode=verify-ca&{trusted}"), Some(true)),
+        (format!("{by_number}?sslmode=verify-ca&{trusted}"), Some(true)),
+        (format!("{base}?sslmode=verify-full&{trusted}"), Some(true)),
+        // The certificate is localhost's.
+        (format!("{by_number}?sslmode=verify-full&{trusted}"), None),
+        // The system doesn't know the issuer.
+        (format!("{base}?sslmode=verify-full"), None),
+        (format!("{base}?sslmode=verify-ca"), None),
+    ] {
+        let started = App::start(config(&url, &[("PARLOR_DATABASE_WAIT_SECONDS", "3")]), Clock::default()).await;
+        match (started, outcome) {
+            (Ok(app), Some(tls)) => {
+                app.store.read().await.expect("a connection").ping().await.expect("an answer");
+                assert_eq!(encrypted(&base).await, Some(tls), "{url}");
+                app.store.close();
+            }
+            (Err(error), None) => assert!(error.starts_with("DATABASE_URL"), "{error}"),
+            (started, _) => panic!("{url}: {:?}", started.map(|_| "started")),
+        }
+        // The pool's connections end before the next are counted.
+        while encrypted(&base).await.is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+    plain.drop().await;
+}
+
+#[postgres_test]
+async fn servers_that_start_together_migrate_once_and_serve_one_database() {
+    let database = Database::create(Engine::Postgres).await;
+    let starts = (0..4).map(|_| App::start(config(&database.url, &[]), Clock::default()));
+    for started in join_all(starts).await {
+        started.map(|_| ()).expect("each server starts");
+    }
+    let app = TestApp::start(database, &[]).await;
+    let second = App::start(config(&app.database.url, &[]), Clock::default()).await.expect("a second server");
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.direct(&bob).await;
+    // Two committers on one chat: the row lock orders them.
+    let sender = std::sync::Arc::new(second.auth.verify(&alice.token).await.expect("a token"));
+    let there = (0..20).map(async |n| {
+        let draft = MessageDraft::of(chat.parse().expect("an id"), Body::text(format!("there {n}")));
+        parlor::service::messages::send(&second, sender.clone(), draft).await.expect("sent")
+    });
+    let here = (0..20).map(async |n| alice.send(&chat, &format!("here {n}")).await);
+    futures_util::join!(join_all(there), join_all(here));
+    let query =
+        format!("{{ chat(id: \"{chat}\") {{ version messages(last: 100) {{ totalCount nodes {{ seq }} }} }} }}");
+    let reply = alice.ask(&query).await;
+    assert_eq!(reply.at("chat.messages.totalCount"), 40);
+    let seqs: Vec<_> =
+        reply.at("chat.messages.nodes").as_array().expect("nodes").iter().map(|node| node["seq"].as_i64()).collect();
+    assert!(seqs.is_sorted_by(|one, next| one < next));
+    // What the other server wrote reaches a feed here by the gap that the next change shows.
+    let mut feed = alice.feed(&chat, None, None).await;
+    feed.expect("FeedCaughtUp").await;
+    let draft = MessageDraft::of(chat.parse().expect("an id"), Body::text("unheard of"));
+    parlor::service::messages::send(&second, sender.clone(), draft).await.expect("sent");
+    alice.send(&chat, "heard of").await;
+    assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "unheard of");
+    assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "heard of");
+    second.store.close();
+    app.stop().await;
+}
+
+#[postgres_test]
+async fn a_request_that_is_dropped_in_a_transaction_leaves_no_lock_behind() {
+    let app = TestApp::start(Database::create(Engine::Postgres).await, &[("PARLOR_DATABASE_CONNECTIONS", "2")]).await;
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    let id = chat.parse().expect("an id");
+    let mut conn = app.app.store.write().await.expect("a connection");
+    // The transaction is given up while it holds the chat's lock.
+    let holding = conn.transaction(async move |conn| {
+        parlor::storage::chats::lock(conn, &[id]).await?;
+        std::future::pending::<()>().await;
+        Ok(())
+    });
+    tokio::time::timeout(std::time::Duration::from_millis(500), holding).await.expect_err("it never ends");
+    drop(conn);
+    let sent = alice
+        .mutate_returning("sendMessage", json!({ "chatId": chat, "text": "not locked out" }), "message { id }")
+        .await;
+    sent.data();
+    app.stop().await;
+}

@@ -1,0 +1,15 @@
+//! What holds for every operation together: authorization, order, delivery, caches, nodes, crashes.
+
+mod authorization_matrix;
+mod authorization_matrix_rows;
+pub mod cluster;
+mod cluster_soak;
+mod concurrency;
+mod crash;
+mod databases;
+mod dataloader_concurrency;
+mod feed_cache_convergence;
+mod model;
+mod query_counts;
+mod shared_execution;
+mod slow_subscribers;

@@ -1,0 +1,290 @@
+//! GraphQL over HTTP: how a request is written, and how an answer.
+
+use std::io::{Read, Write};
+
+use reqwest::Method;
+use serde_json::json;
+use testkit::TestApp;
+use testkit::http::{bearer, get, graphql_body, post, request};
+use testkit::keys::sign_with_secret;
+
+const JSON: &str = "application/json; charset=utf-8";
+
+const RESPONSE: &str = "application/graphql-response+json; charset=utf-8";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_media_type_is_what_the_client_likes_best() {
+    let app = TestApp::sqlite(&[]).await;
+    for (accept, expected) in [
+        (vec![], JSON),
+        (vec!["*/*"], JSON),
+        (vec!["application/*"], JSON),
+        (vec!["application/json"], JSON),
+        (vec!["application/graphql-response+json"], RESPONSE),
+        (vec!["application/graphql-response+json,application/json;q=0.9"], RESPONSE),
+        (vec!["application/graphql-response+json; charset=utf-8, application/json"], RESPONSE),
+        (vec!["application/json;q=0.9", "application/graphql-response+json"], RESPONSE),
+        (vec!["application/json, application/graphql-response+json;q=0.5"], JSON),
+        (vec!["application/graphql-response+json;q=0, */*;q=0.1"], JSON),
+        (
+            vec![
+                "application/graphql-response+json, application/graphql+json, application/json, text/event-stream, multipart/mixed",
+            ],
+            RESPONSE,
+        ),
+        (vec!["application/json, multipart/mixed"], JSON),
+        (
+            vec![
+                "multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/graphql-response+json,application/json;q=0.9",
+            ],
+            RESPONSE,
+        ),
+        (vec!["text/html"], ""),
+        (vec!["application/json;q=0"], ""),
+        (vec!["multipart/mixed"], ""),
+        (vec![""], ""),
+    ] {
+        let headers: Vec<_> = accept.iter().map(|value| ("accept", *value)).collect();
+        for heard in [
+            post(&app, &headers, graphql_body("{ __typename }", json!({}))).await,
+            get(&app, &headers, &[("query", "{__typename}")]).await,
+        ] {
+            if expected.is_empty() {
+                heard.assert_error(406, "BAD_USER_INPUT");
+                assert_eq!(heard.header("content-type"), JSON);
+            } else {
+                assert_eq!((heard.status, heard.header("content-type").as_str()), (200, expected), "{accept:?}");
+                assert_eq!(heard.json(), json!({ "data": { "__typename": "Query" } }));
+            }
+        }
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_what_the_media_type_lets_it_tell() {
+    let app = TestApp::sqlite(&[]).await;
+    let well = |query: &str, variables| (graphql_body(query, variables), true);
+    let badly = |body: &str| (body.to_owned(), false);
+    let two = "query A { __typename } query B { __typename }";
+    for ((body, well_formed), said) in [
+        (well("{", json!({})), "unclosed bracket"),
+        (well("", json!({})), "expected"),
+        (well("{ nonsense }", json!({})), "Unknown field \"nonsense\""),
+        (well("{ viewer }", json!({})), "must have a selection"),
+        (well("query($a: Int!) { __typename }", json!({})), "\"Int!\" was not provided"),
+        (well("query($a: Nope) { __typename }", json!({})), "cannot be used as an input type"),
+        (well(two, json!({})), "Must provide operation name"),
+        (badly(""), "not JSON"),
+        (badly("{\"query\":"), "not JSON"),
+        (badly("\u{feff}{}"), "not JSON"),
+        (badly("7"), "must be a JSON object"),
+        (badly("null"), "must be a JSON object"),
+        (badly("\"{ __typename }\""), "must be a JSON object"),
+        (badly("[]"), "batches are not taken"),
+        (badly("[{\"query\":\"{ __typename }\"}]"), "batches are not taken"),
+        (badly("{}"), "no query"),
+        (badly("{\"query\":null}"), "no query"),
+        (badly("{\"query\":7}"), "malformed"),
+        (badly("{\"query\":[\"{ __typename }\"]}"), "malformed"),
+        (badly("{\"query\":\"{ __typename }\",\"variables\":[]}"), "malformed"),
+        (badly("{\"query\":\"{ __typename }\",\"variables\":\"{}\"}"), "malformed"),
+        (badly("{\"query\":\"{ __typename }\",\"operationName\":7}"), "malformed"),
+        (badly("{\"query\":\"{ __typename }\",\"extensions\":[]}"), "malformed"),
+        (badly("{\"extensions\":{\"unknown\":1}}"), "no query"),
+    ] {
+        for (accept, status) in
+            [("application/json", if well_formed { 200 } else { 400 }), ("application/graphql-response+json", 400)]
+        {
+            let heard = post(&app, &[("accept", accept)], body.clone()).await;
+            heard.assert_error(status, "BAD_USER_INPUT");
+            assert!(heard.message().contains(said), "{body}: {}", heard.message());
+        }
+    }
+    let nulls = json!({ "query": "{ __typename }", "variables": null, "operationName": null, "extensions": null });
+    let named = json!({ "query": two, "operationName": "B", "extensions": {} });
+    for body in [nulls, named] {
+        assert_eq!(post(&app, &[], body.to_string()).await.json(), json!({ "data": { "__typename": "Query" } }));
+    }
+    let unknown = json!({ "query": two, "operationName": "C" }).to_string();
+    assert_eq!(post(&app, &[], unknown).await.message(), "Unknown operation named \"C\".");
+
+    // What fails in a field ran: the status is that of an answer, and there is data.
+    for accept in ["application/json", "application/graphql-response+json"] {
+        let heard = post(&app, &[("accept", accept)], graphql_body("{ viewer { user { id } } }", json!({}))).await;
+        assert_eq!((heard.status, heard.code().as_str()), (200, "UNAUTHENTICATED"));
+        assert_eq!(heard.json()["data"], json!(null));
+        assert!(heard.json().as_object().unwrap().contains_key("data"));
+        assert_eq!(heard.json()["errors"][0]["path"], json!(["viewer"]));
+        assert_eq!(heard.json()["errors"][0]["locations"], json!([{ "line": 1, "column": 3 }]));
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_json_in_utf_8_is_read() {
+    let app = TestApp::sqlite(&[]).await;
+    let body = graphql_body("{ __typename }", json!({}));
+    for (content_type, status) in [
+        ("application/json", 200),
+        ("application/json;charset=utf-8", 200),
+        ("Application/JSON; Charset=\"UTF-8\"", 200),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=iso-8859-1", 415),
+        ("application/graphql", 415),
+        ("application/jsonx", 415),
+        ("text/json", 415),
+        // What a browser sends to any site without asking it first.
+        ("text/plain", 415),
+        ("text/plain; application/json", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("", 415),
+    ] {
+        let headers = [("content-type", content_type)];
+        let headers = if content_type.is_empty() { &[][..] } else { &headers };
+        let heard = request(&app, Method::POST, "/graphql", headers, body.clone()).await;
+        assert_eq!(heard.status, status, "{content_type:?}");
+        if status == 415 {
+            heard.assert_error(415, "BAD_USER_INPUT");
+        }
+    }
+    let latin = [&b"{\"query\":\"{ __typename } #"[..], &[0xe9], b"\"}"].concat();
+    post(&app, &[], latin).await.assert_error(400, "BAD_USER_INPUT");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn get_is_for_queries_alone() {
+    let app = TestApp::sqlite(&[]).await;
+    let alice = app.user("alice").await;
+    let bearer = bearer(&alice);
+    let headers = [("authorization", bearer.as_str()), ("accept", "application/graphql-response+json")];
+    let query = "query A { __typename } query B($id: ID!) { user(id: $id) { name } }";
+    let heard =
+        get(&app, &headers, &[("query", query), ("operationName", "B"), ("variables", r#"{"id":"alice"}"#)]).await;
+    assert_eq!((heard.status, heard.json()), (200, json!({ "data": { "user": { "name": "Alice" } } })));
+
+    for parameters in [
+        &[][..],
+        &[("query", "")],
+        &[("query", "{")],
+        &[("query", query)],
+        &[("query", query), ("operationName", "C")],
+        &[("query", query), ("operationName", "B"), ("variables", "{}")],
+        &[("query", query), ("operationName", "B"), ("variables", "{")],
+        &[("query", query), ("operationName", "A"), ("variables", "[]")],
+        &[("query", query), ("operationName", "A"), ("variables", "7")],
+        &[("query", query), ("operationName", "A"), ("extensions", "\"x\"")],
+        &[("query", "subscription { messageAdded { id } }")],
+    ] {
+        get(&app, &headers, parameters).await.assert_error(400, "BAD_USER_INPUT");
+    }
+    let mutation = format!("{{ {}(input: {{ userId: \"alice\" }}) {{ chat {{ id }} }} }}", "openDirectChat");
+    for (query, name) in [
+        (format!("mutation {mutation}"), ""),
+        (format!("mutation M {mutation}"), ""),
+        (format!("query Q {{ __typename }} mutation M {mutation}"), "M"),
+    ] {
+        let mut parameters = vec![("query", query.as_str())];
+        parameters.extend((!name.is_empty()).then_some(("operationName", name)));
+        let heard = get(&app, &headers, &parameters).await;
+        heard.assert_error(405, "BAD_USER_INPUT");
+        assert_eq!(heard.header("allow"), "POST");
+    }
+    assert_eq!(alice.ask("{ chats { nodes { id } } }").await.at("chats.nodes"), &json!([]), "nothing was made");
+    for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+        let heard = request(
+            &app,
+            method,
+            "/graphql",
+            &[("content-type", "application/json")],
+            graphql_body("{ __typename }", json!({})),
+        )
+        .await;
+        heard.assert_error(405, "BAD_USER_INPUT");
+        assert_eq!(heard.header("allow"), "GET, POST");
+    }
+    let subscription = post(&app, &headers, graphql_body("subscription { messageAdded { id } }", json!({}))).await;
+    subscription.assert_error(400, "BAD_USER_INPUT");
+    assert!(subscription.message().contains("WebSocket"));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_limit_is_told_so() {
+    let app = TestApp::sqlite(&[("PARLOR_MAX_BODY_BYTES", "65536")]).await;
+    let padded = |length: usize| {
+        let body = graphql_body("{ __typename }", json!({}));
+        body.clone() + &" ".repeat(length - body.len())
+    };
+    assert_eq!(post(&app, &[], padded(65_536)).await.status, 200);
+    let heard = post(&app, &[], padded(65_537)).await;
+    heard.assert_error(413, "PAYLOAD_TOO_LARGE");
+    assert!(heard.message().contains("65536"));
+
+    // A client that reads nothing before it has written all gets the answer too, whether or not it
+    // says the length in advance.
+    let addr = app.addr;
+    for chunked in [false, true] {
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut stream = std::net::TcpStream::connect(addr).unwrap();
+            let length = if chunked { "transfer-encoding: chunked" } else { "content-length: 10485760" };
+            write!(stream, "POST /graphql HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n{length}\r\n\r\n").unwrap();
+            for _ in 0..160 {
+                let piece = " ".repeat(65_536);
+                if chunked {
+                    write!(stream, "10000\r\n{piece}\r\n").unwrap();
+                } else {
+                    stream.write_all(piece.as_bytes()).unwrap();
+                }
+            }
+            if chunked {
+                stream.write_all(b"0\r\n\r\n").unwrap();
+            }
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        let answer = answer.await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains("PAYLOAD_TOO_LARGE"), "{answer}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_is_a_bearers() {
+    let app = TestApp::sqlite(&[]).await;
+    let token = sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": 4_000_000_000_u64 }));
+    let good = format!("Bearer {token}");
+    for (headers, status) in [
+        (vec![good.clone()], 200),
+        (vec![format!("bearer   {token} ")], 200),
+        (vec![], 200),
+        (vec![token.clone()], 401),
+        (vec!["Bearer".into()], 401),
+        (vec!["Bearer ".into()], 401),
+        (vec!["Basic YWxpY2U6c2VjcmV0".into()], 401),
+        (vec![format!("Basic {token}")], 401),
+        (vec![format!("{good}, Basic YWxpY2U6c2VjcmV0")], 401),
+        (vec![format!("Basic YWxpY2U6c2VjcmV0, {good}")], 401),
+        // Which of two is meant, nobody can say.
+        (vec![good.clone(), "Basic YWxpY2U6c2VjcmV0".into()], 401),
+        (vec!["Basic YWxpY2U6c2VjcmV0".into(), good.clone()], 401),
+        (vec![good.clone(), good.clone()], 401),
+    ] {
+        let named: Vec<_> = headers.iter().map(|value| ("authorization", value.as_str())).collect();
+        for heard in [
+            post(&app, &named, graphql_body("{ __typename }", json!({}))).await,
+            get(&app, &named, &[("query", "{__typename}")]).await,
+        ] {
+            assert_eq!(heard.status, status, "{headers:?}");
+            if status == 401 {
+                heard.assert_error(401, "UNAUTHENTICATED");
+                assert!(heard.header("www-authenticate").starts_with("Bearer"));
+            }
+        }
+    }
+    app.stop().await;
+}

@@ -1,0 +1,229 @@
+//! Documents and their variables: what becomes of them once they are read.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use testkit::http::{bearer, get, post};
+use testkit::{TestApp, engine_test};
+
+/// The extension that stands for a document, or goes with it.
+fn persisted(query: &str) -> Value {
+    let hash: String = Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } })
+}
+
+#[engine_test]
+async fn what_fails_is_null_beside_what_does_not(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Order", &[&bob]).await;
+    let query = "mutation($chat: ID!) {
+            first: sendMessage(input: { chatId: $chat, text: \"one\" }) { message { text } }
+            second: sendMessage(input: { chatId: $chat, text: \" \" }) { message { text } }
+            third: deleteMessage(input: { messageId: \"msg_none\" }) { message { id } }
+            fourth: sendMessage(input: { chatId: $chat, text: \"two\" }) { message { text } }
+        }";
+    let reply = bob.ask_with(query, json!({ "chat": chat })).await;
+    assert_eq!(reply.status, 200);
+    let [one, two] = ["one", "two"].map(|text| json!({ "message": { "text": text } }));
+    assert_eq!(reply.body["data"], json!({ "first": one, "second": null, "third": null, "fourth": two }));
+    let errors: Vec<_> = reply.body["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| (&error["path"], &error["extensions"]["code"]))
+        .collect();
+    assert_eq!(errors, [(&json!(["second"]), &json!("BAD_USER_INPUT")), (&json!(["third"]), &json!("NOT_FOUND"))]);
+
+    // Each in its place, in the order asked.
+    let query = "query Q($chat: ID!) { z: __typename chat(id: $chat) { viewerCan { allowed } title lastMessage { sender { name id } text } id }
+            users { nodes { name } } viewer { unread { messages chats } user { name id } } a: __typename ...F }
+            fragment F on Query { m: user(id: \"bob\") { id } b: __typename }";
+    let body = json!({ "query": query, "variables": { "chat": chat } }).to_string();
+    let text = String::from_utf8(post(app, &[("authorization", &bearer(&alice))], body).await.body.to_vec()).unwrap();
+    let mut place = 0;
+    for name in [
+        "z",
+        "chat",
+        "viewerCan",
+        "title",
+        "lastMessage",
+        "sender",
+        "name",
+        "id",
+        "text",
+        "id",
+        "users",
+        "nodes",
+        "viewer",
+        "unread",
+        "messages",
+        "chats",
+        "user",
+        "name",
+        "id",
+        "a",
+        "m",
+        "b",
+    ] {
+        let next =
+            text[place..].find(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name} after {place} in {text}"));
+        place += next + 1;
+    }
+
+    // A list's field that must not be null takes no more with it than it must.
+    let reply = alice.ask("{ here: __typename chats(first: 101) { nodes { id } } }").await;
+    reply.assert_bad_input("first");
+    assert_eq!(reply.body["data"], json!(null), "chats is never null, so nothing is left");
+    let reply = alice
+        .ask_with(
+            "query($chat: ID!) { chat(id: $chat) { title messages(first: 101) { totalCount } } here: __typename }",
+            json!({ "chat": chat }),
+        )
+        .await;
+    reply.assert_bad_input("first");
+    assert_eq!(reply.body["data"], json!({ "chat": null, "here": "Query" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_are_coerced_as_graphql_js_does() {
+    let app = TestApp::sqlite(&[]).await;
+    let alice = app.user("alice").await;
+    let chats =
+        "query($first: Int, $kinds: [ChatKind!]) { chats(first: $first, filter: { kinds: $kinds }) { nodes { id } } }";
+    for (variables, refused) in [
+        (json!({ "first": 1.0, "kinds": "GROUP" }), None),
+        (json!({ "first": null, "unknown": {} }), None),
+        (
+            json!({ "first": "1" }),
+            Some("Variable \"$first\" got invalid value \"1\"; Int cannot represent non-integer value: \"1\""),
+        ),
+        (
+            json!({ "first": 1.5 }),
+            Some("Variable \"$first\" got invalid value 1.5; Int cannot represent non-integer value: 1.5"),
+        ),
+        (
+            json!({ "first": 2_147_483_648_u32 }),
+            Some(
+                "Variable \"$first\" got invalid value 2147483648; Int cannot represent non 32-bit signed integer value: 2147483648",
+            ),
+        ),
+        (
+            json!({ "first": true }),
+            Some("Variable \"$first\" got invalid value true; Int cannot represent non-integer value: true"),
+        ),
+        (
+            json!({ "kinds": ["GROUP", null] }),
+            Some(
+                "Variable \"$kinds\" got invalid value null at \"kinds[1]\"; Expected non-nullable type \"ChatKind!\" not to be null.",
+            ),
+        ),
+        (
+            json!({ "kinds": ["HALL"] }),
+            Some(
+                "Variable \"$kinds\" got invalid value \"HALL\" at \"kinds[0]\"; Value \"HALL\" does not exist in \"ChatKind\" enum.",
+            ),
+        ),
+    ] {
+        let reply = alice.ask_with(chats, variables).await;
+        match refused {
+            None => assert_eq!(reply.at("chats.nodes"), &json!([])),
+            Some(words) => {
+                reply.assert_error("BAD_USER_INPUT");
+                assert_eq!(reply.body["errors"][0]["message"], words);
+                assert_eq!(reply.body.get("data"), None);
+            }
+        }
+    }
+    let open = "mutation($input: OpenDirectChatInput!) { openDirectChat(input: $input) { chat { id } } }";
+    for (variables, words) in [
+        (json!({}), "Variable \"$input\" of required type \"OpenDirectChatInput!\" was not provided."),
+        (json!({ "input": null }), "Variable \"$input\" of non-null type \"OpenDirectChatInput!\" must not be null."),
+        (
+            json!({ "input": {} }),
+            "Variable \"$input\" got invalid value {}; Field \"userId\" of required type \"ID!\" was not provided.",
+        ),
+        (
+            json!({ "input": { "userId": "bob", "who": 1 } }),
+            "Variable \"$input\" got invalid value { userId: \"bob\", who: 1 }; Field \"who\" is not defined by type \"OpenDirectChatInput\".",
+        ),
+        (
+            json!({ "input": { "userId": false } }),
+            "Variable \"$input\" got invalid value false at \"input.userId\"; ID cannot represent value: false",
+        ),
+        (
+            json!({ "input": "bob" }),
+            "Variable \"$input\" got invalid value \"bob\"; Expected type \"OpenDirectChatInput\" to be an object.",
+        ),
+    ] {
+        assert_eq!(alice.ask_with(open, variables).await.body["errors"][0]["message"], words);
+    }
+    // async-graphql by itself would run this one: the argument may be null, the variable may not.
+    let strict = "query($search: String!) { users(search: $search) { nodes { id } } }";
+    for variables in [json!({ "search": null }), json!({})] {
+        assert_eq!(alice.ask_with(strict, variables).await.body.get("data"), None);
+    }
+    // A number is an id too, and a default stands in where nothing is given.
+    let user = "query($id: ID! = \"alice\", $skip: Boolean! = true) { user(id: $id) { id name @skip(if: $skip) } }";
+    assert_eq!(alice.ask(user).await.data(), &json!({ "user": { "id": "alice" } }));
+    assert_eq!(alice.ask_with(user, json!({ "id": 7 })).await.data(), &json!({ "user": null }));
+    assert_eq!(alice.ask("{ user(id: \"\\uD83D\\uDE00\") { id } }").await.data(), &json!({ "user": null }));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_may_be_sent_by_its_hash() {
+    let app = TestApp::sqlite(&[]).await;
+    let accept = [("accept", "application/graphql-response+json,application/json;q=0.9")];
+    let query = "query Q($a: Boolean!) { here: __typename ...F @include(if: $a) } fragment F on Query { __typename }";
+    let extension = persisted(query);
+    let hash = extension["persistedQuery"]["sha256Hash"].clone();
+    let variables = json!({ "a": true });
+    let by_hash = json!({ "extensions": extension, "variables": variables }).to_string();
+    let (extensions, variables_text) = (extension.to_string(), variables.to_string());
+    let parameters = [("extensions", extensions.as_str()), ("variables", variables_text.as_str())];
+    for heard in [post(&app, &accept, by_hash.clone()).await, get(&app, &accept, &parameters).await] {
+        heard.assert_error(200, "PERSISTED_QUERY_NOT_FOUND");
+        assert_eq!(heard.message(), "PersistedQueryNotFound");
+    }
+    let other = json!({ "query": "{ __typename }", "extensions": extension }).to_string();
+    post(&app, &accept, other).await.assert_error(400, "BAD_USER_INPUT");
+    post(&app, &accept, by_hash.clone()).await.assert_error(200, "PERSISTED_QUERY_NOT_FOUND");
+
+    let with_query = json!({ "query": query, "extensions": extension, "variables": variables }).to_string();
+    let answer = json!({ "data": { "here": "Query", "__typename": "Query" } });
+    assert_eq!(post(&app, &accept, with_query).await.json(), answer);
+    assert_eq!(post(&app, &accept, by_hash).await.json(), answer);
+    assert_eq!(get(&app, &accept, &parameters).await.json(), answer);
+    assert_eq!(
+        get(&app, &accept, &parameters[..1]).await.message(),
+        "Variable \"$a\" of required type \"Boolean!\" was not provided."
+    );
+
+    for wrong in [
+        json!(7),
+        json!({}),
+        json!({ "version": 2, "sha256Hash": hash }),
+        json!({ "version": 1, "sha256Hash": "abc" }),
+        json!({ "version": 1 }),
+    ] {
+        let body = json!({ "query": query, "extensions": { "persistedQuery": wrong } }).to_string();
+        post(&app, &accept, body).await.assert_error(400, "BAD_USER_INPUT");
+    }
+    // What is refused is not kept under its hash.
+    let bad = "{ nonsense ".to_owned() + &"{ a ".repeat(30);
+    let extension = persisted(&bad);
+    post(&app, &accept, json!({ "query": bad, "extensions": extension }).to_string())
+        .await
+        .assert_error(400, "BAD_USER_INPUT");
+    post(&app, &accept, json!({ "extensions": extension }).to_string())
+        .await
+        .assert_error(200, "PERSISTED_QUERY_NOT_FOUND");
+    // A hash runs no mutation by GET either.
+    let mutation = "mutation M { __typename }";
+    let extension = persisted(mutation);
+    assert_eq!(
+        post(&app, &accept, json!({ "query": mutation, "extensions": extension }).to_string()).await.json(),
+        json!({ "data": { "__typename": "Mutation" } })
+    );
+    get(&app, &accept, &[("extensions", &extension.to_string())]).await.assert_error(405, "BAD_USER_INPUT");
+    app.stop().await;
+}

@@ -1,0 +1,297 @@
+//! The binary as an operator meets it: its commands, its settings, its log, its end.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde_json::{Value, json};
+use testkit::process::run_command;
+use testkit::{Database, Engine, SECRET, ServerProcess, TestApp, User, engine_test, http_client};
+
+const KEYS: (&str, &str) = ("PARLOR_JWT_SECRET", SECRET);
+
+/// What a command printed, which ended well.
+fn printed(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> String {
+    let output = run_command(folder, settings, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command says is wrong; it printed nothing, and listened nowhere.
+fn refused(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> String {
+    let output = run_command(folder, settings, arguments);
+    assert_eq!(output.status.code(), Some(2), "{settings:?} {arguments:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn claims(token: &str) -> Value {
+    let claims = token.trim().split('.').nth(1).expect("a token");
+    serde_json::from_slice(&BASE64.decode(claims).expect("base64")).expect("JSON")
+}
+
+#[test]
+fn help_tells_every_command_and_every_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = printed(folder.path(), &[], &["--help"]);
+    for word in ["serve", "migrate", "token", "schema", "DATABASE_URL"] {
+        assert!(help.contains(word), "{word}");
+    }
+    let source = include_str!("../../src/config.rs").split("#[cfg(test)]").next().unwrap();
+    let settings: BTreeSet<_> = source
+        .split(|letter: char| !(letter.is_ascii_uppercase() || letter == '_'))
+        .filter(|word| word.starts_with("PARLOR_") && word.len() > 7 && *word != "PARLOR_TEST_")
+        .collect();
+    assert!(settings.len() > 20, "{settings:?}");
+    for setting in settings {
+        assert!(help.contains(&format!("\n  {setting} ")), "{setting} is not explained");
+    }
+    assert!(printed(folder.path(), &[], &["--version"]).starts_with("parlor "));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+}
+
+#[test]
+fn the_schema_it_prints_is_that_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = include_str!("../../schema.graphql");
+    assert!(printed(folder.path(), &[], &["schema"]) == file, "parlor schema > schema.graphql");
+    // It needs no settings, so wrong ones don't matter.
+    assert!(printed(folder.path(), &[("DATABASE_URL", "x")], &["schema"]) == file);
+}
+
+#[test]
+fn a_wrong_setting_is_named_before_anything_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("empty.json"), "{\"keys\":[]}").unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    for (settings, said) in [
+        (vec![("PARLOR_PORT", "80")], "PARLOR_PORT: there is no such setting"),
+        (vec![("PARLOR_ADDR", "here")], "PARLOR_ADDR=here"),
+        (vec![("PARLOR_ADDR", "0.0.0.0:0")], "PARLOR_ADDR=0.0.0.0:0: without PARLOR_JWT_SECRET or PARLOR_JWKS"),
+        (vec![("PARLOR_ADDR", "[::]:0")], "PARLOR_ADDR=[::]:0: without"),
+        (vec![("PARLOR_JWT_SECRET", "short")], "PARLOR_JWT_SECRET: must be at least 32 bytes"),
+        (vec![KEYS, ("PARLOR_JWKS", "empty.json")], "PARLOR_JWKS: can't be combined"),
+        (vec![KEYS, ("PARLOR_JWT_ALGORITHM", "none")], "PARLOR_JWT_ALGORITHM=none"),
+        (vec![KEYS, ("PARLOR_JWT_ALGORITHM", "RS256")], "PARLOR_JWT_ALGORITHM=RS256"),
+        (vec![("PARLOR_JWKS", "nowhere.json")], "PARLOR_JWKS: nowhere.json"),
+        (vec![("PARLOR_JWKS", "file")], "PARLOR_JWKS: not a JSON Web Key Set"),
+        (vec![("PARLOR_JWKS", "empty.json")], "PARLOR_JWKS: no key there is one for RS256"),
+        (vec![KEYS, ("PARLOR_MAX_DEPTH", "0")], "PARLOR_MAX_DEPTH=0: must be a whole number from 3 to 24"),
+        (vec![KEYS, ("PARLOR_SOCKET_PING_SECONDS", "1.5")], "PARLOR_SOCKET_PING_SECONDS=1.5"),
+        (vec![KEYS, ("PARLOR_DEFAULT_PERMISSIONS", "chat.view,chat.fly")], "\"chat.fly\""),
+        (vec![KEYS, ("PARLOR_LOG", "parlor=loud")], "PARLOR_LOG=parlor=loud"),
+        (vec![KEYS, ("PARLOR_LOG_FORMAT", "xml")], "PARLOR_LOG_FORMAT=xml"),
+        (vec![KEYS, ("DATABASE_URL", "mysql://u:hush@db/chat")], "DATABASE_URL: must begin with"),
+        (vec![KEYS, ("DATABASE_URL", "sqlite://file/under/a/file.db")], "DATABASE_URL: "),
+        (vec![KEYS, ("DATABASE_URL", "postgres://u:hush@127.0.0.1:1/chat")], "DATABASE_URL: "),
+    ] {
+        let mut settings = settings;
+        if !settings.iter().any(|(name, _)| *name == "PARLOR_ADDR") {
+            settings.push(("PARLOR_ADDR", "127.0.0.1:0"));
+        }
+        let error = refused(folder.path(), &settings, &[]);
+        assert!(error.contains(said), "{said}: {error}");
+        assert!(!error.contains("hush") && !error.contains(SECRET), "{error}");
+    }
+    let all = refused(folder.path(), &[("PARLOR_ADDR", "x"), ("PARLOR_MAX_DEPTH", "y"), ("PARLOR_Z", "z")], &["serve"]);
+    assert_eq!(all.lines().count(), 3, "all that is wrong is told at once: {all}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let error = refused(folder.path(), &[KEYS, ("PARLOR_ADDR", &addr), ("PARLOR_LOG", "off")], &[]);
+    assert!(error.starts_with(&format!("PARLOR_ADDR={addr}: ")), "{error}");
+    for wrong in
+        [&["fly"][..], &["token"], &["token", "--user", "alice", "--expires", "soon"], &["serve", "--port", "1"]]
+    {
+        assert!(!refused(folder.path(), &[KEYS], wrong).is_empty(), "{wrong:?}");
+    }
+}
+
+/// What a development server prints: where GraphiQL is, and two tokens.
+fn announced(server: &ServerProcess) -> (String, Vec<String>) {
+    let (mut graphiql, mut warned, mut tokens) = (String::new(), false, Vec::new());
+    while tokens.len() < 2 {
+        let line = server.next_line();
+        warned |= line.contains("DEVELOPMENT SERVER");
+        if let Some(address) = line.strip_prefix("GraphiQL:") {
+            graphiql = address.trim().to_owned();
+        } else if line.starts_with("eyJ") {
+            tokens.push(line);
+        }
+    }
+    assert!(warned);
+    (graphiql, tokens)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_run_is_a_development_server_that_keeps_its_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = ServerProcess::start(folder.path(), &[]);
+    assert!(server.addr.ip().is_loopback());
+    let (graphiql, tokens) = announced(&server);
+    assert_eq!(graphiql, format!("http://{}/", server.addr));
+    assert_eq!(http_client().get(&graphiql).send().await.unwrap().status(), 200);
+    let [alice, bob] =
+        [("alice", &tokens[0]), ("bob", &tokens[1])].map(|(id, token)| User::new(server.addr, id, token.clone()));
+    for (who, name) in [(&alice, "Alice"), (&bob, "Bob")] {
+        let viewer = who.ask("{ viewer { user { id name } organization { id } } }").await;
+        let whole = json!({ "user": { "id": who.id, "name": name }, "organization": { "id": "org_demo" } });
+        assert_eq!(viewer.at("viewer"), &whole);
+    }
+    let chat = alice.group("First", &[&bob]).await;
+    alice.send(&chat, "hello").await;
+    let mode = folder.path().join("data/development-secret").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the secret is nobody else's");
+    server.signal("TERM");
+    assert_eq!(server.wait().await.code(), Some(0));
+
+    let server = ServerProcess::start(folder.path(), &[]);
+    let read = bob
+        .at(server.addr)
+        .ask_with("query($id: ID!) { chat(id: $id) { lastMessage { text } } }", json!({ "id": chat }))
+        .await;
+    assert_eq!(read.at("chat.lastMessage.text"), "hello", "with the token of before");
+    // So does a token that is made beside it.
+    let carol = printed(folder.path(), &[], &["token", "--user", "carol"]).trim().to_owned();
+    let viewer = User::new(server.addr, "carol", carol).ask("{ viewer { user { id } organization { id } } }").await;
+    assert_eq!(viewer.at("viewer"), &json!({ "user": { "id": "carol" }, "organization": { "id": "org_demo" } }));
+
+    // One with keys makes and prints none.
+    let other = tempfile::tempdir().unwrap();
+    let mut served = ServerProcess::start(other.path(), &[KEYS]);
+    served.signal("TERM");
+    assert!(served.wait().await.success());
+    assert!(!other.path().join("data/development-secret").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_says_what_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = [KEYS, ("PARLOR_JWT_ISSUER", "https://host"), ("PARLOR_JWT_AUDIENCE", "chat")];
+    let app = TestApp::sqlite(&held).await;
+    let asked = [
+        "token",
+        "--org",
+        "red",
+        "--user",
+        "zoë",
+        "--name",
+        "Zoë Z",
+        "--permission",
+        "chat.view",
+        "--permission",
+        "audit.read",
+        "--expires",
+        "2h",
+    ];
+    let token = printed(folder.path(), &held, &asked);
+    assert_eq!(token.lines().count(), 1);
+    let said = claims(&token);
+    let left = said["exp"].as_i64().expect("whole seconds") - app.app.clock.now().timestamp();
+    assert!((7_000..=7_200).contains(&left), "{left}");
+    let viewer = User::new(app.addr, "zoë", token.trim().into())
+        .ask("{ viewer { user { id name } organization { id } permissions } }")
+        .await;
+    let whole = json!({ "user": { "id": "zoë", "name": "Zoë Z" }, "organization": { "id": "org_red" }, "permissions": ["CHAT_VIEW", "AUDIT_READ"] });
+    assert_eq!(viewer.at("viewer"), &whole);
+    app.stop().await;
+
+    let plain = claims(&printed(folder.path(), &[KEYS], &["token", "--user", "bob"]));
+    assert_eq!((&plain["org"], &plain["sub"]), (&json!("demo"), &json!("bob")));
+    assert_eq!((plain.get("permissions"), plain.get("iss"), plain.get("aud")), (None, None, None), "{plain}");
+    for (expires, seconds) in [("90s", 90), ("15m", 900), ("1h", 3_600), ("30d", 2_592_000)] {
+        let said = claims(&printed(folder.path(), &[KEYS], &["token", "--user", "bob", "--expires", expires]));
+        let left = said["exp"].as_i64().expect("whole seconds") - plain["exp"].as_i64().expect("whole seconds") + 3_600;
+        assert!((seconds..seconds + 60).contains(&left), "{expires}: {left}");
+    }
+    for expires in ["", "h", "1", "1y", "-1h", "1.5h", "99999999999999999999d", "1ü"] {
+        let error = refused(folder.path(), &[KEYS], &["token", "--user", "bob", &format!("--expires={expires}")]);
+        assert!(error.contains("--expires"), "{expires}: {error}");
+    }
+    let error = refused(folder.path(), &[KEYS], &["token", "--user", "bob", "--permission", "chat.fly"]);
+    assert!(error.contains("--permission chat.fly"), "{error}");
+    let error = refused(folder.path(), &[("PARLOR_JWKS", "https://host/keys")], &["token", "--user", "bob"]);
+    assert!(error.contains("PARLOR_JWKS"), "{error}");
+}
+
+#[engine_test]
+async fn migrate_brings_a_database_up_once(engine: Engine) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::create(engine).await;
+    let settings = [KEYS, ("DATABASE_URL", database.url.as_str())];
+    let number = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap().count();
+    assert_eq!(printed(folder.path(), &settings, &["migrate"]), format!("{number} migrations run\n"));
+    assert_eq!(printed(folder.path(), &settings, &["migrate"]), "0 migrations run\n");
+    let mut server = ServerProcess::start(folder.path(), &settings);
+    assert!(!server.log().contains("migrated the database"), "there is nothing left to do for it");
+    server.signal("TERM");
+    server.wait().await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_it_in_order_though_feeds_are_open() {
+    for signal in ["TERM", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = ServerProcess::start(folder.path(), &[KEYS, ("PARLOR_SHUTDOWN_SECONDS", "2")]);
+        let token = printed(folder.path(), &[KEYS], &["token", "--user", "alice"]);
+        let alice = User::new(server.addr, "alice", token.trim().into());
+        let chat = alice.group("Last words", &[]).await;
+        let mut feed = alice.feed(&chat, None, None).await;
+        feed.expect("FeedCaughtUp").await;
+        // One that reads nothing of what it is told, which is more than lies between it and the server.
+        let mut deaf = alice.feed(&chat, None, None).await;
+        deaf.expect("FeedCaughtUp").await;
+        for _ in 0..250 {
+            alice.send(&chat, &"𝒳".repeat(8_000)).await;
+        }
+        server.signal(signal);
+        assert_eq!(feed.socket.expect_close().await, (1012, "Service restart".into()), "{signal}");
+        assert_eq!(server.wait().await.code(), Some(0), "{signal}");
+        assert!(server.log().contains("stopped"), "{}", server.log());
+        assert!(alice.try_ask("{ __typename }", json!({})).await.is_none(), "nobody listens there any more");
+        drop((feed, deaf));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_log_is_json_where_that_is_asked_for_and_keeps_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [KEYS, ("PARLOR_LOG_FORMAT", "json"), ("PARLOR_LOG", "parlor=trace,tower_http=trace,info")];
+    let mut server = ServerProcess::start(folder.path(), &settings);
+    let token = printed(folder.path(), &[KEYS], &["token", "--user", "alice"]).trim().to_owned();
+    let alice = User::new(server.addr, "alice", token.clone());
+    let chat = alice.group("canary-title", &[]).await;
+    alice.send(&chat, "canary-text").await;
+    let mut socket = alice.socket().await;
+    socket
+        .subscribe("1", "{ chats(filter: { search: \"canary-search\" }) { nodes { id } } }", json!({ "canary": 1 }))
+        .await;
+    assert_eq!(socket.recv().await["type"], "next");
+    drop(socket);
+    let get = format!("http://{}/graphql?query={{__typename}}&variables={{\"canary\":1}}", server.addr);
+    let asked = http_client().get(get).header("x-request-id", "the-request").bearer_auth(&token);
+    assert_eq!(asked.send().await.unwrap().status(), 200);
+    server.signal("TERM");
+    server.wait().await;
+
+    let log = server.log();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["timestamp"].is_string() && line["level"].is_string() && line["target"].is_string())
+    );
+    let said = |message: &str| lines.iter().any(|line| line["fields"]["message"] == message);
+    assert!(said("listening") && said("stopping") && said("stopped"));
+    let ours: Vec<_> = lines.iter().filter(|line| line["span"]["id"] == "the-request").collect();
+    assert!(!ours.is_empty(), "what was said of a request has its id");
+    assert!(ours.iter().all(|line| line["span"]["method"] == "GET" && line["span"]["path"] == "/graphql"), "{ours:?}");
+    let signature = token.rsplit('.').next().expect("a signature");
+    for secret in ["canary", SECRET, signature] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+}

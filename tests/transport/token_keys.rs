@@ -1,0 +1,197 @@
+//! The keys that tokens are checked with: where they come from, and that no token chooses its own.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use futures_util::future::join_all;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
+use testkit::keys::{HostKey, KeyServer, RSA_PUBLIC, key_set, sign, sign_with_secret};
+use testkit::{SECRET, Socket, TestApp};
+
+use crate::transport::tokens::{accepted, claims, refused, show};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_algorithm_has_its_keys_in_a_file() {
+    let (rsa, ec, ed) = (HostKey::rsa(), HostKey::ec(0), HostKey::ed(0));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    // A set may hold keys for others.
+    std::fs::write(&file, key_set(&[&rsa, &ec, &ed])).unwrap();
+    for (key, algorithm) in [(&rsa, "RS256"), (&ec, "ES256"), (&ed, "EdDSA")] {
+        let app =
+            TestApp::sqlite(&[("PARLOR_JWKS", file.to_str().unwrap()), ("PARLOR_JWT_ALGORITHM", algorithm)]).await;
+        assert_eq!(accepted(&app, key.sign(claims(json!({})))).await["user"]["id"], "alice", "{algorithm}");
+        let unnamed = sign(&json!({ "alg": algorithm }), claims(json!({})), &key.key, key.algorithm);
+        assert_eq!(accepted(&app, unnamed).await["user"]["id"], "alice", "there is one such key only: {algorithm}");
+        for other in [&rsa, &ec, &ed].into_iter().filter(|other| other.kid != key.kid) {
+            refused(&app, other.sign(claims(json!({}))), "unknown key").await;
+        }
+        app.stop().await;
+    }
+
+    // RS256 is what a JWKS is for where nothing else is said.
+    let app = TestApp::sqlite(&[("PARLOR_JWKS", file.to_str().unwrap())]).await;
+    accepted(&app, rsa.sign(claims(json!({})))).await;
+    app.stop().await;
+
+    let (old, new) = (HostKey::ed(0), HostKey::ed(1));
+    let app = TestApp::sqlite(&[("PARLOR_JWKS", file.to_str().unwrap()), ("PARLOR_JWT_ALGORITHM", "EdDSA")]).await;
+    let forged = sign(&json!({ "alg": "EdDSA", "kid": old.kid }), claims(json!({})), &new.key, new.algorithm);
+    refused(&app, forged, "signature").await;
+    std::fs::write(&file, key_set(&[&old, &new])).unwrap();
+    app.app.clock.advance(Duration::from_secs(10));
+    accepted(&app, new.sign(claims(json!({})))).await;
+    let unnamed = sign(&json!({ "alg": "EdDSA" }), claims(json!({})), &new.key, new.algorithm);
+    refused(&app, unnamed, "unknown key").await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_at_an_address_rotate() {
+    let host = KeyServer::start().await;
+    let (old, new) = (HostKey::ec(0), HostKey::ec(1));
+    host.publish(&[&old]);
+    let app = TestApp::sqlite(&[("PARLOR_JWKS", &host.url), ("PARLOR_JWT_ALGORITHM", "ES256")]).await;
+    let [by_old, by_new] = [&old, &new].map(|key| key.sign(claims(json!({}))));
+    for _ in 0..5 {
+        accepted(&app, by_old.clone()).await;
+    }
+    assert_eq!(host.request_count(), 1, "once, at the start");
+
+    // The new key comes beside the old one, then instead of it.
+    host.publish(&[&old, &new]);
+    app.app.clock.advance(Duration::from_secs(10));
+    accepted(&app, by_new.clone()).await;
+    accepted(&app, by_old.clone()).await;
+    assert_eq!(host.request_count(), 1, "a key that was not known is looked for");
+    host.publish(&[&new]);
+    app.app.clock.advance(Duration::from_secs(299));
+    accepted(&app, by_old.clone()).await;
+    assert_eq!(host.request_count(), 0);
+    app.app.clock.advance(Duration::from_secs(1));
+    refused(&app, by_old.clone(), "unknown key").await;
+    accepted(&app, by_new.clone()).await;
+    assert_eq!(host.request_count(), 1, "keys are not trusted for longer than five minutes");
+
+    // A host that is out of order takes nobody's key away, and gives none.
+    host.fail();
+    app.app.clock.advance(Duration::from_secs(3_600));
+    accepted(&app, by_new.clone()).await;
+    accepted(&app, by_new.clone()).await;
+    refused(&app, by_old, "unknown key").await;
+    assert_eq!(host.request_count(), 1, "nor is it asked all the time");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_unknown_keys_is_no_flood_of_fetches() {
+    let host = KeyServer::start().await;
+    let (known, foreign) = (HostKey::ed(0), HostKey::ed(1));
+    host.publish(&[&known]);
+    let app = TestApp::sqlite(&[("PARLOR_JWKS", &host.url), ("PARLOR_JWT_ALGORITHM", "EdDSA")]).await;
+    assert_eq!(host.request_count(), 1);
+    let flood = async || {
+        let tokens = (0..100).map(|n| {
+            let header = json!({ "alg": "EdDSA", "kid": format!("../../{n}' OR 1=1") });
+            sign(&header, claims(json!({})), &foreign.key, Algorithm::EdDSA)
+        });
+        join_all(tokens.map(|token| refused(&app, token, "unknown key"))).await;
+        host.request_count()
+    };
+    assert_eq!(flood().await, 0, "the keys were read just now");
+    app.app.clock.advance(Duration::from_secs(10));
+    assert_eq!(flood().await, 1);
+    assert_eq!(flood().await, 0);
+    accepted(&app, known.sign(claims(json!({})))).await;
+
+    // A key of just now is not known before the keys are read again: a socket may come back.
+    let close_code = async || {
+        let mut socket = Socket::connect(app.addr).await;
+        let bearer = format!("Bearer {}", foreign.sign(claims(json!({}))));
+        socket.send(json!({ "type": "connection_init", "payload": { "Authorization": bearer } })).await;
+        socket.expect_close().await.0
+    };
+    assert_eq!(close_code().await, 4403);
+    app.app.clock.advance(Duration::from_secs(10));
+    assert_eq!(close_code().await, 4401, "the keys were read, and it is none of them");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_may_come_up_after_the_server() {
+    let host = KeyServer::start().await;
+    let key = HostKey::ed(0);
+    let app = TestApp::sqlite(&[("PARLOR_JWKS", &host.url), ("PARLOR_JWT_ALGORITHM", "EdDSA")]).await;
+    let token = key.sign(claims(json!({})));
+    let early = show(&app, token.clone()).await;
+    early.assert_error("UNAVAILABLE");
+    assert_eq!(early.status, 503);
+    assert!(early.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().is_some(), "{}", early.body);
+    host.publish(&[&key]);
+    app.app.clock.advance(Duration::from_secs(10));
+    accepted(&app, token).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_algorithm_is_never_the_tokens_choice() {
+    let (rsa, ec) = (HostKey::rsa(), HostKey::ec(0));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    std::fs::write(&file, key_set(&[&rsa, &ec])).unwrap();
+    let public_der = RSA_PUBLIC.lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    let public_der = base64::engine::general_purpose::STANDARD.decode(public_der).unwrap();
+    let by_hs256 = |secret: &[u8], header: Value| {
+        sign(&header, claims(json!({})), &EncodingKey::from_secret(secret), Algorithm::HS256)
+    };
+    let named = |algorithm: &str| json!({ "alg": algorithm, "typ": "JWT", "kid": "rsa" });
+    let unsigned = |algorithm: &str| {
+        let token = by_hs256(b"x", named(algorithm));
+        token[..=token.rfind('.').unwrap()].to_owned()
+    };
+    let mut with_own_key = named("RS256");
+    with_own_key["jwk"] = ec.public();
+    with_own_key["jku"] = "http://127.0.0.1:1/keys".into();
+
+    let app = TestApp::sqlite(&[("PARLOR_JWKS", file.to_str().unwrap())]).await;
+    accepted(&app, rsa.sign(claims(json!({})))).await;
+    for (token, why) in [
+        (unsigned("none"), "can't be read"),
+        (unsigned("None"), "can't be read"),
+        (unsigned("NONE"), "can't be read"),
+        (unsigned("RS256"), "signature"),
+        (by_hs256(RSA_PUBLIC.as_bytes(), named("HS256")), "not signed by RS256"),
+        (by_hs256(RSA_PUBLIC.trim().as_bytes(), named("HS256")), "not signed by RS256"),
+        (by_hs256(&public_der, named("HS256")), "not signed by RS256"),
+        (by_hs256(RSA_PUBLIC.as_bytes(), named("RS256")), "signature"),
+        (by_hs256(&public_der, named("RS256")), "signature"),
+        (sign(&named("RS384"), claims(json!({})), &rsa.key, Algorithm::RS384), "not signed by RS256"),
+        (sign(&named("PS256"), claims(json!({})), &rsa.key, Algorithm::PS256), "not signed by RS256"),
+        (sign(&named("ES256"), claims(json!({})), &ec.key, Algorithm::ES256), "not signed by RS256"),
+        (sign(&with_own_key, claims(json!({})), &ec.key, Algorithm::ES256), "signature"),
+        (ec.sign(claims(json!({}))), "unknown key"),
+    ] {
+        refused(&app, token, why).await;
+    }
+    app.stop().await;
+
+    let app = TestApp::sqlite(&[]).await;
+    accepted(&app, sign_with_secret(claims(json!({})))).await;
+    let secret = EncodingKey::from_secret(SECRET.as_bytes());
+    for (token, why) in [
+        (rsa.sign(claims(json!({}))), "not signed by HS256"),
+        (unsigned("none"), "can't be read"),
+        (sign(&named("HS384"), claims(json!({})), &secret, Algorithm::HS384), "not signed by HS256"),
+        (by_hs256(b"another secret, of more than 32 bytes", named("HS256")), "signature"),
+        (by_hs256(b"", named("HS256")), "signature"),
+        (by_hs256(SECRET.as_bytes(), json!({ "alg": "HS256", "crit": ["exp"] })), "critical"),
+        ("nonsense".into(), "can't be read"),
+        ("a.b.c".into(), "can't be read"),
+        (format!("{}.", sign_with_secret(claims(json!({})))), "can't be read"),
+        (sign_with_secret(claims(json!({ "padding": "x".repeat(20_000) }))), "too long"),
+    ] {
+        refused(&app, token, why).await;
+    }
+    app.stop().await;
+}

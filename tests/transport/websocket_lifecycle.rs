@@ -1,0 +1,195 @@
+//! A socket's life beside its messages: who may open one, how long it lasts, and how it ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::keys::sign_with_secret;
+use testkit::tungstenite::Message;
+use testkit::tungstenite::protocol::frame::Frame;
+use testkit::tungstenite::protocol::frame::coding::{Data, OpCode};
+use testkit::{Socket, TestApp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::transport::websocket::{FEED, PROTOCOL, closed_after, init, subscribe};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_may_not_come_in_is_told_for_good_or_for_now() {
+    let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
+    let alice = app.user("alice").await;
+    let forged = sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": 4_000_000_000_u64 })) + "x";
+    for payload in [
+        json!(null),
+        json!({}),
+        json!({ "Authorization": null }),
+        json!({ "Authorization": alice.token }),
+        json!({ "Authorization": format!("Basic {}", alice.token) }),
+        json!({ "Authorization": "Bearer nonsense" }),
+        json!({ "Authorization": format!("Bearer {forged}") }),
+        json!({ "Authorization": format!("Bearer {}", "x".repeat(100_000)) }),
+        json!({ "token": format!("Bearer {}", alice.token) }),
+    ] {
+        let message = Message::text(json!({ "type": "connection_init", "payload": payload }).to_string());
+        assert_eq!(closed_after(&app, &[message]).await.0, 4401, "{payload}");
+    }
+    let without_payload = Message::text(json!({ "type": "connection_init" }).to_string());
+    assert_eq!(closed_after(&app, &[without_payload]).await.0, 4401);
+
+    // Clients call the field as they like.
+    let mut socket = Socket::connect(app.addr).await;
+    socket.send(json!({ "type": "connection_init", "payload": { "authorization": format!("bearer {}", alice.token), "x": 1 } })).await;
+    assert_eq!(socket.recv().await, json!({ "type": "connection_ack" }));
+
+    // An expired token is what a client mends by itself: 4403 is a code that it comes back after.
+    app.app.clock.advance(Duration::from_secs(31 * 24 * 3_600));
+    assert_eq!(closed_after(&app, &[Message::text(init(&alice.token).to_string())]).await.0, 4403);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_ends_when_its_token_does() {
+    let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
+    let alice = app.user("alice").await;
+    let chat = alice.group("Short", &[]).await;
+    let until = app.app.clock.now().timestamp() + 5;
+    let mut socket = Socket::connect(app.addr).await;
+    socket.init(&sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": until }))).await;
+    socket.subscribe("1", FEED, json!({ "chat": chat })).await;
+    assert_eq!(socket.recv().await["payload"]["data"]["chatFeed"]["__typename"], "FeedCaughtUp");
+    assert_eq!(socket.recv_or_close().await.unwrap_err().map(|frame| frame.code.into()), Some(4403_u16));
+    let now = app.app.clock.now().timestamp();
+    assert!(now >= until, "closed {} seconds too early", until - now);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_must_say_who_it_is_in_time() {
+    let app = TestApp::sqlite(&[("PARLOR_SOCKET_INIT_SECONDS", "1")]).await;
+    let alice = app.user("alice").await;
+    let mut settled = alice.socket().await;
+    let mut silent = Socket::connect(app.addr).await;
+    silent.send(json!({ "type": "ping" })).await;
+    assert_eq!(silent.recv().await, json!({ "type": "pong" }), "a ping is no reason to stay");
+    assert_eq!(silent.expect_close().await, (4408, "Connection initialisation timeout".into()));
+    settled.send(subscribe("1")).await;
+    assert_eq!(settled.recv().await["type"], "next", "one who has said so stays");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_has_a_largest_size() {
+    let app = TestApp::sqlite(&[("PARLOR_MAX_BODY_BYTES", "20000")]).await;
+    let token = app.user("alice").await.token;
+    let padded = |length: usize| {
+        let message = json!({ "type": "ping" }).to_string();
+        message.clone() + &" ".repeat(length - message.len())
+    };
+    let mut socket = Socket::connect(app.addr).await;
+    socket.init(&token).await;
+    socket.send_raw(Message::text(padded(20_000))).await;
+    assert_eq!(socket.recv().await, json!({ "type": "pong" }));
+    // Pieces of one message count together.
+    let pieces = |text: &str| {
+        let (one, other) = text.as_bytes().split_at(text.len() / 2);
+        let frame = |data: &[u8], kind, last| Message::Frame(Frame::message(data.to_vec(), OpCode::Data(kind), last));
+        [frame(one, Data::Text, false), frame(other, Data::Continue, true)]
+    };
+    for piece in pieces(&padded(20_000)) {
+        socket.send_raw(piece).await;
+    }
+    assert_eq!(socket.recv().await, json!({ "type": "pong" }));
+    for piece in pieces(&padded(20_001)) {
+        socket.send_raw(piece).await;
+    }
+    assert_eq!(socket.expect_close().await.0, 1009);
+    for length in [20_001, 200_000, 5_000_000] {
+        let closed = Socket::connect(app.addr).await.expect_close_while_sending(Message::text(padded(length))).await;
+        assert_eq!(closed, (1009, "Message too big".into()), "{length}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_none_ends_the_socket() {
+    let app = TestApp::sqlite(&[]).await;
+    let (_, mut stream) = Socket::handshake(app.addr, &[PROTOCOL]).await;
+    // A text frame of two bytes, masked with zeros.
+    stream.write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe]).await.unwrap();
+    assert_eq!(Socket::from_stream(stream).await.expect_close().await.0, 1007);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_open_no_socket_where_origins_are_set() {
+    let named = TestApp::sqlite(&[("PARLOR_CORS_ORIGINS", "https://app.example,http://localhost:3000")]).await;
+    for (origin, status) in [
+        (None, 101),
+        (Some("https://app.example"), 101),
+        (Some("http://localhost:3000"), 101),
+        (Some("https://evil.example"), 403),
+        (Some("https://app.example.evil.example"), 403),
+        (Some("https://xapp.example"), 403),
+        (Some("http://app.example"), 403),
+        (Some("https://app.example:8443"), 403),
+        (Some("http://localhost"), 403),
+        (Some("null"), 403),
+        (Some(""), 403),
+    ] {
+        let headers: Vec<_> = [PROTOCOL].into_iter().chain(origin.map(|origin| ("origin", origin))).collect();
+        let (head, _) = Socket::handshake(named.addr, &headers).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{origin:?}: {head}");
+    }
+    named.stop().await;
+    for settings in [&[][..], &[("PARLOR_CORS_ORIGINS", "*")]] {
+        let open = TestApp::sqlite(settings).await;
+        let (head, _) = Socket::handshake(open.addr, &[PROTOCOL, ("origin", "https://any.example")]).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        open.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_tells_every_socket_to_come_back() {
+    let app = TestApp::sqlite(&[]).await;
+    let alice = app.user("alice").await;
+    let chat = alice.group("Restart", &[]).await;
+    let mut feed = alice.feed(&chat, None, None).await;
+    feed.expect("FeedCaughtUp").await;
+    let mut idle = alice.socket().await;
+    let mut fresh = Socket::connect(app.addr).await;
+    let (database, feed, idle, fresh) =
+        tokio::join!(app.shut_down(), feed.socket.expect_close(), idle.expect_close(), fresh.expect_close());
+    for closed in [feed, idle, fresh] {
+        assert_eq!(closed, (1012, "Service restart".into()));
+    }
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_answers_no_ping_is_given_up() {
+    let app = TestApp::sqlite(&[("PARLOR_SOCKET_PING_SECONDS", "1"), ("PARLOR_SOCKET_INIT_SECONDS", "60")]).await;
+    let alice = app.user("alice").await;
+    let mut alive = alice.socket().await;
+    let living = async {
+        // Longer than the silent one is waited for; each ping is answered by the client library.
+        for _ in 0..4 {
+            let heard = alive.recv_raw().await.expect("it stays open").expect("it stays open");
+            assert_eq!(heard, Message::Ping(Default::default()));
+        }
+        alive.send(subscribe("1")).await;
+        assert_eq!(alive.recv().await["type"], "next");
+    };
+    let (_, mut silent) = Socket::handshake(app.addr, &[PROTOCOL]).await;
+    let dying = async {
+        let mut heard = Vec::new();
+        tokio::time::timeout(Duration::from_secs(60), silent.read_to_end(&mut heard))
+            .await
+            .expect("an end")
+            .expect("an end in order");
+        assert!(
+            !heard.is_empty() && heard.chunks(2).all(|frame| frame == [0x89, 0]),
+            "pings, and no close frame: {heard:x?}"
+        );
+    };
+    tokio::join!(living, dying);
+    app.stop().await;
+}
