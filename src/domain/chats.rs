@@ -8,6 +8,8 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
 use crate::domain::members::Role;
+use crate::domain::text;
+use crate::error::{Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
@@ -146,6 +148,18 @@ pub struct Resource {
 impl Resource {
     /// Longest type and id, in characters.
     pub const MAX_CHARS: usize = 255;
+
+    /// Returns the resource of a type and an id, both without surrounding white space.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if one of them is not one line of 1 to [`Self::MAX_CHARS`] characters.
+    pub fn checked(kind: &str, id: &str) -> Result<Self> {
+        Ok(Self {
+            kind: text::validate_line("resource.type", kind, Self::MAX_CHARS)?,
+            id: text::validate_line("resource.id", id, Self::MAX_CHARS)?,
+        })
+    }
 }
 
 /// What `updateChat` may change.
@@ -165,6 +179,41 @@ impl ChatDetails {
     pub const MAX_DESCRIPTION_CHARS: usize = 2_000;
     /// Six hours.
     pub const MAX_SLOW_MODE_SECONDS: i32 = 21_600;
+
+    /// Returns a chat's title without surrounding white space.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the title is not one line of 1 to [`Self::MAX_TITLE_CHARS`] characters.
+    pub fn checked_title(title: &str) -> Result<String> {
+        text::validate_line("title", title, Self::MAX_TITLE_CHARS)
+    }
+
+    /// Returns a chat's description without surrounding white space, or `None` if it is blank.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the description is longer than [`Self::MAX_DESCRIPTION_CHARS`] characters.
+    pub fn checked_description(description: &str) -> Result<Option<String>> {
+        match description.trim() {
+            "" => Ok(None),
+            text => text::validate_block("description", text, Self::MAX_DESCRIPTION_CHARS).map(Some),
+        }
+    }
+
+    /// Sets the slow mode; 0 turns it off.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the value is not from 0 to [`Self::MAX_SLOW_MODE_SECONDS`].
+    pub fn set_slow_mode(&mut self, seconds: i32) -> Result<()> {
+        if !(0..=Self::MAX_SLOW_MODE_SECONDS).contains(&seconds) {
+            let range = format!("must be from 0 to {}", Self::MAX_SLOW_MODE_SECONDS);
+            return Err(Error::bad_input("slowModeSeconds", range));
+        }
+        self.slow_mode_seconds = seconds;
+        Ok(())
+    }
 
     /// The names of what differs, as the API calls it.
     pub fn changed_fields(&self, other: &Self) -> Vec<&'static str> {
@@ -202,4 +251,12 @@ pub struct ChatFilter {
     pub search: Option<String>,
     /// Channels that the viewer may join, in place of the viewer's own chats.
     pub joinable: bool,
+}
+
+/// The key of lists of chats, newest activity first: time in microseconds, and id.
+pub type ActivityKey = (i64, uuid::Uuid);
+
+/// Returns a chat's key in a list that is sorted by activity.
+pub fn activity_key(chat: &Chat) -> ActivityKey {
+    (chat.last_activity_at.timestamp_micros(), chat.id.0)
 }

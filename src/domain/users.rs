@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::text;
 
 /// A person as their newest token showed them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,4 +77,12 @@ impl Viewer {
     pub fn key(&self) -> UserKey {
         (self.organization().clone(), self.id().clone())
     }
+}
+
+/// The key of lists of users: the case-folded name, and the id.
+pub type NameKey = (String, String);
+
+/// Returns a user's key in a list that is sorted by name.
+pub fn name_key(user: &User) -> NameKey {
+    (text::fold_case(&user.name), user.id.to_string())
 }

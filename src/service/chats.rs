@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::access::{ChatAccess, ReadScope};
+use crate::domain::chats::ActivityKey;
 use crate::domain::chats::{
     Chat, ChatAction, ChatDetails, ChatFilter, ChatKind, REMOVALS_RETAINED, Resource, direct_key,
 };
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::service::chat_transaction::{ChatTransaction, CommitOutcome};
 use crate::service::context::AppContext;
 use crate::service::members::{MAX_ADDED_MEMBERS, end_membership, insert_members, require_known_users};
-use crate::storage::chats::{ByActivity, ChatIdempotencyKey};
+use crate::storage::chats::ChatIdempotencyKey;
 use crate::storage::connection::Conn;
 use crate::storage::{chat_removals, chats, members};
 
@@ -37,7 +38,7 @@ pub async fn by_ids(app: &AppContext, reader: ReadScope<'_>, ids: &[ChatId]) -> 
 /// The viewer's chats, newest activity first, or the channels that they may join.
 pub async fn page(app: &AppContext, viewer: &Viewer, filter: &ChatFilter, args: &PageArgs) -> Result<Page<Chat>> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    let window = args.window::<ByActivity>(PageEnd::First)?;
+    let window = args.window::<ActivityKey>(PageEnd::First)?;
     let mut conn = app.database.read().await?;
     let fetched = chats::page(&mut conn, viewer.organization(), viewer.id(), filter, &window).await?;
     Ok(window.to_page(fetched))

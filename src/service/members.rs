@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::chats::{Chat, ChatAction, ChatKind};
 use crate::domain::ids::{ChatId, MemberId, UserId};
+use crate::domain::member_queries::MembersQuery;
 use crate::domain::members::{Member, MemberPreferences, ReadMarkers, Role};
 use crate::domain::messages::SystemMessageKind;
 use crate::domain::notifications::NotificationKind;
@@ -18,7 +19,6 @@ use crate::service::calls;
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
-use crate::storage::members::MembersQuery;
 use crate::storage::{members, users};
 
 /// People that one mutation may bring in.
@@ -62,6 +62,7 @@ pub async fn add(
     mut people: Vec<UserId>,
     role: Role,
 ) -> Result<(Chat, Vec<Member>)> {
+    role.require_below_owner()?;
     people.sort();
     people.dedup();
     if people.is_empty() || people.len() > MAX_ADDED_MEMBERS {

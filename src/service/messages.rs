@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::chat_events::MessageChange;
 use crate::domain::ids::{MessageId, UserId};
+use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery};
 use crate::domain::messages::{Message, MessageDraft, Pinned, Revision, SystemMessageKind, message_kind};
 use crate::domain::pagination::{Page, PageEnd, PageWindow};
 use crate::domain::rights::DenialReason;
@@ -17,7 +18,6 @@ use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::service::send::queue::SendResult;
 use crate::storage::connection::Conn;
-use crate::storage::messages::{CountKey, MessageList, MessagesQuery, PinnedQuery};
 use crate::storage::{messages, notifications, polls, reactions, search};
 
 pub async fn send(app: &AppContext, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<SendResult> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::chat_events::MessageChange;
 use crate::domain::ids::{MessageId, OptionId, UserId};
+use crate::domain::message_queries::VotersQuery;
 use crate::domain::messages::Message;
 use crate::domain::polls::{Poll, PollResults};
 use crate::domain::users::Viewer;
@@ -12,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::polls;
-use crate::storage::polls::VotersQuery;
 
 /// Puts the viewer's choice in place of what they chose before; no option takes it back.
 pub async fn vote(app: &AppContext, viewer: &Viewer, id: MessageId, options: &[OptionId]) -> Result<Arc<Message>> {

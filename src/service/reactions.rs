@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::chat_events::MessageChange;
 use crate::domain::ids::{MessageId, UserId};
+use crate::domain::message_queries::ReactorsQuery;
 use crate::domain::messages::Message;
 use crate::domain::notifications::NotificationKind;
 use crate::domain::reactions::{MAX_EMOJI_PER_MESSAGE, ReactionCount, normalize_emoji};
@@ -13,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
-use crate::storage::reactions::ReactorsQuery;
 use crate::storage::{notifications, reactions};
 
 /// Adds or takes back the viewer's reaction. What is so already changes nothing.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
+use crate::domain::member_queries::ReadersQuery;
 use crate::domain::members::{Member, ReadMarkers, UNREAD_CAP, UnreadCounts};
 use crate::domain::pagination::Page;
 use crate::domain::users::Viewer;
@@ -12,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
-use crate::storage::members::ReadersQuery;
 use crate::storage::{chats, members, messages, notifications};
 
 /// Moves the viewer's read position forward, to a message or to the newest, and lets the others know

@@ -1,5 +1,6 @@
 //! Searching what was said.
 
+use crate::domain::message_queries::{CreatedAtKey, MessageSearch};
 use crate::domain::messages::Message;
 use crate::domain::pagination::{Page, PageArgs, PageEnd};
 use crate::domain::rights::require_permission;
@@ -7,7 +8,6 @@ use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::service::context::AppContext;
 use crate::storage::search;
-use crate::storage::search::{ByCreatedAt, MessageSearch};
 
 /// Messages that are found in the chats that the viewer is in now, newest first.
 pub async fn messages(
@@ -17,7 +17,7 @@ pub async fn messages(
     args: &PageArgs,
 ) -> Result<Page<Message>> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    let window = args.window::<ByCreatedAt>(PageEnd::First)?;
+    let window = args.window::<CreatedAtKey>(PageEnd::First)?;
     let mut conn = app.database.read().await?;
     let fetched = search::page(&mut conn, viewer.organization(), viewer.id(), search, &window).await?;
     Ok(window.to_page(fetched))

@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::pagination::{Page, PageArgs, PageEnd};
 use crate::domain::text;
-use crate::domain::users::{User, UserKey, Viewer};
+use crate::domain::users::{NameKey, User, UserKey, Viewer};
 use crate::error::{Error, Result};
 use crate::service::context::AppContext;
 use crate::storage::users;
@@ -78,13 +78,9 @@ pub async fn by_ids(app: &AppContext, organization: &OrganizationId, ids: &[User
     Ok(users.into_iter().map(|user| (user.id.clone(), user)).collect())
 }
 
-pub fn name_key(user: &User) -> users::ByName {
-    (text::fold_case(&user.name), user.id.to_string())
-}
-
 /// People of the organisation by name.
 pub async fn page(app: &AppContext, viewer: &Viewer, search: Option<&str>, args: &PageArgs) -> Result<Page<User>> {
-    let window = args.window::<users::ByName>(PageEnd::First)?;
+    let window = args.window::<NameKey>(PageEnd::First)?;
     let search = match search.map(str::trim) {
         None | Some("") => None,
         Some(words) => Some(text::validate_line("search", words, 200)?),

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use serde_json::Value;
 
-use crate::domain::chats::{Chat, ChatDetails, ChatFilter, Policy, Resource};
+use crate::domain::chats::{ActivityKey, Chat, ChatDetails, ChatFilter, Policy, Resource};
 use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::domain::text::fold_case;
@@ -241,13 +241,6 @@ pub async fn delete(conn: &mut Conn, id: ChatId) -> Result<()> {
     Ok(())
 }
 
-/// The key that chats are listed by, newest activity first: microseconds and id.
-pub type ByActivity = (i64, uuid::Uuid);
-
-pub fn activity_key(chat: &Chat) -> ByActivity {
-    (chat.last_activity_at.timestamp_micros(), chat.id.0)
-}
-
 /// The chats of a person, or the channels that they may join: one more than asked for, from the
 /// window's end.
 pub async fn page(
@@ -255,7 +248,7 @@ pub async fn page(
     organization: &OrganizationId,
     viewer: &UserId,
     filter: &ChatFilter,
-    window: &PageWindow<ByActivity>,
+    window: &PageWindow<ActivityKey>,
 ) -> Result<Vec<Chat>> {
     let own = members::table
         .filter(members::organization_id.eq(organization.as_str()))

@@ -8,9 +8,9 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use crate::domain::ids::{ChatId, MemberId, MessageId, OrganizationId, UserId};
+use crate::domain::ids::{ChatId, MemberId, OrganizationId, UserId};
+use crate::domain::member_queries::{MembersQuery, ReadersQuery, ReceiptPosition};
 use crate::domain::members::{Member, MemberPreferences, ReadMarkers, Role, UnreadCounts};
-use crate::domain::pagination::PageWindow;
 use crate::error::Result;
 use crate::storage::column_types::{TimestampValue, UuidValue, parse_column, parse_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
@@ -229,17 +229,6 @@ pub async fn next_owner(conn: &mut Conn, chat: ChatId, leaving: &UserId) -> Resu
     rows.into_iter().next().map(member).transpose()
 }
 
-/// The key that members are listed by: their user's id.
-pub type ByUser = String;
-
-/// Which members of one chat are asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct MembersQuery {
-    pub chat: ChatId,
-    pub roles: Option<Vec<Role>>,
-    pub window: PageWindow<ByUser>,
-}
-
 /// Members by user id, one more than asked for, of many chats in one statement.
 pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Vec<Member>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
@@ -412,16 +401,6 @@ pub async fn visible_changes_since(conn: &mut Conn, chat: ChatId, since: DateTim
     rows.into_iter().map(member).collect()
 }
 
-/// Those who read, or have at their device, up to a message or further, and let others know: the
-/// earliest to read first.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ReadersQuery {
-    pub message: MessageId,
-    pub sent_at: DateTime<Utc>,
-    pub sender: Option<UserId>,
-    pub window: PageWindow<ByUser>,
-}
-
 /// People who have read messages, by user id, one more than asked for, for many in one statement.
 pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Vec<UserId>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
@@ -441,16 +420,6 @@ pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Ve
             .select((number.into_sql::<BigInt>(), members::user_id))
     });
     parse_user_ids(load_union(conn, queries.len(), union_all(parts)).await?)
-}
-
-/// A member's positions, as the others may know them.
-#[derive(Debug, Clone)]
-pub struct ReceiptPosition {
-    pub user: UserId,
-    pub joined_at: DateTime<Utc>,
-    /// 0 where they read privately.
-    pub read_seq: i64,
-    pub delivered_seq: i64,
 }
 
 /// The positions of those who are in these chats.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MessageId, Nonce, UserId};
+use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery};
 use crate::domain::messages::{Content, Message, Pinned, Revision};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::error::{Error, Result};
@@ -178,45 +179,20 @@ pub async fn by_nonces(conn: &mut Conn, keys: &[(ChatId, Nonce)]) -> Result<Vec<
     rows.into_iter().map(message).collect()
 }
 
-/// A list of messages, in the order of their places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MessageList {
-    /// All of a chat but what stands in threads alone.
-    Timeline(ChatId),
-    /// The replies of a thread.
-    Thread(MessageId),
-}
-
-impl MessageList {
-    pub fn chat(&self) -> ChatId {
-        match self {
-            Self::Timeline(chat) => *chat,
-            Self::Thread(root) => root.chat,
-        }
+/// Returns the conditions that select the messages of a list.
+fn list_conditions(list: &MessageList) -> Conditions<'static> {
+    let in_chat = Conditions::new().and(messages::chat_id.eq(UuidValue(list.chat().0)));
+    match list {
+        MessageList::Timeline(_) => in_chat.and(messages::in_timeline),
+        MessageList::Thread(root) => in_chat.and(messages::thread_root_seq.assume_not_null().eq(root.seq)),
     }
-
-    fn condition(&self) -> Conditions<'static> {
-        let in_chat = Conditions::new().and(messages::chat_id.eq(UuidValue(self.chat().0)));
-        match self {
-            Self::Timeline(_) => in_chat.and(messages::in_timeline),
-            Self::Thread(root) => in_chat.and(messages::thread_root_seq.assume_not_null().eq(root.seq)),
-        }
-    }
-}
-
-/// Which messages of one list are asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct MessagesQuery {
-    pub list: MessageList,
-    pub window: PageWindow<i64>,
 }
 
 /// Messages of many lists in one statement, one more than asked for, each from its window's end: an
 /// index range that costs the same anywhere in a chat.
 pub async fn pages(conn: &mut Conn, queries: &[MessagesQuery]) -> Result<Vec<Vec<Message>>> {
     let parts = queries.iter().zip(0_i64..).map(|(MessagesQuery { list, window }, number)| {
-        let conditions = list
-            .condition()
+        let conditions = list_conditions(list)
             .and_option(window.after.map(|after| messages::seq.gt(after)))
             .and_option(window.before.map(|before| messages::seq.lt(before)));
         messages::table
@@ -236,28 +212,12 @@ pub async fn previous_in_timeline(conn: &mut Conn, id: MessageId) -> Result<Opti
     Ok(pages(conn, &[query]).await?.pop().and_then(|mut found| found.pop()))
 }
 
-/// What of a chat is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CountKey {
-    /// All messages of a list, deleted ones too.
-    List(MessageList),
-    Pinned(ChatId),
-}
-
-impl CountKey {
-    pub fn chat(&self) -> ChatId {
-        match self {
-            Self::List(list) => list.chat(),
-            Self::Pinned(chat) => *chat,
-        }
-    }
-
-    fn condition(&self) -> Conditions<'static> {
-        match self {
-            Self::List(list) => list.condition(),
-            Self::Pinned(chat) => {
-                Conditions::new().and(messages::chat_id.eq(UuidValue(chat.0))).and(messages::pinned_at.is_not_null())
-            }
+/// Returns the conditions that select the messages to count.
+fn count_conditions(key: &CountKey) -> Conditions<'static> {
+    match key {
+        CountKey::List(list) => list_conditions(list),
+        CountKey::Pinned(chat) => {
+            Conditions::new().and(messages::chat_id.eq(UuidValue(chat.0))).and(messages::pinned_at.is_not_null())
         }
     }
 }
@@ -270,20 +230,10 @@ pub async fn count(conn: &mut Conn, counted: CountKey) -> Result<i64> {
 /// Counts of many lists in one statement.
 pub async fn counts(conn: &mut Conn, counted: &[CountKey]) -> Result<Vec<i64>> {
     let parts = counted.iter().zip(0_i64..).map(|(counted, number)| {
-        messages::table.filter(counted.condition()).select((number.into_sql::<BigInt>(), count_star()))
+        messages::table.filter(count_conditions(counted)).select((number.into_sql::<BigInt>(), count_star()))
     });
     let counts: Vec<Vec<i64>> = load_union(conn, counted.len(), union_all(parts)).await?;
     Ok(counts.into_iter().map(|rows| rows.into_iter().sum()).collect())
-}
-
-/// The key that pinned messages are listed by, the newest pin first: microseconds and place.
-pub type ByPinnedAt = (i64, i64);
-
-/// Which pinned messages of one chat are asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PinnedQuery {
-    pub chat: ChatId,
-    pub window: PageWindow<ByPinnedAt>,
 }
 
 /// The pinned messages of many chats in one statement, one more than asked for, newest pin first.

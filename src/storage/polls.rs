@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use crate::domain::ids::{ChatId, MessageId, OptionId, UserId};
+use crate::domain::message_queries::VotersQuery;
 use crate::domain::polls::PollResults;
 use crate::error::Result;
 use crate::storage::column_types::{TimestampValue, UuidValue, parse_user_ids};
@@ -105,13 +106,6 @@ pub async fn votes_by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) ->
         Some(OptionId { message: MessageId { chat: ChatId(chat.0), seq }, index: u8::try_from(option).ok()? })
     };
     Ok(rows.into_iter().filter_map(choice).collect())
-}
-
-/// One option, and how many of its voters are asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct VotersQuery {
-    pub option: OptionId,
-    pub limit: usize,
 }
 
 /// Who chose an option, the earliest first, for many options in one statement.

@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use crate::domain::ids::{ChatId, MessageId, UserId};
+use crate::domain::message_queries::ReactorsQuery;
 use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
 use crate::storage::column_types::{TimestampValue, UuidValue, parse_user_ids};
@@ -87,14 +88,6 @@ pub async fn by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Resul
         .load(conn)
         .await?;
     Ok(rows.into_iter().map(|(chat, seq, emoji)| (MessageId { chat: ChatId(chat.0), seq }, emoji)).collect())
-}
-
-/// One emoji on one message, and how many of its people are asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ReactorsQuery {
-    pub message: MessageId,
-    pub emoji: String,
-    pub limit: usize,
 }
 
 /// Who reacted, the earliest first, for many reactions in one statement.

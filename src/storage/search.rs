@@ -6,9 +6,10 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use crate::domain::ids::{ChatId, MessageId, OrganizationId, UserId};
-use crate::domain::messages::{Message, MessageKind};
+use crate::domain::message_queries::{CreatedAtKey, MessageSearch, created_at_key};
+use crate::domain::messages::Message;
 use crate::domain::pagination::PageWindow;
-use crate::domain::search::{SearchQuery, tsvector, words};
+use crate::domain::search::{tsvector, words};
 use crate::error::Result;
 use crate::storage::column_types::{TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
@@ -16,7 +17,6 @@ use crate::storage::messages::by_ids;
 use crate::storage::schema::{members, mentions, messages};
 use crate::storage::sql::fragments::Conditions;
 use crate::storage::sql::full_text::{DeleteFullText, IndexFullText, MatchesFullText};
-use chrono::{DateTime, Utc};
 
 /// Puts what messages say into the index.
 pub async fn index(conn: &mut Conn, said: impl Iterator<Item = (MessageId, &str)>) -> Result<()> {
@@ -71,28 +71,8 @@ pub async fn rebuild(conn: &mut Conn) -> Result<usize> {
     }
 }
 
-/// What is searched for.
-#[derive(Debug, Clone)]
-pub struct MessageSearch {
-    pub query: SearchQuery,
-    pub chat: Option<ChatId>,
-    pub sender: Option<UserId>,
-    pub kinds: Option<Vec<MessageKind>>,
-    pub has_attachment: Option<bool>,
-    pub mentions_viewer: bool,
-    pub since: Option<DateTime<Utc>>,
-    pub until: Option<DateTime<Utc>>,
-}
-
 /// The kinds of messages that are files.
 const FILE_KINDS: [&str; 4] = ["image", "video", "audio", "file"];
-
-/// The key that found messages are listed by, newest first: microseconds, chat and place.
-pub type ByCreatedAt = (i64, uuid::Uuid, i64);
-
-pub fn created_at_key(message: &Message) -> ByCreatedAt {
-    (message.created_at.timestamp_micros(), message.id.chat.0, message.id.seq)
-}
 
 /// Messages in the viewer's chats that are found, newest first, one more than asked for.
 pub async fn page(
@@ -100,7 +80,7 @@ pub async fn page(
     organization: &OrganizationId,
     viewer: &UserId,
     search: &MessageSearch,
-    window: &PageWindow<ByCreatedAt>,
+    window: &PageWindow<CreatedAtKey>,
 ) -> Result<Vec<Message>> {
     let own = members::table
         .filter(members::organization_id.eq(organization.as_str()))

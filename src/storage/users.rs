@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::domain::text;
-use crate::domain::users::User;
+use crate::domain::users::{NameKey, User};
 use crate::error::Result;
 use crate::storage::column_types::{TimestampValue, parse_column};
 use crate::storage::connection::{Conn, RunQueryDsl};
@@ -115,15 +115,12 @@ pub async fn record_last_seen(conn: &mut Conn, seen: &[(OrganizationId, UserId, 
     Ok(())
 }
 
-/// The key that people are listed by.
-pub type ByName = (String, String);
-
 /// People of an organisation by name, one more than asked for, from the window's end.
 pub async fn page(
     conn: &mut Conn,
     organization: &OrganizationId,
     search: Option<&str>,
-    window: &PageWindow<ByName>,
+    window: &PageWindow<NameKey>,
 ) -> Result<Vec<User>> {
     let (after_name, after_id) = window.after.clone().unwrap_or_default();
     let pattern = format!("%{}%", escape_like(&text::fold_case(search.unwrap_or_default())));

@@ -8,7 +8,9 @@ use async_graphql::dataloader::{DataLoader, Loader};
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::calls::Call;
 use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, ReportId, UserId};
+use crate::domain::member_queries::{MembersQuery, ReadersQuery};
 use crate::domain::members::{Member, UnreadCounts};
+use crate::domain::message_queries::{CountKey, MessagesQuery, PinnedQuery, ReactorsQuery, VotersQuery};
 use crate::domain::messages::{Message, Revision};
 use crate::domain::notifications::Notification;
 use crate::domain::pagination::Page;
@@ -22,10 +24,6 @@ use crate::graphql::schema::context::Requester;
 use crate::service;
 use crate::service::context::AppContext;
 use crate::service::receipts::{DeliveryStatus, ReceiptQuery};
-use crate::storage::members::{MembersQuery, ReadersQuery};
-use crate::storage::messages::{CountKey, MessagesQuery, PinnedQuery};
-use crate::storage::polls::VotersQuery;
-use crate::storage::reactions::ReactorsQuery;
 
 pub struct Loaders {
     app: Arc<AppContext>,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object};
 
+use crate::domain::chats::activity_key;
 use crate::domain::ids::UserId;
 use crate::domain::pagination::{Cursor, MAX_PAGE_SIZE, Page, PageArgs};
+use crate::domain::users::name_key;
 use crate::error::{Error, Result};
 use crate::graphql::schema::connection::{Connection, connection, cost};
 use crate::graphql::schema::context::ContextExt;
@@ -20,7 +22,6 @@ use crate::graphql::schema::types::search::{MessageSearchConnection, MessageSear
 use crate::graphql::schema::types::user::User;
 use crate::graphql::schema::types::viewer::Viewer;
 use crate::service;
-use crate::storage::chats::activity_key;
 
 pub struct Query;
 
@@ -97,7 +98,7 @@ impl Query {
     ) -> Result<Connection<User>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let page = service::users::page(ctx.app(), ctx.viewer()?, search.as_deref(), &args).await?;
-        Ok(connection(page, |user| service::users::name_key(user).encode(), User))
+        Ok(connection(page, |user| name_key(user).encode(), User))
     }
 
     /// A call by its id.

@@ -5,6 +5,8 @@ use strum::IntoEnumIterator;
 
 use crate::access::ChatAccess;
 use crate::domain::ids::{ChatId, MessageId};
+use crate::domain::member_queries::{MembersQuery, UserIdKey};
+use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedAtKey, PinnedQuery};
 use crate::domain::pagination::{Cursor, Page, PageArgs, PageEnd};
 use crate::domain::{chats, messages};
 use crate::error::{Error, Result};
@@ -17,8 +19,6 @@ use crate::graphql::schema::types::member::{ChatMember, ChatRole};
 use crate::graphql::schema::types::message::{Message, MessageTotals};
 use crate::graphql::schema::types::user::User;
 use crate::service;
-use crate::storage::members::{ByUser, MembersQuery};
-use crate::storage::messages::{ByPinnedAt, CountKey, MessageList, MessagesQuery, PinnedQuery};
 
 /// What a chat is for.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +230,7 @@ impl Chat {
         #[graphql(desc = "Those after this cursor.")] after: Option<String>,
         #[graphql(desc = "Only those of these roles.")] roles: Option<Vec<ChatRole>>,
     ) -> Result<Connection<ChatMember>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByUser>(PageEnd::First)?;
+        let window = PageArgs { first, after, ..PageArgs::default() }.window::<UserIdKey>(PageEnd::First)?;
         let roles = roles.map(|roles| roles.into_iter().map(Into::into).collect());
         let query = MembersQuery { chat: self.0.id, roles, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
@@ -278,7 +278,7 @@ impl Chat {
         #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
         #[graphql(desc = "Those after this cursor.")] after: Option<String>,
     ) -> Result<Connection<Message, MessageTotals>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByPinnedAt>(PageEnd::First)?;
+        let window = PageArgs { first, after, ..PageArgs::default() }.window::<PinnedAtKey>(PageEnd::First)?;
         let query = PinnedQuery { chat: self.0.id, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
         let by_pin = |message: &Arc<messages::Message>| {

@@ -3,6 +3,8 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use crate::domain::ids::MessageId;
+use crate::domain::member_queries::{ReadersQuery, UserIdKey};
+use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery};
 use crate::domain::pagination::{Cursor, Page, PageArgs, PageEnd};
 use crate::domain::rights::{ChatRights, DenialReason};
 use crate::domain::{markdown, messages};
@@ -18,8 +20,6 @@ use crate::graphql::schema::types::reaction::ReactionGroup;
 use crate::graphql::schema::types::user::User;
 use crate::service;
 use crate::service::receipts::ReceiptQuery;
-use crate::storage::members::{ByUser, ReadersQuery};
-use crate::storage::messages::{CountKey, MessageList, MessagesQuery};
 
 /// What a message is.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl Message {
         #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
         #[graphql(desc = "Those after this cursor.")] after: Option<String>,
     ) -> Result<Connection<User>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<ByUser>(PageEnd::First)?;
+        let window = PageArgs { first, after, ..PageArgs::default() }.window::<UserIdKey>(PageEnd::First)?;
         let (message, sender) = (self.0.id, self.0.sender.clone());
         let query = ReadersQuery { message, sent_at: self.0.created_at, sender, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);

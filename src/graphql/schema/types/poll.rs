@@ -1,6 +1,7 @@
 use async_graphql::{Context, ID, Object};
 
 use crate::domain::ids::{MessageId, OptionId};
+use crate::domain::message_queries::VotersQuery;
 use crate::domain::polls;
 use crate::error::Result;
 use crate::graphql::schema::connection::{cost, limit};
@@ -8,7 +9,6 @@ use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::{OwnVotesKey, PollResultsKey};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::user::User;
-use crate::storage::polls::VotersQuery;
 
 pub struct Poll {
     pub message: MessageId,

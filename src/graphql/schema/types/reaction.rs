@@ -1,13 +1,13 @@
 use async_graphql::{Context, Object};
 
 use crate::domain::ids::MessageId;
+use crate::domain::message_queries::ReactorsQuery;
 use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
 use crate::graphql::schema::connection::{cost, limit};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::OwnReactionsKey;
 use crate::graphql::schema::types::user::User;
-use crate::storage::reactions::ReactorsQuery;
 
 pub struct ReactionGroup {
     pub message: MessageId,

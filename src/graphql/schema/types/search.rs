@@ -4,13 +4,13 @@ use async_graphql::connection::PageInfo;
 use async_graphql::{ID, InputObject, SimpleObject};
 
 use crate::domain::ids::{ChatId, UserId};
+use crate::domain::message_queries::{MessageSearch, created_at_key};
 use crate::domain::messages;
 use crate::domain::pagination::{Cursor, Page};
 use crate::domain::search::SearchQuery;
 use crate::error::{Error, Result};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::message::{Message, MessageKind};
-use crate::storage::search::{MessageSearch, created_at_key};
 
 /// Which messages to search.
 #[derive(InputObject, Default)]
