@@ -5,4 +5,6 @@
 mod api;
 mod architecture;
 mod consistency;
+mod documents;
+mod language;
 mod transport;

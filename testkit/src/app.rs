@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use parlor::app::App;
-use parlor::auth::Grant;
+use parlor::service::context::AppContext;
+use parlor::auth::authenticator::TokenSpec;
 use parlor::config::Config;
 use parlor::domain::clock::Clock;
 use tokio::net::TcpListener;
@@ -17,7 +17,7 @@ use crate::{Database, Engine, SECRET, User};
 
 /// A server in this process, on a port and a database of its own.
 pub struct TestApp {
-    pub app: Arc<App>,
+    pub app: Arc<AppContext>,
     pub addr: SocketAddr,
     pub database: Database,
     stop: CancellationToken,
@@ -41,7 +41,7 @@ impl TestApp {
         // The tests' own HTTP client asks for one.
         crate::provide_tls();
         let config = config(&database.url, settings);
-        let app = App::start(config, Clock::default()).await.expect("the server starts");
+        let app = AppContext::start(config, Clock::adjustable()).await.expect("the server starts");
         let listener = TcpListener::bind(app.config.http.addr).await.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
@@ -81,14 +81,14 @@ impl TestApp {
     }
 
     pub fn token(&self, organization: &str, id: &str, permissions: Option<&[&str]>) -> String {
-        let grant = Grant {
+        let grant = TokenSpec {
             organization: organization.into(),
             user: id.into(),
             name: Some(capitalised(id)),
             permissions: permissions.map(|words| words.iter().map(|word| (*word).to_owned()).collect()),
             lifetime: Duration::from_secs(30 * 24 * 3600),
         };
-        self.app.auth.issue(&grant).expect("a token")
+        self.app.authenticator.issue(&grant).expect("a token")
     }
 
     /// Returns the time that is a number of seconds from now, as the API writes it.

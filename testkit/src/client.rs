@@ -16,7 +16,7 @@ pub fn http_client() -> reqwest::Client {
 
 /// Installs the provider of TLS that every HTTP client asks the process for.
 pub fn provide_tls() {
-    parlor::tls::provide();
+    parlor::crypto_provider::install_crypto_provider();
 }
 
 /// A user with a token.

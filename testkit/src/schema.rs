@@ -33,7 +33,7 @@ pub struct Schema(HashMap<String, TypeKind>);
 
 impl Schema {
     pub fn read() -> Self {
-        let definitions = parse_schema(parlor::graphql::sdl()).expect("the schema can be read").definitions;
+        let definitions = parse_schema(parlor::graphql::schema::sdl()).expect("the schema can be read").definitions;
         let types = definitions.into_iter().filter_map(|definition| match definition {
             TypeSystemDefinition::Type(ty) => Some((ty.node.name.node.to_string(), ty.node.kind)),
             _ => None,

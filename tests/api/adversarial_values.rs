@@ -209,7 +209,7 @@ async fn known(app: &TestApp) -> (User, Known) {
 }
 
 #[engine_test]
-async fn no_value_of_any_argument_is_a_fault_of_the_server(app: &TestApp) {
+async fn argument_value_never_causes_internal_error(app: &TestApp) {
     let (alice, known) = known(app).await;
     let schema = Schema::read();
     let probes = schema.probes(&known);
@@ -271,7 +271,7 @@ async fn no_value_of_any_argument_is_a_fault_of_the_server(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_message_says_just_what_was_written(app: &TestApp) {
+async fn message_text_round_trips_unchanged(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Mirror", &[]).await;
     for text in texts() {
@@ -287,7 +287,7 @@ async fn a_message_says_just_what_was_written(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_of_another_list_is_none() {
+async fn cursor_of_another_list_is_rejected() {
     let app = TestApp::sqlite(&[]).await;
     let (alice, known) = known(&app).await;
     let real = real_cursors(&alice, &known.chat).await;

@@ -9,7 +9,7 @@ async fn listed(who: &User, filter: &str) -> Vec<Value> {
 }
 
 #[engine_test]
-async fn an_archived_chat_is_read_and_not_written(app: &TestApp) {
+async fn archived_chat_is_readable_but_not_writable(app: &TestApp) {
     let (alice, bob, _carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let said = bob.send(&chat, "hello").await;
@@ -51,7 +51,7 @@ async fn an_archived_chat_is_read_and_not_written(app: &TestApp) {
 }
 
 #[engine_test]
-async fn archived_chats_are_listed_and_counted_apart(app: &TestApp) {
+async fn archived_chats_are_listed_and_counted_separately(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[&bob]).await);
     alice.send_message(&walk, json!({ "text": "hello", "mentionIds": ["bob"] })).await;
@@ -79,7 +79,7 @@ async fn archived_chats_are_listed_and_counted_apart(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_deleted_chat_is_gone_for_all_and_its_feeds_end(app: &TestApp) {
+async fn deleted_chat_disappears_for_members_and_ends_its_feeds(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let input = json!({ "kind": "GROUP", "title": "Walk", "memberIds": ["bob"], "nonce": "walk" });
     let chat = alice.mutate_returning("createChat", input.clone(), "chat { id }").await.text("createChat.chat.id");
@@ -122,7 +122,7 @@ async fn a_deleted_chat_is_gone_for_all_and_its_feeds_end(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_direct_chat_can_not_be_deleted(app: &TestApp) {
+async fn direct_chat_cannot_be_deleted(app: &TestApp) {
     let (alice, _bob) = (app.user("alice").await, app.user("bob").await);
     let direct = alice.mutate_returning("openDirectChat", json!({ "userId": "bob" }), "chat { id }").await;
     let direct = direct.text("openDirectChat.chat.id");

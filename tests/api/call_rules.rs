@@ -8,7 +8,7 @@ use testkit::calls::{ActiveCall, JoinedCall, alice_and_bob, sdp};
 use testkit::{Database, Engine, TestApp, engine_test, pluck};
 
 #[engine_test]
-async fn calls_are_started_by_those_who_may_and_joined_by_those_who_are_in(app: &TestApp) {
+async fn call_start_needs_right_and_join_needs_membership(app: &TestApp) {
     let (alice, bob, eve) = (app.user("alice").await, app.user("bob").await, app.user("eve").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mute = app.user_in("demo", "alice", Some(&["chat.view"])).await;
@@ -47,7 +47,7 @@ async fn calls_are_started_by_those_who_may_and_joined_by_those_who_are_in(app: 
 }
 
 #[engine_test]
-async fn who_is_taken_out_of_the_chat_is_out_of_its_call(app: &TestApp) {
+async fn removed_chat_member_leaves_call_at_once(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let a = alice.start_call(&chat).await;
@@ -71,7 +71,7 @@ async fn who_is_taken_out_of_the_chat_is_out_of_its_call(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_CALL_SIGNALS_PER_MINUTE", "5")])]
-async fn signals_have_a_shape_a_size_and_a_rate(app: &TestApp) {
+async fn signal_shape_size_and_rate_are_limited(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let a = alice.start_call(&chat).await;
     let early = a.participant.clone();
@@ -105,7 +105,7 @@ async fn signals_have_a_shape_a_size_and_a_rate(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_feed_goes_on_from_any_of_its_events(app: &TestApp) {
+async fn call_feed_resumes_from_any_event(app: &TestApp) {
     let ActiveCall { alice, bob, a, b, .. } = ActiveCall::start(app).await;
     // More than is read at once.
     for number in 0..120 {
@@ -132,7 +132,7 @@ async fn a_feed_goes_on_from_any_of_its_events(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_one_signalled_before_joining_anew_is_for_nobody(app: &TestApp) {
+async fn signals_sent_before_rejoin_are_not_delivered(app: &TestApp) {
     let ActiveCall { alice, bob, a, b, .. } = ActiveCall::start(app).await;
     let mut his = bob.call_feed(&b, None).await;
     let level = his.catch_up().await.last().expect("an event")["cursor"].clone();
@@ -145,7 +145,7 @@ async fn what_one_signalled_before_joining_anew_is_for_nobody(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_feed_that_lacks_old_signals_says_so() {
+async fn call_feed_reports_pruned_signals() {
     let app =
         TestApp::sqlite(&[("PARLOR_CALL_SIGNALS_PER_MINUTE", "100000"), ("PARLOR_CALL_LOST_SECONDS", "600")]).await;
     let ActiveCall { alice, bob, a, b, .. } = ActiveCall::start(&app).await;
@@ -167,7 +167,7 @@ async fn a_feed_that_lacks_old_signals_says_so() {
 }
 
 #[engine_test]
-async fn a_ring_ends_in_time_though_the_server_was_restarted(engine: Engine) {
+async fn ring_timeout_holds_across_server_restart(engine: Engine) {
     let first = TestApp::start(Database::create(engine).await, &[]).await;
     let (alice, bob, chat) = alice_and_bob(&first).await;
     let talking = alice.group("Walk", &[&bob]).await;
@@ -191,7 +191,7 @@ const ICE_SERVERS: [(&str, &str); 4] = [
 ];
 
 #[engine_test(settings = ICE_SERVERS)]
-async fn devices_are_given_servers_with_credentials_that_end(app: &TestApp) {
+async fn ice_servers_carry_expiring_credentials(app: &TestApp) {
     let alice = app.user("alice").await;
     let query = "{ viewer { iceServers { urls username credential expiresAt } } }";
     let reply = alice.ask(query).await;
@@ -212,7 +212,7 @@ async fn devices_are_given_servers_with_credentials_that_end(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_calls_came_to_is_known_to_who_administers(app: &TestApp) {
+async fn call_statistics_need_administrator_permission(app: &TestApp) {
     let since = app.time_in(-1);
     let ActiveCall { alice, bob, chat, a, b } = ActiveCall::start(app).await;
     let report = |at: &JoinedCall, rtt: f64, loss: f64, rate: f64| json!({ "callId": at.call, "participantId": at.participant, "roundTripMs": rtt, "packetLossPercent": loss, "bitrateKbps": rate });
@@ -274,7 +274,7 @@ async fn quality(who: &testkit::User, call: &str) -> Value {
 }
 
 #[engine_test]
-async fn history_comes_in_pages_and_by_what_is_asked_for(app: &TestApp) {
+async fn call_history_is_paged_and_filtered(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let (direct, group) = (alice.direct(&bob).await, alice.group("Walk", &[&bob, &carol]).await);
     for chat in [&direct, &group, &direct] {
@@ -313,7 +313,7 @@ async fn history_comes_in_pages_and_by_what_is_asked_for(app: &TestApp) {
 }
 
 #[engine_test]
-async fn an_inbox_that_was_away_learns_what_became_of_calls(app: &TestApp) {
+async fn resumed_inbox_feed_delivers_current_call_state(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let a = alice.start_call(&chat).await;
     let mut fresh = bob.inbox_feed(None).await;

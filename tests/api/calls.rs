@@ -16,7 +16,7 @@ async fn becomes(user: &User, call: &str, status: Value) {
 }
 
 #[engine_test]
-async fn a_call_is_answered_and_ended(app: &TestApp) {
+async fn call_is_answered_and_ended(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let mut bobs = bob.inbox_feed(None).await;
     bobs.catch_up().await;
@@ -72,7 +72,7 @@ async fn a_call_is_answered_and_ended(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_nobody_answers_is_missed(app: &TestApp) {
+async fn unanswered_call_becomes_missed(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let mut bobs = bob.inbox_feed(None).await;
     bobs.catch_up().await;
@@ -101,7 +101,7 @@ async fn what_nobody_answers_is_missed(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_call_is_declined_or_taken_back(app: &TestApp) {
+async fn call_is_declined_or_cancelled(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let a = alice.start_call(&chat).await;
     alice.mutate("declineCall", json!({ "callId": a.call })).await.assert_error("CONFLICT");
@@ -142,7 +142,7 @@ async fn a_call_is_declined_or_taken_back(app: &TestApp) {
 }
 
 #[engine_test]
-async fn the_first_of_a_persons_devices_wins(app: &TestApp) {
+async fn first_answering_device_wins(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let mut desk = bob.inbox_feed(None).await;
     desk.catch_up().await;
@@ -170,7 +170,7 @@ async fn the_first_of_a_persons_devices_wins(app: &TestApp) {
 }
 
 #[engine_test]
-async fn who_call_each_other_at_once_meet(app: &TestApp) {
+async fn simultaneous_calls_join_one_call(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let (a, b) = tokio::join!(alice.start_call(&chat), bob.start_call(&chat));
     assert_eq!(a.call, b.call);
@@ -181,7 +181,7 @@ async fn who_call_each_other_at_once_meet(app: &TestApp) {
 }
 
 #[engine_test]
-async fn who_is_lost_has_left_and_who_is_alone_stays_a_minute(app: &TestApp) {
+async fn call_drops_lost_participant_and_ends_after_alone_timeout(app: &TestApp) {
     let ActiveCall { alice, bob, a, b, .. } = ActiveCall::start(app).await;
     let (mut hers, mut his) = (alice.caught_up_call_feed(&a).await, bob.caught_up_call_feed(&b).await);
     // One who is cut and comes back in time misses nothing and is missed by nobody.
@@ -229,7 +229,7 @@ async fn who_is_lost_has_left_and_who_is_alone_stays_a_minute(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_caller_who_is_lost_fails_the_call(app: &TestApp) {
+async fn lost_caller_fails_ringing_call(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let a = alice.start_call(&chat).await;
     drop(alice.caught_up_call_feed(&a).await);
@@ -245,7 +245,7 @@ async fn a_caller_who_is_lost_fails_the_call(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_CALL_PARTICIPANTS", "3")])]
-async fn many_meet_each_with_each(app: &TestApp) {
+async fn group_call_connects_every_pair(app: &TestApp) {
     let alice = app.user("alice").await;
     let mut others = Vec::new();
     for name in ["bob", "carol", "dora"] {
@@ -293,7 +293,7 @@ async fn many_meet_each_with_each(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_CALL_RING_MEMBERS", "2")])]
-async fn in_a_large_chat_it_rings_for_nobody(app: &TestApp) {
+async fn call_in_large_chat_rings_for_nobody(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let mut feed = bob.feed(&chat, None, None).await;

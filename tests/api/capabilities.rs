@@ -259,7 +259,7 @@ async fn try_all(people: &People, kind: &'static str, action: &'static str, poli
 }
 
 #[engine_test(settings = [("PARLOR_CHATS_PER_MINUTE", "100000")])]
-async fn what_a_viewer_can_is_what_the_mutation_does(app: &TestApp) {
+async fn viewer_can_matches_mutation_outcome(app: &TestApp) {
     let people = People::of(app).await;
     let mut cases = Vec::new();
     for action in ACTIONS {
@@ -278,7 +278,7 @@ async fn what_a_viewer_can_is_what_the_mutation_does(app: &TestApp) {
 }
 
 #[engine_test]
-async fn in_a_direct_chat_nobody_rules(app: &TestApp) {
+async fn direct_chat_allows_no_moderation(app: &TestApp) {
     let people = People::of(app).await;
     let opened = people.tom.mutate_returning("openDirectChat", json!({ "userId": "MEMBER" }), "chat { id }").await;
     let chat = opened.text("openDirectChat.chat.id");
@@ -296,7 +296,7 @@ async fn in_a_direct_chat_nobody_rules(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_who_sees_a_channel_and_is_not_in_may_nothing(app: &TestApp) {
+async fn channel_visitor_has_no_capability(app: &TestApp) {
     let people = People::of(app).await;
     let room = Room::make(&people, "CHANNEL", None).await;
     let moderator = app.user_in("demo", "guest", Some(&["chat.view", "chat.manage_group", "chat.moderate"])).await;
@@ -318,7 +318,7 @@ async fn one_who_sees_a_channel_and_is_not_in_may_nothing(app: &TestApp) {
 
 /// Who may not mention everyone because they may not post at all is told so beforehand.
 #[engine_test]
-async fn who_may_not_post_may_not_mention_everyone(app: &TestApp) {
+async fn mention_everyone_needs_right_to_post(app: &TestApp) {
     let people = People::of(app).await;
     let room = Room::make(&people, "GROUP", Some(("POST", "OWNER"))).await;
     for (place, role) in ROLES.into_iter().enumerate() {
@@ -330,7 +330,7 @@ async fn who_may_not_post_may_not_mention_everyone(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_time_forbids_is_allowed_when_it_says(app: &TestApp) {
+async fn temporary_denial_ends_at_reported_time(app: &TestApp) {
     let people = People::of(app).await;
     let room = Room::make(&people, "GROUP", None).await;
     let member = people.viewer(0, Token::Plain);

@@ -5,7 +5,7 @@ use serde_json::json;
 use testkit::{TestApp, engine_test};
 
 #[engine_test]
-async fn two_people_talk(app: &TestApp) {
+async fn direct_chat_delivers_messages_both_ways(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let opened = alice
         .mutate_returning("openDirectChat", json!({ "userId": "bob" }), "chat { id kind title memberCount }")
@@ -44,7 +44,7 @@ async fn two_people_talk(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_pair_has_one_direct_chat_whoever_opens_it_and_when_both_do_at_once(app: &TestApp) {
+async fn direct_chat_is_unique_per_pair_under_concurrency(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let opens = (0..20).map(async |turn| {
         let (who, other) = if turn % 2 == 0 { (&alice, "bob") } else { (&bob, "alice") };
@@ -78,7 +78,7 @@ async fn a_pair_has_one_direct_chat_whoever_opens_it_and_when_both_do_at_once(ap
 }
 
 #[engine_test]
-async fn a_group_is_made_once_for_a_nonce(app: &TestApp) {
+async fn group_is_created_once_per_nonce(app: &TestApp) {
     let (alice, _bob) = (app.user("alice").await, app.user("bob").await);
     let input = json!({
         "kind": "GROUP", "title": "  Tuesday walk ", "description": "Where to?", "category": "CUSTOM",
@@ -106,7 +106,7 @@ async fn a_group_is_made_once_for_a_nonce(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_a_chat_can_not_be_made_of_is_refused_by_name(app: &TestApp) {
+async fn invalid_chat_input_is_rejected_by_field(app: &TestApp) {
     let alice = app.user("alice").await;
     let cases = [
         (json!({ "kind": "GROUP", "title": " ", "memberIds": [] }), "title"),
@@ -130,7 +130,7 @@ async fn what_a_chat_can_not_be_made_of_is_refused_by_name(app: &TestApp) {
 }
 
 #[engine_test]
-async fn details_change_for_those_who_may_and_a_field_left_out_stays(app: &TestApp) {
+async fn chat_details_change_needs_right_and_keeps_omitted_fields(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let what = "chat { title description category slowModeSeconds version }";
@@ -157,7 +157,7 @@ async fn details_change_for_those_who_may_and_a_field_left_out_stays(app: &TestA
 }
 
 #[engine_test]
-async fn the_chat_list_is_by_activity_filtered_and_paged_from_both_ends(app: &TestApp) {
+async fn chat_list_is_ordered_filtered_and_paged(app: &TestApp) {
     let (alice, bob, zoe) = (app.user("alice").await, app.user("bob").await, app.user("zoe").await);
     let mut chats = Vec::new();
     for title in ["Alpha", "Beta", "Gamma 100%"] {
@@ -218,7 +218,7 @@ async fn the_chat_list_is_by_activity_filtered_and_paged_from_both_ends(app: &Te
 }
 
 #[engine_test]
-async fn a_channel_is_seen_by_all_and_read_by_members(app: &TestApp) {
+async fn channel_is_visible_to_all_and_readable_by_members(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.chat("CHANNEL", "News", &[]).await;
     let message = alice.send(&chat, "for members").await;
@@ -254,7 +254,7 @@ async fn a_channel_is_seen_by_all_and_read_by_members(app: &TestApp) {
 }
 
 #[engine_test(settings = [])]
-async fn what_the_viewer_can_do_is_what_the_mutation_does(app: &TestApp) {
+async fn chat_capabilities_match_mutation_outcome(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     alice.mutate_returning("updateChat", json!({ "chatId": chat, "slowModeSeconds": 60 }), "chat { id }").await.data();

@@ -8,7 +8,7 @@ use testkit::{TestApp, engine_test};
 use tokio::time::timeout;
 
 #[engine_test]
-async fn organisations_share_neither_people_nor_channels(app: &TestApp) {
+async fn organizations_share_no_users_or_channels(app: &TestApp) {
     let carol = app.user("carol").await;
     app.user_in("elsewhere", "mallory", None).await;
     let spy = app.user_in("elsewhere", "spy", None).await;
@@ -23,7 +23,7 @@ async fn organisations_share_neither_people_nor_channels(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_who_is_not_in_hears_nothing(app: &TestApp) {
+async fn non_member_receives_no_event(app: &TestApp) {
     let (alice, mallory) = (app.user("alice").await, app.user("mallory").await);
     let chat = alice.group("Secret", &[]).await;
     let own = mallory.group("Own", &[]).await;

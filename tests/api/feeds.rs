@@ -36,7 +36,7 @@ async fn noticed(feed: &mut Feed, kind: &str) {
 }
 
 #[engine_test]
-async fn every_change_of_a_chat_is_told_with_its_new_state(app: &TestApp) {
+async fn chat_feed_delivers_every_change_with_new_state(app: &TestApp) {
     let (alice, bob, _carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut feed = bob.feed(&chat, None, None).await;
@@ -69,7 +69,7 @@ async fn every_change_of_a_chat_is_told_with_its_new_state(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_feed_begins_with_the_newest_or_goes_on_from_any_event(app: &TestApp) {
+async fn chat_feed_starts_with_latest_or_resumes_from_any_cursor(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut ids = Vec::new();
@@ -112,7 +112,7 @@ async fn a_feed_begins_with_the_newest_or_goes_on_from_any_event(app: &TestApp) 
 }
 
 #[engine_test(settings = [("PARLOR_CATCH_UP_CHANGES", "5")])]
-async fn what_can_not_be_caught_up_is_reset(app: &TestApp) {
+async fn chat_feed_resets_when_catch_up_is_impossible(app: &TestApp) {
     let alice = app.user("alice").await;
     let (chat, other) = (alice.group("Walk", &[]).await, alice.group("Run", &[]).await);
     let (_, old) = caught_up(&mut alice.feed(&chat, None, None).await).await;
@@ -169,7 +169,7 @@ async fn next_said(feed: &mut Feed) -> Value {
 }
 
 #[engine_test]
-async fn losing_membership_ends_the_feed(app: &TestApp) {
+async fn lost_membership_ends_chat_feed(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut feed = bob.feed(&chat, None, None).await;
@@ -190,7 +190,7 @@ async fn losing_membership_ends_the_feed(app: &TestApp) {
 }
 
 #[engine_test]
-async fn new_messages_of_all_chats_are_told_as_people_come_and_go(app: &TestApp) {
+async fn message_added_follows_membership_changes(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let known = alice.group("Walk", &[&bob]).await;
     alice.send(&known, "before").await;
@@ -232,7 +232,7 @@ impl Held {
 }
 
 #[engine_test(settings = [("PARLOR_CATCH_UP_CHANGES", "100000")])]
-async fn a_feed_that_reconnects_at_random_misses_and_doubles_nothing(app: &TestApp) {
+async fn randomly_reconnecting_feed_loses_and_duplicates_nothing(app: &TestApp) {
     const SENDS: usize = 2_000;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.direct(&bob).await;
@@ -287,7 +287,7 @@ async fn a_feed_that_reconnects_at_random_misses_and_doubles_nothing(app: &TestA
 }
 
 #[engine_test]
-async fn a_slow_consumer_goes_on_from_its_cursor(app: &TestApp) {
+async fn slow_consumer_resumes_from_its_cursor(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut slow = bob.feed(&chat, None, None).await;

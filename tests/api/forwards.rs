@@ -11,7 +11,7 @@ async fn forward(who: &User, message: &str, to: &str, nonce: Option<&str>) -> Re
 }
 
 #[engine_test]
-async fn what_was_forwarded_stays_as_it_was(app: &TestApp) {
+async fn forwarded_message_keeps_original_content(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, bob.group("Run", &[&carol]).await);
     let source = alice.send_message(&walk, json!({ "text": "at *nine*", "mentionIds": ["bob"] })).await;
@@ -46,7 +46,7 @@ async fn what_was_forwarded_stays_as_it_was(app: &TestApp) {
 }
 
 #[engine_test]
-async fn the_first_origin_is_kept(app: &TestApp) {
+async fn forward_of_forward_keeps_first_origin(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let direct = alice.mutate_returning("openDirectChat", json!({ "userId": "bob" }), "chat { id }").await;
     let direct = direct.text("openDirectChat.chat.id");
@@ -65,7 +65,7 @@ async fn the_first_origin_is_kept(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_forwards_what_one_may_read_to_where_one_may_post(app: &TestApp) {
+async fn forward_needs_read_access_and_right_to_post(app: &TestApp) {
     let (alice, bob, eve) = (app.user("alice").await, app.user("bob").await, app.user("eve").await);
     let (walk, own) = (alice.group("Walk", &[&bob]).await, eve.group("Own", &[]).await);
     let news = alice.chat("CHANNEL", "News", &[&bob]).await;
@@ -91,7 +91,7 @@ async fn one_forwards_what_one_may_read_to_where_one_may_post(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_forward_repeated_with_its_nonce_is_the_first_though_its_source_is_gone(app: &TestApp) {
+async fn forward_replay_returns_first_after_source_deletion(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, bob.group("Run", &[]).await);
     let (source, other) = (alice.send(&walk, "hello").await, alice.send(&walk, "hello").await);
@@ -116,7 +116,7 @@ async fn a_forward_repeated_with_its_nonce_is_the_first_though_its_source_is_gon
 }
 
 #[engine_test]
-async fn a_poll_is_asked_anew_and_a_place_is_shown_again(app: &TestApp) {
+async fn forward_copies_poll_without_votes_and_location(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[]).await);
     let poll = json!({ "question": "Where to?", "options": ["hill", "lake"], "multipleChoice": true, "closesAt": app.time_in(60) });

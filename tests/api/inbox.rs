@@ -127,7 +127,7 @@ async fn silent(feed: &mut Feed) {
 }
 
 #[engine_test]
-async fn every_change_of_the_list_is_told_to_all_devices(app: &TestApp) {
+async fn inbox_feed_delivers_every_list_change_to_all_devices(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let all = ["chat.view", "chat.create_group", "chat.manage_group", "chat.delete"];
     let alice = app.user_in("demo", &alice.id, Some(&all)).await;
@@ -181,7 +181,7 @@ async fn every_change_of_the_list_is_told_to_all_devices(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_no_list_shows_is_not_told(app: &TestApp) {
+async fn inbox_feed_skips_changes_no_list_shows(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "hello").await;
@@ -206,7 +206,7 @@ async fn what_no_list_shows_is_not_told(app: &TestApp) {
 }
 
 #[engine_test]
-async fn notifications_are_told_as_they_come_and_as_they_are_read(app: &TestApp) {
+async fn inbox_feed_delivers_new_and_read_notifications(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (mut feed, _) = level(&bob).await;
     let (mut alices, _) = level(&alice).await;
@@ -248,7 +248,7 @@ async fn notifications_are_told_as_they_come_and_as_they_are_read(app: &TestApp)
 }
 
 #[engine_test]
-async fn more_notifications_than_are_carried_are_read_back(app: &TestApp) {
+async fn large_notification_batch_is_loaded_from_database(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     for _ in 0..12 {
@@ -266,7 +266,7 @@ async fn more_notifications_than_are_carried_are_read_back(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_who_was_away_is_told_what_changed(app: &TestApp) {
+async fn resumed_inbox_feed_delivers_changes(app: &TestApp) {
     let all = ["chat.view", "chat.create_group", "chat.manage_group", "chat.delete"];
     let alice = app.user_in("demo", "alice", Some(&all)).await;
     let (bob, carol) = (app.user("bob").await, app.user("carol").await);
@@ -338,7 +338,7 @@ async fn one_who_was_away_is_told_what_changed(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_CATCH_UP_CHANGES", "5")])]
-async fn what_can_not_be_caught_up_is_reset(app: &TestApp) {
+async fn inbox_feed_resets_when_catch_up_is_impossible(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let (_, foreign) = level(&bob).await;
@@ -376,7 +376,7 @@ async fn what_can_not_be_caught_up_is_reset(app: &TestApp) {
 }
 
 #[engine_test]
-async fn removals_are_kept_for_a_month(app: &TestApp) {
+async fn chat_removals_are_retained_for_a_month(app: &TestApp) {
     let all = ["chat.view", "chat.create_group", "chat.manage_group", "chat.delete"];
     let delete = async |title: &str| {
         let alice = app.user_in("demo", "alice", Some(&all)).await;
@@ -399,7 +399,7 @@ async fn removals(app: &TestApp) -> usize {
 }
 
 #[engine_test]
-async fn a_slow_client_is_told_each_chat_once_and_ends_level(app: &TestApp) {
+async fn slow_inbox_client_receives_each_chat_once_and_catches_up(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let mut chats = Vec::new();
     for n in 0..4 {
@@ -428,7 +428,7 @@ async fn a_slow_client_is_told_each_chat_once_and_ends_level(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_waits_is_told_once_though_more_happened_than_is_held(app: &TestApp) {
+async fn overflowed_inbox_queue_delivers_each_chat_once(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let mut chats = Vec::new();
     for n in 0..4 {
@@ -465,7 +465,7 @@ async fn what_waits_is_told_once_though_more_happened_than_is_held(app: &TestApp
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_ends_soon_is_told() {
+async fn inbox_feed_warns_before_token_expires() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
     let token = |seconds: i64| {
         let until = app.app.clock.now().timestamp() + seconds;
@@ -501,7 +501,7 @@ async fn a_token_that_ends_soon_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fresh_token_that_allows_other_things_is_told() {
+async fn inbox_feed_reports_changed_permissions_after_renewal() {
     let app = TestApp::sqlite(&[]).await;
     app.user("alice").await;
     let token = |permissions: &[&str]| app.token("demo", "alice", Some(permissions));
@@ -566,7 +566,7 @@ async fn act(random: &mut StdRng, [alice, bob, carol]: [&User; 3], chats: &mut [
 }
 
 #[engine_test]
-async fn a_list_that_is_built_from_the_feed_alone_is_the_list(app: &TestApp) {
+async fn list_built_from_inbox_feed_equals_queried_list(app: &TestApp) {
     const ACTS: usize = 300;
     let all = ["chat.view", "chat.create_group", "chat.manage_group", "chat.delete"];
     let alice = app.user_in("demo", "alice", Some(&all)).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::{TestApp, engine_test};
 
 #[engine_test(settings = [("PARLOR_SENDS_PER_MINUTE", "5")])]
-async fn sends_are_limited_for_each_person(app: &TestApp) {
+async fn send_rate_is_limited_per_user(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[]).await);
     let first = json!({ "text": "first", "nonce": "n" });
@@ -40,7 +40,7 @@ async fn sends_are_limited_for_each_person(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_SENDS_PER_MINUTE", "2")])]
-async fn what_is_refused_for_another_reason_takes_nothing(app: &TestApp) {
+async fn rejected_send_consumes_no_rate_limit(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     for _ in 0..10 {
@@ -57,7 +57,7 @@ async fn what_is_refused_for_another_reason_takes_nothing(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_REACTIONS_PER_MINUTE", "4")])]
-async fn reactions_votes_and_reports_are_limited_together(app: &TestApp) {
+async fn reactions_votes_and_reports_share_one_rate_limit(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let poll = json!({ "question": "Where to?", "options": ["hill", "lake"] });
@@ -86,7 +86,7 @@ async fn reactions_votes_and_reports_are_limited_together(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_CHATS_PER_MINUTE", "3")])]
-async fn new_chats_are_limited_and_those_there_are_not(app: &TestApp) {
+async fn chat_creation_is_rate_limited_but_replay_is_not(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     app.user("carol").await;
     let group = json!({ "kind": "GROUP", "title": "Walk", "memberIds": [], "nonce": "n" });
@@ -112,7 +112,7 @@ async fn new_chats_are_limited_and_those_there_are_not(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_SIGNALS_PER_MINUTE", "4")])]
-async fn signs_of_life_are_limited_together(app: &TestApp) {
+async fn typing_and_receipts_share_one_rate_limit(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let typing = |typing: bool| ("setTyping", json!({ "chatId": chat, "typing": typing }));
@@ -136,7 +136,7 @@ async fn signs_of_life_are_limited_together(app: &TestApp) {
 }
 
 #[engine_test]
-async fn unless_it_is_set_otherwise_nobody_meets_a_limit(app: &TestApp) {
+async fn default_rate_limits_allow_normal_use(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     for n in 0..100 {

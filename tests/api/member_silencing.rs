@@ -11,7 +11,7 @@ fn silence(chat: &str, user: &str, until: Value) -> Value {
 }
 
 #[engine_test]
-async fn one_who_is_silenced_says_nothing_until_exactly_then(app: &TestApp) {
+async fn silenced_member_cannot_post_until_exact_time(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let own = bob.send(&chat, "mine").await;
@@ -53,7 +53,7 @@ async fn one_who_is_silenced_says_nothing_until_exactly_then(app: &TestApp) {
 }
 
 #[engine_test]
-async fn silence_is_for_those_below_and_is_lifted_by_hand(app: &TestApp) {
+async fn silencing_needs_higher_role_and_can_be_lifted(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     app.user("dora").await;
     let chat = alice.group("Walk", &[&bob]).await;
@@ -83,7 +83,7 @@ async fn silence_is_for_those_below_and_is_lifted_by_hand(app: &TestApp) {
 }
 
 #[engine_test]
-async fn leaving_and_joining_again_does_not_end_silence(app: &TestApp) {
+async fn rejoining_does_not_lift_silence(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.chat("CHANNEL", "News", &[&bob]).await;
     let policy = json!([{ "action": "POST", "role": "MEMBER" }]);

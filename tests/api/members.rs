@@ -21,7 +21,7 @@ async fn three(app: &TestApp) -> (User, User, User) {
 }
 
 #[engine_test]
-async fn people_come_and_go(app: &TestApp) {
+async fn members_join_and_leave_chat(app: &TestApp) {
     let (alice, bob, carol) = three(app).await;
     let chat = alice.group("Walk", &[&bob]).await;
     alice.send(&chat, "before Carol").await;
@@ -63,7 +63,7 @@ async fn people_come_and_go(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_last_owner_who_leaves_is_succeeded(app: &TestApp) {
+async fn leaving_last_owner_is_succeeded(app: &TestApp) {
     let (alice, bob, carol) = three(app).await;
     let chat = alice.group("Walk", &[&bob]).await;
     alice
@@ -79,7 +79,7 @@ async fn a_last_owner_who_leaves_is_succeeded(app: &TestApp) {
 }
 
 #[engine_test]
-async fn nobody_sends_away_who_stands_as_high(app: &TestApp) {
+async fn removing_member_of_equal_role_is_forbidden(app: &TestApp) {
     let (alice, bob, carol) = three(app).await;
     let chat = alice.group("Walk", &[]).await;
     alice
@@ -107,7 +107,7 @@ async fn nobody_sends_away_who_stands_as_high(app: &TestApp) {
 }
 
 #[engine_test]
-async fn only_those_who_may_bring_people_in(app: &TestApp) {
+async fn adding_members_needs_right(app: &TestApp) {
     let (alice, bob, _carol) = three(app).await;
     let chat = alice.group("Walk", &[&bob]).await;
     let add = async |who: &User, input: serde_json::Value| {
@@ -130,7 +130,7 @@ async fn only_those_who_may_bring_people_in(app: &TestApp) {
 }
 
 #[engine_test]
-async fn members_are_paged_and_filtered_by_role(app: &TestApp) {
+async fn member_list_is_paged_and_filtered_by_role(app: &TestApp) {
     let alice = app.user("alice").await;
     let mut people = Vec::new();
     for n in 0..7 {
@@ -154,7 +154,7 @@ async fn members_are_paged_and_filtered_by_role(app: &TestApp) {
 }
 
 #[engine_test]
-async fn people_are_found_by_name_in_pages(app: &TestApp) {
+async fn user_search_by_name_is_paged(app: &TestApp) {
     for id in ["alice", "bob", "bobby", "zoe", "élodie"] {
         app.user_in("demo", id, None).await;
     }

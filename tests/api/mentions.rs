@@ -10,7 +10,7 @@ async fn unread(who: &User, chat: &str) -> (i64, i64) {
 }
 
 #[engine_test]
-async fn a_message_mentions_members_and_nobody_else(app: &TestApp) {
+async fn mentions_resolve_to_current_members_only(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     app.user("eve").await;
@@ -36,7 +36,7 @@ async fn a_message_mentions_members_and_nobody_else(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_message_mentions_at_most_a_hundred(app: &TestApp) {
+async fn message_has_at_most_100_mentions(app: &TestApp) {
     let alice = app.user("alice").await;
     let ids: Vec<String> = (0..101).map(|n| format!("p{n:03}")).collect();
     for id in &ids {
@@ -51,7 +51,7 @@ async fn a_message_mentions_at_most_a_hundred(app: &TestApp) {
 }
 
 #[engine_test]
-async fn everyone_is_mentioned_by_those_who_may(app: &TestApp) {
+async fn mention_everyone_needs_right(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let everyone = json!({ "text": "all of you", "mentionsEveryone": true });
@@ -75,7 +75,7 @@ async fn everyone_is_mentioned_by_those_who_may(app: &TestApp) {
 }
 
 #[engine_test]
-async fn unread_mentions_are_counted_exactly(app: &TestApp) {
+async fn unread_mention_count_is_exact(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let bob_too = json!({ "text": "bob", "mentionIds": ["bob"] });
@@ -111,7 +111,7 @@ async fn unread_mentions_are_counted_exactly(app: &TestApp) {
 }
 
 #[engine_test]
-async fn an_edit_mentions_nobody_anew(app: &TestApp) {
+async fn edit_never_notifies_mentions_again(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let plain = alice.send(&chat, "hello").await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testkit::{TestApp, engine_test};
 
 #[engine_test]
-async fn a_text_of_emoji_alone_is_of_a_kind_of_its_own(app: &TestApp) {
+async fn emoji_only_text_has_own_kind(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     for (text, kind) in [
@@ -28,7 +28,7 @@ async fn a_text_of_emoji_alone_is_of_a_kind_of_its_own(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_place_is_within_the_earth(app: &TestApp) {
+async fn location_coordinates_are_validated(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     let place =
@@ -81,7 +81,7 @@ async fn a_place_is_within_the_earth(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_text_goes_with_a_place_and_a_place_not_with_a_poll(app: &TestApp) {
+async fn text_combines_with_location_but_location_not_with_poll(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     let place = json!({ "latitude": 1.5, "longitude": 2.5, "name": "Home", "address": "Main Street 1" });
@@ -110,7 +110,7 @@ async fn a_text_goes_with_a_place_and_a_place_not_with_a_poll(app: &TestApp) {
 }
 
 #[engine_test]
-async fn markdown_becomes_html_in_which_nothing_runs(app: &TestApp) {
+async fn markdown_renders_to_inert_html(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     for (text, html) in [
@@ -138,7 +138,7 @@ async fn markdown_becomes_html_in_which_nothing_runs(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_MESSAGE_CHARACTERS", "10")])]
-async fn a_text_is_as_long_as_the_server_is_set_to(app: &TestApp) {
+async fn message_text_limit_follows_setting(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     let place = json!({ "latitude": 1.5, "longitude": 2.5 });

@@ -18,7 +18,7 @@ fn texts(page: &Value) -> String {
 }
 
 #[engine_test]
-async fn history_is_paged_in_all_directions_and_around_a_message(app: &TestApp) {
+async fn history_is_paged_both_ways_and_around_message(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.direct(&bob).await;
     let mut ids = Vec::new();
@@ -60,7 +60,7 @@ async fn history_is_paged_in_all_directions_and_around_a_message(app: &TestApp) 
 }
 
 #[engine_test]
-async fn a_reply_points_within_its_chat(app: &TestApp) {
+async fn reply_target_must_be_in_same_chat(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (chat, other) = (alice.direct(&bob).await, alice.group("Run", &[]).await);
     let first = alice.send(&chat, "who comes?").await;
@@ -88,7 +88,7 @@ async fn a_reply_points_within_its_chat(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_MESSAGE_CHARACTERS", "10")])]
-async fn what_can_not_be_sent_is_refused_by_name(app: &TestApp) {
+async fn invalid_message_input_is_rejected_by_field(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[]).await;
     let send = async |who: &User, input: Value| {
@@ -113,7 +113,7 @@ async fn what_can_not_be_sent_is_refused_by_name(app: &TestApp) {
 }
 
 #[engine_test]
-async fn an_edit_keeps_what_it_replaced_and_a_delete_keeps_nothing(app: &TestApp) {
+async fn edit_keeps_revisions_and_delete_keeps_no_content(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "one").await;
@@ -156,7 +156,7 @@ async fn an_edit_keeps_what_it_replaced_and_a_delete_keeps_nothing(app: &TestApp
 }
 
 #[engine_test]
-async fn reactions_are_a_set_of_people_and_emoji(app: &TestApp) {
+async fn reactions_are_a_set_of_user_and_emoji(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "who comes?").await;
@@ -204,7 +204,7 @@ async fn reactions_are_a_set_of_people_and_emoji(app: &TestApp) {
 }
 
 #[engine_test]
-async fn unread_counts_what_others_sent_and_nobody_deleted(app: &TestApp) {
+async fn unread_count_excludes_own_and_deleted_messages(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let unread = async |who: &User| {
@@ -243,7 +243,7 @@ async fn unread_counts_what_others_sent_and_nobody_deleted(app: &TestApp) {
 }
 
 #[engine_test]
-async fn an_id_finds_its_thing_for_those_who_may_see_it(app: &TestApp) {
+async fn node_lookup_needs_read_access(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let message = alice.send(&chat, "hello").await;

@@ -26,7 +26,7 @@ async fn queue(who: &User, arguments: &str) -> Value {
 }
 
 #[engine_test]
-async fn a_message_is_reported_once_by_each_person(app: &TestApp) {
+async fn message_is_reported_once_per_user(app: &TestApp) {
     let (alice, bob, mod_) = (app.user("alice").await, app.user("bob").await, moderator(app, "demo", "mod").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let said = alice.send(&chat, "something rude").await;
@@ -69,7 +69,7 @@ async fn a_message_is_reported_once_by_each_person(app: &TestApp) {
 }
 
 #[engine_test]
-async fn reports_are_for_the_organisations_moderators_and_resolved_once(app: &TestApp) {
+async fn reports_need_moderator_and_resolve_once(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (mona, mike) = (moderator(app, "demo", "mona").await, moderator(app, "demo", "mike").await);
     let foreign = moderator(app, "other", "mona").await;
@@ -130,7 +130,7 @@ async fn words(who: &User, field: &str, words: Value, action: Option<&str>) -> R
 }
 
 #[engine_test]
-async fn blocked_words_are_masked_or_refused_in_all_that_is_said(app: &TestApp) {
+async fn blocked_words_are_masked_or_rejected_everywhere(app: &TestApp) {
     let (alice, bob, mona) = (app.user("alice").await, app.user("bob").await, moderator(app, "demo", "mona").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let (before, rude) = (alice.send(&chat, "darn spam").await, alice.send(&chat, "darn it").await);
@@ -183,7 +183,7 @@ async fn blocked_words_are_masked_or_refused_in_all_that_is_said(app: &TestApp) 
 }
 
 #[engine_test]
-async fn the_list_is_for_moderators_and_has_its_limits(app: &TestApp) {
+async fn blocklist_needs_moderator_and_has_limits(app: &TestApp) {
     let (alice, mona, foreign) =
         (app.user("alice").await, moderator(app, "demo", "mona").await, moderator(app, "other", "mona").await);
     words(&alice, "blockWords", json!(["darn"]), Some("MASK")).await.assert_error("FORBIDDEN");

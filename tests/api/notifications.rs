@@ -29,7 +29,7 @@ fn reaction(message: &str, emoji: &str) -> Value {
 }
 
 #[engine_test]
-async fn each_kind_is_told_to_whom_it_concerns(app: &TestApp) {
+async fn notification_kind_reaches_its_recipients(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob]).await;
     assert_eq!(told(&bob).await, [json!(["ADDED_TO_CHAT", "alice", null])]);
@@ -62,7 +62,7 @@ async fn each_kind_is_told_to_whom_it_concerns(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_message_tells_a_person_one_thing(app: &TestApp) {
+async fn message_causes_one_notification_per_user(app: &TestApp) {
     let (alice, bob, chat) = pair(app).await;
     let root = bob.send(&chat, "where to?").await;
     let id = alice
@@ -80,7 +80,7 @@ async fn a_message_tells_a_person_one_thing(app: &TestApp) {
 }
 
 #[engine_test]
-async fn level_and_mute_are_respected(app: &TestApp) {
+async fn notification_level_and_mute_are_respected(app: &TestApp) {
     let (alice, bob, chat) = pair(app).await;
     let root = bob.send(&chat, "where to?").await;
     let all = async || {
@@ -109,7 +109,7 @@ async fn level_and_mute_are_respected(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_was_read_or_deleted_notifies_no_more(app: &TestApp) {
+async fn read_or_deleted_message_withdraws_notification(app: &TestApp) {
     let (alice, bob, chat) = pair(app).await;
     let mut ids = Vec::new();
     for _ in 0..4 {
@@ -133,7 +133,7 @@ async fn what_was_read_or_deleted_notifies_no_more(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_reaction_that_was_taken_back_tells_nothing(app: &TestApp) {
+async fn removed_reaction_withdraws_notification(app: &TestApp) {
     let (alice, bob, chat) = pair(app).await;
     let id = bob.send(&chat, "where to?").await;
     let of_alice = [json!(["REACTION", "alice", id])];
@@ -156,7 +156,7 @@ async fn a_reaction_that_was_taken_back_tells_nothing(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_marks_ones_own_as_read(app: &TestApp) {
+async fn user_marks_only_own_notifications_read(app: &TestApp) {
     let (alice, bob, chat) = pair(app).await;
     for _ in 0..3 {
         alice.send_message(&chat, json!({ "text": "bob", "mentionIds": ["bob"] })).await;

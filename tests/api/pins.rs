@@ -16,7 +16,7 @@ async fn pinned(who: &User, chat: &str, arguments: &str) -> (Vec<Value>, Value) 
 }
 
 #[engine_test]
-async fn the_newest_pin_is_first(app: &TestApp) {
+async fn pinned_messages_are_newest_first(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut ids = Vec::new();
@@ -59,7 +59,7 @@ async fn the_newest_pin_is_first(app: &TestApp) {
 }
 
 #[engine_test]
-async fn those_pin_who_may(app: &TestApp) {
+async fn pinning_needs_right(app: &TestApp) {
     let (alice, bob, eve) = (app.user("alice").await, app.user("bob").await, app.user("eve").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = bob.send(&chat, "mine").await;
@@ -85,7 +85,7 @@ async fn those_pin_who_may(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_chat_has_at_most_a_hundred_pins(app: &TestApp) {
+async fn chat_has_at_most_100_pins(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     let mut ids = Vec::new();
@@ -104,7 +104,7 @@ async fn a_chat_has_at_most_a_hundred_pins(app: &TestApp) {
 }
 
 #[engine_test]
-async fn feeds_tell_of_pins(app: &TestApp) {
+async fn chat_feed_delivers_pin_changes(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "hello").await;

@@ -34,7 +34,7 @@ async fn stands(who: &User, poll: &str) -> Value {
 }
 
 #[engine_test]
-async fn a_person_has_one_choice_and_may_change_it_or_take_it_back(app: &TestApp) {
+async fn poll_vote_can_be_changed_and_withdrawn(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let poll = ask(&alice, &chat, hill_or_lake()).await;
@@ -66,7 +66,7 @@ async fn a_person_has_one_choice_and_may_change_it_or_take_it_back(app: &TestApp
 }
 
 #[engine_test]
-async fn several_options_are_for_polls_that_allow_it(app: &TestApp) {
+async fn multiple_votes_need_multiple_choice_poll(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let single = ask(&alice, &chat, hill_or_lake()).await;
@@ -92,7 +92,7 @@ async fn several_options_are_for_polls_that_allow_it(app: &TestApp) {
 }
 
 #[engine_test]
-async fn an_anonymous_poll_names_nobody(app: &TestApp) {
+async fn anonymous_poll_hides_voters(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut secret = hill_or_lake();
@@ -109,7 +109,7 @@ async fn an_anonymous_poll_names_nobody(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_poll_closes_by_its_time_or_by_hand(app: &TestApp) {
+async fn poll_closes_at_deadline_or_by_author(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let mut timed = hill_or_lake();
@@ -147,7 +147,7 @@ async fn a_poll_closes_by_its_time_or_by_hand(app: &TestApp) {
 }
 
 #[engine_test]
-async fn the_limits_of_a_poll(app: &TestApp) {
+async fn poll_input_limits_are_enforced(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     let numbered = |count: usize| (0..count).map(|n| json!(format!("option {n}"))).collect::<Value>();
@@ -187,7 +187,7 @@ async fn the_limits_of_a_poll(app: &TestApp) {
 }
 
 #[engine_test]
-async fn feeds_tell_of_votes_and_of_the_end(app: &TestApp) {
+async fn chat_feed_delivers_votes_and_poll_closing(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let poll = ask(&alice, &chat, hill_or_lake()).await;

@@ -26,7 +26,7 @@ async fn after_grace(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_is_there_while_connected_and_for_a_grace(app: &TestApp) {
+async fn user_is_online_while_connected_and_during_grace(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let never = json!({ "status": "OFFLINE", "lastSeenAt": null, "currentChatId": null });
     assert_eq!(alice.fetch_presence("bob").await, never, "by HTTP nobody is there");
@@ -61,7 +61,7 @@ async fn one_is_there_while_connected_and_for_a_grace(app: &TestApp) {
 }
 
 #[engine_test]
-async fn when_people_were_last_there_outlasts_the_server(app: &TestApp) {
+async fn last_seen_survives_server_restart(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     drop(bob.socket().await);
     after_grace(app).await;
@@ -82,7 +82,7 @@ async fn when_people_were_last_there_outlasts_the_server(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_as_the_server_stops_was_seen() {
+async fn server_stop_records_last_seen() {
     let app = TestApp::sqlite(&[]).await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let socket = bob.socket().await;
@@ -96,7 +96,7 @@ async fn who_leaves_as_the_server_stops_was_seen() {
 }
 
 #[engine_test]
-async fn what_is_set_by_hand_survives_a_reconnect(app: &TestApp) {
+async fn manual_status_survives_reconnect(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let mut feed = alice.presence_feed(&["bob"]).await;
     assert_eq!(feed.next_status().await, "OFFLINE");
@@ -127,7 +127,7 @@ async fn what_is_set_by_hand_survives_a_reconnect(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_was_set_is_forgotten_after_a_day(app: &TestApp) {
+async fn manual_status_expires_after_a_day(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     bob.set_presence("BUSY", None).await;
     app.advance(25 * 3600);
@@ -138,7 +138,7 @@ async fn what_was_set_is_forgotten_after_a_day(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_who_hides_is_not_there_for_anybody(app: &TestApp) {
+async fn invisible_user_appears_offline_to_others(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut feed = alice.presence_feed(&["bob"]).await;
@@ -166,7 +166,7 @@ async fn one_who_hides_is_not_there_for_anybody(app: &TestApp) {
 }
 
 #[engine_test]
-async fn the_chat_before_them_is_told_to_its_members_alone(app: &TestApp) {
+async fn current_chat_is_visible_to_its_members_only(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let news = carol.chat("CHANNEL", "News", &[]).await;
@@ -209,7 +209,7 @@ async fn the_chat_before_them_is_told_to_its_members_alone(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_subscription_names_at_most_200_people_of_the_organisation(app: &TestApp) {
+async fn presence_subscription_takes_at_most_200_users_of_organization(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let stranger = app.user_in("elsewhere", "mallory", None).await;
     let many: Vec<String> = (0..201).map(|number| format!("u{number}")).collect();
@@ -243,7 +243,7 @@ async fn a_subscription_names_at_most_200_people_of_the_organisation(app: &TestA
 }
 
 #[engine_test(settings = [("PARLOR_PRESENCE_GRACE_SECONDS", "0")])]
-async fn many_who_go_together_are_all_told_of(app: &TestApp) {
+async fn simultaneous_disconnects_are_all_delivered(app: &TestApp) {
     let alice = app.user("alice").await;
     let mut people = Vec::new();
     for number in 0..20 {
@@ -271,7 +271,7 @@ async fn many_who_go_together_are_all_told_of(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_crowd_that_goes_at_once_is_written_at_once(app: &TestApp) {
+async fn simultaneous_disconnects_are_written_in_one_batch(app: &TestApp) {
     let alice = app.user("alice").await;
     app.database
         .execute(

@@ -28,7 +28,7 @@ async fn position(who: &User, chat: &str, of: &str) -> Value {
 }
 
 #[engine_test]
-async fn a_message_is_sent_then_delivered_then_read(app: &TestApp) {
+async fn message_status_moves_from_sent_to_read(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let (first, second) = (alice.send(&chat, "one").await, alice.send(&chat, "two").await);
@@ -70,7 +70,7 @@ async fn a_message_is_sent_then_delivered_then_read(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_position_moves_forward_only(app: &TestApp) {
+async fn read_position_only_moves_forward(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut ids = Vec::new();
@@ -103,7 +103,7 @@ async fn a_position_moves_forward_only(app: &TestApp) {
 }
 
 #[engine_test]
-async fn who_reads_privately_appears_nowhere(app: &TestApp) {
+async fn private_reader_appears_nowhere(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let (first, second) = (alice.send(&chat, "one").await, alice.send(&chat, "two").await);
@@ -127,7 +127,7 @@ async fn who_reads_privately_appears_nowhere(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_was_read_can_be_unread_again(app: &TestApp) {
+async fn chat_can_be_marked_unread_again(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut ids = Vec::new();
@@ -158,7 +158,7 @@ async fn what_was_read_can_be_unread_again(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_arrived_is_noted_of_all_chats_or_of_none(app: &TestApp) {
+async fn mark_delivered_applies_to_all_chats_or_none(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[&bob]).await);
     let (said, gone) = (alice.send(&walk, "hello").await, alice.send(&run, "hello").await);
@@ -206,7 +206,7 @@ async fn moved(feed: &mut Feed) -> (String, Value, String) {
 }
 
 #[engine_test]
-async fn feeds_tell_of_positions_once_for_many_and_of_private_ones_to_nobody_else(app: &TestApp) {
+async fn receipts_are_coalesced_and_private_ones_stay_private(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let mut ids = Vec::new();
@@ -272,7 +272,7 @@ async fn feeds_tell_of_positions_once_for_many_and_of_private_ones_to_nobody_els
 }
 
 #[engine_test(settings = [("PARLOR_RECEIPT_MEMBERS", "2")])]
-async fn in_a_large_chat_each_is_told_of_their_own_reading_only(app: &TestApp) {
+async fn large_chat_delivers_only_own_receipts(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let (mut feed, mut of_bob) =
@@ -300,7 +300,7 @@ async fn in_a_large_chat_each_is_told_of_their_own_reading_only(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_feed_that_is_cut_while_it_catches_up_misses_no_position(app: &TestApp) {
+async fn feed_cut_during_catch_up_misses_no_receipt(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut feed = alice.subscribe(FEED, json!({ "chat": chat })).await;

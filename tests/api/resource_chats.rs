@@ -27,7 +27,7 @@ async fn people(who: &User, chat: &str) -> String {
 }
 
 #[engine_test]
-async fn an_object_has_one_chat_whoever_asks_and_when_all_do_at_once(app: &TestApp) {
+async fn resource_chat_is_unique_under_concurrency(app: &TestApp) {
     let (alice, _bob) = (app.user("alice").await, app.user("bob").await);
     let host = app.user_in("demo", "host", Some(&["chat.view", "chat.create_group", "organization.admin"])).await;
     let asks = (0..20).map(|turn| ensure(if turn % 2 == 0 { &alice } else { &host }, "7", &["alice", "bob", "host"]));
@@ -51,7 +51,7 @@ async fn an_object_has_one_chat_whoever_asks_and_when_all_do_at_once(app: &TestA
 }
 
 #[engine_test]
-async fn its_members_become_those_who_are_named_and_owners_stay(app: &TestApp) {
+async fn resource_chat_members_sync_and_owners_stay(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     for id in ["carol", "dora"] {
         app.user(id).await;
@@ -80,7 +80,7 @@ async fn its_members_become_those_who_are_named_and_owners_stay(app: &TestApp) {
 }
 
 #[engine_test]
-async fn who_may_not_change_members_may_not_by_this(app: &TestApp) {
+async fn resource_chat_sync_needs_right_to_change_members(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = ensure(&alice, "7", &["bob"]).await;
     assert_eq!(ensure(&bob, "7", &["alice", "bob"]).await, chat, "one who is in may ask for it as it is");
@@ -94,7 +94,7 @@ async fn who_may_not_change_members_may_not_by_this(app: &TestApp) {
 }
 
 #[engine_test]
-async fn the_hosts_own_service_need_not_be_in(app: &TestApp) {
+async fn host_service_need_not_be_a_member(app: &TestApp) {
     let (alice, _bob, _carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = ensure(&alice, "7", &["bob"]).await;
     let host = app.user_in("demo", "host", Some(&["chat.view", "organization.admin"])).await;
@@ -110,7 +110,7 @@ async fn the_hosts_own_service_need_not_be_in(app: &TestApp) {
 }
 
 #[engine_test]
-async fn each_organisation_has_its_own(app: &TestApp) {
+async fn resource_chat_is_separate_per_organization(app: &TestApp) {
     let alice = app.user("alice").await;
     let all = ["chat.view", "chat.create_group", "organization.admin"];
     let other = app.user_in("other", "alice", Some(&all)).await;
@@ -122,7 +122,7 @@ async fn each_organisation_has_its_own(app: &TestApp) {
 }
 
 #[engine_test]
-async fn its_limits(app: &TestApp) {
+async fn resource_chat_input_limits_are_enforced(app: &TestApp) {
     let alice = app.user("alice").await;
     let with = |field: &str, value: Value| {
         let mut input = ticket("7", &[]);
@@ -154,7 +154,7 @@ async fn its_limits(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_thousand_people_come_and_go_at_once(app: &TestApp) {
+async fn resource_chat_syncs_a_thousand_members(app: &TestApp) {
     let alice = app.user("alice").await;
     let ids: Vec<String> = (0..1_000).map(|n| format!("p{n:04}")).collect();
     let created_at = if app.database.engine == Engine::Sqlite { "0" } else { "now()" };

@@ -36,7 +36,7 @@ fn role_of(chat: &str, user: &str, role: &str) -> Value {
 }
 
 #[engine_test]
-async fn an_owner_gives_roles_and_others_do_not(app: &TestApp) {
+async fn changing_roles_needs_owner(app: &TestApp) {
     let Crew { owner, admin, moderator, member, chat } = crew(app).await;
     for who in [&admin, &moderator, &member] {
         who.mutate("changeMemberRole", role_of(&chat, "mike", "MODERATOR")).await.assert_error("FORBIDDEN");
@@ -63,7 +63,7 @@ async fn an_owner_gives_roles_and_others_do_not(app: &TestApp) {
 }
 
 #[engine_test]
-async fn nobody_gives_more_than_they_have_or_to_one_above_them(app: &TestApp) {
+async fn role_change_cannot_exceed_own_role(app: &TestApp) {
     let Crew { owner, admin, moderator, member, chat } = crew(app).await;
     let policy = json!([{ "action": "CHANGE_ROLES", "role": "MODERATOR" }]);
     owner.mutate_ok("updateChat", json!({ "chatId": chat, "policy": policy })).await;
@@ -90,7 +90,7 @@ async fn nobody_gives_more_than_they_have_or_to_one_above_them(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_chat_keeps_an_owner(app: &TestApp) {
+async fn chat_always_keeps_an_owner(app: &TestApp) {
     let Crew { owner, admin, member, chat, .. } = crew(app).await;
     owner.mutate("changeMemberRole", role_of(&chat, "olga", "ADMIN")).await.assert_error("FORBIDDEN");
     owner.mutate_ok("changeMemberRole", role_of(&chat, "adam", "OWNER")).await;
@@ -104,7 +104,7 @@ async fn a_chat_keeps_an_owner(app: &TestApp) {
 }
 
 #[engine_test]
-async fn an_owner_who_leaves_is_followed_by_the_highest_and_then_the_longest_there(app: &TestApp) {
+async fn leaving_owner_is_succeeded_by_highest_then_oldest_member(app: &TestApp) {
     let (owner, zoe, adam) = (app.user("olga").await, app.user("zoe").await, app.user("adam").await);
     let chat = owner.group("Walk", &[]).await;
     // Zoe comes first, Adam is first by name.
@@ -121,7 +121,7 @@ async fn an_owner_who_leaves_is_followed_by_the_highest_and_then_the_longest_the
 }
 
 #[engine_test]
-async fn a_policy_is_set_by_those_who_give_roles_and_changes_what_roles_may_do(app: &TestApp) {
+async fn chat_policy_changes_rights_of_roles(app: &TestApp) {
     let Crew { owner, admin, moderator, member, chat } = crew(app).await;
     let rule = |action: &str, role: &str| json!({ "chatId": chat, "policy": [{ "action": action, "role": role }] });
     admin.mutate("updateChat", rule("POST", "ADMIN")).await.assert_error("FORBIDDEN");
@@ -147,7 +147,7 @@ async fn a_policy_is_set_by_those_who_give_roles_and_changes_what_roles_may_do(a
 }
 
 #[engine_test]
-async fn slow_mode_lets_a_member_send_again_exactly_at_its_end(app: &TestApp) {
+async fn slow_mode_allows_next_send_exactly_at_its_end(app: &TestApp) {
     let Crew { owner, admin, moderator, member, chat } = crew(app).await;
     let slow = async |who: &User, seconds: i32| {
         who.mutate("updateChat", json!({ "chatId": chat, "slowModeSeconds": seconds })).await

@@ -6,9 +6,9 @@ use testkit::{Engine, TestApp, engine_test};
 use tokio_postgres::NoTls;
 
 #[test]
-fn schema_graphql_is_the_schema_of_the_code() {
+fn schema_file_equals_generated_schema() {
     let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql")).expect("schema.graphql");
-    assert!(file == parlor::graphql::sdl(), "schema.graphql is out of date: cargo run -- schema > schema.graphql");
+    assert!(file == parlor::graphql::schema::sdl(), "schema.graphql is out of date: cargo run -- schema > schema.graphql");
 }
 
 /// Table, column, kind of value and whether it may be null, as `src/storage/schema.rs` has them.
@@ -51,7 +51,7 @@ fn kind(engine: Engine, native: &str, declared: &str) -> bool {
 }
 
 #[engine_test]
-async fn the_migrated_databases_are_what_schema_rs_says(app: &TestApp) {
+async fn migrated_databases_match_schema_rs(app: &TestApp) {
     let engine = app.database.engine;
     let migrated = match engine {
         Engine::Sqlite => sqlite_columns(app.database.url.strip_prefix("sqlite://").expect("a file")),

@@ -24,7 +24,7 @@ async fn found_with(who: &User, query: &str, filter: Value) -> Vec<Value> {
 const NOTHING: [Value; 0] = [];
 
 #[engine_test]
-async fn words_are_found_by_their_beginning_without_case_and_accents(app: &TestApp) {
+async fn search_matches_prefixes_without_case_and_accents(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     for text in
@@ -69,7 +69,7 @@ async fn words_are_found_by_their_beginning_without_case_and_accents(app: &TestA
 }
 
 #[engine_test]
-async fn what_is_no_query_is_refused_and_nothing_in_one_is_syntax(app: &TestApp) {
+async fn search_rejects_empty_query_and_treats_operators_as_text(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     alice.send(&chat, "a b c near or not it's 100% done").await;
@@ -112,7 +112,7 @@ async fn what_is_no_query_is_refused_and_nothing_in_one_is_syntax(app: &TestApp)
 }
 
 #[engine_test]
-async fn a_filter_narrows_what_is_found(app: &TestApp) {
+async fn search_filter_narrows_results(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[&bob]).await);
     alice.send(&walk, "word one").await;
@@ -154,7 +154,7 @@ async fn a_filter_narrows_what_is_found(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_is_found_comes_in_pages(app: &TestApp) {
+async fn search_results_are_paged(app: &TestApp) {
     let alice = app.user("alice").await;
     let (walk, run) = (alice.group("Walk", &[]).await, alice.group("Run", &[]).await);
     let mut ids = Vec::new();
@@ -183,7 +183,7 @@ async fn what_is_found_comes_in_pages(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_snippet_marks_what_matched_and_has_no_other_markup(app: &TestApp) {
+async fn search_snippet_marks_matches_without_other_markup(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     alice.send(&chat, "<b>Café</b> & <script>alert('crème')</script>\nat \"nine\"").await;
@@ -202,7 +202,7 @@ async fn a_snippet_marks_what_matched_and_has_no_other_markup(app: &TestApp) {
 }
 
 #[engine_test]
-async fn an_edited_message_is_found_by_what_it_says_now(app: &TestApp) {
+async fn edited_message_is_found_by_new_text(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "the hill").await;
@@ -225,7 +225,7 @@ async fn an_edited_message_is_found_by_what_it_says_now(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_finds_only_what_is_said_where_one_is_now(app: &TestApp) {
+async fn search_covers_only_current_memberships(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let all = ["chat.view", "chat.create_group"];
     let other = app.user_in("other", "bob", Some(&all)).await;
@@ -259,7 +259,7 @@ async fn one_finds_only_what_is_said_where_one_is_now(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_was_sent_before_there_was_an_index_is_found_after_a_start(engine: Engine) {
+async fn messages_sent_before_index_are_found_after_restart(engine: Engine) {
     let app = TestApp::start(Database::create(engine).await, &[]).await;
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;

@@ -23,7 +23,7 @@ fn brief(system: &Value) -> Value {
 }
 
 #[engine_test]
-async fn each_thing_that_happens_to_a_chat_is_told_with_who_and_whom(app: &TestApp) {
+async fn system_message_names_actor_and_subject(app: &TestApp) {
     let (alice, bob, _carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut told = vec![json!(["CHAT_CREATED", "alice", null, "Walk"]), json!(["WELCOME", "alice", null, "Walk"])];
@@ -95,7 +95,7 @@ async fn each_thing_that_happens_to_a_chat_is_told_with_who_and_whom(app: &TestA
 }
 
 #[engine_test]
-async fn a_direct_chat_has_none(app: &TestApp) {
+async fn direct_chat_has_no_system_messages(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let direct =
         alice.mutate_returning("openDirectChat", json!({ "userId": "bob" }), "chat { id lastMessage { id } }").await;
@@ -109,7 +109,7 @@ async fn a_direct_chat_has_none(app: &TestApp) {
 }
 
 #[engine_test]
-async fn nobody_changes_a_notice_and_it_is_not_unread(app: &TestApp) {
+async fn system_message_is_immutable_and_never_unread(app: &TestApp) {
     let alice = app
         .user_in("demo", "alice", Some(&["chat.view", "chat.create_group", "chat.manage_group", "chat.moderate"]))
         .await;

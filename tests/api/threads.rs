@@ -26,7 +26,7 @@ async fn reply(who: &User, chat: &str, root: &str, text: &str) -> String {
 }
 
 #[engine_test]
-async fn replies_stand_in_their_thread_and_not_in_the_chat(app: &TestApp) {
+async fn thread_replies_stay_out_of_chat_timeline(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let root = alice.send(&chat, "where to?").await;
@@ -64,7 +64,7 @@ async fn replies_stand_in_their_thread_and_not_in_the_chat(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_reply_is_unread_only_where_it_stands_in_the_chat_too(app: &TestApp) {
+async fn thread_reply_counts_unread_only_when_echoed(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let root = alice.send(&chat, "where to?").await;
@@ -90,7 +90,7 @@ async fn a_reply_is_unread_only_where_it_stands_in_the_chat_too(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_thread_begins_with_a_message_of_its_chat_that_is_there(app: &TestApp) {
+async fn thread_root_must_exist_in_same_chat(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (chat, other) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[]).await);
     let root = alice.send(&chat, "where to?").await;
@@ -117,7 +117,7 @@ async fn a_thread_begins_with_a_message_of_its_chat_that_is_there(app: &TestApp)
 }
 
 #[engine_test]
-async fn a_deleted_reply_counts_no_more(app: &TestApp) {
+async fn deleted_reply_leaves_thread_count(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let root = alice.send(&chat, "where to?").await;
@@ -143,7 +143,7 @@ async fn change(feed: &mut Feed) -> Value {
 }
 
 #[engine_test]
-async fn feeds_tell_that_a_thread_grew_and_shrank(app: &TestApp) {
+async fn chat_feed_delivers_thread_count_changes(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let root = alice.send(&chat, "where to?").await;

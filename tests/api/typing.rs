@@ -9,7 +9,7 @@ use testkit::{TestApp, engine_test};
 use tokio::time::timeout;
 
 #[engine_test]
-async fn who_types_is_told_and_it_ends_by_itself(app: &TestApp) {
+async fn typing_is_published_and_expires(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut feed = alice.typing_feed(&chat).await;
@@ -39,7 +39,7 @@ async fn who_types_is_told_and_it_ends_by_itself(app: &TestApp) {
 }
 
 #[engine_test]
-async fn several_type_in_the_order_in_which_they_began_on_any_device(app: &TestApp) {
+async fn typing_users_are_ordered_by_start_across_devices(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let elsewhere = alice.group("Run", &[&bob]).await;
@@ -72,7 +72,7 @@ async fn several_type_in_the_order_in_which_they_began_on_any_device(app: &TestA
 }
 
 #[engine_test]
-async fn who_sends_or_goes_types_no_more(app: &TestApp) {
+async fn sending_or_disconnecting_stops_typing(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let elsewhere = bob.group("Run", &[]).await;
@@ -97,7 +97,7 @@ async fn who_sends_or_goes_types_no_more(app: &TestApp) {
 }
 
 #[engine_test]
-async fn who_is_no_longer_in_hears_it_at_once_and_nothing_more(app: &TestApp) {
+async fn removed_member_typing_feed_ends_at_once(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob, &carol]).await;
     let other = alice.group("Run", &[&bob]).await;
@@ -120,7 +120,7 @@ async fn who_is_no_longer_in_hears_it_at_once_and_nothing_more(app: &TestApp) {
 }
 
 #[engine_test]
-async fn only_who_may_post_types_and_only_members_are_told(app: &TestApp) {
+async fn typing_needs_right_to_post_and_reaches_members_only(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (mallory, spy) = (app.user("mallory").await, app.user_in("elsewhere", "bob", None).await);
     let chat = alice.group("Walk", &[&bob]).await;
@@ -152,7 +152,7 @@ async fn only_who_may_post_types_and_only_members_are_told(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_TYPING_MEMBERS", "2")])]
-async fn in_a_large_chat_nobody_is_told(app: &TestApp) {
+async fn typing_is_off_in_large_chat(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     app.user("carol").await;
     let chat = alice.group("Walk", &[&bob]).await;
@@ -167,14 +167,14 @@ async fn in_a_large_chat_nobody_is_told(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_TYPING_MEMBERS", "0")])]
-async fn typing_is_not_published_where_the_limit_is_zero(app: &TestApp) {
+async fn typing_is_off_when_limit_is_zero(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     assert_eq!(alice.set_typing(&chat, true).await, json!(null));
 }
 
 #[engine_test]
-async fn one_who_is_slow_is_told_the_newest_alone(app: &TestApp) {
+async fn slow_typing_subscriber_receives_latest_state_only(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let viewer = Arc::new(service::users::authenticate(&app.app, &alice.token).await.expect("Alice"));

@@ -16,7 +16,7 @@ async fn set(who: &User, chat: &str, field: &str, value: Value) -> Value {
 }
 
 #[engine_test]
-async fn muted_chats_count_for_themselves_and_not_in_total(app: &TestApp) {
+async fn muted_chats_are_excluded_from_unread_totals(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[&bob]).await);
     assert_eq!(totals(&bob).await, json!([0, 0, 0]));
@@ -40,7 +40,7 @@ async fn muted_chats_count_for_themselves_and_not_in_total(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_thousand_stands_for_that_many_or_more(app: &TestApp) {
+async fn unread_count_is_capped_at_1000(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let send = async |count: usize| {
@@ -62,7 +62,7 @@ async fn a_thousand_stands_for_that_many_or_more(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_one_sets_for_oneself_stays_until_it_is_set_otherwise(app: &TestApp) {
+async fn member_preferences_persist_until_changed(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let all = "viewerMembership { notificationLevel mutedUntil pinned draft markedUnread }";
@@ -103,7 +103,7 @@ async fn what_one_sets_for_oneself_stays_until_it_is_set_otherwise(app: &TestApp
 }
 
 #[engine_test]
-async fn the_limits_of_what_one_sets(app: &TestApp) {
+async fn member_preference_limits_are_enforced(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[]).await;
     let draft = |text: String| json!({ "chatId": chat, "draft": text });

@@ -187,7 +187,7 @@ impl Outsider {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_field_of_the_schema_has_its_row() {
+async fn matrix_covers_every_schema_field() {
     let app = TestApp::sqlite(&[]).await;
     let secret = Secret::make(&people(&app).await, "1").await;
     let own = Own { chat: secret.chat.clone(), message: secret.message.clone() };
@@ -207,7 +207,7 @@ async fn each_field_of_the_schema_has_its_row() {
 
 /// Rows that nobody can call as they stand would be refused for another reason than the one meant.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_owner_may_do_what_each_row_says() {
+async fn owner_is_allowed_every_row() {
     let app = TestApp::sqlite(&[]).await;
     let schema = Schema::read();
     let people = people(&app).await;
@@ -229,7 +229,7 @@ async fn the_owner_may_do_what_each_row_says() {
 }
 
 #[engine_test(settings = NOBODY_LEAVES)]
-async fn one_who_is_not_in_the_group_gets_nothing(app: &TestApp) {
+async fn non_member_is_denied_every_row(app: &TestApp) {
     let people = people(app).await;
     let secret = Secret::make(&people, "1").await;
     let schema = Schema::read();
@@ -243,7 +243,7 @@ async fn one_who_is_not_in_the_group_gets_nothing(app: &TestApp) {
 }
 
 #[engine_test(settings = NOBODY_LEAVES)]
-async fn another_organisation_with_the_right_ids_gets_nothing(app: &TestApp) {
+async fn other_organization_with_valid_ids_is_denied_every_row(app: &TestApp) {
     let people = people(app).await;
     let secret = Secret::make(&people, "1").await;
     let schema = Schema::read();
@@ -256,7 +256,7 @@ async fn another_organisation_with_the_right_ids_gets_nothing(app: &TestApp) {
 }
 
 #[engine_test(settings = NOBODY_LEAVES)]
-async fn a_member_may_do_what_members_may_and_no_more(app: &TestApp) {
+async fn member_is_allowed_only_member_rows(app: &TestApp) {
     let people = people(app).await;
     let secret = Secret::make(&people, "1").await;
     let schema = Schema::read();
@@ -278,7 +278,7 @@ async fn a_member_may_do_what_members_may_and_no_more(app: &TestApp) {
 }
 
 #[engine_test(settings = NOBODY_LEAVES)]
-async fn the_owner_needs_the_permission_too(app: &TestApp) {
+async fn owner_without_permission_is_denied(app: &TestApp) {
     let people = people(app).await;
     let secret = Secret::make(&people, "1").await;
     let schema = Schema::read();
@@ -303,7 +303,7 @@ async fn the_owner_needs_the_permission_too(app: &TestApp) {
 }
 
 #[engine_test(settings = NOBODY_LEAVES)]
-async fn without_the_permission_to_view_there_is_nothing_of_any_chat(app: &TestApp) {
+async fn missing_view_permission_hides_every_chat(app: &TestApp) {
     let people = people(app).await;
     let secret = Secret::make(&people, "1").await;
     let schema = Schema::read();
@@ -347,7 +347,7 @@ async fn without_the_permission_to_view_there_is_nothing_of_any_chat(app: &TestA
 }
 
 #[engine_test(settings = NOBODY_LEAVES)]
-async fn without_a_token_there_is_nothing_but_the_door(app: &TestApp) {
+async fn anonymous_requester_is_denied_every_field(app: &TestApp) {
     let people = people(app).await;
     let secret = Secret::make(&people, "1").await;
     let schema = Schema::read();

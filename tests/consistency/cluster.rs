@@ -82,14 +82,14 @@ async fn hear_each_other(cluster: &TestCluster, alice: &User, bob: &User, chat: 
 }
 
 #[postgres_test]
-async fn members_at_different_nodes_hear_each_other() {
+async fn events_reach_members_on_other_nodes() {
     let (cluster, alice, bob, chat) = apart().await;
     hear_each_other(&cluster, &alice, &bob, &chat).await;
     cluster.end().await;
 }
 
 #[postgres_test]
-async fn members_hear_each_other_through_a_redis_cluster() {
+async fn events_reach_members_through_redis_cluster() {
     let settings = [("PARLOR_REDIS_CLUSTER", "true")];
     let cluster = TestCluster::start(2, Some(RedisServer::start_cluster()), &settings).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
@@ -112,7 +112,7 @@ async fn becomes(presence: &mut Feed, who: &str, status: &str) {
 }
 
 #[postgres_test]
-async fn presence_is_one_over_all_nodes_and_those_that_join_or_die() {
+async fn presence_is_consistent_when_nodes_join_or_die() {
     let redis = Some(RedisServer::start());
     let mut cluster = TestCluster::start(2, redis, &[("PARLOR_PRESENCE_GRACE_SECONDS", "1")]).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
@@ -146,7 +146,7 @@ async fn presence_is_one_over_all_nodes_and_those_that_join_or_die() {
 }
 
 #[postgres_test]
-async fn those_at_a_node_that_was_stopped_are_there_again_when_it_goes_on() {
+async fn presence_recovers_after_node_pause() {
     let cluster = TestCluster::start(2, Some(RedisServer::start()), &[("PARLOR_PRESENCE_GRACE_SECONDS", "1")]).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
     cluster.wait_until_connected().await;
@@ -161,7 +161,7 @@ async fn those_at_a_node_that_was_stopped_are_there_again_when_it_goes_on() {
 }
 
 #[postgres_test]
-async fn a_node_that_is_told_nothing_finds_out_by_itself() {
+async fn node_without_messages_reconciles_from_database() {
     let cluster = TestCluster::start(2, None, &[]).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
     let chat = alice.group("Apart", &[&bob]).await;
@@ -181,7 +181,7 @@ async fn a_node_that_is_told_nothing_finds_out_by_itself() {
 }
 
 #[postgres_test]
-async fn memberships_that_change_at_one_node_are_felt_at_the_other() {
+async fn membership_change_takes_effect_on_other_nodes() {
     let (cluster, alice, bob, chat) = apart().await;
     let mut inbox = bob.subscribe("subscription { messageAdded { text chat { id } } }", json!({})).await;
     let mut feed = live(&bob, &chat).await;
@@ -227,7 +227,7 @@ async fn until_told(inbox: &mut Feed, who: &User, chat: &str) {
 }
 
 #[postgres_test]
-async fn a_limit_spent_at_one_node_is_spent_at_the_other() {
+async fn rate_limit_usage_is_shared_between_nodes() {
     let cluster = TestCluster::start(2, Some(RedisServer::start()), &[("PARLOR_SENDS_PER_MINUTE", "60")]).await;
     let alice = cluster.user_at(0, "alice").await;
     let chat = alice.group("Loud", &[]).await;
@@ -253,7 +253,7 @@ async fn open(who: &User) -> Socket {
 }
 
 #[postgres_test]
-async fn a_revocation_at_one_node_ends_sockets_at_the_others_with_redis_and_without() {
+async fn token_revocation_closes_sockets_on_other_nodes() {
     let mut cluster = TestCluster::start_two().await;
     let admin = json!({ "permissions": ["chat.view", "organization.admin"] });
     let admin = cluster.user_with(0, "admin", admin).await;
@@ -285,7 +285,7 @@ async fn a_revocation_at_one_node_ends_sockets_at_the_others_with_redis_and_with
 }
 
 #[postgres_test]
-async fn what_both_nodes_send_into_one_chat_has_one_order_everywhere() {
+async fn concurrent_sends_on_two_nodes_have_one_order() {
     let (cluster, alice, bob, chat) = apart().await;
     let mut feeds = Vec::new();
     for number in [0, 1, 0, 1] {
@@ -313,7 +313,7 @@ async fn what_both_nodes_send_into_one_chat_has_one_order_everywhere() {
 }
 
 #[postgres_test]
-async fn a_call_between_nodes_goes_on_when_one_of_them_dies() {
+async fn call_across_nodes_survives_node_death() {
     let settings = [("PARLOR_CALL_LOST_SECONDS", "5"), ("PARLOR_CALL_RING_SECONDS", "6")];
     let mut cluster = TestCluster::start(2, Some(RedisServer::start()), &settings).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);

@@ -7,7 +7,7 @@ use crate::consistency::cluster::harness::TestCluster;
 use crate::consistency::cluster::workload::Load;
 
 #[postgres_test]
-async fn redis_dies_and_comes_back() {
+async fn cluster_loses_nothing_when_redis_restarts() {
     let mut cluster = TestCluster::start_two().await;
     let load = Load::start(&cluster).await;
     load.goes_on(100).await;
@@ -21,7 +21,7 @@ async fn redis_dies_and_comes_back() {
 }
 
 #[postgres_test]
-async fn redis_stops_for_some_seconds_and_goes_on() {
+async fn cluster_loses_nothing_when_redis_pauses() {
     let cluster = TestCluster::start_two().await;
     let load = Load::start(&cluster).await;
     load.goes_on(100).await;
@@ -35,7 +35,7 @@ async fn redis_stops_for_some_seconds_and_goes_on() {
 }
 
 #[postgres_test]
-async fn a_node_is_killed_and_comes_back() {
+async fn cluster_loses_nothing_when_node_is_killed() {
     let mut cluster = TestCluster::start_two().await;
     let load = Load::start(&cluster).await;
     load.goes_on(100).await;
@@ -48,7 +48,7 @@ async fn a_node_is_killed_and_comes_back() {
 }
 
 #[postgres_test]
-async fn a_node_stops_for_some_seconds_and_goes_on() {
+async fn cluster_loses_nothing_when_node_pauses() {
     let cluster = TestCluster::start_two().await;
     let load = Load::start(&cluster).await;
     load.goes_on(100).await;
@@ -61,7 +61,7 @@ async fn a_node_stops_for_some_seconds_and_goes_on() {
 }
 
 #[postgres_test]
-async fn nodes_are_replaced_one_after_the_other() {
+async fn cluster_loses_nothing_during_rolling_restart() {
     let mut cluster = TestCluster::start(2, Some(RedisServer::start()), &[("PARLOR_DRAIN_SECONDS", "2")]).await;
     let load = Load::start(&cluster).await;
     load.goes_on(100).await;
@@ -81,7 +81,7 @@ async fn nodes_are_replaced_one_after_the_other() {
 }
 
 #[postgres_test]
-async fn nodes_without_redis_are_level_after_a_while() {
+async fn nodes_without_redis_catch_up_from_database() {
     let cluster = TestCluster::start(2, None, &[]).await;
     let load = Load::start(&cluster).await;
     load.goes_on(200).await;

@@ -24,7 +24,7 @@ async fn history(who: &User, chat: &str) -> Vec<(i64, String)> {
 }
 
 #[engine_test]
-async fn sends_from_fifty_tasks_have_one_order_for_every_reader(app: &TestApp) {
+async fn concurrent_sends_have_one_order_for_every_reader(app: &TestApp) {
     let mut people = Vec::new();
     for n in 0..50 {
         people.push(app.user(&format!("user{n}")).await);
@@ -66,7 +66,7 @@ async fn sends_from_fifty_tasks_have_one_order_for_every_reader(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_send_repeated_at_once_makes_one_message(app: &TestApp) {
+async fn concurrent_replays_create_one_message(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let send = async |who: &User, text: &str| {
@@ -105,7 +105,7 @@ async fn a_send_repeated_at_once_makes_one_message(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_SEND_QUEUE", "1")])]
-async fn a_full_queue_refuses_and_loses_nothing(app: &TestApp) {
+async fn full_send_queue_rejects_without_losing_messages(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     let replies = join_all((0..100).map(|n| {
@@ -123,7 +123,7 @@ async fn a_full_queue_refuses_and_loses_nothing(app: &TestApp) {
 }
 
 #[engine_test]
-async fn a_removed_member_s_sends_under_way_do_not_land(app: &TestApp) {
+async fn in_flight_sends_of_removed_member_are_rejected(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let sends = join_all((0..40).map(|n| {
@@ -143,7 +143,7 @@ async fn a_removed_member_s_sends_under_way_do_not_land(app: &TestApp) {
 }
 
 #[engine_test(settings = [("PARLOR_DATABASE_CONNECTIONS", "2")])]
-async fn requests_that_look_up_much_do_not_wait_for_each_other_s_connections(app: &TestApp) {
+async fn requests_with_many_lookups_do_not_deadlock_on_connections(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     // Fields that are looked up one by one, beside those that are looked up together.
@@ -157,7 +157,7 @@ async fn requests_that_look_up_much_do_not_wait_for_each_other_s_connections(app
 }
 
 #[engine_test]
-async fn changes_of_one_chat_at_once_take_each_a_version(app: &TestApp) {
+async fn concurrent_chat_changes_take_distinct_versions(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "start").await;

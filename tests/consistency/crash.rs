@@ -35,7 +35,7 @@ async fn send_all(who: &User, chat: &str, nonces: &[String], acknowledged: &Mute
 }
 
 #[engine_test]
-async fn what_was_acknowledged_is_there_once_after_a_kill(engine: Engine) {
+async fn acknowledged_sends_survive_kill_exactly_once(engine: Engine) {
     let app = TestApp::start(Database::create(engine).await, &[]).await;
     let mut people = Vec::new();
     for n in 0..16 {

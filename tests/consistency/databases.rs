@@ -18,7 +18,7 @@ async fn encrypted(url: &str) -> Option<bool> {
 }
 
 #[postgres_test]
-async fn sslmode_is_honoured() {
+async fn sslmode_setting_is_honored() {
     let issuer = std::env::var("PARLOR_TEST_POSTGRES_CA").expect("tests/run sets PARLOR_TEST_POSTGRES_CA");
     let plain = Database::create(Engine::Postgres).await;
     let base = plain.url.split('?').next().expect("an address").to_owned();
@@ -40,7 +40,7 @@ async fn sslmode_is_honoured() {
         (format!("{base}?sslmode=verify-full"), None),
         (format!("{base}?sslmode=verify-ca"), None),
     ] {
-        let started = App::start(config(&url, &[("PARLOR_DATABASE_WAIT_SECONDS", "3")]), Clock::default()).await;
+        let started = App::start(config(&url, &[("PARLOR_DATABASE_WAIT_SECONDS", "3")]), Clock::system()).await;
         match (started, outcome) {
             (Ok(app), Some(tls)) => {
                 app.store.read().await.expect("a connection").ping().await.expect("an answer");
@@ -59,14 +59,14 @@ async fn sslmode_is_honoured() {
 }
 
 #[postgres_test]
-async fn servers_that_start_together_migrate_once_and_serve_one_database() {
+async fn concurrently_started_servers_migrate_once() {
     let database = Database::create(Engine::Postgres).await;
-    let starts = (0..4).map(|_| App::start(config(&database.url, &[]), Clock::default()));
+    let starts = (0..4).map(|_| App::start(config(&database.url, &[]), Clock::system()));
     for started in join_all(starts).await {
         started.map(|_| ()).expect("each server starts");
     }
     let app = TestApp::start(database, &[]).await;
-    let second = App::start(config(&app.database.url, &[]), Clock::default()).await.expect("a second server");
+    let second = App::start(config(&app.database.url, &[]), Clock::system()).await.expect("a second server");
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.direct(&bob).await;
     // Two committers on one chat: the row lock orders them.
@@ -97,7 +97,7 @@ async fn servers_that_start_together_migrate_once_and_serve_one_database() {
 }
 
 #[postgres_test]
-async fn a_request_that_is_dropped_in_a_transaction_leaves_no_lock_behind() {
+async fn dropped_request_leaves_no_row_lock() {
     let app = TestApp::start(Database::create(Engine::Postgres).await, &[("PARLOR_DATABASE_CONNECTIONS", "2")]).await;
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;

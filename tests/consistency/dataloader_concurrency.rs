@@ -22,7 +22,7 @@ fn lists_and_look_ups(chat: &str) -> String {
 }
 
 #[engine_test(settings = [("PARLOR_MAX_COMPLEXITY", "10000000")])]
-async fn more_lists_than_connections_are_read_beside_look_ups(app: &TestApp) {
+async fn lists_beyond_pool_size_load_beside_lookups(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     let answer = alice.ask(&lists_and_look_ups(&chat)).await;

@@ -315,7 +315,7 @@ async fn subscribe(who: &User, chat: &str, after: Option<&str>) -> Feed {
 }
 
 #[engine_test]
-async fn who_holds_a_chat_and_applies_its_feed_holds_what_a_fresh_query_gives(app: &TestApp) {
+async fn chat_cache_fed_by_feed_equals_fresh_query(app: &TestApp) {
     let world = World::new(app).await;
     let mut watchers = Vec::new();
     // An owner, a member whose own rows change, and one who leaves.
@@ -348,7 +348,7 @@ async fn who_holds_a_chat_and_applies_its_feed_holds_what_a_fresh_query_gives(ap
 }
 
 #[engine_test]
-async fn who_holds_a_channel_learns_who_joins_it(app: &TestApp) {
+async fn channel_cache_learns_of_new_members(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.chat("CHANNEL", "News", &[]).await;
     let mut watcher = Watcher::of(&alice, &chat).await;
@@ -360,7 +360,7 @@ async fn who_holds_a_channel_learns_who_joins_it(app: &TestApp) {
 }
 
 #[engine_test]
-async fn who_holds_a_chat_learns_that_a_call_is_on_and_over(app: &TestApp) {
+async fn chat_cache_learns_of_call_start_and_end(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.direct(&bob).await;
     let mut watcher = Watcher::of(&bob, &chat).await;
@@ -377,13 +377,13 @@ async fn who_holds_a_chat_learns_that_a_call_is_on_and_over(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_mutation_has_a_case() {
+async fn convergence_covers_every_mutation() {
     let app = TestApp::sqlite(&[]).await;
     let world = World::new(&app).await;
     let cases = cases(&world);
     let told: BTreeSet<&str> = cases.iter().flatten().map(|(_, field, _)| *field).collect();
     let elsewhere: BTreeSet<&str> = ELSEWHERE.iter().map(|(field, _)| *field).collect();
-    let sdl = parlor::graphql::sdl();
+    let sdl = parlor::graphql::schema::sdl();
     let (_, mutations) = sdl.split_once("\ntype Mutation {").expect("mutations");
     let (mutations, _) = mutations.split_once("\n}").expect("an end");
     let all = mutations.lines().filter_map(|line| line.strip_prefix('\t')?.strip_suffix('('));

@@ -9,6 +9,7 @@ mod crash;
 mod databases;
 mod dataloader_concurrency;
 mod feed_cache_convergence;
+mod golden;
 mod model;
 mod query_counts;
 mod shared_execution;

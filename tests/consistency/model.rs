@@ -135,7 +135,7 @@ async fn live(engine: Engine, steps: Vec<Step>) {
 
 /// `PARLOR_TEST_SEED` repeats a run, and `PARLOR_TEST_CASES` makes it longer.
 #[engine_test]
-fn what_people_see_is_what_the_model_says(engine: Engine) {
+fn client_views_match_reference_model(engine: Engine) {
     let set = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let seed = set("PARLOR_TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(()));
     let cases = set("PARLOR_TEST_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(6);

@@ -279,7 +279,7 @@ async fn full_messages(who: &User, olga: &User, chat: &str, elsewhere: &str, num
 }
 
 #[engine_test]
-async fn a_list_of_chats_takes_as_many_statements_short_or_long(engine: Engine) {
+async fn chat_list_takes_constant_number_of_statements(engine: Engine) {
     let settings = [
         ("PARLOR_CHATS_PER_MINUTE", "100000"),
         ("PARLOR_CALLS_PER_MINUTE", "100000"),
@@ -317,7 +317,7 @@ async fn a_list_of_chats_takes_as_many_statements_short_or_long(engine: Engine) 
 }
 
 #[engine_test]
-async fn a_page_of_messages_takes_as_many_statements_short_or_long(engine: Engine) {
+async fn message_page_takes_constant_number_of_statements(engine: Engine) {
     let app = TestApp::start(Database::create(engine).await, &[]).await;
     let (who, olga) = (app.user("who").await, app.user("olga").await);
     let chat = who.group("Everything", &[&olga]).await;

@@ -318,7 +318,7 @@ async fn statements_for(cluster: &TestCluster, readers: &[User], chat: &str) -> 
 }
 
 #[postgres_test]
-async fn what_all_ask_alike_is_looked_up_once() {
+async fn shared_execution_loads_data_once() {
     let log = [("PARLOR_LOG", "warn,parlor::sql=trace")];
     let cluster = TestCluster::start(1, None, &log).await;
     let people: Vec<User> = join_all((0..50).map(|n| {
@@ -336,12 +336,12 @@ async fn what_all_ask_alike_is_looked_up_once() {
 }
 
 #[engine_test(settings = SETTINGS)]
-async fn no_field_of_a_feed_shows_one_what_was_made_for_another(app: &TestApp) {
+async fn shared_execution_never_leaks_feed_fields_between_viewers(app: &TestApp) {
     nobody_is_told_what_is_another_s(app, Kind::Feed).await;
 }
 
 #[engine_test(settings = SETTINGS)]
-async fn no_field_of_a_new_message_shows_one_what_was_made_for_another(app: &TestApp) {
+async fn shared_execution_never_leaks_message_fields_between_viewers(app: &TestApp) {
     for kind in [Kind::OfChat, Kind::OfAll] {
         nobody_is_told_what_is_another_s(app, kind).await;
     }

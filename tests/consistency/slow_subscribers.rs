@@ -29,7 +29,7 @@ async fn read_all(feed: &mut Feed) -> Vec<i64> {
 }
 
 #[engine_test]
-async fn a_slow_reader_delays_nobody_costs_little_and_loses_nothing(engine: Engine) {
+async fn slow_subscriber_delays_nobody_and_loses_nothing(engine: Engine) {
     let database = Database::create(engine).await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let settings = [

@@ -23,7 +23,7 @@ fn is_refusal(errors: &Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_document_hurts_the_process() {
+async fn adversarial_document_never_harms_process() {
     let folder = tempfile::tempdir().unwrap();
     let (mut server, alice) = process(folder.path());
     let mut socket = alice.socket().await;
@@ -60,7 +60,7 @@ async fn no_document_hurts_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_json_hurts_the_process() {
+async fn adversarial_json_never_harms_process() {
     let folder = tempfile::tempdir().unwrap();
     let (mut server, alice) = process(folder.path());
     let nested = |open: &str, close: &str, depth: usize| open.repeat(depth) + "1" + &close.repeat(depth);

@@ -13,7 +13,7 @@ const JSON: &str = "application/json; charset=utf-8";
 const RESPONSE: &str = "application/graphql-response+json; charset=utf-8";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_media_type_is_what_the_client_likes_best() {
+async fn response_media_type_follows_accept_header() {
     let app = TestApp::sqlite(&[]).await;
     for (accept, expected) in [
         (vec![], JSON),
@@ -62,7 +62,7 @@ async fn the_media_type_is_what_the_client_likes_best() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_tells_what_the_media_type_lets_it_tell() {
+async fn response_status_follows_media_type() {
     let app = TestApp::sqlite(&[]).await;
     let well = |query: &str, variables| (graphql_body(query, variables), true);
     let badly = |body: &str| (body.to_owned(), false);
@@ -122,7 +122,7 @@ async fn the_status_tells_what_the_media_type_lets_it_tell() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_json_in_utf_8_is_read() {
+async fn request_body_must_be_utf_8_json() {
     let app = TestApp::sqlite(&[]).await;
     let body = graphql_body("{ __typename }", json!({}));
     for (content_type, status) in [
@@ -155,7 +155,7 @@ async fn only_json_in_utf_8_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn get_is_for_queries_alone() {
+async fn get_request_runs_queries_only() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let bearer = bearer(&alice);
@@ -212,7 +212,7 @@ async fn get_is_for_queries_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_over_the_limit_is_told_so() {
+async fn oversized_body_is_rejected_with_413() {
     let app = TestApp::sqlite(&[("PARLOR_MAX_BODY_BYTES", "65536")]).await;
     let padded = |length: usize| {
         let body = graphql_body("{ __typename }", json!({}));
@@ -254,7 +254,7 @@ async fn a_body_over_the_limit_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_is_a_bearers() {
+async fn token_is_read_from_bearer_header() {
     let app = TestApp::sqlite(&[]).await;
     let token = sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": 4_000_000_000_u64 }));
     let good = format!("Bearer {token}");

@@ -12,7 +12,7 @@ fn persisted(query: &str) -> Value {
 }
 
 #[engine_test]
-async fn what_fails_is_null_beside_what_does_not(app: &TestApp) {
+async fn failed_field_is_null_beside_successful_fields(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Order", &[&bob]).await;
     let query = "mutation($chat: ID!) {
@@ -84,7 +84,7 @@ async fn what_fails_is_null_beside_what_does_not(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn variables_are_coerced_as_graphql_js_does() {
+async fn variables_are_coerced_like_graphql_js() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let chats =
@@ -170,7 +170,7 @@ async fn variables_are_coerced_as_graphql_js_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_document_may_be_sent_by_its_hash() {
+async fn persisted_query_is_sent_by_hash() {
     let app = TestApp::sqlite(&[]).await;
     let accept = [("accept", "application/graphql-response+json,application/json;q=0.9")];
     let query = "query Q($a: Boolean!) { here: __typename ...F @include(if: $a) } fragment F on Query { __typename }";

@@ -8,7 +8,7 @@ use testkit::{Database, Engine, Socket, TestApp, User, engine_test, postgres_tes
 use crate::transport::websocket::init;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_origins_may_call_where_they_are_named() {
+async fn cors_allows_configured_origins_only() {
     let (ours, theirs) = ("https://app.example", "https://evil.example");
     let ask = async |app: &TestApp, origin: &str| {
         let asked = [
@@ -55,7 +55,7 @@ async fn other_origins_may_call_where_they_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_answers_are_compressed_for_those_who_can_read_it() {
+async fn large_response_is_compressed_when_accepted() {
     let app = TestApp::sqlite(&[]).await;
     let alice = bearer(&app.user("alice").await);
     let body = graphql_body("{ __schema { types { name description fields { name description } } } }", json!({}));
@@ -70,7 +70,7 @@ async fn long_answers_are_compressed_for_those_who_can_read_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_has_an_id() {
+async fn response_carries_request_id() {
     let app = TestApp::sqlite(&[]).await;
     let given = [("x-request-id", "from the host 7")];
     for heard in [
@@ -88,7 +88,7 @@ async fn every_request_has_an_id() {
 }
 
 #[engine_test]
-async fn a_fault_of_the_server_shows_no_cause(app: &TestApp) {
+async fn internal_error_hides_its_cause(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Faults", &[]).await;
     alice.send(&chat, "hello").await;
@@ -147,7 +147,7 @@ async fn health_and_readiness_are_reported(app: &TestApp) {
 }
 
 #[postgres_test]
-async fn readiness_ends_while_the_database_is_unreachable() {
+async fn readiness_fails_while_database_is_unreachable() {
     let app = TestApp::start(Database::create(Engine::Postgres).await, &[("PARLOR_DATABASE_CONNECTIONS", "2")]).await;
     let alice = app.user("alice").await;
     let ready = async || request(&app, Method::GET, "/readyz", &[], "").await.status;
@@ -198,7 +198,7 @@ fn beyond_limits() -> Vec<(String, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_much_is_told_alike_on_every_way_in() {
+async fn limits_answer_alike_on_every_transport() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let bearer = bearer(&alice);
@@ -230,7 +230,7 @@ async fn what_is_too_much_is_told_alike_on_every_way_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_do_not_read_the_schema() {
+async fn anonymous_introspection_is_rejected() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     for query in
@@ -251,7 +251,7 @@ async fn strangers_do_not_read_the_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn graphiql_is_for_development_alone() {
+async fn graphiql_is_served_in_development_only() {
     let app = TestApp::sqlite(&[]).await;
     for path in ["/", "/graphiql/index.html"] {
         assert_eq!(request(&app, Method::GET, path, &[("host", "localhost")], "").await.status, 404, "{path}");
@@ -293,7 +293,7 @@ async fn graphiql_is_for_development_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_failure_has_its_code() {
+async fn error_kind_has_its_code() {
     let app = TestApp::sqlite(&[]).await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Codes", &[&bob]).await;

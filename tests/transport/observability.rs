@@ -23,7 +23,7 @@ fn figure(text: &str, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_figures_tell_what_the_node_does_on_an_address_of_their_own() {
+async fn metrics_are_served_on_separate_address() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[KEYS, ("PARLOR_METRICS_ADDR", "127.0.0.1:0")]);
     let line = server.next_line();
@@ -84,7 +84,7 @@ async fn the_figures_tell_what_the_node_does_on_an_address_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn traces_are_sent_where_somebody_collects_them() {
+async fn traces_are_exported_to_configured_collector() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let collected = tokio::spawn(async move {

@@ -33,7 +33,7 @@ fn claims(token: &str) -> Value {
 }
 
 #[test]
-fn help_tells_every_command_and_every_setting() {
+fn help_lists_every_command_and_setting() {
     let folder = tempfile::tempdir().unwrap();
     let help = printed(folder.path(), &[], &["--help"]);
     for word in ["serve", "migrate", "token", "schema", "DATABASE_URL"] {
@@ -53,7 +53,7 @@ fn help_tells_every_command_and_every_setting() {
 }
 
 #[test]
-fn the_schema_it_prints_is_that_of_the_file() {
+fn schema_command_prints_schema_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = include_str!("../../schema.graphql");
     assert!(printed(folder.path(), &[], &["schema"]) == file, "parlor schema > schema.graphql");
@@ -62,7 +62,7 @@ fn the_schema_it_prints_is_that_of_the_file() {
 }
 
 #[test]
-fn a_wrong_setting_is_named_before_anything_listens() {
+fn invalid_setting_is_reported_before_listening() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("empty.json"), "{\"keys\":[]}").unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
@@ -126,7 +126,7 @@ fn announced(server: &ServerProcess) -> (String, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bare_run_is_a_development_server_that_keeps_its_secret() {
+async fn bare_run_starts_development_server_with_persistent_secret() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = ServerProcess::start(folder.path(), &[]);
     assert!(server.addr.ip().is_loopback());
@@ -167,7 +167,7 @@ async fn a_bare_run_is_a_development_server_that_keeps_its_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_says_what_was_asked_for() {
+async fn token_command_prints_requested_claims() {
     let folder = tempfile::tempdir().unwrap();
     let held = [KEYS, ("PARLOR_JWT_ISSUER", "https://host"), ("PARLOR_JWT_AUDIENCE", "chat")];
     let app = TestApp::sqlite(&held).await;
@@ -217,7 +217,7 @@ async fn a_token_says_what_was_asked_for() {
 }
 
 #[engine_test]
-async fn migrate_brings_a_database_up_once(engine: Engine) {
+async fn migrate_command_migrates_database_once(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::create(engine).await;
     let settings = [KEYS, ("DATABASE_URL", database.url.as_str())];
@@ -232,7 +232,7 @@ async fn migrate_brings_a_database_up_once(engine: Engine) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_ends_it_in_order_though_feeds_are_open() {
+async fn signal_stops_server_gracefully_with_open_feeds() {
     for signal in ["TERM", "INT"] {
         let folder = tempfile::tempdir().unwrap();
         let mut server = ServerProcess::start(folder.path(), &[KEYS, ("PARLOR_SHUTDOWN_SECONDS", "2")]);
@@ -257,7 +257,7 @@ async fn a_signal_ends_it_in_order_though_feeds_are_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_log_is_json_where_that_is_asked_for_and_keeps_secrets() {
+async fn json_log_hides_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [KEYS, ("PARLOR_LOG_FORMAT", "json"), ("PARLOR_LOG", "parlor=trace,tower_http=trace,info")];
     let mut server = ServerProcess::start(folder.path(), &settings);

@@ -58,7 +58,7 @@ async fn tells(socket: &mut Socket, text: &str) {
 }
 
 #[engine_test(settings = EXACT)]
-async fn a_renewed_session_goes_on_to_the_end_of_its_fresh_token(app: &TestApp) {
+async fn renewed_session_lasts_until_fresh_token_expires(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = bob.group("Long", &[&alice]).await;
     let mut socket = Socket::connect(app.addr).await;
@@ -85,7 +85,7 @@ async fn a_renewed_session_goes_on_to_the_end_of_its_fresh_token(app: &TestApp) 
 }
 
 #[engine_test(settings = EXACT)]
-async fn a_session_is_renewed_by_a_sound_token_of_the_same_person_alone(app: &TestApp) {
+async fn session_renewal_needs_valid_token_of_same_user(app: &TestApp) {
     let mut socket = Socket::connect(app.addr).await;
     socket.init(&token(app, 600, json!({}))).await;
     for (wrong, code, field) in [
@@ -118,7 +118,7 @@ async fn lives(socket: &mut Socket, id: &str) {
 const ADMIN: [&str; 2] = ["chat.view", "organization.admin"];
 
 #[engine_test(settings = EXACT)]
-async fn a_revocation_ends_all_that_a_person_has_and_nothing_of_others(app: &TestApp) {
+async fn revocation_ends_only_sessions_of_its_user(app: &TestApp) {
     let admin = app.user_in("demo", "admin", Some(&ADMIN)).await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let elsewhere = app.user_in("elsewhere", "alice", None).await;
@@ -167,7 +167,7 @@ async fn a_revocation_ends_all_that_a_person_has_and_nothing_of_others(app: &Tes
 }
 
 #[engine_test(settings = EXACT)]
-async fn one_whom_no_token_showed_yet_can_be_revoked(app: &TestApp) {
+async fn unknown_user_can_be_revoked(app: &TestApp) {
     let admin = app.user_in("demo", "admin", Some(&ADMIN)).await;
     let early = token(app, 600, json!({ "sub": "ghost" }));
     admin.mutate_ok("revokeSessions", json!({ "userId": "ghost" })).await;
@@ -182,7 +182,7 @@ async fn one_whom_no_token_showed_yet_can_be_revoked(app: &TestApp) {
 }
 
 #[engine_test]
-async fn what_was_revoked_stays_so_after_a_restart(engine: Engine) {
+async fn revocation_survives_server_restart(engine: Engine) {
     let app = TestApp::start(testkit::Database::create(engine).await, &EXACT).await;
     let admin = app.user_in("demo", "admin", Some(&ADMIN)).await;
     let alice = app.user("alice").await;

@@ -70,7 +70,7 @@ async fn feed(app: &TestApp, user: &User, chat: &str, after: Option<&str>) -> Ev
 }
 
 #[engine_test]
-async fn a_feed_is_live_and_resumes_over_events_too(app: &TestApp) {
+async fn feed_is_live_and_resumes_over_sse(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut events = feed(app, &bob, &chat, None).await;
@@ -106,7 +106,7 @@ async fn a_feed_is_live_and_resumes_over_events_too(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operation_can_be_told_in_events() {
+async fn every_operation_kind_runs_over_sse() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let mut query = Events::open(&app, &alice.token, "{ viewer { user { id } } }", json!({})).await;
@@ -127,7 +127,7 @@ async fn every_operation_can_be_told_in_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_have_events_is_told_in_json() {
+async fn rejected_sse_request_is_answered_in_json() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let authorization = bearer(&alice);
@@ -153,7 +153,7 @@ async fn who_may_not_have_events_is_told_in_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_when_its_token_does_and_says_so() {
+async fn sse_stream_ends_with_error_when_token_expires() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
     app.user("alice").await;
     let until = app.app.clock.now().timestamp() + 3_600;
@@ -167,7 +167,7 @@ async fn a_stream_ends_when_its_token_does_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_the_server_ends_is_one_to_take_up_again() {
+async fn sse_stream_ended_by_server_is_resumable() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let mut events = Events::open(&app, &alice.token, "subscription { messageAdded { id } }", json!({})).await;

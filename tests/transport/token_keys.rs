@@ -12,7 +12,7 @@ use testkit::{SECRET, Socket, TestApp};
 use crate::transport::tokens::{accepted, claims, refused, show};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_algorithm_has_its_keys_in_a_file() {
+async fn jwks_file_supports_every_algorithm() {
     let (rsa, ec, ed) = (HostKey::rsa(), HostKey::ec(0), HostKey::ed(0));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.json");
@@ -48,7 +48,7 @@ async fn each_algorithm_has_its_keys_in_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_at_an_address_rotate() {
+async fn jwks_address_rotates_keys() {
     let host = KeyServer::start().await;
     let (old, new) = (HostKey::ec(0), HostKey::ec(1));
     host.publish(&[&old]);
@@ -85,7 +85,7 @@ async fn keys_at_an_address_rotate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_unknown_keys_is_no_flood_of_fetches() {
+async fn unknown_key_flood_causes_no_fetch_flood() {
     let host = KeyServer::start().await;
     let (known, foreign) = (HostKey::ed(0), HostKey::ed(1));
     host.publish(&[&known]);
@@ -119,7 +119,7 @@ async fn a_flood_of_unknown_keys_is_no_flood_of_fetches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_may_come_up_after_the_server() {
+async fn jwks_host_may_start_after_server() {
     let host = KeyServer::start().await;
     let key = HostKey::ed(0);
     let app = TestApp::sqlite(&[("PARLOR_JWKS", &host.url), ("PARLOR_JWT_ALGORITHM", "EdDSA")]).await;
@@ -135,7 +135,7 @@ async fn a_host_may_come_up_after_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_algorithm_is_never_the_tokens_choice() {
+async fn token_cannot_choose_its_algorithm() {
     let (rsa, ec) = (HostKey::rsa(), HostKey::ec(0));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.json");

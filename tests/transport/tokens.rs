@@ -34,7 +34,7 @@ pub async fn refused(app: &TestApp, token: String, why: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_holds_for_its_time() {
+async fn token_is_valid_only_within_its_lifetime() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "60")]).await;
     let now = app.app.clock.now().timestamp();
     let with = |times: &str| sign_with_secret(format!(r#"{{"sub":"alice","org":"demo"{times}}}"#));
@@ -81,7 +81,7 @@ async fn a_token_holds_for_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn issuer_and_audience_are_held_to_what_is_set() {
+async fn issuer_and_audience_must_match_settings() {
     let table = [
         (json!({ "iss": "https://host", "aud": "chat" }), None),
         (json!({ "iss": "https://host", "aud": ["mail", "chat"] }), None),
@@ -115,7 +115,7 @@ async fn issuer_and_audience_are_held_to_what_is_set() {
 }
 
 #[engine_test]
-async fn people_and_organisations_have_words_for_ids(app: &TestApp) {
+async fn token_subject_and_organization_are_host_ids(app: &TestApp) {
     let longest = "ü".repeat(127) + "x";
     for claim in ["sub", "org"] {
         for bad in
@@ -134,7 +134,7 @@ async fn people_and_organisations_have_words_for_ids(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_says_what_its_person_may() {
+async fn token_permissions_decide_user_rights() {
     let everyone = json!(["CHAT_VIEW", "CHAT_CREATE_GROUP", "CHAT_MANAGE_GROUP", "CHAT_DELETE", "CHAT_INITIATE_CALL"]);
     let app = TestApp::sqlite(&[]).await;
     for (said, meant) in [
@@ -163,7 +163,7 @@ async fn a_token_says_what_its_person_may() {
 }
 
 #[engine_test]
-async fn people_look_as_their_newest_token_shows_them(app: &TestApp) {
+async fn user_profile_follows_latest_token(app: &TestApp) {
     let bob = app.user("bob").await;
     for (said, name, picture) in [
         (json!({ "picture": "https://host/a.png" }), "Alice", json!("https://host/a.png")),
@@ -189,7 +189,7 @@ async fn people_look_as_their_newest_token_shows_them(app: &TestApp) {
 }
 
 #[engine_test]
-async fn one_id_in_two_organisations_is_two_people(app: &TestApp) {
+async fn same_user_id_in_two_organizations_is_two_users(app: &TestApp) {
     let red = app.user_in("red", "alice", None).await;
     app.user_in("red", "bob", None).await;
     let blue = User::new(app.addr, "alice", sign_with_secret(claims(json!({ "org": "blue", "name": "Blue Alice" }))));

@@ -36,7 +36,7 @@ pub async fn closed_after(app: &TestApp, messages: &[Message]) -> (u16, String) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_breach_of_the_protocol_has_its_close_code() {
+async fn protocol_violation_has_its_close_code() {
     let app = TestApp::sqlite(&[]).await;
     let token = app.user("alice").await.token;
     let text = |value: &Value| Message::text(value.to_string());
@@ -114,7 +114,7 @@ async fn each_breach_of_the_protocol_has_its_close_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_protocol_is_agreed_on_first() {
+async fn subprotocol_must_be_negotiated() {
     let app = TestApp::sqlite(&[]).await;
     for (headers, chosen) in [
         (vec![PROTOCOL], true),
@@ -139,7 +139,7 @@ async fn the_protocol_is_agreed_on_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pings_are_answered_at_any_time() {
+async fn ping_is_answered_at_any_time() {
     let app = TestApp::sqlite(&[]).await;
     let token = app.user("alice").await.token;
     let mut socket = Socket::connect(app.addr).await;
@@ -157,7 +157,7 @@ async fn pings_are_answered_at_any_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_carries_many_operations_of_every_kind() {
+async fn websocket_multiplexes_operations_of_every_kind() {
     let app = TestApp::sqlite(&[]).await;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chats = [alice.group("One", &[&bob]).await, alice.group("Two", &[&bob]).await];
@@ -202,7 +202,7 @@ async fn a_socket_carries_many_operations_of_every_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_error_is_one_error_and_nothing_after() {
+async fn request_error_ends_operation_with_one_error() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let chat = alice.group("Errors", &[]).await;
@@ -234,7 +234,7 @@ async fn a_request_error_is_one_error_and_nothing_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_has_heard_enough_hears_no_more() {
+async fn completed_subscription_receives_no_more_events() {
     let app = TestApp::sqlite(&[("PARLOR_SOCKET_OPERATIONS", "2")]).await;
     let alice = app.user("alice").await;
     let chat = alice.group("Enough", &[]).await;

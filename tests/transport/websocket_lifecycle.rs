@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::transport::websocket::{FEED, PROTOCOL, closed_after, init, subscribe};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_who_may_not_come_in_is_told_for_good_or_for_now() {
+async fn rejected_connection_closes_with_final_or_retryable_code() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
     let alice = app.user("alice").await;
     let forged = sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": 4_000_000_000_u64 })) + "x";
@@ -46,7 +46,7 @@ async fn one_who_may_not_come_in_is_told_for_good_or_for_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_ends_when_its_token_does() {
+async fn websocket_closes_when_token_expires() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
     let alice = app.user("alice").await;
     let chat = alice.group("Short", &[]).await;
@@ -62,7 +62,7 @@ async fn a_socket_ends_when_its_token_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_must_say_who_it_is_in_time() {
+async fn websocket_must_init_before_timeout() {
     let app = TestApp::sqlite(&[("PARLOR_SOCKET_INIT_SECONDS", "1")]).await;
     let alice = app.user("alice").await;
     let mut settled = alice.socket().await;
@@ -76,7 +76,7 @@ async fn a_socket_must_say_who_it_is_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_has_a_largest_size() {
+async fn oversized_websocket_message_closes_socket() {
     let app = TestApp::sqlite(&[("PARLOR_MAX_BODY_BYTES", "20000")]).await;
     let token = app.user("alice").await.token;
     let padded = |length: usize| {
@@ -109,7 +109,7 @@ async fn a_message_has_a_largest_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text_that_is_none_ends_the_socket() {
+async fn invalid_utf8_closes_websocket() {
     let app = TestApp::sqlite(&[]).await;
     let (_, mut stream) = Socket::handshake(app.addr, &[PROTOCOL]).await;
     // A text frame of two bytes, masked with zeros.
@@ -119,7 +119,7 @@ async fn text_that_is_none_ends_the_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_other_origins_open_no_socket_where_origins_are_set() {
+async fn websocket_origin_must_be_allowed_when_configured() {
     let named = TestApp::sqlite(&[("PARLOR_CORS_ORIGINS", "https://app.example,http://localhost:3000")]).await;
     for (origin, status) in [
         (None, 101),
@@ -148,7 +148,7 @@ async fn pages_of_other_origins_open_no_socket_where_origins_are_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_tells_every_socket_to_come_back() {
+async fn server_stop_closes_sockets_with_retryable_code() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let chat = alice.group("Restart", &[]).await;
@@ -165,7 +165,7 @@ async fn a_stop_tells_every_socket_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_answers_no_ping_is_given_up() {
+async fn websocket_closes_when_pings_stay_unanswered() {
     let app = TestApp::sqlite(&[("PARLOR_SOCKET_PING_SECONDS", "1"), ("PARLOR_SOCKET_INIT_SECONDS", "60")]).await;
     let alice = app.user("alice").await;
     let mut alive = alice.socket().await;

@@ -137,7 +137,7 @@ impl TestCluster {
 }
 
 pub fn now() -> i64 {
-    Clock::default().now().timestamp()
+    Clock::system().now().timestamp()
 }
 
 /// Waits until something is so.
