@@ -1,3 +1,5 @@
+//! The `parlor` binary: sets the allocator and runs the command line.
+
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -7,8 +9,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     match parlor::cli::run().await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::from(2)
         }
     }

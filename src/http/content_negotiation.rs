@@ -5,16 +5,17 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use mime::Mime;
 
-/// What a response may be written as.
+/// A media type of a single response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaType {
-    /// `application/graphql-response+json`: the status tells whether the request was right.
+    /// `application/graphql-response+json`: the status tells whether the request was valid.
     GraphqlResponse,
-    /// `application/json`: what is at least well-formed is answered with 200.
+    /// `application/json`: every well-formed request has the status 200.
     Json,
 }
 
 impl MediaType {
+    /// Returns the value of the header `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
@@ -30,45 +31,50 @@ impl MediaType {
     }
 }
 
-/// Whether a client takes Server-Sent Events, by name.
+/// Returns whether a client names Server-Sent Events as acceptable; wildcards do not count.
 pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
     parse_ranges(headers).iter().any(|(name, q)| name == "text/event-stream" && *q > 0.0)
 }
 
+/// Returns the media ranges of the header `Accept` with their weights.
 fn parse_ranges(headers: &HeaderMap) -> Vec<(String, f32)> {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).filter_map(parse_range).collect()
 }
 
-/// The media type that a client likes best; none where it takes neither. A client that says nothing,
-/// or takes anything, gets JSON.
+/// Returns the media type that a client prefers; `None` if it accepts neither.
+///
+/// A client without a preference gets JSON.
 pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
     let ranges = parse_ranges(headers);
     if !headers.contains_key(ACCEPT) {
         return Some(MediaType::Json);
     }
-    let liking = |media: MediaType| {
-        let exact = format!("application/{}", media.subtype());
-        // The most specific range that fits decides.
+    // The weight of a media type, and the precision of the range that it comes from.
+    let quality = |media_type: MediaType| {
+        let exact = format!("application/{}", media_type.subtype());
+        // The most specific matching range decides (RFC 9110, section 12.5.1).
         [exact.as_str(), "application/*", "*/*"].into_iter().zip([2, 1, 0]).find_map(|(range, precision)| {
-            let best = ranges.iter().filter(|(name, _)| name == range).map(|(_, q)| *q).reduce(f32::max)?;
-            (best > 0.0).then_some((best, precision)).or(Some((0.0, precision)))
+            let weight = ranges.iter().filter(|(name, _)| name == range).map(|(_, q)| *q).reduce(f32::max)?;
+            Some((weight, precision))
         })
     };
-    let wanted = |media| liking(media).filter(|(q, _)| *q > 0.0);
-    match (wanted(MediaType::GraphqlResponse), wanted(MediaType::Json)) {
+    let acceptable = |media_type| quality(media_type).filter(|(q, _)| *q > 0.0);
+    match (acceptable(MediaType::GraphqlResponse), acceptable(MediaType::Json)) {
         (None, None) => None,
         (Some(_), None) => Some(MediaType::GraphqlResponse),
         (None, Some(_)) => Some(MediaType::Json),
-        // Where both are named alike, the one whose status says more; where neither is, JSON.
-        (Some(one), Some(other)) if one.0 == other.0 => {
-            Some(if one.1 == 2 { MediaType::GraphqlResponse } else { MediaType::Json })
+        // Of two named types with the same weight, the one whose status is more precise; with wildcards, JSON.
+        (Some((graphql_q, precision)), Some((json_q, _))) if graphql_q == json_q => {
+            Some(if precision == 2 { MediaType::GraphqlResponse } else { MediaType::Json })
         }
-        (Some(one), Some(other)) => Some(if one.0 > other.0 { MediaType::GraphqlResponse } else { MediaType::Json }),
+        (Some((graphql_q, _)), Some((json_q, _))) => {
+            Some(if graphql_q > json_q { MediaType::GraphqlResponse } else { MediaType::Json })
+        }
     }
 }
 
-/// A media range and its weight.
+/// Parses a media range and its weight, which is 1 by default.
 fn parse_range(text: &str) -> Option<(String, f32)> {
     let mut parts = text.split(';').map(str::trim);
     let name = parts.next().filter(|name| !name.is_empty())?.to_ascii_lowercase();
@@ -77,12 +83,12 @@ fn parse_range(text: &str) -> Option<(String, f32)> {
     Some((name, weight))
 }
 
-/// Whether a body is what GraphQL over HTTP takes: JSON in UTF-8.
+/// Returns whether a body is JSON in UTF-8, which GraphQL over HTTP requires.
 pub fn is_json(headers: &HeaderMap) -> bool {
-    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.parse::<Mime>().ok());
-    media.is_some_and(|media| {
-        let utf8 = media.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8);
-        media.essence_str() == mime::APPLICATION_JSON.essence_str() && utf8
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.parse::<Mime>().ok());
+    media_type.is_some_and(|media_type| {
+        let is_utf8 = media_type.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8);
+        media_type.essence_str() == mime::APPLICATION_JSON.essence_str() && is_utf8
     })
 }
 
@@ -93,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_liked_media_type_is_chosen() {
+    fn negotiation_selects_the_media_type_with_the_highest_weight() {
         use MediaType::{GraphqlResponse, Json};
         let table = [
             ("*/*", Some(Json)),
@@ -118,8 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn only_json_in_utf_8_is_taken() {
-        for (content_type, taken) in [
+    fn body_is_accepted_only_as_json_in_utf_8() {
+        for (content_type, accepted) in [
             ("application/json", true),
             ("application/json; charset=UTF-8", true),
             ("application/json; charset=utf-16", false),
@@ -128,7 +134,7 @@ mod tests {
             ("", false),
         ] {
             let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
-            assert_eq!(is_json(&headers), taken, "{content_type}");
+            assert_eq!(is_json(&headers), accepted, "{content_type}");
         }
     }
 }

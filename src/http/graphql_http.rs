@@ -1,167 +1,236 @@
-//! GraphQL over HTTP, by its specification.
+//! GraphQL over HTTP: <https://graphql.github.io/graphql-over-http/draft/>
+//!
+//! The function `status` has the table of the specification's statuses.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::types::OperationType;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, FromRequestParts, Query, Request, State as Extract, WebSocketUpgrade};
-use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::graphql::api::{GraphqlRequest, GraphqlResponse, RejectedRequest};
-use crate::graphql::schema::context::Requester;
+use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, OperationKind, RejectedRequest};
+use crate::graphql::execution::requester::Requester;
+use crate::graphql::execution::response::GraphqlResponse;
+use crate::http::bearer::authenticate;
 use crate::http::content_negotiation::{MediaType, accepts_event_stream, is_json, negotiate};
+use crate::http::request_id::request_id;
+use crate::http::sse;
+use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::upgrade;
-use crate::http::{HttpState, request_id, sse};
 use crate::service;
 
-/// Bytes over the limit of a body that are still read, so that its sender gets to hear of the limit.
+/// The number of bytes over a body's limit that are read and discarded, so that the client reads the error.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
-/// Longest time that a body may take to come.
+/// The longest time in which a body has to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// `/graphql`: POST and GET, and the WebSocket.
+/// The outcome of a request, as far as its status and headers depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// The operation was executed; fields may have failed.
+    Executed,
+    /// The request is well-formed, but its document, its operation or its variables are not valid.
+    Rejected,
+    /// The client has to send the document whose hash it sent.
+    PersistedQueryNotFound,
+    /// The request is not a GraphQL request.
+    Malformed,
+    Unauthenticated,
+    MethodNotAllowed {
+        allow: &'static str,
+    },
+    NotAcceptable,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    InternalError,
+    Unavailable,
+}
+
+/// Returns the status of a response.
+///
+/// | Outcome                                | `application/graphql-response+json` | `application/json` |
+/// |----------------------------------------|-------------------------------------|--------------------|
+/// | executed, even with errors of fields   | 200                                 | 200                |
+/// | document or variables are not valid    | 400                                 | 200                |
+/// | no GraphQL request, such as broken JSON| 400                                 | 400                |
+/// | persisted query is not known           | 200                                 | 200                |
+///
+/// The first three rows are those of the specification (sections "application/json" and
+/// "application/graphql-response+json"). Clients of persisted queries expect the fourth: they take the
+/// error as a result and send the document. All other outcomes are those of HTTP itself (RFC 9110, section 15).
+fn status(outcome: Outcome, media_type: MediaType) -> StatusCode {
+    match (outcome, media_type) {
+        (Outcome::Executed | Outcome::PersistedQueryNotFound, _) => StatusCode::OK,
+        (Outcome::Rejected, MediaType::Json) => StatusCode::OK,
+        (Outcome::Rejected, MediaType::GraphqlResponse) => StatusCode::BAD_REQUEST,
+        (Outcome::Malformed, _) => StatusCode::BAD_REQUEST,
+        (Outcome::Unauthenticated, _) => StatusCode::UNAUTHORIZED,
+        (Outcome::MethodNotAllowed { .. }, _) => StatusCode::METHOD_NOT_ALLOWED,
+        (Outcome::NotAcceptable, _) => StatusCode::NOT_ACCEPTABLE,
+        (Outcome::PayloadTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
+        (Outcome::UnsupportedMediaType, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        (Outcome::InternalError, _) => StatusCode::INTERNAL_SERVER_ERROR,
+        (Outcome::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Handles `/graphql`: POST, GET, and the upgrade to a WebSocket.
 pub async fn handle(Extract(state): Extract<HttpState>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::GET && parts.headers.contains_key("sec-websocket-key") {
         return match <(WebSocketUpgrade, ConnectInfo<SharedTcpWriter>)>::from_request_parts(&mut parts, &()).await {
-            Ok((upgrade, ConnectInfo(wire))) => upgrade::upgrade(state, &parts.headers, upgrade, wire),
-            Err(refused) => refused,
+            Ok((upgrade, ConnectInfo(writer))) => upgrade::upgrade(state, &parts.headers, upgrade, writer),
+            Err(rejection) => rejection,
         };
     }
     let request = Request::from_parts(parts, body);
-    // What is refused before an event could tell it is JSON.
-    let json = accepts_event_stream(request.headers()).then_some(MediaType::Json);
-    let Some(media) = negotiate(request.headers()).or(json) else {
+    // An error that occurs before the first event is sent as JSON.
+    let event_stream = accepts_event_stream(request.headers()).then_some(MediaType::Json);
+    let Some(media_type) = negotiate(request.headers()).or(event_stream) else {
         let error = Error::BadRequest(
             "the response can be application/graphql-response+json, application/json or text/event-stream".into(),
         );
-        return reject(MediaType::Json, StatusCode::NOT_ACCEPTABLE, &error);
+        return respond_error(MediaType::Json, Outcome::NotAcceptable, &error);
     };
     match *request.method() {
-        Method::POST => post(&state, request, media).await,
-        Method::GET => get(&state, request, media).await,
+        Method::POST => post(&state, request, media_type).await,
+        Method::GET => get(&state, request, media_type).await,
         _ => {
             let error = Error::BadRequest("only GET and POST are served here".into());
-            let mut response = reject(media, StatusCode::METHOD_NOT_ALLOWED, &error);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
-            response
+            respond_error(media_type, Outcome::MethodNotAllowed { allow: "GET, POST" }, &error)
         }
     }
 }
 
-async fn post(state: &HttpState, request: Request, media: MediaType) -> Response {
+async fn post(state: &HttpState, request: Request, media_type: MediaType) -> Response {
     let id = request_id(&request).to_owned();
     let (parts, body) = request.into_parts();
-    // The body is read to its end before anything is refused: a connection closed with input unread
-    // is reset, and the client never sees why.
+    // The body is read to its end before the request is rejected: a connection that is closed with unread
+    // input is reset, and the client never reads the error.
     let body = match read_body(body, state.app.config.http.max_body_bytes).await {
         Ok(body) => body,
-        Err(error @ Error::PayloadTooLarge(_)) => return reject(media, StatusCode::PAYLOAD_TOO_LARGE, &error),
-        Err(error) => return reject(media, StatusCode::BAD_REQUEST, &error),
+        Err(error @ Error::PayloadTooLarge(_)) => return respond_error(media_type, Outcome::PayloadTooLarge, &error),
+        Err(error) => return respond_error(media_type, Outcome::Malformed, &error),
     };
     if !is_json(&parts.headers) {
         let error = Error::BadRequest("the body must be application/json in UTF-8".into());
-        return reject(media, StatusCode::UNSUPPORTED_MEDIA_TYPE, &error);
+        return respond_error(media_type, Outcome::UnsupportedMediaType, &error);
     }
     match GraphqlRequest::parse(&body) {
-        Ok(envelope) => run(state, &parts.headers, envelope, media, Method::POST, id).await,
-        Err(error) => reject(media, StatusCode::BAD_REQUEST, &error),
+        Ok(request) => run(state, &parts.headers, request, media_type, &Method::POST, &id).await,
+        Err(error) => respond_error(media_type, Outcome::Malformed, &error),
     }
 }
 
-async fn get(state: &HttpState, request: Request, media: MediaType) -> Response {
+async fn get(state: &HttpState, request: Request, media_type: MediaType) -> Response {
     let id = request_id(&request).to_owned();
     match read_query_string(&request) {
-        Ok(envelope) => run(state, request.headers(), envelope, media, Method::GET, id).await,
-        Err(error) => reject(media, StatusCode::BAD_REQUEST, &error),
+        Ok(parsed) => run(state, request.headers(), parsed, media_type, &Method::GET, &id).await,
+        Err(error) => respond_error(media_type, Outcome::Malformed, &error),
     }
 }
 
+/// Authenticates, admits and executes a request.
 async fn run(
     state: &HttpState,
     headers: &HeaderMap,
-    envelope: GraphqlRequest,
-    media: MediaType,
-    method: Method,
-    request_id: String,
+    request: GraphqlRequest,
+    media_type: MediaType,
+    method: &Method,
+    request_id: &str,
 ) -> Response {
-    // A document that is missing altogether is a malformed request, whatever its media type.
-    let malformed = envelope.query.is_none()
-        && envelope.extensions.as_ref().is_none_or(|extensions| !extensions.contains_key("persistedQuery"));
-    let viewer = match authenticate(state, headers).await {
+    // A request without a document is malformed, unlike a request with a document that is not valid.
+    let is_malformed = !request.has_document();
+    let viewer = match authenticate(&state.app, headers).await {
         Ok(viewer) => viewer,
-        Err(error) => return respond_unauthenticated(media, &error, &request_id),
+        Err(error) => return respond_authentication_error(media_type, &error, request_id),
     };
-    let admitted = state.api.admit(envelope);
-    let is_subscription =
-        admitted.as_ref().is_ok_and(|admitted| admitted.operation_type == OperationType::Subscription);
-    // A client that takes both means events for a subscription alone.
-    if accepts_event_stream(headers) && !malformed && (is_subscription || negotiate(headers).is_none()) {
-        if admitted.as_ref().is_ok_and(|admitted| admitted.operation_type == OperationType::Mutation)
-            && method == Method::GET
-        {
-            return reject_mutation_by_get(media);
+    let admitted = state.api.admit(request);
+    let kind = admitted.as_ref().ok().map(AdmittedRequest::kind);
+    // A client that accepts events and JSON gets events for a subscription only.
+    let sends_events = accepts_event_stream(headers)
+        && !is_malformed
+        && (kind == Some(OperationKind::Subscription) || negotiate(headers).is_none());
+    match (kind, method) {
+        (Some(OperationKind::Mutation), &Method::GET) => {
+            let error = Error::BadRequest("a mutation can't be run by GET".into());
+            return respond_error(media_type, Outcome::MethodNotAllowed { allow: "POST" }, &error);
         }
-        let session = viewer.map(|viewer| service::sessions::open_for_viewer(&state.app, viewer)).transpose();
-        return match session {
-            Ok(session) => sse::respond(state, admitted, session),
-            Err(error) => respond_unauthenticated(media, &error, &request_id),
-        };
-    }
-    let admitted = match admitted {
-        Ok(admitted) => admitted,
-        Err(refused) if malformed => return respond(media, StatusCode::BAD_REQUEST, refused.into_graphql_response()),
-        Err(refused) => return respond_rejected(media, refused),
-    };
-    match (admitted.operation_type, method) {
-        (OperationType::Query, _) | (OperationType::Mutation, Method::POST) => {}
-        (OperationType::Subscription, _) => {
+        _ if sends_events => return respond_events(state, admitted, viewer, media_type, request_id),
+        (Some(OperationKind::Subscription), _) => {
             let error =
                 Error::BadRequest("a subscription needs the WebSocket at this address, or text/event-stream".into());
-            return respond_rejected(media, RejectedRequest::from(&error));
+            return respond_error(media_type, Outcome::Rejected, &error);
         }
-        (OperationType::Mutation, _) => return reject_mutation_by_get(media),
+        _ => {}
     }
-    // On a task of its own: what has begun goes on to its end though the client may go.
+    match admitted {
+        Ok(admitted) => execute(state, admitted, viewer, media_type, request_id).await,
+        Err(rejected) => {
+            let outcome = match () {
+                () if is_malformed => Outcome::Malformed,
+                () if rejected.is_persisted_query_not_found() => Outcome::PersistedQueryNotFound,
+                () => Outcome::Rejected,
+            };
+            respond(media_type, outcome, rejected.into_graphql_response())
+        }
+    }
+}
+
+/// Executes a query or a mutation on a task of its own, which a disconnect of the client does not end.
+async fn execute(
+    state: &HttpState,
+    admitted: AdmittedRequest,
+    viewer: Option<Arc<Viewer>>,
+    media_type: MediaType,
+    request_id: &str,
+) -> Response {
     let api = state.api.clone();
-    let span = tracing::Span::current();
-    let id = request_id.clone();
-    let asker = viewer.map_or(Requester::Anonymous, Requester::Viewer);
-    let task = async move { api.execute(admitted, asker, &id).await };
-    match tokio::spawn(tracing::Instrument::instrument(task, span)).await {
-        Ok(answer) => {
-            let status = if answer.executed { StatusCode::OK } else { rejected_status(media) };
-            respond(media, status, answer)
+    let id = request_id.to_owned();
+    let requester = viewer.map_or(Requester::Anonymous, Requester::Viewer);
+    let execution = async move { api.execute(admitted, requester, &id).await };
+    match tokio::spawn(tracing::Instrument::instrument(execution, tracing::Span::current())).await {
+        Ok(response) => {
+            let outcome = if response.executed { Outcome::Executed } else { Outcome::Rejected };
+            respond(media_type, outcome, response)
         }
-        Err(panic) => internal_error(media, &Error::internal(panic), &request_id),
+        Err(panic) => respond_server_error(media_type, Outcome::InternalError, &Error::internal(panic), request_id),
     }
 }
 
-fn reject_mutation_by_get(media: MediaType) -> Response {
-    let error = Error::BadRequest("a mutation can't be run by GET".into());
-    let mut response = reject(media, StatusCode::METHOD_NOT_ALLOWED, &error);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    response
+/// Responds with the events of an operation, on a session that ends with the token.
+fn respond_events(
+    state: &HttpState,
+    admitted: Result<AdmittedRequest, RejectedRequest>,
+    viewer: Option<Arc<Viewer>>,
+    media_type: MediaType,
+    request_id: &str,
+) -> Response {
+    let session = viewer.map(|viewer| service::sessions::open_for_viewer(&state.app, viewer)).transpose();
+    match session {
+        Ok(session) => sse::respond(state, admitted, session),
+        Err(error) => respond_authentication_error(media_type, &error, request_id),
+    }
 }
 
+/// Reads a body up to its limit, and discards a bounded number of bytes beyond it.
 async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
     let too_large = || Error::PayloadTooLarge(format!("the body is larger than {limit} bytes"));
-    // What is over the limit is read and dropped, within bounds.
     let mut body = Limited::new(body, limit.saturating_add(MAX_DISCARDED_BYTES));
     let reading = async {
         let (mut bytes, mut length) = (Vec::new(), 0_usize);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| match length > limit {
                 true => too_large(),
-                false => Error::BadRequest("the body broke off".into()),
+                false => Error::BadRequest("the body ended early".into()),
             })?;
             let Ok(chunk) = frame.into_data() else { continue };
             length += chunk.len();
@@ -171,17 +240,20 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
         }
         if length > limit { Err(too_large()) } else { Ok(bytes.into()) }
     };
-    let timed = tokio::time::timeout(BODY_TIMEOUT, reading).await;
-    timed.unwrap_or_else(|_| Err(Error::BadRequest("the body took too long".into())))
+    let result = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+    result.unwrap_or_else(|_| {
+        Err(Error::BadRequest(format!("the body took longer than {} seconds", BODY_TIMEOUT.as_secs())))
+    })
 }
 
+/// Reads a GET request, whose `variables` and `extensions` are JSON objects.
 fn read_query_string(request: &Request) -> Result<GraphqlRequest> {
-    let bad = |why: String| Error::BadRequest(why);
     let Query(mut pairs) = Query::<HashMap<String, String>>::try_from_uri(request.uri())
-        .map_err(|error| bad(format!("the query string can't be read: {error}")))?;
+        .map_err(|error| Error::BadRequest(format!("the query string can't be read: {error}")))?;
     let mut object = |name: &str| match pairs.remove(name) {
         None => Ok(None),
-        Some(json) => serde_json::from_str(&json).map_err(|error| bad(format!("{name} is no JSON object: {error}"))),
+        Some(json) => serde_json::from_str(&json)
+            .map_err(|error| Error::BadRequest(format!("{name} must be a JSON object: {error}"))),
     };
     let (variables, extensions) = (object("variables")?, object("extensions")?);
     Ok(GraphqlRequest {
@@ -192,65 +264,35 @@ fn read_query_string(request: &Request) -> Result<GraphqlRequest> {
     })
 }
 
-/// Who asks, by the bearer token (RFC 6750); nobody where there is none.
-async fn authenticate(state: &HttpState, headers: &HeaderMap) -> Result<Option<Arc<Viewer>>> {
-    let mut given = headers.get_all(AUTHORIZATION).iter();
-    let Some(header) = given.next() else {
-        return Ok(None);
+fn respond_authentication_error(media_type: MediaType, error: &Error, request_id: &str) -> Response {
+    let outcome = match error {
+        Error::Unauthenticated { .. } => Outcome::Unauthenticated,
+        Error::Unavailable { .. } => Outcome::Unavailable,
+        _ => Outcome::InternalError,
     };
-    // Which of two is meant, nobody can say.
-    let token = header.to_str().ok().and_then(bearer_token).filter(|_| given.next().is_none());
-    let token = token.ok_or_else(|| Error::unauthenticated("the Authorization header must be Bearer and a token"))?;
-    let viewer = service::users::authenticate(&state.app, token).await?;
-    Ok(Some(Arc::new(viewer)))
+    respond_server_error(media_type, outcome, error, request_id)
 }
 
-/// The token of `Bearer <token>`; the scheme's case doesn't matter.
-pub fn bearer_token(value: &str) -> Option<&str> {
-    let (scheme, token) = value.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
+/// Responds with an error of the client.
+fn respond_error(media_type: MediaType, outcome: Outcome, error: &Error) -> Response {
+    respond(media_type, outcome, RejectedRequest::from(error).into_graphql_response())
 }
 
-fn respond_unauthenticated(media: MediaType, error: &Error, request_id: &str) -> Response {
-    match error {
-        Error::Unauthenticated { .. } => {
-            let mut response = reject(media, StatusCode::UNAUTHORIZED, error);
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
-            response
-        }
-        Error::Unavailable { .. } => reject(media, StatusCode::SERVICE_UNAVAILABLE, error),
-        error => internal_error(media, error, request_id),
+/// Responds with an error whose cause is logged under the request's id if it is internal.
+fn respond_server_error(media_type: MediaType, outcome: Outcome, error: &Error, request_id: &str) -> Response {
+    respond(media_type, outcome, RejectedRequest::with_request_id(error, request_id).into_graphql_response())
+}
+
+fn respond(media_type: MediaType, outcome: Outcome, response: GraphqlResponse) -> Response {
+    let content_type = [(CONTENT_TYPE, HeaderValue::from_static(media_type.content_type()))];
+    let mut response = (status(outcome, media_type), content_type, response.body.into_bytes()).into_response();
+    let header = match outcome {
+        Outcome::MethodNotAllowed { allow } => Some((ALLOW, allow)),
+        Outcome::Unauthenticated => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
+        _ => None,
+    };
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-}
-
-/// The status of a well-formed request that didn't run.
-fn rejected_status(media: MediaType) -> StatusCode {
-    match media {
-        MediaType::GraphqlResponse => StatusCode::BAD_REQUEST,
-        MediaType::Json => StatusCode::OK,
-    }
-}
-
-fn respond_rejected(media: MediaType, refused: RejectedRequest) -> Response {
-    // A client of persisted queries takes the refusal as an answer and sends the document.
-    let not_found = refused.0.iter().any(|error| error.message == "PersistedQueryNotFound");
-    let status = if not_found { StatusCode::OK } else { rejected_status(media) };
-    respond(media, status, refused.into_graphql_response())
-}
-
-fn reject(media: MediaType, status: StatusCode, error: &Error) -> Response {
-    respond(media, status, RejectedRequest::from(error).into_graphql_response())
-}
-
-fn internal_error(media: MediaType, error: &Error, request_id: &str) -> Response {
-    respond(
-        media,
-        StatusCode::INTERNAL_SERVER_ERROR,
-        RejectedRequest::with_request_id(error, request_id).into_graphql_response(),
-    )
-}
-
-fn respond(media: MediaType, status: StatusCode, answer: GraphqlResponse) -> Response {
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static(media.content_type()))];
-    (status, headers, answer.body.into_bytes()).into_response()
+    response
 }

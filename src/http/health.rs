@@ -1,43 +1,46 @@
-//! What a supervisor and an operator ask.
+//! The endpoints for supervisors and operators.
 
 use std::time::Duration;
 
-use axum::extract;
+use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
-use crate::http::HttpState;
+use crate::http::state::HttpState;
 use crate::metrics::METRICS;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The process is alive.
+/// The longest time in which the database has to answer a readiness check.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reports that the process is alive.
 pub async fn liveness() -> &'static str {
     "alive\n"
 }
 
-/// What the node does, in figures.
+/// Serves the metrics of this node in the OpenMetrics text format.
 pub async fn metrics() -> Response {
     match METRICS.encode() {
         Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics can't be written");
+            tracing::error!(%error, "encoding the metrics failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// Requests can be served: the database answers, and the server is not stopping.
-pub async fn readiness(extract::State(state): extract::State<HttpState>) -> (StatusCode, &'static str) {
+/// Reports whether requests can be served: the server is not stopping, and the database answers.
+pub async fn readiness(Extract(state): Extract<HttpState>) -> (StatusCode, &'static str) {
     if state.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
-    let answers = async {
+    let check = async {
         let mut conn = state.app.database.read().await.ok()?;
         conn.check_alive().await.ok()
     };
-    match tokio::time::timeout(Duration::from_secs(5), answers).await {
+    match tokio::time::timeout(DATABASE_TIMEOUT, check).await {
         Ok(Some(())) => (StatusCode::OK, "ready\n"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the database can't be reached\n"),
     }

@@ -1,4 +1,4 @@
-//! Listening, and stopping in order.
+//! The server: listens, and stops in an orderly way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +9,33 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::state::HttpState;
 use crate::http::tcp_stream::{SharedTcpWriter, TunedListener};
-use crate::http::{HttpState, health, router};
+use crate::http::{graphiql, health, router};
 use crate::service::context::AppContext;
 
-/// Serves on a listener until `stop` says so; then no connection is taken, sockets are told to come
-/// back elsewhere, and what is under way gets its time to end.
+/// The shortest time that open requests get when the configured times are zero.
+const MIN_SHUTDOWN_TIME: Duration = Duration::from_millis(100);
+
+/// Serves the connections of a listener until `stop` is cancelled, then drains them.
+///
+/// A stop has these steps: no connection is accepted; WebSockets and event streams close over the drain
+/// period, so that their clients reconnect to other nodes; running requests get the shutdown timeout to end; and
+/// the presence of this node's users, its departure and the database are flushed.
+///
+/// # Errors
+///
+/// Returns the I/O error if the metrics address cannot be bound or the listener fails.
 pub async fn run(listener: TcpListener, app: Arc<AppContext>, stop: CancellationToken) -> std::io::Result<()> {
-    if app.config.is_development() && !crate::http::graphiql::is_built() {
+    if app.config.is_development() && !graphiql::is_built() {
         tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
     }
     let state = HttpState::new(app.clone(), stop.clone());
     let sockets = state.sockets.clone();
-    let patience = app.config.http.drain_period + app.config.http.shutdown_timeout;
-    let wires = TunedListener { listener, write_timeout: app.config.http.socket_write_timeout };
-    let service = router(state).into_make_service_with_connect_info::<SharedTcpWriter>();
-    let serving = axum::serve(wires, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let shutdown_time = app.config.http.drain_period + app.config.http.shutdown_timeout;
+    let listener = TunedListener { listener, write_timeout: app.config.http.socket_write_timeout };
+    let service = router::router(state).into_make_service_with_connect_info::<SharedTcpWriter>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     let metrics = serve_metrics(&app, stop.clone()).await?;
     let served = async {
         serving.await?;
@@ -32,13 +43,13 @@ pub async fn run(listener: TcpListener, app: Arc<AppContext>, stop: Cancellation
         sockets.wait().await;
         Ok::<_, std::io::Error>(())
     };
-    let ended = async {
+    let timed_out = async {
         stop.cancelled().await;
-        tokio::time::sleep(patience.max(Duration::from_millis(100))).await;
+        tokio::time::sleep(shutdown_time.max(MIN_SHUTDOWN_TIME)).await;
     };
     tokio::select! {
         served = served => served?,
-        () = ended => tracing::warn!("requests or sockets were still open at the end of the time to stop"),
+        () = timed_out => tracing::warn!("the shutdown timed out with requests or sockets still open"),
     }
     if let Some(metrics) = metrics {
         metrics.abort();
@@ -49,7 +60,10 @@ pub async fn run(listener: TcpListener, app: Arc<AppContext>, stop: Cancellation
     Ok(())
 }
 
-/// Serves `/metrics` on an address of its own, where one is set: it is nobody's but the operator's.
+/// Serves `/metrics` on an address of its own, if one is configured, because only the operator may read it.
+///
+/// The task ends with `stop`, and [`run`] aborts it at the latest. If it panics, metrics are unavailable and
+/// nothing else is affected.
 async fn serve_metrics(app: &AppContext, stop: CancellationToken) -> std::io::Result<Option<AbortHandle>> {
     let Some(addr) = app.config.http.metrics_addr else {
         return Ok(None);
@@ -60,7 +74,7 @@ async fn serve_metrics(app: &AppContext, stop: CancellationToken) -> std::io::Re
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     let task = tokio::spawn(async move {
         if let Err(error) = serving.await {
-            tracing::error!(%error, "metrics can be read no more");
+            tracing::error!(%error, "the metrics endpoint failed");
         }
     });
     Ok(Some(task.abort_handle()))

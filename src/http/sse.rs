@@ -1,9 +1,10 @@
 //! GraphQL over Server-Sent Events, in distinct connections mode:
 //! <https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md>
 //!
-//! For clients whose proxies block WebSockets: each operation is a response of its own, over the same
-//! feeds. What is wrong with an operation is told as its first event. A stream that ends without
-//! `complete` is one to take up again, elsewhere or with a fresh token.
+//! This transport is for clients whose proxies block WebSockets. Each operation is an HTTP response of its own,
+//! and reads the same feeds as a WebSocket does. An error before the first response of the operation is sent as
+//! the first event. If a stream ends without the event `complete`, the client has to subscribe again, on another
+//! node or with a new token.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,79 +20,80 @@ use futures_util::stream::Stream;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::error::Error;
-use crate::graphql::api::{AdmittedRequest, RejectedRequest};
+use crate::graphql::admission::request::{AdmittedRequest, RejectedRequest};
+use crate::graphql::execution::requester::Requester;
 use crate::graphql::operation_stream::OperationStream;
-use crate::graphql::schema::context::Requester;
-use crate::http::HttpState;
+use crate::http::state::HttpState;
 use crate::metrics::{GaugeGuard, KindLabel, METRICS};
 use crate::realtime::presence::tracker::ConnectionGuard;
 use crate::realtime::sessions::{Session, SessionState};
 
-/// A line that means nothing, so that proxies and both sides see that the other is there.
+/// A comment, which clients ignore; it keeps proxies from closing an idle connection.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 const COMPLETE_EVENT: Bytes = Bytes::from_static(b"event: complete\ndata:\n\n");
 
-/// Tells what comes of an operation as events.
+/// Responds with the results of an operation as events.
 pub fn respond(
     state: &HttpState,
     admitted: Result<AdmittedRequest, RejectedRequest>,
     session: Option<Arc<Session>>,
 ) -> Response {
-    let asker = session.clone().map_or(Requester::Anonymous, Requester::from_session);
-    let here = session.as_ref().map(|session| {
+    let requester = session.clone().map_or(Requester::Anonymous, Requester::from_session);
+    let presence = session.as_ref().map(|session| {
         let viewer = session.viewer();
         state.app.presence.connect(viewer.organization(), viewer.id())
     });
-    let mut pings = interval(state.app.config.http.socket_ping_interval);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let events = SseBody {
-        operation: Some(OperationStream::new(state.api.clone(), admitted, asker)),
+    let mut keep_alive = interval(state.app.config.http.socket_ping_interval);
+    keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let body = SseBody {
+        operation: Some(OperationStream::new(state.api.clone(), admitted, requester)),
         end: wait_for_end(state.clone(), session),
-        pings,
-        _presence: here,
+        keep_alive,
+        _presence: presence,
         _gauge: GaugeGuard::increment(&METRICS.connections.get_or_create(&KindLabel { kind: "sse" })),
     };
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    (headers, Body::from_stream(events)).into_response()
+    (headers, Body::from_stream(body)).into_response()
 }
 
-/// Waits until the server stops, or the session ends, which is told.
+/// Waits until the server stops or the session ends; returns the last event, if any.
 fn wait_for_end(state: HttpState, session: Option<Arc<Session>>) -> BoxFuture<'static, Option<Bytes>> {
     async move {
-        let ended = async {
+        let session_ended = async {
             match &session {
                 Some(session) => session.wait_ended().await,
                 None => std::future::pending().await,
             }
         };
-        let stopped = async {
+        let drained = async {
             state.stop.cancelled().await;
-            // Not all at once, so that those who come back don't either.
             sleep(state.app.config.http.drain_period.mul_f64(state.next_drain_fraction())).await;
         };
         tokio::select! {
-            standing = ended => {
-                let message = match standing {
-                    SessionState::Revoked => "the token was revoked",
-                    _ => "the token has expired",
-                };
-                let error = Error::Unauthenticated { message: message.into(), retryable: standing != SessionState::Revoked };
-                Some(encode_next(&RejectedRequest::from(&error).into_graphql_response().body))
-            }
-            () = stopped => None,
+            session_state = session_ended => Some(session_end_event(session_state)),
+            () = drained => None,
         }
     }
     .boxed()
 }
 
+/// Encodes the error that ends the stream with its session.
+fn session_end_event(session_state: SessionState) -> Bytes {
+    let is_revoked = session_state == SessionState::Revoked;
+    let message = if is_revoked { "the token was revoked" } else { "the token has expired" };
+    let error = Error::Unauthenticated { message: message.into(), retryable: !is_revoked };
+    encode_next(&RejectedRequest::from(&error).into_graphql_response().body)
+}
+
+/// The body of a response: the operation's events, with comments while there are none.
 struct SseBody {
-    /// None once it has ended.
+    /// `None` once the stream has ended.
     operation: Option<OperationStream>,
     end: BoxFuture<'static, Option<Bytes>>,
-    pings: Interval,
+    keep_alive: Interval,
     _presence: Option<ConnectionGuard>,
     _gauge: GaugeGuard,
 }
@@ -100,14 +102,14 @@ impl Stream for SseBody {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(running) = &mut self.operation else {
+        let Some(operation) = &mut self.operation else {
             return Poll::Ready(None);
         };
-        if let Poll::Ready(answer) = running.poll_next(cx) {
-            return Poll::Ready(Some(Ok(match answer {
-                Some(answer) => {
+        if let Poll::Ready(response) = operation.poll_next(cx) {
+            return Poll::Ready(Some(Ok(match response {
+                Some(response) => {
                     METRICS.events_delivered.inc();
-                    encode_next(&answer.body)
+                    encode_next(&response.body)
                 }
                 None => {
                     self.operation = None;
@@ -115,18 +117,18 @@ impl Stream for SseBody {
                 }
             })));
         }
-        if let Poll::Ready(why) = self.end.poll_unpin(cx) {
+        if let Poll::Ready(last_event) = self.end.poll_unpin(cx) {
             self.operation = None;
-            return Poll::Ready(why.map(Ok));
+            return Poll::Ready(last_event.map(Ok));
         }
-        match self.pings.poll_tick(cx) {
+        match self.keep_alive.poll_tick(cx) {
             Poll::Ready(_) => Poll::Ready(Some(Ok(KEEP_ALIVE))),
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
-/// JSON has no line breaks of its own, so it is one line.
+/// Encodes the event of a response, whose JSON is a single line because it contains no line breaks.
 fn encode_next(body: &str) -> Bytes {
     let mut event = String::with_capacity(body.len() + 20);
     event.push_str("event: next\ndata: ");

@@ -1,7 +1,8 @@
-//! One TCP connection, written by the task that serves it and, between whole frames, by whoever has one for it.
+//! A TCP stream that is shared by the task of its connection and the fast path.
 //!
-//! What many sockets are told alike need not wake each of their tasks: [`Wire::tell`] writes it from where it
-//! was made. Only where the kernel doesn't take all of it does the rest wait here, for the connection's task.
+//! A payload for many sockets does not have to wake the task of each: [`SharedTcpWriter::try_write_frames`] writes it
+//! from the task that rendered it, between two whole frames. Only if the kernel accepts a part of it, the rest waits
+//! here for the connection's task.
 
 use parking_lot::Mutex;
 use std::future::poll_fn;
@@ -21,25 +22,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Bytes that the kernel takes for one connection (`SO_SNDBUF`; it doubles them for its own use).
+/// The kernel's send buffer of a connection (`SO_SNDBUF`, which the kernel doubles for its own use).
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
-/// How much longer than `PARLOR_SOCKET_WRITE_SECONDS` what was sent may stay without an acknowledgement
-/// (`TCP_USER_TIMEOUT`, RFC 5482): one who takes nothing is there yet, and is told why first.
+/// The time by which `TCP_USER_TIMEOUT` (RFC 5482) is longer than `PARLOR_SOCKET_WRITE_SECONDS`.
+///
+/// A client that is connected but does not read must get a close frame before the kernel gives the connection up.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
 
-/// Where connections come in.
+/// A listener that sets the options of each connection that it accepts.
 pub struct TunedListener {
     pub listener: TcpListener,
-    /// How long a connection may take nothing of what is written.
+    /// The longest time for which a client may read nothing that is written.
     pub write_timeout: Duration,
 }
 
-/// What is written to a connection.
+/// The write half of a connection, for the connection's task and for the fast path.
 #[derive(Debug, Clone)]
 pub struct SharedTcpWriter(Arc<WriterInner>);
 
-/// The connection, as who serves it reads and writes it.
+/// The stream that the connection's task reads and writes.
 #[derive(Debug)]
 pub struct TcpIo {
     read_half: OwnedReadHalf,
@@ -48,48 +50,57 @@ pub struct TcpIo {
 
 #[derive(Debug)]
 struct WriterInner {
+    /// Protects the order of writes. It is taken under the lock of a subscriber's queue, and no other lock is taken
+    /// under it.
     write_state: Mutex<WriteState>,
-    /// The connection's task, which writes what is left.
+    /// Wakes the connection's task, which writes the unsent bytes.
     flush_waker: AtomicWaker,
 }
 
 #[derive(Debug)]
 struct WriteState {
     write_half: OwnedWriteHalf,
-    /// What is written from now on are whole frames each time: others may write between them.
+    /// Whether each write consists of whole frames, so that others may write between two of them.
     framed: bool,
-    /// What was taken and the kernel has not taken yet.
+    /// The bytes that were accepted and that the kernel has not accepted yet.
     unsent: Bytes,
 }
 
 impl SharedTcpWriter {
-    /// Each write is of whole frames from now on.
+    /// Declares that each write from now on consists of whole frames.
     pub fn enter_framed_mode(&self) {
         self.0.write_state.lock().framed = true;
     }
 
-    /// Writes frames at once; false where the kernel takes nothing of them now, and then nothing was written.
+    /// Writes frames without waiting, and returns whether they were accepted as a whole.
+    ///
+    /// If the kernel accepts nothing of them now, nothing is written. If it accepts a part, the connection's task
+    /// writes the rest.
     pub fn try_write_frames(&self, frames: &[u8]) -> bool {
-        let mut writing = self.0.write_state.lock();
-        if !writing.framed || !writing.unsent.is_empty() {
+        let mut state = self.0.write_state.lock();
+        if !state.framed || !state.unsent.is_empty() {
             return false;
         }
-        // Why it can't be written, who reads it will see too.
-        let Ok(written) = writing.write_half.try_write(frames) else { return false };
+        // An error is ignored, because the connection's task gets it too when it reads.
+        let Ok(written) = state.write_half.try_write(frames) else { return false };
         if written < frames.len() {
-            writing.unsent = Bytes::copy_from_slice(&frames[written..]);
-            drop(writing);
+            state.unsent = Bytes::copy_from_slice(&frames[written..]);
+            drop(state);
             self.0.flush_waker.wake();
         }
         true
     }
 
-    /// Writes what is left, after the last.
+    /// Writes the unsent bytes. It is cancel-safe: bytes that were not written stay unsent.
+    ///
+    /// # Errors
+    ///
+    /// Returns the I/O error if the connection is broken.
     pub async fn flush(&self) -> io::Result<()> {
         poll_fn(|cx| self.0.write_state.lock().poll_unsent(cx)).await
     }
 
-    /// Ready while there is something left that the connection's task has to write.
+    /// Polls for unsent bytes that the connection's task has to write.
     pub fn poll_pending(&self, cx: &Context<'_>) -> Poll<()> {
         self.0.flush_waker.register(cx.waker());
         if self.0.write_state.lock().unsent.is_empty() { Poll::Pending } else { Poll::Ready(()) }
@@ -102,7 +113,7 @@ impl WriteState {
             let written = ready!(Pin::new(&mut self.write_half).poll_write(cx, &self.unsent))?;
             self.unsent.advance(written);
         }
-        // Not even the memory of what was written stays.
+        // Replaced, so that an idle connection does not hold the memory of its last write.
         self.unsent = Bytes::new();
         Poll::Ready(Ok(()))
     }
@@ -110,12 +121,10 @@ impl WriteState {
 
 impl TcpIo {
     fn new(stream: TcpStream) -> Self {
-        let (reading, half) = stream.into_split();
-        let writing = Mutex::new(WriteState { write_half: half, framed: false, unsent: Bytes::new() });
-        Self {
-            read_half: reading,
-            writer: SharedTcpWriter(Arc::new(WriterInner { write_state: writing, flush_waker: AtomicWaker::new() })),
-        }
+        let (read_half, write_half) = stream.into_split();
+        let write_state = Mutex::new(WriteState { write_half, framed: false, unsent: Bytes::new() });
+        let writer = SharedTcpWriter(Arc::new(WriterInner { write_state, flush_waker: AtomicWaker::new() }));
+        Self { read_half, writer }
     }
 }
 
@@ -126,15 +135,15 @@ impl AsyncRead for TcpIo {
 }
 
 impl AsyncWrite for TcpIo {
-    /// Takes all or nothing once frames are written, so that no frame is cut by another's.
+    /// Writes bytes; in framed mode it accepts all of them or none, so that no frame is cut by another one.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut writing = self.writer.0.write_state.lock();
-        ready!(writing.poll_unsent(cx))?;
-        let written = ready!(Pin::new(&mut writing.write_half).poll_write(cx, buf))?;
-        if !writing.framed {
+        let mut state = self.writer.0.write_state.lock();
+        ready!(state.poll_unsent(cx))?;
+        let written = ready!(Pin::new(&mut state.write_half).poll_write(cx, buf))?;
+        if !state.framed {
             return Poll::Ready(Ok(written));
         }
-        writing.unsent = Bytes::copy_from_slice(&buf[written..]);
+        state.unsent = Bytes::copy_from_slice(&buf[written..]);
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -143,13 +152,13 @@ impl AsyncWrite for TcpIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut writing = self.writer.0.write_state.lock();
-        if writing.framed {
-            drop(writing);
+        let mut state = self.writer.0.write_state.lock();
+        if state.framed {
+            drop(state);
             let first = bufs.iter().find(|buf| !buf.is_empty());
             return self.poll_write(cx, first.map_or(&[], |buf| buf));
         }
-        Pin::new(&mut writing.write_half).poll_write_vectored(cx, bufs)
+        Pin::new(&mut state.write_half).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -161,9 +170,9 @@ impl AsyncWrite for TcpIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut writing = self.writer.0.write_state.lock();
-        ready!(writing.poll_unsent(cx))?;
-        Pin::new(&mut writing.write_half).poll_shutdown(cx)
+        let mut state = self.writer.0.write_state.lock();
+        ready!(state.poll_unsent(cx))?;
+        Pin::new(&mut state.write_half).poll_shutdown(cx)
     }
 }
 
@@ -174,7 +183,7 @@ impl Listener for TunedListener {
     async fn accept(&mut self) -> (TcpIo, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         if let Err(error) = set_socket_options(&stream, self.write_timeout) {
-            tracing::debug!(%error, "a connection's options can't be set");
+            tracing::debug!(%error, "setting the options of a connection failed");
         }
         (TcpIo::new(stream), address)
     }
@@ -190,17 +199,19 @@ impl Connected<IncomingStream<'_, TunedListener>> for SharedTcpWriter {
     }
 }
 
-/// Small frames go out at once: an answer must not wait for the acknowledgement of the one before. What
-/// the kernel buffers for one who takes nothing is bounded, so that it is felt; and one who has gone
-/// without a word is noticed.
-fn set_socket_options(stream: &TcpStream, write_patience: Duration) -> io::Result<()> {
+/// Sets the options of an accepted connection.
+///
+/// - `TCP_NODELAY`: a response must not wait for the acknowledgement of the one before.
+/// - `SO_SNDBUF`: a small buffer makes it noticeable soon that a client does not read.
+/// - `TCP_USER_TIMEOUT`: a client that vanished without closing the connection is noticed.
+fn set_socket_options(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(write_patience + USER_TIMEOUT_MARGIN))?;
+    socket.set_tcp_user_timeout(Some(write_timeout + USER_TIMEOUT_MARGIN))?;
     #[cfg(not(target_os = "linux"))]
-    let _ = write_patience;
+    let _ = write_timeout;
     Ok(())
 }
 
@@ -210,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    /// A frame of these tests: who wrote it, its number, its length, and so many bytes.
+    /// A frame of these tests: the writer, the frame's number, its length, and that many bytes.
     fn frame(writer: u8, number: u32, length: u32) -> Vec<u8> {
         let mut frame = vec![writer];
         frame.extend_from_slice(&number.to_be_bytes());
@@ -219,64 +230,64 @@ mod tests {
         frame
     }
 
-    /// The next frame's writer and number; none at the end.
+    /// Reads the next frame's writer and number; `None` at the end.
     async fn read_frame(client: &mut TcpStream) -> Option<(u8, u32)> {
-        let mut head = [0; 9];
-        client.read_exact(&mut head).await.ok()?;
+        let mut header = [0; 9];
+        client.read_exact(&mut header).await.ok()?;
         let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
-        let mut body = vec![0; number(&head[5..]) as usize];
-        client.read_exact(&mut body).await.expect("a frame is whole");
-        assert!(body.iter().all(|byte| *byte == head[0]), "a frame has another's bytes in it");
-        Some((head[0], number(&head[1..5])))
+        let mut body = vec![0; number(&header[5..]) as usize];
+        client.read_exact(&mut body).await.expect("the frame is complete");
+        assert!(body.iter().all(|byte| *byte == header[0]), "a frame contains bytes of another frame");
+        Some((header[0], number(&header[1..5])))
     }
 
     async fn connected() -> (TcpIo, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut wires = TunedListener { listener, write_timeout: Duration::from_secs(10) };
-        let (accepted, client) = tokio::join!(Listener::accept(&mut wires), TcpStream::connect(address));
+        let mut listener = TunedListener { listener, write_timeout: Duration::from_secs(10) };
+        let (accepted, client) = tokio::join!(Listener::accept(&mut listener), TcpStream::connect(address));
         (accepted.0, client.unwrap())
     }
 
-    /// The kernel's buffers are full most of the time, so that most frames are taken in pieces.
+    /// The kernel's buffers are full most of the time, so most frames are accepted in parts.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn frames_of_several_writers_arrive_whole_and_in_the_order_of_each() {
+    async fn concurrent_frames_arrive_whole_and_in_order_of_each_writer() {
         const OWN: u32 = 300;
         let (mut stream, mut client) = connected().await;
         stream.writer.enter_framed_mode();
-        let wire = stream.writer.clone();
-        let mut others = tokio::task::spawn_blocking(move || {
-            let taken = |number: &u32| wire.try_write_frames(&frame(2, *number, *number % 7 * 9_000));
-            (0..20_000).filter(taken).collect::<Vec<_>>()
+        let writer = stream.writer.clone();
+        let mut fast_path = tokio::task::spawn_blocking(move || {
+            let is_accepted = |number: &u32| writer.try_write_frames(&frame(2, *number, *number % 7 * 9_000));
+            (0..20_000).filter(is_accepted).collect::<Vec<_>>()
         });
-        let own = tokio::spawn(async move {
+        let connection_task = tokio::spawn(async move {
             for number in 0..OWN {
                 stream.write_all(&frame(1, number, number % 5 * 30_000)).await.unwrap();
             }
-            // As a connection does: what others began is its to end.
-            let taken = loop {
+            // Like a connection, the task writes the unsent bytes of the fast path.
+            let accepted = loop {
                 tokio::select! {
                     () = poll_fn(|cx| stream.writer.poll_pending(cx)) => stream.flush().await.unwrap(),
-                    taken = &mut others => break taken.unwrap(),
+                    accepted = &mut fast_path => break accepted.unwrap(),
                 }
             };
             stream.flush().await.unwrap();
-            taken
+            accepted
         });
         let mut numbers = [Vec::new(), Vec::new()];
         while let Some((writer, number)) = read_frame(&mut client).await {
             numbers[usize::from(writer) - 1].push(number);
-            // Slower than they write.
+            // The client reads more slowly than the writers write.
             if number % 16 == 0 {
                 tokio::task::yield_now().await;
             }
         }
-        let taken = own.await.unwrap();
-        assert_eq!(numbers, [(0..OWN).collect(), taken], "what was taken arrives, and what was refused does not");
+        let accepted = connection_task.await.unwrap();
+        assert_eq!(numbers, [(0..OWN).collect(), accepted], "exactly the accepted frames arrive");
     }
 
     #[tokio::test]
-    async fn nothing_is_told_before_frames_begin() {
+    async fn fast_path_writes_nothing_before_framed_mode() {
         let (stream, mut client) = connected().await;
         poll_fn(|cx| Pin::new(&mut stream.writer.0.write_state.lock().write_half).poll_write(cx, b"HTTP"))
             .await

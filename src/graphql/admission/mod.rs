@@ -1,8 +1,20 @@
+//! Everything that happens to a request before it is executed.
 //!
+//! [`pipeline`] runs the checks in this order; a request that fails one of them is never executed:
+//!
+//! 1. [`persisted_queries`] finds the document of a request that names it by its hash.
+//! 2. [`document_limits`] bounds the document before it is parsed, with the help of [`lexer`].
+//! 3. [`operation`] selects the operation and checks its depth, its introspection and its root field.
+//! 4. [`variables`] coerces the variables to the types that the operation defines.
+//! 5. [`omitted_variables`] prepares the document for variables that the request leaves out.
+//!
+//! [`request`] has the types of a request before and after admission.
 
 pub mod document_limits;
 pub mod lexer;
 pub mod omitted_variables;
 pub mod operation;
 pub mod persisted_queries;
+pub mod pipeline;
+pub mod request;
 pub mod variables;

@@ -1,18 +1,18 @@
-//! The one place where an error becomes what a client may read of it.
+//! The only place where an error becomes the text and the code that a client receives.
 
 use async_graphql::{ErrorExtensionValues, ServerError};
 
 use crate::error::Error;
 
-/// Gives each error of a response its code, and takes from it what is for the log only.
+/// Gives each error of a response its code, and removes the parts that are for the log only.
 pub fn finalize_errors(errors: &mut [ServerError], request_id: &str) {
     for error in errors {
         let extensions = error.extensions.get_or_insert_default();
         match error.source.as_ref().and_then(|source| source.downcast_ref::<Error>()) {
-            Some(ours) => {
-                error.message = log_and_redact(ours, extensions, request_id);
+            Some(source) => {
+                error.message = log_and_redact(source, extensions, request_id);
             }
-            // What async-graphql refuses by itself is wrong with the document or its variables.
+            // async-graphql's own errors are faults of the document or of its variables.
             None if extensions.get("code").is_none() => extensions.set("code", "BAD_USER_INPUT"),
             None => {}
         }
@@ -20,7 +20,7 @@ pub fn finalize_errors(errors: &mut [ServerError], request_id: &str) {
     }
 }
 
-/// An error that comes before any field.
+/// Converts an error that occurs before any field is resolved.
 pub fn request_error(error: &Error, request_id: &str) -> ServerError {
     let mut extensions = ErrorExtensionValues::default();
     let message = log_and_redact(error, &mut extensions, request_id);
@@ -29,23 +29,29 @@ pub fn request_error(error: &Error, request_id: &str) -> ServerError {
     error
 }
 
-/// Whether the server could not do what was asked, for a while.
+/// Creates the error of a request that breaks a rule of its document or its variables.
+pub fn bad_request(message: String) -> ServerError {
+    request_error(&Error::BadRequest(message), "")
+}
+
+/// Returns whether an error means that the server is temporarily unable to serve the request.
 pub fn is_unavailable(error: &ServerError) -> bool {
     let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
     code == Some(&"UNAVAILABLE".into())
 }
 
+/// Fills the extensions of an error, logs an internal cause, and returns the message for the client.
 fn log_and_redact(error: &Error, extensions: &mut ErrorExtensionValues, request_id: &str) -> String {
     extensions.set("code", error.code());
     match error {
         Error::BadUserInput { field, .. } => extensions.set("field", *field),
         Error::RateLimited { retry_after, .. } | Error::Unavailable { retry_after, .. } => {
-            // Rounded up: after this time the same request is legal.
+            // Rounded up, so that the same request is allowed after this time.
             let millis = retry_after.as_micros().div_ceil(1_000);
             extensions.set("retryAfterMs", u64::try_from(millis).unwrap_or(u64::MAX));
         }
         Error::Internal(cause) => {
-            tracing::error!(%cause, request_id, "a request failed");
+            tracing::error!(%cause, request_id, "a request failed with an internal error");
             extensions.set("requestId", request_id);
             return "internal error".into();
         }

@@ -1,4 +1,4 @@
-//! What resolvers look up, a statement for all that a level asks of a kind.
+//! The lookups of resolvers: one service call for all keys of a kind that one level of a query needs.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,33 +20,35 @@ use crate::domain::reports::Report;
 use crate::domain::users::{User, Viewer};
 use crate::error::{Error, Result};
 use crate::graphql::execution::load_waves::{LoadQueue, NoDelay};
-use crate::graphql::schema::context::Requester;
+use crate::graphql::execution::requester::Requester;
 use crate::service;
 use crate::service::context::AppContext;
 use crate::service::receipts::{DeliveryStatus, ReceiptQuery};
 
+/// The loaders of one execution, which read on behalf of its requester.
 pub struct Loaders {
     app: Arc<AppContext>,
     requester: Requester,
-    /// People of the organisation who need not be looked up.
+    /// Users of the organization who are known without a lookup.
     preloaded_users: Vec<User>,
 }
 
 impl Loaders {
+    /// Creates the loaders of one execution, whose loads run as `loads` schedules them.
     pub fn data_loader(
         app: Arc<AppContext>,
-        asker: Requester,
-        people: Vec<User>,
+        requester: Requester,
+        preloaded_users: Vec<User>,
         loads: LoadQueue,
     ) -> DataLoader<Self> {
-        DataLoader::new(Self { app, requester: asker, preloaded_users: people }, loads, NoDelay)
+        DataLoader::new(Self { app, requester, preloaded_users }, loads, NoDelay)
     }
 
     fn viewer(&self) -> Result<&Viewer> {
         self.requester.viewer().map(|viewer| &**viewer)
     }
 
-    /// Who reads what is in these chats.
+    /// Returns the scope in which these chats are read: their members in common, or the viewer.
     fn scope<K>(&self, keys: &[K], chat_of: impl Fn(&K) -> ChatId) -> Result<ReadScope<'_>> {
         match self.requester.shared_chat() {
             Some((organization, chat)) if keys.iter().all(|key| chat_of(key) == chat) => {
@@ -57,35 +59,39 @@ impl Loaders {
     }
 }
 
-/// The unread messages of a member.
+/// The key of a member's unread counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UnreadKey(pub MemberId);
 
-/// The call that is on in a chat.
+/// The key of the active call of a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ActiveCallKey(pub ChatId);
 
-/// The former texts of a message.
+/// The key of the users who are typing in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TypingKey(pub ChatId);
+
+/// The key of the earlier texts of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RevisionsKey(pub MessageId);
 
-/// Whom a message mentions.
+/// The key of the users that a message mentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MentionsKey(pub MessageId);
 
-/// How a message's poll stands.
+/// The key of the results of a message's poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PollResultsKey(pub MessageId);
 
-/// What the viewer chose in a message's poll.
+/// The key of the viewer's votes in a message's poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OwnVotesKey(pub MessageId);
 
-/// The reactions to a message.
+/// The key of the reactions to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReactionsKey(pub MessageId);
 
-/// The viewer's own reactions to a message.
+/// The key of the viewer's own reactions to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OwnReactionsKey(pub MessageId);
 
@@ -157,8 +163,8 @@ impl Loader<UnreadKey> for Loaders {
 
     async fn load(&self, keys: &[UnreadKey]) -> Result<HashMap<UnreadKey, UnreadCounts>> {
         let ids: Vec<MemberId> = keys.iter().map(|key| key.0.clone()).collect();
-        let counts = service::receipts::unread_counts(&self.app, &ids).await?;
-        Ok(counts.into_iter().map(|(id, unread)| (UnreadKey(id), unread)).collect())
+        let unread_counts = service::receipts::unread_counts(&self.app, &ids).await?;
+        Ok(unread_counts.into_iter().map(|(id, counts)| (UnreadKey(id), counts)).collect())
     }
 }
 
@@ -240,7 +246,7 @@ impl Loader<PollResultsKey> for Loaders {
     async fn load(&self, keys: &[PollResultsKey]) -> Result<HashMap<PollResultsKey, PollResults>> {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
         let found = service::polls::results(&self.app, &ids).await?;
-        Ok(found.into_iter().map(|(id, tally)| (PollResultsKey(id), tally)).collect())
+        Ok(found.into_iter().map(|(id, results)| (PollResultsKey(id), results)).collect())
     }
 }
 
@@ -251,7 +257,7 @@ impl Loader<OwnVotesKey> for Loaders {
     async fn load(&self, keys: &[OwnVotesKey]) -> Result<HashMap<OwnVotesKey, HashSet<u8>>> {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
         let found = service::polls::viewer_votes(&self.app, self.viewer()?, &ids).await?;
-        Ok(found.into_iter().map(|(id, places)| (OwnVotesKey(id), places)).collect())
+        Ok(found.into_iter().map(|(id, votes)| (OwnVotesKey(id), votes)).collect())
     }
 }
 
@@ -299,6 +305,17 @@ impl Loader<ActiveCallKey> for Loaders {
         let chats: Vec<ChatId> = keys.iter().map(|key| key.0).collect();
         let found = service::calls::active(&self.app, self.scope(keys, |key| key.0)?, &chats).await?;
         Ok(found.into_iter().map(|(chat, call)| (ActiveCallKey(chat), call)).collect())
+    }
+}
+
+impl Loader<TypingKey> for Loaders {
+    type Value = Vec<UserId>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[TypingKey]) -> Result<HashMap<TypingKey, Vec<UserId>>> {
+        let chats: Vec<ChatId> = keys.iter().map(|key| key.0).collect();
+        let found = service::typing::visible_to(&self.app, self.scope(keys, |key| key.0)?, &chats).await?;
+        Ok(found.into_iter().map(|(chat, users)| (TypingKey(chat), users)).collect())
     }
 }
 

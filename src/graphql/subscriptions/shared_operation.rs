@@ -1,12 +1,12 @@
-//! One execution for all who asked the same.
+//! Subscriptions to the same operation, which share one execution of each event.
 //!
-//! A subscription is attached by a run of its own, in which the resolver authorises and opens the
-//! [`Source`](super::sources::Source) that it listens to. Each event of the source is then a short run,
-//! in which the resolver is given the event. Subscribers of the same [`Operation`] share that run and its bytes, through the
-//! [`Memo`] that the event carries: the first makes it, the others take it.
+//! The first subscriber that needs an event's response renders it into the [`RenderCache`] that the event
+//! carries, and the other subscribers take it from there.
 //!
-//! What makes it safe is absence: a shared run has no viewer. Whatever asks for one taints the run, its
-//! result is thrown away, and each subscriber runs the event by itself.
+//! Sharing is sound because a shared execution has no viewer: an execution that asks for one is tainted, its
+//! result is discarded, and each subscriber executes the event individually. See [`SharedScope`].
+//!
+//! [`SharedScope`]: crate::graphql::execution::requester::SharedScope
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -19,44 +19,50 @@ use async_graphql::{Request, Variables};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use crate::domain::ids::OrganizationId;
-use crate::graphql::api::{GraphqlService, build_request};
-use crate::graphql::subscriptions::source::SubscriptionEvent;
-use crate::realtime::dispatch::fast_path::RenderedBatch;
-use crate::realtime::dispatch::queue::SharedEvent;
+use crate::graphql::admission::request::build_request;
+use crate::graphql::execution::executor::Executor;
+use crate::graphql::subscriptions::source::{EventSelector, SubscriptionEvent};
+use crate::realtime::dispatch::ports::RenderGroup;
 use crate::realtime::dispatch::render_cache::{RenderCache, RenderFuture, RenderedPayload};
-use crate::realtime::dispatch::topic::RenderGroup;
+use crate::realtime::dispatch::shared_event::{RenderedBatch, SharedEvent};
 use crate::realtime::feeds::chat::FeedEvent;
 use crate::tasks::spawn_detached;
 
-/// What subscribers ask who ask the same.
+/// The operation that one or more subscribers have in common.
 pub struct SharedOperation {
     pub id: u64,
     key: OperationKey,
-    registry: Weak<Mutex<HashMap<OperationKey, Weak<SharedOperation>>>>,
+    registry: Weak<OperationIndex>,
     document: ExecutableDocument,
     variables: Variables,
     subscriber_count: AtomicUsize,
 }
 
-/// By what it is the same: whose organisation, the text as it was sent,
-/// which of its operations is meant, and all variables that an event can depend on.
+/// The properties by which two subscriptions are to the same operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OperationKey {
     pub organization: OrganizationId,
+    /// The document's text, exactly as the client sent it.
     pub query: Arc<str>,
     pub operation_name: Option<String>,
+    /// The variables that an event can depend on, as JSON.
     pub variables: String,
 }
 
-/// The operations that are subscribed to now.
+/// The operations with at least one subscriber.
+///
+/// The lock protects the index only. No other lock is taken while it is held, and it is taken when the last
+/// subscriber of an operation drops it.
 #[derive(Default)]
 pub struct OperationRegistry {
-    index: Arc<Mutex<HashMap<OperationKey, Weak<SharedOperation>>>>,
+    index: Arc<OperationIndex>,
     next_id: AtomicU64,
 }
 
+type OperationIndex = Mutex<HashMap<OperationKey, Weak<SharedOperation>>>;
+
 impl OperationRegistry {
-    /// The operation that others subscribed to already, or this one.
+    /// Returns the operation with this key, which it creates for the first subscriber.
     pub fn get_or_insert(
         &self,
         key: OperationKey,
@@ -67,16 +73,13 @@ impl OperationRegistry {
         if let Some(operation) = index.get(&key).and_then(Weak::upgrade) {
             return operation;
         }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let operations = Arc::downgrade(&self.index);
-        let subscribers = AtomicUsize::new(0);
         let operation = Arc::new(SharedOperation {
-            id,
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
             key: key.clone(),
-            registry: operations,
+            registry: Arc::downgrade(&self.index),
             document,
             variables,
-            subscriber_count: subscribers,
+            subscriber_count: AtomicUsize::new(0),
         });
         index.insert(key, Arc::downgrade(&operation));
         operation
@@ -84,72 +87,86 @@ impl OperationRegistry {
 }
 
 impl SharedOperation {
-    /// Whether more than one is subscribed.
+    /// Returns whether the operation has more than one subscriber.
     pub fn is_shared(&self) -> bool {
         self.subscriber_count.load(Ordering::Relaxed) > 1
     }
 
-    /// One is subscribed.
+    /// Counts a new subscriber.
     pub fn add_subscriber(&self) {
         self.subscriber_count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One is subscribed no more.
+    /// Counts the end of a subscriber.
     pub fn remove_subscriber(&self) {
         self.subscriber_count.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Its subscribers in a chat, who are told of what the chat's feed tells.
+    /// Creates the group of the operation's subscribers in one chat, for the events of the chat's feed.
     pub fn render_group(
         self: &Arc<Self>,
-        api: &Arc<GraphqlService>,
-        of: fn(FeedEvent) -> Option<SubscriptionEvent>,
+        executor: &Arc<Executor>,
+        select_event: EventSelector,
     ) -> Arc<dyn RenderGroup> {
         Arc::new(OperationRenderGroup {
-            api: Arc::downgrade(api),
+            executor: Arc::downgrade(executor),
             operation: Arc::downgrade(self),
             id: self.id,
-            select_event: of,
+            select_event,
         })
     }
 
-    /// Makes what all are told of an event, whose memo it is; or finds it being made.
+    /// Renders an event for all subscribers into its cache, or joins the rendering in progress.
     pub fn render(
         self: &Arc<Self>,
-        api: &Arc<GraphqlService>,
+        executor: &Arc<Executor>,
         event: &SubscriptionEvent,
-        memo: &RenderCache,
-        position: i64,
+        cache: &RenderCache,
+        version: i64,
     ) -> RenderFuture {
-        memo.get_or_render((self.id, position), || {
-            let (api, operation, event) = (api.clone(), self.clone(), event.clone());
-            let making = spawn_detached(async move {
-                let everyone = Arc::new(event.shared_scope(&operation.key.organization));
-                let answer = api.execute_event_shared(&operation, event, everyone).await;
-                Ok(answer
-                    .map(|answer| RenderedPayload { body: answer.body, should_resubscribe: answer.should_resubscribe }))
+        cache.get_or_render((self.id, version), || {
+            let (executor, operation, event) = (executor.clone(), self.clone(), event.clone());
+            let rendering = spawn_detached(async move {
+                let scope = Arc::new(event.shared_scope(&operation.key.organization));
+                let response = executor.execute_event_shared(operation.to_request(), event, scope).await;
+                Ok(response.map(|response| RenderedPayload {
+                    body: response.body,
+                    should_resubscribe: response.should_resubscribe,
+                }))
             });
-            // Each finds out by themselves what is wrong.
-            making.map(|made| made.ok().flatten()).boxed()
+            // After a panic each subscriber executes the event individually.
+            rendering.map(|rendered| rendered.ok().flatten()).boxed()
         })
     }
 
+    /// Builds the request that async-graphql executes for an event.
     pub fn to_request(&self) -> Request {
         build_request(&self.document, self.key.operation_name.as_deref(), &self.variables)
     }
 }
 
-/// The subscribers of one operation in a chat.
+impl Drop for SharedOperation {
+    fn drop(&mut self) {
+        let Some(registry) = self.registry.upgrade() else { return };
+        let mut index = registry.lock();
+        // A new operation with the same key may have been inserted since the last subscriber left.
+        if index.get(&self.key).is_some_and(|operation| operation.strong_count() == 0) {
+            index.remove(&self.key);
+        }
+    }
+}
+
+/// The subscribers of one operation in one chat.
 struct OperationRenderGroup {
-    api: Weak<GraphqlService>,
+    executor: Weak<Executor>,
     operation: Weak<SharedOperation>,
     id: u64,
-    select_event: fn(FeedEvent) -> Option<SubscriptionEvent>,
+    select_event: EventSelector,
 }
 
 impl Debug for OperationRenderGroup {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("OperationRenderGroup").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -158,30 +175,19 @@ impl RenderGroup for OperationRenderGroup {
         self.id
     }
 
-    fn render(&self, heard: Arc<SharedEvent>, version: i64) -> BoxFuture<'static, Option<RenderedBatch>> {
-        let (Some(api), Some(operation)) = (self.api.upgrade(), self.operation.upgrade()) else {
+    fn render(&self, shared_event: Arc<SharedEvent>, version: i64) -> BoxFuture<'static, Option<RenderedBatch>> {
+        let (Some(executor), Some(operation)) = (self.executor.upgrade(), self.operation.upgrade()) else {
             return std::future::ready(None).boxed();
         };
-        let events = FeedEvent::from_shared(&heard, version).into_iter().filter_map(self.select_event);
-        // Where one listened when it was heard, nothing is kept of it for others.
-        let making = events.map(|event| {
-            let (memo, position) = event.render_cache()?;
-            Some(operation.render(&api, &event, memo, position))
+        let events = FeedEvent::from_shared(&shared_event, version).into_iter().filter_map(self.select_event);
+        // An event that had a single subscriber when it was published has no cache to share.
+        let renderings = events.map(|event| {
+            let (cache, version) = event.render_cache()?;
+            Some(operation.render(&executor, &event, cache, version))
         });
-        let Some(making) = making.collect::<Option<Vec<RenderFuture>>>() else {
+        let Some(renderings) = renderings.collect::<Option<Vec<RenderFuture>>>() else {
             return std::future::ready(None).boxed();
         };
-        join_all(making).map(move |made| RenderedBatch::new(&heard, made)).boxed()
-    }
-}
-
-impl Drop for SharedOperation {
-    fn drop(&mut self) {
-        let Some(operations) = self.registry.upgrade() else { return };
-        let mut index = operations.lock();
-        // Another may have taken the place since the last subscriber went.
-        if index.get(&self.key).is_some_and(|known| known.strong_count() == 0) {
-            index.remove(&self.key);
-        }
+        join_all(renderings).map(move |rendered| RenderedBatch::new(&shared_event, rendered)).boxed()
     }
 }

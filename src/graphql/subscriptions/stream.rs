@@ -1,22 +1,25 @@
-//! One subscription on its way through the events of its source.
+//! One subscriber's way through the events of its source.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::error::Result;
-use crate::graphql::api::{GraphqlResponse, GraphqlService, RejectedRequest};
-use crate::graphql::schema::context::Requester;
+use crate::error::{Error, Result};
+use crate::graphql::admission::request::RejectedRequest;
+use crate::graphql::execution::executor::Executor;
+use crate::graphql::execution::requester::Requester;
+use crate::graphql::execution::response::GraphqlResponse;
 use crate::graphql::subscriptions::shared_operation::SharedOperation;
 use crate::graphql::subscriptions::source::{EventSource, SubscriptionEvent};
 use crate::metrics::{GaugeGuard, KindLabel, METRICS};
-use crate::realtime::dispatch::fast_path::FrameSink;
+use crate::realtime::dispatch::ports::FrameSink;
 use crate::realtime::dispatch::render_cache::{RenderFuture, RenderedPayload};
 use crate::tasks::spawn_detached;
 
+/// An open subscription, which yields a response for each event that the operation selects.
 pub struct SubscriptionStream {
-    api: Arc<GraphqlService>,
+    executor: Arc<Executor>,
     operation: Arc<SharedOperation>,
     requester: Requester,
     source: EventSource,
@@ -27,45 +30,50 @@ pub struct SubscriptionStream {
 
 enum SubscriptionState {
     AwaitingEvent,
-    /// What all who ask the same are told of an event is being made.
+    /// The response that all subscribers of the operation share is being rendered.
     AwaitingShared(RenderFuture, SubscriptionEvent),
-    /// What this one alone is told.
+    /// The event is being executed for this subscriber only.
     Executing(BoxFuture<'static, Option<GraphqlResponse>>),
-    /// The same, and it is the last.
+    /// The source's error is being rendered, after which the stream ends.
     Finishing(BoxFuture<'static, Option<GraphqlResponse>>),
     Finished,
 }
 
-/// What all who ask the same are told.
+/// The state of the rendering that all subscribers share.
 enum SharedRendering {
     Ready(RenderedPayload),
     Pending(RenderFuture),
 }
 
 impl SubscriptionStream {
+    /// Creates the stream of an opened source, and counts the subscriber of the operation.
     pub fn new(
-        api: Arc<GraphqlService>,
+        executor: Arc<Executor>,
         operation: Arc<SharedOperation>,
-        asker: Requester,
+        requester: Requester,
         mut source: EventSource,
         request_id: String,
-        counted: GaugeGuard,
+        gauge: GaugeGuard,
     ) -> Self {
         operation.add_subscriber();
-        source.join_render_group(&api, &operation);
+        if let Some(select_event) = source.event_selector() {
+            source.join_render_group(&operation.render_group(&executor, select_event));
+        }
         Self {
-            api,
+            executor,
             operation,
-            requester: asker,
+            requester,
             source,
             request_id,
             state: SubscriptionState::AwaitingEvent,
-            _gauge: counted,
+            _gauge: gauge,
         }
     }
 
-    /// What the subscriber is told next; nothing at the end. Polled by hand, for most that is told was made
-    /// already and is only handed on.
+    /// Polls for the next response; `None` at the end.
+    ///
+    /// It is a state machine instead of an `async fn` because most responses are already rendered: they are
+    /// returned at once, without a future of their own.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<GraphqlResponse>> {
         loop {
             self.state = match &mut self.state {
@@ -74,87 +82,84 @@ impl SubscriptionStream {
                     None => SubscriptionState::Finished,
                     Some(Err(error)) => SubscriptionState::Finishing(self.execute_individually(Err(error))),
                     Some(Ok(event)) => match self.shared_rendering(&event) {
-                        Some(SharedRendering::Ready(RenderedPayload { body, should_resubscribe: failed })) => {
-                            self.state =
-                                if failed { SubscriptionState::Finished } else { SubscriptionState::AwaitingEvent };
-                            return Poll::Ready(Some(GraphqlResponse {
-                                body,
-                                executed: true,
-                                should_resubscribe: failed,
-                            }));
+                        Some(SharedRendering::Ready(payload)) => return self.yield_response(payload_response(payload)),
+                        Some(SharedRendering::Pending(rendering)) => {
+                            SubscriptionState::AwaitingShared(rendering, event)
                         }
-                        Some(SharedRendering::Pending(making)) => SubscriptionState::AwaitingShared(making, event),
                         None => SubscriptionState::Executing(self.execute_individually(Ok(event))),
                     },
                 },
-                SubscriptionState::AwaitingShared(making, event) => match ready!(making.poll_unpin(cx)) {
-                    Some(RenderedPayload { body, should_resubscribe: failed }) => {
-                        self.state =
-                            if failed { SubscriptionState::Finished } else { SubscriptionState::AwaitingEvent };
-                        return Poll::Ready(Some(GraphqlResponse { body, executed: true, should_resubscribe: failed }));
-                    }
+                SubscriptionState::AwaitingShared(rendering, event) => match ready!(rendering.poll_unpin(cx)) {
+                    Some(payload) => return self.yield_response(payload_response(payload)),
                     None => {
                         let event = event.clone();
                         SubscriptionState::Executing(self.execute_individually(Ok(event)))
                     }
                 },
-                SubscriptionState::Executing(telling) => match ready!(telling.poll_unpin(cx)) {
-                    // The operation says nothing of this event.
+                SubscriptionState::Executing(execution) => match ready!(execution.poll_unpin(cx)) {
+                    // The operation selects nothing of this event.
                     None => SubscriptionState::AwaitingEvent,
-                    Some(answer) => {
-                        // What could not be told is not lost: the client goes on from its cursor.
-                        self.state = if answer.should_resubscribe {
-                            SubscriptionState::Finished
-                        } else {
-                            SubscriptionState::AwaitingEvent
-                        };
-                        return Poll::Ready(Some(answer));
-                    }
+                    Some(response) => return self.yield_response(response),
                 },
-                SubscriptionState::Finishing(telling) => {
-                    let answer = ready!(telling.poll_unpin(cx));
+                SubscriptionState::Finishing(execution) => {
+                    let response = ready!(execution.poll_unpin(cx));
                     self.state = SubscriptionState::Finished;
-                    return Poll::Ready(answer);
+                    return Poll::Ready(response);
                 }
             };
         }
     }
 
-    /// Lets what all are told go straight to the subscriber, until it is polled again: for one that has just been
-    /// polled and was pending, and whose answers were all written.
-    pub fn enable_fast_path(&mut self, outlet: &Arc<dyn FrameSink>) {
+    /// Lets shared payloads be written directly to the subscriber until the stream is polled again.
+    ///
+    /// The caller must have polled the stream just before, must have got `Pending`, and must have written every
+    /// response of it; otherwise a payload would overtake them.
+    pub fn enable_fast_path(&mut self, sink: &Arc<dyn FrameSink>) {
         if matches!(self.state, SubscriptionState::AwaitingEvent) {
-            self.source.enable_fast_path(outlet);
+            self.source.enable_fast_path(sink);
         }
     }
 
-    /// What all who ask the same are told of it, if there are others and it is the same for all.
+    /// Yields a response; the stream ends with one that the server was unable to render.
+    ///
+    /// The event of such a response is not lost: the client subscribes again from its cursor.
+    fn yield_response(&mut self, response: GraphqlResponse) -> Poll<Option<GraphqlResponse>> {
+        self.state =
+            if response.should_resubscribe { SubscriptionState::Finished } else { SubscriptionState::AwaitingEvent };
+        Poll::Ready(Some(response))
+    }
+
+    /// Returns the rendering that the operation's subscribers share; `None` if there is nothing to share.
     fn shared_rendering(&self, event: &SubscriptionEvent) -> Option<SharedRendering> {
-        let (memo, position) = event.render_cache().filter(|_| self.operation.is_shared())?;
-        match memo.get_completed((self.operation.id, position)) {
-            Some(made) => made.map(SharedRendering::Ready),
-            None => Some(SharedRendering::Pending(self.operation.render(&self.api, event, memo, position))),
+        let (cache, version) = event.render_cache().filter(|_| self.operation.is_shared())?;
+        match cache.get_completed((self.operation.id, version)) {
+            Some(rendered) => rendered.map(SharedRendering::Ready),
+            None => Some(SharedRendering::Pending(self.operation.render(&self.executor, event, cache, version))),
         }
     }
 
+    /// Executes an event for this subscriber only, on a task of its own.
     fn execute_individually(&self, event: Result<SubscriptionEvent>) -> BoxFuture<'static, Option<GraphqlResponse>> {
-        METRICS.subscription_executions.get_or_create(&KindLabel { kind: "alone" }).inc();
-        // By the newest token, which may allow other things than the first.
-        let asker = match &self.requester {
+        METRICS.subscription_executions.get_or_create(&KindLabel { kind: "individual" }).inc();
+        // The newest token counts: its permissions can differ from those of the first.
+        let requester = match &self.requester {
             Requester::Session(session, _) => Requester::from_session(session.clone()),
-            asker => asker.clone(),
+            requester => requester.clone(),
         };
-        let (api, operation, request_id) = (self.api.clone(), self.operation.clone(), self.request_id.clone());
-        let id = request_id.clone();
-        let telling = spawn_detached(async move { Ok(api.execute_event(&operation, event, asker, &id).await) });
-        let failed = move |error| {
+        let (executor, operation) = (self.executor.clone(), self.operation.clone());
+        let (request_id, id) = (self.request_id.clone(), self.request_id.clone());
+        let execution =
+            spawn_detached(
+                async move { Ok(executor.execute_event(operation.to_request(), event, requester, &id).await) },
+            );
+        let to_response = move |error: Error| {
             Some(GraphqlResponse {
                 executed: true,
                 should_resubscribe: true,
                 ..RejectedRequest::with_request_id(&error, &request_id).into_graphql_response()
             })
         };
-        telling.map(|told| told.unwrap_or_else(failed)).boxed()
+        execution.map(|response| response.unwrap_or_else(to_response)).boxed()
     }
 }
 
@@ -162,4 +167,9 @@ impl Drop for SubscriptionStream {
     fn drop(&mut self) {
         self.operation.remove_subscriber();
     }
+}
+
+fn payload_response(payload: RenderedPayload) -> GraphqlResponse {
+    let RenderedPayload { body, should_resubscribe } = payload;
+    GraphqlResponse { body, executed: true, should_resubscribe }
 }

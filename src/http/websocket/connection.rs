@@ -1,8 +1,8 @@
-//! One WebSocket.
+//! One WebSocket connection.
 //!
-//! Its operations are streams that the connection itself polls, and only while there is room: what is
-//! ready goes out in one flush, and while the other side takes nothing no feed is read. A feed that
-//! was not read goes on from its cursor, so a slow socket costs itself time and the server no memory.
+//! The connection polls its operations itself, and only while it has room for their messages: all ready messages
+//! go out in one flush, and no feed is read while the client does not read. A feed that was not read resumes from
+//! its cursor, so a slow client delays itself and costs the server no memory.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,48 +11,48 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::{Error, Result};
-use crate::graphql::api::{GraphqlRequest, RejectedRequest};
+use crate::graphql::admission::request::{GraphqlRequest, RejectedRequest};
+use crate::graphql::execution::requester::Requester;
 use crate::graphql::operation_stream::OperationStream;
-use crate::graphql::schema::context::Requester;
-use crate::http::HttpState;
-use crate::http::graphql_http::bearer_token;
+use crate::http::bearer::bearer_token;
+use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
+use crate::http::websocket::close::{self, CloseReason};
+use crate::http::websocket::close_status::{CloseCode, CloseStatus};
 use crate::http::websocket::operations::Operations;
-use crate::http::websocket::protocol::{Action, CloseStatus, Protocol};
+use crate::http::websocket::protocol::{Action, Protocol};
 use crate::metrics::{GaugeGuard, KindLabel, METRICS};
 use crate::realtime::presence::tracker::ConnectionGuard;
 use crate::realtime::sessions::{Session, SessionState};
 use crate::service;
 
-/// How long the other side gets to answer a close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
+/// The state of one connection.
 pub struct Connection {
     state: HttpState,
     socket: WebSocket,
     protocol: Protocol,
     session: Option<Arc<Session>>,
-    /// The viewer is there as long as the connection is.
+    /// Counts the viewer as present while the connection lasts.
     presence: Option<ConnectionGuard>,
     operations: Operations,
-    /// The other side was slow to take what was last written.
+    /// Whether the last write had to wait for the client to read.
     write_blocked: bool,
+    events: ConnectionEvents,
+    timers: Timers,
 }
 
-/// What happens beside messages and operations, rarely.
+/// An event other than a message of the client or of an operation; all of them are rare.
 enum ConnectionEvent {
-    /// The server stops.
     ShutdownRequested,
-    /// It may be time for a ping, or to give up.
+    /// A deadline of [`Timers`] was reached.
     DeadlineReached,
     Authenticated(Result<Arc<Session>>),
     SessionEnded(SessionState),
@@ -60,278 +60,266 @@ enum ConnectionEvent {
 
 type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
 
-/// Why a connection ends.
-enum CloseReason {
-    /// By our close frame.
-    SendClose(CloseStatus),
-    /// By our close frame, where nothing more can be read of what the other side says.
-    SendCloseUnread(CloseStatus),
-    /// By the other side's, which is answered.
-    PeerClosed,
-    /// The other side has gone, or never will answer.
-    Disconnected,
+/// The times at which the connection has to act on its own.
+struct Timers {
+    ping_interval: Duration,
+    next_ping: Instant,
+    /// The time by which the client has to send `connection_init`.
+    init_deadline: Instant,
+    /// The time at which the connection closes because the server stops.
+    drain_deadline: Option<Instant>,
+    last_received: Instant,
 }
 
-impl From<axum::Error> for CloseReason {
-    fn from(_: axum::Error) -> Self {
-        Self::Disconnected
+impl Timers {
+    fn new(ping_interval: Duration, init_timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            ping_interval,
+            next_ping: now + ping_interval,
+            init_deadline: now + init_timeout,
+            drain_deadline: None,
+            last_received: now,
+        }
     }
 }
 
 impl Connection {
-    pub fn new(state: HttpState, socket: WebSocket, wire: SharedTcpWriter) -> Box<Self> {
-        let (protocol, operations) = (Protocol::new(), Operations::new(wire));
-        Box::new(Self { state, socket, protocol, session: None, presence: None, operations, write_blocked: false })
+    /// Creates a connection that awaits `connection_init`.
+    pub fn new(state: HttpState, socket: WebSocket, writer: SharedTcpWriter) -> Box<Self> {
+        let http = &state.app.config.http;
+        let timers = Timers::new(http.socket_ping_interval, http.socket_init_timeout);
+        let events = ConnectionEvents::new();
+        events.push(deadline_event(timers.init_deadline.min(timers.next_ping)));
+        events.push(state.stop.clone().cancelled_owned().map(|()| ConnectionEvent::ShutdownRequested).boxed());
+        Box::new(Self {
+            state,
+            socket,
+            protocol: Protocol::new(),
+            session: None,
+            presence: None,
+            operations: Operations::new(writer),
+            write_blocked: false,
+            events,
+            timers,
+        })
     }
 
-    /// Serves the connection to its end. What only the end needs is boxed: an idle connection holds as much as
-    /// this future may ever need.
+    /// Serves the connection to its end.
     pub async fn serve(mut self: Box<Self>) {
-        let _counted = GaugeGuard::increment(&METRICS.connections.get_or_create(&KindLabel { kind: "websocket" }));
-        let end = self.run().await;
-        let Self { mut socket, operations, .. } = *self;
-        // After a close frame nothing more is told (RFC 6455, section 5.5.1).
-        let wire = operations.into_writer();
-        match end {
-            CloseReason::SendClose(reason) => close(socket, reason).boxed().await,
-            CloseReason::SendCloseUnread(reason) => close_unread(socket, reason).boxed().await,
-            // The answer was written by who read the frame; it has to go out.
-            CloseReason::PeerClosed => {
-                let answering = async move {
-                    socket.close().await.ok();
-                    wire.flush().await.ok();
-                };
-                timeout(CLOSE_TIMEOUT, answering).boxed().await.ok();
-            }
-            CloseReason::Disconnected => {}
-        }
+        let _gauge = GaugeGuard::increment(&METRICS.connections.get_or_create(&KindLabel { kind: "websocket" }));
+        let reason = self.run().await;
+        let Self { socket, operations, .. } = *self;
+        // Boxed, because an idle connection holds as much memory as this future may ever need.
+        close::end(socket, operations.into_writer(), reason).boxed().await;
     }
 
+    /// Processes messages and events until the connection has to end.
     async fn run(&mut self) -> CloseReason {
-        let http = &self.state.app.config.http;
-        let (ping_every, drain) = (http.socket_ping_interval, http.drain_period);
-        let init_until = Instant::now() + http.socket_init_timeout;
-        let stop = self.state.stop.clone();
-        let mut next_ping = Instant::now() + ping_every;
-        let mut leave_at: Option<Instant> = None;
-        let mut heard = Instant::now();
-        let mut signals = ConnectionEvents::new();
-        signals.push(next_deadline(init_until.min(next_ping)));
-        signals.push(stop.clone().cancelled_owned().map(|()| ConnectionEvent::ShutdownRequested).boxed());
         loop {
-            let step = tokio::select! {
+            // All three futures are cancel-safe: what one of them took is kept in a field or is its result.
+            let handled = tokio::select! {
                 biased;
                 () = poll_fn(|cx| self.operations.poll_outbox(&mut self.protocol, self.write_blocked, cx)) => {
-                    match self.write_outbox(&stop).await {
-                        Ok(()) => Action::Nothing,
-                        Err(end) => return end,
-                    }
+                    self.write_outbox().await
                 }
-                message = self.socket.recv() => {
-                    heard = Instant::now();
-                    match message {
-                        Some(Ok(Message::Text(text))) => self.protocol.receive(&text),
-                        Some(Ok(Message::Binary(_))) => Action::Close(CloseStatus::with_reason(4400, "a message must be text")),
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Action::Nothing,
-                        Some(Ok(Message::Close(_))) => return CloseReason::PeerClosed,
-                        None => return CloseReason::Disconnected,
-                        Some(Err(error)) => return read_error(&error),
-                    }
-                }
-                Some(signal) = signals.next() => match signal {
-                    ConnectionEvent::Authenticated(Ok(session)) => {
-                        let ending = session.clone();
-                        signals.push(async move { ConnectionEvent::SessionEnded(ending.wait_ended().await) }.boxed());
-                        let viewer = session.viewer();
-                        self.presence = Some(self.state.app.presence.connect(viewer.organization(), viewer.id()));
-                        self.session = Some(session);
-                        Action::Send(self.protocol.acknowledge())
-                    }
-                    ConnectionEvent::Authenticated(Err(error)) => Action::Close(rejection(&error)),
-                    ConnectionEvent::SessionEnded(SessionState::Revoked) => Action::Close(CloseStatus::TOKEN_REVOKED),
-                    ConnectionEvent::SessionEnded(_) => Action::Close(CloseStatus::TOKEN_EXPIRED),
-                    ConnectionEvent::ShutdownRequested => {
-                        // Not all at once, so that those who come back don't either.
-                        let at = Instant::now() + drain.mul_f64(self.state.next_drain_fraction());
-                        leave_at = Some(at);
-                        signals.push(next_deadline(at));
-                        Action::Nothing
-                    }
-                    ConnectionEvent::DeadlineReached => {
-                        let now = Instant::now();
-                        if leave_at.is_some_and(|at| at <= now) {
-                            return CloseReason::SendClose(CloseStatus::RESTART);
-                        }
-                        if self.protocol.awaits_init() && init_until <= now {
-                            return CloseReason::SendClose(CloseStatus::INITIALISATION_TIMEOUT);
-                        }
-                        let mut step = Action::Nothing;
-                        if next_ping <= now {
-                            if heard.elapsed() > ping_every * 2 {
-                                return CloseReason::Disconnected;
-                            }
-                            next_ping = now + ping_every;
-                            step = Action::Ping;
-                        }
-                        // The one that is set for the end of a drain rings by itself.
-                        if leave_at.is_none() {
-                            let fresh = self.protocol.awaits_init().then_some(init_until);
-                            signals.push(next_deadline(fresh.map_or(next_ping, |until| until.min(next_ping))));
-                        }
-                        step
-                    }
-                }
+                message = self.socket.recv() => self.on_message(message).await,
+                Some(event) = self.events.next() => self.on_event(event).await,
             };
-            let sent = match step {
-                Action::Nothing => Ok(()),
-                Action::Send(text) => self.send(Message::Text(text.into()), &stop).await,
-                Action::Ping => self.send(Message::Ping(Bytes::new()), &stop).await,
-                Action::Authenticate(payload) => {
-                    let authenticating = authenticate(self.state.clone(), payload);
-                    signals.push(authenticating.map(ConnectionEvent::Authenticated).boxed());
-                    Ok(())
-                }
-                Action::Start { id, number, payload } => {
-                    self.start(id, number, payload);
-                    Ok(())
-                }
-                Action::Stop { number } => {
-                    self.operations.stop(number);
-                    Ok(())
-                }
-                Action::Close(close) => Err(CloseReason::SendClose(close)),
-            };
-            if let Err(end) = sent {
-                return end;
+            if let Err(reason) = handled {
+                return reason;
             }
         }
     }
 
-    /// Starts an operation, which is polled from now on.
+    /// Handles a message of the client, or the end of its input.
+    async fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), CloseReason> {
+        self.timers.last_received = Instant::now();
+        let action = match message {
+            Some(Ok(Message::Text(text))) => self.protocol.receive(&text),
+            Some(Ok(Message::Binary(_))) => Action::Close(CloseStatus::bad_request("a message must be text")),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Action::Nothing,
+            Some(Ok(Message::Close(_))) => return Err(CloseReason::PeerClosed),
+            None => return Err(CloseReason::Disconnected),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "reading from a WebSocket failed");
+                return Err(CloseReason::from_read_error(&error));
+            }
+        };
+        self.perform(action).await
+    }
+
+    /// Handles an event of the connection itself.
+    async fn on_event(&mut self, event: ConnectionEvent) -> Result<(), CloseReason> {
+        let action = match event {
+            ConnectionEvent::Authenticated(Ok(session)) => self.on_authenticated(session),
+            ConnectionEvent::Authenticated(Err(error)) => Action::Close(authentication_close_status(&error)),
+            ConnectionEvent::SessionEnded(SessionState::Revoked) => Action::Close(CloseStatus::TOKEN_REVOKED),
+            ConnectionEvent::SessionEnded(_) => Action::Close(CloseStatus::TOKEN_EXPIRED),
+            ConnectionEvent::ShutdownRequested => self.on_shutdown_requested(),
+            ConnectionEvent::DeadlineReached => self.on_deadline()?,
+        };
+        self.perform(action).await
+    }
+
+    /// Accepts the client, and watches for the end of its session.
+    fn on_authenticated(&mut self, session: Arc<Session>) -> Action {
+        let watched = session.clone();
+        self.events.push(async move { ConnectionEvent::SessionEnded(watched.wait_ended().await) }.boxed());
+        let viewer = session.viewer();
+        self.presence = Some(self.state.app.presence.connect(viewer.organization(), viewer.id()));
+        self.session = Some(session);
+        Action::Send(self.protocol.acknowledge())
+    }
+
+    /// Schedules the end of the connection within the drain period.
+    fn on_shutdown_requested(&mut self) -> Action {
+        let drain_period = self.state.app.config.http.drain_period;
+        let deadline = Instant::now() + drain_period.mul_f64(self.state.next_drain_fraction());
+        self.timers.drain_deadline = Some(deadline);
+        self.events.push(deadline_event(deadline));
+        Action::Nothing
+    }
+
+    /// Closes, gives the client up, or sends a ping, and sets the next deadline.
+    fn on_deadline(&mut self) -> Result<Action, CloseReason> {
+        let now = Instant::now();
+        let timers = &mut self.timers;
+        let awaits_init = self.protocol.awaits_init();
+        if timers.drain_deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(CloseReason::SendClose(CloseStatus::SERVICE_RESTART));
+        }
+        if awaits_init && timers.init_deadline <= now {
+            return Err(CloseReason::SendClose(CloseStatus::INITIALISATION_TIMEOUT));
+        }
+        let mut action = Action::Nothing;
+        if timers.next_ping <= now {
+            if timers.last_received.elapsed() > timers.ping_interval * 2 {
+                return Err(CloseReason::Disconnected);
+            }
+            timers.next_ping = now + timers.ping_interval;
+            action = Action::Ping;
+        }
+        // While the server stops, the event of the drain deadline is already scheduled.
+        if timers.drain_deadline.is_none() {
+            let next = if awaits_init { timers.init_deadline.min(timers.next_ping) } else { timers.next_ping };
+            self.events.push(deadline_event(next));
+        }
+        Ok(action)
+    }
+
+    /// Performs an action of the protocol.
+    async fn perform(&mut self, action: Action) -> Result<(), CloseReason> {
+        match action {
+            Action::Nothing => Ok(()),
+            Action::Send(text) => self.send(Message::Text(text.into())).await,
+            Action::Ping => self.send(Message::Ping(Bytes::new())).await,
+            Action::Authenticate(payload) => {
+                let authentication = authenticate(self.state.clone(), payload);
+                self.events.push(authentication.map(ConnectionEvent::Authenticated).boxed());
+                Ok(())
+            }
+            Action::Start { id, number, payload } => {
+                self.start(id, number, payload);
+                Ok(())
+            }
+            Action::Stop { number } => {
+                self.operations.stop(number);
+                Ok(())
+            }
+            Action::Close(status) => Err(CloseReason::SendClose(status)),
+        }
+    }
+
+    /// Starts an operation, or one that yields the error of its rejection.
     fn start(&mut self, id: String, number: u64, payload: Value) {
         let limit = self.state.app.config.http.max_socket_operations;
         let admitted = if self.protocol.operation_count() > limit {
             Err(RejectedRequest::from(&Error::RateLimited {
-                message: format!("at most {limit} operations are under way at once on a socket"),
+                message: format!("a WebSocket can have at most {limit} running operations"),
                 retry_after: Duration::from_secs(1),
             }))
         } else {
             GraphqlRequest::from_value(payload)
                 .map_err(|error| RejectedRequest::from(&error))
-                .and_then(|envelope| self.state.api.admit(envelope))
+                .and_then(|request| self.state.api.admit(request))
         };
-        let asker = self.session.clone().map_or(Requester::Anonymous, Requester::from_session);
-        let running = OperationStream::new(self.state.api.clone(), admitted, asker);
-        self.operations.start(id, number, running);
+        let requester = self.session.clone().map_or(Requester::Anonymous, Requester::from_session);
+        let stream = OperationStream::new(self.state.api.clone(), admitted, requester);
+        self.operations.start(id, number, stream);
     }
 
-    /// Writes what was gathered, in one flush.
-    async fn write_outbox(&mut self, stop: &CancellationToken) -> Result<(), CloseReason> {
-        let said = self.operations.drain_outbox();
-        METRICS.events_delivered.inc_by(said.len() as u64);
-        self.write_with_timeout(stop, async |socket| {
-            for text in said {
-                socket.feed(Message::Text(text)).await?;
+    /// Writes the messages of operations in one flush.
+    async fn write_outbox(&mut self) -> Result<(), CloseReason> {
+        let messages = self.operations.drain_outbox();
+        METRICS.events_delivered.inc_by(messages.len() as u64);
+        self.write_with_timeout(async |socket| {
+            for message in messages {
+                socket.feed(Message::Text(message)).await?;
             }
             socket.flush().await
         })
         .await
     }
 
-    async fn send(&mut self, message: Message, stop: &CancellationToken) -> Result<(), CloseReason> {
-        self.write_with_timeout(stop, async |socket| socket.send(message).await).await
+    async fn send(&mut self, message: Message) -> Result<(), CloseReason> {
+        self.write_with_timeout(async |socket| socket.send(message).await).await
     }
 
-    /// Writes, as long as the other side takes something now and then.
+    /// Writes, unless the client reads nothing for too long or the server stops meanwhile.
     async fn write_with_timeout(
         &mut self,
-        stop: &CancellationToken,
         write: impl AsyncFnOnce(&mut WebSocket) -> Result<(), axum::Error>,
     ) -> Result<(), CloseReason> {
-        let patience = self.state.app.config.http.socket_write_timeout;
+        let write_timeout = self.state.app.config.http.socket_write_timeout;
         let mut writing = pin!(write(&mut self.socket));
-        let written = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
-        self.write_blocked = written.is_pending();
-        if let Poll::Ready(written) = written {
+        // Most writes complete at once; only for the others a timer is worth its cost.
+        let first_poll = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+        self.write_blocked = first_poll.is_pending();
+        if let Poll::Ready(written) = first_poll {
             return Ok(written?);
         }
         tokio::select! {
             biased;
             written = writing => Ok(written?),
-            () = sleep(patience) => {
+            () = sleep(write_timeout) => {
                 METRICS.slow_sockets_closed.inc();
-                Err(CloseReason::SendClose(CloseStatus::TRY_AGAIN))
+                Err(CloseReason::SendClose(CloseStatus::TRY_AGAIN_LATER))
             }
-            () = stop.cancelled() => Err(CloseReason::SendClose(CloseStatus::RESTART)),
+            () = self.state.stop.cancelled() => Err(CloseReason::SendClose(CloseStatus::SERVICE_RESTART)),
         }
     }
 }
 
-fn next_deadline(at: Instant) -> BoxFuture<'static, ConnectionEvent> {
-    sleep_until(at).map(|()| ConnectionEvent::DeadlineReached).boxed()
+/// Creates the event of a deadline.
+fn deadline_event(deadline: Instant) -> BoxFuture<'static, ConnectionEvent> {
+    sleep_until(deadline).map(|()| ConnectionEvent::DeadlineReached).boxed()
 }
 
-/// Who the payload of `connection_init` says is there: `Authorization` as a header would have it.
+/// Opens a session by the payload of `connection_init`, which has `Authorization` like a header.
 async fn authenticate(state: HttpState, payload: Value) -> Result<Arc<Session>> {
-    let named = |name: &str| {
-        let fields = payload.as_object().into_iter().flatten();
-        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).find_map(|(_, value)| value.as_str())
-    };
-    let token = named("authorization").and_then(bearer_token);
-    let token = token.ok_or_else(|| {
+    let fields = payload.as_object().into_iter().flatten();
+    let authorization =
+        fields.filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).find_map(|(_, value)| value.as_str());
+    let token = authorization.and_then(bearer_token).ok_or_else(|| {
         Error::unauthenticated("the payload of connection_init must have Authorization: Bearer and a token")
     })?;
     service::sessions::open(&state.app, token).await
 }
 
-/// A token that will never do is told so for good; after the others a client comes back.
-fn rejection(error: &Error) -> CloseStatus {
+/// Returns the status for a failed authentication.
+///
+/// Clients reconnect after a failure that a new token or more time can cure, and give up after the others.
+fn authentication_close_status(error: &Error) -> CloseStatus {
     match error {
         Error::Unauthenticated { message, retryable } => {
-            CloseStatus::with_reason(if *retryable { 4403 } else { 4401 }, message.clone())
+            let code = if *retryable { CloseCode::Forbidden } else { CloseCode::Unauthorized };
+            CloseStatus::with_reason(code, message.clone())
         }
-        Error::Unavailable { .. } => CloseStatus::TRY_AGAIN,
+        Error::Unavailable { .. } => CloseStatus::TRY_AGAIN_LATER,
         error => {
-            tracing::error!(%error, "a socket could not be authenticated");
-            CloseStatus::INTERNAL
+            tracing::error!(%error, "the authentication of a WebSocket failed");
+            CloseStatus::INTERNAL_SERVER_ERROR
         }
     }
-}
-
-/// What can't be read ends the connection: told where the frame was sound but too big.
-fn read_error(error: &axum::Error) -> CloseReason {
-    let text = error.to_string();
-    tracing::debug!(error = text, "a socket could not be read");
-    if text.contains("too long") || text.contains("too large") || text.contains("big") {
-        CloseReason::SendCloseUnread(CloseStatus::TOO_BIG)
-    } else if text.contains("UTF-8") || text.contains("utf-8") {
-        CloseReason::SendCloseUnread(CloseStatus::with_reason(1007, "text must be UTF-8"))
-    } else {
-        CloseReason::Disconnected
-    }
-}
-
-/// Says why, and reads on until the other side has closed too: input left unread would reset the
-/// connection before the client has read the reason.
-pub async fn close(mut socket: WebSocket, reason: CloseStatus) {
-    let closing = async {
-        send_close(&mut socket, reason).await?;
-        while let Some(Ok(_)) = socket.recv().await {}
-        Ok::<_, axum::Error>(())
-    };
-    drop(timeout(CLOSE_TIMEOUT, closing).await);
-}
-
-/// Says why where nothing can be read on: the connection stays for a while, so that the client finds
-/// the reason before the reset.
-async fn close_unread(mut socket: WebSocket, reason: CloseStatus) {
-    if let Ok(Ok(())) = timeout(CLOSE_TIMEOUT, send_close(&mut socket, reason)).await {
-        tokio::time::sleep(CLOSE_TIMEOUT).await;
-    }
-}
-
-async fn send_close(socket: &mut WebSocket, reason: CloseStatus) -> Result<(), axum::Error> {
-    tracing::debug!(code = reason.code, reason = %reason.reason, "closing a socket");
-    let frame = CloseFrame { code: reason.code, reason: (&*reason.reason).into() };
-    socket.send(Message::Close(Some(frame))).await
 }

@@ -1,4 +1,4 @@
-//! One operation's words: its messages, and the frames of those that others write for it.
+//! The messages of one operation, and their frames for the fast path.
 
 use std::collections::HashMap;
 
@@ -8,46 +8,49 @@ use serde_json::value::RawValue;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::graphql::api::GraphqlResponse;
+use crate::graphql::execution::response::GraphqlResponse;
 use crate::http::tcp_stream::SharedTcpWriter;
-use crate::realtime::dispatch::fast_path::FrameSink;
+use crate::realtime::dispatch::ports::FrameSink;
 
-#[derive(Debug)]
-pub struct MessageEncoder {
-    /// The client's own name of the operation, any text.
-    pub id: String,
-    /// What each message begins with.
-    prefix: String,
-    writer: SharedTcpWriter,
-}
-
-/// The header of a whole message of text, as servers send it: without a mask (RFC 6455, section 5.2).
+/// The header of an unfragmented text message; frames of a server have no mask (RFC 6455, section 5.2).
 const TEXT_FRAME_HEADER: FrameHeader =
     FrameHeader { is_final: true, rsv1: false, rsv2: false, rsv3: false, opcode: OpCode::Data(Data::Text), mask: None };
 
-/// Bytes of a name; a UUID has 36.
+/// The longest operation id for which the fast path is used; a UUID has 36 bytes.
 const MAX_FAST_PATH_ID_BYTES: usize = 256;
 
 const NEXT: &str = "next";
 const PAYLOAD: &str = r#"","payload":"#;
 
+/// Encodes the messages of one operation, and writes those of the fast path.
+#[derive(Debug)]
+pub struct MessageEncoder {
+    /// The client's id of the operation, which can be any text.
+    pub id: String,
+    /// The text with which each message begins, up to its type.
+    prefix: String,
+    writer: SharedTcpWriter,
+}
+
 impl MessageEncoder {
-    pub fn new(id: String, wire: SharedTcpWriter) -> Self {
-        let head = format!(r#"{{"id":{},"type":""#, Value::from(&*id));
-        Self { id, prefix: head, writer: wire }
+    /// Creates the encoder of an operation on a connection.
+    pub fn new(id: String, writer: SharedTcpWriter) -> Self {
+        let prefix = format!(r#"{{"id":{},"type":""#, Value::from(&*id));
+        Self { id, prefix, writer }
     }
 
-    /// Whether the client's name of it is no longer than clients make them: it is in each message, and others write
-    /// these with no eye on how much it is.
+    /// Returns whether the id is short enough for the fast path.
+    ///
+    /// Each message contains the id, but the fast path counts only the payloads against the size of a write.
     pub fn fits_fast_path(&self) -> bool {
         self.id.len() <= MAX_FAST_PATH_ID_BYTES
     }
 
-    /// The message of an answer; of the end where there is none.
-    pub fn encode_message(&self, answer: Option<&GraphqlResponse>) -> Utf8Bytes {
-        let parts = match answer {
-            Some(answer) if answer.executed => self.next_parts(&answer.body),
-            Some(answer) => [&self.prefix, "error", PAYLOAD, extract_errors(answer), "}"],
+    /// Encodes the message of a response, or `complete` if there is none.
+    pub fn encode_message(&self, response: Option<&GraphqlResponse>) -> Utf8Bytes {
+        let parts = match response {
+            Some(response) if response.executed => self.next_parts(&response.body),
+            Some(response) => [&self.prefix, "error", PAYLOAD, extract_errors(response), "}"],
             None => [&self.prefix, "complete", "\"}", "", ""],
         };
         parts.concat().into()
@@ -62,7 +65,7 @@ impl FrameSink for MessageEncoder {
     fn encode_frame(&self, body: &str, frames: &mut Vec<u8>) {
         let parts = self.next_parts(body);
         let length = parts.iter().map(|part| part.len() as u64).sum();
-        TEXT_FRAME_HEADER.format(length, frames).expect("a vector takes what is written");
+        TEXT_FRAME_HEADER.format(length, frames).expect("a write to a vector cannot fail");
         parts.iter().for_each(|part| frames.extend_from_slice(part.as_bytes()));
     }
 
@@ -71,8 +74,8 @@ impl FrameSink for MessageEncoder {
     }
 }
 
-/// The payload of an error is the list of errors alone.
-fn extract_errors(answer: &GraphqlResponse) -> &str {
-    let body: Option<HashMap<&str, &RawValue>> = serde_json::from_str(&answer.body).ok();
+/// Returns the list of errors in a response, which is the payload of an `error` message.
+fn extract_errors(response: &GraphqlResponse) -> &str {
+    let body: Option<HashMap<&str, &RawValue>> = serde_json::from_str(&response.body).ok();
     body.and_then(|body| body.get("errors").map(|errors| errors.get())).unwrap_or("[]")
 }

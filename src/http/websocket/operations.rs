@@ -1,4 +1,4 @@
-//! The operations of a socket, in the messages that tell of them.
+//! The operations of a WebSocket, and the messages of theirs that wait to be written.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,9 +9,9 @@ use crate::graphql::operation_stream::OperationStream;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::message_encoder::MessageEncoder;
 use crate::http::websocket::protocol::Protocol;
-use crate::realtime::dispatch::fast_path::{FrameSink, MAX_WRITE_BYTES};
+use crate::realtime::dispatch::ports::{FrameSink, MAX_WRITE_BYTES};
 
-/// The operations under way on a socket, and what they said that is to be written.
+/// The running operations of a WebSocket, with their outbox.
 pub struct Operations {
     writer: SharedTcpWriter,
     active: Vec<Operation>,
@@ -19,45 +19,51 @@ pub struct Operations {
 }
 
 impl Operations {
-    pub fn new(wire: SharedTcpWriter) -> Self {
-        Self { writer: wire, active: Vec::new(), outbox: Vec::new() }
+    /// Creates an empty set of operations on a connection.
+    pub fn new(writer: SharedTcpWriter) -> Self {
+        Self { writer, active: Vec::new(), outbox: Vec::new() }
     }
 
-    /// Ends all of them, after which nothing more is told by whatever way.
+    /// Ends all operations, so that neither they nor the fast path write any more.
     pub fn into_writer(self) -> SharedTcpWriter {
         self.writer
     }
 
-    /// Starts an operation, which is polled from now on.
-    pub fn start(&mut self, id: String, number: u64, running: OperationStream) {
-        let speaker = Arc::new(MessageEncoder::new(id, self.writer.clone()));
-        self.active.push(Operation { number, stream: running, encoder: speaker, ended: false });
+    /// Adds an operation, which [`poll_outbox`](Self::poll_outbox) polls from now on.
+    pub fn start(&mut self, id: String, number: u64, stream: OperationStream) {
+        let encoder = Arc::new(MessageEncoder::new(id, self.writer.clone()));
+        self.active.push(Operation { number, stream, encoder, has_ended: false });
     }
 
-    /// Ends a subscription; another operation goes on to its end unheard.
+    /// Ends a subscription; a query or a mutation runs on, but its response is dropped.
     pub fn stop(&mut self, number: u64) {
         self.active.retain(|operation| operation.number != number);
     }
 
+    /// Takes the messages that wait to be written.
     pub fn drain_outbox(&mut self) -> Vec<Utf8Bytes> {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Gathers what operations have to say: all that is ready, for one flush; or one message, where the
-    /// other side is slow, so that it is seen to take something. Ready for what others began to write, too.
-    pub fn poll_outbox(&mut self, protocol: &mut Protocol, one: bool, cx: &mut Context<'_>) -> Poll<()> {
+    /// Polls the operations until there is something to write.
+    ///
+    /// It gathers every ready message for one flush, or a single message if `write_blocked`, so that progress of a
+    /// slow client is noticed. It is also ready while the fast path left unsent bytes on the connection. It is
+    /// cancel-safe: gathered messages stay in the outbox.
+    pub fn poll_outbox(&mut self, protocol: &mut Protocol, write_blocked: bool, cx: &mut Context<'_>) -> Poll<()> {
         if self.writer.poll_pending(cx).is_ready() {
             return Poll::Ready(());
         }
-        let (said, mut gathered, mut spoke) = (&mut self.outbox, 0, true);
-        while spoke && gathered < MAX_WRITE_BYTES && !(one && gathered > 0) {
-            spoke = false;
+        let outbox = &mut self.outbox;
+        let (mut gathered_bytes, mut made_progress) = (0, true);
+        while made_progress && gathered_bytes < MAX_WRITE_BYTES && !(write_blocked && gathered_bytes > 0) {
+            made_progress = false;
             self.active.retain_mut(|operation| match operation.poll_next(cx) {
                 Poll::Pending => true,
-                Poll::Ready(Some(text)) => {
-                    spoke = true;
-                    gathered += text.len();
-                    said.push(text);
+                Poll::Ready(Some(message)) => {
+                    made_progress = true;
+                    gathered_bytes += message.len();
+                    outbox.push(message);
                     true
                 }
                 Poll::Ready(None) => {
@@ -66,10 +72,10 @@ impl Operations {
                 }
             });
         }
-        if !said.is_empty() {
+        if !outbox.is_empty() {
             return Poll::Ready(());
         }
-        // All that they had to say is written.
+        // Everything is written, so no direct write can overtake a message of the outbox.
         self.active
             .iter_mut()
             .filter(|operation| operation.encoder.fits_fast_path())
@@ -82,23 +88,24 @@ struct Operation {
     number: u64,
     stream: OperationStream,
     encoder: Arc<MessageEncoder>,
-    ended: bool,
+    has_ended: bool,
 }
 
 impl Operation {
-    /// The next message; nothing after the last.
+    /// Polls for the next message; `None` after the last.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Utf8Bytes>> {
-        if self.ended {
+        if self.has_ended {
             return Poll::Ready(None);
         }
-        let answer = ready!(self.stream.poll_next(cx));
-        self.ended = answer.as_ref().is_none_or(|answer| !answer.executed);
-        Poll::Ready(Some(self.encoder.encode_message(answer.as_ref())))
+        let response = ready!(self.stream.poll_next(cx));
+        // `complete` is the last message, and so is `error`.
+        self.has_ended = response.as_ref().is_none_or(|response| !response.executed);
+        Poll::Ready(Some(self.encoder.encode_message(response.as_ref())))
     }
 
-    /// Lets what others make for it go straight to the socket.
+    /// Lets shared payloads be written directly to the socket.
     fn enable_fast_path(&mut self) {
-        let outlet: Arc<dyn FrameSink> = self.encoder.clone();
-        self.stream.enable_fast_path(&outlet);
+        let sink: Arc<dyn FrameSink> = self.encoder.clone();
+        self.stream.enable_fast_path(&sink);
     }
 }

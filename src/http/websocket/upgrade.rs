@@ -1,7 +1,4 @@
-//! graphql-transport-ws, by its protocol: <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>
-//!
-//! `protocol` is the rules, without I/O; `connection` is one socket that follows them, `operations` what is
-//! under way on it, and `speaker` one operation's words.
+//! The upgrade of a request to a WebSocket.
 
 use axum::extract::WebSocketUpgrade;
 use axum::http::header::ORIGIN;
@@ -10,45 +7,53 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use crate::config::WebOrigin;
-use crate::http::HttpState;
+use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
+use crate::http::websocket::close::close;
+use crate::http::websocket::close_status::CloseStatus;
 use crate::http::websocket::connection::Connection;
-use crate::http::websocket::{connection, protocol};
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
 
-/// Bytes read from a socket at once: what an idle connection holds. Clients say little, mostly in less.
+/// The size of the read buffer, which every idle connection holds; most messages of clients are smaller.
 const READ_BUFFER_BYTES: usize = 1024;
-/// Bytes gathered before they are written; and most that wait where a socket takes nothing.
+/// The number of bytes that are gathered before a write.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// The greatest number of bytes that wait for a client that does not read.
+const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Takes a connection over, or refuses the origin that it comes from.
-pub fn upgrade(state: HttpState, headers: &HeaderMap, upgrade: WebSocketUpgrade, wire: SharedTcpWriter) -> Response {
+/// Upgrades a connection, or rejects the origin that it comes from.
+///
+/// The task that serves the socket ends with it. If the task panics, the connection is closed and nothing else is
+/// affected.
+pub fn upgrade(state: HttpState, headers: &HeaderMap, upgrade: WebSocketUpgrade, writer: SharedTcpWriter) -> Response {
     if !is_origin_allowed(&state.app.config.http.cors_origins, headers) {
         return (StatusCode::FORBIDDEN, "this origin may not connect\n").into_response();
     }
-    let limit = state.app.config.http.max_body_bytes;
+    let max_message_bytes = state.app.config.http.max_body_bytes;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_write_buffer_size(16 * 1024 * 1024)
-        .max_message_size(limit)
-        .max_frame_size(limit);
-    let spoken = upgrade.selected_protocol().is_some();
+        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
+        .max_message_size(max_message_bytes)
+        .max_frame_size(max_message_bytes);
+    let is_subprotocol_accepted = upgrade.selected_protocol().is_some();
     let tracker = state.sockets.clone();
     upgrade.on_upgrade(move |socket| {
-        wire.enter_framed_mode();
-        let serving = match spoken {
-            true => Connection::new(state, socket, wire).serve().boxed(),
-            false => connection::close(socket, protocol::CloseStatus::SUBPROTOCOL_NOT_ACCEPTABLE).boxed(),
+        writer.enter_framed_mode();
+        let serving = match is_subprotocol_accepted {
+            true => Connection::new(state, socket, writer).serve().boxed(),
+            false => close(socket, CloseStatus::SUBPROTOCOL_NOT_ACCEPTABLE).boxed(),
         };
         tracker.track_future(serving)
     })
 }
 
-/// Browsers send cookies and whatever else with a WebSocket of any page's; where origins are set,
-/// one that is told must be among them.
+/// Returns whether a WebSocket from the request's origin is allowed.
+///
+/// Browsers open a WebSocket for a page of any origin, with the cookies of the target. If origins are configured, the
+/// request's must be one of them; a client that is no browser sends none.
 fn is_origin_allowed(origins: &[WebOrigin], headers: &HeaderMap) -> bool {
     match headers.get(ORIGIN) {
         None => true,

@@ -1,0 +1,165 @@
+//! The checks that a request passes before execution, in their order.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::ExecutableDocument;
+use async_graphql::{ServerError, Variables};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::error::Error;
+use crate::graphql::admission::document_limits::{self, DocumentLimits};
+use crate::graphql::admission::omitted_variables;
+use crate::graphql::admission::operation::{self, OperationError};
+use crate::graphql::admission::persisted_queries::{PersistedQueries, PersistedQueryError};
+use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, OperationKind, RejectedRequest};
+use crate::graphql::admission::variables::{CoercionError, InputTypes};
+use crate::graphql::execution::errors;
+
+/// The greatest total size of the texts whose parsed documents are cached.
+///
+/// Front ends send the same few documents over and over.
+const MAX_CACHED_DOCUMENT_BYTES: u64 = 1024 * 1024;
+/// The number of documents of ordinary size that fit [`MAX_CACHED_DOCUMENT_BYTES`].
+const MAX_CACHED_DOCUMENTS: usize = 500;
+
+/// The admission of requests, with the caches that it keeps between them.
+pub struct AdmissionPipeline {
+    input_types: InputTypes,
+    max_depth: usize,
+    parsed_documents: Cache<Arc<str>, Arc<ExecutableDocument>, DocumentWeighter>,
+    persisted_queries: PersistedQueries,
+    document_limits: DocumentLimits,
+}
+
+/// Weighs a cached document by the length of its text.
+#[derive(Clone)]
+struct DocumentWeighter;
+
+impl Weighter<Arc<str>, Arc<ExecutableDocument>> for DocumentWeighter {
+    fn weight(&self, text: &Arc<str>, _: &Arc<ExecutableDocument>) -> u64 {
+        text.len() as u64
+    }
+}
+
+impl AdmissionPipeline {
+    /// Creates the admission for a schema, given its definition, and the deepest operation to allow.
+    pub fn new(sdl: &str, max_depth: usize) -> Self {
+        Self {
+            input_types: InputTypes::from_sdl(sdl),
+            max_depth,
+            parsed_documents: Cache::with_weighter(MAX_CACHED_DOCUMENTS, MAX_CACHED_DOCUMENT_BYTES, DocumentWeighter),
+            persisted_queries: PersistedQueries::default(),
+            document_limits: DocumentLimits::default(),
+        }
+    }
+
+    /// Checks a request up to the point where it could run.
+    ///
+    /// # Errors
+    ///
+    /// Returns the rejection to send if the request has no document, or if its document, its
+    /// operation or its variables break a rule.
+    pub fn admit(&self, request: GraphqlRequest) -> Result<AdmittedRequest, RejectedRequest> {
+        let (query, document) = self.resolve_document(&request)?;
+        let operation_name = request.operation_name;
+        let name = operation_name.as_deref();
+        let operation = &operation::select(&document, name).map_err(operation_rejection)?.node;
+        let kind = OperationKind::from(operation.ty);
+        let depth = operation::depth(&document, operation);
+        if depth > self.max_depth {
+            let message = format!("the operation is {depth} levels deep; at most {} are allowed", self.max_depth);
+            return Err(rejection(message));
+        }
+        operation::check_introspection(&document, operation).map_err(operation_rejection)?;
+        operation::check_single_root(&document, operation).map_err(operation_rejection)?;
+        let variables = Variables::from_json(serde_json::Value::Object(request.variables.unwrap_or_default()));
+        let variables =
+            self.input_types.coerce(&operation.variable_definitions, variables).map_err(variable_rejection)?;
+        let mut executable = (*document).clone();
+        operation::hoist_single_root(&mut executable, name).map_err(operation_rejection)?;
+        omitted_variables::null_omitted_variables(&mut executable, name, &variables);
+        let (event_variables, root_field) = match kind {
+            OperationKind::Subscription => (
+                operation::event_variables(&document, operation, &variables),
+                operation::root_field_name(&document, operation).map_err(operation_rejection)?,
+            ),
+            OperationKind::Query | OperationKind::Mutation => Default::default(),
+        };
+        let reads_schema = operation::reads_schema(&document, operation);
+        Ok(AdmittedRequest {
+            query,
+            document: executable,
+            operation_name,
+            variables,
+            event_variables,
+            kind,
+            reads_schema,
+            root_field,
+        })
+    }
+
+    /// Finds the text of a request's document, and parses it.
+    fn resolve_document(
+        &self,
+        request: &GraphqlRequest,
+    ) -> Result<(Arc<str>, Arc<ExecutableDocument>), RejectedRequest> {
+        match (request.persisted_query(), request.query.as_deref()) {
+            (Some(extension), query) => {
+                let (query, hash) =
+                    self.persisted_queries.resolve(extension, query).map_err(persisted_query_rejection)?;
+                let document = self.parse_document(&query)?;
+                // Only now: a document that is rejected must not take a valid one's place in the cache.
+                self.persisted_queries.store(hash, query.clone());
+                Ok((query, document))
+            }
+            (None, Some(query)) => {
+                let query = Arc::from(query);
+                let document = self.parse_document(&query)?;
+                Ok((query, document))
+            }
+            (None, None) => Err(RejectedRequest::from(&Error::BadRequest("the request has no query".into()))),
+        }
+    }
+
+    /// Parses a document within the limits, or returns it from the cache.
+    fn parse_document(&self, query: &Arc<str>) -> Result<Arc<ExecutableDocument>, RejectedRequest> {
+        if let Some(document) = self.parsed_documents.get(query) {
+            return Ok(document);
+        }
+        let text: Cow<'_, str> =
+            document_limits::check(query, &self.document_limits).map_err(|error| rejection(error.to_string()))?;
+        let document = parse_query(&*text).map_err(|error| {
+            let mut error = ServerError::from(error);
+            errors::finalize_errors(std::slice::from_mut(&mut error), "");
+            RejectedRequest::from_errors(vec![error])
+        })?;
+        self.input_types.check_variable_types(&document).map_err(variable_rejection)?;
+        let document = Arc::new(document);
+        self.parsed_documents.insert(query.clone(), document.clone());
+        Ok(document)
+    }
+}
+
+fn rejection(message: String) -> RejectedRequest {
+    RejectedRequest::from_errors(vec![errors::bad_request(message)])
+}
+
+fn operation_rejection(error: OperationError) -> RejectedRequest {
+    rejection(error.to_string())
+}
+
+fn persisted_query_rejection(error: PersistedQueryError) -> RejectedRequest {
+    match error {
+        PersistedQueryError::Malformed(message) => RejectedRequest::from(&Error::BadRequest(message.into())),
+        PersistedQueryError::NotFound => RejectedRequest::persisted_query_not_found(),
+    }
+}
+
+fn variable_rejection(coercion_errors: Vec<CoercionError>) -> RejectedRequest {
+    let to_server_error =
+        |error: CoercionError| ServerError { locations: vec![error.pos], ..errors::bad_request(error.message) };
+    RejectedRequest::from_errors(coercion_errors.into_iter().map(to_server_error).collect())
+}
