@@ -1,69 +1,80 @@
-//! The one error of the server. Each variant is one stable `extensions.code` of the API.
+//! The server's error type. Each variant has one stable `extensions.code` in the API.
 //!
-//! Every layer returns it; only `graphql::errors` turns it into a response, so what a client can
-//! read of a failure is decided in one place.
+//! Every layer returns this type. Only `graphql::execution::errors` converts it to a response, so one file decides
+//! which parts of an error a client can read.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A result whose error is [`Error`] by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// A failed request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// No token, or one that isn't valid (any more).
+    /// The request has no valid token.
     #[error("{message}")]
     Unauthenticated {
         message: String,
-        /// Coming back may do: with a fresh token of the same person, or when its key is known.
+        /// Whether the client should connect again: with a new token of the same user, or once its key is known.
         retryable: bool,
     },
-    /// The caller is known and may not do this.
+    /// The viewer is known but lacks the right.
     #[error("{0}")]
     Forbidden(String),
-    /// What doesn't exist and what the caller may not see are the same.
-    #[error("no such {0}")]
+    /// The object does not exist, or the viewer can't see it. Clients can't tell the two cases apart.
+    #[error("{0} not found")]
     NotFound(&'static str),
-    /// An argument that no retry will mend; `field` is its path within the input.
-    #[error("{field}: {message}")]
-    BadUserInput { field: &'static str, message: String },
-    /// A request that can't be executed as it stands: its document, its variables or its envelope.
+    /// An argument breaks a rule, and repeating the request won't help.
+    #[error("{field} {message}")]
+    BadUserInput {
+        /// The argument's path within the input.
+        field: &'static str,
+        /// The rule, as a predicate of the field: "must have 1 to 200 characters".
+        message: String,
+    },
+    /// The document, the variables or the envelope of the request are invalid.
     #[error("{0}")]
     BadRequest(String),
-    /// The same nonce was used before, for something else.
+    /// The request contradicts the current state, for example a nonce that was used for other content.
     #[error("{0}")]
     Conflict(String),
-    /// Too early; the same request is legal after the time given.
+    /// The request came too early. The same request is allowed after `retry_after`.
     #[error("{message}")]
     RateLimited { message: String, retry_after: Duration },
+    /// The request, or a part of it, is too large.
     #[error("{0}")]
     PayloadTooLarge(String),
-    /// The server can't do it now; nothing was done, and a retry is right.
+    /// The server can't process the request now. It has changed nothing, and the client should retry.
     #[error("{message}")]
     Unavailable { message: &'static str, retry_after: Duration },
-    /// A fault of the server: what was asked may be done or not. The cause is for the log, never for
-    /// the client.
+    /// A fault of the server. The request may have been carried out. The cause is logged and never sent to a client.
     #[error("{0}")]
     Internal(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
+    /// Returns the error for an argument that breaks a rule. The message is a predicate of the field.
     pub fn bad_input(field: &'static str, message: impl Into<String>) -> Self {
         Self::BadUserInput { field, message: message.into() }
     }
 
+    /// Returns the error for a token that will not become valid.
     pub fn unauthenticated(message: impl Into<String>) -> Self {
         Self::Unauthenticated { message: message.into(), retryable: false }
     }
 
+    /// Returns the error for a fault of the server.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(Arc::from(cause.into()))
     }
 
+    /// Returns the error for a request to retry after a second.
     pub fn unavailable(message: &'static str) -> Self {
         Self::Unavailable { message, retry_after: Duration::from_secs(1) }
     }
 
-    /// The value of `extensions.code`.
+    /// Returns the value of `extensions.code`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unauthenticated { .. } => "UNAUTHENTICATED",

@@ -1,4 +1,4 @@
-//! Words that an organisation doesn't want to read.
+//! Words that an organisation blocks in messages.
 
 use std::collections::HashMap;
 
@@ -7,54 +7,64 @@ use strum::{EnumString, IntoStaticStr};
 use crate::domain::search;
 use crate::error::{Error, Result};
 
-/// What becomes of a message with a blocked word.
+/// The effect of a blocked word on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum BlockAction {
-    /// It is refused.
+    /// The message is rejected.
     Reject,
-    /// The word's letters are shown as asterisks.
+    /// Each character of the word is replaced by an asterisk.
     Mask,
 }
 
-/// Words of one list.
+/// The maximum number of words in one list.
 pub const MAX_WORDS: usize = 1_000;
-/// Longest word, in characters.
+/// The maximum length of a word, in characters.
 pub const MAX_WORD_CHARS: usize = 64;
 
-/// The blocked words of one organisation, in the form in which words are compared.
+/// The blocked words of one organisation, in the form in which [`search`] compares words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Blocklist(pub HashMap<String, BlockAction>);
 
-/// One word for a list, in the form in which words are compared.
+/// Returns a word for a list in the form in which [`search`] compares words.
+///
+/// # Errors
+///
+/// [`Error::BadUserInput`] if the text is not one word of at most [`MAX_WORD_CHARS`] characters.
 pub fn normalize_word(text: &str) -> Result<String> {
-    // Counted before it is compared, for which a long word is cut.
-    let is_short = text.trim().chars().count() <= MAX_WORD_CHARS;
+    // Counted in the original text, because `search` truncates long words.
+    let fits = text.trim().chars().count() <= MAX_WORD_CHARS;
     let mut words = search::words(text).into_iter();
     match (words.next(), words.next()) {
-        (Some(word), None) if is_short => Ok(word),
-        _ => Err(Error::bad_input("words", format!("must each be one word of at most {MAX_WORD_CHARS} characters"))),
+        (Some(word), None) if fits => Ok(word),
+        _ => {
+            Err(Error::bad_input("words", format!("must each be a single word of at most {MAX_WORD_CHARS} characters")))
+        }
     }
 }
 
 impl Blocklist {
-    /// The text as it may be sent: refused, or its blocked words masked.
+    /// Returns the text with its blocked words masked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadUserInput`] if the text has a word that rejects the message.
     pub fn apply(&self, field: &'static str, text: String) -> Result<String> {
         if self.0.is_empty() {
             return Ok(text);
         }
         let found: Vec<_> =
-            search::word_ranges(&text).filter_map(|(span, word)| Some((span, *self.0.get(&word)?))).collect();
+            search::word_ranges(&text).filter_map(|(range, word)| Some((range, *self.0.get(&word)?))).collect();
         if found.iter().any(|(_, action)| *action == BlockAction::Reject) {
-            return Err(Error::bad_input(field, "has a word that this organisation blocks"));
+            return Err(Error::bad_input(field, "contains a word that this organisation blocks"));
         }
-        let mut passed = text;
-        // From the end, so that what is before keeps its place.
-        for (span, _) in found.into_iter().rev() {
-            let stars = "*".repeat(passed[span.clone()].chars().count());
-            passed.replace_range(span, &stars);
+        let mut masked = text;
+        // From the end, so that the earlier ranges stay valid.
+        for (range, _) in found.into_iter().rev() {
+            let asterisks = "*".repeat(masked[range.clone()].chars().count());
+            masked.replace_range(range, &asterisks);
         }
-        Ok(passed)
+        Ok(masked)
     }
 }
 
@@ -63,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocked_words_are_masked_or_refuse_the_text() {
+    fn blocked_word_is_masked_or_rejects_the_text() {
         let list = Blocklist([("damn".into(), BlockAction::Mask), ("spam".into(), BlockAction::Reject)].into());
         assert_eq!(list.apply("text", "Damn! dämn, undamned".into()).unwrap(), "****! ****, undamned");
         assert_eq!(list.apply("text", "buy SPAM".into()).unwrap_err().code(), "BAD_USER_INPUT");

@@ -1,4 +1,4 @@
-//! What devices in a call tell each other, to connect. It goes through the server as it is.
+//! Signals: messages between two devices in a call that set up their connection. The server passes them on unchanged.
 
 use serde_json::Value;
 use strum::{EnumString, IntoStaticStr};
@@ -7,7 +7,7 @@ use crate::domain::ids::UserId;
 use crate::domain::text::has_nul;
 use crate::error::{Error, Result};
 
-/// What one participant's device tells another's, to connect the two.
+/// The type of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum SignalKind {
@@ -17,10 +17,10 @@ pub enum SignalKind {
     Renegotiate,
 }
 
-/// A signal on its way. Its payload is the clients' business, and is in no log.
+/// A signal from one participant to another. Its payload is private to the clients and never logged.
 #[derive(Clone, PartialEq)]
 pub struct Signal {
-    /// Its place among all that happens in the call.
+    /// The call's version that the signal took.
     pub version: i64,
     pub from: UserId,
     pub to: UserId,
@@ -28,50 +28,57 @@ pub struct Signal {
     pub payload: Value,
 }
 
+/// Omits the payload and the participants, so that no log has them.
 impl std::fmt::Debug for Signal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Signal").field("version", &self.version).field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
-/// Largest payload of a signal, in bytes of JSON.
-const MAX_SIGNAL_BYTES: usize = 64 * 1024;
-/// Most values in a payload, one within another counted too: each is larger in memory than it is written.
+/// The maximum size of a payload, in bytes of JSON.
+const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+/// The maximum number of JSON values in a payload, nested ones included. A value takes more memory than its text.
 const MAX_PAYLOAD_VALUES: usize = 1_000;
-/// Most candidates of one signal.
+/// The maximum number of candidates in one signal.
 const MAX_CANDIDATES: usize = 50;
-/// Longest candidate, in bytes.
+/// The maximum length of a candidate, in bytes.
 const MAX_CANDIDATE_BYTES: usize = 4_096;
 
-/// Whether a payload has the shape of its kind: `RTCSessionDescriptionInit` and `RTCIceCandidateInit` of
-/// the W3C's WebRTC 1.0. Only the outside is looked at: what an SDP (RFC 8866) says is for the other side.
+/// Checks that a payload has the shape of its kind.
+///
+/// The shapes are `RTCSessionDescriptionInit` and `RTCIceCandidateInit` of the W3C's WebRTC 1.0. The content of an SDP
+/// (RFC 8866) is not checked; that is left to the receiving device.
+///
+/// # Errors
+///
+/// [`Error::PayloadTooLarge`] above 64 KiB, [`Error::BadUserInput`] for a wrong shape or too many values.
 pub fn validate_payload(kind: SignalKind, payload: &Value) -> Result<()> {
-    if payload.to_string().len() > MAX_SIGNAL_BYTES {
-        return Err(Error::PayloadTooLarge(format!("a signal's payload has at most {MAX_SIGNAL_BYTES} bytes of JSON")));
+    if payload.to_string().len() > MAX_PAYLOAD_BYTES {
+        return Err(Error::PayloadTooLarge(format!("payload must have at most {MAX_PAYLOAD_BYTES} bytes of JSON")));
     }
     let bad = |message: &str| Err(Error::bad_input("payload", message));
     if count_values(payload) > MAX_PAYLOAD_VALUES {
-        return bad("has too many values");
+        return bad(&format!("must have at most {MAX_PAYLOAD_VALUES} JSON values"));
     }
     if has_nul(payload) {
-        return bad("can't have the character NUL");
+        return bad("must not contain the NUL character");
     }
-    let described = |kind: &str| {
+    let is_description = |kind: &str| {
         let sdp = payload.get("sdp").and_then(Value::as_str);
-        let named = payload.get("type").is_none_or(|named| named == kind);
-        named && sdp.is_some_and(|sdp| sdp.starts_with("v=0"))
+        let has_type = payload.get("type").is_none_or(|actual| actual == kind);
+        has_type && sdp.is_some_and(|sdp| sdp.starts_with("v=0"))
     };
     match kind {
-        SignalKind::Offer if !described("offer") => {
-            bad("must be an RTCSessionDescriptionInit of type \"offer\", with its sdp")
+        SignalKind::Offer if !is_description("offer") => {
+            bad("must be an RTCSessionDescriptionInit of the type \"offer\" with an sdp")
         }
-        SignalKind::Answer if !described("answer") => {
-            bad("must be an RTCSessionDescriptionInit of type \"answer\", with its sdp")
+        SignalKind::Answer if !is_description("answer") => {
+            bad("must be an RTCSessionDescriptionInit of the type \"answer\" with an sdp")
         }
         SignalKind::IceCandidates => {
-            let one = std::slice::from_ref(payload);
+            let single = std::slice::from_ref(payload);
             let list = payload.get("candidates").unwrap_or(payload);
-            let candidates = list.as_array().map_or(one, Vec::as_slice);
+            let candidates = list.as_array().map_or(single, Vec::as_slice);
             let is_candidate = |candidate: &Value| {
                 let text = candidate.get("candidate").and_then(Value::as_str);
                 text.is_some_and(|text| text.len() <= MAX_CANDIDATE_BYTES)
@@ -79,11 +86,12 @@ pub fn validate_payload(kind: SignalKind, payload: &Value) -> Result<()> {
             match (1..=MAX_CANDIDATES).contains(&candidates.len()) && candidates.iter().all(is_candidate) {
                 true => Ok(()),
                 false => bad(&format!(
-                    "must be a list of 1 to {MAX_CANDIDATES} RTCIceCandidateInit, each with its candidate"
+                    "must be a list of 1 to {MAX_CANDIDATES} RTCIceCandidateInit objects, each with a candidate of at \
+                     most {MAX_CANDIDATE_BYTES} bytes"
                 )),
             }
         }
-        SignalKind::Renegotiate if !payload.is_object() => bad("must be an object; {} will do"),
+        SignalKind::Renegotiate if !payload.is_object() => bad("must be a JSON object, which may be empty"),
         _ => Ok(()),
     }
 }
@@ -103,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_have_the_shape_of_their_kind() {
+    fn payload_is_rejected_unless_it_has_the_shape_of_its_kind() {
         let good = [
             (SignalKind::Offer, json!({ "type": "offer", "sdp": "v=0\r\n" })),
             (SignalKind::Answer, json!({ "sdp": "v=0\r\n" })),
@@ -132,7 +140,7 @@ mod tests {
         for (kind, payload) in bad {
             assert_eq!(validate_payload(kind, &payload).unwrap_err().code(), "BAD_USER_INPUT", "{kind:?} {payload}");
         }
-        let large = json!({ "sdp": format!("v=0{}", "x".repeat(MAX_SIGNAL_BYTES)) });
+        let large = json!({ "sdp": format!("v=0{}", "x".repeat(MAX_PAYLOAD_BYTES)) });
         assert_eq!(validate_payload(SignalKind::Offer, &large).unwrap_err().code(), "PAYLOAD_TOO_LARGE");
     }
 }

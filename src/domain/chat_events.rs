@@ -1,10 +1,9 @@
-//! What a committed transaction changed in a chat.
+//! Changes of a chat and the events that publish them after a commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-
 use serde::{Deserialize, Serialize};
 
 use crate::domain::chats::Chat;
@@ -14,7 +13,7 @@ use crate::domain::messages::Message;
 use crate::domain::notifications::Notification;
 use crate::domain::users::User;
 
-/// One change of a chat's log: the new state of the row that took this version.
+/// A change in a chat's change log: the new state of the row that took the version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Change {
     Chat(Arc<Chat>),
@@ -22,7 +21,7 @@ pub enum Change {
     Member(Arc<Member>),
 }
 
-/// What happened to a message.
+/// The kind of a change of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageChange {
     Added,
@@ -32,11 +31,12 @@ pub enum MessageChange {
     Pin,
     Poll,
     Thread,
-    /// Read back from the log: one or several of the others.
+    /// Read from the database, where one or several other kinds may have been merged.
     Synced,
 }
 
 impl Change {
+    /// Returns the version that the change took.
     pub fn version(&self) -> i64 {
         match self {
             Self::Chat(chat) => chat.details_version,
@@ -46,159 +46,153 @@ impl Change {
     }
 }
 
-/// What happened to one chat, told after the commit. A hint: the database has the truth, and who
-/// misses one reads it there.
+/// An event in one chat, published after the commit.
+///
+/// It is a hint that may be lost: subscribers that miss it read the changes from the database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChatEvent {
     pub organization: OrganizationId,
     pub chat: ChatId,
-    /// When it was told: all who hear it stand at the same moment then.
+    /// The time of publication, so that all subscribers have the same time in their cursors afterwards.
     #[serde(rename = "at")]
     pub published_at: DateTime<Utc>,
     #[serde(rename = "what")]
     pub kind: ChatEventKind,
-    /// Those by whom its messages are, where they were at hand: so many listeners need not look them up.
-    #[serde(default)]
-    #[serde(rename = "people")]
+    /// The senders of its messages, if they were in memory, so that subscribers need not load them.
+    #[serde(default, rename = "people")]
     pub senders: Vec<User>,
 }
 
+/// The content of an event in a chat.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ChatEventKind {
-    /// A part of the chat's log.
+    /// Durable changes: a part of the chat's change log.
     #[serde(rename = "Changed")]
     LogChanges(LogSlice),
-    /// Read positions and members' own settings, which take no version: the newest state of each.
+    /// Changes of read positions and preferences of members, which take no version.
     #[serde(rename = "Moved")]
     MembersUpdated(UnversionedMemberUpdates),
-    /// The chat is no more.
+    /// The chat was deleted.
     Deleted,
-    /// Some people's notifications, told to them alone.
+    /// Notifications, published to their users only.
     #[serde(rename = "Notified")]
     NotificationsChanged(NotificationBatch),
-    /// Something happened to a call, told to those who follow it or have a part in it.
+    /// A change of a call, published to its subscribers and to the users it concerns.
     #[serde(rename = "Called")]
     CallChanged(CallHint),
 }
 
-/// A part of a chat's compacted log: the newest state of all that changed within it.
+/// A range of versions in a chat's change log, with the newest state of each row that changed in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogSlice {
-    /// It begins after this version.
+    /// The version before the range.
     #[serde(rename = "after")]
     pub after_version: i64,
-    /// By rising version.
+    /// The changes in the order of their versions.
     pub changes: Vec<Change>,
-    /// It reaches up to and including this version.
+    /// The last version of the range.
     #[serde(rename = "end")]
     pub to_version: i64,
 }
 
 impl LogSlice {
-    /// What one commit changed: versions without a gap.
+    /// Returns the range of the changes of one commit, whose versions have no gap.
     pub fn from_commit(changes: Vec<Change>) -> Self {
         let version = |change: Option<&Change>| change.map_or(0, Change::version);
         Self { after_version: version(changes.first()) - 1, to_version: version(changes.last()), changes }
     }
 }
 
-/// Members whose rows moved without a version.
+/// Members whose rows changed without taking a version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UnversionedMemberUpdates {
     pub members: Vec<UnversionedMemberUpdate>,
-    /// The chat's version when the rows were read: they know all that was told up to it.
+    /// The chat's version when the rows were read: they include all changes up to it.
     #[serde(rename = "as_of")]
     pub as_of_version: i64,
 }
 
+/// The newest state of a member whose row changed without taking a version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UnversionedMemberUpdate {
     pub member: Arc<Member>,
-    /// Whether others may see what moved: they learn nothing of one who reads privately.
+    /// Whether other members may see the change. They can't if the member reads privately.
     #[serde(rename = "shown")]
     pub visible_to_others: bool,
 }
 
 impl UnversionedMemberUpdates {
-    /// Those of whom a member may learn, each with its place here: themselves, and what the others show.
+    /// Returns the members, with their indices, whose change a viewer may see: the viewer, and others if visible.
     pub fn visible_to<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = (usize, &'a Arc<Member>)> {
-        let seen = |moved: &UnversionedMemberUpdate| moved.visible_to_others || moved.member.user == *viewer;
         self.members
             .iter()
             .enumerate()
-            .filter(move |(_, moved)| seen(moved))
-            .map(|(place, moved)| (place, &moved.member))
+            .filter(|(_, update)| update.visible_to_others || update.member.user == *viewer)
+            .map(|(index, update)| (index, &update.member))
     }
 }
 
-/// Notifications that are new, or were read.
+/// New notifications, or notifications that were read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NotificationBatch {
-    /// Whose they are.
+    /// The users whose notifications changed.
     #[serde(rename = "people")]
     pub user_ids: Vec<UserId>,
-    /// None where there are more than are carried: the database has them.
+    /// The notifications. Empty if there are too many for one event; subscribers then read the database.
     pub notifications: Vec<Notification>,
 }
 
 impl NotificationBatch {
-    /// Most notifications that are carried at once.
+    /// The maximum number of notifications in one event.
     pub const MAX_PER_EVENT: usize = 100;
 
-    /// Notifications of these people, if there are no more than are carried.
-    pub fn new(people: Vec<UserId>, notifications: Vec<Notification>) -> Self {
+    /// Returns the event for these users, with their notifications unless there are too many.
+    pub fn new(user_ids: Vec<UserId>, notifications: Vec<Notification>) -> Self {
         let notifications = if notifications.len() > Self::MAX_PER_EVENT { Vec::new() } else { notifications };
-        Self { user_ids: people, notifications }
+        Self { user_ids, notifications }
     }
 
-    /// Any number of notifications, in as few parts as carry them all.
+    /// Returns the events that have all these notifications, as few as possible.
     pub fn chunked(notifications: &[Notification]) -> impl Iterator<Item = Self> {
-        notifications.chunks(Self::MAX_PER_EVENT).map(|some| {
-            let people: BTreeSet<&UserId> = some.iter().map(|notification| &notification.user).collect();
-            Self { user_ids: people.into_iter().cloned().collect(), notifications: some.to_vec() }
+        notifications.chunks(Self::MAX_PER_EVENT).map(|chunk| {
+            let user_ids: BTreeSet<&UserId> = chunk.iter().map(|notification| &notification.user).collect();
+            Self { user_ids: user_ids.into_iter().cloned().collect(), notifications: chunk.to_vec() }
         })
     }
 }
 
-/// A hint that a call changed: its row has the rest.
+/// A hint that a call changed. Subscribers read the change from the database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CallHint {
     pub call: CallId,
-    /// Its number after it.
+    /// The call's version after the change.
     pub version: i64,
-    /// Those whom it concerns beside who follows the call; none by a signal.
+    /// The users that the change concerns, besides the subscribers of the call. Empty for a signal.
     #[serde(rename = "people")]
     pub user_ids: Vec<UserId>,
-    /// Whose signal it is: for nobody else.
+    /// The only user who receives a signal. `None` if the change is not a signal.
     #[serde(rename = "to")]
     pub signal_recipient: Option<UserId>,
 }
 
 impl ChatEvent {
-    /// What happened to a chat, nobody being at hand.
-    pub fn new(organization: OrganizationId, chat: ChatId, at: DateTime<Utc>, what: ChatEventKind) -> Self {
-        Self { organization, chat, published_at: at, kind: what, senders: Vec::new() }
+    /// Returns an event without senders.
+    pub fn new(organization: OrganizationId, chat: ChatId, published_at: DateTime<Utc>, kind: ChatEventKind) -> Self {
+        Self { organization, chat, published_at, kind, senders: Vec::new() }
     }
 
-    /// Those by whom its messages are.
+    /// Returns the ids of the senders of the event's messages.
     pub fn sender_ids(&self) -> impl Iterator<Item = &UserId> {
-        let changes = match &self.kind {
-            ChatEventKind::LogChanges(stretch) => stretch.changes.as_slice(),
-            ChatEventKind::MembersUpdated(_)
-            | ChatEventKind::Deleted
-            | ChatEventKind::NotificationsChanged(_)
-            | ChatEventKind::CallChanged(_) => &[],
-        };
-        changes.iter().filter_map(|change| match change {
+        self.log_changes().iter().filter_map(|change| match change {
             Change::Message(message, _) => message.sender.as_ref(),
             Change::Chat(_) | Change::Member(_) => None,
         })
     }
 
-    /// The first and the last version that it tells of; none where it takes no version.
+    /// Returns the first and the last version of the event, or `None` if it takes no version.
     pub fn version_range(&self) -> Option<(i64, i64)> {
         match &self.kind {
-            ChatEventKind::LogChanges(stretch) => Some((stretch.after_version + 1, stretch.to_version)),
+            ChatEventKind::LogChanges(slice) => Some((slice.after_version + 1, slice.to_version)),
             ChatEventKind::MembersUpdated(_)
             | ChatEventKind::Deleted
             | ChatEventKind::NotificationsChanged(_)
@@ -206,18 +200,21 @@ impl ChatEvent {
         }
     }
 
-    /// Those who became or ceased to be members by it.
+    /// Returns the users whose membership the event changed, and whether each is a member now.
     pub fn membership_changes(&self) -> impl Iterator<Item = (&UserId, bool)> {
-        let changes = match &self.kind {
-            ChatEventKind::LogChanges(stretch) => stretch.changes.as_slice(),
+        self.log_changes().iter().filter_map(|change| match change {
+            Change::Member(member) => Some((&member.user, member.is_active())),
+            Change::Chat(_) | Change::Message(..) => None,
+        })
+    }
+
+    fn log_changes(&self) -> &[Change] {
+        match &self.kind {
+            ChatEventKind::LogChanges(slice) => &slice.changes,
             ChatEventKind::MembersUpdated(_)
             | ChatEventKind::Deleted
             | ChatEventKind::NotificationsChanged(_)
             | ChatEventKind::CallChanged(_) => &[],
-        };
-        changes.iter().filter_map(|change| match change {
-            Change::Member(member) => Some((&member.user, member.is_active())),
-            _ => None,
-        })
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Chats: what they are, and the least role that may do an action in them.
+//! Chats, their details, and the policy that sets the minimum role for each action.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,19 @@ use crate::domain::members::Role;
 use crate::domain::text;
 use crate::error::{Error, Result};
 
+/// The kind of a chat, which decides who can join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum ChatKind {
-    /// Two people, once for each pair.
+    /// A chat of two users, one for each pair.
     Direct,
-    /// Invited people.
+    /// A chat whose members are added by other members.
     Group,
-    /// Open to the organisation: anyone may join and leave.
+    /// A chat that every user of the organisation may join and leave.
     Channel,
 }
 
+/// The purpose of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum GroupCategory {
@@ -30,7 +32,7 @@ pub enum GroupCategory {
     Custom,
 }
 
-/// What a role in a chat may allow.
+/// An action in a chat that requires a minimum role.
 #[derive(
     Debug,
     Clone,
@@ -61,18 +63,18 @@ pub enum ChatAction {
     DeleteChat,
 }
 
-/// How long it is remembered whose chats were deleted.
+/// The time for which the users of a deleted chat are stored, so that their clients can remove it.
 pub const REMOVALS_RETAINED: TimeDelta = TimeDelta::days(30);
 
-/// Where a chat departs from the defaults of its kind.
+/// The minimum roles of a chat that differ from the defaults of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy(pub BTreeMap<ChatAction, Role>);
 
 impl Policy {
-    /// The least role that may do `action` in a chat of this kind.
+    /// Returns the minimum role for an action in a chat of this kind.
     pub fn min_role(&self, kind: ChatKind, action: ChatAction) -> Role {
-        let set = self.0.get(&action).copied();
-        set.unwrap_or_else(|| Self::default_role(kind, action))
+        let role = self.0.get(&action).copied();
+        role.unwrap_or_else(|| Self::default_role(kind, action))
     }
 
     fn default_role(kind: ChatKind, action: ChatAction) -> Role {
@@ -92,6 +94,7 @@ impl Policy {
     }
 }
 
+/// A chat, without its members and messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chat {
     pub id: ChatId,
@@ -101,44 +104,44 @@ pub struct Chat {
     pub created_by: Option<UserId>,
     pub created_at: DateTime<Utc>,
     pub last_activity_at: DateTime<Utc>,
-    /// When it last took a version.
+    /// The time at which the chat last took a version.
     pub changed_at: DateTime<Utc>,
-    /// The chat's one counter: the number of its last durable change.
+    /// The number of durable changes in the chat so far, which numbers them.
     pub version: i64,
     /// The version of the last change of the chat's own row.
     pub details_version: i64,
-    /// The place of the newest message; 0 before the first.
+    /// The number of the newest message; 0 before the first.
     pub last_seq: i64,
     pub member_count: i32,
-    /// Archived chats are read, not written.
+    /// The time since which the chat is archived: it can be read, but not written.
     pub archived_at: Option<DateTime<Utc>>,
     pub resource: Option<Resource>,
 }
 
 impl Chat {
-    /// Takes the next version.
+    /// Takes the next version and returns it.
     pub fn next_version(&mut self, now: DateTime<Utc>) -> i64 {
         self.version += 1;
         self.changed_at = now;
         self.version
     }
 
-    /// Whether all are told who read what: not in a chat of more members than `largest`.
-    pub fn has_receipts(&self, largest: usize) -> bool {
-        self.has_at_most_members(largest)
+    /// Returns whether read receipts are published, which they are up to `max_members` members.
+    pub fn has_receipts(&self, max_members: usize) -> bool {
+        self.has_at_most_members(max_members)
     }
 
-    /// Whether all are told who is typing: not in a chat of more members than `largest`.
-    pub fn has_typing(&self, largest: usize) -> bool {
-        self.has_at_most_members(largest)
+    /// Returns whether typing is published, which it is up to `max_members` members.
+    pub fn has_typing(&self, max_members: usize) -> bool {
+        self.has_at_most_members(max_members)
     }
 
-    fn has_at_most_members(&self, largest: usize) -> bool {
-        usize::try_from(self.member_count).is_ok_and(|count| count <= largest)
+    fn has_at_most_members(&self, max_members: usize) -> bool {
+        usize::try_from(self.member_count).is_ok_and(|count| count <= max_members)
     }
 }
 
-/// The host application's own object that a chat belongs to.
+/// The object of the host application that a chat belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
     pub kind: String,
@@ -146,7 +149,7 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Longest type and id, in characters.
+    /// The maximum length of the type and of the id, in characters.
     pub const MAX_CHARS: usize = 255;
 
     /// Returns the resource of a type and an id, both without surrounding white space.
@@ -162,7 +165,7 @@ impl Resource {
     }
 }
 
-/// What `updateChat` may change.
+/// The fields of a chat that `updateChat` can change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatDetails {
     pub title: Option<String>,
@@ -170,14 +173,16 @@ pub struct ChatDetails {
     pub avatar_url: Option<String>,
     pub category: Option<GroupCategory>,
     pub policy: Policy,
-    /// Seconds between two messages of one member; 0 is off.
+    /// The minimum number of seconds between two messages of one member; 0 turns slow mode off.
     pub slow_mode_seconds: i32,
 }
 
 impl ChatDetails {
+    /// The maximum length of a title, in characters.
     pub const MAX_TITLE_CHARS: usize = 200;
+    /// The maximum length of a description, in characters.
     pub const MAX_DESCRIPTION_CHARS: usize = 2_000;
-    /// Six hours.
+    /// The maximum of `slow_mode_seconds`: six hours.
     pub const MAX_SLOW_MODE_SECONDS: i32 = 21_600;
 
     /// Returns a chat's title without surrounding white space.
@@ -215,7 +220,7 @@ impl ChatDetails {
         Ok(())
     }
 
-    /// The names of what differs, as the API calls it.
+    /// Returns the API's names of the fields that differ.
     pub fn changed_fields(&self, other: &Self) -> Vec<&'static str> {
         [
             ("title", self.title != other.title),
@@ -231,25 +236,25 @@ impl ChatDetails {
     }
 }
 
-/// The name under which a pair of people has its one direct chat, whoever opens it.
+/// Returns the key of the direct chat of two users, which does not depend on their order.
 pub fn direct_key(one: &UserId, other: &UserId) -> String {
     let (first, second) = (one.min(other).as_str(), one.max(other).as_str());
-    // A host id holds no control character, so no two pairs share a key.
+    // A user id has no control characters, so two pairs never have the same key.
     format!("{first}\n{second}")
 }
 
-/// Which of the viewer's chats are listed.
+/// The conditions that listed chats meet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ChatFilter {
     pub kinds: Option<Vec<ChatKind>>,
     pub unread_only: bool,
-    /// Archived chats, in place of the others.
+    /// Whether to list archived chats instead of the others.
     pub archived: bool,
-    /// Only those that the viewer pinned, or only the others.
+    /// Whether to list only chats that the viewer has pinned, or only the others.
     pub pinned: Option<bool>,
-    /// Words of the title, or of the other person's name in a direct chat; folded.
+    /// A part of the title, or of the other user's name in a direct chat, with its case folded.
     pub search: Option<String>,
-    /// Channels that the viewer may join, in place of the viewer's own chats.
+    /// Whether to list channels that the viewer can join instead of the viewer's chats.
     pub joinable: bool,
 }
 

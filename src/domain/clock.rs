@@ -1,4 +1,4 @@
-//! The one source of time, so that tests can own it.
+//! The only source of time, so that a test can move it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,24 +6,47 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// Tells the time in whole microseconds, which is what both engines keep: a row read back equals
-/// the one written.
-#[derive(Debug, Clone, Default)]
+/// A clock that reads whole microseconds.
+///
+/// Both database engines store microseconds, so a row that is read back equals the row that was written.
+#[derive(Debug, Clone)]
 pub struct Clock {
-    /// Microseconds by which a test has moved this clock on from the machine's.
-    offset_micros: Arc<AtomicI64>,
+    /// The offset from the system's clock in microseconds, shared by all clones. A system clock has none.
+    offset_micros: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that all others are to use")]
-    pub fn now(&self) -> DateTime<Utc> {
-        let micros = Utc::now().timestamp_micros() + self.offset_micros.load(Ordering::Relaxed);
-        DateTime::from_timestamp_micros(micros).expect("a time within chrono's range")
+    /// Returns the clock of a server: the system's.
+    pub fn system() -> Self {
+        Self { offset_micros: None }
     }
 
-    /// Moves every holder of this clock on; for tests.
-    pub fn advance(&self, by: Duration) {
-        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-        self.offset_micros.fetch_add(micros, Ordering::Relaxed);
+    /// Returns a clock that runs with the system's and that a test can [`advance`](Self::advance).
+    ///
+    /// It is not limited to `cfg(test)` because the test kit is another crate.
+    pub fn adjustable() -> Self {
+        Self { offset_micros: Some(Arc::default()) }
+    }
+
+    /// Returns the current time.
+    ///
+    /// # Panics
+    ///
+    /// If the time is beyond chrono's range, about the year 262,000.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that all other code uses")]
+    pub fn now(&self) -> DateTime<Utc> {
+        let offset = self.offset_micros.as_ref().map_or(0, |offset| offset.load(Ordering::Relaxed));
+        DateTime::from_timestamp_micros(Utc::now().timestamp_micros() + offset)
+            .expect("the time is within chrono's range")
+    }
+
+    /// Moves this clock and its clones forward.
+    ///
+    /// # Panics
+    ///
+    /// If the clock is not [adjustable](Self::adjustable).
+    pub fn advance(&self, duration: Duration) {
+        let offset = self.offset_micros.as_ref().expect("only an adjustable clock can be advanced");
+        offset.fetch_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 }

@@ -1,7 +1,7 @@
-//! Identities, and their spelling in the API.
+//! Identifiers and their form in the API.
 //!
-//! An `ID` is opaque to clients and carries a readable prefix of its type, as in
-//! `msg_AZqD…`. Ids of people and organisations are the host application's own words.
+//! An `ID` of the server's own is opaque to clients. It is a prefix for its type, followed by its bytes in base64url,
+//! as in `msg_AZqD…`. The host application chooses the ids of its users and organisations.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -9,31 +9,44 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::domain::text;
 
-/// The text is no id of the type that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The error for a text that is not an id of the requested type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of the requested type")]
 pub struct ParseIdError;
 
-/// A word of the host application: 1 to 255 bytes without control characters.
+/// An id of the host application: 1 to 255 bytes without control characters.
 macro_rules! host_id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
             pub const MAX_BYTES: usize = 255;
+            /// The prefix of the id in the API. The host application's own form has none.
+            const PREFIX: &str = $prefix;
 
+            /// Returns the id as the host application writes it.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
 
+        /// Writes the id as the API does.
+        impl Display for $name {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", Self::PREFIX, self.0)
+            }
+        }
+
+        /// Parses the id as the host application writes it.
         impl FromStr for $name {
             type Err = ParseIdError;
 
@@ -43,67 +56,52 @@ macro_rules! host_id {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
+        impl TryFrom<String> for $name {
+            type Error = ParseIdError;
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(|_| serde::de::Error::custom("no id of the host"))
+            fn try_from(text: String) -> Result<Self, ParseIdError> {
+                text.parse()
             }
         }
     };
 }
 
 host_id! {
-    /// A person of the host application: the subject of their token.
-    UserId
+    /// A user of the host application: the subject of the user's token.
+    UserId, ""
 }
 host_id! {
-    /// An organisation of the host application, which shares nothing with another.
-    OrganizationId
+    /// An organisation of the host application. Organisations share no data.
+    OrganizationId, "org_"
 }
 
-impl Display for UserId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// An id that the API writes as a prefix followed by bytes in base64url.
+trait PrefixedId: Sized {
+    /// The readable prefix, which differs between types.
+    const PREFIX: &str;
+
+    fn to_bytes(&self) -> impl AsRef<[u8]>;
+
+    /// Returns the id that consists of exactly these bytes.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
 }
 
-impl OrganizationId {
-    const PREFIX: &str = "org_";
+fn write_id<T: PrefixedId>(id: &T, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{}{}", T::PREFIX, BASE64.encode(id.to_bytes()))
 }
 
-impl Display for OrganizationId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", Self::PREFIX, self.0)
-    }
+fn parse_id<T: PrefixedId>(text: &str) -> Result<T, ParseIdError> {
+    let encoded = text.strip_prefix(T::PREFIX).ok_or(ParseIdError)?;
+    let bytes = BASE64.decode(encoded).map_err(|_| ParseIdError)?;
+    T::from_bytes(&bytes).ok_or(ParseIdError)
 }
 
-/// An id of the server's own making.
-macro_rules! own_id {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub struct $name(pub Uuid);
-
-        impl $name {
-            const PREFIX: &str = $prefix;
-
-            /// Rises with time (RFC 9562, version 7), so that new rows are near each other on disk.
-            #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
-            #[expect(clippy::new_without_default, reason = "each is another one")]
-            pub fn new() -> Self {
-                Self(Uuid::now_v7())
-            }
-        }
-
+/// Implements the text forms of a [`PrefixedId`]. A blanket implementation is not possible: both traits are foreign.
+macro_rules! text_form {
+    ($($name:ident),+) => {$(
         impl Display for $name {
             fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-                write!(f, "{}{}", Self::PREFIX, BASE64.encode(self.0))
+                write_id(self, f)
             }
         }
 
@@ -111,86 +109,117 @@ macro_rules! own_id {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                let bytes = decode(text, Self::PREFIX)?;
-                Uuid::from_slice(&bytes).map(Self).map_err(|_| ParseIdError)
+                parse_id(text)
+            }
+        }
+    )+};
+}
+
+text_form!(ChatId, NotificationId, ReportId, MessageId, OptionId, CallId, ParticipantId, MemberId);
+
+/// An id that is a UUID.
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// Creates an id that is greater than earlier ones (RFC 9562, version 7), so that new rows are close
+            /// together on disk.
+            #[expect(clippy::new_without_default, reason = "each call returns a different id")]
+            pub fn new() -> Self {
+                Self(new_uuid())
+            }
+        }
+
+        impl PrefixedId for $name {
+            const PREFIX: &str = $prefix;
+
+            fn to_bytes(&self) -> impl AsRef<[u8]> {
+                self.0.into_bytes()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Uuid::from_slice(bytes).ok().map(Self)
             }
         }
     };
 }
 
-own_id!(ChatId, "chat_");
-own_id! {
-    /// Something that a person is told of.
+uuid_id! {
+    /// The id of a chat.
+    ChatId, "chat_"
+}
+uuid_id! {
+    /// The id of one user's notification.
     NotificationId, "notice_"
 }
-own_id! {
-    /// A message that somebody reported.
+uuid_id! {
+    /// The id of a report of a message.
     ReportId, "report_"
 }
 
-/// A message is known by its place in its chat, so a reply can only point inside its chat.
+#[expect(clippy::disallowed_methods, reason = "all UUIDs are created here")]
+fn new_uuid() -> Uuid {
+    Uuid::now_v7()
+}
+
+fn split_uuid(bytes: &[u8]) -> Option<(Uuid, &[u8])> {
+    let (uuid, rest) = bytes.split_first_chunk()?;
+    Some((Uuid::from_bytes(*uuid), rest))
+}
+
+fn user_from_bytes(bytes: &[u8]) -> Option<UserId> {
+    str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// A message's chat and its number there. A reply stores only the number, so it can't refer to another chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId {
     pub chat: ChatId,
     pub seq: i64,
 }
 
-impl MessageId {
+impl PrefixedId for MessageId {
     const PREFIX: &str = "msg_";
-}
 
-impl Display for MessageId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let bytes = [self.chat.0.as_bytes().as_slice(), &self.seq.to_be_bytes()].concat();
-        write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
+    fn to_bytes(&self) -> impl AsRef<[u8]> {
+        [self.chat.0.as_bytes().as_slice(), &self.seq.to_be_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (chat, rest) = split_uuid(bytes)?;
+        let seq = i64::from_be_bytes(rest.try_into().ok()?);
+        // The first message of a chat has the number 1.
+        (seq > 0).then_some(Self { chat: ChatId(chat), seq })
     }
 }
 
-impl FromStr for MessageId {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let bytes = decode(text, Self::PREFIX)?;
-        let (chat, seq) = bytes.split_first_chunk::<16>().ok_or(ParseIdError)?;
-        let seq = i64::from_be_bytes(seq.try_into().map_err(|_| ParseIdError)?);
-        // A chat counts from 1.
-        (seq > 0).then_some(Self { chat: ChatId(Uuid::from_bytes(*chat)), seq }).ok_or(ParseIdError)
-    }
-}
-
-/// An option of a message's poll, by its place among them.
+/// An option of a message's poll, by its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OptionId {
     pub message: MessageId,
     pub index: u8,
 }
 
-impl OptionId {
+impl PrefixedId for OptionId {
     const PREFIX: &str = "option_";
-}
 
-impl Display for OptionId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn to_bytes(&self) -> impl AsRef<[u8]> {
         let MessageId { chat, seq } = self.message;
-        let bytes = [chat.0.as_bytes().as_slice(), &seq.to_be_bytes(), &[self.index]].concat();
-        write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
+        [chat.0.as_bytes().as_slice(), &seq.to_be_bytes(), &[self.index]].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (chat, rest) = split_uuid(bytes)?;
+        let (seq, rest) = rest.split_first_chunk()?;
+        let [index] = *rest else { return None };
+        Some(Self { message: MessageId { chat: ChatId(chat), seq: i64::from_be_bytes(*seq) }, index })
     }
 }
 
-impl FromStr for OptionId {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let bytes = decode(text, Self::PREFIX)?;
-        let (chat, rest) = bytes.split_first_chunk::<16>().ok_or(ParseIdError)?;
-        let (seq, place) = rest.split_first_chunk::<8>().ok_or(ParseIdError)?;
-        let [place] = *place else { return Err(ParseIdError) };
-        let message = MessageId { chat: ChatId(Uuid::from_bytes(*chat)), seq: i64::from_be_bytes(*seq) };
-        Ok(Self { message, index: place })
-    }
-}
-
-/// A call is of its chat, whose members may know of it.
+/// A call and its chat, whose members can see the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CallId {
     pub chat: ChatId,
@@ -198,109 +227,72 @@ pub struct CallId {
 }
 
 impl CallId {
+    /// Creates an id that is greater than earlier ones, as [`ChatId::new`] does.
+    pub fn new(chat: ChatId) -> Self {
+        Self { chat, call: new_uuid() }
+    }
+
+    fn split_from(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (chat, rest) = split_uuid(bytes)?;
+        let (call, rest) = split_uuid(rest)?;
+        Some((Self { chat: ChatId(chat), call }, rest))
+    }
+}
+
+impl PrefixedId for CallId {
     const PREFIX: &str = "call_";
 
-    /// Rises with time, as [`ChatId::new`] does.
-    #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
-    pub fn new(chat: ChatId) -> Self {
-        Self { chat, call: Uuid::now_v7() }
+    fn to_bytes(&self) -> impl AsRef<[u8]> {
+        [self.chat.0.into_bytes(), self.call.into_bytes()].concat()
     }
 
-    fn bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        bytes[..16].copy_from_slice(self.chat.0.as_bytes());
-        bytes[16..].copy_from_slice(self.call.as_bytes());
-        bytes
-    }
-
-    /// What it is written by, and what follows it.
-    fn parse_prefix(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (chat, rest) = bytes.split_first_chunk::<16>()?;
-        let (call, rest) = rest.split_first_chunk::<16>()?;
-        Some((Self { chat: ChatId(Uuid::from_bytes(*chat)), call: Uuid::from_bytes(*call) }, rest))
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (call, rest) = Self::split_from(bytes)?;
+        rest.is_empty().then_some(call)
     }
 }
 
-impl Display for CallId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", Self::PREFIX, BASE64.encode(self.bytes()))
-    }
-}
-
-impl FromStr for CallId {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let bytes = decode(text, Self::PREFIX)?;
-        Self::parse_prefix(&bytes).filter(|(_, rest)| rest.is_empty()).map(|(call, _)| call).ok_or(ParseIdError)
-    }
-}
-
-/// A person in a call.
+/// A user in a call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ParticipantId {
     pub call: CallId,
     pub user: UserId,
 }
 
-impl ParticipantId {
+impl PrefixedId for ParticipantId {
     const PREFIX: &str = "participant_";
-}
 
-impl Display for ParticipantId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let bytes = [self.call.bytes().as_slice(), self.user.as_str().as_bytes()].concat();
-        write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
+    fn to_bytes(&self) -> impl AsRef<[u8]> {
+        [self.call.to_bytes().as_ref(), self.user.as_str().as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (call, rest) = CallId::split_from(bytes)?;
+        Some(Self { call, user: user_from_bytes(rest)? })
     }
 }
 
-impl FromStr for ParticipantId {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let bytes = decode(text, Self::PREFIX)?;
-        let (call, user) = CallId::parse_prefix(&bytes).ok_or(ParseIdError)?;
-        Ok(Self { call, user: str::from_utf8(user).map_err(|_| ParseIdError)?.parse()? })
-    }
-}
-
+/// A user as a member of a chat.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId {
     pub chat: ChatId,
     pub user: UserId,
 }
 
-impl MemberId {
+impl PrefixedId for MemberId {
     const PREFIX: &str = "member_";
-}
 
-impl Display for MemberId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let bytes = [self.chat.0.as_bytes().as_slice(), self.user.as_str().as_bytes()].concat();
-        write!(f, "{}{}", Self::PREFIX, BASE64.encode(bytes))
+    fn to_bytes(&self) -> impl AsRef<[u8]> {
+        [self.chat.0.as_bytes().as_slice(), self.user.as_str().as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (chat, rest) = split_uuid(bytes)?;
+        Some(Self { chat: ChatId(chat), user: user_from_bytes(rest)? })
     }
 }
 
-impl FromStr for MemberId {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let bytes = decode(text, Self::PREFIX)?;
-        let (chat, user) = bytes.split_first_chunk::<16>().ok_or(ParseIdError)?;
-        Ok(Self {
-            chat: ChatId(Uuid::from_bytes(*chat)),
-            user: str::from_utf8(user).map_err(|_| ParseIdError)?.parse()?,
-        })
-    }
-}
-
-fn decode(text: &str, prefix: &str) -> Result<Vec<u8>, ParseIdError> {
-    let encoded = text.strip_prefix(prefix).ok_or(ParseIdError)?;
-    BASE64.decode(encoded).map_err(|_| ParseIdError)
-}
-
-/// What a global `ID` may stand for. A host's user id may look like one of the server's own ids, so
-/// a text can have several readings: the caller takes the first that exists.
+/// An object that a global `ID` can refer to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeId {
     Chat(ChatId),
@@ -315,6 +307,9 @@ pub enum NodeId {
 }
 
 impl NodeId {
+    /// Returns every object that an `ID` can refer to. The caller takes the first that exists.
+    ///
+    /// There can be several, because a user id of the host application may look like one of the server's ids.
     pub fn candidates(id: &str) -> impl Iterator<Item = Self> {
         let organization = id.strip_prefix(OrganizationId::PREFIX);
         [
@@ -325,7 +320,7 @@ impl NodeId {
             id.parse().map(Self::Participant).ok(),
             id.parse().map(Self::Notification).ok(),
             id.parse().map(Self::Report).ok(),
-            organization.and_then(|word| word.parse().ok()).map(Self::Organization),
+            organization.and_then(|id| id.parse().ok()).map(Self::Organization),
             id.parse().map(Self::User).ok(),
         ]
         .into_iter()
@@ -333,34 +328,32 @@ impl NodeId {
     }
 }
 
-/// A name for a request that came without one, as an operation on a socket does.
-#[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
+/// Returns a new id for a request that has none, such as an operation on a WebSocket.
 pub fn request_id() -> String {
-    Uuid::now_v7().to_string()
+    new_uuid().to_string()
 }
 
-/// A name for this process among those of one server, anew at each start: who was connected to a node
-/// that died is not taken for connected to the one that follows it under its name.
-#[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
+/// Returns the name of this process among the nodes of the server, which differs at each start.
+///
+/// If a node kept its name, the connections of a process that died would count as those of its successor.
 pub fn node_name(name: Option<&str>) -> String {
-    let start = Uuid::now_v7();
+    let start = new_uuid();
     name.map_or_else(|| start.to_string(), |name| format!("{name} {start}"))
 }
 
-/// What a client calls a thing that it makes, so that a repeated request makes it once.
+/// A client's name for an object that it creates, so that a repeated request creates it once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Nonce(Arc<str>);
 
-/// Equal for equal content, and for no other: what a request repeated with its nonce is known by.
-pub fn fingerprint(content: &impl Serialize) -> Vec<u8> {
-    let json = serde_json::to_vec(content).expect("content is plain data");
-    Sha256::digest(json)[..16].to_vec()
-}
-
 impl Nonce {
-    /// Longest nonce, in characters.
+    /// The maximum length of a nonce, in characters.
     pub const MAX_CHARS: usize = 128;
 
+    /// Parses the argument `nonce`.
+    ///
+    /// # Errors
+    ///
+    /// [`BadUserInput`](crate::error::Error::BadUserInput) if the text is not a line of 1 to [`MAX_CHARS`](Self::MAX_CHARS) characters.
     pub fn parse(nonce: &str) -> crate::error::Result<Self> {
         text::validate_line("nonce", nonce, Self::MAX_CHARS).map(|nonce| Self(nonce.into()))
     }
@@ -370,12 +363,24 @@ impl Nonce {
     }
 }
 
+/// Returns a hash that is equal for equal content only.
+///
+/// It identifies the content of a request that is repeated with the same nonce.
+///
+/// # Panics
+///
+/// If the content can't be written as JSON, which plain data always can.
+pub fn fingerprint(content: &impl Serialize) -> Vec<u8> {
+    let json = serde_json::to_vec(content).expect("content is plain data");
+    Sha256::digest(json)[..16].to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back_as_itself_and_as_nothing_else() {
+    fn id_parses_from_its_text_form_and_no_other() {
         let chat = ChatId::new();
         let message = MessageId { chat, seq: 7 };
         let member = MemberId { chat, user: "zoë".parse().unwrap() };
@@ -392,15 +397,19 @@ mod tests {
         assert_eq!(message.to_string().parse::<ChatId>(), Err(ParseIdError));
         assert_eq!(MessageId { chat, seq: i64::MIN }.to_string().parse::<MessageId>(), Err(ParseIdError));
         assert_eq!(chat.to_string().to_uppercase().parse::<ChatId>(), Err(ParseIdError));
-        let readings: Vec<_> = NodeId::candidates(&member.to_string()).collect();
-        assert_eq!(readings[0], NodeId::Member(member));
+        let candidates: Vec<_> = NodeId::candidates(&member.to_string()).collect();
+        assert_eq!(candidates[0], NodeId::Member(member));
     }
 
     #[test]
-    fn only_words_are_host_ids() {
+    fn host_id_is_rejected_when_empty_long_or_with_control_characters() {
         for bad in ["", "a\0b", "a\nb", &"x".repeat(256)] {
             assert_eq!(bad.parse::<UserId>(), Err(ParseIdError), "{bad:?}");
+            assert!(serde_json::from_value::<UserId>(bad.into()).is_err(), "{bad:?}");
         }
         assert!("auth0|5f7c8ec7c33c6c004bbafe82".parse::<UserId>().is_ok());
+        let organization: OrganizationId = "demo".parse().unwrap();
+        assert_eq!(serde_json::to_string(&organization).unwrap(), "\"demo\"");
+        assert_eq!(organization.to_string(), "org_demo");
     }
 }

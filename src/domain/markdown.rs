@@ -1,8 +1,8 @@
-//! A message's text as HTML that is safe to put into a page: the part of Markdown that a chat needs, and nothing that
-//! loads, runs or styles.
+//! Rendering of a message's Markdown as HTML that is safe to insert into a page.
 //!
-//! Two nets hold. The renderer knows no element but its own, and escapes all that comes from the text. What it wrote
-//! then goes through an allow-list that knows HTML and nothing of Markdown.
+//! Two independent layers make it safe. The renderer writes a fixed set of elements and escapes everything from the text.
+//! Its output then passes a sanitizer with an allow-list, which knows HTML and nothing of Markdown. The result loads,
+//! runs and styles nothing.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,58 +13,64 @@ use ammonia::{Builder, UrlRelative};
 use linkify::{LinkFinder, LinkKind};
 use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TextMergeStream};
 
-/// How deep quotes and lists may be within each other. Those deeper are left out and what is in them is kept, so that
-/// nobody who walks the tree, here or in a browser, is led to the end of their stack.
+/// The maximum nesting depth of quotes and lists.
+///
+/// Deeper ones are left out and their content is kept, so that recursion over the tree, here or in a browser, can't
+/// overflow the stack.
 const MAX_DEPTH: usize = 16;
 
 const ALLOWED_TAGS: [&str; 12] = ["a", "blockquote", "br", "code", "del", "em", "li", "ol", "p", "pre", "strong", "ul"];
 
-/// How long an address may be that a link goes to, in bytes.
+/// The maximum length of a link's URL, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
 
-/// What divides a long text, every so many characters. It is a comment, and the second net takes it out. What writes
-/// HTML there looks at the rest of a text anew for each character that it escapes, and a rest shouldn't be long.
+/// An HTML comment that divides long texts. The sanitizer removes it.
+///
+/// For each character that it escapes, the sanitizer's serializer scans the rest of the text, which takes quadratic
+/// time unless the text is short.
 const SENTINEL: &str = "<!---->";
+/// The number of characters of text between two sentinels.
 const SENTINEL_INTERVAL_CHARS: usize = 256;
 
-/// With what is behind the scheme, since a browser reads `https:evil` as an address within the page's own site.
+/// The allowed beginnings of a URL. They include `//`, because browsers take `https:evil` as a path of the current site.
 const URL_PREFIXES: [&str; 3] = ["http://", "https://", "mailto:"];
 
-/// The characters of Markdown's marks that addresses have too, and what each is behind while Markdown is read.
-/// No text may have these substitutes: Unicode keeps them for a program's own use.
+/// Characters of Markdown syntax that occur in URLs, with their placeholders while Markdown is parsed.
+///
+/// The placeholders are Unicode noncharacters, which are reserved for internal use and replaced in original texts.
 const LINK_PLACEHOLDERS: [(char, char); 3] = [('*', '\u{fdd0}'), ('_', '\u{fdd1}'), ('~', '\u{fdd2}')];
 
-/// The second net.
+/// The allow-list for the renderer's output.
 static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
-    let mut allowed = Builder::empty();
-    allowed
+    let mut sanitizer = Builder::empty();
+    sanitizer
         .tags(ALLOWED_TAGS.into())
         .tag_attributes([("a", ["href"].into()), ("ol", ["start"].into())].into())
         .generic_attributes([].into())
         .url_schemes(["http", "https", "mailto"].into())
         .url_relative(UrlRelative::Deny)
         .link_rel(Some("nofollow noopener noreferrer"));
-    allowed
+    sanitizer
 });
 
-/// A text as safe HTML.
+/// Renders a text as safe HTML.
 ///
-/// Emphasis, strong, strikethrough, code, links, lists, quotes and paragraphs are what they are in Markdown, and a new
-/// line is a new line. A heading is a strong paragraph, an image a link to it, HTML the text that it is, and a bare
-/// address a link. A text in which Markdown sees nothing to show (`---`, `1.`) is shown as it was written.
+/// Emphasis, strong, strikethrough, code, links, lists, quotes and paragraphs are rendered as in Markdown. Line breaks
+/// are kept. A heading becomes a strong paragraph, an image a link, a bare URL a link, and HTML is shown as text. A text
+/// for which Markdown renders nothing, such as `---` or `1.`, is shown as it was written.
 pub fn render_html(text: &str) -> String {
-    let shielded = mask_links(text);
-    let mut page = HtmlWriter::default();
-    for event in TextMergeStream::new(Parser::new_ext(&shielded, Options::ENABLE_STRIKETHROUGH)) {
-        page.on_event(event);
+    let masked = mask_links(text);
+    let mut writer = HtmlWriter::default();
+    for event in TextMergeStream::new(Parser::new_ext(&masked, Options::ENABLE_STRIKETHROUGH)) {
+        writer.on_event(event);
     }
-    if !page.has_visible_text {
-        page = HtmlWriter::from_plain_text(text);
+    if !writer.has_visible_text {
+        writer = HtmlWriter::from_plain_text(text);
     }
-    SANITIZER.clean(&page.html).to_string()
+    SANITIZER.clean(&writer.html).to_string()
 }
 
-/// Appends a text so that it is nothing but text, within an element and within a quoted attribute.
+/// Appends a text to HTML, escaped for elements and for quoted attributes.
 pub(super) fn escape(html: &mut String, text: &str) {
     for character in text.chars() {
         append_escaped(html, character);
@@ -119,30 +125,30 @@ impl Element {
     }
 }
 
-/// The HTML as far as it is written.
+/// Writes the HTML of a Markdown document from its events.
 #[derive(Default)]
 struct HtmlWriter {
     html: String,
-    /// Something of the text is to be seen.
+    /// Whether the HTML has any text to show.
     has_visible_text: bool,
-    /// What Markdown has open, from the outside: whether it was written, or left out.
+    /// For each open element of the Markdown document, from the outermost: whether it was written or left out.
     open_tags_written: Vec<bool>,
-    /// What is written and open. It is short, however deep the text is.
+    /// The open elements that were written. Their number is limited, however deep the document is.
     open_elements: Vec<Element>,
-    /// Where the open link goes, and where its text begins.
+    /// The URL of the open link, and the position of its text in the HTML.
     current_link: Option<(String, usize)>,
-    /// Characters of text since the last seam.
+    /// The number of characters of text since the last sentinel.
     chars_since_sentinel: usize,
 }
 
 impl HtmlWriter {
     fn from_plain_text(text: &str) -> Self {
-        let mut page = Self::default();
+        let mut writer = Self::default();
         for line in text.trim().lines() {
-            page.html.push_str(if page.html.is_empty() { "<p>" } else { "<br>" });
-            page.append_linkified(line);
+            writer.html.push_str(if writer.html.is_empty() { "<p>" } else { "<br>" });
+            writer.append_linkified(line);
         }
-        page
+        writer
     }
 
     fn on_event(&mut self, event: Event) {
@@ -156,13 +162,13 @@ impl HtmlWriter {
             Event::Code(code) => self.append_code(&restore_links(&code)),
             Event::Html(tag) | Event::InlineHtml(tag) => self.append_lines(&restore_links(&tag)),
             Event::SoftBreak | Event::HardBreak => self.html.push_str("<br>"),
-            // A rule says nothing, and the others are of extensions that are off.
+            // A thematic break has no text, and the other events belong to extensions that are not enabled.
             _ => {}
         }
     }
 
     fn on_start(&mut self, tag: Tag) {
-        let written = match tag {
+        let is_written = match tag {
             Tag::Paragraph | Tag::HtmlBlock => self.open_element(Element::Paragraph, "<p>"),
             Tag::Heading { .. } => self.open_element(Element::Heading, "<p><strong>"),
             Tag::CodeBlock(_) => self.open_element(Element::CodeBlock, "<pre><code>"),
@@ -182,7 +188,7 @@ impl HtmlWriter {
             Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => self.open_link(&restore_links(&dest_url)),
             _ => false,
         };
-        self.open_tags_written.push(written);
+        self.open_tags_written.push(is_written);
     }
 
     fn on_end(&mut self) {
@@ -196,7 +202,7 @@ impl HtmlWriter {
         }
     }
 
-    /// Each of these says whether it wrote the element.
+    /// Opens an element. Like the other functions that open one, it returns whether it wrote the element.
     fn open_element(&mut self, element: Element, start: &str) -> bool {
         self.html.push_str(start);
         self.open_elements.push(element);
@@ -208,7 +214,7 @@ impl HtmlWriter {
             && self.open_element(element, start)
     }
 
-    /// An item is as its list; those of a list that was left out are lines.
+    /// Opens a list item, or starts a line if the list was left out.
     fn open_list_item(&mut self) -> bool {
         if self.open_tags_written.last() == Some(&true) {
             return self.open_element(Element::ListItem, "<li>");
@@ -219,33 +225,33 @@ impl HtmlWriter {
         false
     }
 
-    /// A mark within the same mark says nothing new.
+    /// Opens inline markup, unless the same markup is open.
     fn open_mark(&mut self, element: Element, start: &str) -> bool {
         !self.open_elements.contains(&element) && self.open_element(element, start)
     }
 
-    /// There are no links within links, and none to where no link may go.
-    fn open_link(&mut self, address: &str) -> bool {
-        if self.current_link.is_some() || !is_safe_url(address) {
+    /// Opens a link, unless one is open or the URL is not allowed.
+    fn open_link(&mut self, url: &str) -> bool {
+        if self.current_link.is_some() || !is_safe_url(url) {
             return false;
         }
         self.html.push_str("<a href=\"");
-        escape(&mut self.html, address);
-        self.current_link = Some((address.to_owned(), self.html.len() + "\">".len()));
+        escape(&mut self.html, url);
+        self.current_link = Some((url.to_owned(), self.html.len() + "\">".len()));
         self.open_element(Element::Link, "\">")
     }
 
-    /// At the end of a link: one without a text, as an image without a description, shows where it goes.
+    /// Writes the URL as the text of a link that ends without one, such as an image without a description.
     fn fill_empty_link(&mut self) {
         if self.open_elements.last() == Some(&Element::Link)
-            && let Some((address, start)) = self.current_link.take()
-            && self.html.len() == start
+            && let Some((url, text_start)) = self.current_link.take()
+            && self.html.len() == text_start
         {
-            self.append_text(&address);
+            self.append_text(&url);
         }
     }
 
-    /// A block of HTML ends with a new line that is none of a paragraph.
+    /// Removes line breaks at the end of a paragraph, with which a block of HTML ends.
     fn trim_breaks(&mut self) {
         while self.open_elements.last() == Some(&Element::Paragraph) && self.html.ends_with("<br>") {
             self.html.truncate(self.html.len() - "<br>".len());
@@ -267,19 +273,19 @@ impl HtmlWriter {
         }
     }
 
-    /// Text in which addresses are links, unless it is within one.
+    /// Appends a text with its URLs as links, unless a link is open.
     fn append_linkified(&mut self, text: &str) {
-        let mut at = 0;
-        for address in find_urls(text) {
-            self.append_text(&text[at..address.start]);
-            at = address.end;
-            let address = &text[address];
-            let written = self.open_link(address);
-            self.open_tags_written.push(written);
-            self.append_text(address);
+        let mut appended_to = 0;
+        for range in find_urls(text) {
+            self.append_text(&text[appended_to..range.start]);
+            appended_to = range.end;
+            let url = &text[range];
+            let is_written = self.open_link(url);
+            self.open_tags_written.push(is_written);
+            self.append_text(url);
             self.on_end();
         }
-        self.append_text(&text[at..]);
+        self.append_text(&text[appended_to..]);
     }
 
     fn append_text(&mut self, text: &str) {
@@ -295,16 +301,16 @@ impl HtmlWriter {
     }
 }
 
-/// Whether a link may go there.
-fn is_safe_url(address: &str) -> bool {
-    let begins = |with: &str| address.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
-    address.len() <= MAX_URL_BYTES
-        && URL_PREFIXES.into_iter().any(begins)
-        && !address.contains(char::is_control)
-        && Url::parse(address).is_ok()
+/// Returns whether a link may have this URL.
+fn is_safe_url(url: &str) -> bool {
+    let has_prefix = |prefix: &str| url.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    url.len() <= MAX_URL_BYTES
+        && URL_PREFIXES.into_iter().any(has_prefix)
+        && !url.contains(char::is_control)
+        && Url::parse(url).is_ok()
 }
 
-/// The bare addresses within a text, without the marks around them (`**https://example.com**`).
+/// Returns the ranges of the bare URLs in a text, without markup after them as in `**https://example.com**`.
 fn find_urls(text: &str) -> Vec<Range<usize>> {
     let mut finder = LinkFinder::new();
     finder.kinds(&[LinkKind::Url]);
@@ -315,44 +321,50 @@ fn find_urls(text: &str) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// The text with its bare addresses shielded from Markdown, which would take `__init__` in one for a mark.
-/// What is escaped is left so: a substitute would turn the backslash into a character of the address.
+/// Returns a text with placeholders in its bare URLs, because Markdown would take `__init__` in one for markup.
+///
+/// A character after a backslash stays: with a placeholder the backslash would become a character of the URL.
 fn mask_links(text: &str) -> String {
-    let mut shielded = String::with_capacity(text.len());
-    let mut at = 0;
-    for address in find_urls(text) {
-        shielded.extend(text[at..address.start].chars().map(replace_forged));
-        at = address.end;
-        let mut before = None;
-        for character in text[address].chars() {
-            shielded.push(if before == Some('\\') { replace_forged(character) } else { mask_char(character) });
-            before = Some(character);
+    let mut masked = String::with_capacity(text.len());
+    let mut masked_to = 0;
+    for range in find_urls(text) {
+        masked.extend(text[masked_to..range.start].chars().map(replace_forged));
+        masked_to = range.end;
+        let mut previous = None;
+        for character in text[range].chars() {
+            masked.push(if previous == Some('\\') { replace_forged(character) } else { mask_char(character) });
+            previous = Some(character);
         }
     }
-    shielded.extend(text[at..].chars().map(replace_forged));
-    shielded
+    masked.extend(text[masked_to..].chars().map(replace_forged));
+    masked
 }
 
 fn mask_char(character: char) -> char {
     LINK_PLACEHOLDERS
         .iter()
-        .find(|(mark, _)| *mark == character)
-        .map_or(replace_forged(character), |(_, substitute)| *substitute)
+        .find(|(syntax, _)| *syntax == character)
+        .map_or(replace_forged(character), |(_, placeholder)| *placeholder)
 }
 
-/// A substitute that was in the text from the start isn't one.
+/// Replaces a placeholder that was in the original text.
 fn replace_forged(character: char) -> char {
-    let forged = LINK_PLACEHOLDERS.iter().any(|(_, substitute)| *substitute == character);
-    if forged { char::REPLACEMENT_CHARACTER } else { character }
+    let is_placeholder = LINK_PLACEHOLDERS.iter().any(|(_, placeholder)| *placeholder == character);
+    if is_placeholder { char::REPLACEMENT_CHARACTER } else { character }
 }
 
+/// Returns a part of a masked text without placeholders.
 fn restore_links(text: &str) -> Cow<'_, str> {
-    if !text.contains(LINK_PLACEHOLDERS.map(|(_, substitute)| substitute)) {
+    if !text.contains(LINK_PLACEHOLDERS.map(|(_, placeholder)| placeholder)) {
         return Cow::Borrowed(text);
     }
-    let mark =
-        |character| LINK_PLACEHOLDERS.iter().find(|(_, substitute)| *substitute == character).map(|(mark, _)| *mark);
-    text.chars().map(|character| mark(character).unwrap_or(character)).collect()
+    let restore = |character| {
+        LINK_PLACEHOLDERS
+            .iter()
+            .find(|(_, placeholder)| *placeholder == character)
+            .map_or(character, |(syntax, _)| *syntax)
+    };
+    text.chars().map(restore).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! Membership of a chat.
+//! Members of a chat, their roles, read positions and preferences.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
+use crate::domain::text;
+use crate::error::{Error, Result};
 
-/// From least to most.
+/// The role of a member, ordered from the lowest to the highest.
 #[derive(
     Debug,
     Clone,
@@ -30,7 +32,23 @@ pub enum Role {
     Owner,
 }
 
-/// Of what in a chat a member wants to be notified.
+impl Role {
+    /// Checks that the role may be given to users who are added to a chat: every role except owner.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] for the role owner, which only a change of role may give.
+    pub fn require_below_owner(self) -> Result<()> {
+        match self {
+            Self::Owner => {
+                Err(Error::bad_input("role", "must be below OWNER; changeMemberRole makes a member an owner"))
+            }
+            Self::Member | Self::Moderator | Self::Admin => Ok(()),
+        }
+    }
+}
+
+/// The events in a chat about which a member is notified.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum NotificationLevel {
@@ -40,7 +58,7 @@ pub enum NotificationLevel {
     None,
 }
 
-/// A person's place in a chat. The row outlives leaving, so that the log can tell of it.
+/// A user's membership of a chat. It is kept after the user has left, so that the change log includes the departure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub chat: ChatId,
@@ -49,53 +67,66 @@ pub struct Member {
     pub joined_at: DateTime<Utc>,
     pub added_by: Option<UserId>,
     pub left_at: Option<DateTime<Utc>>,
-    /// The chat's version at the last change of role, silence or membership.
+    /// The chat's version at the last change of the role, the silencing or the membership.
     pub version: i64,
-    /// May not post before this moment.
+    /// The time until which the member cannot post.
     pub silenced_until: Option<DateTime<Utc>>,
     pub last_posted_at: Option<DateTime<Utc>>,
     #[serde(rename = "read")]
     pub read_markers: ReadMarkers,
     #[serde(rename = "own")]
     pub preferences: MemberPreferences,
-    /// When `read` or `own` last changed: they take no version of the chat.
+    /// The time of the last change of the read markers or preferences, which take no version of the chat.
     #[serde(rename = "moved_at")]
     pub private_state_updated_at: Option<DateTime<Utc>>,
-    /// When something of that last changed which others may see.
+    /// The time of the last of those changes that other members may see.
     #[serde(rename = "shown_at")]
     pub visible_state_updated_at: Option<DateTime<Utc>>,
 }
 
-/// How far a member has come.
+/// The positions up to which a member has received and read messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadMarkers {
-    /// Read up to and including this place; 0 is nothing.
+    /// The number of the last message read; 0 before the first.
     #[serde(rename = "seq")]
     pub last_read_seq: i64,
     #[serde(rename = "at")]
     pub last_read_at: Option<DateTime<Utc>>,
-    /// Others learn nothing of what this member reads.
+    /// Whether the read position is hidden from other members.
     #[serde(rename = "privately")]
     pub is_private: bool,
-    /// Arrived at a device of theirs up to and including this place.
+    /// The number of the last message delivered to a device; 0 before the first.
     #[serde(rename = "delivered_seq")]
     pub last_delivered_seq: i64,
 }
 
-/// What a member set for themselves, which nobody else sees.
+/// A member's private settings for a chat.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberPreferences {
     pub muted_until: Option<DateTime<Utc>>,
     #[serde(rename = "level")]
     pub notification_level: NotificationLevel,
-    /// The chat stands above others in the member's list.
+    /// Whether the member's list shows the chat above the others.
     pub pinned: bool,
     pub marked_unread: bool,
     pub draft: Option<String>,
 }
 
+impl MemberPreferences {
+    /// Sets the draft; a blank text removes it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the draft is longer than [`MAX_DRAFT_CHARS`] characters.
+    pub fn set_draft(&mut self, draft: Option<String>) -> Result<()> {
+        let draft = draft.filter(|draft| !draft.trim().is_empty());
+        self.draft = draft.map(|draft| text::validate_block("draft", &draft, MAX_DRAFT_CHARS)).transpose()?;
+        Ok(())
+    }
+}
+
 impl Member {
-    /// One who comes in now, at the newest message.
+    /// Returns a member who joins now and has read up to `read_seq`.
     pub fn new_member(chat: ChatId, user: UserId, role: Role, read_seq: i64, now: DateTime<Utc>) -> Self {
         Self {
             chat,
@@ -122,25 +153,27 @@ impl Member {
         self.left_at.is_none()
     }
 
-    /// The last message read; none where nothing was.
+    /// Returns the last message that the member has read.
     pub fn last_read(&self) -> Option<MessageId> {
         self.message_id(self.read_markers.last_read_seq)
     }
 
-    /// The last message that arrived: what was read has arrived, unless nobody is to know.
+    /// Returns the last message delivered to the member.
+    ///
+    /// A message that was read counts as delivered, unless the member reads privately.
     pub fn last_delivered(&self) -> Option<MessageId> {
-        let read = if self.read_markers.is_private { 0 } else { self.read_markers.last_read_seq };
-        self.message_id(self.read_markers.last_delivered_seq.max(read))
+        let read_seq = if self.read_markers.is_private { 0 } else { self.read_markers.last_read_seq };
+        self.message_id(self.read_markers.last_delivered_seq.max(read_seq))
     }
 
-    /// What others may see of how far the member has come.
+    /// Returns the last message read, its time and the last message delivered, as other members may see them.
     pub fn visible_read_state(&self) -> (Option<MessageId>, Option<DateTime<Utc>>, Option<MessageId>) {
-        let read = if self.read_markers.is_private {
+        let (last_read, last_read_at) = if self.read_markers.is_private {
             (None, None)
         } else {
             (self.last_read(), self.read_markers.last_read_at)
         };
-        (read.0, read.1, self.last_delivered())
+        (last_read, last_read_at, self.last_delivered())
     }
 
     fn message_id(&self, seq: i64) -> Option<MessageId> {
@@ -152,16 +185,16 @@ impl Member {
     }
 }
 
-/// Unread messages are counted exactly up to this number, which stands for "this many or more".
+/// The number at which counting unread messages stops. It means "this number or more".
 pub const UNREAD_CAP: i64 = 1_000;
 
-/// Longest draft, in characters.
+/// The maximum length of a draft, in characters.
 pub const MAX_DRAFT_CHARS: usize = 10_000;
 
-/// What a person has not read: in one chat, or over all of them.
+/// The numbers of messages that a user has not read, in one chat or in all chats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UnreadCounts {
     pub messages: i64,
-    /// Those among them that mention the member, or everyone.
+    /// The number of those messages that mention the user or everyone.
     pub mentions: i64,
 }

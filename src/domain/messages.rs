@@ -1,4 +1,4 @@
-//! Messages and their life.
+//! Messages, their content, and drafts of new messages.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,19 +7,23 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::domain::ids::{CallId, ChatId, MessageId, Nonce, UserId, fingerprint};
 use crate::domain::polls::Poll;
+use crate::domain::text;
+use crate::error::{Error, Result};
 
+/// The kind of a message, which follows from its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum MessageKind {
     Text,
-    /// A text of emoji alone.
+    /// A text that consists of emoji only.
     Emoji,
     Location,
     Poll,
-    /// What happened to the chat, told by the server.
+    /// A message of the server about an event in the chat.
     System,
 }
 
+/// A message of a chat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     pub id: MessageId,
@@ -28,26 +32,26 @@ pub struct Message {
     pub kind: MessageKind,
     pub sender: Option<UserId>,
     pub nonce: Option<Nonce>,
-    /// None once deleted.
+    /// The text. `None` once the message is deleted.
     pub text: Option<String>,
-    /// What is no text; none once deleted.
+    /// The content besides the text. Empty once the message is deleted.
     pub content: Content,
     pub reply_to_seq: Option<i64>,
     pub thread_root_seq: Option<i64>,
-    /// Whether it stands among the chat's messages, and not in its thread alone.
+    /// Whether the chat shows the message, and not only its thread.
     pub in_timeline: bool,
-    /// Messages of its thread that are not deleted.
+    /// The number of messages in the thread of this message that are not deleted.
     pub reply_count: i32,
     pub mentions_everyone: bool,
     pub pinned: Option<Pinned>,
     pub created_at: DateTime<Utc>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,
-    /// What was first sent, so that a repeated send is known though the message was edited since.
+    /// The fingerprint of the original draft. It identifies a repeated send even after the message was edited.
     pub fingerprint: Option<Vec<u8>>,
 }
 
-/// When and by whom a message was pinned.
+/// The pin of a message, with its user and time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
     #[serde(rename = "at")]
@@ -56,7 +60,7 @@ pub struct Pinned {
     pub pinned_by: UserId,
 }
 
-/// What a message holds beside its text.
+/// The content of a message besides its text.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Content {
@@ -64,13 +68,13 @@ pub struct Content {
     pub location: Option<Location>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll: Option<Poll>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "notice", skip_serializing_if = "Option::is_none")]
     pub system_message: Option<SystemMessage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<Forwarded>,
 }
 
-/// A place on the earth, in degrees of WGS 84.
+/// A location in degrees of WGS 84.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Location {
     pub latitude: f64,
@@ -80,11 +84,34 @@ pub struct Location {
 }
 
 impl Location {
-    /// Longest name and address, in characters.
+    /// The maximum length of the name and of the address, in characters.
     pub const MAX_TEXT_CHARS: usize = 500;
+
+    /// Returns the location of a new message, with blank texts removed.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if a coordinate is out of range or a text is not one line of at most
+    /// [`Self::MAX_TEXT_CHARS`] characters.
+    pub fn checked(self) -> Result<Self> {
+        let within = |field, degrees: f64, limit: f64| match degrees.abs() <= limit {
+            true => Ok(degrees),
+            false => Err(Error::bad_input(field, format!("must be from -{limit} to {limit}"))),
+        };
+        let line = |field, line: Option<String>| {
+            let line = line.filter(|line| !line.trim().is_empty());
+            line.map(|line| text::validate_line(field, &line, Self::MAX_TEXT_CHARS)).transpose()
+        };
+        Ok(Self {
+            latitude: within("location.latitude", self.latitude, 90.0)?,
+            longitude: within("location.longitude", self.longitude, 180.0)?,
+            name: line("location.name", self.name)?,
+            address: line("location.address", self.address)?,
+        })
+    }
 }
 
-/// Where a forwarded message comes from, as it was then.
+/// The origin of a forwarded message, as it was when the message was forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forwarded {
     pub sender: Option<UserId>,
@@ -92,6 +119,7 @@ pub struct Forwarded {
     pub sent_at: DateTime<Utc>,
 }
 
+/// The event that a system message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SystemMessageKind {
@@ -108,13 +136,13 @@ pub enum SystemMessageKind {
     CallMissed,
 }
 
-/// What happened to a chat.
+/// The content of a system message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemMessage {
     pub kind: SystemMessageKind,
-    /// Who did it.
+    /// The user who caused the event.
     pub actor: Option<UserId>,
-    /// To whom.
+    /// The user to whom the event happened.
     pub subject: Option<UserId>,
     pub detail: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,8 +150,8 @@ pub struct SystemMessage {
 }
 
 impl Message {
-    /// What the server tells of a chat.
-    pub fn system(id: MessageId, notice: SystemMessage, now: DateTime<Utc>) -> Self {
+    /// Returns a new system message.
+    pub fn system(id: MessageId, system_message: SystemMessage, now: DateTime<Utc>) -> Self {
         Self {
             id,
             version: id.seq,
@@ -131,7 +159,7 @@ impl Message {
             sender: None,
             nonce: None,
             text: None,
-            content: Content { system_message: Some(notice), ..Content::default() },
+            content: Content { system_message: Some(system_message), ..Content::default() },
             reply_to_seq: None,
             thread_root_seq: None,
             in_timeline: true,
@@ -145,7 +173,7 @@ impl Message {
         }
     }
 
-    /// Whether it is as it was made: neither edited nor reacted to, nor anything else.
+    /// Returns whether the message has not changed in any way since it was sent.
     pub fn is_unchanged(&self) -> bool {
         self.version == self.id.seq
     }
@@ -166,7 +194,7 @@ impl Message {
         self.thread_root_seq.map(|seq| MessageId { chat: self.id.chat, seq })
     }
 
-    /// Leaves its place, and nothing of what it said.
+    /// Deletes the message, which keeps its number and loses its content.
     pub fn tombstone(&mut self, now: DateTime<Utc>) {
         self.text = None;
         self.content = Content::default();
@@ -176,7 +204,7 @@ impl Message {
     }
 }
 
-/// The kind of a message of this text and content.
+/// Returns the kind of a message with this text and content.
 pub fn message_kind(text: Option<&str>, content: &Content) -> MessageKind {
     match text {
         _ if content.poll.is_some() => MessageKind::Poll,
@@ -186,7 +214,7 @@ pub fn message_kind(text: Option<&str>, content: &Content) -> MessageKind {
     }
 }
 
-/// Whether a text has emoji, and nothing else but space between them.
+/// Returns whether a text consists of emoji, with only whitespace between them.
 pub fn is_emoji_only(text: &str) -> bool {
     let mut graphemes = text.graphemes(true).filter(|grapheme| !grapheme.trim().is_empty()).peekable();
     graphemes.peek().is_some() && graphemes.all(|grapheme| emojis::get(grapheme).is_some())
@@ -196,14 +224,14 @@ pub fn is_emoji_only(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     pub text: String,
-    /// When the text was replaced.
+    /// The time at which the text was replaced.
     pub edited_at: DateTime<Utc>,
 }
 
-/// People that one message may mention.
+/// The maximum number of users that one message can mention.
 pub const MAX_MENTIONS: usize = 100;
 
-/// What a message is made of, checked but not yet authorised.
+/// A message to be sent, checked but not yet authorised.
 #[derive(Debug, Clone)]
 pub struct MessageDraft {
     pub chat: ChatId,
@@ -211,31 +239,47 @@ pub struct MessageDraft {
     pub body: DraftBody,
     pub reply_to_seq: Option<i64>,
     pub thread_root_seq: Option<i64>,
-    /// A message of a thread that stands among the chat's messages too.
+    /// Whether the chat shows a message of a thread too.
     pub also_in_chat: bool,
     pub mentions: Vec<UserId>,
     pub mentions_everyone: bool,
 }
 
-/// What a draft says.
+/// The content of a draft.
 #[derive(Debug, Clone)]
 pub enum DraftBody {
     New {
         text: Option<String>,
         content: Box<Content>,
     },
-    /// What another message says at the moment of sending.
+    /// The content that another message has at the time of sending.
     Forward(MessageId),
 }
 
 impl DraftBody {
+    /// Returns the body of a message that is only a text.
     pub fn text(text: impl Into<String>) -> Self {
         Self::New { text: Some(text.into()), content: Box::default() }
+    }
+
+    /// Returns the body of a new message with a text, a location or a poll.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if all three are missing, or if there is both a location and a poll.
+    pub fn checked(text: Option<String>, location: Option<Location>, poll: Option<Poll>) -> Result<Self> {
+        if text.is_none() && location.is_none() && poll.is_none() {
+            return Err(Error::bad_input("text", "is required if there is neither a location nor a poll"));
+        }
+        if location.is_some() && poll.is_some() {
+            return Err(Error::bad_input("poll", "cannot be combined with a location"));
+        }
+        Ok(Self::New { text, content: Box::new(Content { location, poll, ..Content::default() }) })
     }
 }
 
 impl MessageDraft {
-    /// A draft that says this and nothing else.
+    /// Returns a draft with this body and nothing else.
     pub fn new(chat: ChatId, body: DraftBody) -> Self {
         Self {
             chat,
@@ -249,17 +293,36 @@ impl MessageDraft {
         }
     }
 
-    /// Whether it stands among the chat's messages.
+    /// Returns the draft with sorted and unique mentions if it follows the rules that need no other data.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if `also_in_chat` is set outside a thread, or if the draft mentions more than
+    /// [`MAX_MENTIONS`] users.
+    pub fn checked(mut self) -> Result<Self> {
+        if self.also_in_chat && self.thread_root_seq.is_none() {
+            return Err(Error::bad_input("alsoInChat", "is only allowed for replies in a thread"));
+        }
+        self.mentions.sort();
+        self.mentions.dedup();
+        if self.mentions.len() > MAX_MENTIONS {
+            return Err(Error::bad_input("mentionIds", format!("must have at most {MAX_MENTIONS} users")));
+        }
+        Ok(self)
+    }
+
+    /// Returns whether the chat shows the message, and not only its thread.
     pub fn is_in_timeline(&self) -> bool {
         self.thread_root_seq.is_none() || self.also_in_chat
     }
 
+    /// Returns a hash of the draft's content, which identifies a repeated send with the same nonce.
     pub fn fingerprint(&self) -> Vec<u8> {
-        let places = (self.reply_to_seq, self.thread_root_seq, self.also_in_chat);
+        let targets = (self.reply_to_seq, self.thread_root_seq, self.also_in_chat);
         let mentions = (&self.mentions, self.mentions_everyone);
         match &self.body {
-            DraftBody::New { text, content } => fingerprint(&(places, mentions, text, content)),
-            DraftBody::Forward(source) => fingerprint(&(places, mentions, source.to_string())),
+            DraftBody::New { text, content } => fingerprint(&(targets, mentions, text, content)),
+            DraftBody::Forward(source) => fingerprint(&(targets, mentions, source.to_string())),
         }
     }
 }
@@ -269,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn emoji_alone_are_an_emoji_message() {
+    fn text_is_emoji_only_when_it_has_nothing_else() {
         for emoji in ["👍", "👍👍🏽 🎉", "❤", "👩‍👩‍👧\n🏳️‍🌈", "1️⃣"] {
             assert!(is_emoji_only(emoji), "{emoji}");
         }

@@ -1,4 +1,4 @@
-//! Pure types and rules: no I/O, no async, no SQL, no GraphQL.
+//! Types and rules as pure functions: no I/O, no async, no SQL, no GraphQL.
 
 pub mod blocklist;
 pub mod call_signaling;

@@ -1,4 +1,4 @@
-//! What a person is told of across their chats.
+//! Notifications of a user about events in their chats.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use crate::domain::ids::{CallId, ChatId, MessageId, NotificationId, OrganizationId, UserId};
 use crate::domain::members::{Member, NotificationLevel};
 
+/// The event that caused a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum NotificationKind {
@@ -17,6 +18,7 @@ pub enum NotificationKind {
     MissedCall,
 }
 
+/// A notification of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
     pub id: NotificationId,
@@ -32,7 +34,7 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// What a member is to be told of now, if they want to be told of it and did not do it themselves.
+    /// Returns a notification for a member if their preferences allow it and they are not the actor themselves.
     pub fn for_user(
         member: &Member,
         organization: &OrganizationId,
@@ -55,18 +57,20 @@ impl Notification {
         })
     }
 
+    /// Returns the message that the notification is about.
     pub fn message(&self) -> Option<MessageId> {
         self.seq.map(|seq| MessageId { chat: self.chat, seq })
     }
 }
 
-/// Whether a member wants to be told of this now: a muted chat is silent, the level MENTIONS lets
-/// mentions through, and NONE nothing.
+/// Returns whether a member's preferences allow a notification now.
+///
+/// A muted chat has none, the level MENTIONS allows mentions only, and the level NONE allows none.
 fn is_wanted_by(member: &Member, kind: NotificationKind, now: DateTime<Utc>) -> bool {
-    let level = match member.preferences.notification_level {
+    let level_allows = match member.preferences.notification_level {
         NotificationLevel::All => true,
         NotificationLevel::Mentions => kind == NotificationKind::Mention,
         NotificationLevel::None => false,
     };
-    member.is_active() && level && !member.is_muted(now)
+    member.is_active() && level_allows && !member.is_muted(now)
 }

@@ -1,4 +1,4 @@
-//! Pages of a list, as the Relay cursor connections specification has them.
+//! Pages of a list, following the GraphQL Cursor Connections Specification of Relay.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -9,12 +9,12 @@ use serde_json::Value;
 use crate::domain::text;
 use crate::error::{Error, Result};
 
-/// Items of a page where the caller names no number.
+/// The number of items of a page for which the client sets none.
 pub const DEFAULT_PAGE_SIZE: usize = 30;
-/// Most items of a page; more is an error, not a silent cut.
+/// The maximum number of items of a page. A larger number is an error rather than cut silently.
 pub const MAX_PAGE_SIZE: usize = 100;
 
-/// The arguments of a connection field.
+/// The pagination arguments of a connection field.
 #[derive(Debug, Clone, Default)]
 pub struct PageArgs {
     pub first: Option<i32>,
@@ -23,14 +23,14 @@ pub struct PageArgs {
     pub before: Option<String>,
 }
 
-/// From which end of a list a page is filled.
+/// The end of a list at which a page starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PageEnd {
     First,
     Last,
 }
 
-/// A page's place in its list: `limit` items next to one end of what lies between two keys.
+/// The part of a list that a page shows: up to `limit` items from one end of the range between two keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PageWindow<K> {
     pub after: Option<K>,
@@ -39,7 +39,7 @@ pub struct PageWindow<K> {
     pub limit: usize,
 }
 
-/// The items of a page in the order of their list, and what lies beyond it.
+/// The items of a page in the order of the list, and whether there are more on either side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     pub items: Vec<T>,
@@ -48,17 +48,22 @@ pub struct Page<T> {
 }
 
 impl PageArgs {
-    /// Checks the arguments. `natural` is the end that is shown where no argument tells.
-    pub fn window<K: Cursor>(&self, natural: PageEnd) -> Result<PageWindow<K>> {
+    /// Returns the part of the list that the arguments select, from `default_end` if they don't name an end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadUserInput`] if `first` and `last` are combined, a number is out of range, or a cursor is not of this
+    /// list.
+    pub fn window<K: Cursor>(&self, default_end: PageEnd) -> Result<PageWindow<K>> {
         if self.first.is_some() && self.last.is_some() {
-            return Err(Error::bad_input("last", "can't be combined with first"));
+            return Err(Error::bad_input("last", "must not be combined with first"));
         }
         let (end, field, limit) = match (self.first, self.last) {
             (Some(first), _) => (PageEnd::First, "first", Some(first)),
             (_, Some(last)) => (PageEnd::Last, "last", Some(last)),
             _ if self.after.is_some() => (PageEnd::First, "first", None),
             _ if self.before.is_some() => (PageEnd::Last, "last", None),
-            _ => (natural, "first", None),
+            _ => (default_end, "first", None),
         };
         let limit = match limit {
             None => DEFAULT_PAGE_SIZE,
@@ -69,27 +74,27 @@ impl PageArgs {
         };
         let key = |field, cursor: &Option<String>| {
             let decoded = cursor.as_deref().map(|cursor| K::decode(cursor).ok_or(field));
-            decoded.transpose().map_err(|field| Error::bad_input(field, "is no cursor of this list"))
+            decoded.transpose().map_err(|field| Error::bad_input(field, "must be a cursor of this list"))
         };
         Ok(PageWindow { after: key("after", &self.after)?, before: key("before", &self.before)?, end, limit })
     }
 }
 
 impl<K> PageWindow<K> {
-    /// What to ask the database for: one more than is shown tells whether there is more.
+    /// Returns the number of rows to load: one more than the page shows, to find out whether there are more.
     pub fn fetch_limit(&self) -> i64 {
         self.limit as i64 + 1
     }
 
-    /// Makes the page of what was fetched, counted from the window's own end.
+    /// Returns the page of rows that were loaded from the window's end.
     pub fn to_page<T>(&self, mut fetched: Vec<T>) -> Page<T> {
-        let more = fetched.len() > self.limit;
+        let has_more = fetched.len() > self.limit;
         fetched.truncate(self.limit);
         match self.end {
-            PageEnd::First => Page { items: fetched, has_previous: self.after.is_some(), has_next: more },
+            PageEnd::First => Page { items: fetched, has_previous: self.after.is_some(), has_next: has_more },
             PageEnd::Last => {
                 fetched.reverse();
-                Page { items: fetched, has_previous: more, has_next: self.before.is_some() }
+                Page { items: fetched, has_previous: has_more, has_next: self.before.is_some() }
             }
         }
     }
@@ -101,18 +106,23 @@ impl<T> Page<T> {
     }
 }
 
-/// A place in a list, opaque to clients and stable under inserts: the key that the list is sorted by.
+/// The sort key of a list, written as text that is opaque to clients. It stays valid when items are added.
 pub trait Cursor: Sized + Serialize + DeserializeOwned {
+    /// Returns the text form.
+    ///
+    /// # Panics
+    ///
+    /// If the key can't be written as JSON, which plain data always can.
     fn encode(&self) -> String {
         let json = serde_json::to_vec(self).expect("a key is plain data");
         BASE64.encode(json)
     }
 
+    /// Parses the text form. Returns `None` for any other text.
     fn decode(cursor: &str) -> Option<Self> {
         let json: Value = serde_json::from_slice(&BASE64.decode(cursor).ok()?).ok()?;
-        // No key has one, and PostgreSQL can't be asked for it.
-        let sound = !text::has_nul(&json);
-        serde_json::from_value(json).ok().filter(|_| sound)
+        // PostgreSQL rejects a parameter with the NUL character, which no key has.
+        if text::has_nul(&json) { None } else { serde_json::from_value(json).ok() }
     }
 }
 
@@ -128,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_choose_the_end_and_the_size() {
+    fn arguments_select_the_end_and_the_limit() {
         let window = |args: PageArgs| args.window::<i64>(PageEnd::Last).map(|window| (window.end, window.limit));
         assert_eq!(window(page_args(None, None, None, None)).unwrap(), (PageEnd::Last, DEFAULT_PAGE_SIZE));
         assert_eq!(window(page_args(Some(5), None, None, None)).unwrap(), (PageEnd::First, 5));
@@ -144,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn one_item_more_than_shown_tells_of_more() {
+    fn page_has_more_when_one_row_beyond_the_limit_was_loaded() {
         let window = PageWindow { after: None, before: Some(9), end: PageEnd::Last, limit: 2 };
         let page = window.to_page(vec![8, 7, 6]);
         assert_eq!(page, Page { items: vec![7, 8], has_previous: true, has_next: true });

@@ -6,29 +6,37 @@ use serde::{Deserialize, Serialize};
 use crate::domain::text;
 use crate::error::{Error, Result};
 
+/// A poll as its message stores it, without the votes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Poll {
     pub question: String,
     pub options: Vec<String>,
     pub multiple_choice: bool,
-    /// Nobody learns who chose what.
+    /// Whether votes are not shown with their users.
     pub anonymous: bool,
     pub closes_at: Option<DateTime<Utc>>,
     pub closed_at: Option<DateTime<Utc>>,
 }
 
 impl Poll {
+    /// The maximum length of a question, in characters.
     pub const MAX_QUESTION_CHARS: usize = 300;
+    /// The maximum length of an option, in characters.
     pub const MAX_OPTION_CHARS: usize = 100;
     pub const MIN_OPTIONS: usize = 2;
     pub const MAX_OPTIONS: usize = 20;
 
-    /// A poll to be asked, checked: options differ, and the time to close is to come.
+    /// Returns a new poll with its texts trimmed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadUserInput`] if a text or the number of options is out of range, options are equal, or the poll would
+    /// close in the past.
     pub fn validate(self, now: DateTime<Utc>) -> Result<Self> {
         let question = text::validate_line("poll.question", &self.question, Self::MAX_QUESTION_CHARS)?;
         if !(Self::MIN_OPTIONS..=Self::MAX_OPTIONS).contains(&self.options.len()) {
-            let range = format!("must be {} to {}", Self::MIN_OPTIONS, Self::MAX_OPTIONS);
-            return Err(Error::bad_input("poll.options", range));
+            let message = format!("must have {} to {} options", Self::MIN_OPTIONS, Self::MAX_OPTIONS);
+            return Err(Error::bad_input("poll.options", message));
         }
         let options =
             self.options.iter().map(|option| text::validate_line("poll.options", option, Self::MAX_OPTION_CHARS));
@@ -37,25 +45,25 @@ impl Poll {
         folded.sort();
         folded.dedup();
         if folded.len() < options.len() {
-            return Err(Error::bad_input("poll.options", "must differ from each other"));
+            return Err(Error::bad_input("poll.options", "must not have equal options (case is ignored)"));
         }
-        if self.closes_at.is_some_and(|at| at <= now) {
+        if self.closes_at.is_some_and(|closes_at| closes_at <= now) {
             return Err(Error::bad_input("poll.closesAt", "must be in the future"));
         }
         Ok(Self { question, options, ..self })
     }
 
-    /// Closed by hand, or by its time.
+    /// Returns whether the poll was closed by a user or has reached its closing time.
     pub fn is_closed(&self, now: DateTime<Utc>) -> bool {
-        self.closed_at.is_some() || self.closes_at.is_some_and(|at| at <= now)
+        self.closed_at.is_some() || self.closes_at.is_some_and(|closes_at| closes_at <= now)
     }
 }
 
-/// How a poll stands.
+/// The results of a poll.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PollResults {
-    /// The votes of each option, by its place.
+    /// The number of votes for each option, by its index.
     pub votes: Vec<i64>,
-    /// People who voted, for however many options.
+    /// The number of users who voted, for any number of options.
     pub voter_count: i64,
 }

@@ -1,10 +1,11 @@
-//! Messages that people report, for moderators to look at.
+//! Reports of messages, for moderators to review.
 
 use chrono::{DateTime, Utc};
 use strum::{EnumString, IntoStaticStr};
 
 use crate::domain::ids::{MessageId, OrganizationId, ReportId, UserId};
 
+/// A user's report of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub id: ReportId,
@@ -12,12 +13,13 @@ pub struct Report {
     pub message: MessageId,
     pub reporter: UserId,
     pub reason: String,
-    /// What the message said when it was reported.
+    /// The message's text when it was reported.
     pub text: Option<String>,
     pub created_at: DateTime<Utc>,
     pub resolved: Option<ReportResolutionRecord>,
 }
 
+/// The resolution of a report, with its moderator and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportResolutionRecord {
     pub resolved_at: DateTime<Utc>,
@@ -25,15 +27,15 @@ pub struct ReportResolutionRecord {
     pub resolution: ReportResolution,
 }
 
-/// What a moderator made of a report.
+/// A moderator's decision on a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReportResolution {
-    /// Nothing was wrong.
+    /// The message breaks no rule.
     Dismissed,
-    /// Something was done about it.
+    /// A moderator has acted on the message.
     ActionTaken,
 }
 
-/// Longest reason, in characters.
+/// The maximum length of a reason, in characters.
 pub const MAX_REASON_CHARS: usize = 1_000;

@@ -1,7 +1,7 @@
-//! Who may do what: one pure function, used by mutations and by `viewerCan` alike.
+//! Rights of a viewer in a chat: pure functions, used by mutations and by `viewerCan` alike.
 //!
-//! Every rule is a gate, and all must be open: the permission of the token, membership, the chat not
-//! being archived, the role that the chat's policy asks for, silence, and slow mode.
+//! An action is allowed if no rule denies it. The rules are the permissions of the token, membership, the kind of the
+//! chat, archiving, the minimum role of the chat's policy, silencing, and slow mode.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -13,51 +13,51 @@ use crate::domain::messages::{Message, MessageKind};
 use crate::domain::users::{Permission, Permissions};
 use crate::error::Error;
 
-/// What the decision is made from.
+/// The data from which the rights of a viewer in a chat follow.
 #[derive(Debug, Clone, Copy)]
 pub struct ChatRights<'a> {
     pub permissions: &'a Permissions,
     pub chat: &'a Chat,
-    /// The viewer's active membership.
+    /// The viewer's membership, if it is active.
     pub member: Option<&'a Member>,
     pub now: DateTime<Utc>,
 }
 
-/// Why not.
+/// The reason why an action is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenialReason {
     MissingPermission(Permission),
     NotAMember,
-    /// Nobody may, in a direct chat.
+    /// The action is not available in direct chats.
     DirectChat,
-    /// Nobody may, in an archived chat.
+    /// The action is not available in archived chats.
     Archived,
     RoleTooLow {
         min_role: Role,
     },
-    /// Legal again at this very instant.
+    /// The member is silenced, and may act again at `until`.
     Silenced {
         until: DateTime<Utc>,
     },
-    /// Legal again at this very instant.
+    /// The member has posted too recently, and may post again at `until`.
     SlowMode {
         until: DateTime<Utc>,
         now: DateTime<Utc>,
     },
     NotTheSender,
     Deleted,
-    /// What was forwarded stays as it was.
+    /// A forwarded message cannot be edited.
     Forwarded,
-    /// A message that shows no text to edit.
+    /// The message has no text to edit.
     NoText,
-    /// A message of the server's own.
+    /// The message was created by the server.
     SystemMessage,
-    /// A chat keeps an owner.
+    /// The member is the last owner of the chat.
     LastOwner,
 }
 
 impl DenialReason {
-    /// When the same would be allowed, where time alone mends it.
+    /// Returns the time at which the action becomes allowed, if nothing else has to change.
     pub fn retry_at(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::SlowMode { until, .. } | Self::Silenced { until } => Some(*until),
@@ -70,41 +70,41 @@ impl Display for DenialReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingPermission(permission) => {
-                write!(f, "your token lacks the permission {}", <&str>::from(permission))
+                write!(f, "the token lacks the permission {}", <&str>::from(permission))
             }
             Self::NotAMember => f.write_str("you are not a member of this chat"),
-            Self::DirectChat => f.write_str("not possible in a direct chat"),
+            Self::DirectChat => f.write_str("direct chats do not allow this action"),
             Self::Archived => f.write_str("the chat is archived"),
-            Self::RoleTooLow { min_role: least } => {
-                write!(f, "this chat allows it from the role {} on", <&str>::from(least).to_uppercase())
+            Self::RoleTooLow { min_role } => {
+                write!(f, "this action requires the role {} or higher", <&str>::from(min_role).to_uppercase())
             }
             Self::Silenced { until } => write!(f, "you are silenced in this chat until {}", until.to_rfc3339()),
             Self::SlowMode { until, .. } => {
-                write!(f, "slow mode: your next message may be sent at {}", until.to_rfc3339())
+                write!(f, "the chat is in slow mode: you can send the next message at {}", until.to_rfc3339())
             }
-            Self::NotTheSender => f.write_str("only its sender may do this to a message"),
+            Self::NotTheSender => f.write_str("only the sender of a message can edit it"),
             Self::Deleted => f.write_str("the message was deleted"),
-            Self::Forwarded => f.write_str("what was forwarded stays as it was"),
+            Self::Forwarded => f.write_str("a forwarded message cannot be edited"),
             Self::NoText => f.write_str("the message has no text to edit"),
-            Self::SystemMessage => f.write_str("not possible with a message of the server's own"),
-            Self::LastOwner => f.write_str("a chat keeps an owner: make somebody else one first"),
+            Self::SystemMessage => f.write_str("system messages do not allow this action"),
+            Self::LastOwner => f.write_str("a chat must have an owner: make another member an owner first"),
         }
     }
 }
 
 impl From<DenialReason> for Error {
-    fn from(refusal: DenialReason) -> Self {
-        match refusal {
+    fn from(reason: DenialReason) -> Self {
+        match reason {
             DenialReason::SlowMode { until, now } => Self::RateLimited {
-                message: refusal.to_string(),
+                message: reason.to_string(),
                 retry_after: (until - now).to_std().unwrap_or_default(),
             },
-            _ => Self::Forbidden(refusal.to_string()),
+            _ => Self::Forbidden(reason.to_string()),
         }
     }
 }
 
-/// The permission that a token needs for an action, beside [`Permission::ChatView`].
+/// Returns the permission that an action requires in addition to [`Permission::ChatView`].
 fn required_permission(action: ChatAction) -> Option<Permission> {
     match action {
         ChatAction::Post
@@ -120,12 +120,27 @@ fn required_permission(action: ChatAction) -> Option<Permission> {
     }
 }
 
-pub fn require_permission(permissions: &Permissions, permission: Permission) -> Result<(), DenialReason> {
-    let held = permissions.contains(&permission);
-    held.then_some(()).ok_or(DenialReason::MissingPermission(permission))
+/// Returns whether a chat exists for a viewer: one that they are a member of, or a channel of their organisation.
+///
+/// `member` is the viewer's active membership. The decision depends on no time, unlike those of [`ChatRights`].
+pub fn can_see(chat: &Chat, member: Option<&Member>) -> bool {
+    member.is_some() || chat.kind == ChatKind::Channel
 }
 
-/// Refuses what nobody says: the server's own messages, and deleted ones.
+/// Checks that a token has a permission.
+///
+/// # Errors
+///
+/// [`DenialReason::MissingPermission`].
+pub fn require_permission(permissions: &Permissions, permission: Permission) -> Result<(), DenialReason> {
+    if permissions.contains(&permission) { Ok(()) } else { Err(DenialReason::MissingPermission(permission)) }
+}
+
+/// Checks that a message was sent by a user and still exists.
+///
+/// # Errors
+///
+/// [`DenialReason::Deleted`] or [`DenialReason::SystemMessage`].
 pub fn require_user_message(message: &Message) -> Result<(), DenialReason> {
     match message.kind {
         _ if message.is_deleted() => Err(DenialReason::Deleted),
@@ -135,11 +150,11 @@ pub fn require_user_message(message: &Message) -> Result<(), DenialReason> {
 }
 
 impl ChatRights<'_> {
-    /// Whether the chat exists for the viewer: their own chats, and their organisation's channels.
-    pub fn can_see(&self) -> bool {
-        self.member.is_some() || self.chat.kind == ChatKind::Channel
-    }
-
+    /// Checks that the viewer may take an action.
+    ///
+    /// # Errors
+    ///
+    /// The first reason that denies the action. If both silencing and slow mode do, the one that ends later.
     pub fn can(&self, action: ChatAction) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
         if let Some(permission) = required_permission(action) {
@@ -153,34 +168,47 @@ impl ChatRights<'_> {
         }
         self.require_role(self.min_role(action))?;
         if matches!(action, ChatAction::Post | ChatAction::MentionEveryone) {
-            // Time mends it when it has mended both.
-            let refusals =
-                [self.require_not_silenced(member).err(), self.check_slow_mode(member).err()].into_iter().flatten();
-            return refusals.max_by_key(DenialReason::retry_at).map_or(Ok(()), Err);
+            // The action is allowed again once both are over, so the later one is reported.
+            let reasons = [self.require_not_silenced(member).err(), self.check_slow_mode(member).err()];
+            return reasons.into_iter().flatten().max_by_key(DenialReason::retry_at).map_or(Ok(()), Err);
         }
         Ok(())
     }
 
-    /// Who mentions everyone posts.
+    /// Returns the minimum role for an action. Mentioning everyone requires the right to post too.
     fn min_role(&self, action: ChatAction) -> Role {
-        let least = |action| self.chat.details.policy.min_role(self.chat.kind, action);
+        let of_policy = |action| self.chat.details.policy.min_role(self.chat.kind, action);
         match action {
-            ChatAction::MentionEveryone => least(action).max(least(ChatAction::Post)),
-            _ => least(action),
+            ChatAction::MentionEveryone => of_policy(action).max(of_policy(ChatAction::Post)),
+            _ => of_policy(action),
         }
     }
 
-    /// Reading: what every member may.
+    /// Returns the viewer's membership, which allows reading the chat.
+    ///
+    /// # Errors
+    ///
+    /// [`DenialReason::MissingPermission`] or [`DenialReason::NotAMember`].
     pub fn require_membership(&self) -> Result<&Member, DenialReason> {
         require_permission(self.permissions, Permission::ChatView)?;
         self.member.ok_or(DenialReason::NotAMember)
     }
 
-    /// Reacting to a message and voting in its poll: what every member may who is not silenced.
+    /// Checks that the viewer may react to a message and vote in its poll.
+    ///
+    /// # Errors
+    ///
+    /// The first reason that denies it: membership, archiving, silencing, or the message.
     pub fn can_react(&self, message: &Message) -> Result<(), DenialReason> {
         self.require_participation(message).map(|_| ())
     }
 
+    /// Checks that the viewer may edit a message.
+    ///
+    /// # Errors
+    ///
+    /// The first reason that denies it: another sender, a forwarded message or one without a text, and the reasons of
+    /// [`can_react`](Self::can_react).
     pub fn can_edit(&self, message: &Message) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
         if !message.is_sent_by(&member.user) {
@@ -193,12 +221,22 @@ impl ChatRights<'_> {
         if message.text.is_none() { Err(DenialReason::NoText) } else { Ok(()) }
     }
 
-    /// Closing a poll: its sender, and who may delete it.
+    /// Checks that the viewer may close the poll of a message, as its sender and moderators may.
+    ///
+    /// # Errors
+    ///
+    /// The reasons of [`can_react`](Self::can_react), and those of [`ChatAction::DeleteOthersMessages`].
     pub fn can_close_poll(&self, message: &Message) -> Result<(), DenialReason> {
         let member = self.require_participation(message)?;
         if message.is_sent_by(&member.user) { Ok(()) } else { self.can(ChatAction::DeleteOthersMessages) }
     }
 
+    /// Checks that the viewer may delete a message.
+    ///
+    /// # Errors
+    ///
+    /// The first reason that denies it: membership, a system message, or the reasons of
+    /// [`ChatAction::DeleteOthersMessages`].
     pub fn can_delete(&self, message: &Message) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
         if message.kind == MessageKind::System {
@@ -210,36 +248,53 @@ impl ChatRights<'_> {
         self.can(ChatAction::DeleteOthersMessages)
     }
 
+    /// Checks that the viewer may pin or unpin a message.
+    ///
+    /// # Errors
+    ///
+    /// The reasons of [`ChatAction::Pin`] and of [`require_user_message`].
     pub fn can_pin(&self, message: &Message) -> Result<(), DenialReason> {
         self.can(ChatAction::Pin)?;
         require_user_message(message)
     }
 
-    /// Whether the viewer has a role at least, in this chat.
-    pub fn require_role(&self, least: Role) -> Result<(), DenialReason> {
-        if self.effective_role(self.require_membership()?) < least {
-            Err(DenialReason::RoleTooLow { min_role: least })
+    /// Checks that the viewer has at least the given role in this chat.
+    ///
+    /// # Errors
+    ///
+    /// [`DenialReason::RoleTooLow`], and the reasons of [`require_membership`](Self::require_membership).
+    pub fn require_role(&self, min_role: Role) -> Result<(), DenialReason> {
+        if self.effective_role(self.require_membership()?) < min_role {
+            Err(DenialReason::RoleTooLow { min_role })
         } else {
             Ok(())
         }
     }
 
-    /// Whether the viewer stands above another member. An owner stands above all but themselves.
+    /// Checks that the viewer's role is above that of another member. An owner outranks other owners too.
+    ///
+    /// # Errors
+    ///
+    /// [`DenialReason::RoleTooLow`], and the reasons of [`require_membership`](Self::require_membership).
     pub fn outranks(&self, other: Role) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
         if self.effective_role(member) > other || member.role == Role::Owner {
             return Ok(());
         }
-        let least = if other == Role::Member { Role::Moderator } else { Role::Owner };
-        Err(DenialReason::RoleTooLow { min_role: least })
+        let min_role = if other == Role::Member { Role::Moderator } else { Role::Owner };
+        Err(DenialReason::RoleTooLow { min_role })
     }
 
-    /// Whether the viewer may make another member what they are to be: from one role to another.
+    /// Checks that the viewer may change another member's role.
+    ///
+    /// # Errors
+    ///
+    /// [`DenialReason::RoleTooLow`] if the viewer does not outrank the member or gives a role above their own, and the
+    /// reasons of [`ChatAction::ChangeRoles`].
     pub fn can_change_role(&self, from: Role, to: Role) -> Result<(), DenialReason> {
         self.can(ChatAction::ChangeRoles)?;
         self.outranks(from)?;
         let own = self.effective_role(self.require_membership()?);
-        // Nobody gives more than they have.
         if to > own { Err(DenialReason::RoleTooLow { min_role: to }) } else { Ok(()) }
     }
 
@@ -251,11 +306,16 @@ impl ChatRights<'_> {
         Ok(member)
     }
 
+    /// Checks that the chat is not archived.
+    ///
+    /// # Errors
+    ///
+    /// [`DenialReason::Archived`].
     pub fn require_not_archived(&self) -> Result<(), DenialReason> {
         if self.chat.archived_at.is_some() { Err(DenialReason::Archived) } else { Ok(()) }
     }
 
-    /// A moderator of the organisation is at least a moderator of each chat that they are in.
+    /// Returns the member's role. A moderator of the organisation is at least a moderator in each chat.
     fn effective_role(&self, member: &Member) -> Role {
         if self.permissions.contains(&Permission::ChatModerate) {
             member.role.max(Role::Moderator)
@@ -273,11 +333,11 @@ impl ChatRights<'_> {
 
     fn check_slow_mode(&self, member: &Member) -> Result<(), DenialReason> {
         let interval = TimeDelta::seconds(self.chat.details.slow_mode_seconds.into());
-        let Some(last) = member.last_posted_at else {
+        let Some(last_posted_at) = member.last_posted_at else {
             return Ok(());
         };
-        let until = last + interval;
-        // Clocks of several servers may differ where it is off.
+        let until = last_posted_at + interval;
+        // Another node's clock may be ahead, so the last post may be in the future even if slow mode is off.
         if !interval.is_zero() && self.now < until && self.effective_role(member) < Role::Moderator {
             return Err(DenialReason::SlowMode { until, now: self.now });
         }

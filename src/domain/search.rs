@@ -1,8 +1,8 @@
-//! Full-text search that finds the same on SQLite (FTS5) and PostgreSQL (`tsvector`): what a word is, is decided here,
-//! and the engines are given words.
+//! Full-text search with equal results on SQLite (FTS5) and PostgreSQL (`tsvector`).
 //!
-//! For FTS5 a text is its words with a space between, under the tokenizer `ascii`: it splits at what is ASCII and no
-//! letter or digit, which no word contains, and folds nothing that isn't folded.
+//! This module splits texts and queries into words, and the engines receive the words. FTS5 receives them with spaces
+//! between them and uses its tokenizer `ascii`. That tokenizer splits at ASCII characters other than letters and digits,
+//! which no word has, and folds ASCII capitals, which no word has either.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,55 +15,66 @@ use unicode_segmentation::UnicodeSegmentation;
 use crate::domain::markdown::escape;
 use crate::error::{Error, Result};
 
-/// Characters of a query.
+/// The maximum length of a query, in characters.
 pub const MAX_QUERY_CHARS: usize = 200;
 
-/// Words of a query.
+/// The maximum number of words in a query.
 pub const MAX_QUERY_WORDS: usize = 16;
 
-/// Bytes of a word; what a longer one has after them isn't looked at.
+/// The number of bytes of a word that are compared. The rest of a longer word is ignored.
 const MAX_WORD_BYTES: usize = 64;
 
-/// Characters of a snippet, and how many of them are before the first match.
+/// The maximum length of a snippet, in characters.
 const SNIPPET_CHARS: usize = 200;
+/// The length of the part of a snippet before the first match, in characters.
 const SNIPPET_LEAD_CHARS: usize = 60;
 
-/// PostgreSQL's limits: the last position that a word can have, how many positions one word can have, and how many
-/// bytes words and positions are together (a mebibyte, less what it may need besides).
+/// The last position of a lexeme in PostgreSQL's `tsvector`.
 const MAX_TSVECTOR_POSITION: usize = 16_383;
+/// The maximum number of positions of one lexeme in PostgreSQL's `tsvector`.
 const MAX_POSITIONS_PER_LEXEME: usize = 255;
+/// The maximum size of lexemes and positions in a `tsvector`. PostgreSQL allows a mebibyte, overhead included.
 const MAX_TSVECTOR_BYTES: usize = 1_000_000;
 
-/// The words of a text, in their order, as they are compared: without case, accents or compatibility forms.
+/// Returns the words of a text in the form in which they are compared.
+///
+/// Case, accents and compatibility forms are removed.
 pub fn words(text: &str) -> Vec<String> {
     tokens(text).into_iter().map(|token| token.word).collect()
 }
 
-/// The words of a text with their places in it, in bytes.
+/// Returns the words of a text with their ranges in it, in bytes.
 pub fn word_ranges(text: &str) -> impl Iterator<Item = (Range<usize>, String)> {
     tokens(text).into_iter().map(|token| (token.range, token.word))
 }
 
-/// What is searched for. All of it must be in a text.
+/// A search query: phrases that a text must all contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchQuery {
     phrases: Vec<Phrase>,
 }
 
-/// Words that follow one another.
+/// Consecutive words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Phrase {
     words: Vec<String>,
-    /// The last word may go on: it is still being typed.
+    /// Whether the last word is a prefix, because the user may still be typing it.
     is_prefix: bool,
 }
 
 impl SearchQuery {
-    /// What is between double quotes is a phrase; without the closing one it goes to the end. What is between spaces
-    /// else is a word that may go on, or a phrase whose last word may (`wi-f`).
+    /// Parses a query.
+    ///
+    /// Text between double quotes is an exact phrase; a missing closing quote is at the end. Other text is split at
+    /// whitespace into prefixes. One with several words, such as `wi-f`, is a phrase whose last word is a prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadUserInput`] if the query has no word, more than [`MAX_QUERY_WORDS`] words, or more than
+    /// [`MAX_QUERY_CHARS`] characters.
     pub fn parse(query: &str) -> Result<Self> {
         if query.chars().nth(MAX_QUERY_CHARS).is_some() {
-            return Err(Error::bad_input("query", format!("must be at most {MAX_QUERY_CHARS} characters")));
+            return Err(Error::bad_input("query", format!("must have at most {MAX_QUERY_CHARS} characters")));
         }
         let mut phrases = Vec::new();
         for (index, part) in query.split(is_quote).enumerate() {
@@ -76,13 +87,13 @@ impl SearchQuery {
         }
         phrases.retain(|phrase| !phrase.words.is_empty());
         match phrases.iter().map(|phrase| phrase.words.len()).sum() {
-            0 => Err(Error::bad_input("query", "must contain a word")),
+            0 => Err(Error::bad_input("query", "must contain a word of letters or digits")),
             1..=MAX_QUERY_WORDS => Ok(Self { phrases }),
-            _ => Err(Error::bad_input("query", format!("must be at most {MAX_QUERY_WORDS} words"))),
+            _ => Err(Error::bad_input("query", format!("must have at most {MAX_QUERY_WORDS} words"))),
         }
     }
 
-    /// The expression that FTS5 is to `MATCH`: `"hello" + "wor" * AND "x" *`.
+    /// Returns the expression for FTS5's `MATCH`, such as `"hello" + "wor" * AND "x" *`.
     pub fn fts5(&self) -> String {
         let phrase = |phrase: &Phrase| {
             let words: Vec<_> = phrase.words.iter().map(|word| escape_fts5_string(word)).collect();
@@ -91,7 +102,7 @@ impl SearchQuery {
         self.phrases.iter().map(phrase).collect::<Vec<_>>().join(" AND ")
     }
 
-    /// The same as the text of a `tsquery`: `('hello' <-> 'wor':*) & 'x':*`.
+    /// Returns the text of PostgreSQL's `tsquery`, such as `('hello' <-> 'wor':*) & 'x':*`.
     pub fn tsquery(&self) -> String {
         let phrase = |phrase: &Phrase| {
             let words: Vec<_> = phrase.words.iter().map(|word| escape_lexeme(word)).collect();
@@ -101,89 +112,91 @@ impl SearchQuery {
         self.phrases.iter().map(phrase).collect::<Vec<_>>().join(" & ")
     }
 
-    /// A text as safe HTML of one line, with a `<mark>` around each match; of a long one the surroundings of the first
-    /// match, with `…` where it goes on.
+    /// Returns a line of safe HTML that shows a text with a `<mark>` around each match.
+    ///
+    /// A long text is cut to the surroundings of the first match, with `…` where it continues.
     pub fn snippet(&self, text: &str) -> String {
         let text = text.trim();
-        let marks = self.match_ranges(&tokens(text));
-        let window = snippet_range(text, marks.first().map_or(0, |mark| mark.start));
+        let matches = self.match_ranges(&tokens(text));
+        let shown = snippet_range(text, matches.first().map_or(0, |range| range.start));
         let mut html = String::new();
-        let mut at = window.start;
-        if window.start > 0 {
+        let mut written_to = shown.start;
+        if shown.start > 0 {
             html.push('…');
         }
-        for mark in marks.iter().filter(|mark| mark.start < window.end && mark.end > window.start) {
-            let mark = mark.start.max(window.start)..mark.end.min(window.end);
-            escape_line(&mut html, &text[at..mark.start]);
+        for range in matches.iter().filter(|range| range.start < shown.end && range.end > shown.start) {
+            let range = range.start.max(shown.start)..range.end.min(shown.end);
+            escape_line(&mut html, &text[written_to..range.start]);
             html.push_str("<mark>");
-            escape_line(&mut html, &text[mark.clone()]);
+            escape_line(&mut html, &text[range.clone()]);
             html.push_str("</mark>");
-            at = mark.end;
+            written_to = range.end;
         }
-        escape_line(&mut html, &text[at..window.end]);
-        if window.end < text.len() {
+        escape_line(&mut html, &text[written_to..shown.end]);
+        if shown.end < text.len() {
             html.push('…');
         }
         html
     }
 
-    /// Where words match, from the start to the end; none overlaps the next.
+    /// Returns the ranges of the words that match, in ascending order and without overlap.
     fn match_ranges(&self, tokens: &[Token]) -> Vec<Range<usize>> {
-        let mut matched = vec![false; tokens.len()];
+        let mut is_match = vec![false; tokens.len()];
         for phrase in &self.phrases {
             let length = phrase.words.len();
-            for (start, run) in tokens.windows(length).enumerate() {
-                if phrase.matches(run) {
-                    matched[start..start + length].fill(true);
+            for (start, window) in tokens.windows(length).enumerate() {
+                if phrase.matches(window) {
+                    is_match[start..start + length].fill(true);
                 }
             }
         }
-        let mut marks: Vec<Range<usize>> = Vec::new();
-        for (token, _) in tokens.iter().zip(matched).filter(|(_, matched)| *matched) {
-            match marks.last_mut() {
-                // Two words of one character (½) are one place.
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for (token, _) in tokens.iter().zip(is_match).filter(|(_, is_match)| *is_match) {
+            match ranges.last_mut() {
+                // Two words can come from one character (½), and then have the same range.
                 Some(last) if token.range.start < last.end => last.end = last.end.max(token.range.end),
-                _ => marks.push(token.range.clone()),
+                _ => ranges.push(token.range.clone()),
             }
         }
-        marks
+        ranges
     }
 }
 
 impl Phrase {
-    /// `run` is as long as the phrase.
-    fn matches(&self, run: &[Token]) -> bool {
+    /// Returns whether the phrase matches the same number of tokens.
+    fn matches(&self, tokens: &[Token]) -> bool {
         let last = self.words.len() - 1;
-        self.words.iter().zip(run).enumerate().all(|(index, (word, token))| {
+        self.words.iter().zip(tokens).enumerate().all(|(index, (word, token))| {
             token.word == *word || (self.is_prefix && index == last && token.word.starts_with(word))
         })
     }
 }
 
-/// The text of a `tsvector` of the words: `'hello':1 'world':2`. Beyond PostgreSQL's limits a word keeps its first
-/// positions, one far down the last position that there is, and what no longer fits is left out. A phrase there isn't
-/// found, its words are.
+/// Returns the text of PostgreSQL's `tsvector` for the words, such as `'hello':1 'world':2`.
+///
+/// Beyond PostgreSQL's limits a word keeps its first positions, a position is at most the last one, and further words
+/// are left out. There, a search for a phrase finds nothing, and a search for one of its words still does.
 pub fn tsvector(words: &[String]) -> String {
     let mut lexemes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     let mut size = 0;
     for (index, word) in words.iter().enumerate() {
         let position = (index + 1).min(MAX_TSVECTOR_POSITION);
-        // A word takes its bytes, an even number of them, two for the number of its positions, and two for each.
-        let added = if lexemes.contains_key(word.as_str()) { 2 } else { word.len() + 1 + 2 + 2 };
-        if size + added > MAX_TSVECTOR_BYTES {
+        // A lexeme takes its bytes rounded up to an even number, two bytes for the number of positions, and two for each.
+        let added_bytes = if lexemes.contains_key(word.as_str()) { 2 } else { word.len() + 1 + 2 + 2 };
+        if size + added_bytes > MAX_TSVECTOR_BYTES {
             break;
         }
         let positions = lexemes.entry(word).or_default();
         if positions.len() < MAX_POSITIONS_PER_LEXEME && positions.last() != Some(&position) {
             positions.push(position);
-            size += added;
+            size += added_bytes;
         }
     }
     let mut vector = String::new();
     for (word, positions) in lexemes {
         let positions: Vec<_> = positions.iter().map(usize::to_string).collect();
-        let space = if vector.is_empty() { "" } else { " " };
-        let _ = write!(vector, "{space}{}:{}", escape_lexeme(word), positions.join(","));
+        let separator = if vector.is_empty() { "" } else { " " };
+        let _ = write!(vector, "{separator}{}:{}", escape_lexeme(word), positions.join(","));
     }
     vector
 }
@@ -191,9 +204,9 @@ pub fn tsvector(words: &[String]) -> String {
 /// A word of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Token {
-    /// Where it is in the text, its accents with it.
+    /// The range of the word in the text, with its accents.
     range: Range<usize>,
-    /// As it is compared.
+    /// The word in the form in which it is compared.
     word: String,
 }
 
@@ -201,7 +214,7 @@ fn tokens(text: &str) -> Vec<Token> {
     if text.is_ascii() { ascii_tokens(text) } else { unicode_tokens(text) }
 }
 
-/// The same as [`unicode_tokens`], for most of what is written in English, in a tenth of the time.
+/// Returns the same as [`unicode_tokens`] for an ASCII text, in a tenth of the time.
 fn ascii_tokens(text: &str) -> Vec<Token> {
     let words = text.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let token = |word: &str| {
@@ -212,16 +225,16 @@ fn ascii_tokens(text: &str) -> Vec<Token> {
 }
 
 fn unicode_tokens(text: &str) -> Vec<Token> {
-    let folded = NormalizedText::new(text);
+    let normalized = NormalizedText::new(text);
     let mut tokens = Vec::new();
-    for (start, segment) in folded.text.unicode_word_indices() {
+    for (start, segment) in normalized.text.unicode_word_indices() {
         for piece in segment.split(|character| !is_word_char(character)) {
-            // A mark without a letter before it is no word, and none begins with it.
+            // A combining mark belongs to the letter before it, so a word does not begin with one.
             let word = piece.trim_start_matches(is_combining_mark);
             if !word.is_empty() {
                 let start = start + byte_offset(segment, word);
                 tokens.push(Token {
-                    range: folded.original_range(start..start + word.len()),
+                    range: normalized.original_range(start..start + word.len()),
                     word: truncate(word).to_owned(),
                 });
             }
@@ -230,49 +243,49 @@ fn unicode_tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// A text without what isn't compared, and where in the text each part of it is from.
+/// A text without case, accents and compatibility forms, and the origin of its characters.
 struct NormalizedText {
     text: String,
-    /// For each character with its marks: where it begins in the folded text, and where it is in the text.
+    /// For each character with its marks: its start in the normalized text, and its range in the original text.
     original_ranges: Vec<(usize, Range<usize>)>,
 }
 
 impl NormalizedText {
     fn new(text: &str) -> Self {
-        let mut folded = Self { text: String::with_capacity(text.len()), original_ranges: Vec::new() };
+        let mut normalized = Self { text: String::with_capacity(text.len()), original_ranges: Vec::new() };
         let mut characters = text.char_indices().peekable();
         while let Some((start, character)) = characters.next() {
             let mut end = start + character.len_utf8();
             while let Some((at, mark)) = characters.next_if(|(_, next)| is_mark(*next)) {
                 end = at + mark.len_utf8();
             }
-            folded.original_ranges.push((folded.text.len(), start..end));
+            normalized.original_ranges.push((normalized.text.len(), start..end));
             let kept = text[start..end].nfkd().filter(|character| !is_ignored(*character));
-            folded.text.extend(kept.flat_map(char::to_lowercase).map(|character| match character {
-                // Where a word ends depends on what is typed next.
+            normalized.text.extend(kept.flat_map(char::to_lowercase).map(|character| match character {
+                // The lower case of Σ depends on whether the word ends there, which typing on changes.
                 'ς' => 'σ',
                 _ => character,
             }));
         }
-        folded
+        normalized
     }
 
-    /// Where in the text a range of the folded text is from.
+    /// Returns the range in the original text from which a range of the normalized text comes.
     fn original_range(&self, range: Range<usize>) -> Range<usize> {
-        let of = |at: usize| {
-            let after = self.original_ranges.partition_point(|(start, _)| *start <= at);
-            self.original_ranges[..after].last().map_or(0..0, |(_, origin)| origin.clone())
+        let origin = |position: usize| {
+            let count = self.original_ranges.partition_point(|(start, _)| *start <= position);
+            self.original_ranges[..count].last().map_or(0..0, |(_, origin)| origin.clone())
         };
-        of(range.start).start..of(range.end - 1).end
+        origin(range.start).start..origin(range.end - 1).end
     }
 }
 
-/// Accents are ignored, and so are the selectors of a character's variant. Other marks are letters of their scripts.
+/// Returns whether a character is an accent or a variation selector. Other marks are letters of their scripts.
 fn is_ignored(character: char) -> bool {
     matches!(character, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
-/// A mark belongs to the character before it, also the two that are characters of their own for their width only.
+/// Returns whether a character belongs to the one before it, as the half-width voicing marks of Katakana do too.
 fn is_mark(character: char) -> bool {
     is_combining_mark(character) || matches!(character, '\u{ff9e}' | '\u{ff9f}')
 }
@@ -281,7 +294,7 @@ fn is_word_char(character: char) -> bool {
     character.is_alphanumeric() || is_combining_mark(character)
 }
 
-/// Keyboards of telephones write the quotes of books.
+/// Returns whether a character is a double quote, typographic ones included, which phones insert.
 fn is_quote(character: char) -> bool {
     matches!(character, '"' | '“' | '”' | '„')
 }
@@ -290,49 +303,53 @@ fn truncate(word: &str) -> &str {
     &word[..word.floor_char_boundary(MAX_WORD_BYTES)]
 }
 
-/// Where a part is within the whole that it was taken from.
-fn byte_offset(whole: &str, part: &str) -> usize {
-    part.as_ptr() as usize - whole.as_ptr() as usize
+/// Returns the offset of a slice in the text that it is a part of.
+fn byte_offset(text: &str, part: &str) -> usize {
+    part.as_ptr() as usize - text.as_ptr() as usize
 }
 
-/// The part of a text that a snippet shows; it has the beginning of what is at `first`.
-fn snippet_range(text: &str, first: usize) -> Range<usize> {
+/// Returns the range of a text that a snippet shows, which includes the byte position `first_match`.
+fn snippet_range(text: &str, first_match: usize) -> Range<usize> {
     let length = text.chars().count();
     if length <= SNIPPET_CHARS {
         return 0..text.len();
     }
-    let byte = |character| text.char_indices().nth(character).map_or(text.len(), |(byte, _)| byte);
-    let before = text[..first].chars().count();
-    let start = before.saturating_sub(SNIPPET_LEAD_CHARS).min(length - SNIPPET_CHARS);
-    let (start, end) = (byte(start), byte(start + SNIPPET_CHARS));
-    let start = cut_points(text, start..first + 1).next().unwrap_or(start);
-    let end = cut_points(text, first + 1..end + 1).next_back().unwrap_or(end);
+    let byte_position = |character| text.char_indices().nth(character).map_or(text.len(), |(position, _)| position);
+    let chars_before = text[..first_match].chars().count();
+    let start = chars_before.saturating_sub(SNIPPET_LEAD_CHARS).min(length - SNIPPET_CHARS);
+    let (start, end) = (byte_position(start), byte_position(start + SNIPPET_CHARS));
+    let start = cut_points(text, start..first_match + 1).next().unwrap_or(start);
+    let end = cut_points(text, first_match + 1..end + 1).next_back().unwrap_or(end);
     let shown = &text[start..end];
-    let spaces = shown.len() - shown.trim_start().len();
-    start + spaces..start + shown.trim_end().len()
+    let leading_spaces = shown.len() - shown.trim_start().len();
+    start + leading_spaces..start + shown.trim_end().len()
 }
 
-/// Where a text may be cut: between words, or between characters within a word that fills the place.
-fn cut_points(text: &str, place: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
-    let of_words = text.split_word_bound_indices().map(|(at, _)| at).chain([text.len()]);
-    let mut bounds: Vec<_> = of_words.filter(|at| place.contains(at)).collect();
+/// Returns the positions in a range at which a text can be cut.
+///
+/// They are between words, or between grapheme clusters if the range is within one word.
+fn cut_points(text: &str, range: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
+    let word_bounds = text.split_word_bound_indices().map(|(position, _)| position).chain([text.len()]);
+    let mut bounds: Vec<_> = word_bounds.filter(|position| range.contains(position)).collect();
     if bounds.is_empty() {
-        bounds = text.grapheme_indices(true).map(|(at, _)| at).filter(|at| place.contains(at)).collect();
+        let grapheme_bounds = text.grapheme_indices(true).map(|(position, _)| position);
+        bounds = grapheme_bounds.filter(|position| range.contains(position)).collect();
     }
     bounds.into_iter()
 }
 
+/// Appends a text to HTML, with line breaks and control characters as spaces.
 fn escape_line(html: &mut String, text: &str) {
     let spaced = |character: char| if character.is_whitespace() || character.is_control() { ' ' } else { character };
     escape(html, &text.chars().map(spaced).collect::<String>());
 }
 
-/// A word as FTS5 reads it.
+/// Returns a word as a string of FTS5's query syntax.
 fn escape_fts5_string(word: &str) -> String {
     format!("\"{}\"", word.replace('"', "\"\""))
 }
 
-/// A word as PostgreSQL reads it in a `tsvector` and in a `tsquery`.
+/// Returns a word as a quoted lexeme of PostgreSQL's `tsvector` and `tsquery`.
 fn escape_lexeme(word: &str) -> String {
     format!("'{}'", word.replace('\\', r"\\").replace('\'', "''"))
 }

@@ -1,10 +1,14 @@
-//! What a text from a client must be before anything is made of it.
+//! Checks of texts from clients.
 
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// A text of one line: not blank, no control characters, at most `max` characters. It is trimmed.
+/// Returns a text of one line without the whitespace around it.
+///
+/// # Errors
+///
+/// [`Error::BadUserInput`] if the text is blank, has control characters or more than `max` characters.
 pub fn validate_line(field: &'static str, text: &str, max: usize) -> Result<String> {
     let text = text.trim();
     if text.contains(char::is_control) {
@@ -13,7 +17,12 @@ pub fn validate_line(field: &'static str, text: &str, max: usize) -> Result<Stri
     validate_length(field, text, max)
 }
 
-/// A text of any lines: not blank, no NUL (PostgreSQL can't keep one), at most `max` characters.
+/// Returns a text of any number of lines unchanged.
+///
+/// # Errors
+///
+/// [`Error::BadUserInput`] if the text is blank, has the NUL character, which PostgreSQL can't store, or more than
+/// `max` characters.
 pub fn validate_block(field: &'static str, text: &str, max: usize) -> Result<String> {
     if text.contains('\0') {
         return Err(Error::bad_input(field, "must not contain the NUL character"));
@@ -21,17 +30,24 @@ pub fn validate_block(field: &'static str, text: &str, max: usize) -> Result<Str
     validate_length(field, text, max)
 }
 
-/// An absolute `http` or `https` address of at most 2,048 characters.
+/// The maximum length of a URL, in characters.
+const MAX_URL_CHARS: usize = 2_048;
+
+/// Returns an absolute `http` or `https` URL.
+///
+/// # Errors
+///
+/// [`Error::BadUserInput`] if the text is not such a URL or has more than 2,048 characters.
 pub fn validate_url(field: &'static str, text: &str) -> Result<String> {
-    let url = validate_line(field, text, 2_048)?;
+    let url = validate_line(field, text, MAX_URL_CHARS)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     match rest {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !url.contains(' ') => Ok(url),
-        _ => Err(Error::bad_input(field, "must be an absolute http or https address")),
+        _ => Err(Error::bad_input(field, "must be an absolute http or https URL")),
     }
 }
 
-/// The form in which texts are compared by a search: the same on both engines.
+/// Returns the form in which titles and names are compared, which is the same on both engines.
 pub fn fold_case(text: &str) -> String {
     text.to_lowercase()
 }
@@ -41,12 +57,12 @@ fn validate_length(field: &'static str, text: &str, max: usize) -> Result<String
         return Err(Error::bad_input(field, "must not be blank"));
     }
     if text.chars().nth(max).is_some() {
-        return Err(Error::bad_input(field, format!("must be at most {max} characters")));
+        return Err(Error::bad_input(field, format!("must have 1 to {max} characters")));
     }
     Ok(text.to_owned())
 }
 
-/// Whether a JSON value has the character NUL anywhere: PostgreSQL can't keep it.
+/// Returns whether a JSON value has the NUL character anywhere, which PostgreSQL can't store.
 pub fn has_nul(json: &Value) -> bool {
     match json {
         Value::String(text) => text.contains('\0'),

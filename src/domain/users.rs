@@ -1,4 +1,4 @@
-//! People of the host application, and who is asking.
+//! Users of the host application, and the viewer of a request.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::text;
 
-/// A person as their newest token showed them.
+/// A user as described by their newest token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     pub organization: OrganizationId,
     pub id: UserId,
     pub name: String,
     pub avatar_url: Option<String>,
-    /// When they were last there, where their row was read: a token doesn't know.
+    /// The time at which the user was last online. `None` if the user comes from a token, which doesn't have it.
     pub last_seen_at: Option<DateTime<Utc>>,
 }
 
-/// By what a person is known.
+/// The key of a user.
 pub type UserKey = (OrganizationId, UserId);
 
-/// What a token allows across an organisation, spelled as in its `permissions`.
+/// A permission across an organisation, spelled as in the claim `permissions` of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, EnumIter, IntoStaticStr)]
 pub enum Permission {
     #[strum(serialize = "chat.view")]
@@ -46,16 +46,17 @@ pub enum Permission {
     OrganizationAdmin,
 }
 
+/// The permissions of a token.
 pub type Permissions = BTreeSet<Permission>;
 
-/// Who is asking: one valid token.
+/// The user who makes a request, as authenticated by one valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Viewer {
     pub user: User,
     pub permissions: Permissions,
-    /// When the token was made; none where it doesn't say.
+    /// The time at which the token was issued, if it has one.
     pub issued_at: Option<DateTime<Utc>>,
-    /// When the token ends.
+    /// The time at which the token expires.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -64,10 +65,11 @@ impl Viewer {
         &self.user.id
     }
 
-    /// Whether a revocation of all tokens made up to this moment concerns this one. A token tells whole
-    /// seconds, so one of the same second is revoked too; and so is one that doesn't say.
-    pub fn is_revoked(&self, before: DateTime<Utc>) -> bool {
-        self.issued_at.is_none_or(|at| at <= before)
+    /// Returns whether the token is revoked if all tokens issued until `revoked_until` are.
+    ///
+    /// A token has whole seconds, so one of the same second is revoked too, and so is one without a time of issue.
+    pub fn is_revoked(&self, revoked_until: DateTime<Utc>) -> bool {
+        self.issued_at.is_none_or(|issued_at| issued_at <= revoked_until)
     }
 
     pub fn organization(&self) -> &OrganizationId {

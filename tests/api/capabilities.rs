@@ -244,7 +244,7 @@ async fn try_all(people: &People, kind: &'static str, action: &'static str, poli
                     // One may, upon those whom one outranks: of whom there is nobody.
                     reply.assert_error("FORBIDDEN");
                     let why = reply.body["errors"][0]["message"].as_str().expect("a message");
-                    assert_eq!(why, "this chat allows it from the role MODERATOR on", "{case}");
+                    assert_eq!(why, "this action requires the role MODERATOR or higher", "{case}");
                     refused += 1;
                 } else if agrees(&said, &reply, &case) {
                     room.undo(action, state).await;

@@ -1,14 +1,15 @@
+//! Tests of the rendered HTML, of hostile texts, and of the sanitizer on its own.
+
 use proptest::prelude::*;
 
 use crate::domain::markdown::*;
 
 const REL: &str = " rel=\"nofollow noopener noreferrer\"";
 
-/// Reads HTML as strictly as it is written here: panics at any tag, attribute, address or nesting that isn't
-/// allowed. Returns how deep it is.
+/// Asserts that HTML has only allowed tags, attributes, URLs and nestings, and returns its depth.
 fn assert_strict_html(html: &str) -> usize {
     let mut open: Vec<&str> = Vec::new();
-    let mut deepest = 0;
+    let mut max_depth = 0;
     for (index, part) in html.split('<').enumerate() {
         if index == 0 {
             assert!(!part.contains('>'), "{html}");
@@ -33,23 +34,23 @@ fn assert_strict_html(html: &str) -> usize {
         if name != "br" {
             assert!(name != "a" || !open.contains(&"a"), "a link in a link: {html}");
             open.push(name);
-            deepest = deepest.max(open.len());
+            max_depth = max_depth.max(open.len());
         }
     }
     assert!(open.is_empty(), "{open:?} left open: {html}");
-    deepest
+    max_depth
 }
 
 fn assert_safe_href(tag: &str, html: &str) {
-    let address = tag.strip_prefix("a href=\"").and_then(|rest| rest.strip_suffix(REL)?.strip_suffix('"'));
-    let address = address.unwrap_or_else(|| panic!("<{tag}>: {html}"));
-    assert!(!address.contains(['"', '\n', '\t', '\0']), "{html}");
-    let address = address.replace("&amp;", "&").to_ascii_lowercase();
-    assert!(URL_PREFIXES.iter().any(|scheme| address.starts_with(scheme)), "{address}: {html}");
+    let url = tag.strip_prefix("a href=\"").and_then(|rest| rest.strip_suffix(REL)?.strip_suffix('"'));
+    let url = url.unwrap_or_else(|| panic!("<{tag}>: {html}"));
+    assert!(!url.contains(['"', '\n', '\t', '\0']), "{html}");
+    let url = url.replace("&amp;", "&").to_ascii_lowercase();
+    assert!(URL_PREFIXES.iter().any(|prefix| url.starts_with(prefix)), "{url}: {html}");
 }
 
-fn link(address: &str, text: &str) -> String {
-    format!("<a href=\"{address}\"{REL}>{text}</a>")
+fn link(url: &str, text: &str) -> String {
+    format!("<a href=\"{url}\"{REL}>{text}</a>")
 }
 
 #[track_caller]
@@ -60,7 +61,7 @@ fn assert_renders(text: &str, expected: impl AsRef<str>) {
 }
 
 #[test]
-fn marks_are_elements() {
+fn inline_markup_becomes_elements() {
     assert_renders("*a* _b_", "<p><em>a</em> <em>b</em></p>");
     assert_renders("**a** __b__", "<p><strong>a</strong> <strong>b</strong></p>");
     assert_renders("~~a~~ ~b~", "<p><del>a</del> <del>b</del></p>");
@@ -71,12 +72,12 @@ fn marks_are_elements() {
 }
 
 #[test]
-fn a_mark_within_itself_is_one_mark() {
+fn markup_within_same_markup_is_left_out() {
     assert_renders("*a **b *c* d** e*", "<p><em>a <strong>b c d</strong> e</em></p>");
 }
 
 #[test]
-fn a_new_line_is_a_new_line_and_an_empty_one_a_paragraph() {
+fn line_breaks_are_kept_and_empty_lines_start_paragraphs() {
     assert_renders("a\nb  \nc\\\nd", "<p>a<br>b<br>c<br>d</p>");
     assert_renders("a\r\nb\r\n\r\nc", "<p>a<br>b</p><p>c</p>");
 }
@@ -93,7 +94,7 @@ fn code_blocks_keep_their_text_and_have_no_class() {
 }
 
 #[test]
-fn lists_are_tight_or_loose_and_nest() {
+fn lists_are_tight_or_loose_and_nested() {
     assert_renders("- a\n- b\n  - c", "<ul><li>a</li><li>b<ul><li>c</li></ul></li></ul>");
     assert_renders("* a\n\n* b", "<ul><li><p>a</p></li><li><p>b</p></li></ul>");
     assert_renders("1. a\n2. b", "<ol><li>a</li><li>b</li></ol>");
@@ -102,12 +103,12 @@ fn lists_are_tight_or_loose_and_nest() {
 }
 
 #[test]
-fn quotes_nest() {
+fn quotes_are_nested() {
     assert_renders("> a\n> b\n>> c", "<blockquote><p>a<br>b</p><blockquote><p>c</p></blockquote></blockquote>");
 }
 
 #[test]
-fn links_go_to_sites_and_mailboxes_only() {
+fn links_have_allowed_schemes_only() {
     assert_renders(
         "[a *b*](https://example.com/x?y=1&z=2 \"title\")",
         format!("<p>{}</p>", link("https://example.com/x?y=1&amp;z=2", "a <em>b</em>")),
@@ -120,21 +121,21 @@ fn links_go_to_sites_and_mailboxes_only() {
         "[a][b] [b]\n\n[b]: https://example.com",
         format!("<p>{} {}</p>", link("https://example.com", "a"), link("https://example.com", "b")),
     );
-    for elsewhere in ["/a", "//example.com", "a.html", "#a", "ftp://example.com", "https:a", "https://", "tel:1", ""] {
-        assert_renders(&format!("[*a*]({elsewhere})"), "<p><em>a</em></p>");
+    for url in ["/a", "//example.com", "a.html", "#a", "ftp://example.com", "https:a", "https://", "tel:1", ""] {
+        assert_renders(&format!("[*a*]({url})"), "<p><em>a</em></p>");
     }
     assert_renders(&format!("[a](https://example.com/{})", "b".repeat(MAX_URL_BYTES)), "<p>a</p>");
 }
 
 #[test]
-fn a_link_without_text_shows_where_it_goes() {
-    let address = "https://example.com/?a&amp;b";
-    assert_renders("[](https://example.com/?a&b)", format!("<p>{}</p>", link(address, address)));
-    assert_renders("![](https://example.com/?a&b)", format!("<p>{}</p>", link(address, address)));
+fn link_without_text_shows_its_url() {
+    let url = "https://example.com/?a&amp;b";
+    assert_renders("[](https://example.com/?a&b)", format!("<p>{}</p>", link(url, url)));
+    assert_renders("![](https://example.com/?a&b)", format!("<p>{}</p>", link(url, url)));
 }
 
 #[test]
-fn an_image_is_a_link_and_loads_nothing() {
+fn image_becomes_a_link() {
     assert_renders(
         "![a *b*](https://example.com/c.png)",
         format!("<p>{}</p>", link("https://example.com/c.png", "a <em>b</em>")),
@@ -151,7 +152,7 @@ fn an_image_is_a_link_and_loads_nothing() {
 }
 
 #[test]
-fn bare_addresses_are_links_but_not_in_code_or_links() {
+fn bare_urls_become_links_except_in_code_and_links() {
     let example = link("https://example.com/a", "https://example.com/a");
     assert_renders("see https://example.com/a.", format!("<p>see {example}.</p>"));
     assert_renders("(https://example.com/a)", format!("<p>({example})</p>"));
@@ -170,43 +171,40 @@ fn bare_addresses_are_links_but_not_in_code_or_links() {
 }
 
 #[test]
-fn an_address_keeps_what_would_be_marks_elsewhere() {
-    for address in [
+fn url_keeps_characters_of_markdown_syntax() {
+    for url in [
         "https://example.com/a/__init__.py",
         "https://example.com/~a/b~c",
         "https://example.com/_a_/*b*/c",
         "https://example.com/Foo_(bar)_baz",
     ] {
-        assert_renders(address, format!("<p>{}</p>", link(address, address)));
-        assert_renders(
-            &format!("*a* {address} _b_"),
-            format!("<p><em>a</em> {} <em>b</em></p>", link(address, address)),
-        );
-        assert_renders(&format!("[a]({address})"), format!("<p>{}</p>", link(address, "a")));
-        assert_renders(&format!("`{address}`"), format!("<p><code>{address}</code></p>"));
-        assert_renders(&format!("<{address}>"), format!("<p>{}</p>", link(address, address)));
+        assert_renders(url, format!("<p>{}</p>", link(url, url)));
+        assert_renders(&format!("*a* {url} _b_"), format!("<p><em>a</em> {} <em>b</em></p>", link(url, url)));
+        assert_renders(&format!("[a]({url})"), format!("<p>{}</p>", link(url, "a")));
+        assert_renders(&format!("`{url}`"), format!("<p><code>{url}</code></p>"));
+        assert_renders(&format!("<{url}>"), format!("<p>{}</p>", link(url, url)));
     }
     let plain = "https://example.com/_a";
     assert_renders(r"https://example.com/\_a", format!("<p>{}</p>", link(plain, plain)));
 }
 
 #[test]
-fn a_text_can_not_bring_its_own_substitutes() {
+fn placeholders_in_text_are_replaced() {
     assert_renders("\u{fdd0}a\u{fdd0} https://example.com/\u{fdd1}b", {
-        let address = "https://example.com/\u{fffd}b";
-        format!("<p>\u{fffd}a\u{fffd} {}</p>", link(address, address))
+        let url = "https://example.com/\u{fffd}b";
+        format!("<p>\u{fffd}a\u{fffd} {}</p>", link(url, url))
     });
 }
 
 #[test]
-fn headings_are_strong_paragraphs() {
+fn headings_become_strong_paragraphs() {
     assert_renders("# a *b*\nc", "<p><strong>a <em>b</em></strong></p><p>c</p>");
     assert_renders("a\n===", "<p><strong>a</strong></p>");
     assert_renders("#a", "<p>#a</p>");
 }
 
 #[test]
-fn html_is_text() {
+fn html_is_shown_as_text() {
     assert_renders("<b>a</b> &lt;i&gt; &amp;", "<p>&lt;b&gt;a&lt;/b&gt; &lt;i&gt; &amp;</p>");
     assert_renders("<div>\n*a*\n</div>\n\n*b*", "<p>&lt;div&gt;<br>*a*<br>&lt;/div&gt;</p><p><em>b</em></p>");
     assert_renders("<!-- a -->", "<p>&lt;!-- a --&gt;</p>");
@@ -214,7 +212,7 @@ fn html_is_text() {
 }
 
 #[test]
-fn rules_tables_and_footnotes_are_not_there() {
+fn rules_tables_and_footnotes_are_not_rendered() {
     assert_renders("a\n\n---\n\nb", "<p>a</p><p>b</p>");
     assert_renders("|a|b|\n|-|-|\n|c|d|", "<p>|a|b|<br>|-|-|<br>|c|d|</p>");
     assert_renders("a[^1]\n\n[^1]: b c", "<p>a[^1]</p><p>[^1]: b c</p>");
@@ -222,7 +220,7 @@ fn rules_tables_and_footnotes_are_not_there() {
 }
 
 #[test]
-fn a_text_in_which_markdown_sees_nothing_is_shown_as_it_is() {
+fn text_without_rendered_content_is_shown_as_written() {
     for text in ["---", "1.", "-", "+", "#", "***", "```", "[a]: /b"] {
         assert_renders(text, format!("<p>{text}</p>"));
     }
@@ -232,13 +230,13 @@ fn a_text_in_which_markdown_sees_nothing_is_shown_as_it_is() {
 }
 
 #[test]
-fn other_characters_stay_what_they_are() {
+fn other_characters_are_unchanged() {
     assert_renders("© ½ « · é 日本 👩‍👩‍👧 \"'", "<p>© ½ « · é 日本 👩‍👩‍👧 \"'</p>");
     assert_renders("a\u{a0}b", "<p>a&nbsp;b</p>");
 }
 
 #[test]
-fn a_long_text_has_no_seams_left() {
+fn long_text_has_no_sentinels_left() {
     let text = "½ & ".repeat(1_000);
     assert_renders(&text, format!("<p>{}</p>", text.trim_end().replace('&', "&amp;")));
     let code = "½".repeat(1_000);
@@ -246,7 +244,7 @@ fn a_long_text_has_no_seams_left() {
 }
 
 #[test]
-fn the_second_net_holds_by_itself() {
+fn sanitizer_alone_removes_unsafe_html() {
     for (html, clean) in [
         ("<script>alert(1)</script>a", "a"),
         ("<style>a{}</style><svg onload=alert(1)>a</svg>", "a"),
@@ -263,7 +261,7 @@ fn the_second_net_holds_by_itself() {
 }
 
 #[test]
-fn nothing_hostile_gets_through() {
+fn hostile_text_renders_as_safe_html() {
     let vectors = [
         "[a](javascript:alert(1))",
         "[a](JaVaScRiPt:alert(1))",
@@ -345,13 +343,13 @@ fn nothing_hostile_gets_through() {
         for text in [vector.to_owned(), format!("> - a {vector}"), format!("*b **{vector}** c*")] {
             let html = render_html(&text);
             assert_strict_html(&html);
-            assert_eq!(SANITIZER.clean(&html).to_string(), html, "what is clean stays as it is: {text:?}");
+            assert_eq!(SANITIZER.clean(&html).to_string(), html, "sanitizing again changes nothing: {text:?}");
         }
     }
 }
 
 #[test]
-fn hostile_nestings_are_flat_and_have_an_end() {
+fn hostile_nesting_has_limited_depth() {
     let units = [
         ">",
         "> ",
@@ -406,22 +404,22 @@ fn hostile_nestings_are_flat_and_have_an_end() {
         "\u{fdd0}",
         "\u{301}",
     ];
-    let filled = |unit: &str, size| unit.chars().cycle().take(size).collect::<String>();
-    let mut texts: Vec<String> = units.iter().map(|unit| filled(unit, 8_000)).collect();
-    texts.extend([">", "*", "[", "`", "- ", "![["].map(|unit| filled(unit, 100_000)));
+    let repeat_to = |unit: &str, size| unit.chars().cycle().take(size).collect::<String>();
+    let mut texts: Vec<String> = units.iter().map(|unit| repeat_to(unit, 8_000)).collect();
+    texts.extend([">", "*", "[", "`", "- ", "![["].map(|unit| repeat_to(unit, 100_000)));
     texts.push((0..120).map(|depth| format!("{}- a\n", "  ".repeat(depth))).collect());
     texts.push((0..120).map(|depth| format!("{} a\n", ">".repeat(depth))).collect());
     texts.push(format!("{}a{}", "[".repeat(2_000), "](https://a.b)".repeat(400)));
     texts.push(format!("{}{}", "*a **a ".repeat(500), "a* a** ".repeat(500)));
     texts.push(format!("[a]: https://b.c/{}\n\n{}", "d".repeat(2_000), "[a]".repeat(2_000)));
     for text in texts {
-        let deepest = assert_strict_html(&render_html(&text));
-        assert!(deepest <= 2 * MAX_DEPTH + 6, "{deepest} levels: {}", text.chars().take(40).collect::<String>());
+        let depth = assert_strict_html(&render_html(&text));
+        assert!(depth <= 2 * MAX_DEPTH + 6, "{depth} levels: {}", text.chars().take(40).collect::<String>());
     }
 }
 
 #[test]
-fn what_is_too_deep_keeps_its_text() {
+fn elements_that_are_too_deep_keep_their_text() {
     let quotes = render_html(&format!("{}a", "> ".repeat(MAX_DEPTH + 5)));
     assert_eq!(quotes.matches("<blockquote>").count(), MAX_DEPTH);
     assert!(quotes.contains("<p>a</p>"), "{quotes}");
@@ -431,13 +429,13 @@ fn what_is_too_deep_keeps_its_text() {
     assert!(list.contains("<li>15<br>16<br>17<br>18</li>"), "{list}");
 }
 
-const MARKS_AND_TEXT: &str = "([-*_~`<>\\[\\]()!#&:/\"'\\\\.a1 \n\t]|https?://|javascript:|<script>|\\PC){0,80}";
+const SYNTAX_AND_TEXT: &str = "([-*_~`<>\\[\\]()!#&:/\"'\\\\.a1 \n\t]|https?://|javascript:|<script>|\\PC){0,80}";
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn any_text_is_safe(text in MARKS_AND_TEXT) {
+    fn any_text_renders_as_safe_html(text in SYNTAX_AND_TEXT) {
         assert_strict_html(&render_html(&text));
     }
 }

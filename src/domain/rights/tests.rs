@@ -1,3 +1,5 @@
+//! Tests of the rights for every action, role and permission.
+
 use strum::IntoEnumIterator;
 
 use crate::domain::chats::{ChatDetails, Policy};
@@ -32,25 +34,26 @@ fn member(chat: &Chat, role: Role) -> Member {
     Member::new_member(chat.id, "alice".parse().unwrap(), role, 0, at(0))
 }
 
-/// What Alice sent.
+/// Returns a message that Alice sent.
 fn message(chat: &Chat) -> Message {
-    let notice =
+    let system_message =
         SystemMessage { kind: SystemMessageKind::Welcome, actor: None, subject: None, detail: None, call: None };
     Message {
         kind: MessageKind::Text,
         sender: Some("alice".parse().unwrap()),
         text: Some("hello".into()),
-        ..Message::system(MessageId { chat: chat.id, seq: 1 }, notice, at(0))
+        ..Message::system(MessageId { chat: chat.id, seq: 1 }, system_message, at(0))
     }
 }
 
-fn all() -> Permissions {
-    Permission::iter().filter(|held| *held != Permission::ChatModerate).collect()
+/// Returns all permissions except that of an organisation's moderator, which raises the role.
+fn without_moderate() -> Permissions {
+    Permission::iter().filter(|permission| *permission != Permission::ChatModerate).collect()
 }
 
-/// The least role for each action by default, in a group and in a channel; `None` is nobody.
+/// Checks the default minimum role for each action in a group, a channel and a direct chat.
 #[test]
-fn the_truth_table_of_roles() {
+fn action_requires_default_role_of_chat_kind() {
     use ChatAction::*;
     use Role::*;
     let table = [
@@ -67,14 +70,14 @@ fn the_truth_table_of_roles() {
         (DeleteChat, Some(Owner), Some(Owner), None),
     ];
     assert_eq!(table.len(), ChatAction::iter().count());
-    let permissions = all();
+    let permissions = without_moderate();
     for (action, group, channel, direct) in table {
-        for (kind, least) in [(ChatKind::Group, group), (ChatKind::Channel, channel), (ChatKind::Direct, direct)] {
+        for (kind, min_role) in [(ChatKind::Group, group), (ChatKind::Channel, channel), (ChatKind::Direct, direct)] {
             for role in Role::iter() {
                 let chat = chat(kind);
                 let member = member(&chat, role);
                 let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
-                let expected = least.is_some_and(|least| role >= least);
+                let expected = min_role.is_some_and(|min_role| role >= min_role);
                 assert_eq!(rights.can(action).is_ok(), expected, "{kind:?} {role:?} {action:?}");
             }
         }
@@ -82,26 +85,30 @@ fn the_truth_table_of_roles() {
 }
 
 #[test]
-fn each_permission_is_a_gate_of_its_own() {
+fn action_is_denied_without_its_permission() {
     let chat = chat(ChatKind::Group);
     let owner = member(&chat, Role::Owner);
     for action in ChatAction::iter() {
         for missing in Permission::iter() {
-            let permissions: Permissions = all().into_iter().filter(|held| *held != missing).collect();
+            let permissions: Permissions =
+                without_moderate().into_iter().filter(|permission| *permission != missing).collect();
             let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };
-            let needed = missing == Permission::ChatView || required_permission(action) == Some(missing);
-            assert_eq!(rights.can(action), if needed { Err(DenialReason::MissingPermission(missing)) } else { Ok(()) });
+            let is_required = missing == Permission::ChatView || required_permission(action) == Some(missing);
+            assert_eq!(
+                rights.can(action),
+                if is_required { Err(DenialReason::MissingPermission(missing)) } else { Ok(()) }
+            );
         }
     }
 }
 
 #[test]
-fn a_stranger_may_nothing_and_sees_channels_only() {
-    let permissions = all();
+fn non_member_sees_channels_only_and_may_do_nothing() {
+    let permissions = without_moderate();
     for kind in ChatKind::iter() {
         let chat = chat(kind);
         let rights = ChatRights { permissions: &permissions, chat: &chat, member: None, now: at(9) };
-        assert_eq!(rights.can_see(), kind == ChatKind::Channel);
+        assert_eq!(can_see(&chat, None), kind == ChatKind::Channel);
         for action in ChatAction::iter() {
             assert_eq!(rights.can(action), Err(DenialReason::NotAMember));
         }
@@ -109,8 +116,8 @@ fn a_stranger_may_nothing_and_sees_channels_only() {
 }
 
 #[test]
-fn a_policy_replaces_the_default_of_its_kind() {
-    let permissions = all();
+fn policy_replaces_default_role_of_chat_kind() {
+    let permissions = without_moderate();
     let mut chat = chat(ChatKind::Channel);
     chat.details.policy = Policy([(ChatAction::Post, Role::Member)].into());
     let member = member(&chat, Role::Member);
@@ -120,8 +127,8 @@ fn a_policy_replaces_the_default_of_its_kind() {
 }
 
 #[test]
-fn who_may_not_post_may_not_mention_everyone() {
-    let permissions = all();
+fn mentioning_everyone_requires_the_role_for_posting() {
+    let permissions = without_moderate();
     let mut chat = chat(ChatKind::Group);
     chat.details.policy = Policy([(ChatAction::Post, Role::Owner)].into());
     let admin = member(&chat, Role::Admin);
@@ -130,21 +137,21 @@ fn who_may_not_post_may_not_mention_everyone() {
 }
 
 #[test]
-fn silence_and_slow_mode_are_mended_by_the_later_of_both() {
-    let permissions = all();
+fn denial_lasts_until_the_later_of_silencing_and_slow_mode() {
+    let permissions = without_moderate();
     let mut chat = chat(ChatKind::Group);
     chat.details.slow_mode_seconds = 10;
     let mut member = member(&chat, Role::Member);
     member.last_posted_at = Some(at(0));
-    for (silenced, until) in [(5, 10), (15, 15)] {
-        member.silenced_until = Some(at(silenced));
+    for (silenced_until, retry_at) in [(5, 10), (15, 15)] {
+        member.silenced_until = Some(at(silenced_until));
         let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(1) };
-        assert_eq!(rights.can(ChatAction::Post).unwrap_err().retry_at(), Some(at(until)));
+        assert_eq!(rights.can(ChatAction::Post).unwrap_err().retry_at(), Some(at(retry_at)));
     }
 }
 
 #[test]
-fn slow_mode_ends_exactly_at_its_boundary_and_spares_moderators() {
+fn slow_mode_ends_exactly_on_time_and_exempts_moderators() {
     let mut chat = chat(ChatKind::Group);
     chat.details.slow_mode_seconds = 10;
     let can = |role, second: i64, permissions: &Permissions| {
@@ -152,15 +159,15 @@ fn slow_mode_ends_exactly_at_its_boundary_and_spares_moderators() {
         member.last_posted_at = Some(at(0));
         ChatRights { permissions, chat: &chat, member: Some(&member), now: at(second) }.can(ChatAction::Post)
     };
-    assert_eq!(can(Role::Member, 9, &all()), Err(DenialReason::SlowMode { until: at(10), now: at(9) }));
-    assert_eq!(can(Role::Member, 10, &all()), Ok(()));
-    assert_eq!(can(Role::Moderator, 1, &all()), Ok(()));
+    assert_eq!(can(Role::Member, 9, &without_moderate()), Err(DenialReason::SlowMode { until: at(10), now: at(9) }));
+    assert_eq!(can(Role::Member, 10, &without_moderate()), Ok(()));
+    assert_eq!(can(Role::Moderator, 1, &without_moderate()), Ok(()));
     assert_eq!(can(Role::Member, 1, &Permission::iter().collect()), Ok(()));
 }
 
 #[test]
-fn a_message_is_edited_by_its_sender_and_deleted_by_moderators_too() {
-    let permissions = all();
+fn message_is_edited_by_its_sender_and_deleted_by_moderators_too() {
+    let permissions = without_moderate();
     let chat = chat(ChatKind::Group);
     let mut message = message(&chat);
     let rights = |member| ChatRights { permissions: &permissions, chat: &chat, member, now: at(9) };
@@ -179,8 +186,8 @@ fn a_message_is_edited_by_its_sender_and_deleted_by_moderators_too() {
 }
 
 #[test]
-fn one_who_is_silenced_says_nothing_until_the_very_moment() {
-    let permissions = all();
+fn silenced_member_cannot_post_until_exactly_the_end() {
+    let permissions = without_moderate();
     let chat = chat(ChatKind::Group);
     let mut owner = member(&chat, Role::Owner);
     owner.silenced_until = Some(at(10));
@@ -188,21 +195,21 @@ fn one_who_is_silenced_says_nothing_until_the_very_moment() {
         |second| ChatRights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(second) };
     let silenced = Err(DenialReason::Silenced { until: at(10) });
     for action in ChatAction::iter() {
-        let speaks = matches!(action, ChatAction::Post | ChatAction::MentionEveryone);
-        assert_eq!(at_second(9).can(action), if speaks { silenced } else { Ok(()) }, "{action:?}");
+        let is_posting = matches!(action, ChatAction::Post | ChatAction::MentionEveryone);
+        assert_eq!(at_second(9).can(action), if is_posting { silenced } else { Ok(()) }, "{action:?}");
         assert_eq!(at_second(10).can(action), Ok(()), "{action:?}");
     }
     let message = message(&chat);
-    for may in [ChatRights::can_react, ChatRights::can_edit, ChatRights::can_close_poll] {
-        assert_eq!(may(&at_second(9), &message), silenced);
-        assert_eq!(may(&at_second(10), &message), Ok(()));
+    for check in [ChatRights::can_react, ChatRights::can_edit, ChatRights::can_close_poll] {
+        assert_eq!(check(&at_second(9), &message), silenced);
+        assert_eq!(check(&at_second(10), &message), Ok(()));
     }
     assert_eq!(at_second(9).can_delete(&message), Ok(()));
 }
 
 #[test]
-fn an_archived_chat_is_read_and_put_in_order_but_not_written() {
-    let permissions = all();
+fn archived_chat_is_moderated_but_not_written() {
+    let permissions = without_moderate();
     let mut chat = chat(ChatKind::Group);
     chat.archived_at = Some(at(1));
     let owner = member(&chat, Role::Owner);
@@ -212,32 +219,33 @@ fn an_archived_chat_is_read_and_put_in_order_but_not_written() {
         assert_eq!(rights.can(action), expected, "{action:?}");
     }
     let message = message(&chat);
-    for may in [ChatRights::can_react, ChatRights::can_edit, ChatRights::can_close_poll, ChatRights::can_pin] {
-        assert_eq!(may(&rights, &message), Err(DenialReason::Archived));
+    for check in [ChatRights::can_react, ChatRights::can_edit, ChatRights::can_close_poll, ChatRights::can_pin] {
+        assert_eq!(check(&rights, &message), Err(DenialReason::Archived));
     }
     assert_eq!(rights.can_delete(&message), Ok(()));
 }
 
 #[test]
-fn nobody_gives_a_role_above_their_own_or_takes_one_from_their_betters() {
-    let permissions = all();
+fn role_change_is_limited_to_lower_members_and_own_role() {
+    let permissions = without_moderate();
     let mut chat = chat(ChatKind::Group);
     chat.details.policy = Policy([(ChatAction::ChangeRoles, Role::Moderator)].into());
-    for own in Role::iter() {
-        let member = member(&chat, own);
+    for own_role in Role::iter() {
+        let member = member(&chat, own_role);
         let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(9) };
         for from in Role::iter() {
             for to in Role::iter() {
-                let allowed = own >= Role::Moderator && (own > from || own == Role::Owner) && to <= own;
-                assert_eq!(rights.can_change_role(from, to).is_ok(), allowed, "{own:?}: {from:?} to {to:?}");
+                let expected =
+                    own_role >= Role::Moderator && (own_role > from || own_role == Role::Owner) && to <= own_role;
+                assert_eq!(rights.can_change_role(from, to).is_ok(), expected, "{own_role:?}: {from:?} to {to:?}");
             }
         }
     }
 }
 
 #[test]
-fn the_servers_own_messages_are_nobodys_to_change() {
-    let permissions = all();
+fn system_message_cannot_be_changed_by_anyone() {
+    let permissions = without_moderate();
     let chat = chat(ChatKind::Group);
     let owner = member(&chat, Role::Owner);
     let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(9) };

@@ -1,3 +1,5 @@
+//! Tests of word splitting, queries, vectors and snippets.
+
 use proptest::prelude::*;
 
 use crate::domain::search::*;
@@ -11,7 +13,7 @@ fn assert_words(text: &str, expected: &[&str]) {
     assert_eq!(words(text), expected, "{text:?}");
 }
 
-/// The text that a snippet is of, if it was short and of one line.
+/// Returns the text of a snippet without marks and escapes, if the text was one short line.
 fn strip_marks(snippet: &str) -> String {
     let text = snippet.replace("<mark>", "").replace("</mark>", "");
     assert!(!text.contains(['<', '>', '"', '\'']), "{snippet}");
@@ -21,7 +23,7 @@ fn strip_marks(snippet: &str) -> String {
 }
 
 #[test]
-fn words_have_neither_case_nor_accents() {
+fn words_lose_case_and_accents() {
     assert_words("Hello, WORLD!", &["hello", "world"]);
     assert_words("Ärger A\u{308}RGER arger", &["arger", "arger", "arger"]);
     assert_words("Łódź crème brûlée Ñandú İstanbul", &["łodz", "creme", "brulee", "nandu", "istanbul"]);
@@ -30,7 +32,7 @@ fn words_have_neither_case_nor_accents() {
 }
 
 #[test]
-fn words_have_one_spelling() {
+fn words_with_compatible_forms_are_equal() {
     assert_words("ﬁne Ｗｉｄｅ ２０２４ ℌ ①", &["fine", "wide", "2024", "h", "1"]);
     assert_eq!(words(&"한국어".nfd().collect::<String>()), words(&"한국어".nfc().collect::<String>()));
     assert_eq!(words("ｶﾞｷﾞ"), words("ガギ"));
@@ -38,22 +40,22 @@ fn words_have_one_spelling() {
 }
 
 #[test]
-fn spans_are_where_the_words_are() {
+fn word_ranges_are_positions_in_the_original_text() {
     let found: Vec<_> = word_ranges("Ein A\u{308}rger-½").collect();
-    let (one, two) = (12..14, 12..14);
-    let expected = [(0..3, "ein"), (4..11, "arger"), (one, "1"), (two, "2")];
+    let half = 12..14;
+    let expected = [(0..3, "ein"), (4..11, "arger"), (half.clone(), "1"), (half, "2")];
     assert_eq!(found, expected.map(|(range, word)| (range, word.to_owned())));
 }
 
 #[test]
-fn other_marks_stay_with_their_letters() {
+fn marks_of_other_scripts_stay_with_their_letters() {
     assert_words("हिन्दी", &["हिन्दी"]);
     assert_words("שָׁלוֹם", &["שָׁלוֹם"]);
     assert_ne!(words("か"), words("が"));
 }
 
 #[test]
-fn words_end_where_letters_and_digits_do() {
+fn words_consist_of_letters_and_digits() {
     assert_words(
         "well-known can't O’Neill 3.14 snake_case a.b.c",
         &["well", "known", "can", "t", "o", "neill", "3", "14", "snake", "case", "a", "b", "c"],
@@ -72,7 +74,7 @@ fn each_ideograph_is_a_word() {
 }
 
 #[test]
-fn what_has_no_letter_has_no_words() {
+fn text_without_letters_and_digits_has_no_words() {
     for text in ["", " ", "👍🏽 👩‍👩‍👧 🎉", "!?…", "\u{301}\u{20dd}", "\0\u{7f}", "\u{93e}", "\"", "__"]
     {
         assert_words(text, &[]);
@@ -80,7 +82,7 @@ fn what_has_no_letter_has_no_words() {
 }
 
 #[test]
-fn a_long_word_is_cut_between_characters() {
+fn long_word_is_cut_between_characters() {
     assert_eq!(words(&"a".repeat(1_000)), ["a".repeat(64)]);
     assert_eq!(words(&"ж".repeat(1_000)), ["ж".repeat(32)]);
     assert_eq!(words(&"ᎠᎠ".repeat(100)), ["ꭰ".repeat(21)]);
@@ -88,7 +90,7 @@ fn a_long_word_is_cut_between_characters() {
 }
 
 #[test]
-fn what_was_folded_is_not_folded_again() {
+fn normalization_is_idempotent() {
     for character in (char::MIN..=char::MAX).filter(|character| character.is_alphanumeric() || is_mark(*character)) {
         let once = NormalizedText::new(&character.to_string()).text;
         assert_eq!(NormalizedText::new(&once).text, once, "{character:?} {:x}", character as u32);
@@ -96,7 +98,7 @@ fn what_was_folded_is_not_folded_again() {
 }
 
 #[test]
-fn a_query_is_prefixes_and_exact_phrases() {
+fn query_consists_of_prefixes_and_exact_phrases() {
     assert_eq!(query("hello wor").fts5(), r#""hello" * AND "wor" *"#);
     assert_eq!(query("hello wor").tsquery(), "'hello':* & 'wor':*");
     assert_eq!(query(r#""Hello World" wi-f x"#).fts5(), r#""hello" + "world" AND "wi" + "f" * AND "x" *"#);
@@ -120,7 +122,7 @@ fn control_characters_separate() {
 }
 
 #[test]
-fn nothing_in_a_query_is_syntax() {
+fn engine_syntax_in_query_is_text() {
     assert_eq!(
         query("NOT a* OR (b) NEAR/2 ^c -d col:e {f}").fts5(),
         concat!(
@@ -134,7 +136,7 @@ fn nothing_in_a_query_is_syntax() {
 }
 
 #[test]
-fn a_query_has_words_and_not_too_many() {
+fn query_is_rejected_without_words_and_above_limits() {
     for empty in ["", "  ", "\"\"", "👍", "\"", "-- '' ()", "\0"] {
         assert!(SearchQuery::parse(empty).is_err(), "{empty:?}");
     }
@@ -146,7 +148,7 @@ fn a_query_has_words_and_not_too_many() {
 }
 
 #[test]
-fn a_vector_has_each_word_with_its_positions() {
+fn tsvector_has_each_word_with_its_positions() {
     assert_eq!(tsvector(&words("hello world")), "'hello':1 'world':2");
     assert_eq!(tsvector(&words("b a B, c a")), "'a':2,5 'b':1,3 'c':4");
     assert_eq!(tsvector(&[]), "");
@@ -154,23 +156,23 @@ fn a_vector_has_each_word_with_its_positions() {
 }
 
 #[test]
-fn a_vector_keeps_to_the_limits() {
-    let many = tsvector(&vec!["a".to_owned(); 20_000]);
-    assert_eq!(many.split(',').count(), 255);
-    assert!(many.starts_with("'a':1,2,3,") && many.ends_with(",255"), "{many}");
+fn tsvector_stays_within_limits() {
+    let repeated = tsvector(&vec!["a".to_owned(); 20_000]);
+    assert_eq!(repeated.split(',').count(), 255);
+    assert!(repeated.starts_with("'a':1,2,3,") && repeated.ends_with(",255"), "{repeated}");
     let distinct: Vec<_> = (0..20_000).map(|number| number.to_string()).collect();
     let vector = tsvector(&distinct);
     assert!(vector.contains("'16381':16382 ") && vector.contains("'16382':16383 "));
     assert!(vector.contains("'19999':16383 "));
-    let mut far = vec!["a".to_owned(); 17_000];
-    far[16_390..].fill("b".to_owned());
-    assert!(tsvector(&far).ends_with("'b':16383"));
+    let mut late = vec!["a".to_owned(); 17_000];
+    late[16_390..].fill("b".to_owned());
+    assert!(tsvector(&late).ends_with("'b':16383"));
     let long: Vec<_> = (0..20_000).map(|number| format!("{number:064}")).collect();
     assert!(tsvector(&long).len() < 1_500_000);
 }
 
 #[test]
-fn a_snippet_marks_what_matches() {
+fn snippet_marks_matches() {
     assert_eq!(query("wor").snippet("Hello World, word!"), "Hello <mark>World</mark>, <mark>word</mark>!");
     assert_eq!(query("\"wor\"").snippet("Hello World"), "Hello World");
     assert_eq!(query("arger").snippet("Kein Ärger!"), "Kein <mark>Ärger</mark>!");
@@ -182,7 +184,7 @@ fn a_snippet_marks_what_matches() {
 }
 
 #[test]
-fn a_phrase_marks_each_of_its_words_and_only_in_a_row() {
+fn snippet_marks_words_of_phrase_only_in_sequence() {
     let phrase = query("\"b c\"");
     assert_eq!(phrase.snippet("c b, b c b"), "c b, <mark>b</mark> <mark>c</mark> b");
     assert_eq!(phrase.snippet("B-C"), "<mark>B</mark>-<mark>C</mark>");
@@ -193,7 +195,7 @@ fn a_phrase_marks_each_of_its_words_and_only_in_a_row() {
 }
 
 #[test]
-fn a_snippet_is_text_of_one_line() {
+fn snippet_is_one_line_of_escaped_text() {
     assert_eq!(
         query("mark").snippet("<mark>a</mark> & \"b\" 'c'"),
         "&lt;<mark>mark</mark>&gt;a&lt;/<mark>mark</mark>&gt; &amp; &quot;b&quot; &#39;c&#39;"
@@ -205,26 +207,26 @@ fn a_snippet_is_text_of_one_line() {
 }
 
 #[test]
-fn a_snippet_of_a_long_text_is_around_the_first_match() {
+fn snippet_of_long_text_surrounds_the_first_match() {
     let before = "before ".repeat(100);
     let after = "after ".repeat(100);
-    let both = query("needle").snippet(&format!("{before}needle {after}needle"));
-    assert!(both.starts_with("…before before "), "{both}");
-    assert!(both.contains(" before <mark>needle</mark> after "), "{both}");
-    assert!(both.ends_with(" after…"), "{both}");
-    assert!((180..=202).contains(&strip_marks(&both).chars().count()), "{both}");
+    let cut_twice = query("needle").snippet(&format!("{before}needle {after}needle"));
+    assert!(cut_twice.starts_with("…before before "), "{cut_twice}");
+    assert!(cut_twice.contains(" before <mark>needle</mark> after "), "{cut_twice}");
+    assert!(cut_twice.ends_with(" after…"), "{cut_twice}");
+    assert!((180..=202).contains(&strip_marks(&cut_twice).chars().count()), "{cut_twice}");
 
     let at_start = query("needle").snippet(&format!("needle {after}"));
     assert!(at_start.starts_with("<mark>needle</mark> after ") && at_start.ends_with(" after…"), "{at_start}");
     let at_end = query("needle").snippet(&format!("{before}needle"));
     assert!(at_end.starts_with("…before ") && at_end.ends_with(" before <mark>needle</mark>"), "{at_end}");
     assert!(strip_marks(&at_end).chars().count() > 180, "{at_end}");
-    let nowhere = query("other").snippet(&after);
-    assert!(nowhere.starts_with("after ") && nowhere.ends_with(" after…"), "{nowhere}");
+    let no_match = query("other").snippet(&after);
+    assert!(no_match.starts_with("after ") && no_match.ends_with(" after…"), "{no_match}");
 }
 
 #[test]
-fn a_window_cuts_neither_words_nor_characters() {
+fn snippet_is_cut_between_words_or_grapheme_clusters() {
     let word = query("a").snippet(&"a".repeat(1_000));
     assert_eq!(word, format!("<mark>{}</mark>…", "a".repeat(200)));
     let accents = query("e").snippet(&"e\u{301}".repeat(1_001));
@@ -239,14 +241,14 @@ fn a_window_cuts_neither_words_nor_characters() {
     assert_eq!(strip_marks(&query("x").snippet(&unbroken)).matches('x').count(), 70);
 }
 
-/// What is printed, and more of what is folded.
+/// Printable characters, and more of those that normalization changes.
 const ANY_SCRIPT: &str = "(\\PC|[a-z'. \u{300}-\u{36f}\u{64b}-\u{652}\u{900}-\u{97f}ｱ-ﾟが-ん가-힣]){0,40}";
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn words_are_words_of_themselves(text in ANY_SCRIPT) {
+    fn splitting_words_is_idempotent(text in ANY_SCRIPT) {
         let words = words(&text);
         prop_assert_eq!(crate::domain::search::words(&words.join(" ")), words.clone());
         for word in &words {
@@ -256,7 +258,7 @@ proptest! {
     }
 
     #[test]
-    fn each_word_of_a_text_is_found_in_it(text in "(\\PC|[a-c \n&<>\"']){0,40}") {
+    fn each_word_of_a_text_is_marked_in_its_snippet(text in "(\\PC|[a-c \n&<>\"']){0,40}") {
         for word in words(&text) {
             let snippet = query(&format!("\"{word}\"")).snippet(&text);
             prop_assert!(snippet.contains("<mark>"), "{word} in {snippet}");
@@ -264,13 +266,13 @@ proptest! {
     }
 
     #[test]
-    fn a_snippet_is_the_text(text in "(\\PC|[a-c &<>\"']){0,100}") {
+    fn snippet_of_short_text_is_the_text(text in "(\\PC|[a-c &<>\"']){0,100}") {
         let spaced = text.trim().replace(char::is_whitespace, " ");
         prop_assert_eq!(strip_marks(&query("a b").snippet(&text)), spaced);
     }
 
     #[test]
-    fn a_window_has_the_first_match(before in "(\\PC|[a-c &]){0,400}", after in "(\\PC|[a-c &]){0,400}") {
+    fn snippet_contains_the_first_match(before in "(\\PC|[a-c &]){0,400}", after in "(\\PC|[a-c &]){0,400}") {
         let snippet = query("\"zyxwv\"").snippet(&format!("{before} zyxwv {after}"));
         prop_assert!(snippet.contains("<mark>zyxwv</mark>"), "{}", snippet);
         prop_assert!(strip_marks(&snippet).chars().count() <= 202);
@@ -278,7 +280,7 @@ proptest! {
 }
 
 #[test]
-fn the_short_way_finds_the_words_of_the_long_one() {
+fn ascii_tokens_equal_unicode_tokens() {
     let long = format!("{}-{}", "a".repeat(70), "B".repeat(64));
     for text in [
         "",
@@ -292,9 +294,9 @@ fn the_short_way_finds_the_words_of_the_long_one() {
         assert_eq!(ascii_tokens(text), unicode_tokens(text), "{text:?}");
     }
     // Every pair of ASCII characters between letters and digits.
-    for one in 0..128_u8 {
-        for other in 0..128_u8 {
-            let text = format!("a{}{}b1{}2", char::from(one), char::from(other), char::from(one));
+    for first in 0..128_u8 {
+        for second in 0..128_u8 {
+            let text = format!("a{}{}b1{}2", char::from(first), char::from(second), char::from(first));
             assert_eq!(ascii_tokens(&text), unicode_tokens(&text), "{text:?}");
         }
     }

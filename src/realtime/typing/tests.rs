@@ -1,70 +1,87 @@
+//! Tests of typing on two nodes whose messages the test delivers.
+
 use crate::realtime::dispatch::hub::Hub;
 use crate::realtime::typing::*;
+
+const BEYOND_TTL: Duration = Duration::from_secs(7);
 
 fn start_node(clock: &Clock) -> TypingTracker {
     TypingTracker::start(EventPublisher::new(Arc::new(Hub::default()), None), clock.clone())
 }
 
-fn update_about(typing: &TypingTracker, chat: ChatId, user: &UserId) -> TypingUpdate {
-    let rooms = typing.0.lock();
-    let typer = rooms.get(&chat).and_then(|room| room.users.iter().find(|typer| typer.user == *user));
-    TypingUpdate { chat, user: user.clone(), span: typer.map(|typer| (typer.started_at, typer.expires_at)) }
+fn update_about(node: &TypingTracker, chat: ChatId, user: &UserId) -> TypingUpdate {
+    let chats = node.0.lock();
+    let state = chats.get(&chat).and_then(|typing| typing.users.iter().find(|known| known.user == *user));
+    TypingUpdate { chat, user: user.clone(), span: state.map(|state| (state.started_at, state.expires_at)) }
+}
+
+/// Waits until the expiry loop has removed all states.
+async fn wait_until_expired(node: &TypingTracker) {
+    while node.0.typing_count.load(Ordering::Relaxed) > 0 {
+        tokio::time::sleep(TICK_INTERVAL).await;
+    }
 }
 
 #[tokio::test]
-async fn all_nodes_know_in_one_order_who_types() {
-    let clock = Clock::default();
-    let (here, there) = (start_node(&clock), start_node(&clock));
+async fn typing_users_have_the_same_order_on_all_nodes() {
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node(&clock), start_node(&clock));
     let chat = ChatId::new();
     let [alice, bob]: [UserId; 2] = ["alice", "bob"].map(|id| id.parse().unwrap());
-    here.start_typing(chat, &bob);
+    local.start_typing(chat, &bob);
     clock.advance(Duration::from_secs(1));
-    there.start_typing(chat, &alice);
-    let (of_bob, of_alice) = (update_about(&here, chat, &bob), update_about(&there, chat, &alice));
-    here.apply_update(&of_alice);
-    there.apply_update(&of_bob);
-    there.apply_update(&of_bob);
-    for node in [&here, &there] {
+    remote.start_typing(chat, &alice);
+    let (about_bob, about_alice) = (update_about(&local, chat, &bob), update_about(&remote, chat, &alice));
+    local.apply_update(&about_alice);
+    remote.apply_update(&about_bob);
+    remote.apply_update(&about_bob);
+    for node in [&local, &remote] {
         assert_eq!(node.typing_users(chat), [bob.clone(), alice.clone()]);
     }
-    here.apply_update(&TypingUpdate { span: None, ..of_alice });
-    assert_eq!(here.typing_users(chat), [bob]);
-    clock.advance(Duration::from_secs(6));
-    for node in [&here, &there] {
+    local.apply_update(&TypingUpdate { span: None, ..about_alice });
+    assert_eq!(local.typing_users(chat), [bob]);
+    clock.advance(BEYOND_TTL);
+    for node in [&local, &remote] {
         assert!(node.typing_users(chat).is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_is_ahead_elsewhere_makes_nobody_type_for_ever() {
-    let clock = Clock::default();
-    let here = start_node(&clock);
+async fn typing_expires_when_clock_of_remote_node_is_ahead() {
+    let clock = Clock::adjustable();
+    let node = start_node(&clock);
     let chat = ChatId::new();
-    let later = clock.now() + TimeDelta::hours(1);
-    here.apply_update(&TypingUpdate { chat, user: "bob".parse().unwrap(), span: Some((later, later)) });
-    assert_eq!(here.typing_users(chat).len(), 1);
-    clock.advance(Duration::from_secs(6));
-    assert!(here.typing_users(chat).is_empty());
+    let ahead = clock.now() + TimeDelta::hours(1);
+    node.apply_update(&TypingUpdate { chat, user: "bob".parse().unwrap(), span: Some((ahead, ahead)) });
+    assert_eq!(node.typing_users(chat).len(), 1);
+    clock.advance(BEYOND_TTL);
+    assert!(node.typing_users(chat).is_empty());
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_what_is_over() {
-    let clock = Clock::default();
-    let here = start_node(&clock);
+async fn expiry_loop_removes_chats_each_time_that_typing_expires() {
+    let clock = Clock::adjustable();
+    let node = start_node(&clock);
+    for _ in 0..2 {
+        node.start_typing(ChatId::new(), &"bob".parse().unwrap());
+        clock.advance(BEYOND_TTL);
+        wait_until_expired(&node).await;
+        assert!(node.0.lock().is_empty());
+    }
+    let registry = Arc::downgrade(&node.0);
+    drop(node);
+    assert!(registry.upgrade().is_none(), "the loop must not keep the tracker alive");
+}
+
+#[tokio::test]
+async fn chat_is_removed_when_its_last_subscriber_releases_it() {
+    let node = start_node(&Clock::adjustable());
     let chat = ChatId::new();
-    here.start_typing(chat, &"bob".parse().unwrap());
-    clock.advance(Duration::from_secs(7));
-    while here.0.typing_count.load(Ordering::Relaxed) > 0 {
-        tokio::time::sleep(TICK_INTERVAL).await;
-    }
-    assert!(here.0.lock().is_empty());
-    // And begins anew where somebody types again.
-    here.start_typing(chat, &"bob".parse().unwrap());
-    clock.advance(Duration::from_secs(7));
-    while here.0.typing_count.load(Ordering::Relaxed) > 0 {
-        tokio::time::sleep(TICK_INTERVAL).await;
-    }
-    let rooms = Arc::downgrade(&here.0);
-    drop(here);
-    assert!(rooms.upgrade().is_none(), "the task keeps nothing alive");
+    let (first, second) = (node.watch_chat(chat), node.watch_chat(chat));
+    node.release_chat(chat);
+    drop(first);
+    assert_eq!(node.0.lock().len(), 1);
+    node.release_chat(chat);
+    drop(second);
+    assert!(node.0.lock().is_empty());
 }
