@@ -1,8 +1,8 @@
-//! The cryptography of TLS, for clients that ask the process for it.
+//! The cryptography of TLS, for clients that use the provider of the process.
 
 use rustls::crypto::ring;
 
-/// Sets it for the whole process. Whoever set one before meant it: that one stays.
+/// Installs ring as the provider of the process, unless one has been installed already.
 pub fn install_crypto_provider() {
     drop(ring::default_provider().install_default());
 }

@@ -1,7 +1,8 @@
-//! What an operator sees of a node, in the OpenMetrics text format (openmetrics.io), at `/metrics` on an
-//! address of its own: `PARLOR_METRICS_ADDR`.
+//! The metrics of this node, in the OpenMetrics text format (openmetrics.io).
 //!
-//! One process is one node, so the figures are the process's.
+//! `/metrics` serves them at the address `PARLOR_METRICS_ADDR`. A process is one node, so they are global. The names in
+//! the text have the prefix `parlor_`, and the library appends `_total` to counters and the unit to histograms that
+//! have one. The updates are atomic and without order, because a reading needs no consistency between metrics.
 
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -10,60 +11,69 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
 
+/// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
-/// One label and its value.
+/// The label `kind`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KindLabel {
+    /// One of the values that the metric's help text lists.
     pub kind: &'static str,
 }
 
-/// The root field of a subscription.
+/// The label `field`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FieldLabel {
+    /// The root field of a subscription.
     pub field: String,
 }
 
+/// A histogram for each value of the label `kind`.
+pub type HistogramFamily = Family<KindLabel, Histogram, fn() -> Histogram>;
+
+/// All metrics. The help texts in [`Metrics::new`] state their labels and units.
 pub struct Metrics {
     registry: Registry,
-    /// By `websocket` and `sse`.
+    /// Open long-lived connections, by `websocket` and `sse`.
     pub connections: Family<KindLabel, Gauge>,
+    /// Active subscriptions, by root field.
     pub subscriptions: Family<FieldLabel, Gauge>,
-    /// Messages told to subscribers.
+    /// Messages delivered to subscribers.
     pub events_delivered: Counter,
-    /// Those of them that were written where they were made, without waking the socket's own task.
+    /// Delivered messages that were written directly to the socket, without waking its task.
     pub fast_path_deliveries: Counter,
-    /// Runs of an event: `shared`, `tainted` (thrown away: it depends on who asks) and `alone`.
+    /// Executions of an event, by `shared`, `discarded` and `individual`.
     pub subscription_executions: Family<KindLabel, Counter>,
-    /// Reads of the log by a feed that was behind.
+    /// Reads of a chat's change log by a feed that was behind.
     pub feed_catch_ups: Counter,
-    /// Mailboxes that were full: their feeds go on from the database.
+    /// Subscriber queues that overflowed.
     pub queue_overflows: Counter,
-    /// Gaps in what the node heard that were filled from the database for all who listen.
+    /// Gaps in a chat's versions that were filled from the database.
     pub gap_repairs: Counter,
-    /// Sockets closed as they took nothing.
+    /// WebSockets closed because the peer stopped reading.
     pub slow_sockets_closed: Counter,
     /// Calls that ended, by `completed`, `missed`, `declined`, `cancelled` and `failed`.
     pub calls_ended: Family<KindLabel, Counter>,
-    /// Signals that devices in calls sent each other.
+    /// Signals sent between devices in calls.
     pub call_signals: Counter,
     /// Sends committed in one transaction.
     pub send_batch_size: Histogram,
-    /// Operations by `query`, `mutation` and `subscription` (its beginning).
-    pub graphql_operation_duration: Family<KindLabel, Histogram, fn() -> Histogram>,
-    /// Statements, by `load`, `get_result` and `execute`.
-    pub db_statement_duration: Family<KindLabel, Histogram, fn() -> Histogram>,
+    /// Duration of operations, by `query`, `mutation` and `subscription`.
+    pub graphql_operation_duration: HistogramFamily,
+    /// Duration of database statements, by `load`, `get_result` and `execute`.
+    pub db_statement_duration: HistogramFamily,
+    /// 1 while this node is connected to Redis.
     pub redis_connected: Gauge,
-    /// Words by `sent`, `heard` and `missed`.
+    /// Messages between nodes, by `sent`, `received` and `dropped`.
     pub cluster_messages: Family<KindLabel, Counter>,
 }
 
-/// From 50 µs to 6.5 s, each twice the one before.
+/// Returns a histogram with buckets from 50 µs to 6.6 s.
 fn duration_histogram() -> Histogram {
-    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.000_05, 2.0, 18))
+    Histogram::new(exponential_buckets(0.000_05, 2.0, 18))
 }
 
 impl Metrics {
@@ -81,53 +91,84 @@ impl Metrics {
             slow_sockets_closed: Counter::default(),
             calls_ended: Family::default(),
             call_signals: Counter::default(),
-            send_batch_size: Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(1.0, 2.0, 9)),
+            send_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             graphql_operation_duration: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
             db_statement_duration: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
             redis_connected: Gauge::default(),
             cluster_messages: Family::default(),
         };
         let registry = &mut metrics.registry;
-        registry.register("connections", "Open connections that outlive a request", metrics.connections.clone());
-        registry.register("subscriptions", "Subscriptions under way, by field", metrics.subscriptions.clone());
-        registry.register("deliveries", "Messages told to subscribers", metrics.events_delivered.clone());
         registry.register(
-            "direct_deliveries",
-            "Those of the deliveries that woke no task: the subscriber was level and the message the same for many",
+            "connections",
+            "Open long-lived connections by kind: websocket, sse",
+            metrics.connections.clone(),
+        );
+        registry.register("subscriptions", "Active subscriptions by root field", metrics.subscriptions.clone());
+        registry.register("events_delivered", "Messages delivered to subscribers", metrics.events_delivered.clone());
+        registry.register(
+            "fast_path_deliveries",
+            "Delivered messages that were written directly to the socket, without waking its task",
             metrics.fast_path_deliveries.clone(),
         );
         registry.register(
-            "executions",
-            "Runs of events: shared by all who asked the same, tainted (thrown away), alone",
+            "subscription_executions",
+            "Executions of an event by kind: shared (one for many subscribers), discarded (a shared one that turned out \
+             to depend on the viewer), individual (one for a single subscriber)",
             metrics.subscription_executions.clone(),
         );
         registry.register(
-            "catch_ups",
-            "Reads of a chat's log by a feed that was behind",
+            "feed_catch_ups",
+            "Reads of a chat's change log by a feed that was behind",
             metrics.feed_catch_ups.clone(),
         );
         registry.register(
-            "overflows",
-            "Full mailboxes, whose feeds go on from the database",
+            "queue_overflows",
+            "Subscriber queues that overflowed; their feeds resumed from the database",
             metrics.queue_overflows.clone(),
         );
-        registry.register("gaps", "Gaps filled from the database for all who listen", metrics.gap_repairs.clone());
         registry.register(
-            "stalled_sockets",
-            "Sockets closed as they took nothing",
+            "gap_repairs",
+            "Gaps in a chat's versions filled from the database for all its subscribers",
+            metrics.gap_repairs.clone(),
+        );
+        registry.register(
+            "slow_sockets_closed",
+            "WebSockets closed because the peer stopped reading",
             metrics.slow_sockets_closed.clone(),
         );
-        registry.register("calls_ended", "Calls that ended, by how", metrics.calls_ended.clone());
-        registry.register("call_signals", "Signals between devices in calls", metrics.call_signals.clone());
-        registry.register("commit_group_size", "Sends committed in one transaction", metrics.send_batch_size.clone());
-        registry.register("request_seconds", "Time of operations, by kind", metrics.graphql_operation_duration.clone());
-        registry.register("sql_seconds", "Time of statements", metrics.db_statement_duration.clone());
-        registry.register("redis_connected", "1 while the other nodes can be told", metrics.redis_connected.clone());
-        registry.register("redis_words", "What nodes tell each other", metrics.cluster_messages.clone());
+        registry.register(
+            "calls_ended",
+            "Calls that ended by kind: completed, missed, declined, cancelled, failed",
+            metrics.calls_ended.clone(),
+        );
+        registry.register("call_signals", "Signals sent between devices in calls", metrics.call_signals.clone());
+        registry.register("send_batch_size", "Sends committed in one transaction", metrics.send_batch_size.clone());
+        registry.register_with_unit(
+            "graphql_operation_duration",
+            "Duration of operations in seconds by kind: query, mutation, subscription (its start)",
+            Unit::Seconds,
+            metrics.graphql_operation_duration.clone(),
+        );
+        registry.register_with_unit(
+            "db_statement_duration",
+            "Duration of database statements in seconds by kind: load, get_result, execute",
+            Unit::Seconds,
+            metrics.db_statement_duration.clone(),
+        );
+        registry.register("redis_connected", "1 if connected to Redis, otherwise 0", metrics.redis_connected.clone());
+        registry.register(
+            "cluster_messages",
+            "Messages between nodes by kind: sent, received, dropped",
+            metrics.cluster_messages.clone(),
+        );
         metrics
     }
 
-    /// All figures as they are now.
+    /// Returns the current values as OpenMetrics text.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a metric cannot be written, which is a bug in this module.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -135,11 +176,12 @@ impl Metrics {
     }
 }
 
-/// Counts one more as long as it is held.
+/// A guard that adds one to a gauge until it is dropped.
 #[derive(Debug)]
 pub struct GaugeGuard(Gauge);
 
 impl GaugeGuard {
+    /// Adds one to a gauge.
     pub fn increment(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
@@ -152,7 +194,7 @@ impl Drop for GaugeGuard {
     }
 }
 
-/// Notes how long something took when it is dropped.
+/// A guard that records the time from its creation to its drop.
 #[derive(Debug)]
 pub struct TimerGuard {
     started_at: Instant,
@@ -160,7 +202,8 @@ pub struct TimerGuard {
 }
 
 impl TimerGuard {
-    pub fn start(histograms: &Family<KindLabel, Histogram, fn() -> Histogram>, kind: &'static str) -> Self {
+    /// Starts to measure a time of one kind.
+    pub fn start(histograms: &HistogramFamily, kind: &'static str) -> Self {
         Self { started_at: Instant::now(), histogram: histograms.get_or_create(&KindLabel { kind }).clone() }
     }
 }

@@ -1,17 +1,24 @@
-//! Where the keys come from that tokens are checked with.
+//! The sources of the keys by which tokens are verified.
 
 use std::fmt::{self, Debug, Formatter};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use jsonwebtoken::Algorithm;
 use rand::distr::{Alphanumeric, SampleString};
 
-/// A secret that no log shows.
+/// The minimum length of a secret, in bytes: an HS256 key must have 256 bits (RFC 7518, section 3.2).
+pub const MIN_SECRET_BYTES: usize = 32;
+/// The length of a generated secret, in characters of about six random bits each.
+const GENERATED_SECRET_CHARS: usize = 48;
+
+/// A secret that its debug output, and so the log, does not contain.
 #[derive(Clone)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
+    /// Returns the bytes of the secret.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -29,27 +36,38 @@ impl Debug for Secret {
     }
 }
 
+/// The configured source of the keys.
 #[derive(Debug, Clone)]
 pub enum KeySource {
-    /// One secret, shared with the host application.
+    /// A secret shared with the host application.
     Secret(Secret),
-    /// A file of public keys (RFC 7517), read again when a token names a key that it hadn't.
+    /// A file with a JSON Web Key Set (RFC 7517).
     File(PathBuf),
-    /// The same at an address, fetched again likewise.
+    /// An address that serves a JSON Web Key Set.
     Url(String),
 }
 
-/// The secret of a development server: made at its first start and kept, so that tokens outlive a
-/// restart. Only the owner may read the file.
-#[expect(clippy::disallowed_methods, reason = "a secret is made here, once")]
-pub fn load_or_create_development_secret(data: &Path) -> std::io::Result<Secret> {
-    let file = data.join("development-secret");
+/// Returns the secret of a development server, and creates it if the directory contains none.
+///
+/// The secret is stored so that tokens stay valid over restarts. Only the owner of the file may read it.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read or written, or if it contains fewer than [`MIN_SECRET_BYTES`].
+#[expect(clippy::disallowed_methods, reason = "the secret is generated here, once")]
+pub fn load_or_create_development_secret(data_dir: &Path) -> io::Result<Secret> {
+    let file = data_dir.join("development-secret");
     match std::fs::read_to_string(&file) {
-        Ok(secret) if secret.len() >= 32 => Ok(secret.into()),
-        Ok(_) => Err(std::io::Error::other(format!("{} holds no secret: delete it", file.display()))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let secret = Alphanumeric.sample_string(&mut rand::rng(), 48);
-            std::fs::create_dir_all(data)?;
+        Ok(secret) if secret.len() >= MIN_SECRET_BYTES => Ok(secret.into()),
+        Ok(_) => {
+            let file = file.display();
+            Err(io::Error::other(format!(
+                "{file} must contain at least {MIN_SECRET_BYTES} bytes; delete it to renew it"
+            )))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let secret = Alphanumeric.sample_string(&mut rand::rng(), GENERATED_SECRET_CHARS);
+            std::fs::create_dir_all(data_dir)?;
             write_private_file(&file, &secret)?;
             Ok(secret.into())
         }
@@ -57,7 +75,7 @@ pub fn load_or_create_development_secret(data: &Path) -> std::io::Result<Secret>
     }
 }
 
-fn write_private_file(file: &Path, text: &str) -> std::io::Result<()> {
+fn write_private_file(file: &Path, text: &str) -> io::Result<()> {
     use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);

@@ -1,5 +1,6 @@
-//! Tokens of the host application: the only layer that knows jsonwebtoken.
+//! Authentication: verifies the tokens of the host application. Only this layer uses jsonwebtoken.
 
 pub mod authenticator;
 pub mod jwks;
 pub mod keys;
+pub mod settings;

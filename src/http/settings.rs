@@ -26,7 +26,7 @@ pub struct HttpSettings {
     pub max_socket_operations: usize,
     /// The time after which a WebSocket that accepts no data is closed.
     pub socket_write_timeout: Duration,
-    /// The time over which WebSockets are closed at shutdown, so that their clients do not reconnect together.
+    /// The time over which WebSockets are closed at shutdown. Their clients then do not reconnect all at once.
     pub drain_period: Duration,
     /// The time that running requests get after the drain period.
     pub shutdown_timeout: Duration,
@@ -34,7 +34,9 @@ pub struct HttpSettings {
     pub serves_graphiql: bool,
 }
 
-/// A web origin as browsers send it (RFC 6454, section 6.2), such as `https://app.example:8443`, or `*` for any.
+/// A web origin as browsers send it (RFC 6454, section 6.2), or `*` for any.
+///
+/// An example is `https://app.example:8443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebOrigin(String);
 

@@ -52,15 +52,15 @@ async fn metrics_are_served_on_separate_address() {
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert_eq!(figure(&text, r#"parlor_connections{kind="websocket"}"#), 2.0);
     assert_eq!(figure(&text, r#"parlor_subscriptions{field="chatFeed"}"#), 2.0);
-    assert!(figure(&text, "parlor_deliveries_total") >= 4.0, "{text}");
-    assert!(figure(&text, r#"parlor_executions_total{kind="shared"}"#) >= 1.0, "{text}");
-    assert_eq!(figure(&text, "parlor_commit_group_size_count"), 1.0);
-    assert!(figure(&text, r#"parlor_request_seconds_count{kind="mutation"}"#) >= 2.0, "{text}");
-    assert!(figure(&text, r#"parlor_sql_seconds_count{kind="load"}"#) >= 1.0, "{text}");
+    assert!(figure(&text, "parlor_events_delivered_total") >= 4.0, "{text}");
+    assert!(figure(&text, r#"parlor_subscription_executions_total{kind="shared"}"#) >= 1.0, "{text}");
+    assert_eq!(figure(&text, "parlor_send_batch_size_count"), 1.0);
+    assert!(figure(&text, r#"parlor_graphql_operation_duration_seconds_count{kind="mutation"}"#) >= 2.0, "{text}");
+    assert!(figure(&text, r#"parlor_db_statement_duration_seconds_count{kind="load"}"#) >= 1.0, "{text}");
     assert_eq!(figure(&text, "parlor_redis_connected"), 0.0);
     // Those who are level are told by the short way, as soon as they are.
     let direct = async {
-        while figure(&read().await, "parlor_direct_deliveries_total") < 2.0 {
+        while figure(&read().await, "parlor_fast_path_deliveries_total") < 2.0 {
             alice.send(&chat, "again").await;
             for feed in [&mut one, &mut other] {
                 feed.expect("MessageUpserted").await;

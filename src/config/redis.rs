@@ -1,0 +1,32 @@
+//! The settings of the connection between nodes.
+
+use crate::config::reader::Reader;
+use crate::realtime::cluster::redis::RedisSettings;
+use crate::realtime::settings::ClusterSettings;
+
+pub(super) fn read(reader: &mut Reader) -> ClusterSettings {
+    reader.section("Redis and nodes");
+    let addresses = reader.list(
+        "REDIS_URL",
+        "Redis between the nodes of one installation",
+        "redis://HOST:PORT or rediss://HOST:PORT",
+        "",
+        |url| match url.starts_with("redis://") || url.starts_with("rediss://") {
+            true => Ok(url.to_owned()),
+            false => Err("must begin with redis:// or rediss://"),
+        },
+    );
+    reader.describe_default("none: this node is the only one");
+    let is_cluster =
+        reader.value("PARLOR_REDIS_CLUSTER", "Use of a Redis Cluster, with sharded channels", "true or false", "false");
+    let channel_prefix = reader.value(
+        "PARLOR_REDIS_PREFIX",
+        "Beginning of the names of channels; one per installation in a Redis",
+        "text",
+        "parlor",
+    );
+    let node_name =
+        reader.text("PARLOR_NODE_NAME", "Name of this node for other nodes and logs", "text", "a random id");
+    let redis = (!addresses.is_empty()).then_some(RedisSettings { addresses, is_cluster, channel_prefix });
+    ClusterSettings { node_name, redis }
+}
