@@ -76,7 +76,7 @@ pub async fn run() -> Result<(), String> {
 }
 
 async fn serve(config: Config) -> Result<(), String> {
-    let app = AppContext::start(config, Clock::default()).await?;
+    let app = AppContext::start(config, Clock::system()).await?;
     let addr = app.config.http.addr;
     let listener = TcpListener::bind(addr).await.map_err(|error| format!("PARLOR_ADDR={addr}: {error}"))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
@@ -124,7 +124,7 @@ fn issue_token(config: &Config, grant: &TokenSpec) -> Result<String, String> {
             return Err(format!("--permission {word}: there is no such permission"));
         }
     }
-    context::create_authenticator(config, Clock::default())?.issue(grant)
+    context::create_authenticator(config, Clock::system())?.issue(grant)
 }
 
 /// Hears SIGTERM and SIGINT from now on.

@@ -16,13 +16,15 @@ pub enum Error {
     #[error("{message}")]
     Unauthenticated {
         message: String,
-        /// Whether the client should connect again: with a new token of the same user, or once its key is known.
+        /// Whether to connect again, with a new token of the user or once the token's key is known.
         retryable: bool,
     },
     /// The viewer is known but lacks the right.
     #[error("{0}")]
     Forbidden(String),
-    /// The object does not exist, or the viewer can't see it. Clients can't tell the two cases apart.
+    /// The object does not exist, or the viewer can't see it.
+    ///
+    /// Clients can't tell the two cases apart.
     #[error("{0} not found")]
     NotFound(&'static str),
     /// An argument breaks a rule, and repeating the request won't help.
@@ -39,22 +41,30 @@ pub enum Error {
     /// The request contradicts the current state, for example a nonce that was used for other content.
     #[error("{0}")]
     Conflict(String),
-    /// The request came too early. The same request is allowed after `retry_after`.
+    /// The request came too early.
+    ///
+    /// The same request is allowed after `retry_after`.
     #[error("{message}")]
     RateLimited { message: String, retry_after: Duration },
     /// The request, or a part of it, is too large.
     #[error("{0}")]
     PayloadTooLarge(String),
-    /// The server can't process the request now. It has changed nothing, and the client should retry.
+    /// The server can't process the request now.
+    ///
+    /// It has changed nothing, and the client should retry.
     #[error("{message}")]
     Unavailable { message: &'static str, retry_after: Duration },
-    /// A fault of the server. The request may have been carried out. The cause is logged and never sent to a client.
+    /// A fault of the server.
+    ///
+    /// The request may have been carried out. The cause is logged and never sent to a client.
     #[error("{0}")]
     Internal(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// Returns the error for an argument that breaks a rule. The message is a predicate of the field.
+    /// Returns the error for an argument that breaks a rule.
+    ///
+    /// The message is a predicate of the field.
     pub fn bad_input(field: &'static str, message: impl Into<String>) -> Self {
         Self::BadUserInput { field, message: message.into() }
     }

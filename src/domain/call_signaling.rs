@@ -17,7 +17,9 @@ pub enum SignalKind {
     Renegotiate,
 }
 
-/// A signal from one participant to another. Its payload is private to the clients and never logged.
+/// A signal from one participant to another.
+///
+/// Its payload is private to the clients and never logged.
 #[derive(Clone, PartialEq)]
 pub struct Signal {
     /// The call's version that the signal took.
@@ -37,7 +39,9 @@ impl std::fmt::Debug for Signal {
 
 /// The maximum size of a payload, in bytes of JSON.
 const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
-/// The maximum number of JSON values in a payload, nested ones included. A value takes more memory than its text.
+/// The maximum number of JSON values in a payload, nested ones included.
+///
+/// A value takes more memory than its text.
 const MAX_PAYLOAD_VALUES: usize = 1_000;
 /// The maximum number of candidates in one signal.
 const MAX_CANDIDATES: usize = 50;

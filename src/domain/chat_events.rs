@@ -116,13 +116,15 @@ pub struct UnversionedMemberUpdates {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UnversionedMemberUpdate {
     pub member: Arc<Member>,
-    /// Whether other members may see the change. They can't if the member reads privately.
+    /// Whether other members may see the change.
+    ///
+    /// They can't if the member reads privately.
     #[serde(rename = "shown")]
     pub visible_to_others: bool,
 }
 
 impl UnversionedMemberUpdates {
-    /// Returns the members, with their indices, whose change a viewer may see: the viewer, and others if visible.
+    /// Returns the members whose change a viewer may see, with their indices.
     pub fn visible_to<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = (usize, &'a Arc<Member>)> {
         self.members
             .iter()
@@ -138,7 +140,9 @@ pub struct NotificationBatch {
     /// The users whose notifications changed.
     #[serde(rename = "people")]
     pub user_ids: Vec<UserId>,
-    /// The notifications. Empty if there are too many for one event; subscribers then read the database.
+    /// The notifications.
+    ///
+    /// Empty if there are too many for one event; subscribers then read the database.
     pub notifications: Vec<Notification>,
 }
 
@@ -161,16 +165,22 @@ impl NotificationBatch {
     }
 }
 
-/// A hint that a call changed. Subscribers read the change from the database.
+/// A hint that a call changed.
+///
+/// Subscribers read the change from the database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CallHint {
     pub call: CallId,
     /// The call's version after the change.
     pub version: i64,
-    /// The users that the change concerns, besides the subscribers of the call. Empty for a signal.
+    /// The users that the change concerns, besides the subscribers of the call.
+    ///
+    /// Empty for a signal.
     #[serde(rename = "people")]
     pub user_ids: Vec<UserId>,
-    /// The only user who receives a signal. `None` if the change is not a signal.
+    /// The only user who receives a signal.
+    ///
+    /// `None` if the change is not a signal.
     #[serde(rename = "to")]
     pub signal_recipient: Option<UserId>,
 }

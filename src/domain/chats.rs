@@ -237,8 +237,8 @@ impl ChatDetails {
 }
 
 /// Returns the key of the direct chat of two users, which does not depend on their order.
-pub fn direct_key(one: &UserId, other: &UserId) -> String {
-    let (first, second) = (one.min(other).as_str(), one.max(other).as_str());
+pub fn direct_key(user: &UserId, other: &UserId) -> String {
+    let (first, second) = (user.min(other).as_str(), user.max(other).as_str());
     // A user id has no control characters, so two pairs never have the same key.
     format!("{first}\n{second}")
 }

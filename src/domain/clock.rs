@@ -11,7 +11,9 @@ use chrono::{DateTime, Utc};
 /// Both database engines store microseconds, so a row that is read back equals the row that was written.
 #[derive(Debug, Clone)]
 pub struct Clock {
-    /// The offset from the system's clock in microseconds, shared by all clones. A system clock has none.
+    /// The offset from the system's clock in microseconds, shared by all clones.
+    ///
+    /// A system clock has none.
     offset_micros: Option<Arc<AtomicI64>>,
 }
 

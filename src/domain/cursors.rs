@@ -17,7 +17,9 @@ pub struct FeedCursor {
     pub chat: ChatId,
     pub version: i64,
     pub snapshot_version: Option<i64>,
-    /// The time of the position. Unversioned updates since then are sent again.
+    /// The time of the position.
+    ///
+    /// Unversioned updates since then are sent again.
     pub as_of: DateTime<Utc>,
 }
 
@@ -34,7 +36,9 @@ impl FeedCursor {
         BASE64.encode(bytes)
     }
 
-    /// Parses the text form. Returns `None` unless it is a cursor of this chat.
+    /// Parses the text form.
+    ///
+    /// Returns `None` unless it is a cursor of this chat.
     pub fn decode(cursor: &str, chat: ChatId) -> Option<Self> {
         let bytes = BASE64.decode(cursor).ok()?;
         let (id, rest) = bytes.split_first_chunk::<16>()?;
@@ -75,7 +79,9 @@ impl InboxCursor {
         BASE64.encode(bytes)
     }
 
-    /// Parses the text form. Returns `None` unless it is a cursor of this user.
+    /// Parses the text form.
+    ///
+    /// Returns `None` unless it is a cursor of this user.
     pub fn decode(cursor: &str, organization: &OrganizationId, user: &UserId) -> Option<Self> {
         let bytes = BASE64.decode(cursor).ok()?;
         let micros = bytes.strip_prefix(fingerprint(&(organization, user)).as_slice())?;
@@ -88,7 +94,9 @@ impl InboxCursor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallCursor {
     pub call: CallId,
-    /// The participant whose signals the feed includes. A feed without one has no signals.
+    /// The participant whose signals the feed includes.
+    ///
+    /// A feed without one has no signals.
     pub participant: Option<UserId>,
     pub version: i64,
 }
@@ -101,7 +109,9 @@ impl CallCursor {
         BASE64.encode(bytes)
     }
 
-    /// Parses the text form. Returns `None` unless it is a cursor of this participant in this call.
+    /// Parses the text form.
+    ///
+    /// Returns `None` unless it is a cursor of this participant in this call.
     pub fn decode(cursor: &str, call: CallId, participant: Option<&UserId>) -> Option<Self> {
         let bytes = BASE64.decode(cursor).ok()?;
         let version = bytes.strip_prefix(fingerprint(&(call, participant)).as_slice())?;

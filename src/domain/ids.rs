@@ -71,7 +71,9 @@ host_id! {
     UserId, ""
 }
 host_id! {
-    /// An organisation of the host application. Organisations share no data.
+    /// An organisation of the host application.
+    ///
+    /// Organisations share no data.
     OrganizationId, "org_"
 }
 
@@ -96,7 +98,9 @@ fn parse_id<T: PrefixedId>(text: &str) -> Result<T, ParseIdError> {
     T::from_bytes(&bytes).ok_or(ParseIdError)
 }
 
-/// Implements the text forms of a [`PrefixedId`]. A blanket implementation is not possible: both traits are foreign.
+/// Implements the text forms of a [`PrefixedId`].
+///
+/// A blanket implementation is not possible: both traits are foreign.
 macro_rules! text_form {
     ($($name:ident),+) => {$(
         impl Display for $name {
@@ -174,7 +178,9 @@ fn user_from_bytes(bytes: &[u8]) -> Option<UserId> {
     str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-/// A message's chat and its number there. A reply stores only the number, so it can't refer to another chat.
+/// A message's chat and its number there.
+///
+/// A reply stores only the number, so it can't refer to another chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId {
     pub chat: ChatId,
@@ -307,7 +313,9 @@ pub enum NodeId {
 }
 
 impl NodeId {
-    /// Returns every object that an `ID` can refer to. The caller takes the first that exists.
+    /// Returns every object that an `ID` can refer to.
+    ///
+    /// The caller takes the first that exists.
     ///
     /// There can be several, because a user id of the host application may look like one of the server's ids.
     pub fn candidates(id: &str) -> impl Iterator<Item = Self> {
@@ -353,7 +361,8 @@ impl Nonce {
     ///
     /// # Errors
     ///
-    /// [`BadUserInput`](crate::error::Error::BadUserInput) if the text is not a line of 1 to [`MAX_CHARS`](Self::MAX_CHARS) characters.
+    /// [`BadUserInput`](crate::error::Error::BadUserInput) if the text is not one line of 1 to
+    /// [`MAX_CHARS`](Self::MAX_CHARS) characters.
     pub fn parse(nonce: &str) -> crate::error::Result<Self> {
         text::validate_line("nonce", nonce, Self::MAX_CHARS).map(|nonce| Self(nonce.into()))
     }

@@ -24,7 +24,9 @@ const ALLOWED_TAGS: [&str; 12] = ["a", "blockquote", "br", "code", "del", "em", 
 /// The maximum length of a link's URL, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
 
-/// An HTML comment that divides long texts. The sanitizer removes it.
+/// An HTML comment that divides long texts.
+///
+/// The sanitizer removes it.
 ///
 /// For each character that it escapes, the sanitizer's serializer scans the rest of the text, which takes quadratic
 /// time unless the text is short.
@@ -32,7 +34,9 @@ const SENTINEL: &str = "<!---->";
 /// The number of characters of text between two sentinels.
 const SENTINEL_INTERVAL_CHARS: usize = 256;
 
-/// The allowed beginnings of a URL. They include `//`, because browsers take `https:evil` as a path of the current site.
+/// The allowed beginnings of a URL.
+///
+/// They include `//`, because browsers take `https:evil` as a path of the current site.
 const URL_PREFIXES: [&str; 3] = ["http://", "https://", "mailto:"];
 
 /// Characters of Markdown syntax that occur in URLs, with their placeholders while Markdown is parsed.
@@ -131,9 +135,11 @@ struct HtmlWriter {
     html: String,
     /// Whether the HTML has any text to show.
     has_visible_text: bool,
-    /// For each open element of the Markdown document, from the outermost: whether it was written or left out.
+    /// For each open element of the document, from the outermost: whether it was written.
     open_tags_written: Vec<bool>,
-    /// The open elements that were written. Their number is limited, however deep the document is.
+    /// The open elements that were written.
+    ///
+    /// Their number is limited, however deep the document is.
     open_elements: Vec<Element>,
     /// The URL of the open link, and the position of its text in the HTML.
     current_link: Option<(String, usize)>,
@@ -202,7 +208,9 @@ impl HtmlWriter {
         }
     }
 
-    /// Opens an element. Like the other functions that open one, it returns whether it wrote the element.
+    /// Opens an element.
+    ///
+    /// Like the other functions that open one, it returns whether it wrote the element.
     fn open_element(&mut self, element: Element, start: &str) -> bool {
         self.html.push_str(start);
         self.open_elements.push(element);
@@ -310,7 +318,9 @@ fn is_safe_url(url: &str) -> bool {
         && Url::parse(url).is_ok()
 }
 
-/// Returns the ranges of the bare URLs in a text, without markup after them as in `**https://example.com**`.
+/// Returns the ranges of the bare URLs in a text.
+///
+/// They exclude markup at the end, as in `**https://example.com**`.
 fn find_urls(text: &str) -> Vec<Range<usize>> {
     let mut finder = LinkFinder::new();
     finder.kinds(&[LinkKind::Url]);
@@ -321,7 +331,9 @@ fn find_urls(text: &str) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Returns a text with placeholders in its bare URLs, because Markdown would take `__init__` in one for markup.
+/// Returns a text with placeholders for the characters of Markdown syntax in its bare URLs.
+///
+/// Markdown would take `__init__` in a URL for markup.
 ///
 /// A character after a backslash stays: with a placeholder the backslash would become a character of the URL.
 fn mask_links(text: &str) -> String {

@@ -58,7 +58,9 @@ pub enum NotificationLevel {
     None,
 }
 
-/// A user's membership of a chat. It is kept after the user has left, so that the change log includes the departure.
+/// A user's membership of a chat.
+///
+/// It is kept after the user has left, so that the change log includes the departure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub chat: ChatId,
@@ -166,7 +168,7 @@ impl Member {
         self.message_id(self.read_markers.last_delivered_seq.max(read_seq))
     }
 
-    /// Returns the last message read, its time and the last message delivered, as other members may see them.
+    /// Returns the last message read, its time and the last message delivered, as others may see them.
     pub fn visible_read_state(&self) -> (Option<MessageId>, Option<DateTime<Utc>>, Option<MessageId>) {
         let (last_read, last_read_at) = if self.read_markers.is_private {
             (None, None)
@@ -185,7 +187,9 @@ impl Member {
     }
 }
 
-/// The number at which counting unread messages stops. It means "this number or more".
+/// The number at which counting unread messages stops.
+///
+/// It means "this number or more".
 pub const UNREAD_CAP: i64 = 1_000;
 
 /// The maximum length of a draft, in characters.

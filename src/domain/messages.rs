@@ -32,9 +32,13 @@ pub struct Message {
     pub kind: MessageKind,
     pub sender: Option<UserId>,
     pub nonce: Option<Nonce>,
-    /// The text. `None` once the message is deleted.
+    /// The text.
+    ///
+    /// `None` once the message is deleted.
     pub text: Option<String>,
-    /// The content besides the text. Empty once the message is deleted.
+    /// The content besides the text.
+    ///
+    /// Empty once the message is deleted.
     pub content: Content,
     pub reply_to_seq: Option<i64>,
     pub thread_root_seq: Option<i64>,
@@ -47,7 +51,9 @@ pub struct Message {
     pub created_at: DateTime<Utc>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,
-    /// The fingerprint of the original draft. It identifies a repeated send even after the message was edited.
+    /// The fingerprint of the original draft.
+    ///
+    /// It identifies a repeated send even after the message was edited.
     pub fingerprint: Option<Vec<u8>>,
 }
 

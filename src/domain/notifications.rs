@@ -34,7 +34,7 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// Returns a notification for a member if their preferences allow it and they are not the actor themselves.
+    /// Returns a notification for a member, unless they are the actor or their preferences forbid it.
     pub fn for_user(
         member: &Member,
         organization: &OrganizationId,

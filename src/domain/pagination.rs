@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 
 /// The number of items of a page for which the client sets none.
 pub const DEFAULT_PAGE_SIZE: usize = 30;
-/// The maximum number of items of a page. A larger number is an error rather than cut silently.
+/// The maximum number of items of a page.
+///
+/// A larger number is an error rather than cut silently.
 pub const MAX_PAGE_SIZE: usize = 100;
 
 /// The pagination arguments of a connection field.
@@ -30,7 +32,7 @@ pub enum PageEnd {
     Last,
 }
 
-/// The part of a list that a page shows: up to `limit` items from one end of the range between two keys.
+/// The part of a list that a page shows: up to `limit` items from one end of a range of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PageWindow<K> {
     pub after: Option<K>,
@@ -48,7 +50,9 @@ pub struct Page<T> {
 }
 
 impl PageArgs {
-    /// Returns the part of the list that the arguments select, from `default_end` if they don't name an end.
+    /// Returns the part of the list that the arguments select.
+    ///
+    /// It starts at `default_end` if the arguments don't name an end.
     ///
     /// # Errors
     ///
@@ -81,7 +85,7 @@ impl PageArgs {
 }
 
 impl<K> PageWindow<K> {
-    /// Returns the number of rows to load: one more than the page shows, to find out whether there are more.
+    /// Returns the number of rows to load: one more than the page shows, to detect more.
     pub fn fetch_limit(&self) -> i64 {
         self.limit as i64 + 1
     }
@@ -106,7 +110,9 @@ impl<T> Page<T> {
     }
 }
 
-/// The sort key of a list, written as text that is opaque to clients. It stays valid when items are added.
+/// The sort key of a list, written as text that is opaque to clients.
+///
+/// It stays valid when items are added.
 pub trait Cursor: Sized + Serialize + DeserializeOwned {
     /// Returns the text form.
     ///
@@ -118,7 +124,9 @@ pub trait Cursor: Sized + Serialize + DeserializeOwned {
         BASE64.encode(json)
     }
 
-    /// Parses the text form. Returns `None` for any other text.
+    /// Parses the text form.
+    ///
+    /// Returns `None` for any other text.
     fn decode(cursor: &str) -> Option<Self> {
         let json: Value = serde_json::from_slice(&BASE64.decode(cursor).ok()?).ok()?;
         // PostgreSQL rejects a parameter with the NUL character, which no key has.

@@ -120,7 +120,7 @@ fn required_permission(action: ChatAction) -> Option<Permission> {
     }
 }
 
-/// Returns whether a chat exists for a viewer: one that they are a member of, or a channel of their organisation.
+/// Returns whether a chat exists for a viewer: as a member, or because it is a channel.
 ///
 /// `member` is the viewer's active membership. The decision depends on no time, unlike those of [`ChatRights`].
 pub fn can_see(chat: &Chat, member: Option<&Member>) -> bool {
@@ -175,7 +175,9 @@ impl ChatRights<'_> {
         Ok(())
     }
 
-    /// Returns the minimum role for an action. Mentioning everyone requires the right to post too.
+    /// Returns the minimum role for an action.
+    ///
+    /// Mentioning everyone requires the right to post too.
     fn min_role(&self, action: ChatAction) -> Role {
         let of_policy = |action| self.chat.details.policy.min_role(self.chat.kind, action);
         match action {
@@ -271,7 +273,9 @@ impl ChatRights<'_> {
         }
     }
 
-    /// Checks that the viewer's role is above that of another member. An owner outranks other owners too.
+    /// Checks that the viewer's role is above that of another member.
+    ///
+    /// An owner outranks other owners too.
     ///
     /// # Errors
     ///
@@ -315,7 +319,9 @@ impl ChatRights<'_> {
         if self.chat.archived_at.is_some() { Err(DenialReason::Archived) } else { Ok(()) }
     }
 
-    /// Returns the member's role. A moderator of the organisation is at least a moderator in each chat.
+    /// Returns the member's role.
+    ///
+    /// A moderator of the organisation is at least a moderator in each chat.
     fn effective_role(&self, member: &Member) -> Role {
         if self.permissions.contains(&Permission::ChatModerate) {
             member.role.max(Role::Moderator)

@@ -21,7 +21,9 @@ pub const MAX_QUERY_CHARS: usize = 200;
 /// The maximum number of words in a query.
 pub const MAX_QUERY_WORDS: usize = 16;
 
-/// The number of bytes of a word that are compared. The rest of a longer word is ignored.
+/// The number of bytes of a word that are compared.
+///
+/// The rest of a longer word is ignored.
 const MAX_WORD_BYTES: usize = 64;
 
 /// The maximum length of a snippet, in characters.
@@ -33,7 +35,9 @@ const SNIPPET_LEAD_CHARS: usize = 60;
 const MAX_TSVECTOR_POSITION: usize = 16_383;
 /// The maximum number of positions of one lexeme in PostgreSQL's `tsvector`.
 const MAX_POSITIONS_PER_LEXEME: usize = 255;
-/// The maximum size of lexemes and positions in a `tsvector`. PostgreSQL allows a mebibyte, overhead included.
+/// The maximum size of lexemes and positions in a `tsvector`.
+///
+/// PostgreSQL allows a mebibyte, overhead included.
 const MAX_TSVECTOR_BYTES: usize = 1_000_000;
 
 /// Returns the words of a text in the form in which they are compared.
@@ -246,7 +250,7 @@ fn unicode_tokens(text: &str) -> Vec<Token> {
 /// A text without case, accents and compatibility forms, and the origin of its characters.
 struct NormalizedText {
     text: String,
-    /// For each character with its marks: its start in the normalized text, and its range in the original text.
+    /// For each character with its marks: the start in the normalized text, and the range in the original.
     original_ranges: Vec<(usize, Range<usize>)>,
 }
 
@@ -280,12 +284,16 @@ impl NormalizedText {
     }
 }
 
-/// Returns whether a character is an accent or a variation selector. Other marks are letters of their scripts.
+/// Returns whether a character is an accent or a variation selector.
+///
+/// Other marks are letters of their scripts.
 fn is_ignored(character: char) -> bool {
     matches!(character, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
-/// Returns whether a character belongs to the one before it, as the half-width voicing marks of Katakana do too.
+/// Returns whether a character belongs to the one before it.
+///
+/// Besides combining marks, the half-width voicing marks of Katakana do.
 fn is_mark(character: char) -> bool {
     is_combining_mark(character) || matches!(character, '\u{ff9e}' | '\u{ff9f}')
 }

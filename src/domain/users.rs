@@ -16,7 +16,9 @@ pub struct User {
     pub id: UserId,
     pub name: String,
     pub avatar_url: Option<String>,
-    /// The time at which the user was last online. `None` if the user comes from a token, which doesn't have it.
+    /// The time at which the user was last online.
+    ///
+    /// `None` if the user comes from a token, which doesn't include it.
     pub last_seen_at: Option<DateTime<Utc>>,
 }
 

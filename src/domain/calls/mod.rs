@@ -100,7 +100,9 @@ pub struct Call {
     pub version: i64,
     /// The version of the last change of the call's own fields, without its participants.
     pub state_version: i64,
-    /// The time of the last change of the call or a participant. Signals and quality reports don't count.
+    /// The time of the last change of the call or a participant.
+    ///
+    /// Signals and quality reports don't count.
     pub state_changed_at: DateTime<Utc>,
     /// The version up to which signals have been deleted.
     pub signals_pruned_to: i64,
@@ -112,7 +114,9 @@ pub struct Call {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Participant {
     pub user: UserId,
-    /// The client's name of the device. Empty until the user has joined.
+    /// The client's name of the device.
+    ///
+    /// Empty until the user has joined.
     pub device: String,
     pub status: ParticipantStatus,
     pub joined_at: Option<DateTime<Utc>>,
@@ -120,7 +124,9 @@ pub struct Participant {
     pub media: Media,
     /// The call's version at the participant's last change.
     pub version: i64,
-    /// The call's version when the participant last joined. Earlier signals are not delivered.
+    /// The call's version when the participant last joined.
+    ///
+    /// Earlier signals are not delivered.
     pub joined_version: i64,
     /// The version up to which signals to the participant have been deleted.
     pub signals_pruned_to: i64,
@@ -167,7 +173,9 @@ impl Quality {
 pub struct Negotiation {
     /// Whether the participant makes the first offer.
     pub makes_offer: bool,
-    /// Whether the participant gives way when offers collide ("perfect negotiation" of the W3C's WebRTC 1.0).
+    /// Whether the participant gives way when offers collide.
+    ///
+    /// See "perfect negotiation" in the W3C's WebRTC 1.0.
     pub is_polite: bool,
 }
 

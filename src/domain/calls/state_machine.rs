@@ -97,7 +97,9 @@ impl Call {
         Ok(())
     }
 
-    /// Declines the call for a user. Declining again has no effect.
+    /// Declines the call for a user.
+    ///
+    /// Declining again has no effect.
     ///
     /// # Errors
     ///
@@ -114,7 +116,9 @@ impl Call {
         Ok(())
     }
 
-    /// Lets a participant leave. Leaving again has no effect.
+    /// Lets a participant leave.
+    ///
+    /// Leaving again has no effect.
     ///
     /// # Errors
     ///
@@ -130,7 +134,9 @@ impl Call {
         Ok(())
     }
 
-    /// Ends the call for everyone. Ending an ended call has no effect.
+    /// Ends the call for everyone.
+    ///
+    /// Ending an ended call has no effect.
     ///
     /// A user for whom the call rings declines it by ending it.
     pub fn end(&mut self, user: &UserId, now: DateTime<Utc>) {
@@ -162,7 +168,9 @@ impl Call {
         }
     }
 
-    /// Sets the media that a participant sends. The call's version stays if they don't differ.
+    /// Sets the media that a participant sends.
+    ///
+    /// The call's version stays if they don't differ.
     ///
     /// # Errors
     ///
@@ -273,7 +281,9 @@ impl Call {
         self.participants[index].joined_version = self.version;
     }
 
-    /// Lets a participant leave, and ends the call if nobody is left; with `unanswered` if nobody answered it.
+    /// Lets a participant leave, and ends the call if nobody is left.
+    ///
+    /// A call that nobody answered ends with the reason `unanswered`.
     fn depart(&mut self, index: usize, unanswered: CallEndReason, now: DateTime<Utc>) {
         self.update_participant(index, now, |participant| participant.mark_left(now));
         if self.joined_count() == 0 {
