@@ -1,23 +1,40 @@
-//! A chat as one person may see it.
+//! Access to chats: the one place that joins chats, memberships and permissions.
+//!
+//! Use cases, loaders and live feeds decide here whether a viewer may read a chat, so that a new rule is written once.
+//! Whether a member may *change* something is decided by [`ChatRights`], which [`ChatAccess::rights`] builds.
+//!
+//! There are three levels:
+//!
+//! | level | function | condition |
+//! |---|---|---|
+//! | the chat exists for the viewer | [`ChatAccess::find_visible`] | `chat.view`, and a member or the chat is a channel |
+//! | a request may read its content | [`ChatAccess::require_member`], [`ChatAccess::retain_readable`] | visible, and a member |
+//! | an open feed may continue | [`MemberAccess::require`], [`MemberAccess::find`] | `chat.view`, and a member |
+//!
+//! The last two apply the same rule and report a violation differently. To a request, a chat that the viewer cannot see
+//! does not exist (`NOT_FOUND`). The viewer of a feed knew the chat when the feed began, so that a feed ends with
+//! `FORBIDDEN` when the membership, the chat or the permission is lost.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId, OrganizationId};
 use crate::domain::members::Member;
-use crate::domain::rights::ChatRights;
+use crate::domain::rights::{ChatRights, DenialReason, can_see, require_permission};
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::storage::connection::Conn;
 use crate::storage::{chats, members};
 
-/// Who reads.
+/// The point of view from which data is read.
 #[derive(Debug, Clone, Copy)]
 pub enum ReadScope<'a> {
+    /// One viewer, with their own permissions and memberships.
     Viewer(&'a Viewer),
-    /// All members of a chat together: what each of them may see of it.
+    /// All members of a chat: the data of that chat which every member may read.
     ChatMembers(&'a OrganizationId, ChatId),
 }
 
@@ -27,44 +44,64 @@ impl<'a> From<&'a Viewer> for ReadScope<'a> {
     }
 }
 
-/// A chat and the viewer's row in it.
+/// A chat and the viewer's membership in it.
 #[derive(Debug, Clone)]
 pub struct ChatAccess {
     pub chat: Chat,
-    /// None for one who never was a member, and for all members together; one who left has a row that is
-    /// not active.
+    /// The viewer's membership, which is inactive after they left.
+    ///
+    /// `None` if the viewer was never a member, or if the chat was read for all its members.
     pub membership: Option<Member>,
 }
 
 impl ChatAccess {
-    /// The chats among these that exist for the viewer.
+    /// Returns those of the given chats that exist for the viewer, by id.
+    ///
+    /// Without the permission `chat.view` no chat exists.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database does.
     pub async fn find_visible(conn: &mut Conn, viewer: &Viewer, ids: &[ChatId]) -> Result<HashMap<ChatId, Self>> {
         if !viewer.permissions.contains(&Permission::ChatView) || ids.is_empty() {
             return Ok(HashMap::new());
         }
         let chats = chats::by_ids(conn, viewer.organization(), ids).await?;
-        let own: Vec<_> = chats.iter().map(|chat| MemberId { chat: chat.id, user: viewer.id().clone() }).collect();
-        let rows = members::by_ids(conn, &own).await?;
-        let mut rows: HashMap<ChatId, Member> = rows.into_iter().map(|row| (row.chat, row)).collect();
-        let access = chats.into_iter().map(|chat| Self { membership: rows.remove(&chat.id), chat });
-        Ok(access.filter(|access| access.is_visible(viewer)).map(|access| (access.chat.id, access)).collect())
+        let member_ids: Vec<_> =
+            chats.iter().map(|chat| MemberId { chat: chat.id, user: viewer.id().clone() }).collect();
+        let memberships = members::by_ids(conn, &member_ids).await?;
+        let mut memberships: HashMap<ChatId, Member> =
+            memberships.into_iter().map(|member| (member.chat, member)).collect();
+        let access = chats.into_iter().map(|chat| Self { membership: memberships.remove(&chat.id), chat });
+        Ok(access.filter(Self::is_visible).map(|access| (access.chat.id, access)).collect())
     }
 
-    /// A chat that the viewer is in.
-    pub async fn require_member(conn: &mut Conn, viewer: &Viewer, id: ChatId, now: DateTime<Utc>) -> Result<Self> {
+    /// Returns a chat in which the viewer is a member.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::NotFound`] if the chat does not exist for the viewer, [`Error::Forbidden`] if they see the chat
+    /// (a channel) but are not a member, and the database's errors.
+    pub async fn require_member(conn: &mut Conn, viewer: &Viewer, id: ChatId) -> Result<Self> {
         let access = Self::find_visible(conn, viewer, &[id]).await?.remove(&id).ok_or(Error::NotFound("chat"))?;
-        access.rights(viewer, now).require_membership()?;
+        if access.active_membership().is_none() {
+            return Err(DenialReason::NotAMember.into());
+        }
         Ok(access)
     }
 
-    /// What of these is in chats that the reader is in: what is said there is theirs to read.
+    /// Returns those keys whose chat has content that `scope` may read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database does.
     pub async fn retain_readable<K: Clone>(
         conn: &mut Conn,
-        reader: ReadScope<'_>,
+        scope: ReadScope<'_>,
         keys: &[K],
         chat_of: impl Fn(&K) -> ChatId,
     ) -> Result<Vec<K>> {
-        let viewer = match reader {
+        let viewer = match scope {
             ReadScope::Viewer(viewer) => viewer,
             ReadScope::ChatMembers(_, chat) => {
                 return Ok(keys.iter().filter(|key| chat_of(key) == chat).cloned().collect());
@@ -73,21 +110,59 @@ impl ChatAccess {
         let mut ids: Vec<ChatId> = keys.iter().map(&chat_of).collect();
         ids.sort();
         ids.dedup();
-        let found = Self::find_visible(conn, viewer, &ids).await?;
-        let is_open = |key: &&K| found.get(&chat_of(key)).is_some_and(|access| access.active_membership().is_some());
-        Ok(keys.iter().filter(is_open).cloned().collect())
+        let visible = Self::find_visible(conn, viewer, &ids).await?;
+        let is_readable =
+            |key: &&K| visible.get(&chat_of(key)).is_some_and(|access| access.active_membership().is_some());
+        Ok(keys.iter().filter(is_readable).cloned().collect())
     }
 
+    /// Returns the viewer's rights in the chat at the time `now`.
     pub fn rights<'a>(&'a self, viewer: &'a Viewer, now: DateTime<Utc>) -> ChatRights<'a> {
         ChatRights { permissions: &viewer.permissions, chat: &self.chat, member: self.active_membership(), now }
     }
 
-    /// The viewer's membership, if they are a member now.
+    /// Returns the viewer's membership if it is active.
     pub fn active_membership(&self) -> Option<&Member> {
-        self.membership.as_ref().filter(|row| row.is_active())
+        self.membership.as_ref().filter(|member| member.is_active())
     }
 
-    pub fn is_visible(&self, viewer: &Viewer) -> bool {
-        self.rights(viewer, DateTime::<Utc>::UNIX_EPOCH).can_see()
+    /// Returns whether the chat exists for a viewer who may view chats.
+    pub fn is_visible(&self) -> bool {
+        can_see(&self.chat, self.active_membership())
+    }
+}
+
+/// A chat and the viewer's active membership in it, as an open feed reads them.
+#[derive(Debug, Clone)]
+pub struct MemberAccess {
+    pub chat: Arc<Chat>,
+    pub membership: Member,
+}
+
+impl MemberAccess {
+    /// Returns those of the given chats in which the viewer is a member, by id.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, and the database's errors.
+    pub async fn find(conn: &mut Conn, viewer: &Viewer, ids: &[ChatId]) -> Result<HashMap<ChatId, Self>> {
+        require_permission(&viewer.permissions, Permission::ChatView)?;
+        let visible = ChatAccess::find_visible(conn, viewer, ids).await?;
+        let joined = visible.into_iter().filter_map(|(id, ChatAccess { chat, membership })| {
+            let membership = membership.filter(Member::is_active)?;
+            Some((id, Self { chat: Arc::new(chat), membership }))
+        });
+        Ok(joined.collect())
+    }
+
+    /// Returns a chat in which the viewer is still a member.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Forbidden`] if the chat was deleted, if the viewer is no longer a member, or if their token lacks
+    /// the permission `chat.view`, and the database's errors.
+    pub async fn require(conn: &mut Conn, viewer: &Viewer, id: ChatId) -> Result<Self> {
+        let access = Self::find(conn, viewer, &[id]).await?.remove(&id);
+        access.ok_or_else(|| DenialReason::NotAMember.into())
     }
 }

@@ -1,4 +1,6 @@
-//! Opening feeds for those who may read them.
+//! Opens feeds for viewers who may read them.
+//!
+//! Each function subscribes before it reads, so that no event between the read and the subscription is lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,9 +12,11 @@ use crate::domain::presence::MAX_FOLLOWED_USERS;
 use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::realtime::feeds::call;
-use crate::realtime::feeds::call::{CallFeed, OwnParticipant};
-use crate::realtime::feeds::chat::{ChatFeed, ChatFeedStart};
+use crate::realtime::dispatch::subscriber::Subscriber;
+use crate::realtime::feeds::call::{CallFeed, CallFeedStart, OwnParticipant};
+use crate::realtime::feeds::catch_up::FeedDeps;
+use crate::realtime::feeds::chat::ChatFeed;
+use crate::realtime::feeds::chat::start::ChatFeedStart;
 use crate::realtime::feeds::inbox::InboxFeed;
 use crate::realtime::feeds::new_messages::NewMessageFeed;
 use crate::realtime::feeds::presence::PresenceFeed;
@@ -22,24 +26,35 @@ use crate::service::calls::call_timeouts;
 use crate::service::context::AppContext;
 use crate::storage::{calls, users};
 
-/// The feed of a chat that the viewer is in. It listens from here on, before it reads.
+/// Opens the feed of a chat in which the viewer is a member.
+///
+/// # Errors
+///
+/// Returns the errors of [`ChatAccess::require_member`].
 pub async fn chat(app: &AppContext, viewer: Arc<Viewer>, chat: ChatId, start: ChatFeedStart) -> Result<ChatFeed> {
-    let mut listener = app.hub.subscriber(viewer.id());
-    listener.subscribe_chat(chat);
+    let mut subscriber = Subscriber::new(app.hub.clone(), viewer.id());
+    subscriber.subscribe_chat(chat);
     let mut conn = app.database.read().await?;
-    ChatAccess::require_member(&mut conn, &viewer, chat, app.clock.now()).await?;
-    Ok(ChatFeed::new(app.database.clone(), app.catch_up_limits.clone(), viewer, listener, chat, start))
+    ChatAccess::require_member(&mut conn, &viewer, chat).await?;
+    Ok(ChatFeed::new(feed_deps(app, viewer), subscriber, chat, start))
 }
 
-/// New messages of all chats that the viewer is in.
+/// Opens the feed of new messages in all chats of the viewer.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer may not view chats.
 pub fn new_messages(app: &AppContext, viewer: Arc<Viewer>) -> Result<NewMessageFeed> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    let mut listener = app.hub.subscriber(viewer.id());
-    listener.subscribe_user(viewer.organization(), viewer.id());
-    Ok(NewMessageFeed::new(app.database.clone(), app.catch_up_limits.clone(), viewer, listener))
+    let subscriber = subscribe_viewer(app, &viewer);
+    Ok(NewMessageFeed::new(feed_deps(app, viewer), subscriber))
 }
 
-/// All that concerns the viewer across chats; on a connection, what concerns that too.
+/// Opens the feed of everything that concerns the viewer across chats, and of their session if there is one.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer may not view chats.
 pub fn inbox_feed(
     app: &AppContext,
     viewer: Arc<Viewer>,
@@ -47,12 +62,16 @@ pub fn inbox_feed(
     after: Option<String>,
 ) -> Result<InboxFeed> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    let mut listener = app.hub.subscriber(viewer.id());
-    listener.subscribe_user(viewer.organization(), viewer.id());
-    Ok(InboxFeed::new(app.database.clone(), app.catch_up_limits.clone(), viewer, session, listener, after))
+    let subscriber = subscribe_viewer(app, &viewer);
+    Ok(InboxFeed::new(feed_deps(app, viewer), session, subscriber, after))
 }
 
-/// One call of a chat that the viewer is in: as their own participant sees it, or as any member does.
+/// Opens the feed of a call in a chat of the viewer: for the viewer's own participant, or as any member sees the call.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the viewer may not read the call or `participant` is not theirs, and
+/// [`Error::RateLimited`] if the viewer opens feeds too often.
 pub async fn call(
     app: &AppContext,
     viewer: Arc<Viewer>,
@@ -64,55 +83,72 @@ pub async fn call(
         return Err(Error::NotFound("participant"));
     }
     app.rate_limits.check_call_signal(&viewer)?;
-    let mut listener = app.hub.subscriber(viewer.id());
-    listener.subscribe_user(viewer.organization(), viewer.id());
-    listener.subscribe_chat_deletion(id.chat);
-    listener.subscribe_call(id);
+    let mut subscriber = subscribe_viewer(app, &viewer);
+    subscriber.subscribe_chat_deletion(id.chat);
+    subscriber.subscribe_call(id);
     let user = participant.as_ref().map(|own| own.user.clone());
     let mut conn = app.database.write().await?;
-    let open = ChatAccess::retain_readable(&mut conn, (&*viewer).into(), &[id], |id| id.chat).await?;
-    let call = calls::by_ids(&mut conn, &open).await?.pop().ok_or(Error::NotFound("call"))?;
-    let own = match &user {
+    let readable = ChatAccess::retain_readable(&mut conn, (&*viewer).into(), &[id], |id| id.chat).await?;
+    let call = calls::by_ids(&mut conn, &readable).await?.pop().ok_or(Error::NotFound("call"))?;
+    let own_participant = match &user {
         Some(user) => {
             let known = call.participant(user).ok_or(Error::NotFound("participant"))?;
             Some(OwnParticipant { user: user.clone(), joined_version: known.joined_version })
         }
         None => None,
     };
-    // Who may not is here for nobody.
-    let attending = app.call_presence.register(id, user.clone());
-    let here: Vec<ParticipantId> = participant.into_iter().collect();
-    calls::renew_leases(&mut conn, &here, true, app.clock.now() + call_timeouts(&app.config.calls).disconnect_timeout)
-        .await?;
+    // Only after the checks: a registered participant counts as present in the call.
+    let presence_guard = app.call_presence.register(id, user.clone());
+    let present: Vec<ParticipantId> = participant.into_iter().collect();
+    let lease_expires_at = app.clock.now() + call_timeouts(&app.config.calls).disconnect_timeout;
+    calls::renew_leases(&mut conn, &present, true, lease_expires_at).await?;
     let start = match after {
-        None => call::CallFeedStart::Beginning,
+        None => CallFeedStart::Beginning,
         Some(after) => match CallCursor::decode(&after, id, user.as_ref()) {
-            Some(cursor) if cursor.version <= call.version => call::CallFeedStart::After(cursor),
-            _ => call::CallFeedStart::InvalidCursor,
+            Some(cursor) if cursor.version <= call.version => CallFeedStart::After(cursor),
+            _ => CallFeedStart::InvalidCursor,
         },
     };
-    let (store, catch_ups) = (app.database.clone(), app.catch_up_limits.clone());
-    Ok(CallFeed::new(store, catch_ups, viewer, listener, attending, id, own, start))
+    Ok(CallFeed::new(feed_deps(app, viewer), subscriber, presence_guard, id, own_participant, start))
 }
 
-/// Who is typing in a chat that the viewer is in.
+/// Opens the feed of the users who are typing in a chat in which the viewer is a member.
+///
+/// # Errors
+///
+/// Returns the errors of [`ChatAccess::require_member`].
 pub async fn typing(app: &AppContext, viewer: Arc<Viewer>, chat: ChatId) -> Result<TypingFeed> {
-    let mut listener = app.hub.subscriber(viewer.id());
-    listener.subscribe_user(viewer.organization(), viewer.id());
-    listener.subscribe_chat_deletion(chat);
+    let mut subscriber = subscribe_viewer(app, &viewer);
+    subscriber.subscribe_chat_deletion(chat);
     let mut conn = app.database.read().await?;
-    ChatAccess::require_member(&mut conn, &viewer, chat, app.clock.now()).await?;
-    Ok(app.typing.subscribe(app.database.clone(), viewer, listener, chat))
+    ChatAccess::require_member(&mut conn, &viewer, chat).await?;
+    Ok(TypingFeed::new(feed_deps(app, viewer), subscriber, chat, app.typing.clone()))
 }
 
-/// The presence of these people; those whom the organisation has not seen are left out.
-pub async fn presence(app: &AppContext, viewer: &Viewer, people: &BTreeSet<UserId>) -> Result<PresenceFeed> {
+/// Opens the feed of the presence of users. Users unknown to the organisation are ignored.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer may not view chats, and [`Error::BadUserInput`] if there are no users or
+/// more than [`MAX_FOLLOWED_USERS`].
+pub async fn presence(app: &AppContext, viewer: &Viewer, user_ids: &BTreeSet<UserId>) -> Result<PresenceFeed> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    if people.is_empty() || people.len() > MAX_FOLLOWED_USERS {
-        return Err(Error::bad_input("userIds", format!("must be 1 to {MAX_FOLLOWED_USERS} people")));
+    if user_ids.is_empty() || user_ids.len() > MAX_FOLLOWED_USERS {
+        return Err(Error::bad_input("userIds", format!("must contain 1 to {MAX_FOLLOWED_USERS} users")));
     }
-    let people: Vec<UserId> = people.iter().cloned().collect();
+    let user_ids: Vec<UserId> = user_ids.iter().cloned().collect();
     let mut conn = app.database.read().await?;
-    let found = users::by_ids(&mut conn, viewer.organization(), &people).await?;
-    Ok(app.presence.subscribe(&found))
+    let found = users::by_ids(&mut conn, viewer.organization(), &user_ids).await?;
+    Ok(PresenceFeed::new(app.presence.clone(), &found))
+}
+
+fn feed_deps(app: &AppContext, viewer: Arc<Viewer>) -> FeedDeps {
+    FeedDeps { database: app.database.clone(), limits: app.catch_up_limits.clone(), viewer }
+}
+
+/// Creates a subscriber that follows the viewer.
+fn subscribe_viewer(app: &AppContext, viewer: &Viewer) -> Subscriber {
+    let mut subscriber = Subscriber::new(app.hub.clone(), viewer.id());
+    subscriber.subscribe_user(viewer.organization(), viewer.id());
+    subscriber
 }

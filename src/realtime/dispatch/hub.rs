@@ -1,184 +1,244 @@
-//! Who listens on this node: an index from chats, and from people, to mailboxes.
+//! The index of this node's subscribers: from chats, users and calls to the queues of those who follow them.
 //!
-//! Events of one chat come from several tasks, and from other nodes, so they may overtake each other
-//! by a little. A topic knows how far it was told, and holds what comes too early until the gap is
-//! filled, here or by [`super::mender`]: one read for all its listeners instead of one for each.
-//!
-//! What is the same for many is made once; those who are level are told it without a detour (`lane`), the
-//! others find it in their mailboxes.
+//! Events of one chat come from several tasks and from other nodes, so they may overtake each other. A topic knows the
+//! version that it has delivered and holds back events that come too early until the gap is filled, by the missing event
+//! or by [gap repair](crate::realtime::cluster::gap_repair): one read for all subscribers instead of one for each.
 
-use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::domain::chat_events::{CallHint, ChatEvent, ChatEventKind};
 use crate::domain::ids::{CallId, ChatId, UserId};
 use crate::domain::users::UserKey;
-use crate::realtime::dispatch::queue::{DeliveryQueue, SharedEvent};
-use crate::realtime::dispatch::subscriber::Subscriber;
+use crate::realtime::dispatch::ports::RenderGroup;
+use crate::realtime::dispatch::queue::{DeliveryQueue, Subscribers};
+use crate::realtime::dispatch::shared_event::SharedEvent;
 use crate::realtime::dispatch::topic::Topic;
 
-pub(super) type Subscribers = HashMap<u64, Arc<DeliveryQueue>>;
-
+/// The subscribers of this node, by what they follow.
+///
+/// Each lock protects one index. Lock order: `chat_topics`, then the lock of a topic, then the lock of a queue; or one of
+/// the other indexes, then the lock of a queue. No two indexes are locked together.
 #[derive(Debug, Default)]
 pub struct Hub {
-    pub(super) chat_topics: Mutex<HashMap<ChatId, Arc<Topic>>>,
-    pub(super) user_subscribers: Mutex<HashMap<UserKey, Subscribers>>,
-    /// Those who only hear that a chat is no more.
-    pub(super) chat_deletion_subscribers: Mutex<HashMap<ChatId, Subscribers>>,
-    /// Those who follow a call.
-    pub(super) call_subscribers: Mutex<HashMap<CallId, Subscribers>>,
-    next_id: AtomicU64,
-    /// Chats with a gap.
+    /// The chats with subscribers. A topic joins and leaves the index under this lock.
+    chat_topics: Mutex<HashMap<ChatId, Arc<Topic>>>,
+    user_subscribers: Mutex<HashMap<UserKey, Subscribers>>,
+    /// Subscribers that only follow whether a chat is deleted.
+    chat_deletion_subscribers: Mutex<HashMap<ChatId, Subscribers>>,
+    call_subscribers: Mutex<HashMap<CallId, Subscribers>>,
+    next_subscriber_id: AtomicU64,
+    /// Chats in which a gap opened since [`Hub::take_gaps`] was last called.
     chats_with_gaps: Mutex<HashSet<ChatId>>,
     gap_detected: Notify,
 }
 
 impl Hub {
-    /// Puts an event into the mailboxes of those whom it concerns. What concerns nobody costs a
-    /// look-up.
+    /// Delivers an event to all its subscribers on this node. Without subscribers it costs a look-up.
     pub fn deliver(&self, event: ChatEvent) {
         self.deliver_to_users(&event);
         if matches!(event.kind, ChatEventKind::Deleted) {
-            let heard = SharedEvent::new(event.clone(), 1);
-            let ends = self.chat_deletion_subscribers.lock();
-            ends.get(&event.chat)
-                .into_iter()
-                .flat_map(HashMap::values)
-                .for_each(|mailbox| mailbox.push(std::slice::from_ref(&heard)));
+            self.deliver_deletion(&event);
         }
         match &event.kind {
-            ChatEventKind::CallChanged(called) => return self.deliver_to_call(called, &event),
+            ChatEventKind::CallChanged(hint) => return self.deliver_to_call(hint, &event),
             ChatEventKind::NotificationsChanged(_) => return,
-            _ => {}
+            ChatEventKind::LogChanges(_) | ChatEventKind::MembersUpdated(_) | ChatEventKind::Deleted => {}
         }
-        let topic = self.chat_topics.lock().get(&event.chat).cloned();
-        let Some(topic) = topic else { return };
         let chat = event.chat;
-        let mut state = topic.0.lock();
-        let gap = state.accept(event);
-        topic.start_rendering(&mut state);
-        drop(state);
-        if gap {
+        let Some(topic) = self.topic(chat) else { return };
+        if topic.accept(event) {
             self.chats_with_gaps.lock().insert(chat);
             self.gap_detected.notify_one();
         }
     }
 
-    /// A signal is heard by whom it is for alone.
-    fn deliver_to_call(&self, called: &CallHint, event: &ChatEvent) {
-        let calls = self.call_subscribers.lock();
-        let Some(listeners) = calls.get(&called.call) else { return };
-        let heard = SharedEvent::new(event.clone(), 1);
-        let concerned =
-            |mailbox: &&Arc<DeliveryQueue>| called.signal_recipient.as_ref().is_none_or(|to| *to == mailbox.owner);
-        listeners.values().filter(concerned).for_each(|mailbox| mailbox.push(std::slice::from_ref(&heard)));
+    fn deliver_deletion(&self, event: &ChatEvent) {
+        let shared = SharedEvent::new(event.clone(), 1);
+        let subscribers = self.chat_deletion_subscribers.lock();
+        queues_of(&subscribers, &event.chat).for_each(|queue| queue.push(std::slice::from_ref(&shared)));
     }
 
-    /// Tells those who follow a call that they missed something.
-    pub fn mark_lagged_call(&self, call: CallId) {
-        self.call_subscribers
-            .lock()
-            .get(&call)
-            .into_iter()
-            .flat_map(HashMap::values)
-            .for_each(|mailbox| mailbox.mark_lagged());
+    /// Delivers a change of a call to its subscribers, or a signal to its recipient.
+    fn deliver_to_call(&self, hint: &CallHint, event: &ChatEvent) {
+        let subscribers = self.call_subscribers.lock();
+        let Some(queues) = subscribers.get(&hint.call) else { return };
+        let shared = SharedEvent::new(event.clone(), 1);
+        let is_recipient =
+            |queue: &&Arc<DeliveryQueue>| hint.signal_recipient.as_ref().is_none_or(|user| *user == queue.owner);
+        queues.values().filter(is_recipient).for_each(|queue| queue.push(std::slice::from_ref(&shared)));
     }
 
-    /// Those who come into the chat or leave it, are notified or called, need not listen to it.
+    /// Delivers an event to the users whom it names: new and former members, and users notified or called.
     fn deliver_to_users(&self, event: &ChatEvent) {
-        let concerned: Vec<&UserId> = match &event.kind {
-            ChatEventKind::NotificationsChanged(notified) => notified.user_ids.iter().collect(),
-            ChatEventKind::CallChanged(called) => called.user_ids.iter().collect(),
+        let users: Vec<&UserId> = match &event.kind {
+            ChatEventKind::NotificationsChanged(batch) => batch.user_ids.iter().collect(),
+            ChatEventKind::CallChanged(hint) => hint.user_ids.iter().collect(),
             _ => event.membership_changes().map(|(user, _)| user).collect(),
         };
-        if concerned.is_empty() {
+        if users.is_empty() {
             return;
         }
-        let people = self.user_subscribers.lock();
-        let mut heard = None;
-        for user in concerned {
-            let listeners = people.get(&(event.organization.clone(), user.clone()));
-            for mailbox in listeners.into_iter().flat_map(HashMap::values) {
-                let heard = heard.get_or_insert_with(|| SharedEvent::new(event.clone(), 1));
-                mailbox.push(std::slice::from_ref(heard));
+        let subscribers = self.user_subscribers.lock();
+        let mut shared = None;
+        for user in users {
+            for queue in queues_of(&subscribers, &(event.organization.clone(), user.clone())) {
+                let shared = shared.get_or_insert_with(|| SharedEvent::new(event.clone(), 1));
+                queue.push(std::slice::from_ref(shared));
             }
         }
     }
 
-    /// Whether anybody here listens to a chat.
+    /// Returns whether a chat has subscribers on this node.
     pub fn has_subscribers(&self, chat: ChatId) -> bool {
         self.chat_topics.lock().contains_key(&chat)
     }
 
-    /// The chats that are listened to here, each with how far it was told.
+    /// Returns the chats with subscribers, each with the last version that was delivered without a gap.
     pub fn topic_versions(&self) -> Vec<(ChatId, Option<i64>)> {
         let topics: Vec<_> = self.chat_topics.lock().iter().map(|(chat, topic)| (*chat, topic.clone())).collect();
-        topics.into_iter().map(|(chat, topic)| (chat, topic.0.lock().version)).collect()
+        topics.into_iter().map(|(chat, topic)| (chat, topic.lock().version())).collect()
     }
 
-    /// Tells those who listen to a chat, or for its end, that they missed something.
+    /// Makes the subscribers of a chat and of its deletion read from the database.
     pub fn mark_lagged_chat(&self, chat: ChatId) {
-        let topic = self.chat_topics.lock().get(&chat).cloned();
-        if let Some(topic) = topic {
-            topic.0.lock().subscribers.values().for_each(|mailbox| mailbox.mark_lagged());
+        if let Some(topic) = self.topic(chat) {
+            topic.lock().mark_lagged();
         }
-        self.chat_deletion_subscribers
-            .lock()
-            .get(&chat)
-            .into_iter()
-            .flat_map(HashMap::values)
-            .for_each(|mailbox| mailbox.mark_lagged());
+        queues_of(&self.chat_deletion_subscribers.lock(), &chat).for_each(|queue| queue.mark_lagged());
     }
 
-    /// Tells those who listen to people that they missed something.
+    /// Makes the subscribers of all users read from the database.
     pub fn mark_lagged_users(&self) {
-        self.user_subscribers.lock().values().flat_map(HashMap::values).for_each(|mailbox| mailbox.mark_lagged());
+        self.user_subscribers.lock().values().flat_map(HashMap::values).for_each(|queue| queue.mark_lagged());
     }
 
-    /// Waits until there are chats with a gap.
+    /// Makes the subscribers of a call read from the database.
+    pub fn mark_lagged_call(&self, call: CallId) {
+        queues_of(&self.call_subscribers.lock(), &call).for_each(|queue| queue.mark_lagged());
+    }
+
+    /// Waits until a gap opened in some chat.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: a gap that opens while nobody waits is reported to the next call.
     pub async fn wait_for_gap(&self) {
         self.gap_detected.notified().await;
     }
 
-    /// The chats whose gaps are still open, each with how far it was told.
+    /// Takes the chats whose gaps are still open, each with the last version before the gap.
     pub fn take_gaps(&self) -> Vec<(ChatId, Option<i64>)> {
         let chats = std::mem::take(&mut *self.chats_with_gaps.lock());
-        let topic = |chat| self.chat_topics.lock().get(&chat).cloned();
-        let gap = |chat| {
-            let topic = topic(chat)?;
-            let state = topic.0.lock();
-            (!state.reorder_buffer.is_empty()).then_some((chat, state.version))
+        let open_gap = |chat| {
+            let topic = self.topic(chat)?;
+            let state = topic.lock();
+            state.has_gap().then_some((chat, state.version()))
         };
-        chats.into_iter().filter_map(gap).collect()
+        chats.into_iter().filter_map(open_gap).collect()
     }
 
-    /// Gives up waiting for what is missing: listeners that lack it read it.
+    /// Delivers the events of a chat that were held back; subscribers that lack earlier ones read them.
     pub fn flush_reorder_buffer(&self, chat: ChatId) {
-        if let Some(topic) = self.chat_topics.lock().get(&chat).cloned() {
-            let mut state = topic.0.lock();
-            state.flush();
-            topic.start_rendering(&mut state);
+        if let Some(topic) = self.topic(chat) {
+            topic.flush();
         }
     }
 
-    /// A place to listen from, of this person.
-    pub fn subscriber(self: &Arc<Self>, user: &UserId) -> Subscriber {
-        Subscriber {
-            hub: self.clone(),
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            queue: Arc::new(DeliveryQueue::new(user)),
-            chats: HashSet::new(),
-            user_key: None,
-            deletion_chat: None,
-            call: None,
-            render_group_id: None,
-        }
+    fn topic(&self, chat: ChatId) -> Option<Arc<Topic>> {
+        self.chat_topics.lock().get(&chat).cloned()
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// The operations of [`Subscriber`](super::subscriber::Subscriber).
+impl Hub {
+    pub(super) fn next_subscriber_id(&self) -> u64 {
+        // Only uniqueness matters.
+        self.next_subscriber_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn subscribe_chat(&self, chat: ChatId, subscriber_id: u64, queue: &Arc<DeliveryQueue>) {
+        let mut topics = self.chat_topics.lock();
+        topics.entry(chat).or_default().lock().join(subscriber_id, queue.clone());
+    }
+
+    pub(super) fn unsubscribe_chat(&self, chat: ChatId, subscriber_id: u64, render_group_id: Option<u64>) {
+        let mut topics = self.chat_topics.lock();
+        let is_empty = topics.get(&chat).is_some_and(|topic| topic.lock().leave(subscriber_id, render_group_id));
+        if is_empty {
+            topics.remove(&chat);
+        }
+    }
+
+    pub(super) fn join_render_group(&self, chats: &HashSet<ChatId>, group: &Arc<dyn RenderGroup>) {
+        let topics = self.chat_topics.lock();
+        chats.iter().filter_map(|chat| topics.get(chat)).for_each(|topic| topic.lock().join_render_group(group));
+    }
+
+    pub(super) fn mark_caught_up(&self, chat: ChatId, version: i64) {
+        if let Some(topic) = self.topic(chat) {
+            topic.lock().mark_caught_up(version);
+        }
+    }
+
+    pub(super) fn subscribe_user(&self, user: UserKey, subscriber_id: u64, queue: &Arc<DeliveryQueue>) {
+        insert(&mut self.user_subscribers.lock(), user, subscriber_id, queue);
+    }
+
+    pub(super) fn unsubscribe_user(&self, user: &UserKey, subscriber_id: u64) {
+        remove(&mut self.user_subscribers.lock(), user, subscriber_id);
+    }
+
+    pub(super) fn subscribe_chat_deletion(&self, chat: ChatId, subscriber_id: u64, queue: &Arc<DeliveryQueue>) {
+        insert(&mut self.chat_deletion_subscribers.lock(), chat, subscriber_id, queue);
+    }
+
+    pub(super) fn unsubscribe_chat_deletion(&self, chat: ChatId, subscriber_id: u64) {
+        remove(&mut self.chat_deletion_subscribers.lock(), &chat, subscriber_id);
+    }
+
+    pub(super) fn subscribe_call(&self, call: CallId, subscriber_id: u64, queue: &Arc<DeliveryQueue>) {
+        insert(&mut self.call_subscribers.lock(), call, subscriber_id, queue);
+    }
+
+    pub(super) fn unsubscribe_call(&self, call: CallId, subscriber_id: u64) {
+        remove(&mut self.call_subscribers.lock(), &call, subscriber_id);
+    }
+
+    /// Returns whether events are still being rendered or delivered.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        let topics: Vec<_> = self.chat_topics.lock().values().cloned().collect();
+        topics.into_iter().any(|topic| topic.lock().is_busy())
+    }
+}
+
+fn queues_of<'a, K: Eq + Hash>(
+    subscribers: &'a HashMap<K, Subscribers>,
+    key: &K,
+) -> impl Iterator<Item = &'a Arc<DeliveryQueue>> {
+    subscribers.get(key).into_iter().flat_map(HashMap::values)
+}
+
+fn insert<K: Eq + Hash>(
+    subscribers: &mut HashMap<K, Subscribers>,
+    key: K,
+    subscriber_id: u64,
+    queue: &Arc<DeliveryQueue>,
+) {
+    subscribers.entry(key).or_default().insert(subscriber_id, queue.clone());
+}
+
+fn remove<K: Eq + Hash>(subscribers: &mut HashMap<K, Subscribers>, key: &K, subscriber_id: u64) {
+    if let Some(queues) = subscribers.get_mut(key) {
+        queues.remove(&subscriber_id);
+        if queues.is_empty() {
+            subscribers.remove(key);
+        }
+    }
+}

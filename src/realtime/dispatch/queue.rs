@@ -1,26 +1,42 @@
-//! Where what was heard waits for one listener.
+//! The bounded queue of the events that wait for one subscriber.
 
-use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 
-use crate::domain::chat_events::{ChatEvent, ChatEventKind};
 use crate::domain::ids::UserId;
-use crate::domain::users::User;
 use crate::metrics::METRICS;
-use crate::realtime::dispatch::fast_path::{FastPath, FeedPosition, RenderedBatch};
-use crate::realtime::dispatch::render_cache::RenderCache;
+use crate::realtime::dispatch::fast_path::FastPath;
+use crate::realtime::dispatch::ports::FeedPosition;
+use crate::realtime::dispatch::shared_event::SharedEvent;
 
-/// Events that wait in a mailbox. A listener that falls further behind goes on from the database,
-/// so that its memory is bounded and nothing is lost.
+/// The number of events that wait in a queue.
+///
+/// A subscriber that falls further behind continues from the database, so that its memory is bounded and no event is
+/// lost.
 pub(super) const QUEUE_CAPACITY: usize = 64;
 
+/// Queues of subscribers, by the id of the subscriber.
+pub(super) type Subscribers = HashMap<u64, Arc<DeliveryQueue>>;
+
+/// An entry that a subscriber takes from its queue.
+#[derive(Debug)]
+pub enum Delivery {
+    Event(Arc<SharedEvent>),
+    /// Events were dropped from the queue: the subscriber reads them from the database.
+    Lagged,
+}
+
+/// The events that wait for one subscriber, and the fast path past them.
+///
+/// `state` is the innermost lock of this folder: it is taken while locks of the hub, of a topic or of a shard are held,
+/// and under it only the socket is written to.
 #[derive(Debug)]
 pub(super) struct DeliveryQueue {
-    /// Whose it is.
+    /// The user to whom events are delivered.
     pub(super) owner: UserId,
     state: Mutex<QueueState>,
     waker: AtomicWaker,
@@ -28,92 +44,12 @@ pub(super) struct DeliveryQueue {
 
 #[derive(Debug, Default)]
 struct QueueState {
+    /// At most [`QUEUE_CAPACITY`] events, and none while `overflowed` is set.
     events: VecDeque<Arc<SharedEvent>>,
+    /// Events were dropped and the subscriber does not know yet.
     overflowed: bool,
-    /// The short way past it, while its owner is level.
+    /// The fast path, while the feed lends its position. It is used only while nothing waits.
     fast_path: Option<FastPath>,
-}
-
-/// An event as all its listeners hold it, with what was made of each of its changes so far.
-#[derive(Debug)]
-pub struct SharedEvent {
-    pub event: ChatEvent,
-    render_caches: Vec<RenderCache>,
-    /// What all of an audience are told of it, by audience, once that is known.
-    renderings: OnceLock<HashMap<u64, RenderedBatch>>,
-}
-
-impl SharedEvent {
-    /// What is made for one listener alone need not be kept for others.
-    pub(super) fn new(event: ChatEvent, listeners: usize) -> Arc<Self> {
-        let changes = match &event.kind {
-            ChatEventKind::LogChanges(stretch) => stretch.changes.len(),
-            ChatEventKind::MembersUpdated(moved) => moved.members.len(),
-            ChatEventKind::Deleted | ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => 0,
-        };
-        let kept = if listeners > 1 { changes } else { 0 };
-        let memos = std::iter::repeat_with(RenderCache::default).take(kept).collect();
-        Arc::new(Self { event, render_caches: memos, renderings: OnceLock::new() })
-    }
-
-    /// Whether what is made of it is kept for others.
-    pub(super) fn is_cached(&self) -> bool {
-        !self.render_caches.is_empty()
-    }
-
-    /// Whether it is nobody's but some members' own.
-    pub(super) fn is_private(&self) -> bool {
-        matches!(&self.event.kind, ChatEventKind::MembersUpdated(moved) if moved.members.iter().all(|moved| !moved.visible_to_others))
-    }
-
-    /// Whether a listener is to hear it.
-    pub(super) fn is_visible_to(&self, user: &UserId) -> bool {
-        match &self.event.kind {
-            ChatEventKind::MembersUpdated(moved) => moved.visible_to(user).next().is_some(),
-            _ => true,
-        }
-    }
-
-    /// Says what audiences are told of it: once, before anybody is.
-    pub(super) fn set_renderings(&self, sheets: HashMap<u64, RenderedBatch>) {
-        self.renderings.get_or_init(|| sheets);
-    }
-
-    /// What all of an audience are told of it, if that is the same.
-    pub(super) fn rendering_for(&self, audience: u64) -> Option<&RenderedBatch> {
-        self.renderings.get()?.get(&audience)
-    }
-}
-
-/// Which change of what was heard something comes from.
-#[derive(Debug, Clone)]
-pub struct EventRef {
-    shared_event: Arc<SharedEvent>,
-    index: usize,
-}
-
-impl EventRef {
-    pub fn new(heard: &Arc<SharedEvent>, place: usize) -> Self {
-        Self { shared_event: heard.clone(), index: place }
-    }
-
-    /// Those by whom it is, if they were at hand.
-    pub fn senders(&self) -> &[User] {
-        &self.shared_event.event.senders
-    }
-
-    /// What was made of it, where more than one heard it.
-    pub fn render_cache(&self) -> Option<&RenderCache> {
-        self.shared_event.render_caches.get(self.index)
-    }
-}
-
-/// What a listener finds in its mailbox.
-#[derive(Debug)]
-pub enum Delivery {
-    Event(Arc<SharedEvent>),
-    /// Events were thrown away: the database has them.
-    Lagged,
 }
 
 impl QueueState {
@@ -121,15 +57,15 @@ impl QueueState {
         self.events.is_empty() && !self.overflowed
     }
 
-    fn push(&mut self, owner: &UserId, heard: &[Arc<SharedEvent>]) {
-        let concerned = || heard.iter().filter(|heard| heard.is_visible_to(owner));
-        if self.events.len() + concerned().count() > QUEUE_CAPACITY {
+    fn push(&mut self, owner: &UserId, events: &[Arc<SharedEvent>]) {
+        let visible = || events.iter().filter(|event| event.is_visible_to(owner));
+        if self.events.len() + visible().count() > QUEUE_CAPACITY {
             self.events = VecDeque::new();
             self.overflowed = true;
             METRICS.queue_overflows.inc();
         }
         if !self.overflowed {
-            self.events.extend(concerned().cloned());
+            self.events.extend(visible().cloned());
         }
     }
 }
@@ -139,70 +75,75 @@ impl DeliveryQueue {
         Self { owner: owner.clone(), state: Mutex::default(), waker: AtomicWaker::new() }
     }
 
-    pub(super) fn push(&self, heard: &[Arc<SharedEvent>]) {
-        self.state.lock().push(&self.owner, heard);
+    /// Queues those of the events that the owner receives, and wakes the subscriber.
+    pub(super) fn push(&self, events: &[Arc<SharedEvent>]) {
+        self.state.lock().push(&self.owner, events);
         self.waker.wake();
     }
 
-    /// Tells the owner by the short way as much as can be, in so many messages, and puts the rest here.
-    /// `frames` is room to write in.
-    pub(super) fn deliver(&self, mut heard: &[Arc<SharedEvent>], frames: &mut Vec<u8>) -> usize {
-        let mut queue = self.state.lock();
-        let is_empty = queue.is_empty();
+    /// Writes as many of the events as possible by the fast path and queues the rest.
+    ///
+    /// Returns the number of messages that were written. `frames` is a buffer to encode into.
+    pub(super) fn deliver(&self, mut events: &[Arc<SharedEvent>], frames: &mut Vec<u8>) -> usize {
+        let mut state = self.state.lock();
+        let is_empty = state.is_empty();
         let mut messages = 0;
-        if let Some(lane) = queue.fast_path.as_mut().filter(|_| is_empty) {
-            while !heard.is_empty() {
-                let (told, written) = lane.write_through(&self.owner, heard, frames);
-                if told == 0 {
+        if let Some(fast_path) = state.fast_path.as_mut().filter(|_| is_empty) {
+            while !events.is_empty() {
+                let written = fast_path.write_through(&self.owner, events, frames);
+                if written.events == 0 {
                     break;
                 }
-                heard = &heard[told..];
-                messages += written;
+                events = &events[written.events..];
+                messages += written.messages;
             }
         }
-        if !heard.is_empty() {
-            queue.push(&self.owner, heard);
-            drop(queue);
+        if !events.is_empty() {
+            state.push(&self.owner, events);
+            drop(state);
             self.waker.wake();
         }
         messages
     }
 
-    /// Opens the short way, unless something waits here already.
-    pub(super) fn enable_fast_path(&self, lane: FastPath) {
-        let mut queue = self.state.lock();
-        if queue.is_empty() {
-            queue.fast_path = Some(lane);
+    /// Opens the fast path, unless events wait in the queue already.
+    pub(super) fn enable_fast_path(&self, fast_path: FastPath) {
+        let mut state = self.state.lock();
+        if state.is_empty() {
+            state.fast_path = Some(fast_path);
         }
     }
 
-    /// Closes the short way: how far it led.
+    /// Closes the fast path and returns the position that it reached.
     pub(super) fn disable_fast_path(&self) -> Option<FeedPosition> {
-        self.state.lock().fast_path.take().map(|lane| lane.position)
+        self.state.lock().fast_path.take().map(|fast_path| fast_path.position)
     }
 
+    /// Drops all queued events, so that the subscriber reads from the database.
     pub(super) fn mark_lagged(&self) {
-        let mut queue = self.state.lock();
-        queue.events = VecDeque::new();
-        queue.overflowed = true;
-        drop(queue);
+        let mut state = self.state.lock();
+        state.events = VecDeque::new();
+        state.overflowed = true;
+        drop(state);
         self.waker.wake();
     }
 
+    /// Takes the next entry, if one waits.
     pub(super) fn pop(&self) -> Option<Delivery> {
-        let mut queue = self.state.lock();
-        if std::mem::take(&mut queue.overflowed) {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.overflowed) {
             return Some(Delivery::Lagged);
         }
-        queue.events.pop_front().map(Delivery::Event)
+        state.events.pop_front().map(Delivery::Event)
     }
 
+    /// Takes the next entry, or registers the task to be woken for it.
     pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
         if let Some(delivery) = self.pop() {
             return Poll::Ready(delivery);
         }
         self.waker.register(cx.waker());
-        // What came in between woke nobody.
+        // An event that was queued before the registration woke nobody.
         self.pop().map_or(Poll::Pending, Poll::Ready)
     }
 }

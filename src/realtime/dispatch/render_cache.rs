@@ -1,23 +1,23 @@
-//! What was made of an event for all who asked the same.
-
-use parking_lot::Mutex;
+//! A single-flight cache of the renderings of one event.
 
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+use parking_lot::Mutex;
 
-/// What all who asked the same are told.
+/// A rendered response, the same for all subscribers of an operation.
 #[derive(Debug, Clone)]
 pub struct RenderedPayload {
     pub body: ByteString,
-    /// The server could not tell: those who are told so have to ask again.
+    /// The server failed to render the event: the subscription ends, and the client subscribes again.
     pub should_resubscribe: bool,
 }
 
-/// Made once; none where it can't be shared and each has to be asked for themselves. Whoever waits for
-/// it drives it, so that nobody waits for another who is slow.
+/// A rendering in progress; `None` if it cannot be shared, so that each subscriber renders separately.
+///
+/// Every subscriber that waits for the future drives it, so that nobody depends on a slow one.
 pub type RenderFuture = Shared<BoxFuture<'static, Option<RenderedPayload>>>;
 
-/// An event as all its listeners hold it, with what was made of it so far.
+/// An update that is not part of a chat's log, with the cache of its renderings.
 #[derive(Debug)]
 pub struct CachedUpdate<T> {
     pub event: T,
@@ -25,37 +25,41 @@ pub struct CachedUpdate<T> {
 }
 
 impl<T> CachedUpdate<T> {
+    /// Wraps an update, nothing of which is rendered yet.
     pub fn new(event: T) -> Self {
         Self { event, render_cache: RenderCache::default() }
     }
 }
 
-/// Who asks the same, and from which position in the log.
+/// The id of the operation that is rendered, and the position in the log at which the subscribers see the event.
 pub type RenderKey = (u64, i64);
 
-/// Lives and dies with its event. Few ask for different things, so it is a list.
+/// The renderings of one event or update, which live as long as it does.
+///
+/// The lock protects the list and is held for look-ups only, never while something is rendered. A list suffices, as
+/// few different operations subscribe to the same event.
 #[derive(Debug, Default)]
 pub struct RenderCache(Mutex<Vec<(RenderKey, RenderFuture)>>);
 
 impl RenderCache {
-    /// What was made for these, where that has ended.
+    /// Returns the result for `key` if it is rendered already.
     pub fn get_completed(&self, key: RenderKey) -> Option<Option<RenderedPayload>> {
-        let made = self.0.lock();
-        made.iter().find(|(known, _)| *known == key).and_then(|(_, making)| making.peek().cloned())
+        let renderings = self.0.lock();
+        renderings.iter().find(|(known, _)| *known == key).and_then(|(_, future)| future.peek().cloned())
     }
 
-    /// What was made for these, or is being made; the first to ask begins it.
+    /// Returns the rendering for `key`, and calls `render` to start it if this is the first request.
     pub fn get_or_render(
         &self,
         key: RenderKey,
-        make: impl FnOnce() -> BoxFuture<'static, Option<RenderedPayload>>,
+        render: impl FnOnce() -> BoxFuture<'static, Option<RenderedPayload>>,
     ) -> RenderFuture {
-        let mut made = self.0.lock();
-        if let Some((_, making)) = made.iter().find(|(known, _)| *known == key) {
-            return making.clone();
+        let mut renderings = self.0.lock();
+        if let Some((_, future)) = renderings.iter().find(|(known, _)| *known == key) {
+            return future.clone();
         }
-        let making = make().shared();
-        made.push((key, making.clone()));
-        making
+        let future = render().shared();
+        renderings.push((key, future.clone()));
+        future
     }
 }

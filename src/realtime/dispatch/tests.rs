@@ -1,124 +1,85 @@
+//! The hub, its topics, queues and the fast path together.
+
 use std::future::poll_fn;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use chrono::DateTime;
 use futures_util::future::{BoxFuture, FutureExt};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, yield_now};
 
-use crate::domain::chat_events::{Change, LogSlice, MessageChange, UnversionedMemberUpdate, UnversionedMemberUpdates};
-use crate::domain::ids::MessageId;
+use crate::domain::chat_events::{
+    Change, ChatEvent, ChatEventKind, LogSlice, MessageChange, UnversionedMemberUpdate, UnversionedMemberUpdates,
+};
+use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::members::{Member, Role};
 use crate::domain::messages::{Message, SystemMessage, SystemMessageKind};
-use crate::realtime::dispatch::fast_path::{FeedPosition, FrameSink, MAX_WRITE_BYTES, RenderedBatch};
-use crate::realtime::dispatch::hub::*;
-use crate::realtime::dispatch::queue::{Delivery, EventRef, QUEUE_CAPACITY};
+use crate::realtime::dispatch::hub::Hub;
+use crate::realtime::dispatch::ports::{FeedPosition, FrameSink, MAX_WRITE_BYTES, RenderGroup};
+use crate::realtime::dispatch::queue::{Delivery, QUEUE_CAPACITY};
 use crate::realtime::dispatch::render_cache::RenderedPayload;
-use crate::realtime::dispatch::topic::RenderGroup;
+use crate::realtime::dispatch::shared_event::{EventRef, RenderedBatch, SharedEvent};
+use crate::realtime::dispatch::subscriber::Subscriber;
 
-fn event(chat: ChatId, what: ChatEventKind) -> ChatEvent {
-    ChatEvent::new("demo".parse().unwrap(), chat, DateTime::UNIX_EPOCH, what)
+fn event(chat: ChatId, kind: ChatEventKind) -> ChatEvent {
+    ChatEvent::new("demo".parse().unwrap(), chat, DateTime::UNIX_EPOCH, kind)
 }
 
 fn deleted(chat: ChatId) -> ChatEvent {
     event(chat, ChatEventKind::Deleted)
 }
 
-/// The making of a message with this version.
+/// A new message, which takes version `seq`.
 fn message_added(chat: ChatId, seq: i64) -> ChatEvent {
-    let notice =
+    let system_message =
         SystemMessage { kind: SystemMessageKind::ChatCreated, actor: None, subject: None, detail: None, call: None };
-    let message = Message::system(MessageId { chat, seq }, notice, DateTime::UNIX_EPOCH);
+    let message = Message::system(MessageId { chat, seq }, system_message, DateTime::UNIX_EPOCH);
     let change = Change::Message(Arc::new(message), MessageChange::Added);
     event(chat, ChatEventKind::LogChanges(LogSlice::from_commit(vec![change])))
 }
 
-fn drain_versions(listener: &Subscriber) -> Vec<i64> {
+/// A change of a member's own settings, which no other member sees.
+fn member_update(chat: ChatId, user: &str, as_of_version: i64) -> ChatEvent {
+    let member = Member::new_member(chat, user.parse().unwrap(), Role::Member, 0, DateTime::UNIX_EPOCH);
+    let update = UnversionedMemberUpdate { member: Arc::new(member), visible_to_others: false };
+    event(chat, ChatEventKind::MembersUpdated(UnversionedMemberUpdates { members: vec![update], as_of_version }))
+}
+
+fn subscriber_of(hub: &Arc<Hub>, user: &str, chat: ChatId) -> Subscriber {
+    let mut subscriber = Subscriber::new(hub.clone(), &user.parse().unwrap());
+    subscriber.subscribe_chat(chat);
+    subscriber
+}
+
+/// Takes all queued deliveries: the first version of each event, 0 for an event without versions, -1 for `Lagged`.
+fn drain_versions(subscriber: &mut Subscriber) -> Vec<i64> {
     let version = |delivery| match delivery {
-        Delivery::Event(heard) => heard.event.version_range().map_or(0, |(first, _)| first),
+        Delivery::Event(shared) => shared.event.version_range().map_or(0, |(first, _)| first),
         Delivery::Lagged => -1,
     };
-    std::iter::from_fn(|| listener.queue.pop()).map(version).collect()
+    std::iter::from_fn(|| subscriber.try_recv()).map(version).collect()
 }
 
-#[tokio::test]
-async fn a_listener_hears_its_chats_until_it_leaves() {
-    let hub = Arc::new(Hub::default());
-    let (here, elsewhere) = (ChatId::new(), ChatId::new());
-    let mut listener = hub.subscriber(&"alice".parse().unwrap());
-    listener.subscribe_chat(here);
-    hub.deliver(deleted(elsewhere));
-    hub.deliver(deleted(here));
-    assert!(matches!(listener.recv().await, Delivery::Event(heard) if heard.event.chat == here));
-    listener.unsubscribe_chat(here);
-    hub.deliver(deleted(here));
-    assert!(listener.queue.pop().is_none());
-    listener.subscribe_chat(elsewhere);
-    drop(listener);
-    assert!(hub.topic_versions().is_empty(), "nothing is left of a listener that has gone");
-}
-
-#[tokio::test]
-async fn a_slow_listener_is_told_once_that_it_missed_something() {
-    let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
-    let mut listener = hub.subscriber(&"alice".parse().unwrap());
-    listener.subscribe_chat(chat);
-    for _ in 0..=QUEUE_CAPACITY {
-        hub.deliver(deleted(chat));
-    }
-    assert!(matches!(listener.recv().await, Delivery::Lagged));
-    assert!(listener.queue.pop().is_none());
-    hub.deliver(deleted(chat));
-    assert!(matches!(listener.recv().await, Delivery::Event(_)));
-}
-
-#[test]
-fn what_comes_too_early_waits_for_what_is_missing() {
-    let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
-    let mut listener = hub.subscriber(&"alice".parse().unwrap());
-    listener.subscribe_chat(chat);
-    listener.mark_caught_up(chat, 4);
-    for version in [5, 7, 8, 6, 9, 9, 3] {
-        hub.deliver(message_added(chat, version));
-    }
-    assert_eq!(drain_versions(&listener), [5, 6, 7, 8, 9, 9, 3], "and what is old is for listeners to drop");
-    assert!(hub.take_gaps().is_empty(), "a gap that closed by itself needs no mending");
-    hub.deliver(message_added(chat, 12));
-    assert!(drain_versions(&listener).is_empty());
-    assert_eq!(hub.take_gaps(), [(chat, Some(9))]);
-    hub.flush_reorder_buffer(chat);
-    assert_eq!(drain_versions(&listener), [12]);
-    assert_eq!(hub.topic_versions(), [(chat, Some(12))]);
-}
-
-#[test]
-fn what_is_heard_by_one_alone_is_not_kept_for_others() {
-    let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
-    let (mut one, mut other) = (hub.subscriber(&"alice".parse().unwrap()), hub.subscriber(&"alice".parse().unwrap()));
-    one.subscribe_chat(chat);
-    hub.deliver(message_added(chat, 1));
-    other.subscribe_chat(chat);
-    hub.deliver(message_added(chat, 2));
-    let kept = |delivery| matches!(delivery, Some(Delivery::Event(heard)) if EventRef::new(&heard, 0).render_cache().is_some());
-    assert!(!kept(one.queue.pop()));
-    assert!(kept(one.queue.pop()) && kept(other.queue.pop()));
-}
-
-/// Those who are told the version of each change, as text.
+/// A render group whose renderings are the versions of the changes, as text.
 #[derive(Debug)]
 struct VersionRenderGroup {
-    /// Made one at a time, each with a permit of this.
+    /// Each rendering takes one permit.
     gate: Arc<Semaphore>,
-    /// Bytes of each text, or a few more.
-    length: usize,
+    /// The least number of bytes of each text.
+    min_bytes: usize,
 }
 
 impl VersionRenderGroup {
     fn unblocked() -> Self {
-        Self { gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), length: 0 }
+        Self { gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), min_bytes: 0 }
+    }
+
+    fn with_gate(gate: &Arc<Semaphore>) -> Self {
+        Self { gate: gate.clone(), min_bytes: 0 }
     }
 }
 
@@ -127,20 +88,22 @@ impl RenderGroup for VersionRenderGroup {
         7
     }
 
-    fn render(&self, heard: Arc<SharedEvent>, _: i64) -> BoxFuture<'static, Option<RenderedBatch>> {
-        let (gate, length) = (self.gate.clone(), self.length);
+    fn render(&self, shared: Arc<SharedEvent>, _: i64) -> BoxFuture<'static, Option<RenderedBatch>> {
+        let (gate, width) = (self.gate.clone(), self.min_bytes);
         async move {
             gate.acquire().await.unwrap().forget();
-            let ChatEventKind::LogChanges(stretch) = &heard.event.kind else { return None };
-            let body = |change: &Change| format!("{:>length$}", change.version());
-            let made = |change: &Change| Some(RenderedPayload { body: body(change).into(), should_resubscribe: false });
-            RenderedBatch::new(&heard, stretch.changes.iter().map(made).collect())
+            let ChatEventKind::LogChanges(slice) = &shared.event.kind else { return None };
+            let payload = |change: &Change| {
+                let body = format!("{:>width$}", change.version());
+                Some(RenderedPayload { body: body.into(), should_resubscribe: false })
+            };
+            RenderedBatch::new(&shared, slice.changes.iter().map(payload).collect())
         }
         .boxed()
     }
 }
 
-/// A socket that takes each so many times what is written, and keeps it.
+/// A socket that keeps what is written and refuses every n-th write.
 #[derive(Debug)]
 struct RecordingSink {
     refusal_interval: usize,
@@ -148,18 +111,19 @@ struct RecordingSink {
     written_versions: Arc<Mutex<Vec<i64>>>,
 }
 
+const NEVER_REFUSE: usize = usize::MAX;
+
 impl RecordingSink {
-    /// One that refuses every `takes`-th time.
-    fn new(takes: usize) -> Arc<Self> {
-        Arc::new(Self {
-            refusal_interval: takes,
-            write_attempts: AtomicUsize::new(1),
-            written_versions: Arc::default(),
-        })
+    fn new(refusal_interval: usize) -> Arc<Self> {
+        Arc::new(Self { refusal_interval, write_attempts: AtomicUsize::new(1), written_versions: Arc::default() })
     }
 
     fn versions(&self) -> Vec<i64> {
         self.written_versions.lock().clone()
+    }
+
+    fn record(&self, versions: impl IntoIterator<Item = i64>) {
+        self.written_versions.lock().extend(versions);
     }
 }
 
@@ -173,170 +137,216 @@ impl FrameSink for RecordingSink {
             return false;
         }
         let frames = std::str::from_utf8(frames).unwrap();
-        self.written_versions.lock().extend(frames.split_whitespace().map(|version| version.parse::<i64>().unwrap()));
+        self.record(frames.split_whitespace().map(|version| version.parse::<i64>().unwrap()));
         true
     }
 }
 
-const NEVER_REFUSE: usize = usize::MAX;
-
-fn position_at(position: i64) -> FeedPosition {
-    FeedPosition { version: position, member_version: position, as_of: DateTime::UNIX_EPOCH }
+fn enable_fast_path(subscriber: &Subscriber, version: i64, sink: &Arc<RecordingSink>) {
+    let position = FeedPosition { version, member_version: version, as_of: DateTime::UNIX_EPOCH };
+    let sink: Arc<dyn FrameSink> = sink.clone();
+    subscriber.enable_fast_path(position, &sink);
 }
 
-/// Takes the lent place back: how far it led.
-fn reclaimed_version(listener: &Subscriber) -> Option<i64> {
-    listener.disable_fast_path().map(|place| place.version)
+/// Ends the fast path and returns the version that it reached.
+fn disable_fast_path(subscriber: &Subscriber) -> Option<i64> {
+    subscriber.disable_fast_path().map(|position| position.version)
 }
 
-/// A listener among those who ask the same, who is level at this version.
+/// A subscriber of a render group that is caught up at `version`.
 fn group_subscriber(hub: &Arc<Hub>, chat: ChatId, version: i64) -> Subscriber {
     group_subscriber_of(hub, chat, version, VersionRenderGroup::unblocked())
 }
 
-fn group_subscriber_of(hub: &Arc<Hub>, chat: ChatId, version: i64, versions: VersionRenderGroup) -> Subscriber {
-    let mut listener = hub.subscriber(&"alice".parse().unwrap());
-    listener.subscribe_chat(chat);
-    let versions: Arc<dyn RenderGroup> = Arc::new(versions);
-    listener.join_render_group(&versions);
-    listener.mark_caught_up(chat, version);
-    listener
+fn group_subscriber_of(hub: &Arc<Hub>, chat: ChatId, version: i64, group: VersionRenderGroup) -> Subscriber {
+    let mut subscriber = subscriber_of(hub, "alice", chat);
+    let group: Arc<dyn RenderGroup> = Arc::new(group);
+    subscriber.join_render_group(&group);
+    subscriber.mark_caught_up(chat, version);
+    subscriber
 }
 
-/// All that was delivered is told or waits in mailboxes.
+/// Waits until every event is written or queued.
 async fn wait_until_idle(hub: &Hub) {
-    let topics: Vec<_> = hub.chat_topics.lock().values().cloned().collect();
-    for topic in topics {
-        while topic.0.lock().is_busy() {
-            tokio::task::yield_now().await;
-        }
+    while hub.is_busy() {
+        yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn who_is_level_is_told_without_a_detour() {
+async fn subscriber_receives_events_of_its_chats_until_it_unsubscribes() {
+    let hub = Arc::new(Hub::default());
+    let (chat, other_chat) = (ChatId::new(), ChatId::new());
+    let mut subscriber = subscriber_of(&hub, "alice", chat);
+    hub.deliver(deleted(other_chat));
+    hub.deliver(deleted(chat));
+    assert!(matches!(subscriber.recv().await, Delivery::Event(shared) if shared.event.chat == chat));
+    subscriber.unsubscribe_chat(chat);
+    hub.deliver(deleted(chat));
+    assert!(subscriber.try_recv().is_none());
+    subscriber.subscribe_chat(other_chat);
+    drop(subscriber);
+    assert!(hub.topic_versions().is_empty(), "a dropped subscriber leaves no topic behind");
+}
+
+#[tokio::test]
+async fn subscriber_is_told_once_that_it_lagged_after_its_queue_overflowed() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let (one, other) = (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
-    let socket = RecordingSink::new(NEVER_REFUSE);
-    let outlet: Arc<dyn FrameSink> = socket.clone();
-    one.enable_fast_path(position_at(4), &outlet);
+    let mut subscriber = subscriber_of(&hub, "alice", chat);
+    for _ in 0..=QUEUE_CAPACITY {
+        hub.deliver(deleted(chat));
+    }
+    assert!(matches!(subscriber.recv().await, Delivery::Lagged));
+    assert!(subscriber.try_recv().is_none());
+    hub.deliver(deleted(chat));
+    assert!(matches!(subscriber.recv().await, Delivery::Event(_)));
+}
+
+#[test]
+fn topic_holds_back_early_events_until_the_gap_is_filled() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let mut subscriber = subscriber_of(&hub, "alice", chat);
+    subscriber.mark_caught_up(chat, 4);
+    for version in [5, 7, 8, 6, 9, 9, 3] {
+        hub.deliver(message_added(chat, version));
+    }
+    assert_eq!(drain_versions(&mut subscriber), [5, 6, 7, 8, 9, 9, 3], "subscribers drop old events themselves");
+    assert!(hub.take_gaps().is_empty(), "a gap that closed by itself needs no repair");
+    hub.deliver(message_added(chat, 12));
+    assert!(drain_versions(&mut subscriber).is_empty());
+    assert_eq!(hub.take_gaps(), [(chat, Some(9))]);
+    hub.flush_reorder_buffer(chat);
+    assert_eq!(drain_versions(&mut subscriber), [12]);
+    assert_eq!(hub.topic_versions(), [(chat, Some(12))]);
+}
+
+#[test]
+fn event_has_render_caches_only_with_several_subscribers() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let mut first = subscriber_of(&hub, "alice", chat);
+    hub.deliver(message_added(chat, 1));
+    let mut second = subscriber_of(&hub, "alice", chat);
+    hub.deliver(message_added(chat, 2));
+    let has_cache = |delivery| match delivery {
+        Some(Delivery::Event(shared)) => EventRef::new(&shared, 0).render_cache().is_some(),
+        _ => false,
+    };
+    assert!(!has_cache(first.try_recv()));
+    assert!(has_cache(first.try_recv()) && has_cache(second.try_recv()));
+}
+
+#[tokio::test]
+async fn fast_path_writes_to_the_socket_and_bypasses_the_queue() {
+    let hub = Arc::new(Hub::default());
+    let chat = ChatId::new();
+    let (mut fast, mut queued) = (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
+    let sink = RecordingSink::new(NEVER_REFUSE);
+    enable_fast_path(&fast, 4, &sink);
     for version in [5, 6] {
         hub.deliver(message_added(chat, version));
         wait_until_idle(&hub).await;
     }
-    assert_eq!(socket.versions(), [5, 6]);
-    assert_eq!(drain_versions(&one), [0; 0], "what was told does not wait");
-    assert_eq!(drain_versions(&other), [5, 6], "who lent nothing finds it in the mailbox");
-    assert_eq!(reclaimed_version(&one), Some(6));
+    assert_eq!(sink.versions(), [5, 6]);
+    assert_eq!(drain_versions(&mut fast), [0; 0], "a written event is not queued");
+    assert_eq!(drain_versions(&mut queued), [5, 6], "without the fast path events are queued");
+    assert_eq!(disable_fast_path(&fast), Some(6));
     hub.deliver(message_added(chat, 7));
     wait_until_idle(&hub).await;
-    assert_eq!((socket.versions(), drain_versions(&one)), (vec![5, 6], vec![7]), "and so does who took the place back");
+    assert_eq!((sink.versions(), drain_versions(&mut fast)), (vec![5, 6], vec![7]), "after disabling, too");
 }
 
 #[tokio::test]
-async fn what_does_not_follow_waits_and_so_does_all_after_it() {
+async fn fast_path_stops_at_a_gap_and_after_a_refused_write() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let (behind, _other) = (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
-    let socket = RecordingSink::new(NEVER_REFUSE);
-    let outlet: Arc<dyn FrameSink> = socket.clone();
-    behind.enable_fast_path(position_at(3), &outlet);
+    let (mut behind, _other) = (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
+    let sink = RecordingSink::new(NEVER_REFUSE);
+    enable_fast_path(&behind, 3, &sink);
     hub.deliver(message_added(chat, 5));
     wait_until_idle(&hub).await;
-    assert_eq!((socket.versions(), drain_versions(&behind), reclaimed_version(&behind)), (vec![], vec![5], Some(3)));
+    assert_eq!(
+        (sink.versions(), drain_versions(&mut behind), disable_fast_path(&behind)),
+        (vec![], vec![5], Some(3)),
+        "version 4 is missing"
+    );
 
-    // A socket that takes nothing once is not asked again before its task has seen to it.
-    let (slow, slow_socket) = (group_subscriber(&hub, chat, 5), RecordingSink::new(2));
-    let outlet: Arc<dyn FrameSink> = slow_socket.clone();
-    slow.enable_fast_path(position_at(5), &outlet);
+    let (mut slow, slow_sink) = (group_subscriber(&hub, chat, 5), RecordingSink::new(2));
+    enable_fast_path(&slow, 5, &slow_sink);
     for version in 6..=9 {
         hub.deliver(message_added(chat, version));
         wait_until_idle(&hub).await;
     }
     assert_eq!(
-        (slow_socket.versions(), drain_versions(&slow), reclaimed_version(&slow)),
-        (vec![6], vec![7, 8, 9], Some(6))
+        (slow_sink.versions(), drain_versions(&mut slow), disable_fast_path(&slow)),
+        (vec![6], vec![7, 8, 9], Some(6)),
+        "after a refusal nothing is written before the subscriber's task has run"
     );
 
-    // Nor is a place lent past what waits.
     hub.deliver(message_added(chat, 10));
     wait_until_idle(&hub).await;
-    slow.enable_fast_path(position_at(9), &outlet);
-    assert_eq!(reclaimed_version(&slow), None);
+    enable_fast_path(&slow, 9, &slow_sink);
+    assert_eq!(disable_fast_path(&slow), None, "the fast path does not open past a queued event");
 }
 
 #[tokio::test]
-async fn what_is_more_than_a_write_holds_waits_and_what_is_several_writes_is_told_in_several() {
+async fn fast_path_bounds_the_bytes_of_each_write() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let large = VersionRenderGroup { length: MAX_WRITE_BYTES + 1, ..VersionRenderGroup::unblocked() };
-    let (one, _other) = (group_subscriber_of(&hub, chat, 0, large), group_subscriber(&hub, chat, 0));
-    let socket = RecordingSink::new(NEVER_REFUSE);
-    let outlet: Arc<dyn FrameSink> = socket.clone();
-    one.enable_fast_path(position_at(0), &outlet);
+    let too_large = VersionRenderGroup { min_bytes: MAX_WRITE_BYTES + 1, ..VersionRenderGroup::unblocked() };
+    let (mut fast, _other) = (group_subscriber_of(&hub, chat, 0, too_large), group_subscriber(&hub, chat, 0));
+    let sink = RecordingSink::new(NEVER_REFUSE);
+    enable_fast_path(&fast, 0, &sink);
     hub.deliver(message_added(chat, 1));
     wait_until_idle(&hub).await;
-    assert_eq!((socket.versions(), drain_versions(&one)), (vec![], vec![1]));
+    assert_eq!((sink.versions(), drain_versions(&mut fast)), (vec![], vec![1]), "larger than one write");
 
     let gate = Arc::new(Semaphore::new(1));
-    let middling = VersionRenderGroup { length: MAX_WRITE_BYTES / 3, gate: gate.clone() };
+    let third_of_a_write = VersionRenderGroup { min_bytes: MAX_WRITE_BYTES / 3, gate: gate.clone() };
     let chat = ChatId::new();
-    let (one, _other) = (group_subscriber_of(&hub, chat, 0, middling), group_subscriber(&hub, chat, 0));
-    one.enable_fast_path(position_at(0), &outlet);
-    // The rest comes while the first is made, and is told together.
+    let (mut fast, _other) = (group_subscriber_of(&hub, chat, 0, third_of_a_write), group_subscriber(&hub, chat, 0));
+    enable_fast_path(&fast, 0, &sink);
+    // Events 2 to 9 arrive while event 1 is rendered, and are delivered together.
     (1..=9).for_each(|version| hub.deliver(message_added(chat, version)));
     gate.add_permits(9);
     wait_until_idle(&hub).await;
-    assert_eq!((socket.versions(), drain_versions(&one)), ((1..=9).collect(), vec![]));
-    assert!(socket.write_attempts.load(Ordering::Relaxed) > 4, "in writes of a bounded size");
+    assert_eq!((sink.versions(), drain_versions(&mut fast)), ((1..=9).collect(), vec![]));
+    assert!(sink.write_attempts.load(Ordering::Relaxed) > 4, "in several writes");
 }
 
-/// One who was alone for a moment is no audience, though there is another when it is made.
 #[tokio::test]
-async fn what_one_alone_heard_takes_no_short_way() {
+async fn fast_path_is_not_used_for_an_event_with_a_single_subscriber() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
     let gate = Arc::new(Semaphore::new(0));
-    let (stays, goes) = (
-        group_subscriber_of(&hub, chat, 0, VersionRenderGroup { gate: gate.clone(), length: 0 }),
-        group_subscriber(&hub, chat, 0),
-    );
-    let socket = RecordingSink::new(NEVER_REFUSE);
-    let outlet: Arc<dyn FrameSink> = socket.clone();
-    stays.enable_fast_path(position_at(0), &outlet);
+    let mut staying = group_subscriber_of(&hub, chat, 0, VersionRenderGroup::with_gate(&gate));
+    let leaving = group_subscriber(&hub, chat, 0);
+    let sink = RecordingSink::new(NEVER_REFUSE);
+    enable_fast_path(&staying, 0, &sink);
     hub.deliver(message_added(chat, 1));
-    tokio::task::yield_now().await;
-    drop(goes);
+    yield_now().await;
+    drop(leaving);
     hub.deliver(message_added(chat, 2));
-    let comes = group_subscriber(&hub, chat, 1);
+    // The group has two subscribers again when event 2 is rendered.
+    let mut joining = group_subscriber(&hub, chat, 1);
     gate.add_permits(2);
     wait_until_idle(&hub).await;
-    assert_eq!((socket.versions(), drain_versions(&stays)), (vec![1], vec![2]));
-    assert_eq!(drain_versions(&comes), [1, 2]);
-}
-
-/// A member's row that only they are told of.
-fn member_update(chat: ChatId, user: &str, as_of: i64) -> ChatEvent {
-    let member = Member::new_member(chat, user.parse().unwrap(), Role::Member, 0, DateTime::UNIX_EPOCH);
-    let member = UnversionedMemberUpdate { member: Arc::new(member), visible_to_others: false };
-    event(chat, ChatEventKind::MembersUpdated(UnversionedMemberUpdates { members: vec![member], as_of_version: as_of }))
+    assert_eq!((sink.versions(), drain_versions(&mut staying)), (vec![1], vec![2]));
+    assert_eq!(drain_versions(&mut joining), [1, 2]);
 }
 
 #[tokio::test]
-async fn what_is_ones_own_keeps_its_place_and_bars_the_way_of_nobody_else() {
+async fn private_event_keeps_its_order_and_does_not_block_the_fast_path_of_others() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
     let gate = Arc::new(Semaphore::new(0));
-    let (alice, _other) = (
-        group_subscriber_of(&hub, chat, 0, VersionRenderGroup { gate: gate.clone(), length: 0 }),
-        group_subscriber(&hub, chat, 0),
-    );
-    let mut bob = hub.subscriber(&"bob".parse().unwrap());
-    bob.subscribe_chat(chat);
-    let socket = RecordingSink::new(NEVER_REFUSE);
-    let outlet: Arc<dyn FrameSink> = socket.clone();
-    alice.enable_fast_path(position_at(0), &outlet);
+    let mut alice = group_subscriber_of(&hub, chat, 0, VersionRenderGroup::with_gate(&gate));
+    let _other = group_subscriber(&hub, chat, 0);
+    let mut bob = subscriber_of(&hub, "bob", chat);
+    let sink = RecordingSink::new(NEVER_REFUSE);
+    enable_fast_path(&alice, 0, &sink);
     hub.deliver(message_added(chat, 1));
     hub.deliver(member_update(chat, "bob", 1));
     hub.deliver(message_added(chat, 2));
@@ -346,95 +356,90 @@ async fn what_is_ones_own_keeps_its_place_and_bars_the_way_of_nobody_else() {
     hub.deliver(message_added(chat, 3));
     wait_until_idle(&hub).await;
     assert_eq!(
-        (socket.versions(), drain_versions(&alice)),
+        (sink.versions(), drain_versions(&mut alice)),
         (vec![1, 2], vec![0, 3]),
-        "nothing overtakes what is her own"
+        "message 3 does not overtake Alice's own update"
     );
-    assert_eq!(drain_versions(&bob), [1, 0, 2, 3]);
+    assert_eq!(drain_versions(&mut bob), [1, 0, 2, 3]);
 }
 
 #[tokio::test]
-async fn who_left_is_told_nothing_more() {
+async fn fast_path_writes_nothing_after_the_subscriber_is_dropped() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let (gone, _one, _other) =
-        (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
-    let socket = RecordingSink::new(NEVER_REFUSE);
-    let outlet: Arc<dyn FrameSink> = socket.clone();
-    gone.enable_fast_path(position_at(4), &outlet);
+    let dropped = group_subscriber(&hub, chat, 4);
+    let _others = [group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4)];
+    let sink = RecordingSink::new(NEVER_REFUSE);
+    enable_fast_path(&dropped, 4, &sink);
     hub.deliver(message_added(chat, 5));
-    drop(gone);
+    drop(dropped);
     wait_until_idle(&hub).await;
-    assert_eq!(socket.versions(), [0; 0]);
+    assert_eq!(sink.versions(), [0; 0]);
 }
 
-/// A feed by the rules of [`Listener::lend`]: it tells what it finds, and lends its place in between.
-async fn run_feed(mut listener: Subscriber, socket: Arc<RecordingSink>, until: i64) {
-    let outlet: Arc<dyn FrameSink> = socket.clone();
-    let mut position = 0;
-    while position < until {
+/// Runs a feed that obeys [`Subscriber::enable_fast_path`]: it delivers what it receives and enables the fast path
+/// whenever it is pending.
+async fn run_feed(hub: Arc<Hub>, mut subscriber: Subscriber, sink: Arc<RecordingSink>, last_version: i64) {
+    let mut version = 0;
+    while version < last_version {
         let delivery = poll_fn(|cx| {
-            if let Some(place) = listener.disable_fast_path() {
-                position = place.version;
-            }
-            if position == until {
+            version = disable_fast_path(&subscriber).unwrap_or(version);
+            if version == last_version {
                 return Poll::Ready(None);
             }
-            let delivery = listener.poll_recv(cx);
+            let delivery = subscriber.poll_recv(cx);
             if delivery.is_pending() {
-                listener.enable_fast_path(position_at(position), &outlet);
-                // It is not told when others have moved its place: it looks now and then.
+                enable_fast_path(&subscriber, version, &sink);
+                // The fast path wakes nobody, and the feed has to notice when it reached the last version.
                 cx.waker().wake_by_ref();
             }
             delivery.map(Some)
         });
         match delivery.await {
-            Some(Delivery::Event(heard)) => {
-                let (first, last) = heard.event.version_range().unwrap();
-                assert!(first <= position + 1, "a gap");
-                if last > position {
-                    socket.written_versions.lock().extend(position + 1..=last);
-                    position = last;
+            Some(Delivery::Event(shared)) => {
+                let (first, last) = shared.event.version_range().unwrap();
+                assert!(first <= version + 1, "a gap between {version} and {first}");
+                if last > version {
+                    sink.record(version + 1..=last);
+                    version = last;
                 }
             }
-            // The database has them.
             Some(Delivery::Lagged) => {
-                let known = listener.hub.topic_versions()[0].1.unwrap();
-                socket.written_versions.lock().extend(position + 1..=known);
-                position = position.max(known);
+                let published = hub.topic_versions()[0].1.unwrap();
+                sink.record(version + 1..=published);
+                version = version.max(published);
             }
             None => break,
         }
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
 }
 
-/// Listeners come and go, sockets refuse now and then, events overtake each other: by whatever way, each is told
-/// each version once, in order.
+/// Subscribers come and go, sockets refuse writes and events overtake each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn both_ways_together_lose_double_and_disorder_nothing() {
+async fn fast_path_and_queue_together_deliver_each_version_once_and_in_order() {
     const LAST: i64 = 500;
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
-    let listeners: Vec<_> = (0..150).map(|_| group_subscriber(&hub, chat, 0)).collect();
-    let mut sockets = Vec::new();
-    let mut following = tokio::task::JoinSet::new();
-    for (number, listener) in listeners.into_iter().enumerate() {
-        let socket = RecordingSink::new([NEVER_REFUSE, 2, 3, 10][number % 4]);
-        following.spawn(run_feed(listener, socket.clone(), LAST));
-        sockets.push(socket);
+    let subscribers: Vec<_> = (0..150).map(|_| group_subscriber(&hub, chat, 0)).collect();
+    let mut sinks = Vec::new();
+    let mut feeds = JoinSet::new();
+    for (index, subscriber) in subscribers.into_iter().enumerate() {
+        let sink = RecordingSink::new([NEVER_REFUSE, 2, 3, 10][index % 4]);
+        feeds.spawn(run_feed(hub.clone(), subscriber, sink.clone(), LAST));
+        sinks.push(sink);
     }
     for version in (1..=LAST).step_by(2) {
         let passing = group_subscriber(&hub, chat, version - 1);
         for version in [version + 1, version] {
             hub.deliver(message_added(chat, version));
         }
-        tokio::task::yield_now().await;
+        yield_now().await;
         drop(passing);
     }
-    let all = tokio::time::timeout(std::time::Duration::from_secs(60), following.join_all());
-    all.await.expect("everybody is told everything");
-    for socket in sockets {
-        assert_eq!(socket.versions(), (1..=LAST).collect::<Vec<_>>());
+    let all_done = tokio::time::timeout(Duration::from_secs(60), feeds.join_all());
+    all_done.await.expect("every feed receives every version");
+    for sink in sinks {
+        assert_eq!(sink.versions(), (1..=LAST).collect::<Vec<_>>());
     }
 }

@@ -1,61 +1,57 @@
-//! One chat as its listeners on this node hear it: in order, and what is the same for many made once.
+//! One chat's subscribers on this node: events are put in order, rendered once for each group and delivered.
 
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::chat_events::ChatEvent;
-use crate::realtime::dispatch::fast_path::RenderedBatch;
-use crate::realtime::dispatch::hub::Subscribers;
-use crate::realtime::dispatch::queue::{DeliveryQueue, SharedEvent};
+use crate::realtime::dispatch::ports::RenderGroup;
+use crate::realtime::dispatch::queue::{DeliveryQueue, Subscribers};
 use crate::realtime::dispatch::shard::SubscriberShard;
+use crate::realtime::dispatch::shared_event::SharedEvent;
 
-/// Events that a topic holds for the sake of a gap. Beyond, its listeners read the gap each.
+/// The number of events that a topic holds back because of a gap; beyond it, each subscriber reads the gap.
 const REORDER_BUFFER_CAPACITY: usize = 256;
 
-/// The listeners of one chat.
-#[derive(Debug, Default)]
-pub(super) struct Topic(pub(super) Mutex<TopicState>);
-
-/// Those listeners of a chat who ask the same.
-pub trait RenderGroup: Debug + Send + Sync {
-    /// By what they are told from others.
-    fn id(&self) -> u64;
-
-    /// Makes what they are told of what was heard, and leaves it there; gives it where it is the same for
-    /// all of them. `version` is that of the chat when it was heard.
-    fn render(&self, heard: Arc<SharedEvent>, version: i64) -> BoxFuture<'static, Option<RenderedBatch>>;
-}
-
-/// Longest that listeners wait for what is made for all of them; then each has it made for itself.
+/// The longest that subscribers wait for a shared rendering; after it, each renders separately.
 const RENDER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The subscribers of one chat.
+///
+/// The lock protects the state and is never held across an `await`. It is taken after the hub's lock of topics and
+/// before the lock of a queue.
+#[derive(Debug, Default)]
+pub(super) struct Topic(Mutex<TopicState>);
+
+/// The state of a topic.
+///
+/// Invariants: events leave in the order of their versions; while `is_rendering` or a delivery task runs, new events
+/// wait in `pending_render`, so that none overtakes another.
 #[derive(Debug, Default)]
 pub(super) struct TopicState {
-    pub(super) subscribers: Subscribers,
-    /// The same, as they are told; none where that has changed.
+    subscribers: Subscribers,
+    /// The subscribers in shards; `None` after they changed.
     shards: Option<Arc<Vec<Arc<SubscriberShard>>>>,
-    /// The last version that was told without a gap; none where nobody knows.
-    pub(super) version: Option<i64>,
-    /// What came too early, by its first version.
-    pub(super) reorder_buffer: BTreeMap<i64, ChatEvent>,
-    /// Those among the listeners who ask the same, and how many they are.
-    pub(super) render_groups: HashMap<u64, (Arc<dyn RenderGroup>, usize)>,
-    /// What was heard and is to be made ready for them.
+    /// The last version that was delivered without a gap; `None` if it is not known.
+    version: Option<i64>,
+    /// Events that arrived too early, by their first version.
+    reorder_buffer: BTreeMap<i64, ChatEvent>,
+    /// The render groups among the subscribers, by id, each with the number of its subscribers.
+    render_groups: HashMap<u64, (Arc<dyn RenderGroup>, usize)>,
+    /// Events in order that are to be rendered.
     pending_render: Vec<Arc<SharedEvent>>,
-    /// Something is being made: what comes now is passed on after it.
+    /// A task renders events; later ones wait for it.
     is_rendering: bool,
-    /// The tasks that tell parts what was made.
+    /// The tasks that deliver rendered events to shards.
     delivery_tasks: TaskTracker,
 }
 
-/// What was heard and is to be made ready, and for whom.
+/// Events to be rendered, and the groups to render them for.
 struct RenderJob {
     events: Vec<Arc<SharedEvent>>,
     render_groups: Vec<Arc<dyn RenderGroup>>,
@@ -63,111 +59,178 @@ struct RenderJob {
 }
 
 impl Topic {
-    /// Makes what waits ready for those who ask the same, all of it at once, and passes it on in its order.
-    pub(super) fn start_rendering(self: &Arc<Self>, state: &mut TopicState) {
+    pub(super) fn lock(&self) -> MutexGuard<'_, TopicState> {
+        self.0.lock()
+    }
+
+    /// Accepts an event and returns whether it opened a gap.
+    pub(super) fn accept(self: &Arc<Self>, event: ChatEvent) -> bool {
+        let mut state = self.lock();
+        let opened_gap = state.accept(event);
+        self.start_rendering(&mut state);
+        opened_gap
+    }
+
+    /// Delivers the events that are held back, though events before them are missing.
+    pub(super) fn flush(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.flush();
+        self.start_rendering(&mut state);
+    }
+
+    /// Starts a task that renders and delivers the pending events, unless one runs or none is pending.
+    ///
+    /// The task ends when no event is pending. It must not panic, as the topic would wait for it forever; renderings run
+    /// on tasks of their own, so that a panic in a resolver does not reach it.
+    fn start_rendering(self: &Arc<Self>, state: &mut TopicState) {
         if state.is_rendering || state.pending_render.is_empty() {
             return;
         }
         state.is_rendering = true;
         let topic = self.clone();
         tokio::spawn(async move {
-            while let Some(to_make) = topic.next_render_job() {
-                let heard = to_make.render().await;
-                topic.deliver(&heard).await;
+            while let Some(job) = topic.next_render_job() {
+                let events = job.render().await;
+                topic.deliver(&events).await;
             }
         });
     }
 
-    /// Passes on what was heard: by a task for each part, where there are several.
-    async fn deliver(&self, heard: &[Arc<SharedEvent>]) {
-        let (known, telling) = {
-            let state = self.0.lock();
+    /// Delivers events: on this task if there is one shard, otherwise on a task for each shard.
+    async fn deliver(&self, events: &[Arc<SharedEvent>]) {
+        let (known_shards, delivery_tasks) = {
+            let state = self.lock();
             (state.shards.clone(), state.delivery_tasks.clone())
         };
-        let parts = match known {
-            Some(parts) => parts,
+        let shards = match known_shards {
+            Some(shards) => shards,
             None => {
-                // Others listen than before, in other parts: what they are told already comes first.
-                telling.close();
-                telling.wait().await;
-                telling.reopen();
-                self.0.lock().shards()
+                // The subscribers changed and are in other shards now: earlier events must arrive first.
+                delivery_tasks.close();
+                delivery_tasks.wait().await;
+                delivery_tasks.reopen();
+                self.lock().shards()
             }
         };
-        match &parts[..] {
-            [part] => {
-                part.enqueue(heard);
-                part.clone().run().await;
+        match &shards[..] {
+            [shard] => {
+                shard.enqueue(events);
+                shard.clone().run().await;
             }
-            parts => {
-                for part in parts.iter().filter(|part| part.enqueue(heard)) {
-                    telling.spawn(part.clone().run());
+            shards => {
+                for shard in shards.iter().filter(|shard| shard.enqueue(events)) {
+                    delivery_tasks.spawn(shard.clone().run());
                 }
             }
         }
     }
 
-    /// What is to be made, and for whom; none where all is passed on.
+    /// Takes the pending events; returns `None` and ends the rendering if there are none.
     fn next_render_job(&self) -> Option<RenderJob> {
-        let mut state = self.0.lock();
-        let heard = std::mem::take(&mut state.pending_render);
-        state.is_rendering = !heard.is_empty();
-        if heard.is_empty() {
+        let mut state = self.lock();
+        let events = std::mem::take(&mut state.pending_render);
+        state.is_rendering = !events.is_empty();
+        if events.is_empty() {
             return None;
         }
-        let shared = state.render_groups.values().filter(|(_, number)| *number > 1);
-        let audiences = shared.map(|(audience, _)| audience.clone()).collect();
-        Some(RenderJob { events: heard, render_groups: audiences, version: state.version.unwrap_or_default() })
+        let render_groups = state.shared_groups().cloned().collect();
+        Some(RenderJob { events, render_groups, version: state.version.unwrap_or_default() })
     }
 }
 
 impl RenderJob {
-    /// Makes all of it at once. What is late is made by those whom it concerns.
+    /// Renders all events concurrently and returns them in their order.
+    ///
+    /// An event that is not rendered within [`RENDER_TIMEOUT`] is rendered by each subscriber separately.
     async fn render(self) -> Vec<Arc<SharedEvent>> {
-        let Self { events: heard, render_groups: audiences, version } = self;
-        let making = heard.iter().map(async |heard| {
-            let sheets = audiences.iter().map(async |audience| {
-                let sheet = audience.render(heard.clone(), version).await;
-                sheet.map(|sheet| (audience.id(), sheet))
+        let Self { events, render_groups, version } = self;
+        let renderings = events.iter().map(async |event| {
+            let batches = render_groups.iter().map(async |group| {
+                let batch = group.render(event.clone(), version).await;
+                batch.map(|batch| (group.id(), batch))
             });
-            heard.set_renderings(join_all(sheets).await.into_iter().flatten().collect());
+            event.set_renderings(join_all(batches).await.into_iter().flatten().collect());
         });
-        drop(timeout(RENDER_TIMEOUT, join_all(making)).await);
-        heard
+        drop(timeout(RENDER_TIMEOUT, join_all(renderings)).await);
+        events
     }
 }
 
 impl TopicState {
-    pub(super) fn join(&mut self, id: u64, mailbox: Arc<DeliveryQueue>) {
-        self.subscribers.insert(id, mailbox);
+    pub(super) fn join(&mut self, subscriber_id: u64, queue: Arc<DeliveryQueue>) {
+        self.subscribers.insert(subscriber_id, queue);
         self.shards = None;
     }
 
-    /// True where nobody is left.
-    pub(super) fn leave(&mut self, id: u64) -> bool {
-        self.subscribers.remove(&id);
+    /// Removes a subscriber and returns whether it was the last.
+    pub(super) fn leave(&mut self, subscriber_id: u64, render_group_id: Option<u64>) -> bool {
+        if let Some(group_id) = render_group_id
+            && let Some((_, subscriber_count)) = self.render_groups.get_mut(&group_id)
+        {
+            *subscriber_count -= 1;
+            if *subscriber_count == 0 {
+                self.render_groups.remove(&group_id);
+            }
+        }
+        self.subscribers.remove(&subscriber_id);
         self.shards = None;
         self.subscribers.is_empty()
+    }
+
+    /// Counts one more subscriber of a render group.
+    pub(super) fn join_render_group(&mut self, group: &Arc<dyn RenderGroup>) {
+        self.render_groups.entry(group.id()).or_insert_with(|| (group.clone(), 0)).1 += 1;
+    }
+
+    /// Records that a new subscriber knows the chat up to `version` and expects the next one.
+    pub(super) fn mark_caught_up(&mut self, version: i64) {
+        // A subscriber that read a change whose event is still on its way must not hide a gap from the others.
+        self.version = Some(self.version.map_or(version, |known| known.min(version)));
+    }
+
+    /// Makes every subscriber read from the database.
+    pub(super) fn mark_lagged(&self) {
+        self.subscribers.values().for_each(|queue| queue.mark_lagged());
+    }
+
+    /// Returns the last version that was delivered without a gap, if it is known.
+    pub(super) fn version(&self) -> Option<i64> {
+        self.version
+    }
+
+    /// Returns whether events are held back because earlier ones are missing.
+    pub(super) fn has_gap(&self) -> bool {
+        !self.reorder_buffer.is_empty()
+    }
+
+    /// Returns whether events are being rendered or delivered; a new event has to wait for them.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_rendering || !self.delivery_tasks.is_empty()
     }
 
     fn shards(&mut self) -> Arc<Vec<Arc<SubscriberShard>>> {
         self.shards.get_or_insert_with(|| Arc::new(SubscriberShard::split(&self.subscribers))).clone()
     }
 
-    /// Passes an event on, or holds it; true where a gap has opened.
-    pub(super) fn accept(&mut self, event: ChatEvent) -> bool {
+    /// Returns the render groups that have more than one subscriber.
+    fn shared_groups(&self) -> impl Iterator<Item = &Arc<dyn RenderGroup>> {
+        self.render_groups.values().filter(|(_, subscriber_count)| *subscriber_count > 1).map(|(group, _)| group)
+    }
+
+    /// Passes an event on or holds it back, and returns whether it opened a gap.
+    fn accept(&mut self, event: ChatEvent) -> bool {
         let Some((first, last)) = event.version_range() else {
             self.enqueue(event);
             return false;
         };
         if self.version.is_some_and(|version| first > version + 1) {
-            let opened = self.reorder_buffer.is_empty();
+            let opened_gap = self.reorder_buffer.is_empty();
             self.reorder_buffer.insert(first, event);
             if self.reorder_buffer.len() > REORDER_BUFFER_CAPACITY {
                 self.flush();
                 return false;
             }
-            return opened;
+            return opened_gap;
         }
         self.version = self.version.max(Some(last));
         self.enqueue(event);
@@ -181,28 +244,22 @@ impl TopicState {
         false
     }
 
-    pub(super) fn flush(&mut self) {
+    fn flush(&mut self) {
         for event in std::mem::take(&mut self.reorder_buffer).into_values() {
             self.version = self.version.max(event.version_range().map(|(_, last)| last));
             self.enqueue(event);
         }
     }
 
-    /// Whether something heard is on its way: what comes now has its place after it.
-    pub(super) fn is_busy(&self) -> bool {
-        self.is_rendering || !self.delivery_tasks.is_empty()
-    }
-
-    /// Passes an event to those who listen, or on to be made ready for them.
+    /// Queues an event for the subscribers, or marks it for rendering if some of them share it.
     fn enqueue(&mut self, event: ChatEvent) {
-        let heard = SharedEvent::new(event, self.subscribers.len());
-        let is_shared = || self.render_groups.values().any(|(_, number)| *number > 1);
-        // What is some members' own is made for nobody else: it waits for its turn alone.
-        if self.is_busy() || !heard.is_private() && is_shared() {
-            self.pending_render.push(heard);
+        let event = SharedEvent::new(event, self.subscribers.len());
+        // A private event is rendered for its own subscriber only; it still waits for the events before it.
+        if self.is_busy() || !event.is_private() && self.shared_groups().next().is_some() {
+            self.pending_render.push(event);
         } else {
-            let concerned = self.subscribers.values().filter(|mailbox| heard.is_visible_to(&mailbox.owner));
-            concerned.for_each(|mailbox| mailbox.push(std::slice::from_ref(&heard)));
+            let recipients = self.subscribers.values().filter(|queue| event.is_visible_to(&queue.owner));
+            recipients.for_each(|queue| queue.push(std::slice::from_ref(&event)));
         }
     }
 }

@@ -1,11 +1,12 @@
-//! All that concerns one person across their chats: the list of chats, and notifications.
+//! The feed of everything that concerns one user across their chats: chats, notifications and calls.
 //!
-//! What is heard of a chat is only that it has to be looked at. Chats that are to be told wait, each
-//! once, with the moment since when; told is each as it is when its turn comes. A cursor is a moment: that
-//! of what waits longest, or the last that was heard. So a resuming client, a slow one and one whose
-//! mailbox overflowed all go on by one read: what changed since.
+//! An event about a chat only means that the chat has to be read. Subjects that changed are pending, each once, with the
+//! time of the change; a chat is read and delivered in its current state when its turn comes. A cursor is a time: that of
+//! the first pending subject, or of the last event. A client that resumes, a slow one and one whose queue overflowed
+//! therefore all continue by the same read: what changed since the cursor.
 
-pub mod pending;
+mod pending;
+mod reads;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,125 +18,88 @@ use crate::domain::calls::Call;
 use crate::domain::chat_events::{Change, ChatEvent, ChatEventKind, MessageChange};
 use crate::domain::chats::{Chat, REMOVALS_RETAINED};
 use crate::domain::cursors::InboxCursor;
-use crate::domain::ids::{CallId, ChatId, MemberId};
-use crate::domain::members::Member;
+use crate::domain::ids::ChatId;
 use crate::domain::notifications::Notification;
-use crate::domain::rights::require_permission;
-use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::realtime::dispatch::queue::Delivery;
 use crate::realtime::dispatch::subscriber::Subscriber;
-use crate::realtime::feeds::chat::{CLOCK_SKEW_MARGIN, CatchUpLimits, ResetReason};
+use crate::realtime::feeds::catch_up::{CLOCK_SKEW_MARGIN, FeedDeps, ResetReason};
 use crate::realtime::feeds::inbox::pending::{PendingItem, PendingKey, PendingQueue};
+use crate::realtime::feeds::inbox::reads::{load_call, load_changes_since, load_chats, load_ringing_calls};
 use crate::realtime::feeds::member_chats;
 use crate::realtime::sessions::{Session, SessionState};
-use crate::storage::connection::Conn;
-use crate::storage::pool::Database;
-use crate::storage::{calls, chat_removals, chats, members, notifications};
 use crate::tasks::spawn_detached;
 
-/// Chats that are looked at together.
+/// The number of pending chats that are read together.
 const LOAD_BATCH: usize = 50;
 
+/// An event of an inbox feed.
 #[derive(Debug, Clone)]
 pub struct InboxEvent {
     pub cursor: InboxCursor,
     pub kind: InboxEventKind,
 }
 
+/// The kinds of an inbox feed's events.
 #[derive(Debug, Clone)]
 pub enum InboxEventKind {
-    /// A chat that the person is in.
+    /// A chat in which the user is a member, in its current state.
     Chat(Arc<Chat>),
-    /// The person is no longer in the chat, or it is no more.
+    /// The user is no longer a member of the chat, or it was deleted.
     ChatRemoved(ChatId),
     Notification(Notification),
-    /// A call that rings for the person, or in which they have or had a part.
+    /// A call that rings for the user or in which they take or took part.
     Call(Arc<Call>),
-    /// Their token ends at this moment.
+    /// The token of the connection expires at this time.
     SessionExpiring(DateTime<Utc>),
-    /// All that happened before is told.
+    /// Every change before the feed started is delivered.
     CaughtUp,
-    /// What the client holds can't be brought up to date.
+    /// The client's copy cannot be brought up to date.
     Reset(ResetReason),
 }
 
-/// What changed for a person since a moment, each with when.
-struct ChangesSince {
-    chats: Vec<(ChatId, DateTime<Utc>)>,
-    removed_chats: Vec<(ChatId, DateTime<Utc>)>,
-    notifications: Vec<Notification>,
-    calls: Vec<(CallId, DateTime<Utc>)>,
-}
-
-impl ChangesSince {
-    /// Each list is cut short after one more than the limit.
-    async fn load(conn: &mut Conn, viewer: &Viewer, since: DateTime<Utc>, limit: usize) -> Result<Self> {
-        let (organization, user, limit) = (viewer.organization(), viewer.id(), limit as i64 + 1);
-        let chats = members::chats_changed_since(conn, organization, user, since, limit).await?;
-        let mut gone = members::ended_since(conn, organization, user, since, limit).await?;
-        gone.extend(chat_removals::removed_since(conn, organization, user, since, limit).await?);
-        let notifications = notifications::changed_since(conn, organization, user, since, limit).await?;
-        let calls = calls::by_participant(conn, organization, user, Some(since), limit).await?;
-        Ok(Self { chats, removed_chats: gone, notifications, calls })
-    }
-
-    fn len(&self) -> usize {
-        self.chats.len() + self.removed_chats.len() + self.notifications.len() + self.calls.len()
-    }
-}
-
-/// The connection that a feed is on.
+/// The session of the connection that the feed belongs to.
 struct SessionWatch {
     session: Arc<Session>,
     state: watch::Receiver<SessionState>,
-    /// The end that the client was warned of.
+    /// The expiry that the client was warned of.
     warned_expiry: Option<DateTime<Utc>>,
 }
 
+/// The inbox feed of one user.
 pub struct InboxFeed {
-    database: Database,
-    catch_up_limits: CatchUpLimits,
-    viewer: Arc<Viewer>,
+    /// The viewer is that of the session's newest token.
+    deps: FeedDeps,
     session_watch: Option<SessionWatch>,
     subscriber: Subscriber,
-    /// What changed up to this moment, but for [`SLACK`], is told or waits.
+    /// Changes up to this time, less [`CLOCK_SKEW_MARGIN`], are delivered or pending.
     as_of: DateTime<Utc>,
     pending: PendingQueue,
-    /// Chats that wait, as they were read and have not changed since; none where the person is not in.
+    /// Pending chats that were read and have not changed since; `None` if the user is not a member.
     loaded: HashMap<ChatId, Option<Arc<Chat>>>,
-    /// The client waits to hear that all of up to this moment is told.
+    /// The client waits for [`InboxEventKind::CaughtUp`], which follows the changes up to this time.
     announce_caught_up_at: Option<DateTime<Utc>>,
     pending_reset: Option<ResetReason>,
     state: InboxFeedState,
 }
 
 enum InboxFeedState {
-    /// From now on, or from a cursor as the client gave it.
+    /// The feed starts now, or from a cursor as the client sent it.
     Starting(Option<String>),
     Live,
     Ended,
 }
 
 impl InboxFeed {
-    /// A feed for one who may view chats. The listener follows the viewer already.
-    pub fn new(
-        store: Database,
-        catch_ups: CatchUpLimits,
-        viewer: Arc<Viewer>,
-        session: Option<Arc<Session>>,
-        listener: Subscriber,
-        after: Option<String>,
-    ) -> Self {
-        let connected = session.map(|session| SessionWatch { state: session.state(), session, warned_expiry: None });
-        let heard_at = catch_ups.clock.now();
+    /// Creates the feed of a viewer who may view chats. The subscriber must follow the viewer already.
+    pub fn new(deps: FeedDeps, session: Option<Arc<Session>>, subscriber: Subscriber, after: Option<String>) -> Self {
+        let session_watch =
+            session.map(|session| SessionWatch { state: session.state(), session, warned_expiry: None });
         Self {
-            database: store,
-            catch_up_limits: catch_ups,
-            viewer,
-            session_watch: connected,
-            subscriber: listener,
-            as_of: heard_at,
+            as_of: deps.limits.clock.now(),
+            deps,
+            session_watch,
+            subscriber,
             pending: PendingQueue::default(),
             loaded: HashMap::new(),
             announce_caught_up_at: None,
@@ -144,7 +108,16 @@ impl InboxFeed {
         }
     }
 
-    /// The next event; an error ends the feed, and then there is none.
+    /// Returns the next event. An error is the last item; after it, the feed returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// The feed fails with [`Error::Forbidden`](crate::error::Error::Forbidden) if a renewed token lacks the permission
+    /// to view chats, and with the database's errors.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe: a dropped call may lose an event.
     pub async fn recv(&mut self) -> Option<Result<InboxEvent>> {
         let started = match std::mem::replace(&mut self.state, InboxFeedState::Live) {
             InboxFeedState::Starting(after) => self.start(after).await,
@@ -154,14 +127,14 @@ impl InboxFeed {
                 return None;
             }
         };
-        let news = match started {
+        let event = match started {
             Ok(()) => self.next_event().await,
             Err(error) => Err(error),
         };
-        if news.is_err() {
+        if event.is_err() {
             self.state = InboxFeedState::Ended;
         }
-        Some(news.map(|news| InboxEvent { cursor: self.cursor(), kind: news }))
+        Some(event.map(|kind| InboxEvent { cursor: self.cursor(), kind }))
     }
 
     async fn start(&mut self, after: Option<String>) -> Result<()> {
@@ -169,9 +142,9 @@ impl InboxFeed {
         let Some(after) = after else {
             self.announce_caught_up_at = Some(now);
             self.subscribe_chats().await?;
-            return self.load_ringing_calls().await;
+            return self.push_ringing_calls().await;
         };
-        match InboxCursor::decode(&after, self.viewer.organization(), self.viewer.id()) {
+        match InboxCursor::decode(&after, self.deps.viewer.organization(), self.deps.viewer.id()) {
             Some(cursor) if cursor.as_of < now - REMOVALS_RETAINED => {
                 self.pending_reset = Some(ResetReason::TooFarBehind)
             }
@@ -183,12 +156,12 @@ impl InboxFeed {
             _ => self.pending_reset = Some(ResetReason::CursorInvalid),
         }
         self.subscribe_chats().await?;
-        self.load_ringing_calls().await
+        self.push_ringing_calls().await
     }
 
     async fn next_event(&mut self) -> Result<InboxEventKind> {
         loop {
-            // What is told has not changed since it was looked at, as far as anybody here knows.
+            // Process all deliveries first, so that a chat is not delivered in a state that is known to be old.
             while let Some(delivery) = self.subscriber.try_recv() {
                 self.on_delivery(delivery).await?;
             }
@@ -196,12 +169,15 @@ impl InboxFeed {
                 return Ok(InboxEventKind::Reset(reason));
             }
             let first = self.pending.first();
-            if self.announce_caught_up_at.is_some_and(|until| first.is_none_or(|(since, _)| since > until)) {
+            if self
+                .announce_caught_up_at
+                .is_some_and(|announce_at| first.is_none_or(|(changed_at, _)| changed_at > announce_at))
+            {
                 self.announce_caught_up_at = None;
                 return Ok(InboxEventKind::CaughtUp);
             }
-            if let Some(news) = self.session_event() {
-                return Ok(news);
+            if let Some(event) = self.session_event() {
+                return Ok(event);
             }
             match first {
                 None => self.wait_for_delivery().await?,
@@ -210,110 +186,106 @@ impl InboxFeed {
                 }
                 Some((_, PendingKey::Call(call))) => {
                     self.pending.remove(PendingKey::Call(call));
-                    if let Some(call) = self.load_call(call).await? {
-                        return Ok(InboxEventKind::Call(call));
+                    if let Some(call) = spawn_detached(load_call(self.deps.clone(), call)).await? {
+                        return Ok(InboxEventKind::Call(Arc::new(call)));
                     }
                 }
-                Some((_, subject)) => {
-                    if let Some(news) = self.take_pending(subject) {
-                        return Ok(news);
+                Some((_, key)) => {
+                    if let Some(event) = self.take_pending(key) {
+                        return Ok(event);
                     }
                 }
             }
         }
     }
 
-    /// What waits has its turn; nothing where there is nothing to tell of it.
-    fn take_pending(&mut self, subject: PendingKey) -> Option<InboxEventKind> {
-        match (self.pending.remove(subject)?, subject) {
+    /// Removes a pending subject and returns its event, if there is one.
+    fn take_pending(&mut self, key: PendingKey) -> Option<InboxEventKind> {
+        match (self.pending.remove(key)?, key) {
             (PendingItem::Notification(notification), _) => Some(InboxEventKind::Notification(notification)),
-            (PendingItem::Chat { removed: gone }, PendingKey::Chat(chat)) => {
-                match self.loaded.remove(&chat).flatten() {
-                    Some(chat) => Some(InboxEventKind::Chat(chat)),
-                    None if gone => {
-                        self.subscriber.unsubscribe_chat(chat);
-                        Some(InboxEventKind::ChatRemoved(chat))
-                    }
-                    // That it is gone is on its way.
-                    None => None,
+            (PendingItem::Chat { removed }, PendingKey::Chat(chat)) => match self.loaded.remove(&chat).flatten() {
+                Some(chat) => Some(InboxEventKind::Chat(chat)),
+                None if removed => {
+                    self.subscriber.unsubscribe_chat(chat);
+                    Some(InboxEventKind::ChatRemoved(chat))
                 }
-            }
+                // The event of the removal is on its way.
+                None => None,
+            },
             (PendingItem::Chat { .. } | PendingItem::Call, _) => None,
         }
     }
 
-    /// What there is to tell of the person's token.
+    /// Returns the event about the session's token, if there is one.
     fn session_event(&mut self) -> Option<InboxEventKind> {
-        let SessionWatch { session, state: standing, warned_expiry: warned } = self.session_watch.as_mut()?;
-        let standing = *standing.borrow_and_update();
-        let known = std::mem::replace(&mut self.viewer, session.viewer());
-        if known.permissions != self.viewer.permissions {
+        let SessionWatch { session, state, warned_expiry } = self.session_watch.as_mut()?;
+        let state = *state.borrow_and_update();
+        let previous = std::mem::replace(&mut self.deps.viewer, session.viewer());
+        if previous.permissions != self.deps.viewer.permissions {
             return Some(InboxEventKind::Reset(ResetReason::AccessChanged));
         }
-        match standing {
-            SessionState::Expiring(at) if *warned != Some(at) => {
-                *warned = Some(at);
-                Some(InboxEventKind::SessionExpiring(at))
+        match state {
+            SessionState::Expiring(expires_at) if *warned_expiry != Some(expires_at) => {
+                *warned_expiry = Some(expires_at);
+                Some(InboxEventKind::SessionExpiring(expires_at))
             }
             _ => None,
         }
     }
 
+    /// Waits for a delivery or a change of the session. Both futures are cancel-safe.
     async fn wait_for_delivery(&mut self) -> Result<()> {
-        let renewed = async {
+        let session_changed = async {
             match &mut self.session_watch {
-                // The session is held, so there is always one who may say something.
-                Some(connected) => drop(connected.state.changed().await),
+                // The feed holds the session, so the channel cannot be closed.
+                Some(session_watch) => drop(session_watch.state.changed().await),
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             delivery = self.subscriber.recv() => self.on_delivery(delivery).await,
-            () = renewed => Ok(()),
+            () = session_changed => Ok(()),
         }
     }
 
     async fn on_delivery(&mut self, delivery: Delivery) -> Result<()> {
-        let Delivery::Event(heard) = delivery else {
+        let Delivery::Event(shared) = delivery else {
             self.loaded.clear();
             return self.catch_up().await;
         };
-        let event = &heard.event;
+        let event = &shared.event;
         self.as_of = self.as_of.max(event.published_at);
         match &event.kind {
-            ChatEventKind::LogChanges(stretch) => self.on_changes(event, &stretch.changes),
-            ChatEventKind::MembersUpdated(moved) => {
-                if moved.members.iter().any(|moved| moved.member.user == *self.viewer.id()) {
+            ChatEventKind::LogChanges(slice) => self.on_changes(event, &slice.changes),
+            ChatEventKind::MembersUpdated(updates) => {
+                if updates.members.iter().any(|update| update.member.user == *self.deps.viewer.id()) {
                     self.push_chat(event, false);
                 }
             }
             ChatEventKind::Deleted => self.push_chat(event, true),
-            ChatEventKind::CallChanged(called) => {
-                self.pending.push(PendingKey::Call(called.call), event.published_at, PendingItem::Call)
+            ChatEventKind::CallChanged(hint) => {
+                self.pending.push(PendingKey::Call(hint.call), event.published_at, PendingItem::Call)
             }
-            ChatEventKind::NotificationsChanged(notified) if notified.notifications.is_empty() => {
+            ChatEventKind::NotificationsChanged(batch) if batch.notifications.is_empty() => {
                 return self.catch_up().await;
             }
-            ChatEventKind::NotificationsChanged(notified) => {
-                let own = notified.notifications.iter().filter(|notification| notification.user == *self.viewer.id());
+            ChatEventKind::NotificationsChanged(batch) => {
+                let own = batch.notifications.iter().filter(|notification| notification.user == *self.deps.viewer.id());
                 for notification in own {
-                    let subject = PendingKey::Notification(notification.id);
-                    self.pending.push(subject, event.published_at, PendingItem::Notification(notification.clone()));
+                    let key = PendingKey::Notification(notification.id);
+                    self.pending.push(key, event.published_at, PendingItem::Notification(notification.clone()));
                 }
             }
         }
-        match self.pending.len() > self.catch_up_limits.max_changes {
-            true => self.catch_up().await,
-            false => Ok(()),
-        }
+        if self.pending.len() > self.deps.limits.max_changes { self.catch_up().await } else { Ok(()) }
     }
 
     fn on_changes(&mut self, event: &ChatEvent, changes: &[Change]) {
-        let own = changes.iter().rev().find_map(|change| match change {
-            Change::Member(member) if member.user == *self.viewer.id() => Some(member.is_active()),
+        let own_membership = changes.iter().rev().find_map(|change| match change {
+            Change::Member(member) if member.user == *self.deps.viewer.id() => Some(member.is_active()),
             _ => None,
         });
-        match own {
+        match own_membership {
             Some(true) => {
                 self.subscriber.subscribe_chat(event.chat);
                 self.push_chat(event, false);
@@ -324,125 +296,81 @@ impl InboxFeed {
         }
     }
 
-    /// The chat is to be looked at.
-    fn push_chat(&mut self, event: &ChatEvent, gone: bool) {
+    /// Marks a chat as pending.
+    fn push_chat(&mut self, event: &ChatEvent, removed: bool) {
         self.loaded.remove(&event.chat);
-        self.pending.push(PendingKey::Chat(event.chat), event.published_at, PendingItem::Chat { removed: gone });
+        self.pending.push(PendingKey::Chat(event.chat), event.published_at, PendingItem::Chat { removed });
     }
 
-    /// Listens to all chats that the person is in.
+    /// Subscribes to all chats in which the user is a member.
     async fn subscribe_chats(&mut self) -> Result<()> {
-        member_chats::subscribe_all(&self.database, &self.viewer, &mut self.subscriber).await.map(drop)
+        member_chats::subscribe_all(&self.deps, &mut self.subscriber).await.map(drop)
     }
 
-    /// Reads what changed since the cursor.
+    /// Reads what changed since the cursor, and resets the client if that is too much.
     async fn catch_up(&mut self) -> Result<()> {
         self.subscribe_chats().await?;
-        let at = self.catch_up_limits.clock.now();
+        let now = self.deps.limits.clock.now();
         let since = self.cursor().as_of - CLOCK_SKEW_MARGIN;
-        let (store, catch_ups, viewer) = (self.database.clone(), self.catch_up_limits.clone(), self.viewer.clone());
-        let limit = self.catch_up_limits.max_changes;
-        let reading = async move {
-            let _permit = catch_ups.acquire_permit().await?;
-            let mut conn = store.read().await?;
-            conn.snapshot(async move |conn| ChangesSince::load(conn, &viewer, since, limit).await).await
-        };
-        let missed = spawn_detached(reading).await?;
-        let beyond = missed.len() > limit;
-        if !beyond {
-            // In the order in which it happened, so that a client that is cut again need not begin anew.
-            let moment = |changed: DateTime<Utc>| changed.min(at);
-            for (chat, changed) in missed.chats {
-                self.pending.push(PendingKey::Chat(chat), moment(changed), PendingItem::Chat { removed: false });
+        let changes = spawn_detached(load_changes_since(self.deps.clone(), since)).await?;
+        let max_changes = self.deps.limits.max_changes;
+        let is_too_much = changes.len() > max_changes;
+        if !is_too_much {
+            // In the order of the changes, so that a client that is disconnected again can resume.
+            let not_future = |changed_at: DateTime<Utc>| changed_at.min(now);
+            for (chat, changed_at) in changes.chats {
+                let item = PendingItem::Chat { removed: false };
+                self.pending.push(PendingKey::Chat(chat), not_future(changed_at), item);
             }
-            for (chat, changed) in missed.removed_chats {
-                self.pending.push(PendingKey::Chat(chat), moment(changed), PendingItem::Chat { removed: true });
+            for (chat, changed_at) in changes.removed_chats {
+                let item = PendingItem::Chat { removed: true };
+                self.pending.push(PendingKey::Chat(chat), not_future(changed_at), item);
             }
-            for notification in missed.notifications {
-                let changed = notification.read_at.unwrap_or(notification.created_at);
-                let subject = PendingKey::Notification(notification.id);
-                self.pending.push(subject, moment(changed), PendingItem::Notification(notification));
+            for notification in changes.notifications {
+                let changed_at = notification.read_at.unwrap_or(notification.created_at);
+                let key = PendingKey::Notification(notification.id);
+                self.pending.push(key, not_future(changed_at), PendingItem::Notification(notification));
             }
-            for (call, changed) in missed.calls {
-                self.pending.push(PendingKey::Call(call), moment(changed), PendingItem::Call);
+            for (call, changed_at) in changes.calls {
+                self.pending.push(PendingKey::Call(call), not_future(changed_at), PendingItem::Call);
             }
         }
-        self.as_of = at;
-        if beyond || self.pending.len() > limit {
+        self.as_of = now;
+        if is_too_much || self.pending.len() > max_changes {
             self.pending.clear();
             self.loaded.clear();
             self.announce_caught_up_at = None;
             self.pending_reset = Some(ResetReason::TooFarBehind);
-            return self.load_ringing_calls().await;
+            return self.push_ringing_calls().await;
         }
         Ok(())
     }
 
-    /// What rings for the person as they come is told to them first.
-    async fn load_ringing_calls(&mut self) -> Result<()> {
-        let (store, catch_ups, viewer) = (self.database.clone(), self.catch_up_limits.clone(), self.viewer.clone());
-        let limit = self.catch_up_limits.max_changes as i64;
-        let reading = async move {
-            let _permit = catch_ups.acquire_permit().await?;
-            let mut conn = store.read().await?;
-            calls::by_participant(&mut conn, viewer.organization(), viewer.id(), None, limit).await
-        };
-        for (call, changed) in spawn_detached(reading).await? {
-            self.pending.push(PendingKey::Call(call), changed.min(self.as_of), PendingItem::Call);
+    /// Marks the calls that ring for the user as pending; a client that starts shows these at once.
+    async fn push_ringing_calls(&mut self) -> Result<()> {
+        for (call, changed_at) in spawn_detached(load_ringing_calls(self.deps.clone())).await? {
+            self.pending.push(PendingKey::Call(call), changed_at.min(self.as_of), PendingItem::Call);
         }
         Ok(())
     }
 
-    /// A call as it is now; none where the person is not in its chat.
-    async fn load_call(&mut self, id: CallId) -> Result<Option<Arc<Call>>> {
-        let (store, viewer) = (self.database.clone(), self.viewer.clone());
-        let reading = async move {
-            require_permission(&viewer.permissions, Permission::ChatView)?;
-            let mut conn = store.read().await?;
-            conn.snapshot(async move |conn| {
-                match find_visible_chats(conn, &viewer, &[id.chat]).await?.contains_key(&id.chat) {
-                    true => Ok(calls::by_ids(conn, &[id]).await?.pop()),
-                    false => Ok(None),
-                }
-            })
-            .await
-        };
-        Ok(spawn_detached(reading).await?.map(Arc::new))
-    }
-
-    /// Reads the chats whose turn is next, as the person may see them now.
+    /// Reads the chats that are next.
     async fn load_pending_chats(&mut self) -> Result<()> {
         let ids: Vec<ChatId> =
             self.pending.chats().filter(|chat| !self.loaded.contains_key(chat)).take(LOAD_BATCH).collect();
-        let (store, catch_ups, viewer, looked) =
-            (self.database.clone(), self.catch_up_limits.clone(), self.viewer.clone(), ids.clone());
-        let reading = async move {
-            require_permission(&viewer.permissions, Permission::ChatView)?;
-            let _permit = catch_ups.acquire_permit().await?;
-            let mut conn = store.read().await?;
-            conn.snapshot(async move |conn| find_visible_chats(conn, &viewer, &looked).await).await
-        };
-        let mut found = spawn_detached(reading).await?;
-        self.loaded.extend(ids.into_iter().map(|chat| (chat, found.remove(&chat))));
+        let mut chats = spawn_detached(load_chats(self.deps.clone(), ids.clone())).await?;
+        self.loaded.extend(ids.into_iter().map(|id| (id, chats.remove(&id))));
         Ok(())
     }
 
     fn cursor(&self) -> InboxCursor {
-        let at = self.pending.first().map_or(self.as_of, |(since, _)| since.min(self.as_of));
-        InboxCursor { organization: self.viewer.organization().clone(), user: self.viewer.id().clone(), as_of: at }
+        let as_of = self.pending.first().map_or(self.as_of, |(changed_at, _)| changed_at.min(self.as_of));
+        let (organization, user) = (self.deps.viewer.organization().clone(), self.deps.viewer.id().clone());
+        InboxCursor { organization, user, as_of }
     }
 }
 
-/// The chats among these that the viewer is in.
-async fn find_visible_chats(conn: &mut Conn, viewer: &Viewer, ids: &[ChatId]) -> Result<HashMap<ChatId, Arc<Chat>>> {
-    let own: Vec<MemberId> = ids.iter().map(|chat| MemberId { chat: *chat, user: viewer.id().clone() }).collect();
-    let own = members::by_ids(conn, &own).await?;
-    let open: Vec<ChatId> = own.iter().filter(|member| Member::is_active(member)).map(|member| member.chat).collect();
-    let chats = chats::by_ids(conn, viewer.organization(), &open).await?;
-    Ok(chats.into_iter().map(|chat| (chat.id, Arc::new(chat))).collect())
-}
-
-/// Whether a change shows in a list of chats: what only a thread or a message itself shows does not.
+/// Returns whether a change shows in a list of chats, unlike one that only a thread or a message shows.
 fn affects_chat_list(change: &Change) -> bool {
     use MessageChange::{Added, Deleted, Edited, Synced};
     match change {

@@ -1,32 +1,30 @@
-//! The chats of a person, for who listens to all of them.
-
-use std::sync::Arc;
+//! Subscribes to all chats of a user.
 
 use crate::domain::ids::ChatId;
-use crate::domain::users::Viewer;
 use crate::error::Result;
 use crate::realtime::dispatch::subscriber::Subscriber;
+use crate::realtime::feeds::catch_up::FeedDeps;
 use crate::storage::members;
-use crate::storage::pool::Database;
 use crate::tasks::spawn_detached;
 
-/// Listens to all chats that the viewer is in, and says where each stands. The listener follows the viewer
-/// already.
-pub async fn subscribe_all(
-    store: &Database,
-    viewer: &Arc<Viewer>,
-    listener: &mut Subscriber,
-) -> Result<Vec<(ChatId, i64)>> {
-    // Listen first, then read: until a reading finds no chat that wasn't listened to.
+/// Subscribes to all chats in which the viewer is a member, and returns each with its version.
+///
+/// The subscriber must follow the viewer already, so that a chat that they join meanwhile is noticed.
+///
+/// # Errors
+///
+/// Fails if the database does.
+pub async fn subscribe_all(deps: &FeedDeps, subscriber: &mut Subscriber) -> Result<Vec<(ChatId, i64)>> {
+    // Versions count only if they are read after the subscription: read again until no chat is new.
     loop {
-        let (store, viewer) = (store.clone(), viewer.clone());
-        let reading = async move {
-            let mut conn = store.read().await?;
+        let FeedDeps { database, viewer, .. } = deps.clone();
+        let read = async move {
+            let mut conn = database.read().await?;
             members::chat_versions_by_user(&mut conn, viewer.organization(), viewer.id()).await
         };
-        let chats = spawn_detached(reading).await?;
-        let fresh = chats.iter().filter(|(chat, _)| listener.subscribe_chat(*chat)).count();
-        if fresh == 0 {
+        let chats = spawn_detached(read).await?;
+        let new_chats = chats.iter().filter(|(chat, _)| subscriber.subscribe_chat(*chat)).count();
+        if new_chats == 0 {
             return Ok(chats);
         }
     }

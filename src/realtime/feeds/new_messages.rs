@@ -1,57 +1,56 @@
-//! The new messages of all chats that a person is in, while they come and go.
+//! The feed of new messages in all chats of a user, including chats that they join meanwhile.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::access::MemberAccess;
 use crate::domain::chat_events::{Change, ChatEventKind};
 use crate::domain::ids::{ChatId, MemberId};
 use crate::domain::members::Member;
 use crate::domain::messages::Message;
-use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::realtime::dispatch::queue::{Delivery, EventRef, SharedEvent};
+use crate::realtime::dispatch::queue::Delivery;
+use crate::realtime::dispatch::shared_event::{EventRef, SharedEvent};
 use crate::realtime::dispatch::subscriber::Subscriber;
-use crate::realtime::feeds::chat::CatchUpLimits;
+use crate::realtime::feeds::catch_up::FeedDeps;
+use crate::realtime::feeds::change_log::ChangePage;
 use crate::realtime::feeds::{change_log, member_chats};
 use crate::storage::members;
-use crate::storage::pool::Database;
 use crate::tasks::spawn_detached;
 
-/// A message that the inbox tells of for the first time.
+/// A message that the feed has not delivered before.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
     pub message: Arc<Message>,
-    /// None where it was read back.
+    /// The event that the message is from; `None` if it was read from the database.
     pub event_ref: Option<EventRef>,
 }
 
+/// The feed of new messages of one user.
 pub struct NewMessageFeed {
-    database: Database,
-    catch_up_limits: CatchUpLimits,
-    viewer: Arc<Viewer>,
+    deps: FeedDeps,
     subscriber: Subscriber,
-    /// How far each chat that the viewer is in was told.
+    /// The version up to which each chat of the user is delivered.
     positions: HashMap<ChatId, i64>,
     pending: VecDeque<NewMessage>,
     started: bool,
 }
 
 impl NewMessageFeed {
-    /// The listener follows the viewer already.
-    pub fn new(store: Database, catch_ups: CatchUpLimits, viewer: Arc<Viewer>, listener: Subscriber) -> Self {
-        let (positions, ready) = (HashMap::new(), VecDeque::new());
-        Self {
-            database: store,
-            catch_up_limits: catch_ups,
-            viewer,
-            subscriber: listener,
-            positions,
-            pending: ready,
-            started: false,
-        }
+    /// Creates the feed of a viewer who may view chats. The subscriber must follow the viewer already.
+    pub fn new(deps: FeedDeps, subscriber: Subscriber) -> Self {
+        Self { deps, subscriber, positions: HashMap::new(), pending: VecDeque::new(), started: false }
     }
 
-    /// The next new message.
+    /// Returns the next new message.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe: a dropped call may lose messages.
     pub async fn recv(&mut self) -> Result<NewMessage> {
         loop {
             if let Some(message) = self.pending.pop_front() {
@@ -63,27 +62,27 @@ impl NewMessageFeed {
                 continue;
             }
             match self.subscriber.recv().await {
-                Delivery::Event(heard) => self.on_delivery(&heard).await?,
+                Delivery::Event(shared) => self.on_delivery(&shared).await?,
                 Delivery::Lagged => self.load_member_chats(true).await?,
             }
         }
     }
 
-    /// Looks up the chats that the viewer is in. What they had before is known where the inbox
-    /// begins, and is read where it missed something.
-    async fn load_member_chats(&mut self, missed: bool) -> Result<()> {
-        let chats = member_chats::subscribe_all(&self.database, &self.viewer, &mut self.subscriber).await?;
+    /// Reads the chats in which the user is a member.
+    ///
+    /// Messages from before the feed started are not new. After the feed lagged, the messages that it missed are read.
+    async fn load_member_chats(&mut self, lagged: bool) -> Result<()> {
+        let chats = member_chats::subscribe_all(&self.deps, &mut self.subscriber).await?;
         let left: Vec<ChatId> =
             self.positions.keys().copied().filter(|known| !chats.iter().any(|(chat, _)| chat == known)).collect();
         for chat in left {
             self.drop_chat(chat);
         }
         for (chat, version) in chats {
-            let known = self.positions.get(&chat).copied();
-            match known {
+            match self.positions.get(&chat).copied() {
                 Some(position) if position < version => self.backfill_chat(chat, position).await?,
                 Some(_) => {}
-                None if missed => self.subscribe_chat(chat).await?,
+                None if lagged => self.add_chat(chat).await?,
                 None => {
                     self.positions.insert(chat, version);
                     self.subscriber.mark_caught_up(chat, version);
@@ -93,10 +92,10 @@ impl NewMessageFeed {
         Ok(())
     }
 
-    async fn on_delivery(&mut self, heard: &Arc<SharedEvent>) -> Result<()> {
-        let chat = heard.event.chat;
-        let stretch = match &heard.event.kind {
-            ChatEventKind::LogChanges(stretch) => stretch,
+    async fn on_delivery(&mut self, shared: &Arc<SharedEvent>) -> Result<()> {
+        let chat = shared.event.chat;
+        let slice = match &shared.event.kind {
+            ChatEventKind::LogChanges(slice) => slice,
             ChatEventKind::MembersUpdated(_)
             | ChatEventKind::NotificationsChanged(_)
             | ChatEventKind::CallChanged(_) => return Ok(()),
@@ -105,47 +104,44 @@ impl NewMessageFeed {
                 return Ok(());
             }
         };
-        let viewer = self.viewer.clone();
-        let own = |change: &Change| match change {
+        let viewer = self.deps.viewer.clone();
+        let own_membership = |change: &Change| match change {
             Change::Member(member) if member.user == *viewer.id() => Some(member.is_active()),
             _ => None,
         };
         let Some(position) = self.positions.get(&chat).copied() else {
-            if stretch.changes.iter().any(|change| own(change) == Some(true)) {
+            if slice.changes.iter().any(|change| own_membership(change) == Some(true)) {
                 self.subscriber.subscribe_chat(chat);
-                self.subscribe_chat(chat).await?;
+                self.add_chat(chat).await?;
             }
             return Ok(());
         };
-        if stretch.after_version > position {
+        if slice.after_version > position {
             return self.backfill_chat(chat, position).await;
         }
-        for (place, change) in stretch.changes.iter().enumerate() {
+        for (index, change) in slice.changes.iter().enumerate() {
             if change.version() <= position {
                 continue;
             }
-            if own(change) == Some(false) {
+            if own_membership(change) == Some(false) {
                 self.drop_chat(chat);
                 return Ok(());
             }
-            if let Change::Message(message, _) = change
-                && message.id.seq > position
-                && message.deleted_at.is_none()
-            {
-                self.pending
-                    .push_back(NewMessage { message: message.clone(), event_ref: Some(EventRef::new(heard, place)) });
+            if let Some(message) = new_message(change, position) {
+                let event_ref = Some(EventRef::new(shared, index));
+                self.pending.push_back(NewMessage { message, event_ref });
             }
         }
-        self.positions.insert(chat, stretch.to_version.max(position));
+        self.positions.insert(chat, slice.to_version.max(position));
         Ok(())
     }
 
-    /// Comes into a chat: what was sent since the viewer did is new.
-    async fn subscribe_chat(&mut self, chat: ChatId) -> Result<()> {
-        let id = MemberId { chat, user: self.viewer.id().clone() };
-        let store = self.database.clone();
-        let reading = async move { members::by_ids(&mut store.read().await?, &[id]).await };
-        let member = spawn_detached(reading).await?.pop();
+    /// Adds a chat that the user joined: the messages since then are new.
+    async fn add_chat(&mut self, chat: ChatId) -> Result<()> {
+        let id = MemberId { chat, user: self.deps.viewer.id().clone() };
+        let database = self.deps.database.clone();
+        let read = async move { members::by_ids(&mut database.read().await?, &[id]).await };
+        let member = spawn_detached(read).await?.pop();
         if let Some(member) = member.filter(Member::is_active) {
             self.backfill_chat(chat, member.version).await?;
             if let Some(position) = self.positions.get(&chat) {
@@ -155,37 +151,23 @@ impl NewMessageFeed {
         Ok(())
     }
 
-    async fn backfill_chat(&mut self, chat: ChatId, from: i64) -> Result<()> {
-        let mut position = from;
+    /// Reads the messages of a chat after a version, or drops the chat if the user is no longer a member.
+    async fn backfill_chat(&mut self, chat: ChatId, from_version: i64) -> Result<()> {
+        let mut position = from_version;
         loop {
-            let (store, catch_ups, viewer) = (self.database.clone(), self.catch_up_limits.clone(), self.viewer.clone());
-            let reading = async move {
-                let _permit = catch_ups.acquire_permit().await?;
-                let mut conn = store.read().await?;
-                conn.snapshot(async move |conn| {
-                    let standing = change_log::require_member(conn, &viewer, chat).await?;
-                    change_log::read_changes(conn, standing.chat, position).await
-                })
-                .await
-            };
-            let change_log::ChangePage { slice: stretch, is_last: level, .. } = match spawn_detached(reading).await {
-                Err(Error::Forbidden(_)) => {
-                    self.drop_chat(chat);
-                    return Ok(());
-                }
-                read => read?,
-            };
-            for change in stretch.changes {
-                if let Change::Message(message, _) = change
-                    && message.id.seq > from
-                    && message.deleted_at.is_none()
-                {
-                    self.pending.push_back(NewMessage { message, event_ref: None });
-                }
-            }
-            position = stretch.to_version;
+            let ChangePage { slice, is_last, .. } =
+                match spawn_detached(load_changes(self.deps.clone(), chat, position)).await {
+                    Err(Error::Forbidden(_)) => {
+                        self.drop_chat(chat);
+                        return Ok(());
+                    }
+                    page => page?,
+                };
+            let messages = slice.changes.iter().filter_map(|change| new_message(change, from_version));
+            self.pending.extend(messages.map(|message| NewMessage { message, event_ref: None }));
+            position = slice.to_version;
             self.positions.insert(chat, position);
-            if level {
+            if is_last {
                 return Ok(());
             }
         }
@@ -195,4 +177,25 @@ impl NewMessageFeed {
         self.positions.remove(&chat);
         self.subscriber.unsubscribe_chat(chat);
     }
+}
+
+/// Returns the message of a change if it was sent after `version` and is not deleted.
+fn new_message(change: &Change, version: i64) -> Option<Arc<Message>> {
+    match change {
+        Change::Message(message, _) if message.id.seq > version && message.deleted_at.is_none() => {
+            Some(message.clone())
+        }
+        _ => None,
+    }
+}
+
+async fn load_changes(deps: FeedDeps, chat: ChatId, after_version: i64) -> Result<ChangePage> {
+    let FeedDeps { database, limits, viewer } = deps;
+    let _permit = limits.acquire_permit().await?;
+    let mut conn = database.read().await?;
+    conn.snapshot(async move |conn| {
+        let access = MemberAccess::require(conn, &viewer, chat).await?;
+        change_log::read_changes(conn, access.chat, after_version).await
+    })
+    .await
 }

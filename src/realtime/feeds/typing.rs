@@ -1,28 +1,26 @@
-//! Listening to who types in one chat.
-
-use std::sync::Arc;
+//! The feed of the users who are typing in one chat.
 
 use tokio::sync::watch;
 
+use crate::access::MemberAccess;
 use crate::domain::chat_events::{Change, ChatEvent, ChatEventKind};
 use crate::domain::ids::ChatId;
-use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::realtime::dispatch::queue::Delivery;
 use crate::realtime::dispatch::subscriber::Subscriber;
-use crate::realtime::feeds::change_log;
-use crate::realtime::typing::{TypingTracker, TypingUsers};
-use crate::storage::pool::Database;
+use crate::realtime::feeds::catch_up::FeedDeps;
+use crate::realtime::typing::{CachedTyping, TypingTracker};
 use crate::tasks::spawn_detached;
 
-/// Who is typing in one chat: the list now, then the newest at each change. One who is slow gets no
-/// list between.
+/// The users who are typing in one chat: the present list, then the new list after each change.
+///
+/// A slow subscriber receives only the newest list. The feed ends with an error when the viewer's membership or the chat
+/// ends.
 pub struct TypingFeed {
-    database: Database,
-    viewer: Arc<Viewer>,
+    deps: FeedDeps,
     subscriber: Subscriber,
     chat: ChatId,
-    snapshots: watch::Receiver<TypingUsers>,
+    lists: watch::Receiver<CachedTyping>,
     tracker: TypingTracker,
     state: TypingFeedState,
 }
@@ -35,70 +33,68 @@ enum TypingFeedState {
 }
 
 impl TypingFeed {
-    pub(crate) fn new(
-        store: Database,
-        viewer: Arc<Viewer>,
-        listener: Subscriber,
-        chat: ChatId,
-        list: watch::Receiver<TypingUsers>,
-        typing: TypingTracker,
-    ) -> Self {
-        Self {
-            database: store,
-            viewer,
-            subscriber: listener,
-            chat,
-            snapshots: list,
-            tracker: typing,
-            state: TypingFeedState::Starting,
-        }
+    /// Subscribes a member to the users who are typing in a chat.
+    ///
+    /// The subscriber must follow the viewer and the chat's deletion already.
+    pub fn new(deps: FeedDeps, subscriber: Subscriber, chat: ChatId, tracker: TypingTracker) -> Self {
+        let lists = tracker.watch_chat(chat);
+        Self { deps, subscriber, chat, lists, tracker, state: TypingFeedState::Starting }
     }
 
-    /// The next list; an error ends the feed, and then there is none.
-    pub async fn recv(&mut self) -> Option<Result<TypingUsers>> {
+    /// Returns the next list. An error is the last item; after it, the feed returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// The feed fails with [`Error::Forbidden`] if the viewer is no longer a member or the chat was deleted, with
+    /// [`Error::Unavailable`] if the server is stopping, and with the database's errors.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe: a dropped call may lose the check of the membership.
+    pub async fn recv(&mut self) -> Option<Result<CachedTyping>> {
         match self.state {
             TypingFeedState::Starting => {
                 self.state = TypingFeedState::Live;
-                return Some(Ok(self.snapshots.borrow_and_update().clone()));
+                return Some(Ok(self.lists.borrow_and_update().clone()));
             }
             TypingFeedState::Live => {}
             TypingFeedState::Ended => return None,
         }
-        let next = self.recv_live().await;
-        if next.is_err() {
+        let list = self.recv_live().await;
+        if list.is_err() {
             self.state = TypingFeedState::Ended;
         }
-        Some(next)
+        Some(list)
     }
 
-    async fn recv_live(&mut self) -> Result<TypingUsers> {
+    async fn recv_live(&mut self) -> Result<CachedTyping> {
         loop {
+            // Both futures are cancel-safe. Deliveries come first, so that a former member receives no further list.
             tokio::select! {
                 biased;
                 delivery = self.subscriber.recv() => match delivery {
-                    Delivery::Event(heard) => self.check_membership(&heard.event)?,
-                    Delivery::Lagged => {
-                        let (store, viewer, chat) = (self.database.clone(), self.viewer.clone(), self.chat);
-                        spawn_detached(async move { change_log::require_member(&mut store.read().await?, &viewer, chat).await }).await?;
-                    }
+                    Delivery::Event(shared) => self.check_event(&shared.event)?,
+                    Delivery::Lagged => self.reload_membership().await?,
                 },
-                changed = self.snapshots.changed() => {
+                changed = self.lists.changed() => {
                     changed.map_err(|_| Error::unavailable("the server is stopping"))?;
-                    return Ok(self.snapshots.borrow_and_update().clone());
+                    return Ok(self.lists.borrow_and_update().clone());
                 }
             }
         }
     }
 
-    fn check_membership(&self, event: &ChatEvent) -> Result<()> {
-        let is_left = |change: &Change| match change {
-            Change::Member(member) => member.user == *self.viewer.id() && !member.is_active(),
-            _ => false,
+    /// Fails if an event ends the viewer's membership or the chat.
+    fn check_event(&self, event: &ChatEvent) -> Result<()> {
+        let ends_membership = |change: &Change| match change {
+            Change::Member(member) => member.user == *self.deps.viewer.id() && !member.is_active(),
+            Change::Chat(_) | Change::Message(..) => false,
         };
         match &event.kind {
+            // The subscriber receives the viewer's memberships of all chats.
             _ if event.chat != self.chat => Ok(()),
             ChatEventKind::Deleted => Err(Error::Forbidden("the chat was deleted".into())),
-            ChatEventKind::LogChanges(stretch) if stretch.changes.iter().any(is_left) => {
+            ChatEventKind::LogChanges(slice) if slice.changes.iter().any(ends_membership) => {
                 Err(Error::Forbidden("you are no longer a member of this chat".into()))
             }
             ChatEventKind::LogChanges(_)
@@ -107,14 +103,17 @@ impl TypingFeed {
             | ChatEventKind::CallChanged(_) => Ok(()),
         }
     }
+
+    /// Fails if the viewer is no longer a member, according to the database.
+    async fn reload_membership(&self) -> Result<()> {
+        let (FeedDeps { database, viewer, .. }, chat) = (self.deps.clone(), self.chat);
+        let read = async move { MemberAccess::require(&mut database.read().await?, &viewer, chat).await };
+        spawn_detached(read).await.map(drop)
+    }
 }
 
 impl Drop for TypingFeed {
     fn drop(&mut self) {
-        let mut rooms = self.tracker.0.lock();
-        // This feed's own place is counted still.
-        if rooms.get(&self.chat).is_some_and(|room| room.is_idle(1)) {
-            rooms.remove(&self.chat);
-        }
+        self.tracker.release_chat(self.chat);
     }
 }

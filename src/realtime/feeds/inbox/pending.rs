@@ -1,4 +1,4 @@
-//! The queue of what a person is yet to be told.
+//! The queue of the subjects that an inbox feed has yet to deliver.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::ids::{CallId, ChatId, NotificationId};
 use crate::domain::notifications::Notification;
 
+/// The subject of a pending item. Each subject waits at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum PendingKey {
     Chat(ChatId),
@@ -15,52 +16,60 @@ pub(super) enum PendingKey {
     Call(CallId),
 }
 
-/// What is yet to be told, in the order in which it was heard of.
+/// What is known of a pending subject.
+#[derive(Debug)]
+pub(super) enum PendingItem {
+    /// A chat, which is read when its turn comes.
+    Chat {
+        /// The user may have left the chat, or it may be deleted, while the client still lists it.
+        removed: bool,
+    },
+    Notification(Notification),
+    /// A call, which is read when its turn comes.
+    Call,
+}
+
+/// The pending subjects, in the order of the times at which they changed.
+///
+/// Invariant: `order` and `items` have the same keys and times.
 #[derive(Debug, Default)]
 pub(super) struct PendingQueue {
     order: BTreeSet<(DateTime<Utc>, PendingKey)>,
     items: HashMap<PendingKey, (DateTime<Utc>, PendingItem)>,
 }
 
-#[derive(Debug)]
-pub(super) enum PendingItem {
-    /// To be looked at.
-    Chat {
-        /// The client may have it in its list, though the person may be in no more.
-        removed: bool,
-    },
-    Notification(Notification),
-    /// To be looked at.
-    Call,
-}
-
 impl PendingQueue {
-    /// What waits already goes on waiting since when it did.
-    pub(super) fn push(&mut self, subject: PendingKey, at: DateTime<Utc>, held: PendingItem) {
-        match self.items.entry(subject) {
+    /// Adds a subject that changed at a time. A subject that is pending already keeps its place in the order.
+    pub(super) fn push(&mut self, key: PendingKey, changed_at: DateTime<Utc>, item: PendingItem) {
+        match self.items.entry(key) {
             Entry::Vacant(vacant) => {
-                vacant.insert((at, held));
-                self.order.insert((at, subject));
+                vacant.insert((changed_at, item));
+                self.order.insert((changed_at, key));
             }
-            Entry::Occupied(mut occupied) => match (&mut occupied.get_mut().1, held) {
-                (PendingItem::Chat { removed: known }, PendingItem::Chat { removed: gone }) => *known |= gone,
-                (known, held) => *known = held,
+            Entry::Occupied(mut occupied) => match (&mut occupied.get_mut().1, item) {
+                (PendingItem::Chat { removed }, PendingItem::Chat { removed: also_removed }) => {
+                    *removed |= also_removed;
+                }
+                (pending, item) => *pending = item,
             },
         }
     }
 
+    /// Returns the subject that is next, with the time at which it changed.
     pub(super) fn first(&self) -> Option<(DateTime<Utc>, PendingKey)> {
         self.order.first().copied()
     }
 
-    pub(super) fn remove(&mut self, subject: PendingKey) -> Option<PendingItem> {
-        let (at, held) = self.items.remove(&subject)?;
-        self.order.remove(&(at, subject));
-        Some(held)
+    /// Removes a subject.
+    pub(super) fn remove(&mut self, key: PendingKey) -> Option<PendingItem> {
+        let (changed_at, item) = self.items.remove(&key)?;
+        self.order.remove(&(changed_at, key));
+        Some(item)
     }
 
+    /// Returns the pending chats in their order.
     pub(super) fn chats(&self) -> impl Iterator<Item = ChatId> {
-        self.order.iter().filter_map(|(_, subject)| match subject {
+        self.order.iter().filter_map(|(_, key)| match key {
             PendingKey::Chat(chat) => Some(*chat),
             PendingKey::Notification(_) | PendingKey::Call(_) => None,
         })
