@@ -30,7 +30,7 @@ pub struct Blocklist(pub HashMap<String, BlockAction>);
 ///
 /// # Errors
 ///
-/// [`Error::BadUserInput`] if the text is not one word of at most [`MAX_WORD_CHARS`] characters.
+/// Returns [`Error::BadUserInput`] if the text is not one word of at most [`MAX_WORD_CHARS`] characters.
 pub fn normalize_word(text: &str) -> Result<String> {
     // Counted in the original text, because `search` truncates long words.
     let fits = text.trim().chars().count() <= MAX_WORD_CHARS;
@@ -48,7 +48,7 @@ impl Blocklist {
     ///
     /// # Errors
     ///
-    /// [`Error::BadUserInput`] if the text has a word that rejects the message.
+    /// Returns [`Error::BadUserInput`] if the text has a word that rejects the message.
     pub fn apply(&self, field: &'static str, text: String) -> Result<String> {
         if self.0.is_empty() {
             return Ok(text);

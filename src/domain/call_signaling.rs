@@ -55,7 +55,7 @@ const MAX_CANDIDATE_BYTES: usize = 4_096;
 ///
 /// # Errors
 ///
-/// [`Error::PayloadTooLarge`] above 64 KiB, [`Error::BadUserInput`] for a wrong shape or too many values.
+/// Returns [`Error::PayloadTooLarge`] above 64 KiB, [`Error::BadUserInput`] for a wrong shape or too many values.
 pub fn validate_payload(kind: SignalKind, payload: &Value) -> Result<()> {
     if payload.to_string().len() > MAX_PAYLOAD_BYTES {
         return Err(Error::PayloadTooLarge(format!("payload must have at most {MAX_PAYLOAD_BYTES} bytes of JSON")));

@@ -34,7 +34,7 @@ impl Clock {
     ///
     /// # Panics
     ///
-    /// If the time is beyond chrono's range, about the year 262,000.
+    /// Panics if the time is beyond chrono's range, about the year 262,000.
     #[expect(clippy::disallowed_methods, reason = "this is the clock that all other code uses")]
     pub fn now(&self) -> DateTime<Utc> {
         let offset = self.offset_micros.as_ref().map_or(0, |offset| offset.load(Ordering::Relaxed));
@@ -46,7 +46,7 @@ impl Clock {
     ///
     /// # Panics
     ///
-    /// If the clock is not [adjustable](Self::adjustable).
+    /// Panics if the clock is not [adjustable](Self::adjustable).
     pub fn advance(&self, duration: Duration) {
         let offset = self.offset_micros.as_ref().expect("only an adjustable clock can be advanced");
         offset.fetch_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);

@@ -361,7 +361,7 @@ impl Nonce {
     ///
     /// # Errors
     ///
-    /// [`BadUserInput`](crate::error::Error::BadUserInput) if the text is not one line of 1 to
+    /// Returns [`BadUserInput`](crate::error::Error::BadUserInput) if the text is not one line of 1 to
     /// [`MAX_CHARS`](Self::MAX_CHARS) characters.
     pub fn parse(nonce: &str) -> crate::error::Result<Self> {
         text::validate_line("nonce", nonce, Self::MAX_CHARS).map(|nonce| Self(nonce.into()))
@@ -378,7 +378,7 @@ impl Nonce {
 ///
 /// # Panics
 ///
-/// If the content can't be written as JSON, which plain data always can.
+/// Panics if the content can't be written as JSON, which plain data always can.
 pub fn fingerprint(content: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_vec(content).expect("content is plain data");
     Sha256::digest(json)[..16].to_vec()

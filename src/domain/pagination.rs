@@ -56,8 +56,8 @@ impl PageArgs {
     ///
     /// # Errors
     ///
-    /// [`Error::BadUserInput`] if `first` and `last` are combined, a number is out of range, or a cursor is not of this
-    /// list.
+    /// Returns [`Error::BadUserInput`] if `first` and `last` are combined, a number is out of range, or a cursor is not
+    /// of this list.
     pub fn window<K: Cursor>(&self, default_end: PageEnd) -> Result<PageWindow<K>> {
         if self.first.is_some() && self.last.is_some() {
             return Err(Error::bad_input("last", "must not be combined with first"));
@@ -118,7 +118,7 @@ pub trait Cursor: Sized + Serialize + DeserializeOwned {
     ///
     /// # Panics
     ///
-    /// If the key can't be written as JSON, which plain data always can.
+    /// Panics if the key can't be written as JSON, which plain data always can.
     fn encode(&self) -> String {
         let json = serde_json::to_vec(self).expect("a key is plain data");
         BASE64.encode(json)

@@ -30,8 +30,8 @@ impl Poll {
     ///
     /// # Errors
     ///
-    /// [`Error::BadUserInput`] if a text or the number of options is out of range, options are equal, or the poll would
-    /// close in the past.
+    /// Returns [`Error::BadUserInput`] if a text or the number of options is out of range, options are equal, or the
+    /// poll would close in the past.
     pub fn validate(self, now: DateTime<Utc>) -> Result<Self> {
         let question = text::validate_line("poll.question", &self.question, Self::MAX_QUESTION_CHARS)?;
         if !(Self::MIN_OPTIONS..=Self::MAX_OPTIONS).contains(&self.options.len()) {

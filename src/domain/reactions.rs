@@ -16,7 +16,7 @@ pub struct ReactionCount {
 ///
 /// # Errors
 ///
-/// [`Error::BadUserInput`] if the text is not one emoji of the Unicode standard.
+/// Returns [`Error::BadUserInput`] if the text is not one emoji of the Unicode standard.
 pub fn normalize_emoji(text: &str) -> Result<&'static str> {
     let emoji =
         emojis::get(text).ok_or_else(|| Error::bad_input("emoji", "must be one emoji of the Unicode standard"))?;

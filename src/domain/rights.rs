@@ -131,7 +131,7 @@ pub fn can_see(chat: &Chat, member: Option<&Member>) -> bool {
 ///
 /// # Errors
 ///
-/// [`DenialReason::MissingPermission`].
+/// Returns [`DenialReason::MissingPermission`].
 pub fn require_permission(permissions: &Permissions, permission: Permission) -> Result<(), DenialReason> {
     if permissions.contains(&permission) { Ok(()) } else { Err(DenialReason::MissingPermission(permission)) }
 }
@@ -140,7 +140,7 @@ pub fn require_permission(permissions: &Permissions, permission: Permission) -> 
 ///
 /// # Errors
 ///
-/// [`DenialReason::Deleted`] or [`DenialReason::SystemMessage`].
+/// Returns [`DenialReason::Deleted`] or [`DenialReason::SystemMessage`].
 pub fn require_user_message(message: &Message) -> Result<(), DenialReason> {
     match message.kind {
         _ if message.is_deleted() => Err(DenialReason::Deleted),
@@ -154,7 +154,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// The first reason that denies the action. If both silencing and slow mode do, the one that ends later.
+    /// Returns the first reason that denies the action, or the later one of silencing and slow mode.
     pub fn can(&self, action: ChatAction) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
         if let Some(permission) = required_permission(action) {
@@ -190,7 +190,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// [`DenialReason::MissingPermission`] or [`DenialReason::NotAMember`].
+    /// Returns [`DenialReason::MissingPermission`] or [`DenialReason::NotAMember`].
     pub fn require_membership(&self) -> Result<&Member, DenialReason> {
         require_permission(self.permissions, Permission::ChatView)?;
         self.member.ok_or(DenialReason::NotAMember)
@@ -200,7 +200,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// The first reason that denies it: membership, archiving, silencing, or the message.
+    /// Returns the first reason that denies it: membership, archiving, silencing, or the message.
     pub fn can_react(&self, message: &Message) -> Result<(), DenialReason> {
         self.require_participation(message).map(|_| ())
     }
@@ -209,8 +209,8 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// The first reason that denies it: another sender, a forwarded message or one without a text, and the reasons of
-    /// [`can_react`](Self::can_react).
+    /// Returns the first reason that denies it: another sender, a forwarded message or one without a text, and the
+    /// reasons of [`can_react`](Self::can_react).
     pub fn can_edit(&self, message: &Message) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
         if !message.is_sent_by(&member.user) {
@@ -227,7 +227,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// The reasons of [`can_react`](Self::can_react), and those of [`ChatAction::DeleteOthersMessages`].
+    /// Returns the reasons of [`can_react`](Self::can_react), and those of [`ChatAction::DeleteOthersMessages`].
     pub fn can_close_poll(&self, message: &Message) -> Result<(), DenialReason> {
         let member = self.require_participation(message)?;
         if message.is_sent_by(&member.user) { Ok(()) } else { self.can(ChatAction::DeleteOthersMessages) }
@@ -237,7 +237,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// The first reason that denies it: membership, a system message, or the reasons of
+    /// Returns the first reason that denies it: membership, a system message, or the reasons of
     /// [`ChatAction::DeleteOthersMessages`].
     pub fn can_delete(&self, message: &Message) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
@@ -254,7 +254,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// The reasons of [`ChatAction::Pin`] and of [`require_user_message`].
+    /// Returns the reasons of [`ChatAction::Pin`] and of [`require_user_message`].
     pub fn can_pin(&self, message: &Message) -> Result<(), DenialReason> {
         self.can(ChatAction::Pin)?;
         require_user_message(message)
@@ -264,7 +264,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// [`DenialReason::RoleTooLow`], and the reasons of [`require_membership`](Self::require_membership).
+    /// Returns [`DenialReason::RoleTooLow`], and the reasons of [`require_membership`](Self::require_membership).
     pub fn require_role(&self, min_role: Role) -> Result<(), DenialReason> {
         if self.effective_role(self.require_membership()?) < min_role {
             Err(DenialReason::RoleTooLow { min_role })
@@ -279,7 +279,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// [`DenialReason::RoleTooLow`], and the reasons of [`require_membership`](Self::require_membership).
+    /// Returns [`DenialReason::RoleTooLow`], and the reasons of [`require_membership`](Self::require_membership).
     pub fn outranks(&self, other: Role) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
         if self.effective_role(member) > other || member.role == Role::Owner {
@@ -293,8 +293,8 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// [`DenialReason::RoleTooLow`] if the viewer does not outrank the member or gives a role above their own, and the
-    /// reasons of [`ChatAction::ChangeRoles`].
+    /// Returns [`DenialReason::RoleTooLow`] if the viewer does not outrank the member or gives a role above their own,
+    /// and the reasons of [`ChatAction::ChangeRoles`].
     pub fn can_change_role(&self, from: Role, to: Role) -> Result<(), DenialReason> {
         self.can(ChatAction::ChangeRoles)?;
         self.outranks(from)?;
@@ -314,7 +314,7 @@ impl ChatRights<'_> {
     ///
     /// # Errors
     ///
-    /// [`DenialReason::Archived`].
+    /// Returns [`DenialReason::Archived`].
     pub fn require_not_archived(&self) -> Result<(), DenialReason> {
         if self.chat.archived_at.is_some() { Err(DenialReason::Archived) } else { Ok(()) }
     }

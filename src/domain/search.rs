@@ -74,7 +74,7 @@ impl SearchQuery {
     ///
     /// # Errors
     ///
-    /// [`Error::BadUserInput`] if the query has no word, more than [`MAX_QUERY_WORDS`] words, or more than
+    /// Returns [`Error::BadUserInput`] if the query has no word, more than [`MAX_QUERY_WORDS`] words, or more than
     /// [`MAX_QUERY_CHARS`] characters.
     pub fn parse(query: &str) -> Result<Self> {
         if query.chars().nth(MAX_QUERY_CHARS).is_some() {

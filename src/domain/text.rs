@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 ///
-/// [`Error::BadUserInput`] if the text is blank, has control characters or more than `max` characters.
+/// Returns [`Error::BadUserInput`] if the text is blank, has control characters or more than `max` characters.
 pub fn validate_line(field: &'static str, text: &str, max: usize) -> Result<String> {
     let text = text.trim();
     if text.contains(char::is_control) {
@@ -21,8 +21,8 @@ pub fn validate_line(field: &'static str, text: &str, max: usize) -> Result<Stri
 ///
 /// # Errors
 ///
-/// [`Error::BadUserInput`] if the text is blank, has the NUL character, which PostgreSQL can't store, or more than
-/// `max` characters.
+/// Returns [`Error::BadUserInput`] if the text is blank, has the NUL character, which PostgreSQL can't store, or more
+/// than `max` characters.
 pub fn validate_block(field: &'static str, text: &str, max: usize) -> Result<String> {
     if text.contains('\0') {
         return Err(Error::bad_input(field, "must not contain the NUL character"));
@@ -37,7 +37,7 @@ const MAX_URL_CHARS: usize = 2_048;
 ///
 /// # Errors
 ///
-/// [`Error::BadUserInput`] if the text is not such a URL or has more than 2,048 characters.
+/// Returns [`Error::BadUserInput`] if the text is not such a URL or has more than 2,048 characters.
 pub fn validate_url(field: &'static str, text: &str) -> Result<String> {
     let url = validate_line(field, text, MAX_URL_CHARS)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));

@@ -239,7 +239,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// [`CallRefusal::Ended`] after the call's end, [`CallRefusal::NotJoined`] for any other user.
+    /// Returns [`CallRefusal::Ended`] after the call's end, [`CallRefusal::NotJoined`] for any other user.
     pub fn require_joined(&self, user: &UserId) -> Result<&Participant, CallRefusal> {
         if self.has_ended() {
             return Err(CallRefusal::Ended);

@@ -68,7 +68,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// [`CallRefusal::Ended`], [`CallRefusal::OnAnotherDevice`] or [`CallRefusal::Full`].
+    /// Returns [`CallRefusal::Ended`], [`CallRefusal::OnAnotherDevice`] or [`CallRefusal::Full`].
     pub fn join(
         &mut self,
         user: &UserId,
@@ -103,7 +103,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// [`CallRefusal::NotRinging`] if the call does not ring for the user, [`CallRefusal::Ended`] after its end.
+    /// Returns [`CallRefusal::NotRinging`] if the call does not ring for the user, [`CallRefusal::Ended`] after its
+    /// end.
     pub fn decline(&mut self, user: &UserId, now: DateTime<Utc>) -> Result<(), CallRefusal> {
         let index = self.participant_index(user).ok_or(CallRefusal::NotRinging)?;
         match self.participants[index].status {
@@ -122,7 +123,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// [`CallRefusal::NotJoined`] if the user has not been in the call.
+    /// Returns [`CallRefusal::NotJoined`] if the user has not been in the call.
     pub fn leave(&mut self, user: &UserId, now: DateTime<Utc>) -> Result<(), CallRefusal> {
         let index = self.participant_index(user).ok_or(CallRefusal::NotJoined)?;
         match self.participants[index].status {
@@ -174,7 +175,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// [`CallRefusal::Ended`] or [`CallRefusal::NotJoined`].
+    /// Returns [`CallRefusal::Ended`] or [`CallRefusal::NotJoined`].
     pub fn set_media(&mut self, user: &UserId, media: Media, now: DateTime<Utc>) -> Result<(), CallRefusal> {
         if self.require_joined(user)?.media != media {
             let index = self.participant_index_or_insert(user);
@@ -187,7 +188,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// [`CallRefusal::Ended`] after that minute, [`CallRefusal::NotJoined`] if the user never joined.
+    /// Returns [`CallRefusal::Ended`] after that minute, [`CallRefusal::NotJoined`] if the user never joined.
     pub fn report_quality(&mut self, user: &UserId, quality: &Quality, now: DateTime<Utc>) -> Result<(), CallRefusal> {
         if self.end.is_some_and(|(ended_at, _)| now > ended_at + REPORT_GRACE) {
             return Err(CallRefusal::Ended);

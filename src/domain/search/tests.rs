@@ -108,7 +108,7 @@ fn query_consists_of_prefixes_and_exact_phrases() {
 }
 
 #[test]
-fn quotes_need_no_spaces_and_no_end() {
+fn quoted_phrase_needs_no_spaces_and_no_closing_quote() {
     assert_eq!(query(r#"a"b c"d"#).tsquery(), "'a':* & ('b' <-> 'c') & 'd':*");
     assert_eq!(query(r#"a "b c"#).tsquery(), "'a':* & ('b' <-> 'c')");
     assert_eq!(query(r#""" a """#).tsquery(), "'a':*");
@@ -116,7 +116,7 @@ fn quotes_need_no_spaces_and_no_end() {
 }
 
 #[test]
-fn control_characters_separate() {
+fn control_characters_separate_words() {
     assert_eq!(query("a\0b\u{7f}c\nd").tsquery(), "'a':* & 'b':* & 'c':* & 'd':*");
     assert_eq!(query("\"a\0b\"").tsquery(), "('a' <-> 'b')");
 }
