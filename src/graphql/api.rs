@@ -7,6 +7,7 @@ use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, Reject
 use crate::graphql::execution::executor::Executor;
 use crate::graphql::execution::requester::Requester;
 use crate::graphql::execution::response::GraphqlResponse;
+use crate::graphql::settings::GraphqlSettings;
 use crate::graphql::subscriptions::shared_operation::{OperationKey, OperationRegistry};
 use crate::graphql::subscriptions::stream::SubscriptionStream;
 use crate::metrics::{FieldLabel, GaugeGuard, METRICS};
@@ -21,11 +22,10 @@ pub struct GraphqlService {
 
 impl GraphqlService {
     /// Builds the schema and the caches of the API.
-    pub fn new(app: Arc<AppContext>) -> Self {
-        let max_depth = app.config.limits.max_depth;
-        let executor = Executor::new(app);
+    pub fn new(app: Arc<AppContext>, settings: &GraphqlSettings) -> Self {
+        let executor = Executor::new(app, settings);
         Self {
-            admission: AdmissionPipeline::new(&executor.sdl(), max_depth),
+            admission: AdmissionPipeline::new(&executor.sdl(), settings.max_depth),
             executor: Arc::new(executor),
             operations: OperationRegistry::default(),
         }

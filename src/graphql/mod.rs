@@ -15,4 +15,5 @@ pub mod execution;
 pub mod graphiql_page;
 pub mod operation_stream;
 pub mod schema;
+pub mod settings;
 pub mod subscriptions;

@@ -115,7 +115,7 @@ async fn post(state: &HttpState, request: Request, media_type: MediaType) -> Res
     let (parts, body) = request.into_parts();
     // The body is read to its end before the request is rejected: a connection that is closed with unread
     // input is reset, and the client never reads the error.
-    let body = match read_body(body, state.app.config.http.max_body_bytes).await {
+    let body = match read_body(body, state.settings.max_body_bytes).await {
         Ok(body) => body,
         Err(error @ Error::PayloadTooLarge(_)) => return respond_error(media_type, Outcome::PayloadTooLarge, &error),
         Err(error) => return respond_error(media_type, Outcome::Malformed, &error),

@@ -11,6 +11,7 @@ pub mod health;
 pub mod request_id;
 pub mod router;
 pub mod server;
+pub mod settings;
 pub mod sse;
 pub mod state;
 pub mod tcp_stream;

@@ -12,8 +12,8 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
-use crate::config::{HttpConfig, WebOrigin};
 use crate::http::request_id::{REQUEST_ID, request_id};
+use crate::http::settings::{HttpSettings, WebOrigin};
 use crate::http::state::HttpState;
 use crate::http::{graphiql, graphql_http, health};
 
@@ -22,14 +22,14 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(86_400);
 
 /// Builds the router of the public address.
 pub fn router(state: HttpState) -> Router {
-    let config = &state.app.config.http;
+    let config = &state.settings;
     let mut router = Router::new()
         .route("/graphql", any(graphql_http::handle))
         // Only the API is open to other origins: the page of GraphiQL contains a token.
         .layer(cors(config))
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness));
-    if state.app.config.is_development() {
+    if state.settings.serves_graphiql {
         router = router.route("/", get(graphiql::page)).route("/graphiql/{*file}", get(graphiql::asset));
     }
     router
@@ -46,7 +46,7 @@ fn request_span<B>(request: &Request<B>) -> Span {
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = request_id(request))
 }
 
-fn cors(config: &HttpConfig) -> CorsLayer {
+fn cors(config: &HttpSettings) -> CorsLayer {
     let origins = match config.cors_origins.as_slice() {
         [] => return CorsLayer::new(),
         origins if origins.iter().any(WebOrigin::is_any) => AllowOrigin::any(),

@@ -1,6 +1,6 @@
 //! The server: listens, and stops in an orderly way.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use crate::http::state::HttpState;
 use crate::http::tcp_stream::{SharedTcpWriter, TunedListener};
 use crate::http::{graphiql, health, router};
-use crate::service::context::AppContext;
 
 /// The shortest time that open requests get when the configured times are zero.
 const MIN_SHUTDOWN_TIME: Duration = Duration::from_millis(100);
@@ -26,17 +25,17 @@ const MIN_SHUTDOWN_TIME: Duration = Duration::from_millis(100);
 /// # Errors
 ///
 /// Returns the I/O error if the metrics address cannot be bound or the listener fails.
-pub async fn run(listener: TcpListener, app: Arc<AppContext>, stop: CancellationToken) -> std::io::Result<()> {
-    if app.config.is_development() && !graphiql::is_built() {
+pub async fn run(listener: TcpListener, state: HttpState) -> std::io::Result<()> {
+    let HttpState { app, settings, stop, .. } = state.clone();
+    if settings.serves_graphiql && !graphiql::is_built() {
         tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
     }
-    let state = HttpState::new(app.clone(), stop.clone());
     let sockets = state.sockets.clone();
-    let shutdown_time = app.config.http.drain_period + app.config.http.shutdown_timeout;
-    let listener = TunedListener { listener, write_timeout: app.config.http.socket_write_timeout };
+    let shutdown_time = settings.drain_period + settings.shutdown_timeout;
+    let listener = TunedListener { listener, write_timeout: settings.socket_write_timeout };
     let service = router::router(state).into_make_service_with_connect_info::<SharedTcpWriter>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let metrics = serve_metrics(&app, stop.clone()).await?;
+    let metrics = serve_metrics(settings.metrics_addr, stop.clone()).await?;
     let served = async {
         serving.await?;
         sockets.close();
@@ -64,8 +63,8 @@ pub async fn run(listener: TcpListener, app: Arc<AppContext>, stop: Cancellation
 ///
 /// The task ends with `stop`, and [`run`] aborts it at the latest. If it panics, metrics are unavailable and
 /// nothing else is affected.
-async fn serve_metrics(app: &AppContext, stop: CancellationToken) -> std::io::Result<Option<AbortHandle>> {
-    let Some(addr) = app.config.http.metrics_addr else {
+async fn serve_metrics(addr: Option<SocketAddr>, stop: CancellationToken) -> std::io::Result<Option<AbortHandle>> {
+    let Some(addr) = addr else {
         return Ok(None);
     };
     let listener = TcpListener::bind(addr).await?;

@@ -43,7 +43,7 @@ pub fn respond(
         let viewer = session.viewer();
         state.app.presence.connect(viewer.organization(), viewer.id())
     });
-    let mut keep_alive = interval(state.app.config.http.socket_ping_interval);
+    let mut keep_alive = interval(state.settings.socket_ping_interval);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let body = SseBody {
         operation: Some(OperationStream::new(state.api.clone(), admitted, requester)),
@@ -70,7 +70,7 @@ fn wait_for_end(state: HttpState, session: Option<Arc<Session>>) -> BoxFuture<'s
         };
         let drained = async {
             state.stop.cancelled().await;
-            sleep(state.app.config.http.drain_period.mul_f64(state.next_drain_fraction())).await;
+            sleep(state.settings.drain_period.mul_f64(state.next_drain_fraction())).await;
         };
         tokio::select! {
             session_state = session_ended => Some(session_end_event(session_state)),

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::graphql::api::GraphqlService;
+use crate::http::settings::HttpSettings;
 use crate::service::context::AppContext;
 
 /// The components that handlers use.
@@ -14,6 +15,7 @@ use crate::service::context::AppContext;
 pub struct HttpState {
     pub app: Arc<AppContext>,
     pub api: Arc<GraphqlService>,
+    pub settings: Arc<HttpSettings>,
     /// Cancelled when the server begins to stop.
     pub stop: CancellationToken,
     /// The tasks of open WebSockets, which a stop waits for.
@@ -22,10 +24,15 @@ pub struct HttpState {
 }
 
 impl HttpState {
-    /// Creates the state, and with it the GraphQL API.
-    pub fn new(app: Arc<AppContext>, stop: CancellationToken) -> Self {
-        let api = Arc::new(GraphqlService::new(app.clone()));
-        Self { app, api, stop, sockets: TaskTracker::new(), drain_slots: Arc::default() }
+    /// Creates the state of a server without connections.
+    pub fn new(
+        app: Arc<AppContext>,
+        api: Arc<GraphqlService>,
+        settings: HttpSettings,
+        stop: CancellationToken,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        Self { app, api, settings, stop, sockets: TaskTracker::new(), drain_slots: Arc::default() }
     }
 
     /// Returns the fraction of the drain period, 0 to 1, after which one connection closes.

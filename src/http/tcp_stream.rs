@@ -4,7 +4,6 @@
 //! from the task that rendered it, between two whole frames. Only if the kernel accepts a part of it, the rest waits
 //! here for the connection's task.
 
-use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +16,7 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};

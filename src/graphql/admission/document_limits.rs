@@ -1,43 +1,48 @@
-//! The guard that reads every GraphQL document before async-graphql does.
+//! The limits that every GraphQL document must keep before async-graphql parses it.
 //!
 //! async-graphql's parser and validator recurse over value literals and chains of fragments, and
 //! walk a fragment again for each of its spreads: a few hundred bytes can overflow the stack, which
-//! kills the process, or burn a core for minutes. The guard reads a document once, from left to
-//! right and without recursion, and admits it only if all that could grow is within [`Limits`].
-//! It knows tokens, brackets and fragments; the rest of the grammar is left to the parser.
+//! kills the process, or occupy a core for minutes. [`check`] reads a document once, from left to
+//! right and without recursion, and admits it only if everything that could grow is within
+//! [`DocumentLimits`]. It knows tokens, brackets and fragments; the parser checks the rest of the
+//! grammar.
 //!
-//! Where async-graphql's grammar departs from the specification (it takes `fragmentF on T` for a
-//! fragment named F), the guard is the stricter, so that nothing can hide from it in the difference.
+//! Where async-graphql's grammar departs from the specification (it reads `fragmentF on T` as a
+//! fragment named F), this check is the stricter one, so that no document can evade it by the difference.
 
 use std::{borrow::Cow, collections::HashMap};
 
 use crate::graphql::admission::lexer::{Lexer, SyntaxError, Token};
 
-/// What a document may hold. Every number is the greatest that is admitted.
+/// The limits of a document; each is the greatest number that is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentLimits {
-    /// The document's length in bytes, white space and comments included. GraphiQL's introspection,
-    /// longer than most queries, has 2 KiB.
+    /// The document's length in bytes, including white space and comments.
+    ///
+    /// GraphiQL's introspection query, which is longer than most queries, has 2 KiB.
     pub bytes: usize,
-    /// Tokens: names, punctuators, numbers and strings. They bound the work of parsing.
+    /// The number of tokens (names, punctuators, numbers and strings), which bounds the work of parsing.
     pub tokens: usize,
-    /// How deep `{`, `[` and `(` may nest, together and through fragments: a fragment's selections
-    /// nest in the place where it is spread. This bounds every recursion over the document.
-    /// GraphiQL's introspection nests 18 deep.
+    /// The nesting depth of `{`, `[` and `(` together, with the selections of a fragment counted where it is spread.
+    ///
+    /// It bounds every recursion over the document. GraphiQL's introspection query nests 18 deep.
     pub nesting: usize,
-    /// Fragment definitions, whether used or not. async-graphql recurses along a chain of them.
+    /// The number of fragment definitions, used or not; async-graphql recurses along a chain of them.
     pub fragments: usize,
-    /// Operations. Only one is executed, but all are validated; GraphiQL sends all that it shows.
+    /// The number of operations.
+    ///
+    /// Only one is executed, but all are validated. GraphiQL sends every operation in its editor.
     pub operations: usize,
-    /// Fields with an alias. Each runs a resolver once more.
+    /// The number of fields with an alias, each of which runs a resolver again.
     pub aliases: usize,
-    /// Directives, such as `@include(if: $full)`.
+    /// The number of directives, such as `@include(if: $full)`.
     pub directives: usize,
-    /// Variables, counted wherever one is defined or used: async-graphql copies its value each time.
+    /// The number of definitions and uses of variables; async-graphql copies the value for each use.
     pub variables: usize,
-    /// Selections (fields, spreads and inline fragments) of all operations together once each spread
-    /// is written out, and likewise of each fragment by itself, used or not. async-graphql walks
-    /// them so several times before its own limits are applied.
+    /// The number of selections (fields, spreads and inline fragments) with every spread expanded.
+    ///
+    /// The limit applies to all operations together, and to each fragment separately, used or not. async-graphql
+    /// walks the expanded selections several times before it applies limits of its own.
     pub expanded_selections: usize,
 }
 
@@ -57,14 +62,14 @@ impl Default for DocumentLimits {
     }
 }
 
-/// Why a document is not admitted, in words for the client.
+/// The reason for which a document is not admitted, as a message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     #[error("the document has more than {0} bytes")]
     Bytes(usize),
     #[error("the document has more than {0} tokens")]
     Tokens(usize),
-    #[error("the document nests more than {0} brackets, its fragments written out")]
+    #[error("the document nests more than {0} brackets, with its fragments expanded")]
     Nesting(usize),
     #[error("the document has more than {0} fragments")]
     Fragments(usize),
@@ -74,11 +79,11 @@ pub enum LimitError {
     Aliases(usize),
     #[error("the document has more than {0} directives")]
     Directives(usize),
-    #[error("the document mentions variables more than {0} times")]
+    #[error("the document defines or uses variables more than {0} times")]
     Variables(usize),
-    #[error("the document has more than {0} selections, its fragments written out")]
+    #[error("the document has more than {0} selections, with its fragments expanded")]
     ExpandedSelections(usize),
-    /// The name of a fragment that spreads itself, at once or through others.
+    /// A fragment, by its name, spreads itself directly or through other fragments.
     #[error("Cannot spread fragment \"{0}\" within itself")]
     Cycle(String),
     /// The document cannot be divided into tokens, matching brackets and definitions.
@@ -86,43 +91,49 @@ pub enum LimitError {
     Syntax(#[from] SyntaxError),
 }
 
-/// Admits a document that is within the limits, as the text to give to the parser.
+/// Checks a document against the limits, and returns the text for the parser.
 ///
-/// That is the document itself, except that the escapes `\u{1F600}` and `\uD83D\uDE00`, which the
-/// specification allows in a string and async-graphql refuses, are replaced by their character.
+/// The text is the document itself, except that the escapes `\u{1F600}` and `\uD83D\uDE00`, which the
+/// specification allows in a string and async-graphql rejects, are replaced by their character.
+///
+/// # Errors
+///
+/// Returns the first limit that the document exceeds, or the position at which its tokens, brackets or
+/// definitions are malformed.
 pub fn check<'a>(document: &'a str, limits: &DocumentLimits) -> Result<Cow<'a, str>, LimitError> {
     check_limit(document.len(), limits.bytes, LimitError::Bytes)?;
-    let mut outline = DocumentScan::new(document, limits);
-    outline.scan()?;
-    expand_spreads(&mut outline.definitions, limits)?;
-    Ok(outline.lexer.into_text())
+    let mut scan = DocumentScan::new(document, limits);
+    scan.run()?;
+    expand_spreads(&mut scan.definitions, limits)?;
+    Ok(scan.lexer.into_text())
 }
 
-fn check_limit(count: usize, limit: usize, refusal: fn(usize) -> LimitError) -> Result<(), LimitError> {
-    if count <= limit { Ok(()) } else { Err(refusal(limit)) }
+fn check_limit(count: usize, limit: usize, error: fn(usize) -> LimitError) -> Result<(), LimitError> {
+    if count <= limit { Ok(()) } else { Err(error(limit)) }
 }
 
-fn increment(counter: &mut usize, limit: usize, refusal: fn(usize) -> LimitError) -> Result<(), LimitError> {
+fn increment(counter: &mut usize, limit: usize, error: fn(usize) -> LimitError) -> Result<(), LimitError> {
     *counter += 1;
-    check_limit(*counter, limit, refusal)
+    check_limit(*counter, limit, error)
 }
 
 /// An operation or a fragment.
 struct Definition<'a> {
-    /// The name of a fragment; none for an operation.
+    /// The name of a fragment; `None` for an operation.
     fragment_name: Option<&'a str>,
-    /// Selections: its own at first, and those of its spreads once they are written out.
+    /// The number of its own selections, to which those of its spreads are added when they are expanded.
     selections: usize,
-    /// How deep its brackets nest, likewise.
+    /// The nesting depth of its own brackets, and of its expanded spreads.
     nesting: usize,
-    /// The fragments that it spreads, each with the number of brackets around the spread.
+    /// The names of the fragments that it spreads, each with the number of brackets around the spread.
     spreads: Vec<(&'a str, usize)>,
-    /// How many of the spreads are written out.
+    /// The number of spreads that are expanded.
     expanded_spreads: usize,
 }
 
-/// Writes out every spread in `selections` and `nesting`, fragments first, each fragment once.
-/// A spread of an unknown fragment is left to the validator.
+/// Expands every spread into `selections` and `nesting`, each fragment once and before its users.
+///
+/// The validator reports spreads of unknown fragments, which are ignored here.
 fn expand_spreads(definitions: &mut [Definition<'_>], limits: &DocumentLimits) -> Result<(), LimitError> {
     let fragments: HashMap<_, _> = definitions
         .iter()
@@ -162,24 +173,25 @@ fn expand_spreads(definitions: &mut [Definition<'_>], limits: &DocumentLimits) -
     check_limit(selections, limits.expanded_selections, LimitError::ExpandedSelections)
 }
 
-/// What the tokens outside all brackets are part of.
+/// The context of the tokens outside all brackets.
 enum ScanState {
-    /// Nothing: the next token begins a definition.
+    /// The next token begins a definition.
     BetweenDefinitions,
-    /// A fragment of which only the keyword is read.
+    /// The keyword of a fragment has been read, but not its name.
     FragmentKeyword,
-    /// A definition whose selection set is to come.
+    /// The selection set of a definition is still to come.
     InDefinition,
 }
 
-/// The pass over a document's tokens.
+/// One pass over the tokens of a document.
 struct DocumentScan<'a, 'l> {
     lexer: Lexer<'a>,
     limits: &'l DocumentLimits,
-    /// The closing brackets that are due, the next one last.
+    /// The closing brackets that are expected, the next one last.
     open_brackets: Vec<char>,
-    /// The number of brackets around the arguments or variable definitions that are being read:
-    /// braces in there are object literals, not selection sets.
+    /// The number of brackets around the arguments or variable definitions that are being read.
+    ///
+    /// Braces within them are object literals, not selection sets.
     argument_depth: Option<usize>,
     state: ScanState,
     definitions: Vec<Definition<'a>>,
@@ -209,15 +221,15 @@ impl<'a, 'l> DocumentScan<'a, 'l> {
         }
     }
 
-    fn scan(&mut self) -> Result<(), LimitError> {
+    fn run(&mut self) -> Result<(), LimitError> {
         let limits = self.limits;
-        let mut last = [Token::Value; 2];
+        let mut previous = [Token::Value; 2];
         while let Some(token) = self.lexer.next_token()? {
             increment(&mut self.tokens, limits.tokens, LimitError::Tokens)?;
             if self.open_brackets.is_empty() {
                 self.read_header(token)?;
             } else if self.argument_depth.is_none() {
-                self.read_selection(last, token)?;
+                self.read_selection(previous, token)?;
             }
             match token {
                 Token::Punctuator('@') => {
@@ -229,7 +241,7 @@ impl<'a, 'l> DocumentScan<'a, 'l> {
                 Token::Punctuator(bracket) => self.read_bracket(bracket)?,
                 Token::Name(_) | Token::Spread | Token::Value => {}
             }
-            last = [last[1], token];
+            previous = [previous[1], token];
         }
         if self.open_brackets.is_empty() { Ok(()) } else { Err(self.lexer.error("unclosed bracket").into()) }
     }
@@ -258,10 +270,10 @@ impl<'a, 'l> DocumentScan<'a, 'l> {
         Ok(())
     }
 
-    fn add_definition(&mut self, fragment: Option<&'a str>) {
+    fn add_definition(&mut self, fragment_name: Option<&'a str>) {
         self.state = ScanState::InDefinition;
         self.definitions.push(Definition {
-            fragment_name: fragment,
+            fragment_name,
             selections: 0,
             nesting: 0,
             spreads: Vec::new(),
@@ -269,11 +281,11 @@ impl<'a, 'l> DocumentScan<'a, 'l> {
         });
     }
 
-    /// Reads a token of a selection set, given the two before it.
-    fn read_selection(&mut self, last: [Token<'a>; 2], token: Token<'a>) -> Result<(), LimitError> {
+    /// Reads a token of a selection set, given the two tokens before it.
+    fn read_selection(&mut self, previous: [Token<'a>; 2], token: Token<'a>) -> Result<(), LimitError> {
         let Some(definition) = self.definitions.last_mut() else { return Ok(()) };
-        match (last, token) {
-            // A type condition, and the name of a field after its alias or of a directive.
+        match (previous, token) {
+            // The keyword and the name of a type condition, and a name after an alias or of a directive.
             ([_, Token::Spread], Token::Name("on"))
             | ([Token::Spread, Token::Name("on")] | [_, Token::Punctuator(':' | '@')], Token::Name(_)) => {}
             ([_, Token::Spread], Token::Name(fragment)) => {
@@ -336,13 +348,13 @@ mod tests {
 
     use super::*;
 
-    fn refusal(document: &str) -> Option<String> {
-        let refusal = check(document, &DocumentLimits::default()).err()?;
-        Some(refusal.to_string())
+    fn error_message(document: &str) -> Option<String> {
+        let error = check(document, &DocumentLimits::default()).err()?;
+        Some(error.to_string())
     }
 
     #[test]
-    fn an_ordinary_document_is_admitted_as_it_is() {
+    fn ordinary_document_is_admitted_unchanged() {
         let document = r#"
             query Chat($id: ID!, $full: Boolean = true, $filter: Filter = {tags: ["a", "\u0041"]}) {
                 chat(id: $id) { ...Chat @include(if: $full) ... on Node { id } }  # {{{ "
@@ -359,11 +371,11 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_is_the_greatest_number_admitted() {
+    fn every_limit_is_the_greatest_admitted_number() {
         let limits = DocumentLimits::default();
-        type Make = fn(usize) -> String;
-        type Refused = fn(usize) -> LimitError;
-        let table: [(Make, usize, Refused); 10] = [
+        type Build = fn(usize) -> String;
+        type Exceeded = fn(usize) -> LimitError;
+        let table: [(Build, usize, Exceeded); 10] = [
             (|n| format!("{{a{}}}", " ".repeat(n - 3)), limits.bytes, LimitError::Bytes),
             (|n| format!("{{a(b:[{}])}}", "1 ".repeat(n - 9)), limits.tokens, LimitError::Tokens),
             (nested, limits.nesting, LimitError::Nesting),
@@ -375,53 +387,53 @@ mod tests {
             (|n| format!("{{a(b:[{}])}}", "$b".repeat(n)), limits.variables, LimitError::Variables),
             (wide, limits.expanded_selections, LimitError::ExpandedSelections),
         ];
-        for (document, limit, refused) in table {
+        for (document, limit, error) in table {
             assert_eq!(check(&document(limit), &limits).err(), None);
-            assert_eq!(check(&document(limit + 1), &limits).err(), Some(refused(limit)));
+            assert_eq!(check(&document(limit + 1), &limits).err(), Some(error(limit)));
         }
         assert_eq!(LimitError::Tokens(2_000).to_string(), "the document has more than 2000 tokens");
     }
 
-    /// A document of this many brackets, of each kind.
+    /// Builds a document that nests this many brackets, of each kind.
     fn nested(depth: usize) -> String {
         let (open, close) = ("[".repeat(depth - 3), "]".repeat(depth - 3));
         format!("{{a(b:{{c:{open}{close}}})}}")
     }
 
-    /// Fragments, used by no operation, that nest this deep.
+    /// Builds a document of unused fragments that nest this deep.
     fn chain(depth: usize) -> String {
         let links = (1..depth).map(|n| format!("fragment F{n} on T{{...F{}}}", n + 1));
         format!("{} fragment F{depth} on T{{a}} {{a}}", links.collect::<String>())
     }
 
-    /// Selections, this many when written out: an operation spreads a fragment of ten twice.
+    /// Builds a document with this many expanded selections, most of them in a fragment of ten.
     fn wide(selections: usize) -> String {
         let (fields, spreads) = ("a ".repeat(selections % 11), "...F ".repeat(selections / 11));
         format!("{{{fields}{spreads}}} fragment F on T{{{}}}", "a ".repeat(10))
     }
 
     #[test]
-    fn fragments_are_written_out_once_each() {
+    fn fragments_are_expanded_once_each() {
         let doubling = |levels| {
             let fragment = |n| format!("fragment F{n} on T{{...F{m} ...F{m}}}", m = n + 1);
             (0..levels).map(fragment).collect::<String>() + "{a}"
         };
-        assert_eq!(refusal(&doubling(9)), None);
-        let refused = "the document has more than 2000 selections, its fragments written out";
-        assert_eq!(refusal(&doubling(11)).unwrap(), refused);
+        assert_eq!(error_message(&doubling(9)), None);
+        let error = "the document has more than 2000 selections, with its fragments expanded";
+        assert_eq!(error_message(&doubling(11)).unwrap(), error);
         for cycle in [
             "{...F} fragment F on T{...F}",
             "{a} fragment F on T{a{...G}} fragment G on T{a ...F}",
             "{...H} fragment H on T{...F} fragment F on T{__typename{...G}} fragment G on T{...F}",
         ] {
-            assert_eq!(refusal(cycle).unwrap(), r#"Cannot spread fragment "F" within itself"#);
+            assert_eq!(error_message(cycle).unwrap(), r#"Cannot spread fragment "F" within itself"#);
         }
-        assert_eq!(refusal("{...Unknown}"), None);
+        assert_eq!(error_message("{...Unknown}"), None);
     }
 
     #[test]
-    fn what_has_no_outline_is_refused_with_its_place() {
-        for (document, what) in [
+    fn malformed_document_is_rejected_with_its_position() {
+        for (document, message) in [
             ("{", "unclosed bracket at 1:2"),
             ("{a}}", "expected an operation or fragment at 1:4"),
             ("{a(b:[1)}", "unmatched bracket at 1:8"),
@@ -430,12 +442,12 @@ mod tests {
             ("fragmentF on T{a}", "expected an operation or fragment at 1:1"),
             ("fragment on on T{a}", "expected a fragment's name at 1:10"),
         ] {
-            assert_eq!(refusal(document).unwrap(), format!("Syntax Error: {what}"));
+            assert_eq!(error_message(document).unwrap(), format!("Syntax Error: {message}"));
         }
     }
 
-    /// Limits that random documents reach.
-    fn tight() -> DocumentLimits {
+    /// Returns limits that random documents reach.
+    fn low_limits() -> DocumentLimits {
         DocumentLimits {
             nesting: 7,
             fragments: 2,
@@ -446,9 +458,9 @@ mod tests {
         }
     }
 
-    /// What async-graphql's parser makes of an admitted document is within the limits too.
+    /// Asserts that async-graphql's parse of an admitted document is within the limits too.
     fn assert_within_limits(document: &str) {
-        let limits = tight();
+        let limits = low_limits();
         let Ok(admitted) = check(document, &limits) else { return };
         let Ok(parsed) = parse_query(&admitted) else { return };
         let selections = |set: &Positioned<SelectionSet>| selections(&parsed, &set.node, limits.nesting);
@@ -460,7 +472,7 @@ mod tests {
         assert!(parsed.operations.iter().len() <= limits.operations);
     }
 
-    /// The number of selections in a set, by plain recursion.
+    /// Counts the selections of a set by plain recursion.
     fn selections(document: &ExecutableDocument, set: &SelectionSet, nesting: usize) -> usize {
         assert!(nesting > 0 || set.items.is_empty());
         let below = |set: &Positioned<SelectionSet>| selections(document, &set.node, nesting - 1);
@@ -475,13 +487,13 @@ mod tests {
         set.items.iter().map(|selection| 1 + count(&selection.node)).sum()
     }
 
-    /// Pieces of documents, in any order and glued together.
-    const SOUP: &str = concat!(
+    /// Fragments of documents in any order, concatenated.
+    const TOKEN_SEQUENCE: &str = concat!(
         r#"([{}()\[\]:=!#,0a"\\\x00\n\ré\x{FEFF}]|\.\.\.|\.\.\.on T|on ?|fragment ?|query | F |G on T\{a\}|"#,
         r#"a:|b\(c:|\$v|@d|"""|\\"""|\\u\{41\}|\\uD83D\\uDE00|-1\.5e3|true|null){0,40}"#,
     );
 
-    /// Documents by the grammar. They parse unless an enum value begins with `true`.
+    /// Generates documents by the grammar; they parse unless an enum value begins with `true`.
     fn plausible() -> impl Strategy<Value = String> {
         let name = || select(vec!["F", "G", "H", "on", "fragment", "query", "a"]);
         let values = ["1", "-0.5e9", "$v", "null", "E", "trueish", "\"}\"", "\"\"\"{\"\"\""];
@@ -507,13 +519,13 @@ mod tests {
         })
     }
 
-    // Tests run on threads whose stack has 2 MiB, as those of the server's runtime do.
+    // Tests run on threads with a stack of 2 MiB, like those of the server's runtime.
     proptest! {
         #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
 
         #[test]
-        fn nothing_hides_from_the_guard(text: String, soup in SOUP, plausible in plausible()) {
-            for document in [text, soup, plausible] {
+        fn admitted_document_is_within_limits_after_parsing(text: String, tokens in TOKEN_SEQUENCE, plausible in plausible()) {
+            for document in [text, tokens, plausible] {
                 assert_within_limits(&document);
             }
         }

@@ -1,14 +1,14 @@
-//! The lexer of the guard: divides a GraphQL document into tokens, from left to right.
+//! The lexer for the document limits: divides a GraphQL document into tokens, from left to right.
 //!
 //! Its tokens are those of the specification (September 2025, section 2.1). Where async-graphql's
-//! grammar departs from them (it reads `007` as three numbers), the lexer is the stricter, so that
-//! nothing can hide from the guard in the difference.
+//! grammar departs from them (it reads `007` as three numbers), the lexer is the stricter one, so that
+//! no document can evade the limits by the difference.
 
 use std::{borrow::Cow, fmt::Write, iter};
 
 use async_graphql::Pos;
 
-/// What cannot be read in a document, and where.
+/// A malformed part of a document, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Syntax Error: {message} at {pos}")]
 pub struct SyntaxError {
@@ -16,7 +16,7 @@ pub struct SyntaxError {
     pub pos: Pos,
 }
 
-/// A token, as far as the guard must know it.
+/// A token, with as much of its value as the limits depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token<'a> {
     Name(&'a str),
@@ -31,23 +31,28 @@ pub enum Token<'a> {
 /// Divides a document into tokens.
 pub struct Lexer<'a> {
     document: &'a str,
-    /// What is not read yet.
+    /// The part that is not read yet.
     remaining: &'a str,
-    /// The length of `rest` before the last token: tells where that token is.
+    /// The length of `remaining` before the last token, from which the token's position follows.
     remaining_at_token: usize,
-    /// The document with its strings' escapes replaced, as far as that has gone.
+    /// The document up to the last replaced escape, with that escape and earlier ones replaced.
     rewritten: String,
-    /// How many bytes of the document `rewritten` stands for.
+    /// The number of bytes of the document that `rewritten` covers.
     copied_bytes: usize,
 }
 
 impl<'a> Lexer<'a> {
+    /// Creates a lexer at the beginning of a document.
     pub fn new(document: &'a str) -> Self {
-        let (rest, before) = (document, document.len());
-        Self { document, remaining: rest, remaining_at_token: before, rewritten: String::new(), copied_bytes: 0 }
+        let remaining_at_token = document.len();
+        Self { document, remaining: document, remaining_at_token, rewritten: String::new(), copied_bytes: 0 }
     }
 
-    /// The next token; none at the end of the document.
+    /// Reads the next token; `None` at the end of the document.
+    ///
+    /// # Errors
+    ///
+    /// Returns the position of a number, a string or a character that the specification does not allow.
     pub fn next_token(&mut self) -> Result<Option<Token<'a>>, SyntaxError> {
         self.skip_ignored();
         self.remaining_at_token = self.remaining.len();
@@ -93,13 +98,13 @@ impl<'a> Lexer<'a> {
     }
 
     fn consume(&mut self, length: usize) -> &'a str {
-        let (taken, rest) = self.remaining.split_at(length);
-        self.remaining = rest;
-        taken
+        let (consumed, remaining) = self.remaining.split_at(length);
+        self.remaining = remaining;
+        consumed
     }
 
-    fn consume_while(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
-        self.consume(self.remaining.find(|c| !belongs(c)).unwrap_or(self.remaining.len()))
+    fn consume_while(&mut self, is_part: impl Fn(char) -> bool) -> &'a str {
+        self.consume(self.remaining.find(|c| !is_part(c)).unwrap_or(self.remaining.len()))
     }
 
     fn read_block_string(&mut self) -> Result<(), SyntaxError> {
@@ -134,7 +139,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Reads `\u0041`, which the parser understands, or one that it does not, which is replaced.
+    /// Reads an escape such as `\u0041`, and replaces it if async-graphql does not support its form.
     fn read_unicode_escape(&mut self) -> Result<(), SyntaxError> {
         let Some((character, length)) = decode_unicode_escape(self.remaining) else {
             return Err(self.error("invalid escape sequence in the string"));
@@ -146,10 +151,9 @@ impl<'a> Lexer<'a> {
             self.copied_bytes = start + length;
             match character {
                 '"' | '\\' => self.rewritten.extend(['\\', character]),
-                // All of them are below U+00A0.
+                // All control characters are below U+00A0, so four digits suffice.
                 _ if character.is_control() => {
-                    write!(self.rewritten, "\\u{:04X}", u32::from(character))
-                        .expect("a String takes all that is written");
+                    write!(self.rewritten, "\\u{:04X}", u32::from(character)).expect("a write to a string cannot fail");
                 }
                 _ => self.rewritten.push(character),
             }
@@ -157,7 +161,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// The document, with the escapes replaced that async-graphql refuses.
+    /// Returns the document, with the escapes replaced that async-graphql rejects.
     pub fn into_text(mut self) -> Cow<'a, str> {
         if self.copied_bytes == 0 {
             return Cow::Borrowed(self.document);
@@ -166,18 +170,19 @@ impl<'a> Lexer<'a> {
         Cow::Owned(self.rewritten)
     }
 
-    /// What is wrong with the last token.
-    pub fn error(&self, what: &'static str) -> SyntaxError {
+    /// Creates an error at the position of the last token.
+    pub fn error(&self, message: &'static str) -> SyntaxError {
         let before = self.document[..self.document.len() - self.remaining_at_token].replace("\r\n", "\n");
         let mut lines = before.split(['\n', '\r']);
         let column = 1 + lines.next_back().map_or(0, |line| line.chars().count());
         let pos = Pos { line: 1 + lines.count(), column };
-        SyntaxError { message: what, pos }
+        SyntaxError { message, pos }
     }
 }
 
-/// The character that the `\u` escape at the front of a text stands for, and the escape's length in
-/// bytes. A lone surrogate stands for none.
+/// Decodes the `\u` escape at the start of a text to its character and the escape's length in bytes.
+///
+/// Returns `None` for a malformed escape and for an unpaired surrogate.
 fn decode_unicode_escape(text: &str) -> Option<(char, usize)> {
     if let Some(braced) = text.strip_prefix("\\u{") {
         let (digits, _) = braced.split_once('}')?;
@@ -192,10 +197,10 @@ fn decode_unicode_escape(text: &str) -> Option<(char, usize)> {
     Some((character, character.len_utf16() * "\\u0000".len()))
 }
 
-/// The number that hexadecimal digits alone stand for: `from_str_radix` would take a sign too.
+/// Parses hexadecimal digits; unlike `from_str_radix`, it accepts no sign.
 fn parse_hex(digits: &str) -> Option<u32> {
-    let valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if valid { u32::from_str_radix(digits, 16).ok() } else { None }
+    let is_valid = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if is_valid { u32::from_str_radix(digits, 16).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -209,11 +214,11 @@ mod tests {
 
     fn tokens(document: &str) -> Result<Vec<Token<'_>>, String> {
         let mut lexer = Lexer::new(document);
-        iter::from_fn(|| lexer.next_token().transpose()).collect::<Result<_, _>>().map_err(|fault| fault.to_string())
+        iter::from_fn(|| lexer.next_token().transpose()).collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 
     #[test]
-    fn tokens_are_those_of_the_specification() {
+    fn documents_are_divided_into_the_tokens_of_the_specification() {
         use Token::{Name, Punctuator, Spread, Value};
         for (document, expected) in [
             ("", &[][..]),
@@ -231,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_with_its_place() {
-        for (document, what) in [
+    fn malformed_token_is_reported_with_its_position() {
+        for (document, message) in [
             ("a\n b\r\n c\r\"x}", "unterminated string at 4:1"),
             ("é\"\"\"c\\\"\"\"", "unexpected character at 1:1"),
             ("{a(b:\"\"\"c\\\"\"\"", "unterminated string at 1:6"),
@@ -244,7 +249,7 @@ mod tests {
             ("1...F", "invalid number at 1:1"),
             ("1e999", "invalid number at 1:1"),
         ] {
-            assert_eq!(tokens(document), Err(format!("Syntax Error: {what}")));
+            assert_eq!(tokens(document), Err(format!("Syntax Error: {message}")));
         }
         for escape in [
             r"\uD83D",
@@ -261,13 +266,13 @@ mod tests {
             r"\u00é",
             r"\x",
         ] {
-            let fault = tokens(&format!("\"{escape}\"")).unwrap_err();
-            assert!(fault.contains("invalid escape sequence"), "{escape}");
+            let error = tokens(&format!("\"{escape}\"")).unwrap_err();
+            assert!(error.contains("invalid escape sequence"), "{escape}");
         }
     }
 
     #[test]
-    fn escapes_that_the_parser_refuses_are_replaced() {
+    fn escapes_that_the_parser_rejects_are_replaced() {
         for (escaped, expected) in [
             (r"\u{1F600}", "\u{1F600}"),
             (r"\uD83D\uDE00", "\u{1F600}"),
@@ -280,7 +285,7 @@ mod tests {
             let parsed = parse_query(lexer.into_text()).unwrap();
             let (_, operation) = parsed.operations.iter().next().unwrap();
             let Selection::Field(field) = &operation.node.selection_set.node.items[0].node else {
-                panic!("a field was written");
+                panic!("the selection must be a field");
             };
             let arguments = field.node.arguments.iter().map(|(_, value)| value.node.clone().into_const());
             let expected = [expected, r"\u{41}"].map(|text| Some(Value::from(text)));

@@ -1,10 +1,9 @@
 //! Variables that a request leaves out.
 //!
-//! An argument whose variable is not given is itself not given (specification, section 6.4.1), and
-//! front ends rely on it: one document serves the first page and the next. async-graphql refuses
-//! such an argument where it works out the complexity. For a field's own argument, leaving out and
-//! null are the same in this schema, so there the variable gets null as its default; within an
-//! input object the two differ, and what is left out stays so.
+//! An argument whose variable is missing is itself missing (specification, section 6.4.1), and front ends rely on
+//! it: one document serves the first page and the next. async-graphql rejects such an argument when it computes
+//! the complexity. In this schema, a missing argument of a field means the same as null, so its variable gets null
+//! as the default value. Within an input object the two differ, so there the variable stays missing.
 
 use std::collections::HashSet;
 
@@ -14,27 +13,28 @@ use async_graphql_value::Value;
 
 use crate::graphql::admission::operation;
 
-/// Gives null to the nullable variables of an operation that are not given, but for those that an
-/// input object or a list mentions.
+/// Gives the missing nullable variables of an operation the default value null.
+///
+/// Variables within an input object or a list are excepted.
 pub fn null_omitted_variables(document: &mut ExecutableDocument, name: Option<&str>, given: &Variables) {
     let Some(operation) = operation::select_mut(document, name) else { return };
     let definitions = operation.node.variable_definitions.iter().map(|definition| &definition.node);
-    let absent = definitions.filter(|variable| {
-        let optional = variable.var_type.node.nullable && variable.default_value.is_none();
-        optional && !given.contains_key(&variable.name.node)
+    let missing = definitions.filter(|variable| {
+        let is_optional = variable.var_type.node.nullable && variable.default_value.is_none();
+        is_optional && !given.contains_key(&variable.name.node)
     });
-    let mut absent: HashSet<Name> = absent.map(|variable| variable.name.node.clone()).collect();
-    if absent.is_empty() {
+    let mut missing: HashSet<Name> = missing.map(|variable| variable.name.node.clone()).collect();
+    if missing.is_empty() {
         return;
     }
     for set in selection_sets(document) {
         referenced_variables_in(set, &mut |name| {
-            absent.remove(name);
+            missing.remove(name);
         });
     }
     let operation = operation::select_mut(document, name);
     for definition in operation.into_iter().flat_map(|operation| &mut operation.node.variable_definitions) {
-        if absent.contains(&definition.node.name.node) {
+        if missing.contains(&definition.node.name.node) {
             definition.node.default_value = Some(Positioned::new(ConstValue::Null, definition.pos));
         }
     }
@@ -45,29 +45,31 @@ fn selection_sets(document: &ExecutableDocument) -> impl Iterator<Item = &Select
     operations.chain(document.fragments.values().map(|fragment| &fragment.node.selection_set.node))
 }
 
-/// Tells of each variable that a list or an input object mentions. It recurses as deep as the
-/// document nests, which the guard has bounded.
-fn referenced_variables_in(set: &SelectionSet, tell: &mut impl FnMut(&Name)) {
+/// Calls `on_variable` for each variable within a list or an input object of a selection set.
+///
+/// It recurses as deep as the document nests, which
+/// [`document_limits`](crate::graphql::admission::document_limits) has bounded.
+fn referenced_variables_in(set: &SelectionSet, on_variable: &mut impl FnMut(&Name)) {
     for selection in &set.items {
         match &selection.node {
             Selection::Field(field) => {
                 let Field { arguments, selection_set, .. } = &field.node;
                 for (_, argument) in arguments.iter().filter(|(_, value)| !matches!(value.node, Value::Variable(_))) {
-                    referenced_variables(&argument.node, tell);
+                    referenced_variables(&argument.node, on_variable);
                 }
-                referenced_variables_in(&selection_set.node, tell);
+                referenced_variables_in(&selection_set.node, on_variable);
             }
-            Selection::InlineFragment(inline) => referenced_variables_in(&inline.node.selection_set.node, tell),
+            Selection::InlineFragment(inline) => referenced_variables_in(&inline.node.selection_set.node, on_variable),
             Selection::FragmentSpread(_) => {}
         }
     }
 }
 
-fn referenced_variables(value: &Value, tell: &mut impl FnMut(&Name)) {
+fn referenced_variables(value: &Value, on_variable: &mut impl FnMut(&Name)) {
     match value {
-        Value::Variable(name) => tell(name),
-        Value::List(items) => items.iter().for_each(|item| referenced_variables(item, tell)),
-        Value::Object(fields) => fields.values().for_each(|field| referenced_variables(field, tell)),
+        Value::Variable(name) => on_variable(name),
+        Value::List(items) => items.iter().for_each(|item| referenced_variables(item, on_variable)),
+        Value::Object(fields) => fields.values().for_each(|field| referenced_variables(field, on_variable)),
         _ => {}
     }
 }
@@ -79,8 +81,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_of_an_argument_is_null_and_of_an_input_object_stays_out() {
-        for (document, nulls) in [
+    fn missing_variable_becomes_null_in_arguments_but_not_in_input_objects() {
+        for (document, expected) in [
             ("query($a: Int) { f(x: $a) }", 1),
             ("query($a: Int, $b: Int) { f(x: $a) { ...F } } fragment F on T { g(y: { z: [$b] }) }", 1),
             ("query($a: Int) { f(x: $a, y: { z: $a }) }", 0),
@@ -94,7 +96,7 @@ mod tests {
             null_omitted_variables(&mut parsed, None, &given);
             let definitions = &operation::select(&parsed, None).unwrap().node.variable_definitions;
             let defaults = definitions.iter().filter(|definition| definition.node.default_value.is_some());
-            assert_eq!(defaults.count(), nulls, "{document}");
+            assert_eq!(defaults.count(), expected, "{document}");
         }
     }
 }

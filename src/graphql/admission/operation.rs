@@ -1,8 +1,7 @@
-//! What a parsed document asks for: which of its operations is meant, how deep that selects, what
-//! it introspects, and whether it is a proper subscription.
+//! Analysis of a parsed document: the selected operation, its depth, its introspection and its root field.
 //!
-//! The functions recurse as deep as the document's brackets nest, which the guard has bounded, and
-//! look at each fragment once.
+//! The functions recurse as deep as the document's brackets nest, which
+//! [`document_limits`](crate::graphql::admission::document_limits) has bounded, and visit each fragment once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,15 +14,16 @@ use async_graphql::{
 };
 use async_graphql_value::Value;
 
-/// The most entries that introspection may be expected to list, each list taken to have ten. The
-/// whole schema, as GraphiQL asks for it, is 1,620.
+/// The greatest number of entries that an introspection query may list, if each list has ten entries.
+///
+/// GraphiQL's query for the whole schema lists 1,620 entries by this estimate.
 const MAX_INTROSPECTION_ENTRIES: usize = 2_000;
 
-/// The lists of the introspection types that lead to further lists.
+/// The fields of the introspection types that are lists with further lists in them.
 const INTROSPECTION_LISTS: [&str; 8] =
     ["args", "directives", "enumValues", "fields", "inputFields", "interfaces", "possibleTypes", "types"];
 
-/// Why an operation is not executed, in words for the client.
+/// The reason for which an operation is not executed, as a message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
     #[error("Must provide operation name if query contains multiple operations.")]
@@ -40,8 +40,13 @@ pub enum OperationError {
     ConditionalRootField,
 }
 
-/// The operation that a request means: the specification's `GetOperation` (section 6.1).
-/// The parser takes a lone operation with a name for one of several.
+/// Selects the operation of a request: the specification's `GetOperation` (section 6.1).
+///
+/// The parser's `DocumentOperations::Multiple` includes a document with a single named operation.
+///
+/// # Errors
+///
+/// Returns an error if no operation has the name, or if the name of one of several operations is missing.
 pub fn select<'d>(
     document: &'d ExecutableDocument,
     name: Option<&str>,
@@ -57,7 +62,7 @@ pub fn select<'d>(
     Ok(operation)
 }
 
-/// The operation that [`select`] finds, to be changed.
+/// Returns the operation that [`select`] finds, for modification.
 pub fn select_mut<'d>(
     document: &'d mut ExecutableDocument,
     name: Option<&str>,
@@ -70,44 +75,55 @@ pub fn select_mut<'d>(
     }
 }
 
-/// Whether the operation asks for `__schema`.
+/// Returns whether the operation selects `__schema`.
 pub fn reads_schema(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
-    let field = |field: &Field, below: bool| below || field.name.node == "__schema";
-    SelectionFold::new(document, field, |one, other| one || other).fold_set(&operation.selection_set.node)
+    let fold_field = |field: &Field, selections: bool| selections || field.name.node == "__schema";
+    SelectionFold::new(document, fold_field, |left, right| left || right).fold_set(&operation.selection_set.node)
 }
 
-/// How deep the operation selects: 1 for fields alone, 2 for fields of fields. What is selected of
-/// `__schema` and `__type` is left out; [`check_introspection`] looks at that.
+/// Returns the depth of the operation's selections: 1 for fields without selections, 2 for fields of fields.
+///
+/// The selections of `__schema` and `__type` do not count; [`check_introspection`] bounds them.
 pub fn depth(document: &ExecutableDocument, operation: &OperationDefinition) -> usize {
-    let field = |field: &Field, below: usize| 1 + if is_introspection_field(field) { 0 } else { below };
-    SelectionFold::new(document, field, usize::max).fold_set(&operation.selection_set.node)
+    let fold_field = |field: &Field, selections: usize| 1 + if is_introspection_field(field) { 0 } else { selections };
+    SelectionFold::new(document, fold_field, usize::max).fold_set(&operation.selection_set.node)
 }
 
-/// Checks that the operation does not introspect more than a tool needs. The introspection types
-/// lead to each other without end, so that a short query can list any power of the schema's size.
+/// Checks that the operation does not introspect more than a tool needs.
+///
+/// The introspection types refer to each other, so a short query can list any power of the schema's size.
+///
+/// # Errors
+///
+/// Returns an error if the introspection is estimated to list more than 2,000 entries.
 pub fn check_introspection(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
 ) -> Result<(), OperationError> {
-    let field = |field: &Field, below: IntrospectionCost| {
+    let fold_field = |field: &Field, selections: IntrospectionCost| {
         let is_list = INTROSPECTION_LISTS.contains(&field.name.node.as_str());
         IntrospectionCost {
-            total: if is_introspection_field(field) { below.within_introspection } else { below.total },
+            total: if is_introspection_field(field) { selections.within_introspection } else { selections.total },
             within_introspection: if is_list {
-                below.within_introspection.saturating_add(1).saturating_mul(10)
+                selections.within_introspection.saturating_add(1).saturating_mul(10)
             } else {
-                below.within_introspection
+                selections.within_introspection
             },
         }
     };
-    let entries = SelectionFold::new(document, field, IntrospectionCost::add).fold_set(&operation.selection_set.node);
-    if entries.total <= MAX_INTROSPECTION_ENTRIES { Ok(()) } else { Err(OperationError::IntrospectionTooLarge) }
+    let cost = SelectionFold::new(document, fold_field, IntrospectionCost::add).fold_set(&operation.selection_set.node);
+    if cost.total <= MAX_INTROSPECTION_ENTRIES { Ok(()) } else { Err(OperationError::IntrospectionTooLarge) }
 }
 
-/// Checks that a subscription selects exactly one field, which is none of introspection, whether
-/// directly or through fragments, and without a condition (specification of September 2025,
-/// section 5.2.4.1). To select the same field twice is refused too, though the specification would
-/// merge the two: async-graphql would subscribe twice.
+/// Checks that a subscription selects exactly one field (specification of September 2025, section 5.2.4.1).
+///
+/// The field can be selected directly or through fragments, but not by a condition, and it must not be one of
+/// introspection. A field that is selected twice is rejected too, although the specification merges the two:
+/// async-graphql would subscribe twice.
+///
+/// # Errors
+///
+/// Returns the rule that the subscription breaks.
 pub fn check_single_root(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<(), OperationError> {
     if operation.ty != OperationType::Subscription {
         return Ok(());
@@ -120,18 +136,27 @@ pub fn check_single_root(document: &ExecutableDocument, operation: &OperationDef
     }
 }
 
-/// The name of the one field that [`check_single_root`] has found.
+/// Returns the name of the only root field of a subscription that [`check_single_root`] accepted.
+///
+/// # Errors
+///
+/// Returns an error if a root field is selected by a condition.
 pub fn root_field_name(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
 ) -> Result<String, OperationError> {
-    let name = |root: &&Positioned<Field>| root.node.name.node.to_string();
-    Ok(root_fields(document, operation)?.first().map(name).unwrap_or_default())
+    let fields = root_fields(document, operation)?;
+    Ok(fields.first().map(|field| field.node.name.node.to_string()).unwrap_or_default())
 }
 
-/// Selects the root field of a subscription in the operation itself too if only a fragment selects
-/// it, because async-graphql does not look into fragments there and would end the subscription at
-/// once. It is for subscriptions that [`check_single_root`] has passed, and changes nothing else.
+/// Adds the root field of a subscription to the operation itself if only a fragment selects it.
+///
+/// async-graphql does not search fragments for the root field, and would end the subscription at once. Queries and
+/// mutations are left unchanged. A subscription has to pass [`check_single_root`] first.
+///
+/// # Errors
+///
+/// Returns the errors of [`select`], and an error if a root field is selected by a condition.
 pub fn hoist_single_root(document: &mut ExecutableDocument, name: Option<&str>) -> Result<(), OperationError> {
     let operation = &select(document, name)?.node;
     let is_field = |selection: &Positioned<Selection>| matches!(selection.node, Selection::Field(_));
@@ -146,7 +171,7 @@ pub fn hoist_single_root(document: &mut ExecutableDocument, name: Option<&str>) 
     Ok(())
 }
 
-/// The fields that a subscription selects at its root, directly or through fragments.
+/// Returns the fields that a subscription selects at its root, directly or through fragments.
 fn root_fields<'d>(
     document: &'d ExecutableDocument,
     operation: &'d OperationDefinition,
@@ -176,9 +201,11 @@ fn root_fields<'d>(
     Ok(fields)
 }
 
-/// The variables that an event of a subscription can depend on, as JSON. Those that the root field's
-/// arguments alone use say where it begins and what it listens to, which is no matter of its events: two
-/// who resume from different places ask the same.
+/// Returns the variables that an event of a subscription can depend on, as JSON.
+///
+/// Variables that only the arguments of the root field use decide which events the subscription reads and from
+/// which cursor, but not how an event looks. They are left out, so that subscribers who resume from different
+/// cursors share their executions.
 pub fn event_variables(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
@@ -199,7 +226,7 @@ pub fn event_variables(
     }
     document.fragments.values().for_each(|fragment| collect_variables(&fragment.node.selection_set.node, &mut used));
     let used: BTreeMap<_, _> = variables.iter().filter(|(name, _)| used.contains(*name)).collect();
-    serde_json::to_string(&used).expect("GraphQL values are JSON")
+    serde_json::to_string(&used).expect("GraphQL values can be serialised as JSON")
 }
 
 fn collect_variables(set: &SelectionSet, used: &mut HashSet<Name>) {
@@ -214,7 +241,7 @@ fn collect_selection_variables(selection: &Selection, used: &mut HashSet<Name>) 
             collect_variables(&field.node.selection_set.node, used);
         }
         Selection::InlineFragment(inline) => collect_variables(&inline.node.selection_set.node, used),
-        // Every fragment is looked at by itself.
+        // `event_variables` visits every fragment of the document.
         Selection::FragmentSpread(_) => {}
     }
 }
@@ -240,12 +267,12 @@ fn is_introspection_field(field: &Field) -> bool {
     matches!(field.name.node.as_str(), "__schema" | "__type")
 }
 
-/// The entries that introspection is expected to list.
+/// The estimated number of entries that introspection lists.
 #[derive(Clone, Copy, Default)]
 struct IntrospectionCost {
-    /// Where introspection begins in the selections.
+    /// The entries of the introspection fields among the selections.
     total: usize,
-    /// Where the selections are themselves those of an introspection type.
+    /// The entries if the selections are those of an introspection type.
     within_introspection: usize,
 }
 
@@ -258,46 +285,46 @@ impl IntrospectionCost {
     }
 }
 
-/// Works out a figure of a selection set from those of its selections.
+/// Computes a value of a selection set from the values of its selections.
 struct SelectionFold<'d, T, F> {
     document: &'d ExecutableDocument,
-    /// The figure of a field, given that of its selections.
+    /// Computes the value of a field from that of its selections.
     fold_field: F,
-    /// The figure of two selections beside each other.
+    /// Combines the values of two selections of the same set.
     combine: fn(T, T) -> T,
-    /// The figures of the fragments seen so far.
+    /// The values of the fragments that were visited.
     fragment_results: HashMap<&'d Name, T>,
 }
 
 impl<'d, T: Copy + Default, F: Fn(&Field, T) -> T> SelectionFold<'d, T, F> {
-    fn new(document: &'d ExecutableDocument, field: F, beside: fn(T, T) -> T) -> Self {
-        Self { document, fold_field: field, combine: beside, fragment_results: HashMap::new() }
+    fn new(document: &'d ExecutableDocument, fold_field: F, combine: fn(T, T) -> T) -> Self {
+        Self { document, fold_field, combine, fragment_results: HashMap::new() }
     }
 
     fn fold_set(&mut self, set: &'d SelectionSet) -> T {
-        set.items.iter().fold(T::default(), |figure, selection| {
-            let next = match &selection.node {
+        set.items.iter().fold(T::default(), |total, selection| {
+            let value = match &selection.node {
                 Selection::Field(field) => {
-                    let below = self.fold_set(&field.node.selection_set.node);
-                    (self.fold_field)(&field.node, below)
+                    let selections = self.fold_set(&field.node.selection_set.node);
+                    (self.fold_field)(&field.node, selections)
                 }
                 Selection::InlineFragment(inline) => self.fold_set(&inline.node.selection_set.node),
                 Selection::FragmentSpread(spread) => self.fold_fragment(&spread.node.fragment_name.node),
             };
-            (self.combine)(figure, next)
+            (self.combine)(total, value)
         })
     }
 
     fn fold_fragment(&mut self, name: &'d Name) -> T {
-        if let Some(&figure) = self.fragment_results.get(name) {
-            return figure;
+        if let Some(&value) = self.fragment_results.get(name) {
+            return value;
         }
         let Some(fragment) = self.document.fragments.get(name) else { return T::default() };
-        // Within itself, a fragment counts for nothing.
+        // The validator rejects a fragment that spreads itself; here the inner spread has no effect.
         self.fragment_results.insert(name, T::default());
-        let figure = self.fold_set(&fragment.node.selection_set.node);
-        self.fragment_results.insert(name, figure);
-        figure
+        let value = self.fold_set(&fragment.node.selection_set.node);
+        self.fragment_results.insert(name, value);
+        value
     }
 }
 
@@ -307,7 +334,7 @@ mod tests {
 
     use super::*;
 
-    /// What GraphiQL asks for: `getIntrospectionQuery` of graphql-js 16.15 with all its options.
+    /// GraphiQL's query: `getIntrospectionQuery` of graphql-js 16.15 with all its options.
     const INTROSPECTION: &str = "
         query IntrospectionQuery {
           __schema {
@@ -336,17 +363,17 @@ mod tests {
           ofType { kind name } } } } } } } } }
         }";
 
-    /// A figure of a document's only operation.
-    fn of<T>(document: &str, figure: fn(&ExecutableDocument, &OperationDefinition) -> T) -> T {
+    /// Applies a function to a document's only operation.
+    fn analyze<T>(document: &str, function: fn(&ExecutableDocument, &OperationDefinition) -> T) -> T {
         let document = parse_query(document).unwrap();
-        figure(&document, &select(&document, None).unwrap().node)
+        function(&document, &select(&document, None).unwrap().node)
     }
 
     #[test]
-    fn the_operation_is_chosen_by_its_name() {
+    fn operation_is_selected_by_its_name() {
         let missing = OperationError::MissingOperationName;
         let unknown = |name: &str| OperationError::UnknownOperation(name.to_owned());
-        for (document, name, chosen) in [
+        for (document, name, expected) in [
             ("{ a }", None, Ok(OperationType::Query)),
             ("{ a }", Some("A"), Err(unknown("A"))),
             ("mutation A { a }", None, Ok(OperationType::Mutation)),
@@ -357,12 +384,12 @@ mod tests {
             ("query A { a } mutation B { a }", None, Err(missing)),
         ] {
             let document = parse_query(document).unwrap();
-            assert_eq!(select(&document, name).map(|operation| operation.node.ty), chosen);
+            assert_eq!(select(&document, name).map(|operation| operation.node.ty), expected);
         }
     }
 
     #[test]
-    fn depth_is_that_of_fields_through_fragments() {
+    fn depth_counts_fields_through_fragments() {
         for (document, expected) in [
             ("{ a }", 1),
             ("{ a { b c { d } } e { f } }", 3),
@@ -373,15 +400,15 @@ mod tests {
             ("{ a { __typename } __schema { types { fields { name } } } __type(name: \"A\") { name } }", 2),
             (INTROSPECTION, 1),
         ] {
-            assert_eq!(of(document, depth), expected, "{document}");
+            assert_eq!(analyze(document, depth), expected, "{document}");
         }
         let doubling: String =
             (0..40).map(|n| format!("fragment F{n} on T {{ a {{ ...F{0} ...F{0} }} }}", n + 1)).collect();
-        assert_eq!(of(&(doubling + "{ ...F0 }"), depth), 40);
+        assert_eq!(analyze(&(doubling + "{ ...F0 }"), depth), 40);
     }
 
     #[test]
-    fn introspection_is_as_large_as_tools_need() {
+    fn introspection_is_limited_to_the_size_that_tools_need() {
         for (document, allowed) in [
             (INTROSPECTION, true),
             ("{ __type(name: \"A\") { fields { type { fields { type { fields { name } } } } } } }", true),
@@ -391,13 +418,13 @@ mod tests {
             ("{ ...F ...F } fragment F on Query { __schema { types { fields { args { name } } } } }", false),
             ("{ types { fields { fields { fields { fields { args } } } } } __typename }", true),
         ] {
-            assert_eq!(of(document, check_introspection).is_ok(), allowed, "{document}");
-            assert_eq!(of(document, reads_schema), document.contains("__schema"), "{document}");
+            assert_eq!(analyze(document, check_introspection).is_ok(), allowed, "{document}");
+            assert_eq!(analyze(document, reads_schema), document.contains("__schema"), "{document}");
         }
     }
 
     #[test]
-    fn a_subscription_has_one_root_field() {
+    fn subscription_must_have_exactly_one_root_field() {
         for (document, expected) in [
             ("{ a b }", Ok(())),
             ("subscription { a { b c } }", Ok(())),
@@ -409,12 +436,12 @@ mod tests {
             ("subscription { a: __typename }", Err(OperationError::IntrospectionRootField)),
             ("subscription { ... @include(if: true) { a } }", Err(OperationError::ConditionalRootField)),
         ] {
-            assert_eq!(of(document, check_single_root), expected, "{document}");
+            assert_eq!(analyze(document, check_single_root), expected, "{document}");
         }
     }
 
     #[test]
-    fn what_the_root_field_alone_is_given_is_no_matter_of_its_events() {
+    fn event_variables_exclude_those_of_root_field_arguments() {
         let given = serde_json::json!({ "a": 1, "b": [2], "c": { "d": 3 } });
         for (document, expected) in [
             ("subscription($a: Int) { x(after: $a) { y } }", "{}"),
@@ -432,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_field_in_a_fragment_is_selected_directly_too() {
+    fn root_field_in_a_fragment_is_added_to_the_operation() {
         for (document, selections) in [
             ("subscription { ...F } fragment F on S { ... on S { b: a { c } } }", 2),
             ("subscription A { ...F } fragment F on S { a }", 2),

@@ -1,22 +1,25 @@
-//! Automatic persisted queries, as Apollo Client and urql speak them: a client sends a document's
-//! SHA-256 alone, and the document with it once where the server doesn't know it.
+//! Automatic persisted queries, in the protocol of Apollo Client and urql.
+//!
+//! A client sends only the SHA-256 hash of a document. If the server does not know it, the client sends the
+//! document with its hash once.
 
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
-/// Documents that are remembered; the least used are forgotten first.
+/// The number of documents that are kept; the least used are evicted first.
 const CACHE_ENTRIES: usize = 1_000;
 
+/// The documents that clients can name by their hashes.
 pub struct PersistedQueries(Cache<[u8; 32], Arc<str>>);
 
-/// Why a request names no document.
+/// The reason for which a request names no document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PersistedQueryError {
-    /// The client is to send the document with its hash.
+    /// The server does not know the hash; the client has to send the document with it.
     NotFound,
-    /// What is wrong with the extension.
+    /// The extension is malformed, as the message says.
     Malformed(&'static str),
 }
 
@@ -27,8 +30,14 @@ impl Default for PersistedQueries {
 }
 
 impl PersistedQueries {
-    /// The document of a request with the extension `persistedQuery`; one that comes with the right
-    /// hash is kept by `remember`, once it was admitted.
+    /// Returns the document of a request with the extension `persistedQuery`, and its hash.
+    ///
+    /// A document that the client sent is not stored yet, because it may be rejected; [`store`](Self::store) does it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the extension is malformed, if its hash is not that of the document, or if the server does
+    /// not know the hash.
     pub fn resolve(
         &self,
         extension: &serde_json::Value,
@@ -37,7 +46,7 @@ impl PersistedQueries {
         if extension.get("version").and_then(serde_json::Value::as_u64) != Some(1) {
             return Err(PersistedQueryError::Malformed("extensions.persistedQuery.version must be 1"));
         }
-        let hash = extension.get("sha256Hash").and_then(serde_json::Value::as_str).and_then(decode_hex);
+        let hash = extension.get("sha256Hash").and_then(serde_json::Value::as_str).and_then(decode_hash);
         let hash = hash.ok_or(PersistedQueryError::Malformed(
             "extensions.persistedQuery.sha256Hash must be 64 hexadecimal digits",
         ))?;
@@ -50,21 +59,15 @@ impl PersistedQueries {
         }
     }
 
+    /// Stores an admitted document.
     pub fn store(&self, hash: [u8; 32], query: Arc<str>) {
         self.0.insert(hash, query);
     }
 }
 
-fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let nibble = |digit: u8| char::from(digit).to_digit(16);
+fn decode_hash(digits: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::try_from(nibble(pair[0])? * 16 + nibble(pair[1])?).ok()?;
-    }
+    hex::decode_to_slice(digits, &mut hash).ok()?;
     Some(hash)
 }
 
@@ -74,9 +77,9 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_document_is_known_by_its_hash_once_it_was_sent() {
+    fn document_is_found_by_its_hash_after_it_was_stored() {
         let queries = PersistedQueries::default();
-        // SHA-256 of "{__typename}", as Apollo's documentation gives it.
+        // The SHA-256 hash of "{__typename}" in Apollo's documentation.
         let hash = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38";
         let extension = json!({ "version": 1, "sha256Hash": hash });
         assert_eq!(queries.resolve(&extension, None), Err(PersistedQueryError::NotFound));

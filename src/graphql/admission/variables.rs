@@ -1,8 +1,8 @@
-//! Variables, coerced as the specification (section 6.1.2) says and in the words of graphql-js 16.
+//! Coercion of variables by the specification (section 6.1.2), with the error messages of graphql-js 16.
 //!
-//! async-graphql executes `query($n: String!)` though `n` is null, forgets the default value of a
+//! Without it, async-graphql executes `query($n: String!)` although `n` is null, ignores the default value of a
 //! variable in `@skip(if: $s)`, and panics at a default value for a list of a type that does not
-//! exist. What is coerced here first does none of that.
+//! exist.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,27 +19,28 @@ use async_graphql::{
 };
 use serde_json::Number;
 
-/// The greatest number of values that a request's variables may hold, lists and objects counted as
-/// well as what is in them. async-graphql copies them each time that a variable is used.
+/// The greatest number of values in a request's variables, including lists, objects and their contents.
+///
+/// async-graphql copies the values for each use of a variable.
 const MAX_VALUES: usize = 2_000;
 
-/// How many faults are told; graphql-js gives up after as many.
+/// The greatest number of errors that are reported, which is that of graphql-js.
 const MAX_ERRORS: usize = 50;
 
-/// How much of a faulty value is told, in bytes.
+/// The greatest number of bytes of an invalid value in an error message.
 const MAX_PRINTED_BYTES: usize = 200;
 
-/// What is wrong with a variable.
+/// An invalid variable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct CoercionError {
-    /// In words for the client.
+    /// The message for the client.
     pub message: String,
-    /// Where the document defines the variable.
+    /// The position of the variable's definition in the document.
     pub pos: Pos,
 }
 
-/// The types that a schema takes as input.
+/// The input types of a schema.
 #[derive(Debug, Clone)]
 pub struct InputTypes(HashMap<Name, InputType>);
 
@@ -50,12 +51,12 @@ enum InputType {
     String,
     Boolean,
     Id,
-    /// A scalar of the schema's own, which coerces its values itself.
+    /// A custom scalar, which coerces its values itself.
     Scalar,
     Enum(HashSet<Name>),
     Object {
         fields: IndexMap<Name, InputField>,
-        /// Whether exactly one of the fields must be given: `@oneOf`.
+        /// Whether exactly one of the fields must be present: `@oneOf`.
         one_of: bool,
     },
 }
@@ -63,7 +64,7 @@ enum InputType {
 #[derive(Debug, Clone)]
 struct InputField {
     ty: Type,
-    /// Whether the schema has a default value for it, which async-graphql fills in.
+    /// Whether the schema defines a default value, which async-graphql inserts.
     has_default: bool,
 }
 
@@ -72,7 +73,7 @@ impl InputTypes {
     ///
     /// # Panics
     ///
-    /// If the definitions cannot be parsed. Those that async-graphql writes always can.
+    /// Panics if the definition cannot be parsed. async-graphql exports only definitions that it can parse.
     #[must_use]
     pub fn from_sdl(sdl: &str) -> Self {
         let built_in = [
@@ -83,7 +84,7 @@ impl InputTypes {
             ("ID", InputType::Id),
         ];
         let mut types: HashMap<_, _> = built_in.map(|(name, ty)| (Name::new(name), ty)).into();
-        for definition in parse_schema(sdl).expect("a schema's own definition is valid").definitions {
+        for definition in parse_schema(sdl).expect("the schema definition is valid").definitions {
             let TypeSystemDefinition::Type(definition) = definition else { continue };
             let definition = definition.node;
             let ty = match definition.kind {
@@ -107,17 +108,23 @@ impl InputTypes {
         Self(types)
     }
 
-    /// Checks that the variables of every operation of a document are of input types. It is for
-    /// before async-graphql validates the document: that panics at some unknown types.
+    /// Checks that the variables of every operation of a document have input types.
+    ///
+    /// It has to run before async-graphql validates the document, because the validation panics at some unknown
+    /// types.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for each variable whose type does not exist or is no input type.
     pub fn check_variable_types(&self, document: &ExecutableDocument) -> Result<(), Vec<CoercionError>> {
-        let refusals: Vec<_> = document
+        let errors: Vec<_> = document
             .operations
             .iter()
             .flat_map(|(_, operation)| &operation.node.variable_definitions)
             .filter_map(|definition| self.check_variable_type(definition).err())
             .take(MAX_ERRORS)
             .collect();
-        if refusals.is_empty() { Ok(()) } else { Err(refusals) }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn check_variable_type(&self, definition: &Positioned<VariableDefinition>) -> Result<(), CoercionError> {
@@ -137,54 +144,60 @@ impl InputTypes {
         }
     }
 
-    /// Coerces the variables that a request gives to the types that its operation defines. What the
-    /// operation does not define is dropped; a variable that is not given has its default value.
+    /// Coerces the variables of a request to the types that its operation defines.
+    ///
+    /// Undefined variables are dropped, and missing ones get their default values.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for each invalid value, or one error if the variables hold too many values.
     pub fn coerce(
         &self,
         definitions: &[Positioned<VariableDefinition>],
         mut variables: Variables,
     ) -> Result<Variables, Vec<CoercionError>> {
         let mut coerced = Variables::default();
-        let mut refusals = Vec::new();
-        let mut values = 0;
+        let mut errors = Vec::new();
+        let mut value_count = 0;
         for definition in definitions {
             let VariableDefinition { name, var_type: ty, default_value, .. } = &definition.node;
-            let mut coercion = VariableCoercer {
+            let mut coercer = VariableCoercer {
                 types: self,
                 variable: &name.node,
                 pos: definition.pos,
                 path: String::new(),
-                errors: &mut refusals,
+                errors: &mut errors,
             };
-            if let Err(refusal) = self.check_variable_type(definition) {
-                coercion.pos = refusal.pos;
-                coercion.error(refusal.message);
+            if let Err(error) = self.check_variable_type(definition) {
+                coercer.pos = error.pos;
+                coercer.error(error.message);
                 continue;
             }
             let given = variables.remove(&name.node);
-            values += given.as_ref().map_or(0, count_values);
-            if values > MAX_VALUES {
-                coercion.error(format!("The variables hold more than {MAX_VALUES} values."));
+            value_count += given.as_ref().map_or(0, count_values);
+            if value_count > MAX_VALUES {
+                coercer.error(format!("The variables hold more than {MAX_VALUES} values."));
                 break;
             }
             match given.as_ref().or(default_value.as_ref().map(|value| &value.node)) {
                 None if ty.node.nullable => {}
-                None => coercion.error(format!("Variable \"${name}\" of required type \"{ty}\" was not provided.")),
+                None => coercer.error(format!("Variable \"${name}\" of required type \"{ty}\" was not provided.")),
                 Some(Value::Null) if !ty.node.nullable => {
-                    coercion.error(format!("Variable \"${name}\" of non-null type \"{ty}\" must not be null."));
+                    coercer.error(format!("Variable \"${name}\" of non-null type \"{ty}\" must not be null."));
                 }
                 Some(value) => {
-                    let value = coercion.coerce_value(value, &ty.node);
+                    let value = coercer.coerce_value(value, &ty.node);
                     coerced.insert(name.node.clone(), value);
                 }
             }
         }
-        if refusals.is_empty() { Ok(coerced) } else { Err(refusals) }
+        if errors.is_empty() { Ok(coerced) } else { Err(errors) }
     }
 }
 
-/// How many values there are in a value, itself included. It recurses as deep as the value is, and
-/// `serde_json` reads nothing deeper than 128.
+/// Counts the values in a value, including itself.
+///
+/// It recurses as deep as the value nests, which `serde_json` limits to 128 levels.
 fn count_values(value: &Value) -> usize {
     1 + match value {
         Value::List(items) => items.iter().map(count_values).sum(),
@@ -198,13 +211,13 @@ struct VariableCoercer<'a> {
     types: &'a InputTypes,
     variable: &'a Name,
     pos: Pos,
-    /// Where in the variable's value the coercion is, such as `.members[2].id`.
+    /// The path to the current value within the variable, such as `.members[2].id`.
     path: String,
     errors: &'a mut Vec<CoercionError>,
 }
 
 impl VariableCoercer<'_> {
-    /// The value as the type has it. It stands for nothing if anything was refused.
+    /// Coerces a value to a type; the result has no meaning if an error was recorded.
     fn coerce_value(&mut self, value: &Value, ty: &Type) -> Value {
         match (&ty.base, value) {
             (_, Value::Null) => {
@@ -224,7 +237,7 @@ impl VariableCoercer<'_> {
     }
 
     fn coerce_named(&mut self, value: &Value, name: &Name) -> Value {
-        // What a schema takes but does not define, it must know how to read itself.
+        // A type that the schema uses but does not define coerces its values itself, like a custom scalar.
         let ty = self.types.0.get(name).unwrap_or(&InputType::Scalar);
         let coerced = match (ty, value) {
             (InputType::Scalar, _)
@@ -264,8 +277,8 @@ impl VariableCoercer<'_> {
             }
             (InputType::Object { .. }, _) => Err(format!("Expected type \"{name}\" to be an object.")),
         };
-        coerced.unwrap_or_else(|fault| {
-            self.invalid_value(value, &fault);
+        coerced.unwrap_or_else(|reason| {
+            self.invalid_value(value, &reason);
             Value::Null
         })
     }
@@ -297,31 +310,33 @@ impl VariableCoercer<'_> {
             if let Some((field, _)) = coerced.first()
                 && given[field] == Value::Null
             {
-                let fault = format!("Field \"{field}\" must be non-null.");
-                self.with_path(format_args!(".{field}"), |this| this.invalid_value(&Value::Null, &fault));
+                let reason = format!("Field \"{field}\" must be non-null.");
+                self.with_path(format_args!(".{field}"), |this| this.invalid_value(&Value::Null, &reason));
             }
         }
         Value::Object(coerced)
     }
 
-    /// Does something one step further down the path.
+    /// Calls a function with the path extended by a step.
     fn with_path<T>(&mut self, step: fmt::Arguments<'_>, coerce: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
-        self.path.write_fmt(step).expect("a String takes all that is written");
+        self.path.write_fmt(step).expect("a write to a string cannot fail");
         let result = coerce(self);
         self.path.truncate(length);
         result
     }
 
-    fn invalid_value(&mut self, value: &Value, fault: &str) {
+    /// Records an invalid value at the current path.
+    fn invalid_value(&mut self, value: &Value, reason: &str) {
         if self.errors.len() > MAX_ERRORS {
             return;
         }
         let (variable, path, value) = (self.variable, &self.path, print_value(value));
-        let place = if path.is_empty() { String::new() } else { format!(" at \"{variable}{path}\"") };
-        self.error(format!("Variable \"${variable}\" got invalid value {value}{place}; {fault}"));
+        let location = if path.is_empty() { String::new() } else { format!(" at \"{variable}{path}\"") };
+        self.error(format!("Variable \"${variable}\" got invalid value {value}{location}; {reason}"));
     }
 
+    /// Records an error, or the notice that there are too many.
     fn error(&mut self, message: String) {
         let message = match self.errors.len() {
             ..MAX_ERRORS => message,
@@ -332,7 +347,7 @@ impl VariableCoercer<'_> {
     }
 }
 
-/// A number without a fraction as an integer: JSON's `1.0` and `1e3` are such numbers too.
+/// Returns a number without a fraction as an integer, such as JSON's `1.0` and `1e3`.
 fn whole_number(number: &Number) -> Option<Number> {
     if !number.is_f64() {
         return Some(number.clone());
@@ -341,38 +356,38 @@ fn whole_number(number: &Number) -> Option<Number> {
     format!("{float:.0}").parse::<i64>().ok().map(Number::from)
 }
 
-/// A value as graphql-js shows it in an error, cut where it gets long.
+/// Prints a value like graphql-js does in an error, cut to a limited length.
 fn print_value(value: &Value) -> String {
-    let mut shown = print_nested_value(value, 0);
-    if shown.len() > MAX_PRINTED_BYTES {
-        shown.truncate(shown.floor_char_boundary(MAX_PRINTED_BYTES));
-        shown.push('…');
+    let mut printed = print_nested_value(value, 0);
+    if printed.len() > MAX_PRINTED_BYTES {
+        printed.truncate(printed.floor_char_boundary(MAX_PRINTED_BYTES));
+        printed.push('…');
     }
-    shown
+    printed
 }
 
-/// Shows a value that is in so many others: at most ten values of a list, and two levels.
+/// Prints a value at a nesting level: at most ten values of a list, and at most two levels.
 fn print_nested_value(value: &Value, level: usize) -> String {
     match value {
         Value::Number(number) => whole_number(number).as_ref().unwrap_or(number).to_string(),
         Value::List(items) if !items.is_empty() && level == 2 => "[Array]".to_owned(),
         Value::List(items) => {
-            let mut shown: Vec<_> = items.iter().take(10).map(|item| print_nested_value(item, level + 1)).collect();
+            let mut printed: Vec<_> = items.iter().take(10).map(|item| print_nested_value(item, level + 1)).collect();
             match items.len().saturating_sub(10) {
                 0 => {}
-                1 => shown.push("... 1 more item".to_owned()),
-                more => shown.push(format!("... {more} more items")),
+                1 => printed.push("... 1 more item".to_owned()),
+                more => printed.push(format!("... {more} more items")),
             }
-            format!("[{}]", shown.join(", "))
+            format!("[{}]", printed.join(", "))
         }
         Value::Object(fields) if fields.is_empty() => "{}".to_owned(),
         Value::Object(_) if level == 2 => "[Object]".to_owned(),
         Value::Object(fields) => {
-            let shown: Vec<_> = fields
+            let printed: Vec<_> = fields
                 .iter()
                 .map(|(name, value)| format!("{name}: {}", print_nested_value(value, level + 1)))
                 .collect();
-            format!("{{ {} }}", shown.join(", "))
+            format!("{{ {} }}", printed.join(", "))
         }
         Value::String(text) => serde_json::Value::from(text.as_str()).to_string(),
         value => value.to_string(),
@@ -391,26 +406,25 @@ mod tests {
         "Anything" scalar Any
         enum Role { OWNER MEMBER }
         input Message { chat: ID! text: String! tags: [String!] reply: Message pinned: Boolean! = false }
-        input Place @oneOf { chat: ID message: Int }
+        input Target @oneOf { chat: ID message: Int }
         type Query { a: Int }
         schema { query: Query }
     "#;
 
-    /// What becomes of the variables of `query(definitions) { a }`: an object of their values, or a
-    /// list of what is wrong.
+    /// Coerces the variables of `query(definitions) { a }` to an object of their values or a list of error messages.
     fn coerce(definitions: &str, variables: serde_json::Value) -> serde_json::Value {
         let types = InputTypes::from_sdl(SDL);
         let document = parse_query(format!("query({definitions}) {{ a }}")).unwrap();
         let (_, operation) = document.operations.iter().next().unwrap();
         match types.coerce(&operation.node.variable_definitions, Variables::from_json(variables)) {
             Ok(variables) => serde_json::to_value(variables).unwrap(),
-            Err(refusals) => refusals.into_iter().map(|refusal| refusal.message).collect(),
+            Err(errors) => errors.into_iter().map(|error| error.message).collect(),
         }
     }
 
-    /// The results are those of graphql-js 16.15.
+    /// The expected values are those of graphql-js 16.15.
     #[test]
-    fn valid_variables_have_the_type_that_they_are_defined_with() {
+    fn valid_variables_are_coerced_to_their_types() {
         for (definition, given, expected) in [
             ("Int", json!(1.0), json!(1)),
             ("Int", json!(1e3), json!(1000)),
@@ -427,7 +441,7 @@ mod tests {
             ("Role", json!("OWNER"), json!("OWNER")),
             ("Any", json!({"x": [1.5, null]}), json!({"x": [1.5, null]})),
             ("Message", json!({"chat": 1, "text": "t", "tags": "x"}), json!({"chat": "1", "text": "t", "tags": ["x"]})),
-            ("Place", json!({"chat": 7}), json!({"chat": "7"})),
+            ("Target", json!({"chat": 7}), json!({"chat": "7"})),
         ] {
             let coerced = coerce(&format!("$a: {definition}"), json!({"a": given, "unknown": 1}));
             assert_eq!(coerced, json!({"a": expected}), "{definition}");
@@ -435,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_not_given_have_their_default_value() {
+    fn missing_variables_get_their_default_values() {
         for (definitions, expected) in [
             ("$a: Int", json!({})),
             ("$a: Int = 7 $b: Int = null", json!({"a": 7, "b": null})),
@@ -446,10 +460,10 @@ mod tests {
         }
     }
 
-    /// The words are those of graphql-js 16.15.
+    /// The expected messages are those of graphql-js 16.15.
     #[test]
-    fn invalid_variables_are_refused_in_the_words_of_graphql_js() {
-        for (definition, given, refused) in [
+    fn invalid_variables_are_rejected_with_the_messages_of_graphql_js() {
+        for (definition, given, expected) in [
             ("Int", json!(1.5), "1.5; Int cannot represent non-integer value: 1.5"),
             ("Int", json!("1"), r#""1"; Int cannot represent non-integer value: "1""#),
             ("Int", json!(4e9), "4000000000; Int cannot represent non 32-bit signed integer value: 4000000000"),
@@ -473,29 +487,29 @@ mod tests {
                 r#"1 at "a.reply.text"; String cannot represent a non string value: 1"#,
             ),
             (
-                "[Place]",
+                "[Target]",
                 json!([{"chat": "c", "other": 1}]),
-                r#"{ chat: "c", other: 1 } at "a[0]"; Field "other" is not defined by type "Place"."#,
+                r#"{ chat: "c", other: 1 } at "a[0]"; Field "other" is not defined by type "Target"."#,
             ),
-            ("Place", json!({}), r#"{}; Exactly one key must be specified for OneOf type "Place"."#),
-            ("Place", json!({"chat": null}), r#"null at "a.chat"; Field "chat" must be non-null."#),
+            ("Target", json!({}), r#"{}; Exactly one key must be specified for OneOf type "Target"."#),
+            ("Target", json!({"chat": null}), r#"null at "a.chat"; Field "chat" must be non-null."#),
         ] {
             let coerced = coerce(&format!("$a: {definition}"), json!({"a": given}));
-            assert_eq!(coerced, json!([format!("Variable \"$a\" got invalid value {refused}")]));
+            assert_eq!(coerced, json!([format!("Variable \"$a\" got invalid value {expected}")]));
         }
-        for (definition, variables, refused) in [
+        for (definition, variables, expected) in [
             ("String!", json!({}), r#"of required type "String!" was not provided."#),
             ("[Int]!", json!({"a": null}), r#"of non-null type "[Int]!" must not be null."#),
             ("[Query]", json!({}), r#"expected value of type "[Query]" which cannot be used as an input type."#),
         ] {
             let coerced = coerce(&format!("$a: {definition}"), variables);
-            assert_eq!(coerced, json!([format!("Variable \"$a\" {refused}")]));
+            assert_eq!(coerced, json!([format!("Variable \"$a\" {expected}")]));
         }
     }
 
     #[test]
-    fn values_are_shown_as_graphql_js_shows_them() {
-        for (value, shown) in [
+    fn values_are_printed_like_graphql_js_prints_them() {
+        for (value, expected) in [
             (
                 json!([[1, [2, [3]]], {"e": {}, "l": [], "x": {"y": 1}}]),
                 "[[1, [Array]], { e: {}, l: [], x: [Object] }]",
@@ -504,33 +518,33 @@ mod tests {
             (json!(vec![0; 11]), "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ... 1 more item]"),
             (json!(vec![0; 12]), "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ... 2 more items]"),
         ] {
-            assert_eq!(print_value(&Value::from_json(value).unwrap()), shown);
+            assert_eq!(print_value(&Value::from_json(value).unwrap()), expected);
         }
         let long = print_value(&Value::from("é".repeat(MAX_PRINTED_BYTES)));
         assert!(long.len() <= MAX_PRINTED_BYTES + '…'.len_utf8() && long.ends_with("é…"));
     }
 
     #[test]
-    fn what_is_told_and_what_is_taken_is_bounded() {
-        let refused = coerce("$a: [Int!] $b: Int!", json!({"a": vec![json!(null); 60]}));
-        let refused = refused.as_array().unwrap();
-        assert_eq!(refused.len(), MAX_ERRORS + 1);
-        assert!(refused[MAX_ERRORS].as_str().unwrap().starts_with("Too many errors processing variables"));
+    fn number_of_errors_and_of_values_is_limited() {
+        let errors = coerce("$a: [Int!] $b: Int!", json!({"a": vec![json!(null); 60]}));
+        let errors = errors.as_array().unwrap();
+        assert_eq!(errors.len(), MAX_ERRORS + 1);
+        assert!(errors[MAX_ERRORS].as_str().unwrap().starts_with("Too many errors processing variables"));
 
         let given = |values: usize| json!({"a": vec![1; values - 2], "b": {"x": null}, "c": [1, 2, 3]});
         assert!(coerce("$a: [Int] $b: Any", given(MAX_VALUES - 1)).is_object());
-        let refused = json!(["The variables hold more than 2000 values."]);
-        assert_eq!(coerce("$a: [Int] $b: Any", given(MAX_VALUES)), refused);
+        let expected = json!(["The variables hold more than 2000 values."]);
+        assert_eq!(coerce("$a: [Int] $b: Any", given(MAX_VALUES)), expected);
     }
 
     #[test]
-    fn every_operation_is_checked_for_types_that_are_no_input() {
+    fn variable_of_no_input_type_is_rejected_in_every_operation() {
         let types = InputTypes::from_sdl(SDL);
         let check = |document| types.check_variable_types(&parse_query(document).unwrap());
         assert_eq!(check("query A($a: [[Role!]]!, $b: Any) { a } query B { a }"), Ok(()));
-        let refusals = check("query A { a }\nquery B($a: Int, $b: [[Nope!]] = 1) { a }").unwrap_err();
-        assert_eq!(refusals.len(), 1);
-        assert!(refusals[0].message.contains("\"[[Nope!]]\" which cannot be used as an input type"));
-        assert_eq!(refusals[0].pos, Pos { line: 2, column: 22 });
+        let errors = check("query A { a }\nquery B($a: Int, $b: [[Nope!]] = 1) { a }").unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].message.contains("\"[[Nope!]]\" which cannot be used as an input type"));
+        assert_eq!(errors[0].pos, Pos { line: 2, column: 22 });
     }
 }

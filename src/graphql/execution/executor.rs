@@ -15,6 +15,7 @@ use crate::graphql::execution::requester::{Requester, SharedScope};
 use crate::graphql::execution::response::GraphqlResponse;
 use crate::graphql::schema::loaders::Loaders;
 use crate::graphql::schema::{Schema, schema_builder};
+use crate::graphql::settings::GraphqlSettings;
 use crate::graphql::subscriptions::source::{EventSource, ResolverPhase, SubscriptionEvent};
 use crate::metrics::{KindLabel, METRICS, TimerGuard};
 use crate::service::context::AppContext;
@@ -25,15 +26,17 @@ pub struct Executor {
     schema: Schema,
     /// The same schema with fast validation, for operations that were validated when they were subscribed to.
     event_schema: Schema,
+    is_introspection_public: bool,
 }
 
 impl Executor {
     /// Builds the schema of a server.
-    pub fn new(app: Arc<AppContext>) -> Self {
+    pub fn new(app: Arc<AppContext>, settings: &GraphqlSettings) -> Self {
         let builder = || schema_builder().data(app.clone());
         Self {
-            schema: builder().limit_complexity(app.config.limits.max_complexity).finish(),
+            schema: builder().limit_complexity(settings.max_complexity).finish(),
             event_schema: builder().validation_mode(ValidationMode::Fast).finish(),
+            is_introspection_public: settings.is_introspection_public,
             app,
         }
     }
@@ -120,7 +123,7 @@ impl Executor {
 
     /// Returns whether a requester must not introspect: without a token, only in development mode.
     fn hides_introspection_from(&self, requester: &Requester) -> bool {
-        requester.is_anonymous() && !self.app.config.is_development()
+        requester.is_anonymous() && !self.is_introspection_public
     }
 
     /// Returns the error of a request that reads `__schema` without a token, as a field's error.

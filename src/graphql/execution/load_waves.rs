@@ -1,12 +1,10 @@
-//! DataLoaders without a delay, in waves.
+//! DataLoaders without a delay, whose loads run in waves.
 //!
-//! The stock way to batch is to wait a millisecond for more keys, on a task of its own. Here the
-//! loads of an execution belong to the execution: it is polled until it can go no further, which is
-//! when every key of this level is known; then all loads run, together, to their end, and the next
-//! ones after them. So a level of a query costs one statement for each kind of key, always the same
-//! number, and no time is waited away.
+//! By default, a DataLoader waits a millisecond for more keys, on a task of its own. Here the loads of an execution
+//! belong to the execution: it is polled until it cannot proceed, and then every key of this level of the query is
+//! known. Now all loads of this wave run concurrently to their end, and the next wave begins. So a level of a
+//! query costs one statement for each kind of key, always the same number, and no time is lost by waiting.
 
-use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,12 +14,16 @@ use async_graphql::runtime::Timer;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use futures_util::task::{FutureObj, Spawn, SpawnError};
+use parking_lot::Mutex;
 
-/// Takes the loads that DataLoaders spawn.
+/// The loads that the DataLoaders of an execution have spawned and that no wave has started yet.
+///
+/// The lock protects the list only, and no other lock is taken under it.
 #[derive(Clone, Default)]
 pub struct LoadQueue(Arc<Mutex<Vec<FutureObj<'static, ()>>>>);
 
 impl LoadQueue {
+    /// Takes the loads that were spawned since the last call.
     fn drain(&self) -> Vec<FutureObj<'static, ()>> {
         std::mem::take(&mut *self.0.lock())
     }
@@ -34,7 +36,7 @@ impl Spawn for LoadQueue {
     }
 }
 
-/// A load begins when its execution can go no further: there is nothing to wait for.
+/// A timer that never waits, because a wave starts when its execution cannot proceed.
 pub struct NoDelay;
 
 impl Timer for NoDelay {
@@ -43,21 +45,22 @@ impl Timer for NoDelay {
     }
 }
 
-/// An execution with its loads.
+/// An execution that drives its own loads; it is a future or a stream, like the execution.
 pub struct BatchedExecution<T> {
     execution: T,
     load_queue: LoadQueue,
     current_wave: FuturesUnordered<FutureObj<'static, ()>>,
-    /// What was asked for while a wave was under way.
+    /// The loads that were spawned while the current wave runs.
     next_wave: Vec<FutureObj<'static, ()>>,
 }
 
 impl<T> BatchedExecution<T> {
-    pub fn new(execution: T, loads: LoadQueue) -> Self {
-        Self { execution, load_queue: loads, current_wave: FuturesUnordered::new(), next_wave: Vec::new() }
+    /// Combines an execution with the queue of its DataLoaders.
+    pub fn new(execution: T, load_queue: LoadQueue) -> Self {
+        Self { execution, load_queue, current_wave: FuturesUnordered::new(), next_wave: Vec::new() }
     }
 
-    /// Polls loads and execution until one is ready or both have to wait.
+    /// Polls the loads and the execution until the execution is ready or both are pending.
     fn poll_all_waves<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -65,8 +68,8 @@ impl<T> BatchedExecution<T> {
     ) -> Poll<R> {
         loop {
             self.poll_wave(cx);
-            // The execution goes on while a wave is under way: a resolver that reads by itself holds a
-            // connection, for which the wave may wait. What it asks for now is for the next wave.
+            // The execution is polled while a wave runs: a resolver that queries directly holds a connection for
+            // which the wave may wait. Keys that it requests meanwhile belong to the next wave.
             if let Poll::Ready(result) = poll(&mut self.execution, cx) {
                 return Poll::Ready(result);
             }
@@ -78,7 +81,7 @@ impl<T> BatchedExecution<T> {
         }
     }
 
-    /// Polls the wave until it has ended or has to wait. A load may spawn another.
+    /// Polls the current wave until it is complete or pending; a load may spawn another one.
     fn poll_wave(&mut self, cx: &mut Context<'_>) {
         loop {
             let polled = self.current_wave.poll_next_unpin(cx);

@@ -163,7 +163,7 @@ impl Loader<UnreadKey> for Loaders {
 
     async fn load(&self, keys: &[UnreadKey]) -> Result<HashMap<UnreadKey, UnreadCounts>> {
         let ids: Vec<MemberId> = keys.iter().map(|key| key.0.clone()).collect();
-        let unread_counts = service::receipts::unread_counts(&self.app, &ids).await?;
+        let unread_counts = service::unread::unread_counts(&self.app, &ids).await?;
         Ok(unread_counts.into_iter().map(|(id, counts)| (UnreadKey(id), counts)).collect())
     }
 }
@@ -293,7 +293,7 @@ impl Loader<CallId> for Loaders {
     type Error = Error;
 
     async fn load(&self, keys: &[CallId]) -> Result<HashMap<CallId, Arc<Call>>> {
-        service::calls::by_ids(&self.app, self.scope(keys, |key| key.chat)?, keys).await
+        service::calls::history::by_ids(&self.app, self.scope(keys, |key| key.chat)?, keys).await
     }
 }
 
@@ -303,7 +303,7 @@ impl Loader<ActiveCallKey> for Loaders {
 
     async fn load(&self, keys: &[ActiveCallKey]) -> Result<HashMap<ActiveCallKey, Arc<Call>>> {
         let chats: Vec<ChatId> = keys.iter().map(|key| key.0).collect();
-        let found = service::calls::active(&self.app, self.scope(keys, |key| key.0)?, &chats).await?;
+        let found = service::calls::history::active(&self.app, self.scope(keys, |key| key.0)?, &chats).await?;
         Ok(found.into_iter().map(|(chat, call)| (ActiveCallKey(chat), call)).collect())
     }
 }

@@ -8,7 +8,6 @@
 //!
 //! [`SharedScope`]: crate::graphql::execution::requester::SharedScope
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,6 +16,7 @@ use std::sync::{Arc, Weak};
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, Variables};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
+use parking_lot::Mutex;
 
 use crate::domain::ids::OrganizationId;
 use crate::graphql::admission::request::build_request;

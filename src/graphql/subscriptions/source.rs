@@ -1,10 +1,10 @@
 //! The sources of events that subscriptions read, and the hand-over of an event to its resolver.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
+use parking_lot::Mutex;
 
 use crate::domain::chat_events::Change;
 use crate::domain::ids::{ChatId, OrganizationId};

@@ -87,7 +87,7 @@ impl Timers {
 impl Connection {
     /// Creates a connection that awaits `connection_init`.
     pub fn new(state: HttpState, socket: WebSocket, writer: SharedTcpWriter) -> Box<Self> {
-        let http = &state.app.config.http;
+        let http = &state.settings;
         let timers = Timers::new(http.socket_ping_interval, http.socket_init_timeout);
         let events = ConnectionEvents::new();
         events.push(deadline_event(timers.init_deadline.min(timers.next_ping)));
@@ -174,7 +174,7 @@ impl Connection {
 
     /// Schedules the end of the connection within the drain period.
     fn on_shutdown_requested(&mut self) -> Action {
-        let drain_period = self.state.app.config.http.drain_period;
+        let drain_period = self.state.settings.drain_period;
         let deadline = Instant::now() + drain_period.mul_f64(self.state.next_drain_fraction());
         self.timers.drain_deadline = Some(deadline);
         self.events.push(deadline_event(deadline));
@@ -233,7 +233,7 @@ impl Connection {
 
     /// Starts an operation, or one that yields the error of its rejection.
     fn start(&mut self, id: String, number: u64, payload: Value) {
-        let limit = self.state.app.config.http.max_socket_operations;
+        let limit = self.state.settings.max_socket_operations;
         let admitted = if self.protocol.operation_count() > limit {
             Err(RejectedRequest::from(&Error::RateLimited {
                 message: format!("a WebSocket can have at most {limit} running operations"),
@@ -271,7 +271,7 @@ impl Connection {
         &mut self,
         write: impl AsyncFnOnce(&mut WebSocket) -> Result<(), axum::Error>,
     ) -> Result<(), CloseReason> {
-        let write_timeout = self.state.app.config.http.socket_write_timeout;
+        let write_timeout = self.state.settings.socket_write_timeout;
         let mut writing = pin!(write(&mut self.socket));
         // Most writes complete at once; only for the others a timer is worth its cost.
         let first_poll = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use crate::config::WebOrigin;
+use crate::http::settings::WebOrigin;
 use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::close::close;
@@ -27,10 +27,10 @@ const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 /// The task that serves the socket ends with it. If the task panics, the connection is closed and nothing else is
 /// affected.
 pub fn upgrade(state: HttpState, headers: &HeaderMap, upgrade: WebSocketUpgrade, writer: SharedTcpWriter) -> Response {
-    if !is_origin_allowed(&state.app.config.http.cors_origins, headers) {
+    if !is_origin_allowed(&state.settings.cors_origins, headers) {
         return (StatusCode::FORBIDDEN, "this origin may not connect\n").into_response();
     }
-    let max_message_bytes = state.app.config.http.max_body_bytes;
+    let max_message_bytes = state.settings.max_body_bytes;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .read_buffer_size(READ_BUFFER_BYTES)
