@@ -1,13 +1,13 @@
-//! Telling of read positions, and of what members set for themselves.
+//! Publishing of members' read positions and settings.
 //!
-//! They take no version of the chat, and move often: a person who scrolls marks as read all the time.
-//! So what moved is gathered for a moment, and then each member's newest state is told once.
+//! They take no version of the chat, and they change often: a user who scrolls marks messages as read all the time. So
+//! changes are collected for a moment, and then only the newest state of each member is published.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::domain::chat_events::{ChatEvent, ChatEventKind, UnversionedMemberUpdate, UnversionedMemberUpdates};
@@ -19,102 +19,122 @@ use crate::realtime::cluster::publisher::EventPublisher;
 use crate::storage::pool::Database;
 use crate::storage::{chats, members};
 
-/// How long what moved is gathered.
+/// The time for which changes are collected.
 const COALESCE_WINDOW: Duration = Duration::from_millis(100);
+/// The interval in which an idle publishing loop checks that the coalescer still exists.
+const LIVENESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who moved and is yet to be told of.
+/// The members whose changes wait to be published.
 #[derive(Debug, Clone, Default)]
 pub struct ReceiptCoalescer(Arc<PendingReceipts>);
 
 #[derive(Debug, Default)]
 struct PendingReceipts {
-    /// Each with whether others may see what moved.
+    /// The members, each with whether others may see the change. The lock is held for single operations on the map
+    /// only, and no other lock is taken meanwhile.
     members_by_chat: Mutex<HashMap<ChatId, HashMap<UserId, bool>>>,
     not_empty: Notify,
 }
 
+/// The loop that publishes changes.
+struct ReceiptPublisher {
+    database: Database,
+    publisher: EventPublisher,
+    clock: Clock,
+    /// The number of members above which the members of a chat see only their own changes.
+    max_receipt_members: usize,
+}
+
 impl ReceiptCoalescer {
-    /// Starts to tell. In chats of more members than `largest` each is told of their own only.
-    pub fn start(store: Database, bus: EventPublisher, clock: Clock, largest: usize) -> Self {
-        let receipts = Self::default();
-        let gathered = Arc::downgrade(&receipts.0);
-        tokio::spawn(async move {
-            loop {
-                // Gone when nobody can note anything any more.
-                let Some(gathering) = gathered.upgrade() else { return };
-                if tokio::time::timeout(Duration::from_secs(1), gathering.not_empty.notified()).await.is_err() {
-                    continue;
-                }
-                tokio::time::sleep(COALESCE_WINDOW).await;
-                let moved = std::mem::take(&mut *gathering.members_by_chat.lock());
-                let moved: HashMap<MemberId, bool> = moved
-                    .into_iter()
-                    .filter(|(chat, _)| bus.has_subscribers(*chat))
-                    .flat_map(|(chat, users)| {
-                        users.into_iter().map(move |(user, shown)| (MemberId { chat, user }, shown))
-                    })
-                    .collect();
-                if let Err(error) = publish(&store, &bus, &clock, &moved, largest).await {
-                    tracing::warn!(%error, "read positions could not be told of; trying again");
-                    moved.into_iter().for_each(|(id, shown)| gathering.record(id, shown));
-                }
-            }
-        });
-        receipts
+    /// Creates a coalescer and starts its publishing loop.
+    ///
+    /// In chats of more than `max_receipt_members` members, members see only their own changes. The loop ends at most
+    /// a second after the last clone of the coalescer was dropped. After a panic in the loop, clients see read
+    /// positions only when they query them.
+    pub fn start(database: Database, publisher: EventPublisher, clock: Clock, max_receipt_members: usize) -> Self {
+        let coalescer = Self::default();
+        let publisher = ReceiptPublisher { database, publisher, clock, max_receipt_members };
+        tokio::spawn(publisher.run(Arc::downgrade(&coalescer.0)));
+        coalescer
     }
 
-    /// Notes that a member's positions or own settings moved, and whether others may see it.
-    pub fn record(&self, id: MemberId, shown: bool) {
-        self.0.record(id, shown);
+    /// Records that the read positions or the settings of a member changed.
+    pub fn record(&self, member: MemberId, visible_to_others: bool) {
+        self.0.record(member, visible_to_others);
     }
 }
 
 impl PendingReceipts {
-    fn record(&self, id: MemberId, shown: bool) {
-        let mut moved = self.members_by_chat.lock();
-        *moved.entry(id.chat).or_default().entry(id.user).or_default() |= shown;
-        drop(moved);
+    fn record(&self, member: MemberId, visible_to_others: bool) {
+        let mut members_by_chat = self.members_by_chat.lock();
+        *members_by_chat.entry(member.chat).or_default().entry(member.user).or_default() |= visible_to_others;
+        drop(members_by_chat);
         self.not_empty.notify_one();
+    }
+
+    /// Removes all members, and returns those in chats that `is_wanted` accepts.
+    fn drain(&self, is_wanted: impl Fn(ChatId) -> bool) -> HashMap<MemberId, bool> {
+        let members_by_chat = std::mem::take(&mut *self.members_by_chat.lock());
+        members_by_chat
+            .into_iter()
+            .filter(|(chat, _)| is_wanted(*chat))
+            .flat_map(|(chat, users)| {
+                users.into_iter().map(move |(user, visible_to_others)| (MemberId { chat, user }, visible_to_others))
+            })
+            .collect()
     }
 }
 
-/// Tells of the newest state of these members.
-async fn publish(
-    store: &Database,
-    bus: &EventPublisher,
-    clock: &Clock,
-    moved: &HashMap<MemberId, bool>,
-    largest: usize,
-) -> Result<()> {
-    if moved.is_empty() {
-        return Ok(());
+impl ReceiptPublisher {
+    async fn run(self, pending: Weak<PendingReceipts>) {
+        while let Some(pending) = pending.upgrade() {
+            if tokio::time::timeout(LIVENESS_CHECK_INTERVAL, pending.not_empty.notified()).await.is_err() {
+                continue;
+            }
+            tokio::time::sleep(COALESCE_WINDOW).await;
+            let changed = pending.drain(|chat| self.publisher.has_subscribers(chat));
+            if let Err(error) = self.publish(&changed).await {
+                tracing::warn!(%error, members = changed.len(), "could not publish read positions; retrying");
+                changed.into_iter().for_each(|(member, visible)| pending.record(member, visible));
+            }
+        }
     }
-    let ids: Vec<MemberId> = moved.keys().cloned().collect();
-    let mut chats: Vec<ChatId> = ids.iter().map(|id| id.chat).collect();
-    chats.sort();
-    chats.dedup();
-    let (chats, rows) = store
-        .read()
-        .await?
-        .snapshot(async |conn| {
-            Ok((chats::by_ids_any_organization(conn, &chats).await?, members::by_ids(conn, &ids).await?))
-        })
-        .await?;
-    let mut rows_of: HashMap<ChatId, Vec<Member>> = HashMap::new();
-    for row in rows.into_iter().filter(Member::is_active) {
-        rows_of.entry(row.chat).or_default().push(row);
+
+    /// Reads and publishes the newest state of these members.
+    async fn publish(&self, changed: &HashMap<MemberId, bool>) -> Result<()> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let member_ids: Vec<MemberId> = changed.keys().cloned().collect();
+        let mut chat_ids: Vec<ChatId> = member_ids.iter().map(|id| id.chat).collect();
+        chat_ids.sort();
+        chat_ids.dedup();
+        let mut conn = self.database.read().await?;
+        let (chats, members) = conn
+            .snapshot(async |conn| {
+                let chats = chats::by_ids_any_organization(conn, &chat_ids).await?;
+                Ok((chats, members::by_ids(conn, &member_ids).await?))
+            })
+            .await?;
+        drop(conn);
+        let mut members_by_chat: HashMap<ChatId, Vec<Member>> = HashMap::new();
+        for member in members.into_iter().filter(Member::is_active) {
+            members_by_chat.entry(member.chat).or_default().push(member);
+        }
+        for chat in chats {
+            let shows_receipts = chat.has_receipts(self.max_receipt_members);
+            let members = members_by_chat.remove(&chat.id).unwrap_or_default();
+            let to_update = |member: Member| UnversionedMemberUpdate {
+                visible_to_others: shows_receipts && changed.get(&member.id()).copied().unwrap_or_default(),
+                member: Arc::new(member),
+            };
+            let updates = UnversionedMemberUpdates {
+                members: members.into_iter().map(to_update).collect(),
+                as_of_version: chat.version,
+            };
+            let kind = ChatEventKind::MembersUpdated(updates);
+            self.publisher.publish(ChatEvent::new(chat.organization, chat.id, self.clock.now(), kind));
+        }
+        Ok(())
     }
-    for chat in chats {
-        let rows = rows_of.remove(&chat.id).unwrap_or_default().into_iter();
-        let members = rows.map(|row| {
-            let shown = chat.has_receipts(largest) && moved.get(&row.id()).copied().unwrap_or_default();
-            UnversionedMemberUpdate { member: Arc::new(row), visible_to_others: shown }
-        });
-        let what = ChatEventKind::MembersUpdated(UnversionedMemberUpdates {
-            members: members.collect(),
-            as_of_version: chat.version,
-        });
-        bus.publish(ChatEvent::new(chat.organization, chat.id, clock.now(), what));
-    }
-    Ok(())
 }

@@ -1,43 +1,50 @@
-//! Who is connected by what token, and when that ends.
+//! Sessions: connections that outlive a request, and the state of their tokens.
 //!
-//! A session is one connection that outlives a request: a socket, or a stream of events. Its token
-//! expires, is renewed, or is revoked with all others of its person.
+//! A session belongs to a WebSocket or to an event stream. Its token expires, is renewed by the client, or is revoked
+//! together with all other tokens of its user.
 
-use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
 use crate::domain::users::{UserKey, Viewer};
+use crate::tasks::tick_while_alive;
 
-/// How long before its end a session is told of it.
+/// The time between the warning of a session and the expiry of its token.
 pub const EXPIRY_WARNING: TimeDelta = TimeDelta::minutes(1);
-/// How often the clock is looked at.
+/// The interval in which deadlines are compared with the clock.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How a session stands.
+/// The state of a session's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionState {
+    /// The token is valid.
     Open,
-    /// Its token ends within [`WARNING`].
+    /// The token expires at this time, within [`EXPIRY_WARNING`].
     Expiring(DateTime<Utc>),
-    /// Its token has ended.
+    /// The token has expired.
     Expired,
-    /// Its token was revoked.
+    /// The token was revoked.
     Revoked,
 }
 
 impl SessionState {
+    /// Returns true if the token is no longer valid.
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Expired | Self::Revoked)
     }
 }
 
+/// One session, which ends when its last reference is dropped.
+///
+/// The lock protects the viewer of the newest token. Lock order: the index of [`Sessions`], then the viewer of a
+/// session. The watch channel of the state has a lock of its own, which is taken while neither of them is held.
 #[derive(Debug)]
 pub struct Session {
     sessions: Arc<Sessions>,
@@ -46,6 +53,9 @@ pub struct Session {
     state: watch::Sender<SessionState>,
 }
 
+/// The sessions of this node.
+///
+/// The lock protects the index. See [`Session`] for the lock order. It is not held at an await point.
 #[derive(Debug)]
 pub struct Sessions {
     index: Mutex<SessionIndex>,
@@ -56,25 +66,22 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct SessionIndex {
     by_user: HashMap<UserKey, HashMap<u64, Weak<Session>>>,
-    /// When the clock next concerns a session.
+    /// The time of the next change of state of each session: its warning or its expiry.
     deadlines: BTreeMap<(DateTime<Utc>, u64), Weak<Session>>,
 }
 
 impl Sessions {
-    /// Starts to look at the clock, as long as anybody holds the sessions.
+    /// Creates the collection of sessions and starts its expiry loop.
+    ///
+    /// The loop ends when the last reference to the collection is dropped. After a panic in the loop, sessions end
+    /// late: when another session is opened or renewed.
     pub fn start(clock: Clock) -> Arc<Self> {
         let sessions = Arc::new(Self { index: Mutex::default(), next_id: AtomicU64::default(), clock });
-        let held = Arc::downgrade(&sessions);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(TICK_INTERVAL).await;
-                let Some(sessions) = held.upgrade() else { return };
-                sessions.tick();
-            }
-        });
+        tick_while_alive(&sessions, TICK_INTERVAL, Self::tick);
         sessions
     }
 
+    /// Opens a session of a viewer.
     pub fn open(self: &Arc<Self>, viewer: Arc<Viewer>) -> Arc<Session> {
         let session = Arc::new(Session {
             sessions: self.clone(),
@@ -91,21 +98,21 @@ impl Sessions {
         session
     }
 
-    /// Ends the sessions of a person whose tokens were made up to this moment, or don't say when.
-    pub fn revoke(&self, person: &UserKey, before: DateTime<Utc>) {
-        for session in self.for_user(person) {
+    /// Ends the sessions of a user whose tokens were issued until `before`, or have no time of issue.
+    pub fn revoke(&self, user_key: &UserKey, before: DateTime<Utc>) {
+        for session in self.for_user(user_key) {
             if session.viewer().is_revoked(before) {
                 session.state.send_replace(SessionState::Revoked);
             }
         }
     }
 
-    fn for_user(&self, person: &UserKey) -> Vec<Arc<Session>> {
+    fn for_user(&self, user_key: &UserKey) -> Vec<Arc<Session>> {
         let index = self.index.lock();
-        index.by_user.get(person).into_iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
+        index.by_user.get(user_key).into_iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
     }
 
-    /// Tells the sessions that are due how they stand now.
+    /// Changes the state of the sessions whose deadline has passed.
     fn tick(&self) {
         let now = self.clock.now();
         let mut due = Vec::new();
@@ -121,16 +128,17 @@ impl Sessions {
                 index.deadlines.insert((expires_at, session.id), Arc::downgrade(session));
             }
         }
+        // The states change without the lock, and so does the drop of a last reference, which takes it.
         drop(index);
         for session in due {
             let expires_at = session.viewer().expires_at;
-            let standing = if expires_at > now { SessionState::Expiring(expires_at) } else { SessionState::Expired };
-            session.state.send_if_modified(|known| {
-                let changes = !known.has_ended() && *known != standing;
-                if changes {
-                    *known = standing;
+            let due_state = if expires_at > now { SessionState::Expiring(expires_at) } else { SessionState::Expired };
+            session.state.send_if_modified(|state| {
+                let is_change = !state.has_ended() && *state != due_state;
+                if is_change {
+                    *state = due_state;
                 }
-                changes
+                is_change
             });
         }
     }
@@ -138,61 +146,65 @@ impl Sessions {
     fn remove(&self, session: &Session) {
         let viewer = session.viewer();
         let mut index = self.index.lock();
-        for due in [viewer.expires_at - EXPIRY_WARNING, viewer.expires_at] {
-            index.deadlines.remove(&(due, session.id));
+        for deadline in [viewer.expires_at - EXPIRY_WARNING, viewer.expires_at] {
+            index.deadlines.remove(&(deadline, session.id));
         }
-        let person = viewer.key();
-        let gone = index.by_user.get_mut(&person).is_some_and(|sessions| {
+        let user_key = viewer.key();
+        let was_last = index.by_user.get_mut(&user_key).is_some_and(|sessions| {
             sessions.remove(&session.id);
             sessions.is_empty()
         });
-        if gone {
-            index.by_user.remove(&person);
+        if was_last {
+            index.by_user.remove(&user_key);
         }
     }
 }
 
 impl Session {
-    /// Who is there, by their newest token.
+    /// Returns the viewer of the newest token.
     pub fn viewer(&self) -> Arc<Viewer> {
         self.viewer.read().clone()
     }
 
-    /// Goes on with a fresh token of the same person.
+    /// Replaces the token of the session by a newer one of the same user.
     pub fn renew(self: &Arc<Self>, viewer: Arc<Viewer>) {
-        let due = viewer.expires_at - EXPIRY_WARNING;
+        let warning_at = viewer.expires_at - EXPIRY_WARNING;
         let mut index = self.sessions.index.lock();
-        let mut known = self.viewer.write();
-        let access_changes = known.permissions != viewer.permissions;
-        for former in [known.expires_at - EXPIRY_WARNING, known.expires_at] {
-            index.deadlines.remove(&(former, self.id));
+        let mut known_viewer = self.viewer.write();
+        let access_changes = known_viewer.permissions != viewer.permissions;
+        for deadline in [known_viewer.expires_at - EXPIRY_WARNING, known_viewer.expires_at] {
+            index.deadlines.remove(&(deadline, self.id));
         }
-        *known = viewer;
-        drop(known);
-        index.deadlines.insert((due, self.id), Arc::downgrade(self));
+        *known_viewer = viewer;
+        drop(known_viewer);
+        index.deadlines.insert((warning_at, self.id), Arc::downgrade(self));
         drop(index);
-        self.state.send_if_modified(|known| {
-            let was_expiring = matches!(known, SessionState::Expiring(_));
+        self.state.send_if_modified(|state| {
+            let was_expiring = matches!(state, SessionState::Expiring(_));
             if was_expiring {
-                *known = SessionState::Open;
+                *state = SessionState::Open;
             }
-            // Who looks at the standing finds the viewer to be another.
+            // Receivers of the state also react to a change of the viewer's permissions.
             was_expiring || access_changes
         });
         self.sessions.tick();
     }
 
-    /// How the session stands, and each change of that, or of what the viewer's token allows.
+    /// Returns a receiver of the state, which also reports changes of the viewer's permissions.
     pub fn state(&self) -> watch::Receiver<SessionState> {
         self.state.subscribe()
     }
 
-    /// Waits for the end.
+    /// Waits until the token is no longer valid, and returns the final state.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel-safe: it consumes nothing.
     pub async fn wait_ended(&self) -> SessionState {
-        let mut standing = self.state();
-        match standing.wait_for(|standing| standing.has_ended()).await {
-            Ok(standing) => *standing,
-            // The sender is this session's own.
+        let mut state = self.state();
+        match state.wait_for(|state| state.has_ended()).await {
+            Ok(state) => *state,
+            // Unreachable, because `self` holds the sender.
             Err(_) => SessionState::Expired,
         }
     }

@@ -1,66 +1,69 @@
-//! Who is typing: known to the nodes alone, and over by itself.
+//! Tracking of the users who are typing, on all nodes.
+//!
+//! Nodes exchange typing states by messages and keep them in memory only. Each state expires by itself, so a lost
+//! message has no lasting effect.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
-use crate::domain::users::Viewer;
-use crate::realtime::cluster::publisher::{ClusterMessage, EventPublisher};
+use crate::realtime::cluster::message::{ClusterMessage, TypingUpdate};
+use crate::realtime::cluster::publisher::EventPublisher;
 use crate::realtime::dispatch::render_cache::CachedUpdate;
-use crate::realtime::dispatch::subscriber::Subscriber;
-use crate::realtime::feeds::typing::TypingFeed;
-use crate::storage::pool::Database;
+use crate::tasks::{TickLoop, Wait};
 
-/// How long one who said so is typing.
+/// The time after which a user counts as no longer typing, unless the state is renewed.
 const TYPING_TTL: TimeDelta = TimeDelta::seconds(6);
-/// How often it is looked at who has ended, while anybody types.
+/// The interval of the expiry loop while users are typing.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Everyone who is typing in a chat, by when they began.
+/// A snapshot as all of its subscribers share it, with the renderings made of it.
+pub type CachedTyping = Arc<CachedUpdate<TypingSnapshot>>;
+
+/// The users who are typing in a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypingSnapshot {
+    /// The chat.
     pub chat: ChatId,
+    /// The users, by the time when they started.
     pub users: Vec<UserId>,
 }
 
-pub(crate) type TypingUsers = Arc<CachedUpdate<TypingSnapshot>>;
-
-/// What a node tells the others of a person's typing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TypingUpdate {
-    pub chat: ChatId,
-    pub user: UserId,
-    /// When they began, and when it ends by itself; none where it has ended.
-    pub span: Option<(DateTime<Utc>, DateTime<Utc>)>,
-}
-
-/// Who is typing, in all chats.
+/// The users who are typing in all chats.
 #[derive(Debug, Clone)]
-pub struct TypingTracker(pub(crate) Arc<TypingRegistry>);
+pub struct TypingTracker(Arc<TypingRegistry>);
 
+/// The state that the clones of a tracker share.
+///
+/// `chats` protects all typing states. No other lock is taken while it is held, except the internal one of a watch
+/// channel, and it is not held at an await point.
 #[derive(Debug)]
-pub(crate) struct TypingRegistry {
+struct TypingRegistry {
     publisher: EventPublisher,
     clock: Clock,
-    /// Chats in which somebody types or to which somebody listens.
+    /// The chats in which users are typing or that have subscribers.
     chats: Mutex<HashMap<ChatId, ChatTyping>>,
-    /// People who type, each counted in each chat: who sends a message looks no further where it is 0.
+    /// The number of typing states in all chats, changed under the lock of `chats`. Each sent message reads it without
+    /// the lock, and most of the time it is 0. A relaxed read suffices, because a state that a
+    /// reader misses expires by itself.
     typing_count: AtomicUsize,
+    /// Wakes the expiry loop when the first user starts typing, and when the tracker is dropped.
     wake: Arc<Notify>,
 }
 
+/// The typing state of one chat.
 #[derive(Debug)]
-pub(crate) struct ChatTyping {
+struct ChatTyping {
+    /// The users who are typing, by the time when they started.
     users: Vec<TypingUser>,
-    pub(crate) snapshot: watch::Sender<TypingUsers>,
+    snapshot: watch::Sender<CachedTyping>,
 }
 
 #[derive(Debug)]
@@ -71,33 +74,36 @@ struct TypingUser {
 }
 
 impl TypingTracker {
-    pub fn start(bus: EventPublisher, clock: Clock) -> Self {
-        let woken = Arc::new(Notify::new());
-        let rooms = Arc::new(TypingRegistry {
-            publisher: bus,
+    /// Creates a tracker and starts its expiry loop.
+    ///
+    /// The loop ends when the last clone of the tracker is dropped. After a panic in the loop, subscribers aren't
+    /// informed of expired states any more.
+    pub fn start(publisher: EventPublisher, clock: Clock) -> Self {
+        let registry = Arc::new(TypingRegistry {
+            publisher,
             clock,
             chats: Mutex::default(),
             typing_count: AtomicUsize::new(0),
-            wake: woken.clone(),
+            wake: Arc::default(),
         });
-        tokio::spawn(run_expiry_loop(Arc::downgrade(&rooms), woken));
-        Self(rooms)
+        tokio::spawn(run_expiry_loop(TickLoop::new(&registry, registry.wake.clone())));
+        Self(registry)
     }
 
-    /// A member is typing from now on; gives when it ends, if they say nothing more.
+    /// Marks a member as typing and returns the time when the state expires.
     pub fn start_typing(&self, chat: ChatId, user: &UserId) -> DateTime<Utc> {
         let now = self.0.clock.now();
-        let until = now + TYPING_TTL;
-        let since = self.0.upsert_user(chat, user, now, until);
+        let expires_at = now + TYPING_TTL;
+        let started_at = self.0.upsert_user(chat, user, now, expires_at);
         self.0.publisher.send_to_peers(ClusterMessage::Typing(TypingUpdate {
             chat,
             user: user.clone(),
-            span: Some((since, until)),
+            span: Some((started_at, expires_at)),
         }));
-        until
+        expires_at
     }
 
-    /// A member is typing no more.
+    /// Marks a member as no longer typing.
     pub fn stop_typing(&self, member: &MemberId) {
         if self.0.typing_count.load(Ordering::Relaxed) > 0 && self.0.remove_user(member.chat, &member.user) {
             let MemberId { chat, user } = member.clone();
@@ -105,94 +111,109 @@ impl TypingTracker {
         }
     }
 
-    /// A chat is no more.
+    /// Marks all members of a deleted chat as no longer typing.
     pub fn clear_chat(&self, chat: ChatId) {
         for user in self.typing_users(chat) {
             self.stop_typing(&MemberId { chat, user });
         }
     }
 
-    /// Everyone who is typing in a chat, by when they began.
+    /// Returns the users who are typing in a chat, by the time when they started.
     pub fn typing_users(&self, chat: ChatId) -> Vec<UserId> {
         if self.0.typing_count.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
         let now = self.0.clock.now();
-        let rooms = self.0.lock();
-        let typers = rooms.get(&chat).into_iter().flat_map(|room| &room.users);
-        typers.filter(|typer| now < typer.expires_at).map(|typer| typer.user.clone()).collect()
+        let chats = self.0.lock();
+        let users = chats.get(&chat).into_iter().flat_map(|typing| &typing.users);
+        users.filter(|typing| now < typing.expires_at).map(|typing| typing.user.clone()).collect()
     }
 
-    /// Takes in what another node told.
-    pub fn apply_update(&self, word: &TypingUpdate) {
-        match word.span {
-            Some((since, until)) => {
-                // Whatever the other node's clock says, it is over here by then.
+    /// Applies a message of another node.
+    pub fn apply_update(&self, update: &TypingUpdate) {
+        match update.span {
+            Some((started_at, expires_at)) => {
+                // The clock of the other node may be ahead, so the times are bounded by the local clock.
                 let now = self.0.clock.now();
-                if now < until {
-                    self.0.upsert_user(word.chat, &word.user, since.min(now), until.min(now + TYPING_TTL));
+                if now < expires_at {
+                    let expires_at = expires_at.min(now + TYPING_TTL);
+                    self.0.upsert_user(update.chat, &update.user, started_at.min(now), expires_at);
                 }
             }
-            None => drop(self.0.remove_user(word.chat, &word.user)),
+            None => drop(self.0.remove_user(update.chat, &update.user)),
         }
     }
 
-    /// The feed of a chat for one who is in. The listener hears already when they cease to be, and
-    /// when the chat does.
-    pub fn subscribe(&self, store: Database, viewer: Arc<Viewer>, listener: Subscriber, chat: ChatId) -> TypingFeed {
-        let list = self.0.lock().entry(chat).or_insert_with(|| ChatTyping::new(chat)).snapshot.subscribe();
-        TypingFeed::new(store, viewer, listener, chat, list, self.clone())
+    /// Subscribes to the users who are typing in a chat.
+    ///
+    /// The caller calls [`release_chat`](Self::release_chat) before it drops the receiver.
+    pub fn watch_chat(&self, chat: ChatId) -> watch::Receiver<CachedTyping> {
+        self.0.lock().entry(chat).or_insert_with(|| ChatTyping::new(chat)).snapshot.subscribe()
+    }
+
+    /// Removes the state of a chat if nobody is typing in it and the caller's receiver is the last one.
+    pub fn release_chat(&self, chat: ChatId) {
+        let mut chats = self.0.lock();
+        if chats.get(&chat).is_some_and(|typing| typing.is_unused_except_by(1)) {
+            chats.remove(&chat);
+        }
     }
 }
 
 impl TypingRegistry {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<ChatId, ChatTyping>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChatId, ChatTyping>> {
         self.chats.lock()
     }
 
-    /// Gives since when they type: one who does already only goes on.
-    fn upsert_user(&self, chat: ChatId, user: &UserId, since: DateTime<Utc>, until: DateTime<Utc>) -> DateTime<Utc> {
-        let mut rooms = self.lock();
-        let room = rooms.entry(chat).or_insert_with(|| ChatTyping::new(chat));
-        if let Some(typer) = room.users.iter_mut().find(|typer| typer.user == *user) {
-            typer.expires_at = until;
-            return typer.started_at;
+    /// Adds a typing user or extends the state of one, and returns when the user started.
+    fn upsert_user(
+        &self,
+        chat: ChatId,
+        user: &UserId,
+        started_at: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        let mut chats = self.lock();
+        let typing = chats.entry(chat).or_insert_with(|| ChatTyping::new(chat));
+        if let Some(known) = typing.users.iter_mut().find(|known| known.user == *user) {
+            known.expires_at = expires_at;
+            return known.started_at;
         }
-        room.users.push(TypingUser { user: user.clone(), started_at: since, expires_at: until });
-        room.users.sort_by(|one, other| (one.started_at, &one.user).cmp(&(other.started_at, &other.user)));
-        room.notify(chat);
+        typing.users.push(TypingUser { user: user.clone(), started_at, expires_at });
+        typing.users.sort_by(|one, other| (one.started_at, &one.user).cmp(&(other.started_at, &other.user)));
+        typing.notify(chat);
         if self.typing_count.fetch_add(1, Ordering::Relaxed) == 0 {
             self.wake.notify_one();
         }
-        since
+        started_at
     }
 
-    /// Whether they typed.
+    /// Removes a typing user and returns true if the user was typing.
     fn remove_user(&self, chat: ChatId, user: &UserId) -> bool {
-        let mut rooms = self.lock();
-        let Some(room) = rooms.get_mut(&chat) else { return false };
-        let gone = room.retain_users(chat, |typer| typer.user != *user);
-        self.typing_count.fetch_sub(gone, Ordering::Relaxed);
-        if room.is_idle(0) {
-            rooms.remove(&chat);
+        let mut chats = self.lock();
+        let Some(typing) = chats.get_mut(&chat) else { return false };
+        let removed = typing.retain_users(chat, |known| known.user != *user);
+        self.typing_count.fetch_sub(removed, Ordering::Relaxed);
+        if typing.is_unused() {
+            chats.remove(&chat);
         }
-        gone > 0
+        removed > 0
     }
 
-    /// Ends what is over; whether anybody still types.
+    /// Removes expired states and returns true if a user is still typing.
     fn expire(&self) -> bool {
         let now = self.clock.now();
-        let mut rooms = self.lock();
-        let mut gone = 0;
-        rooms.retain(|chat, room| {
-            gone += room.retain_users(*chat, |typer| now < typer.expires_at);
-            !room.is_idle(0)
+        let mut chats = self.lock();
+        let mut removed = 0;
+        chats.retain(|chat, typing| {
+            removed += typing.retain_users(*chat, |known| now < known.expires_at);
+            !typing.is_unused()
         });
-        self.typing_count.fetch_sub(gone, Ordering::Relaxed) > gone
+        self.typing_count.fetch_sub(removed, Ordering::Relaxed) > removed
     }
 }
 
-/// The task that was started ends with what it watches.
+/// Wakes the expiry loop, so that it ends.
 impl Drop for TypingRegistry {
     fn drop(&mut self) {
         self.wake.notify_one();
@@ -200,45 +221,45 @@ impl Drop for TypingRegistry {
 }
 
 impl ChatTyping {
-    pub(crate) fn new(chat: ChatId) -> Self {
-        let (list, _) = watch::channel(Arc::new(CachedUpdate::new(TypingSnapshot { chat, users: Vec::new() })));
-        Self { users: Vec::new(), snapshot: list }
+    fn new(chat: ChatId) -> Self {
+        let (snapshot, _) = watch::channel(Arc::new(CachedUpdate::new(TypingSnapshot { chat, users: Vec::new() })));
+        Self { users: Vec::new(), snapshot }
     }
 
-    /// Nobody types, and nobody but so many listens.
-    pub(crate) fn is_idle(&self, listeners: usize) -> bool {
-        self.users.is_empty() && self.snapshot.receiver_count() == listeners
+    /// Returns true if no user is typing and nobody has subscribed.
+    fn is_unused(&self) -> bool {
+        self.is_unused_except_by(0)
     }
 
-    /// Keeps some, tells of it where any went, and gives how many.
+    /// Returns true if no user is typing and there are only `subscribers` subscribers.
+    fn is_unused_except_by(&self, subscribers: usize) -> bool {
+        self.users.is_empty() && self.snapshot.receiver_count() == subscribers
+    }
+
+    /// Removes the users for whom `is_kept` returns false, and returns their number.
+    ///
+    /// Subscribers are informed if a user was removed.
     fn retain_users(&mut self, chat: ChatId, is_kept: impl Fn(&TypingUser) -> bool) -> usize {
         let before = self.users.len();
         self.users.retain(is_kept);
-        let gone = before - self.users.len();
-        if gone > 0 {
+        let removed = before - self.users.len();
+        if removed > 0 {
             self.notify(chat);
         }
-        gone
+        removed
     }
 
     fn notify(&self, chat: ChatId) {
-        let users = self.users.iter().map(|typer| typer.user.clone()).collect();
+        let users = self.users.iter().map(|typing| typing.user.clone()).collect();
         self.snapshot.send_replace(Arc::new(CachedUpdate::new(TypingSnapshot { chat, users })));
     }
 }
 
-/// Ends what is over while anybody types; sleeps until somebody does.
-async fn run_expiry_loop(rooms: Weak<TypingRegistry>, woken: Arc<Notify>) {
-    loop {
-        woken.notified().await;
-        loop {
-            let Some(rooms) = rooms.upgrade() else { return };
-            if !rooms.expire() {
-                break;
-            }
-            drop(rooms);
-            tokio::time::sleep(TICK_INTERVAL).await;
-        }
+/// Expires states while users are typing.
+async fn run_expiry_loop(ticks: TickLoop<TypingRegistry>) {
+    let mut wait = Wait::UntilWoken;
+    while let Some(tick) = ticks.next(wait).await {
+        wait = if tick.owner.expire() { Wait::For(TICK_INTERVAL) } else { Wait::UntilWoken };
     }
 }
 

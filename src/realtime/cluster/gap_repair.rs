@@ -1,4 +1,10 @@
-//! Fills the gaps in what a node hears: from the database, once for all listeners of a chat.
+//! Repair of gaps in the events that a node received.
+//!
+//! A gap is read from the database once for all subscribers of a chat. Two loops do it, both started by
+//! [`GapRepairer::start`] and both ended with the [`Hub`]: one repairs gaps that the hub has detected, the other one
+//! regularly compares all chats that have subscribers. A panic ends the loop in which it happens. Without the first
+//! loop, gaps wait for the second one; without the second one, nobody notices the loss of a chat's newest event until
+//! the next event.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -15,14 +21,17 @@ use crate::realtime::feeds::change_log::ChangePage;
 use crate::storage::chats;
 use crate::storage::pool::Database;
 
-/// How long a gap may take to close by itself: events overtake each other by less.
+/// The time that a gap has to close by itself; events overtake each other by less.
 const REORDER_GRACE: Duration = Duration::from_millis(100);
-/// How often chats that are listened to are compared with the database. It finds what nobody told: a
-/// node that died after a commit, or one that lost the bus.
+/// The interval in which chats that have subscribers are compared with the database. The comparison finds commits
+/// that were never published, because a node died after the commit or lost its connection to Redis.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(10);
-/// Chats compared at once.
+/// The number of chats that one query compares.
 const RECONCILE_BATCH: usize = 500;
+/// The interval in which the repair loop checks that the hub still exists while there are no gaps.
+const LIVENESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The reader of missed changes, which delivers them to the subscribers of this node.
 #[derive(Clone)]
 pub struct GapRepairer {
     database: Database,
@@ -31,31 +40,40 @@ pub struct GapRepairer {
 }
 
 impl GapRepairer {
-    /// Starts to mend, as long as there is a hub.
-    pub fn start(store: Database, clock: Clock, hub: &Arc<Hub>) -> Self {
-        let mender = Self { database: store, clock, hub: Arc::downgrade(hub) };
-        let (gaps, sweeps) = (mender.clone(), mender.clone());
-        tokio::spawn(async move {
-            while let Some(hub) = gaps.hub.upgrade() {
-                if tokio::time::timeout(Duration::from_secs(1), hub.wait_for_gap()).await.is_ok() {
-                    tokio::time::sleep(REORDER_GRACE).await;
-                    gaps.repair_gaps(&hub).await;
-                }
-            }
-        });
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(RECONCILE_INTERVAL).await;
-                let Some(hub) = sweeps.hub.upgrade() else { return };
-                if let Err(error) = sweeps.reconcile_all(&hub).await {
-                    tracing::warn!(%error, "chats could not be compared with the database; trying again");
-                }
-            }
-        });
-        mender
+    /// Starts both loops, which end when the hub is dropped.
+    pub fn start(database: Database, clock: Clock, hub: &Arc<Hub>) -> Self {
+        let repairer = Self { database, clock, hub: Arc::downgrade(hub) };
+        tokio::spawn(repairer.clone().run_repair_loop());
+        tokio::spawn(repairer.clone().run_reconcile_loop());
+        repairer
     }
 
-    /// Compares now: for a node that missed it knows not what.
+    async fn run_repair_loop(self) {
+        while let Some(hub) = self.hub.upgrade() {
+            if tokio::time::timeout(LIVENESS_CHECK_INTERVAL, hub.wait_for_gap()).await.is_ok() {
+                tokio::time::sleep(REORDER_GRACE).await;
+                self.repair_gaps(&hub).await;
+            }
+        }
+    }
+
+    async fn run_reconcile_loop(self) {
+        loop {
+            tokio::time::sleep(RECONCILE_INTERVAL).await;
+            let Some(hub) = self.hub.upgrade() else { return };
+            if let Err(error) = self.reconcile_all(&hub).await {
+                tracing::warn!(%error, "could not compare chats with the database; retrying");
+            }
+        }
+    }
+
+    /// Compares all chats that have subscribers with the database at once.
+    ///
+    /// Subscribers to users read what they may have missed.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the database can't be read.
     pub async fn resync(&self) -> Result<()> {
         let Some(hub) = self.hub.upgrade() else { return Ok(()) };
         hub.mark_lagged_users();
@@ -64,53 +82,53 @@ impl GapRepairer {
 
     async fn repair_gaps(&self, hub: &Hub) {
         for (chat, version) in hub.take_gaps() {
-            let filled = match version {
+            let repaired = match version {
                 Some(version) => self.backfill_chat(hub, chat, version).await,
                 None => Ok(()),
             };
-            if let Err(error) = filled {
-                tracing::warn!(%error, "a gap could not be read at once; each who listens tries by itself");
+            if let Err(error) = repaired {
+                tracing::warn!(%error, %chat, "could not repair a gap; each subscriber reads it separately");
             }
             hub.flush_reorder_buffer(chat);
         }
     }
 
     async fn reconcile_all(&self, hub: &Hub) -> Result<()> {
-        let told: HashMap<ChatId, i64> =
+        let delivered: HashMap<ChatId, i64> =
             hub.topic_versions().into_iter().filter_map(|(chat, version)| Some((chat, version?))).collect();
-        let ids: Vec<ChatId> = told.keys().copied().collect();
+        let ids: Vec<ChatId> = delivered.keys().copied().collect();
         for ids in ids.chunks(RECONCILE_BATCH) {
             let chats = chats::by_ids_any_organization(&mut self.database.read().await?, ids).await?;
-            // Nobody told that these are no more: their listeners find out.
-            let gone = ids.iter().filter(|id| !chats.iter().any(|chat| chat.id == **id));
-            gone.for_each(|chat| hub.mark_lagged_chat(*chat));
+            // The deletion of these chats was not published: their subscribers find out by reading.
+            let deleted = ids.iter().filter(|id| !chats.iter().any(|chat| chat.id == **id));
+            deleted.for_each(|chat| hub.mark_lagged_chat(*chat));
             for chat in chats {
-                let told = told[&chat.id];
-                if chat.version > told {
-                    self.backfill_chat(hub, chat.id, told).await?;
+                let delivered_version = delivered[&chat.id];
+                if chat.version > delivered_version {
+                    self.backfill_chat(hub, chat.id, delivered_version).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Tells all of a chat what changed in it since a version.
+    /// Delivers the changes of a chat after a version to all of its subscribers.
     async fn backfill_chat(&self, hub: &Hub, chat: ChatId, mut version: i64) -> Result<()> {
         METRICS.gap_repairs.inc();
         loop {
             let mut conn = self.database.read().await?;
-            let read = conn.snapshot(async move |conn| {
+            let page = conn.snapshot(async move |conn| {
                 let chat = chats::by_ids_any_organization(conn, &[chat]).await?.pop();
                 match chat {
                     Some(chat) => change_log::read_changes(conn, Arc::new(chat), version).await.map(Some),
                     None => Ok(None),
                 }
             });
-            let Some(ChangePage { chat, slice: stretch, is_last: level }) = read.await? else { return Ok(()) };
-            version = stretch.to_version;
-            let (organization, at) = (chat.organization.clone(), self.clock.now());
-            hub.deliver(ChatEvent::new(organization, chat.id, at, ChatEventKind::LogChanges(stretch)));
-            if level {
+            let Some(ChangePage { chat, slice, is_last }) = page.await? else { return Ok(()) };
+            version = slice.to_version;
+            let (organization, published_at) = (chat.organization.clone(), self.clock.now());
+            hub.deliver(ChatEvent::new(organization, chat.id, published_at, ChatEventKind::LogChanges(slice)));
+            if is_last {
                 return Ok(());
             }
         }

@@ -1,114 +1,65 @@
-//! The way between nodes: Redis pub/sub.
+//! The transport between nodes: Redis pub/sub.
 //!
-//! What goes over it is a hint and may be lost: the database has the truth, and a node that missed
-//! something compares. So nothing waits for Redis. What is to be told is queued, sent in batches over one
-//! connection (RESP3, so that what others tell comes over the same), and where the queue is full or the
-//! connection breaks, all are told to compare as soon as it is there again.
+//! Messages are hints and may be lost, because the database has the truth and a node that missed messages compares
+//! with it. So nothing waits for Redis: messages are queued in an outbox and published in batches over one connection
+//! (RESP3, so that received messages use the same connection). When the outbox is full or the connection breaks, the
+//! transport asks all nodes to resync as soon as the connection is back.
 //!
-//! Chats are spread over a fixed number of channels, the same on all nodes. With a cluster these are
-//! sharded channels (`SPUBLISH`, Redis 7), so that each goes through one shard only.
+//! Chats and users are distributed over a fixed number of channels, the same on all nodes. In a Redis Cluster these
+//! are sharded channels (`SPUBLISH`, Redis 7), so that each message passes through one shard only.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use prometheus_client::metrics::counter::Counter;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, Value};
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::crypto_provider;
 use crate::metrics::{KindLabel, METRICS};
+use crate::realtime::cluster::codec;
+use crate::realtime::cluster::codec::{CHANNEL_COUNT, channel_name};
 use crate::realtime::cluster::handler::ClusterMessageHandler;
-use crate::realtime::cluster::publisher::ClusterMessage;
+use crate::realtime::cluster::message::ClusterMessage;
+use crate::realtime::cluster::outbox::{ClusterOutbox, OutboxReceiver};
 
-/// Channels over which chats and people are spread.
-const CHANNEL_COUNT: u64 = 16;
-/// Words that are sent at once.
+/// The maximum number of messages that are published at once.
 const MAX_BATCH_MESSAGES: usize = 256;
-/// Words that wait for Redis; beyond, the others are told to compare instead.
-const OUTBOX_CAPACITY: usize = 16_384;
-/// How often a node says that it is there.
+/// The interval in which a node publishes a heartbeat.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
-/// A node that says nothing for this long has gone.
+/// The time without any message after which a node counts as lost.
 const NODE_TIMEOUT: Duration = Duration::from_secs(15);
-/// One that said nothing for this long may be taken for gone by others.
+/// The time without a heartbeat of its own after which a node joins again. It is shorter than [`NODE_TIMEOUT`], because
+/// other nodes may have counted this one as lost while its process was stopped.
 const REJOIN_AFTER: Duration = Duration::from_secs(10);
-/// Longest wait for Redis to take a connection, or to answer.
+/// The maximum time that Redis may take to accept a connection or to answer.
 const IO_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a node that goes waits until the others were told.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
-/// Between attempts to connect.
+/// The pause between two attempts to connect.
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// Where Redis is and how it is used.
+/// The address of Redis and the way in which the server uses it.
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
-    /// One address, or some of a cluster's.
+    /// The URL of a Redis server, or the URLs of some nodes of a Redis Cluster.
     pub addresses: Vec<String>,
-    /// It is a cluster, with sharded channels.
+    /// True for a Redis Cluster, which is used through sharded channels.
     pub is_cluster: bool,
-    /// What the names of channels begin with.
+    /// The beginning of the channel names; Parlor servers that share one Redis need different prefixes.
     pub channel_prefix: String,
 }
 
-/// What one node tells the others at once.
-#[derive(Serialize, Deserialize)]
-struct ClusterEnvelope {
-    node: String,
-    #[serde(rename = "words")]
-    messages: Vec<ClusterMessage>,
-}
-
-/// Where this node's words wait to be sent.
-#[derive(Debug, Clone)]
-pub struct ClusterOutbox {
-    sender: mpsc::Sender<ClusterMessage>,
-    /// Something was not sent.
-    has_dropped_messages: Arc<AtomicBool>,
-    connected: Arc<AtomicBool>,
-    shutdown_announced: Arc<Notify>,
-}
-
-impl ClusterOutbox {
-    /// Tells the others that this node goes, after all that it told before; waits for a moment only.
-    pub async fn announce_shutdown(&self) {
-        self.send(ClusterMessage::NodeLeaving);
-        if self.is_connected() && timeout(SHUTDOWN_GRACE, self.shutdown_announced.notified()).await.is_err() {
-            tracing::debug!("the other nodes were not told that this one goes");
-        }
-    }
-
-    /// Puts a word into the queue, or notes that the others missed one.
-    pub fn send(&self, word: ClusterMessage) {
-        if self.sender.try_send(word).is_err() {
-            message_counter("missed").inc();
-            self.has_dropped_messages.store(true, Ordering::Relaxed);
-        }
-    }
-
-    pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
-    }
-}
-
-/// Words on their way to Redis, and what comes from there.
+/// The task that publishes the messages of this node and handles those of others.
 pub struct RedisTransport {
     settings: RedisSettings,
     node: String,
-    receiver: mpsc::Receiver<ClusterMessage>,
-    has_dropped_messages: Arc<AtomicBool>,
-    connected: Arc<AtomicBool>,
-    shutdown_announced: Arc<Notify>,
+    outbox: OutboxReceiver,
 }
 
+/// A connection to a Redis server or to a Redis Cluster.
 enum RedisConn {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
@@ -117,164 +68,207 @@ enum RedisConn {
 type TransportError = Box<dyn std::error::Error + Send + Sync>;
 
 impl RedisTransport {
+    /// Creates the transport of the node called `node`, and the outbox whose messages it publishes.
     pub fn new(settings: RedisSettings, node: String) -> (ClusterOutbox, Self) {
-        let (sender, queue) = mpsc::channel(OUTBOX_CAPACITY);
-        let (missed, connected) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let left = Arc::<Notify>::default();
-        let outgoing = ClusterOutbox {
-            sender: sender,
-            has_dropped_messages: missed.clone(),
-            connected: connected.clone(),
-            shutdown_announced: left.clone(),
-        };
-        (
-            outgoing,
-            Self { settings, node, receiver: queue, has_dropped_messages: missed, connected, shutdown_announced: left },
-        )
+        let (outbox, receiver) = ClusterOutbox::new();
+        (outbox, Self { settings, node, outbox: receiver })
     }
 
-    /// Carries words as long as there is anybody to say some.
-    pub async fn run(mut self, peers: ClusterMessageHandler) {
-        let mut told = false;
-        while !self.receiver.is_closed() {
-            let failed = self.run_connection(&peers).await;
-            self.connected.store(false, Ordering::Relaxed);
-            METRICS.redis_connected.set(0);
-            match failed {
+    /// Connects to Redis and exchanges messages, again after each failure.
+    ///
+    /// The start of the application runs it on a task of its own. The task runs until the process ends, because
+    /// `handler` holds an outbox too. After a panic, the node goes on without the others: it misses their events
+    /// until [`gap_repair`](crate::realtime::cluster::gap_repair) compares with the database.
+    pub async fn run(mut self, handler: ClusterMessageHandler) {
+        let mut is_outage_logged = false;
+        while !self.outbox.is_closed() {
+            let result = self.run_connection(&handler).await;
+            is_outage_logged &= !self.outbox.is_connected();
+            self.outbox.set_connected(false);
+            match result {
                 Ok(()) => return,
-                // Once for each time that it goes.
-                Err(error) if !told => tracing::warn!(%error, "Redis can't be reached; other nodes hear later"),
-                Err(error) => tracing::debug!(%error, "Redis still can't be reached"),
+                // One warning for each outage, because an attempt to connect fails every half second.
+                Err(error) if !is_outage_logged => {
+                    tracing::warn!(%error, "no connection to Redis; other nodes receive events with a delay");
+                    is_outage_logged = true;
+                }
+                Err(error) => tracing::debug!(%error, "still no connection to Redis"),
             }
-            told = true;
-            self.has_dropped_messages.store(true, Ordering::Relaxed);
+            self.outbox.mark_dropped();
             self.backoff().await;
         }
     }
 
-    /// Waits before the next attempt. What is to be told meanwhile would be late: the others compare.
+    /// Waits before the next attempt, and drops messages meanwhile.
+    ///
+    /// They would be late, and the other nodes are going to compare with the database.
     async fn backoff(&mut self) {
-        let mut pause = std::pin::pin!(sleep(RECONNECT_DELAY));
+        let mut delay = std::pin::pin!(sleep(RECONNECT_DELAY));
         loop {
             tokio::select! {
-                () = &mut pause => break,
-                word = self.receiver.recv() => if word.is_none() { break },
+                () = &mut delay => break,
+                message = self.outbox.recv() => if message.is_none() { break },
             }
         }
     }
 
-    /// One connection's life; ends well where there is nobody left to speak for.
-    async fn run_connection(&mut self, peers: &ClusterMessageHandler) -> Result<(), TransportError> {
-        let (sender, mut pushed) = mpsc::unbounded_channel();
-        let connection = RedisConn::open(&self.settings, sender).await?;
-        connection.subscribe(&self.settings.channel_prefix).await?;
+    /// Exchanges messages over one connection, until it fails or all senders have been dropped.
+    async fn run_connection(&mut self, handler: &ClusterMessageHandler) -> Result<(), TransportError> {
+        let prefix = &self.settings.channel_prefix;
+        let (push_sender, mut pushes) = mpsc::unbounded_channel();
+        let connection = RedisConn::open(&self.settings, push_sender).await?;
+        connection.subscribe(prefix).await?;
         tracing::info!("connected to Redis");
-        let since = Instant::now();
-        let mut others: HashMap<String, Instant> = HashMap::new();
-        let mut batch = vec![ClusterMessage::NodeJoined];
-        if self.has_dropped_messages.swap(false, Ordering::Relaxed) {
-            batch.push(ClusterMessage::ResyncRequired);
-        }
-        self.connected.store(true, Ordering::Relaxed);
-        METRICS.redis_connected.set(1);
-        // Subscribed, then compared: what was told before is found, what is told from now on is heard.
-        peers.on_connected();
-        let mut beaten = Instant::now();
-        let mut beat = interval(HEARTBEAT_INTERVAL);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sending =
-            std::pin::pin!(connection.send(&self.settings.channel_prefix, self.encode_batches(&mut batch)?));
-        let (mut idle, mut leaving) = (false, false);
+        self.outbox.set_connected(true);
+        let mut exchange = Exchange::start(&self.node, handler, &self.outbox);
+        let mut heartbeat = interval(HEARTBEAT_INTERVAL);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut publishing = std::pin::pin!(connection.publish(prefix, exchange.encode_batch()?));
+        let mut is_idle = false;
         loop {
+            // Each of these futures is cancel-safe. `publishing` is kept from round to round.
             tokio::select! {
                 biased;
-                push = pushed.recv() => match push {
-                    Some(PushInfo { kind: PushKind::Disconnection, .. }) | None => return Err("the connection broke".into()),
-                    Some(push) => self.handle_push(&push, peers, &mut others),
-                },
-                sent = &mut sending, if !idle => {
-                    sent?;
-                    idle = true;
-                    if leaving {
-                        self.shutdown_announced.notify_one();
-                    }
+                push = pushes.recv() => exchange.on_push(push)?,
+                published = &mut publishing, if !is_idle => {
+                    published?;
+                    is_idle = true;
+                    exchange.on_published(&self.outbox);
                 }
-                _ = beat.tick() => {
-                    batch.push(ClusterMessage::Heartbeat);
-                    if beaten.elapsed() > REJOIN_AFTER {
-                        // This node was stopped: the others may have taken it for gone.
-                        batch.push(ClusterMessage::NodeJoined);
-                        peers.on_connected();
-                    }
-                    beaten = Instant::now();
-                    if self.has_dropped_messages.swap(false, Ordering::Relaxed) {
-                        batch.push(ClusterMessage::ResyncRequired);
-                    }
-                    others.retain(|node, heard| {
-                        let there = heard.elapsed() < NODE_TIMEOUT;
-                        if !there {
-                            peers.on_node_lost(node);
-                        }
-                        there
-                    });
-                    if since.elapsed() > NODE_TIMEOUT {
-                        peers.retain_nodes(&others.keys().map(String::as_str).collect());
-                    }
-                }
-                received = self.receiver.recv_many(&mut batch, MAX_BATCH_MESSAGES), if idle && batch.is_empty() => {
+                _ = heartbeat.tick() => exchange.on_heartbeat(&self.outbox),
+                received = self.outbox.recv_many(&mut exchange.batch, MAX_BATCH_MESSAGES),
+                    if is_idle && exchange.batch.is_empty() =>
+                {
                     if received == 0 {
                         return Ok(());
                     }
                 }
             }
-            if idle && !batch.is_empty() {
-                leaving |= batch.iter().any(|word| matches!(word, ClusterMessage::NodeLeaving));
-                sending.set(connection.send(&self.settings.channel_prefix, self.encode_batches(&mut batch)?));
-                idle = false;
+            if is_idle && !exchange.batch.is_empty() {
+                publishing.set(connection.publish(prefix, exchange.encode_batch()?));
+                is_idle = false;
             }
         }
     }
+}
 
-    /// What is to be sent, by channel; words of one chat or person stay in their order.
-    fn encode_batches(&self, batch: &mut Vec<ClusterMessage>) -> Result<Vec<(u64, Vec<u8>)>, serde_json::Error> {
-        let mut channels: HashMap<u64, Vec<ClusterMessage>> = HashMap::new();
-        message_counter("sent").inc_by(batch.len() as u64);
-        for word in batch.drain(..) {
-            channels.entry(channel_for(&word)).or_default().push(word);
-        }
-        let letter = |(channel, words)| {
-            let letter = ClusterEnvelope { node: self.node.clone(), messages: words };
-            Ok((channel, serde_json::to_vec(&letter)?))
+/// The state of one connection: the messages to publish next, and the other nodes.
+struct Exchange<'a> {
+    node: &'a str,
+    handler: &'a ClusterMessageHandler,
+    connected_at: Instant,
+    /// The other nodes, each with the time of its newest message.
+    peers: HashMap<String, Instant>,
+    /// The messages to publish when the batch under way has been published.
+    batch: Vec<ClusterMessage>,
+    last_heartbeat: Instant,
+    /// True if the batch under way informs the other nodes of the shutdown.
+    is_leaving: bool,
+}
+
+impl<'a> Exchange<'a> {
+    /// Joins the other nodes. The channels are subscribed already, so the comparison with the database finds what was
+    /// published before, and the subscription receives what is published later.
+    fn start(node: &'a str, handler: &'a ClusterMessageHandler, outbox: &OutboxReceiver) -> Self {
+        let now = Instant::now();
+        let mut exchange = Self {
+            node,
+            handler,
+            connected_at: now,
+            peers: HashMap::new(),
+            batch: vec![ClusterMessage::NodeJoined],
+            last_heartbeat: now,
+            is_leaving: false,
         };
-        channels.into_iter().map(letter).collect()
+        exchange.request_resync_after_drops(outbox);
+        handler.on_connected();
+        exchange
     }
 
-    fn handle_push(&self, push: &PushInfo, peers: &ClusterMessageHandler, others: &mut HashMap<String, Instant>) {
-        let (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(bytes))) = (&push.kind, push.data.get(1))
-        else {
-            return;
-        };
-        match serde_json::from_slice::<ClusterEnvelope>(bytes) {
-            Ok(letter) if letter.node == self.node => {}
-            Ok(letter) => {
-                let farewell = letter.messages.iter().any(|word| matches!(word, ClusterMessage::NodeLeaving));
-                match farewell {
-                    true => drop(others.remove(&letter.node)),
-                    false => drop(others.insert(letter.node.clone(), Instant::now())),
+    /// Asks the other nodes to resync if messages to them were lost.
+    fn request_resync_after_drops(&mut self, outbox: &OutboxReceiver) {
+        if outbox.take_dropped() {
+            self.batch.push(ClusterMessage::ResyncRequired);
+        }
+    }
+
+    /// Empties the batch and returns it encoded, by channel.
+    fn encode_batch(&mut self) -> Result<Vec<(u64, Vec<u8>)>, serde_json::Error> {
+        count_messages("sent", self.batch.len());
+        self.is_leaving |= self.batch.iter().any(|message| matches!(message, ClusterMessage::NodeLeaving));
+        codec::encode(self.node, self.batch.drain(..))
+    }
+
+    fn on_published(&self, outbox: &OutboxReceiver) {
+        if self.is_leaving {
+            outbox.confirm_shutdown();
+        }
+    }
+
+    /// Publishes that this node is alive, and removes nodes that have published nothing for too long.
+    fn on_heartbeat(&mut self, outbox: &OutboxReceiver) {
+        self.batch.push(ClusterMessage::Heartbeat);
+        if self.last_heartbeat.elapsed() > REJOIN_AFTER {
+            self.batch.push(ClusterMessage::NodeJoined);
+            self.handler.on_connected();
+        }
+        self.last_heartbeat = Instant::now();
+        self.request_resync_after_drops(outbox);
+        self.peers.retain(|node, last_message| {
+            let is_alive = last_message.elapsed() < NODE_TIMEOUT;
+            if !is_alive {
+                self.handler.on_node_lost(node);
+            }
+            is_alive
+        });
+        // By now each living node has published a heartbeat on this connection. Nodes that went while this one had no
+        // connection are not among `peers`.
+        if self.connected_at.elapsed() > NODE_TIMEOUT {
+            self.handler.retain_nodes(&self.peers.keys().map(String::as_str).collect());
+        }
+    }
+
+    /// Handles what Redis pushes: a message of a channel, or the end of the connection.
+    fn on_push(&mut self, push: Option<PushInfo>) -> Result<(), TransportError> {
+        match push {
+            None | Some(PushInfo { kind: PushKind::Disconnection, .. }) => Err("the connection broke".into()),
+            Some(PushInfo { kind: PushKind::Message | PushKind::SMessage, data }) => {
+                if let Some(Value::BulkString(payload)) = data.get(1) {
+                    self.on_payload(payload);
                 }
-                message_counter("heard").inc_by(letter.messages.len() as u64);
-                letter.messages.into_iter().for_each(|word| peers.handle(&letter.node, word));
+                Ok(())
             }
-            // A node of another version, perhaps: what it told is in the database.
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn on_payload(&mut self, payload: &[u8]) {
+        match codec::decode(payload) {
+            // Redis delivers a node's own messages too.
+            Ok(envelope) if envelope.node == self.node => {}
+            Ok(envelope) => {
+                let is_leaving = envelope.messages.iter().any(|message| matches!(message, ClusterMessage::NodeLeaving));
+                if is_leaving {
+                    self.peers.remove(&envelope.node);
+                } else {
+                    self.peers.insert(envelope.node.clone(), Instant::now());
+                }
+                count_messages("received", envelope.messages.len());
+                for message in envelope.messages {
+                    self.handler.handle(&envelope.node, message);
+                }
+            }
+            // The format version keeps other formats apart, so this payload has another origin or is damaged.
             Err(error) => {
-                tracing::debug!(%error, "what another node told can't be read");
-                peers.schedule_resync();
+                tracing::debug!(%error, "could not decode a message of another node; comparing with the database");
+                self.handler.schedule_resync();
             }
         }
     }
 }
 
 impl RedisConn {
+    /// Connects to Redis; what it pushes goes to `pushes`.
     async fn open(settings: &RedisSettings, pushes: mpsc::UnboundedSender<PushInfo>) -> Result<Self, TransportError> {
         crypto_provider::install_crypto_provider();
         if settings.is_cluster {
@@ -297,6 +291,7 @@ impl RedisConn {
         Ok(Self::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
 
+    /// Subscribes to all channels.
     async fn subscribe(&self, prefix: &str) -> Result<(), TransportError> {
         for channel in 0..CHANNEL_COUNT {
             let channel = channel_name(prefix, channel);
@@ -308,49 +303,26 @@ impl RedisConn {
         Ok(())
     }
 
-    async fn send(&self, prefix: &str, letters: Vec<(u64, Vec<u8>)>) -> Result<(), TransportError> {
-        let sending = letters.into_iter().map(async |(channel, letter)| {
+    /// Publishes one payload on each channel, on all channels at once.
+    async fn publish(&self, prefix: &str, payloads: Vec<(u64, Vec<u8>)>) -> Result<(), TransportError> {
+        let publish_all = payloads.into_iter().map(async |(channel, payload)| {
             let channel = channel_name(prefix, channel);
             match self {
                 Self::Single(connection) => {
                     let mut publish = redis::cmd("PUBLISH");
-                    publish.arg(channel).arg(letter).exec_async(&mut connection.clone()).await
+                    publish.arg(channel).arg(payload).exec_async(&mut connection.clone()).await
                 }
                 Self::Cluster(connection) => {
                     let mut publish = redis::cmd("SPUBLISH");
-                    publish.arg(channel).arg(letter).exec_async(&mut connection.clone()).await
+                    publish.arg(channel).arg(payload).exec_async(&mut connection.clone()).await
                 }
             }
         });
-        try_join_all(sending).await?;
+        try_join_all(publish_all).await?;
         Ok(())
     }
 }
 
-fn message_counter(kind: &'static str) -> Counter {
-    METRICS.cluster_messages.get_or_create(&KindLabel { kind }).clone()
-}
-
-fn channel_name(prefix: &str, channel: u64) -> String {
-    format!("{prefix}:{channel}")
-}
-
-/// The channel of a word; what all are told beside chats and people goes over the first.
-fn channel_for(word: &ClusterMessage) -> u64 {
-    let hash = |subject: &dyn Fn(&mut DefaultHasher)| {
-        let mut hasher = DefaultHasher::new();
-        subject(&mut hasher);
-        hasher.finish() % CHANNEL_COUNT
-    };
-    match word {
-        ClusterMessage::Chat(event) => hash(&|hasher| event.chat.hash(hasher)),
-        ClusterMessage::Typing(word) => hash(&|hasher| word.chat.hash(hasher)),
-        ClusterMessage::Presence(word) => hash(&|hasher| word.user.hash(hasher)),
-        ClusterMessage::RateLimitUsage(_)
-        | ClusterMessage::TokensRevoked { .. }
-        | ClusterMessage::NodeJoined
-        | ClusterMessage::Heartbeat
-        | ClusterMessage::NodeLeaving
-        | ClusterMessage::ResyncRequired => 0,
-    }
+fn count_messages(kind: &'static str, count: usize) {
+    METRICS.cluster_messages.get_or_create(&KindLabel { kind }).inc_by(count as u64);
 }

@@ -1,4 +1,4 @@
-//! What is known of all people, and who is to be looked at when.
+//! The presence states of all known users, their deadlines and their subscribers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,85 +8,101 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::domain::presence::PresenceStatus;
 use crate::domain::users::{User, UserKey};
 use crate::realtime::dispatch::render_cache::CachedUpdate;
-use crate::realtime::feeds::presence::PresenceSubscribers;
-use crate::realtime::presence::tracker::{PresenceSnapshot, PresenceUpdates};
+use crate::realtime::presence::snapshot::{CachedPresence, PresenceSnapshot};
+use crate::realtime::presence::subscribers::PresenceSubscribers;
 use crate::realtime::presence::user_state::UserPresence;
 
-/// People remembered who are not there; beyond it, who would be forgotten first is.
+/// The maximum number of users who are remembered without a connection.
+///
+/// Users with the earliest deadline are forgotten first.
 pub const MAX_OFFLINE_ENTRIES: usize = 100_000;
 
+/// The presence states of all known users, their deadlines and their subscribers.
 #[derive(Debug, Default)]
 pub struct PresenceRegistry {
+    /// The users who are connected, or who are remembered.
     pub users: HashMap<UserKey, UserPresence>,
-    /// Those who are not connected, by when they are to be looked at; each once.
+    /// The deadlines of the users who are not connected. Each has one entry, which equals `scheduled_at` of its user.
     pub timers: BTreeSet<(DateTime<Utc>, UserKey)>,
-    /// When people were last there, to be written.
+    /// The values of `last_seen_at` that have to be written to the database.
     pub unflushed_last_seen: HashMap<UserKey, DateTime<Utc>>,
+    /// The subscribers to presence.
     pub subscribers: PresenceSubscribers,
 }
 
 impl PresenceRegistry {
+    /// Returns true while there is a deadline or a value to write.
     pub fn has_pending_work(&self) -> bool {
         !self.timers.is_empty() || !self.unflushed_last_seen.is_empty()
     }
 
-    /// A person is to be looked at then, and at no other time.
-    pub fn schedule(&mut self, person: &UserKey, next: Option<DateTime<Utc>>) {
-        let Some(being) = self.users.get_mut(person) else { return };
-        if let Some(before) = std::mem::replace(&mut being.scheduled_at, next) {
-            self.timers.remove(&(before, person.clone()));
+    /// Replaces the deadline of a user.
+    pub fn schedule(&mut self, user_key: &UserKey, deadline: Option<DateTime<Utc>>) {
+        let Some(state) = self.users.get_mut(user_key) else { return };
+        if let Some(previous) = std::mem::replace(&mut state.scheduled_at, deadline) {
+            self.timers.remove(&(previous, user_key.clone()));
         }
-        self.timers.extend(next.map(|at| (at, person.clone())));
+        self.timers.extend(deadline.map(|at| (at, user_key.clone())));
     }
 
-    pub fn run_due(&mut self, now: DateTime<Utc>, grace: TimeDelta) {
-        while let Some((at, person)) = self.timers.pop_first() {
-            if at > now {
-                self.timers.insert((at, person));
+    /// Handles all deadlines that have passed.
+    ///
+    /// Users whose grace period is over become offline. Users whose retention is over are forgotten, and so are users
+    /// beyond the limit.
+    pub fn run_due(&mut self, now: DateTime<Utc>, grace_period: TimeDelta) {
+        while let Some((deadline, user_key)) = self.timers.pop_first() {
+            if deadline > now {
+                self.timers.insert((deadline, user_key));
                 break;
             }
-            let Some(being) = self.users.get_mut(&person) else { continue };
-            being.scheduled_at = None;
-            if being.is_present() {
-                being.mark_offline();
-                self.unflushed_last_seen.extend(being.unflushed_last_seen.take().map(|at| (person.clone(), at)));
-                let next = being.next_deadline(grace);
-                self.schedule(&person, next);
-                self.notify(&person);
+            let Some(state) = self.users.get_mut(&user_key) else { continue };
+            state.scheduled_at = None;
+            if state.is_present() {
+                state.mark_offline();
+                self.unflushed_last_seen.extend(state.unflushed_last_seen.take().map(|at| (user_key.clone(), at)));
+                let next_deadline = state.next_deadline(grace_period);
+                self.schedule(&user_key, next_deadline);
+                self.notify(&user_key);
             } else {
-                self.users.remove(&person);
+                self.users.remove(&user_key);
             }
         }
-        let over = self.timers.len().saturating_sub(MAX_OFFLINE_ENTRIES);
-        let is_absent =
-            |(_, person): &&(DateTime<Utc>, UserKey)| !self.users.get(person).is_some_and(UserPresence::is_present);
-        let forgotten: Vec<_> = self.timers.iter().filter(is_absent).take(over).cloned().collect();
-        for entry in forgotten {
+        self.evict();
+    }
+
+    /// Forgets offline users beyond [`MAX_OFFLINE_ENTRIES`]; users within the grace period are kept.
+    fn evict(&mut self) {
+        let excess = self.timers.len().saturating_sub(MAX_OFFLINE_ENTRIES);
+        let is_offline =
+            |(_, user_key): &&(DateTime<Utc>, UserKey)| !self.users.get(user_key).is_some_and(UserPresence::is_present);
+        let evicted: Vec<_> = self.timers.iter().filter(is_offline).take(excess).cloned().collect();
+        for entry in evicted {
             self.users.remove(&entry.1);
             self.timers.remove(&entry);
         }
     }
 
-    /// Tells those who listen to a person, where what others see of them has changed.
-    pub fn notify(&mut self, person: &UserKey) {
-        let Some(being) = self.users.get_mut(person) else { return };
-        let now = being.visible_state(person);
-        if being.last_published.event != now {
-            being.last_published = Arc::new(CachedUpdate::new(now));
-            self.subscribers.deliver(person, &being.last_published);
+    /// Delivers the presence of a user to the subscribers, if its visible part has changed.
+    pub fn notify(&mut self, user_key: &UserKey) {
+        let Some(state) = self.users.get_mut(user_key) else { return };
+        let snapshot = state.visible_state(user_key);
+        if state.last_published.event != snapshot {
+            state.last_published = Arc::new(CachedUpdate::new(snapshot));
+            self.subscribers.deliver(user_key, &state.last_published);
         }
     }
 
-    /// What there is to tell of a person whose row was read.
-    pub fn updates_for(&self, user: &User) -> PresenceUpdates {
-        let person = (user.organization.clone(), user.id.clone());
-        let told = self.users.get(&person).map(|being| &being.last_published);
-        // What is remembered of one who isn't seen to be there may not go as far back as the row.
-        let is_known =
-            |told: &&PresenceUpdates| told.event.status != PresenceStatus::Offline || told.event.last_seen_at.is_some();
-        match told.filter(is_known) {
-            Some(told) => told.clone(),
-            None => Arc::new(CachedUpdate::new(PresenceSnapshot::offline(&person, user.last_seen_at))),
+    /// Returns the presence of a user whose row was read.
+    pub fn presence_of(&self, user: &User) -> CachedPresence {
+        let user_key = (user.organization.clone(), user.id.clone());
+        let published = self.users.get(&user_key).map(|state| &state.last_published);
+        // The row may have a `last_seen_at` that is not remembered here.
+        let is_complete = |published: &&CachedPresence| {
+            published.event.status != PresenceStatus::Offline || published.event.last_seen_at.is_some()
+        };
+        match published.filter(is_complete) {
+            Some(published) => published.clone(),
+            None => Arc::new(CachedUpdate::new(PresenceSnapshot::offline(&user_key, user.last_seen_at))),
         }
     }
 }

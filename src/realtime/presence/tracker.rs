@@ -1,90 +1,66 @@
-//! Who is there: known to the nodes alone, but for when somebody was last there.
+//! Tracking of users' presence on all nodes.
 //!
 //! ```text
-//!             arrive                    the last connection goes
-//!   absent ───────────► present ─────────────────────────────────► leaving
-//!      ▲                   ▲                 arrive                   │
-//!      │                   └──────────────────────────────────────────┤
-//!      └──────────────────────────────────────── the grace is over ───┘
+//!              connect                  the last connection ends
+//!   offline ───────────► connected ─────────────────────────────────► grace period
+//!      ▲                     ▲                connect                      │
+//!      │                     └─────────────────────────────────────────────┤
+//!      └────────────────────────────────────────── the grace period ends ──┘
 //! ```
 //!
-//! One who is leaving counts as present, so that a reload of a page is seen by nobody.
+//! A user in the grace period counts as present, so that nobody sees the reload of a page. Nodes exchange presence by
+//! messages and keep it in memory. The database stores only the time when a user was last seen.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
-use crate::domain::presence::PresenceStatus;
+use crate::domain::presence::{ManualStatus, PresenceStatus};
 use crate::domain::users::{User, UserKey};
 use crate::error::Result;
-use crate::realtime::cluster::publisher::{ClusterMessage, EventPublisher};
-use crate::realtime::dispatch::render_cache::CachedUpdate;
-use crate::realtime::feeds::presence::PresenceFeed;
+use crate::realtime::cluster::message::{ClusterMessage, PresenceUpdate};
+use crate::realtime::cluster::publisher::EventPublisher;
 use crate::realtime::presence::registry::PresenceRegistry;
-use crate::realtime::presence::user_state::{ManualStatus, UserPresence};
+use crate::realtime::presence::snapshot::PresenceSnapshot;
+use crate::realtime::presence::subscribers::PresenceQueue;
+use crate::realtime::presence::user_state::UserPresence;
 use crate::storage::pool::Database;
 use crate::storage::users;
+use crate::tasks::{TickLoop, Wait};
 
-/// How often it is looked at whose time has come, while there is anybody whose will.
+/// The interval of the expiry loop while there are deadlines.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
+/// The pause of the expiry loop after the database could not be written.
+const FLUSH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-pub(crate) type PresenceUpdates = Arc<CachedUpdate<PresenceSnapshot>>;
-
-/// A person's presence as others see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PresenceSnapshot {
-    pub organization: OrganizationId,
-    pub user: UserId,
-    pub status: PresenceStatus,
-    /// None while they are there, or where they never were.
-    pub last_seen_at: Option<DateTime<Utc>>,
-    /// For the members of that chat alone.
-    pub current_chat: Option<ChatId>,
-}
-
-impl PresenceSnapshot {
-    pub(crate) fn offline((organization, user): &UserKey, last_seen_at: Option<DateTime<Utc>>) -> Self {
-        let (organization, user) = (organization.clone(), user.clone());
-        Self { organization, user, status: PresenceStatus::Offline, last_seen_at, current_chat: None }
-    }
-}
-
-/// What a node tells the others of a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PresenceUpdate {
-    pub node: String,
-    pub organization: OrganizationId,
-    pub user: UserId,
-    /// Whether they are connected to that node.
-    #[serde(rename = "here")]
-    pub is_connected: bool,
-    #[serde(rename = "set")]
-    manual_status: ManualStatus,
-}
-
-/// Who is there, on all nodes.
+/// The presence of users on all nodes.
 #[derive(Debug, Clone)]
-pub struct PresenceTracker(pub(crate) Arc<TrackerInner>);
+pub struct PresenceTracker(Arc<TrackerInner>);
 
+/// The state that the clones of a tracker share.
+///
+/// `registry` protects all presence states and the index of subscribers. While it is held, the queues of subscribers
+/// are locked one at a time (order: registry, then queue), and messages are put into the cluster outbox, which never
+/// waits. It is not held at an await point.
 #[derive(Debug)]
-pub(crate) struct TrackerInner {
-    /// This node's name among the others.
+struct TrackerInner {
+    /// The name of this node, which is unique among the nodes.
     node: String,
     publisher: EventPublisher,
     clock: Clock,
     grace_period: TimeDelta,
     registry: Mutex<PresenceRegistry>,
+    /// Wakes the expiry loop when there is work, and when the tracker is dropped.
     wake: Arc<Notify>,
 }
 
-/// One connection of a person; they leave when it is dropped.
+/// One connection of a user, which ends when the guard is dropped.
 #[derive(Debug)]
 pub struct ConnectionGuard {
     tracker: PresenceTracker,
@@ -98,41 +74,48 @@ impl Drop for ConnectionGuard {
 }
 
 impl PresenceTracker {
-    pub fn start(node: String, store: Database, bus: EventPublisher, clock: Clock, grace: Duration) -> Self {
-        let grace = TimeDelta::from_std(grace).unwrap_or_default();
-        let woken = Arc::new(Notify::new());
-        let state = Mutex::default();
-        let shared = Arc::new(TrackerInner {
+    /// Creates the tracker of the node called `node` and starts its expiry loop.
+    ///
+    /// The loop ends when the last clone of the tracker is dropped. After a panic in the loop, users stay online who
+    /// have disconnected, and the times when users were last seen are written at the shutdown only.
+    pub fn start(
+        node: String,
+        database: Database,
+        publisher: EventPublisher,
+        clock: Clock,
+        grace_period: Duration,
+    ) -> Self {
+        let inner = Arc::new(TrackerInner {
             node,
-            publisher: bus,
+            publisher,
             clock,
-            grace_period: grace,
-            registry: state,
-            wake: woken.clone(),
+            grace_period: TimeDelta::from_std(grace_period).unwrap_or_default(),
+            registry: Mutex::default(),
+            wake: Arc::default(),
         });
-        tokio::spawn(run_expiry_loop(Arc::downgrade(&shared), woken, store));
-        Self(shared)
+        tokio::spawn(run_expiry_loop(TickLoop::new(&inner, inner.wake.clone()), database));
+        Self(inner)
     }
 
-    /// A person's connection begins.
+    /// Counts a connection of a user, until the returned guard is dropped.
     pub fn connect(&self, organization: &OrganizationId, user: &UserId) -> ConnectionGuard {
-        let person = (organization.clone(), user.clone());
-        self.0.update(&person, |being, _| {
-            being.local_connections += 1;
-            being.local_connections == 1
+        let user_key = (organization.clone(), user.clone());
+        self.0.update(&user_key, |state, _| {
+            state.local_connections += 1;
+            state.local_connections == 1
         });
-        ConnectionGuard { tracker: self.clone(), user_key: person }
+        ConnectionGuard { tracker: self.clone(), user_key }
     }
 
-    fn disconnect(&self, person: &UserKey) {
-        self.0.update(person, |being, _| {
-            being.local_connections = being.local_connections.saturating_sub(1);
-            being.owns_last_seen = true;
-            being.local_connections == 0
+    fn disconnect(&self, user_key: &UserKey) {
+        self.0.update(user_key, |state, _| {
+            state.local_connections = state.local_connections.saturating_sub(1);
+            state.owns_last_seen = true;
+            state.local_connections == 0
         });
     }
 
-    /// A person says how they are there. It outlives their connections, the chat doesn't.
+    /// Sets the manual status of a user. The status outlives the user's connections, the current chat doesn't.
     pub fn set_manual_status(
         &self,
         organization: &OrganizationId,
@@ -140,204 +123,223 @@ impl PresenceTracker {
         status: PresenceStatus,
         current_chat: Option<ChatId>,
     ) {
-        let person = (organization.clone(), user.clone());
-        self.0.update(&person, |being, now| {
-            let current_chat = current_chat.filter(|_| being.is_present());
-            // Later than whatever was set before, by any clock.
-            let at = now.max(being.manual_status.set_at + TimeDelta::microseconds(1));
-            being.apply_manual_status(ManualStatus { status, current_chat, set_at: at }, now, true);
+        let user_key = (organization.clone(), user.clone());
+        self.0.update(&user_key, |state, now| {
+            let current_chat = current_chat.filter(|_| state.is_present());
+            // Newer than each earlier status, even if the clock of the node that set it is ahead.
+            let set_at = now.max(state.manual_status.set_at + TimeDelta::microseconds(1));
+            state.apply_manual_status(ManualStatus { status, current_chat, set_at }, now, true);
             true
         });
     }
 
-    /// A person is no longer in a chat: it isn't where they are.
+    /// Clears the current chat of a user who is no longer a member of that chat.
     pub fn clear_current_chat(&self, organization: &OrganizationId, user: &UserId, chat: ChatId) {
-        let person = (organization.clone(), user.clone());
-        let is_there = |being: &UserPresence| being.manual_status.current_chat == Some(chat);
-        if self.0.lock().users.get(&person).is_some_and(is_there) {
-            self.0.update(&person, |being, _| {
-                let is_there = is_there(being);
-                if is_there {
-                    being.manual_status.current_chat = None;
-                    being.manual_status.set_at += TimeDelta::microseconds(1);
+        let user_key = (organization.clone(), user.clone());
+        let is_current = |state: &UserPresence| state.manual_status.current_chat == Some(chat);
+        if self.0.lock().users.get(&user_key).is_some_and(is_current) {
+            self.0.update(&user_key, |state, _| {
+                let is_current = is_current(state);
+                if is_current {
+                    state.manual_status.current_chat = None;
+                    state.manual_status.set_at += TimeDelta::microseconds(1);
                 }
-                is_there
+                is_current
             });
         }
     }
 
-    /// The presence of a person whose row was read.
+    /// Returns the presence of a user whose row was read.
     pub fn snapshot_of(&self, user: &User) -> PresenceSnapshot {
-        self.0.lock().updates_for(user).event.clone()
+        self.0.lock().presence_of(user).event.clone()
     }
 
-    /// The presence of these people now, then at each change; their rows were read.
-    pub fn subscribe(&self, people: &[User]) -> PresenceFeed {
-        PresenceFeed::open(self.clone(), people)
+    /// Adds a subscriber to the presence of users whose rows were read.
+    ///
+    /// Returns the id of the subscriber and its queue, which starts with the present state of each user. The caller
+    /// removes the subscriber by [`remove_subscriber`](Self::remove_subscriber).
+    pub fn add_subscriber(&self, users: &[User]) -> (u64, Arc<PresenceQueue>) {
+        let user_keys: Vec<UserKey> = users.iter().map(user_key_of).collect();
+        let queue = Arc::<PresenceQueue>::default();
+        let mut registry = self.0.lock();
+        let id = registry.subscribers.add(&user_keys, &queue);
+        for (user_key, user) in user_keys.iter().zip(users) {
+            queue.push(user_key, &registry.presence_of(user));
+        }
+        (id, queue)
     }
 
-    /// Takes in what another node told.
-    pub fn apply_update(&self, word: &PresenceUpdate) {
-        if word.node == self.0.node {
+    /// Removes a subscriber that was added with these users.
+    pub fn remove_subscriber(&self, user_keys: &[UserKey], id: u64) {
+        self.0.lock().subscribers.remove(user_keys, id);
+    }
+
+    /// Applies a message of another node.
+    pub fn apply_update(&self, update: &PresenceUpdate) {
+        if update.node == self.0.node {
             return;
         }
-        let person = (word.organization.clone(), word.user.clone());
-        self.0.update(&person, |being, now| {
-            if word.is_connected {
-                being.remote_nodes.insert(word.node.clone());
-            } else if being.remote_nodes.remove(&word.node) {
-                // That node writes when they were last there.
-                being.owns_last_seen = false;
+        let user_key = (update.organization.clone(), update.user.clone());
+        self.0.update(&user_key, |state, now| {
+            if update.is_connected {
+                state.remote_nodes.insert(update.node.clone());
+            } else if state.remote_nodes.remove(&update.node) {
+                // The other node writes the time when the user was last seen.
+                state.owns_last_seen = false;
             }
-            if word.manual_status.set_at > being.manual_status.set_at {
-                being.apply_manual_status(word.manual_status.clone(), now, false);
+            if update.manual_status.set_at > state.manual_status.set_at {
+                state.apply_manual_status(update.manual_status.clone(), now, false);
             }
             false
         });
     }
 
-    /// A node is gone, and with it the connections to it.
-    pub fn remove_node(&self, name: &str) {
-        let state = self.0.lock();
-        let were_there = state.users.iter().filter(|(_, being)| being.remote_nodes.contains(name));
-        let people: Vec<UserKey> = were_there.map(|(person, _)| person.clone()).collect();
-        drop(state);
-        for person in people {
-            self.0.update(&person, |being, _| {
-                being.remote_nodes.remove(name);
-                being.owns_last_seen = true;
+    /// Removes another node and the connections to it.
+    pub fn remove_node(&self, node: &str) {
+        let registry = self.0.lock();
+        let connected = registry.users.iter().filter(|(_, state)| state.remote_nodes.contains(node));
+        let user_keys: Vec<UserKey> = connected.map(|(user_key, _)| user_key.clone()).collect();
+        drop(registry);
+        for user_key in user_keys {
+            self.0.update(&user_key, |state, _| {
+                state.remote_nodes.remove(node);
+                state.owns_last_seen = true;
                 false
             });
         }
     }
 
-    /// There are no nodes but these, and this one.
+    /// Removes all other nodes except these.
     pub fn retain_nodes(&self, nodes: &HashSet<&str>) {
-        let state = self.0.lock();
+        let registry = self.0.lock();
         let known: HashSet<String> =
-            state.users.values().flat_map(|being| being.remote_nodes.iter().cloned()).collect();
-        drop(state);
+            registry.users.values().flat_map(|state| state.remote_nodes.iter().cloned()).collect();
+        drop(registry);
         known.iter().filter(|node| !nodes.contains(node.as_str())).for_each(|node| self.remove_node(node));
     }
 
-    /// All that this node would tell one that has just joined.
+    /// Returns the messages that inform a new node of the presence on this node.
     pub fn local_updates(&self) -> Vec<ClusterMessage> {
-        let state = self.0.lock();
-        let told = state
+        let registry = self.0.lock();
+        let local = registry
             .users
             .iter()
-            .filter(|(_, being)| being.local_connections > 0 || being.manual_status != ManualStatus::default());
-        told.map(|(person, being)| self.0.to_message(person, being)).collect()
+            .filter(|(_, state)| state.local_connections > 0 || state.manual_status != ManualStatus::default());
+        local.map(|(user_key, state)| self.0.to_message(user_key, state)).collect()
     }
 
-    /// Writes when all were last there who are here or have just gone; for the end of this node.
-    pub async fn shutdown(&self, store: &Database) {
-        let seen = self.0.pending_last_seen();
-        if let Err(error) = flush_last_seen(store, &seen).await {
-            tracing::warn!(%error, people = seen.len(), "when people were last there could not be written");
+    /// Writes when the users of this node were last seen, at the shutdown of the node.
+    pub async fn shutdown(&self, database: &Database) {
+        let last_seen = self.0.pending_last_seen();
+        if let Err(error) = flush_last_seen(database, &last_seen).await {
+            tracing::warn!(%error, users = last_seen.len(), "could not write when users were last seen");
         }
     }
 }
 
 impl TrackerInner {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, PresenceRegistry> {
+    fn lock(&self) -> MutexGuard<'_, PresenceRegistry> {
         self.registry.lock()
     }
 
-    /// Changes what is known of a person and tells those who listen, and the other nodes where `change`
-    /// says that they are to know: under the lock, so that they hear of changes in their order.
-    fn update(&self, person: &UserKey, change: impl FnOnce(&mut UserPresence, DateTime<Utc>) -> bool) {
+    /// Changes the state of a user, and informs subscribers.
+    ///
+    /// The other nodes are informed if `change` returns true. All of it happens under the lock, so that everybody
+    /// receives changes in their order.
+    fn update(&self, user_key: &UserKey, change: impl FnOnce(&mut UserPresence, DateTime<Utc>) -> bool) {
         let now = self.clock.now();
-        let mut state = self.lock();
-        let being = state.users.entry(person.clone()).or_insert_with(|| UserPresence::unknown(person));
-        let is_told = change(being, now);
-        being.refresh_connected(now);
-        if is_told {
-            self.publisher.send_to_peers(self.to_message(person, being));
+        let mut registry = self.lock();
+        let state = registry.users.entry(user_key.clone()).or_insert_with(|| UserPresence::unknown(user_key));
+        let concerns_peers = change(state, now);
+        state.refresh_connected(now);
+        if concerns_peers {
+            self.publisher.send_to_peers(self.to_message(user_key, state));
         }
-        let next = being.next_deadline(self.grace_period);
-        if let Some(at) = being.unflushed_last_seen.take() {
-            state.unflushed_last_seen.insert(person.clone(), at);
+        let deadline = state.next_deadline(self.grace_period);
+        if let Some(last_seen_at) = state.unflushed_last_seen.take() {
+            registry.unflushed_last_seen.insert(user_key.clone(), last_seen_at);
         }
-        state.schedule(person, next);
-        state.notify(person);
-        let is_busy = state.has_pending_work();
-        drop(state);
-        if is_busy {
+        registry.schedule(user_key, deadline);
+        registry.notify(user_key);
+        let has_pending_work = registry.has_pending_work();
+        drop(registry);
+        if has_pending_work {
             self.wake.notify_one();
         }
     }
 
-    fn to_message(&self, (organization, user): &UserKey, being: &UserPresence) -> ClusterMessage {
-        let (organization, user) = (organization.clone(), user.clone());
+    fn to_message(&self, (organization, user): &UserKey, state: &UserPresence) -> ClusterMessage {
         ClusterMessage::Presence(PresenceUpdate {
             node: self.node.clone(),
-            organization,
-            user,
-            is_connected: being.local_connections > 0,
-            manual_status: being.manual_status.clone(),
+            organization: organization.clone(),
+            user: user.clone(),
+            is_connected: state.local_connections > 0,
+            manual_status: state.manual_status.clone(),
         })
     }
 
-    /// Looks at all whose time has come. Gives what is to be written; none where nothing is left to
-    /// look at.
+    /// Handles the deadlines that have passed. Returns the times to write, or `None` when no work is left.
     fn run_due(&self) -> Option<HashMap<UserKey, DateTime<Utc>>> {
         let now = self.clock.now();
-        let mut state = self.lock();
-        state.run_due(now, self.grace_period);
-        state.has_pending_work().then(|| state.unflushed_last_seen.clone())
+        let mut registry = self.lock();
+        registry.run_due(now, self.grace_period);
+        registry.has_pending_work().then(|| registry.unflushed_last_seen.clone())
     }
 
-    /// What is to be written if this node ends now.
+    /// Returns the times to write when this node shuts down.
     fn pending_last_seen(&self) -> HashMap<UserKey, DateTime<Utc>> {
         let now = self.clock.now();
-        let state = self.lock();
-        let closing =
-            state.users.iter().filter_map(|(person, being)| Some((person.clone(), being.last_seen_on_shutdown(now)?)));
-        closing.chain(state.unflushed_last_seen.clone()).collect()
+        let registry = self.lock();
+        let on_shutdown = registry
+            .users
+            .iter()
+            .filter_map(|(user_key, state)| Some((user_key.clone(), state.last_seen_on_shutdown(now)?)));
+        on_shutdown.chain(registry.unflushed_last_seen.clone()).collect()
     }
 
-    /// What was written need not be again.
+    /// Removes times that have been written, unless newer ones have been added since.
     fn mark_flushed(&self, written: &HashMap<UserKey, DateTime<Utc>>) {
-        self.lock().unflushed_last_seen.retain(|person, at| written.get(person) != Some(at));
+        self.lock().unflushed_last_seen.retain(|user_key, at| written.get(user_key) != Some(at));
     }
 }
 
-/// The task that was started ends with what it watches.
+/// Wakes the expiry loop, so that it ends.
 impl Drop for TrackerInner {
     fn drop(&mut self) {
         self.wake.notify_one();
     }
 }
 
-/// Looks at people while there is anybody to look at, and writes when they were last there, all of a
-/// moment together.
-async fn run_expiry_loop(shared: Weak<TrackerInner>, woken: Arc<Notify>, store: Database) {
-    loop {
-        woken.notified().await;
-        loop {
-            let Some(unsaved) = shared.upgrade().map(|shared| shared.run_due()) else { return };
-            let Some(unsaved) = unsaved else { break };
-            let mut pause = TICK_INTERVAL;
-            match flush_last_seen(&store, &unsaved).await {
-                Ok(()) => drop(shared.upgrade().map(|shared| shared.mark_flushed(&unsaved))),
-                Err(error) => {
-                    tracing::warn!(%error, people = unsaved.len(), "when people were last there waits to be written");
-                    pause = Duration::from_secs(1);
-                }
+fn user_key_of(user: &User) -> UserKey {
+    (user.organization.clone(), user.id.clone())
+}
+
+/// Handles deadlines while there are any, and writes in one transaction when users were last seen.
+async fn run_expiry_loop(ticks: TickLoop<TrackerInner>, database: Database) {
+    let mut wait = Wait::UntilWoken;
+    while let Some(tick) = ticks.next(wait).await {
+        let Some(last_seen) = tick.owner.run_due() else {
+            wait = Wait::UntilWoken;
+            continue;
+        };
+        wait = Wait::For(TICK_INTERVAL);
+        match flush_last_seen(&database, &last_seen).await {
+            Ok(()) => tick.owner.mark_flushed(&last_seen),
+            Err(error) => {
+                tracing::warn!(%error, users = last_seen.len(), "could not write when users were last seen; retrying");
+                wait = Wait::For(FLUSH_RETRY_DELAY);
             }
-            tokio::time::sleep(pause).await;
         }
     }
 }
 
-async fn flush_last_seen(store: &Database, seen: &HashMap<UserKey, DateTime<Utc>>) -> Result<()> {
-    if seen.is_empty() {
+async fn flush_last_seen(database: &Database, last_seen: &HashMap<UserKey, DateTime<Utc>>) -> Result<()> {
+    if last_seen.is_empty() {
         return Ok(());
     }
-    let row = |((organization, user), at): (&UserKey, &DateTime<Utc>)| (organization.clone(), user.clone(), *at);
-    let rows: Vec<_> = seen.iter().map(row).collect();
-    store.write().await?.transaction(async move |conn| users::record_last_seen(conn, &rows).await).await
+    let to_row = |((organization, user), at): (&UserKey, &DateTime<Utc>)| (organization.clone(), user.clone(), *at);
+    let rows: Vec<_> = last_seen.iter().map(to_row).collect();
+    database.write().await?.transaction(async move |conn| users::record_last_seen(conn, &rows).await).await
 }
 
 #[cfg(test)]

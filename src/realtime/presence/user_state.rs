@@ -1,112 +1,108 @@
-//! What is known of one person.
+//! The presence state of one user.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::ChatId;
-use crate::domain::presence::PresenceStatus;
+use crate::domain::presence::{ManualStatus, PresenceStatus};
 use crate::domain::users::UserKey;
 use crate::realtime::dispatch::render_cache::CachedUpdate;
-use crate::realtime::presence::tracker::{PresenceSnapshot, PresenceUpdates};
+use crate::realtime::presence::snapshot::{CachedPresence, PresenceSnapshot};
 
-/// How long it is remembered of one who went what they had set by hand.
+/// The time for which a manual status outlives the user's connections.
 const STATUS_RETENTION: TimeDelta = TimeDelta::hours(24);
-/// How long one who went is remembered at all: a row that was read meanwhile may not know of it.
+/// The time for which an offline user without a manual status is remembered. A row that was read before the last
+/// flush doesn't have the user's newest `last_seen_at` yet.
 const OFFLINE_RETENTION: TimeDelta = TimeDelta::minutes(1);
 
-/// What a person set by hand; the last of several counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManualStatus {
-    pub status: PresenceStatus,
-    pub current_chat: Option<ChatId>,
-    #[serde(rename = "at")]
-    pub set_at: DateTime<Utc>,
-}
-
-impl Default for ManualStatus {
-    fn default() -> Self {
-        Self { status: PresenceStatus::Online, current_chat: None, set_at: DateTime::<Utc>::UNIX_EPOCH }
-    }
-}
-
+/// The presence state of one user.
+///
+/// The user is connected if `local_connections` is positive or `remote_nodes` is not empty. The user is *present*
+/// while connected and during the grace period after it, so that nobody sees the reload of a page.
 #[derive(Debug)]
 pub struct UserPresence {
-    /// Connections to this node.
+    /// The number of connections to this node.
     pub local_connections: usize,
-    /// The other nodes to which they are connected.
+    /// The other nodes to which the user is connected.
     pub remote_nodes: BTreeSet<String>,
-    /// Connected, or so shortly gone that it counts for nothing.
-    present: bool,
-    /// When the last connection went; for one who came without any, when they last set something.
-    /// None while there is one.
+    is_present: bool,
+    /// The time when the last connection ended, or `None` while the user is connected.
+    ///
+    /// For a user who never connected it is the time of the last manual status.
     pub disconnected_at: Option<DateTime<Utc>>,
-    /// Whether this node is the one to write when they were last there.
+    /// True if this node, and no other one, writes the user's `last_seen_at`.
+    ///
+    /// It does if the last connection ended here, or on a node that was lost.
     pub owns_last_seen: bool,
+    /// The newest manual status of all nodes.
     pub manual_status: ManualStatus,
-    /// When they were last seen to be there, as far as is remembered.
+    /// The time when others last saw the user as present, as far as it is remembered.
     last_seen_at: Option<DateTime<Utc>>,
-    /// The same where it is new, to be written.
+    /// The new value of `last_seen_at` that this node has to write.
     pub unflushed_last_seen: Option<DateTime<Utc>>,
-    /// When they are to be looked at.
+    /// The user's deadline in the registry's timers.
     pub scheduled_at: Option<DateTime<Utc>>,
-    /// What others were told last.
-    pub last_published: PresenceUpdates,
+    /// The newest snapshot that was delivered to subscribers.
+    pub last_published: CachedPresence,
 }
 
 impl UserPresence {
-    /// One of whom nothing is known.
-    pub fn unknown(person: &UserKey) -> Self {
+    /// Returns the state of a user about whom nothing is known.
+    pub fn unknown(user_key: &UserKey) -> Self {
         Self {
             local_connections: 0,
             remote_nodes: BTreeSet::new(),
-            present: false,
+            is_present: false,
             disconnected_at: None,
             owns_last_seen: false,
             manual_status: ManualStatus::default(),
             last_seen_at: None,
             unflushed_last_seen: None,
             scheduled_at: None,
-            last_published: Arc::new(CachedUpdate::new(PresenceSnapshot::offline(person, None))),
+            last_published: Arc::new(CachedUpdate::new(PresenceSnapshot::offline(user_key, None))),
         }
     }
 
+    /// Returns true if the user is connected or was so within the grace period.
     pub fn is_present(&self) -> bool {
-        self.present
+        self.is_present
     }
 
-    /// Whether they don't want to be seen.
+    /// Returns true if the user asked to appear offline.
     fn is_invisible(&self) -> bool {
         self.manual_status.status == PresenceStatus::Offline
     }
 
-    /// Takes over what they set. One who hides from now on was last there until now.
-    pub fn apply_manual_status(&mut self, set: ManualStatus, now: DateTime<Utc>, is_ours: bool) {
-        if self.present && set.status == PresenceStatus::Offline && !self.is_invisible() {
+    /// Applies a manual status; a user who becomes invisible was last seen now.
+    ///
+    /// `is_local` is true on the node where the user set the status. That node writes `last_seen_at`.
+    pub fn apply_manual_status(&mut self, manual_status: ManualStatus, now: DateTime<Utc>, is_local: bool) {
+        if self.is_present && manual_status.status == PresenceStatus::Offline && !self.is_invisible() {
             self.last_seen_at = Some(self.disconnected_at.unwrap_or(now));
-            self.unflushed_last_seen = self.last_seen_at.filter(|_| is_ours);
+            self.unflushed_last_seen = self.last_seen_at.filter(|_| is_local);
         }
-        self.manual_status = set;
-        if !self.present {
+        self.manual_status = manual_status;
+        if !self.is_present {
             self.disconnected_at = Some(now);
         }
     }
 
-    /// Notes whether they are connected at all, after connections came or went.
+    /// Derives whether the user is connected, after connections started or ended.
     pub fn refresh_connected(&mut self, now: DateTime<Utc>) {
         if self.local_connections > 0 || !self.remote_nodes.is_empty() {
-            self.present = true;
+            self.is_present = true;
             self.disconnected_at = None;
         } else {
             self.disconnected_at.get_or_insert(now);
         }
     }
 
-    /// They did not come back in time. Of one who hides it is not told until when they were there.
+    /// Marks the user as offline, at the end of the grace period.
+    ///
+    /// The `last_seen_at` of an invisible user keeps its value, because the new one would reveal the connection.
     pub fn mark_offline(&mut self) {
-        self.present = false;
+        self.is_present = false;
         self.manual_status.current_chat = None;
         if !self.is_invisible() {
             self.last_seen_at = self.disconnected_at;
@@ -114,34 +110,35 @@ impl UserPresence {
         }
     }
 
-    /// When they were last there, if this node ends now and is the one to say so.
+    /// Returns the `last_seen_at` to write when this node shuts down, if this node is the one to write it.
     pub fn last_seen_on_shutdown(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let is_ours = self.local_connections > 0 || self.owns_last_seen;
-        let at = if self.local_connections > 0 { now } else { self.disconnected_at? };
-        (self.present && is_ours && !self.is_invisible() && self.remote_nodes.is_empty()).then_some(at)
+        let is_owner = self.local_connections > 0 || self.owns_last_seen;
+        let last_seen_at = if self.local_connections > 0 { now } else { self.disconnected_at? };
+        (self.is_present && is_owner && !self.is_invisible() && self.remote_nodes.is_empty()).then_some(last_seen_at)
     }
 
-    /// When they are to be looked at: at the end of the grace, and then to be forgotten. None while they
-    /// are connected.
-    pub fn next_deadline(&self, grace: TimeDelta) -> Option<DateTime<Utc>> {
-        let kept = match self.manual_status.status {
-            _ if self.present => grace,
-            PresenceStatus::Online => grace + OFFLINE_RETENTION,
-            _ => grace + STATUS_RETENTION,
+    /// Returns the end of the grace period or, for an offline user, of the retention.
+    ///
+    /// A connected user has no deadline.
+    pub fn next_deadline(&self, grace_period: TimeDelta) -> Option<DateTime<Utc>> {
+        let retention = match self.manual_status.status {
+            _ if self.is_present => grace_period,
+            PresenceStatus::Online => grace_period + OFFLINE_RETENTION,
+            _ => grace_period + STATUS_RETENTION,
         };
-        Some(self.disconnected_at? + kept)
+        Some(self.disconnected_at? + retention)
     }
 
-    /// What others see.
+    /// Returns the presence as others see it.
     pub fn visible_state(&self, (organization, user): &UserKey) -> PresenceSnapshot {
-        let status = if self.present { self.manual_status.status } else { PresenceStatus::Offline };
-        let is_seen = status != PresenceStatus::Offline;
+        let status = if self.is_present { self.manual_status.status } else { PresenceStatus::Offline };
+        let is_visible = status != PresenceStatus::Offline;
         PresenceSnapshot {
             organization: organization.clone(),
             user: user.clone(),
             status,
-            last_seen_at: self.last_seen_at.filter(|_| !is_seen),
-            current_chat: self.manual_status.current_chat.filter(|_| is_seen),
+            last_seen_at: self.last_seen_at.filter(|_| !is_visible),
+            current_chat: self.manual_status.current_chat.filter(|_| is_visible),
         }
     }
 }

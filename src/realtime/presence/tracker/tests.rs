@@ -1,14 +1,19 @@
+//! Tests of presence on two nodes whose messages the test delivers.
+
 use crate::realtime::dispatch::hub::Hub;
 use crate::realtime::presence::registry::MAX_OFFLINE_ENTRIES;
 use crate::realtime::presence::tracker::*;
 use crate::storage::pool::Engine;
 
-/// A node whose database is never reached: nothing here waits for it.
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
+const BEYOND_GRACE_PERIOD: Duration = Duration::from_secs(6);
+
+/// Starts a node whose database is never reached, because no test here waits for a flush.
 fn start_node(name: &str, clock: &Clock) -> PresenceTracker {
     let engine = Engine::parse("sqlite:///nowhere/parlor.db").unwrap();
-    let store = Database::open(&engine, 2, Duration::from_secs(1)).unwrap();
-    let bus = EventPublisher::new(Arc::new(Hub::default()), None);
-    PresenceTracker::start(name.into(), store, bus, clock.clone(), Duration::from_secs(5))
+    let database = Database::open(&engine, 2, Duration::from_secs(1)).unwrap();
+    let publisher = EventPublisher::new(Arc::new(Hub::default()), None);
+    PresenceTracker::start(name.into(), database, publisher, clock.clone(), GRACE_PERIOD)
 }
 
 fn bob() -> User {
@@ -21,161 +26,172 @@ fn connect_bob(node: &PresenceTracker) -> ConnectionGuard {
     node.connect(&bob.organization, &bob.id)
 }
 
-/// Tells one node all that another would tell it.
-fn send_updates(from: &PresenceTracker, to: &PresenceTracker) {
-    for word in from.local_updates() {
-        // As it goes over a wire.
-        let word = serde_json::from_slice(&serde_json::to_vec(&word).unwrap()).unwrap();
-        match word {
-            ClusterMessage::Presence(word) => to.apply_update(&word),
-            other => panic!("presence tells of presence: {other:?}"),
-        }
-    }
-}
-
-/// What a node says of Bob, whatever he is there.
-fn update_about_bob(from: &PresenceTracker) -> PresenceUpdate {
+fn set_status(node: &PresenceTracker, status: PresenceStatus, current_chat: Option<ChatId>) {
     let bob = bob();
-    let person = (bob.organization, bob.id);
-    match from.0.to_message(&person, &from.0.lock().users[&person]) {
-        ClusterMessage::Presence(word) => word,
-        other => panic!("presence tells of presence: {other:?}"),
+    node.set_manual_status(&bob.organization, &bob.id, status, current_chat);
+}
+
+fn into_update(message: ClusterMessage) -> PresenceUpdate {
+    match message {
+        ClusterMessage::Presence(update) => update,
+        other => panic!("unexpected message {other:?}"),
     }
 }
 
-/// What a node knows once it has looked at all whose time has come.
+/// Sends everything that a new node would receive, through the transmitted form.
+fn send_updates(from: &PresenceTracker, to: &PresenceTracker) {
+    for message in from.local_updates() {
+        let message = serde_json::from_slice(&serde_json::to_vec(&message).unwrap()).unwrap();
+        to.apply_update(&into_update(message));
+    }
+}
+
+/// Returns a node's message about Bob, also when he isn't connected.
+fn update_about_bob(node: &PresenceTracker) -> PresenceUpdate {
+    let user_key = user_key_of(&bob());
+    into_update(node.0.to_message(&user_key, &node.0.lock().users[&user_key]))
+}
+
+/// Returns the status of Bob after all deadlines that have passed.
 fn status_of_bob(node: &PresenceTracker) -> PresenceStatus {
     drop(node.0.run_due());
     node.snapshot_of(&bob()).status
 }
 
 #[tokio::test]
-async fn one_is_there_while_connected_to_any_node() {
-    let clock = Clock::default();
-    let (here, there) = (start_node("here", &clock), start_node("there", &clock));
-    let connection = connect_bob(&there);
-    assert_eq!(status_of_bob(&here), PresenceStatus::Offline);
-    send_updates(&there, &here);
-    send_updates(&there, &here);
-    assert_eq!(status_of_bob(&here), PresenceStatus::Online);
-    let own = connect_bob(&here);
-    drop(connection);
-    here.apply_update(&update_about_bob(&there));
-    clock.advance(Duration::from_secs(6));
-    assert_eq!(status_of_bob(&here), PresenceStatus::Online, "connected here");
-    drop(own);
-    assert_eq!(status_of_bob(&here), PresenceStatus::Online, "the grace");
-    clock.advance(Duration::from_secs(6));
-    assert_eq!(status_of_bob(&here), PresenceStatus::Offline);
-    assert!(here.snapshot_of(&bob()).last_seen_at.is_some());
-    // What a node hears of itself it knows better.
-    here.apply_update(&PresenceUpdate { node: "here".into(), is_connected: true, ..update_about_bob(&there) });
-    assert_eq!(status_of_bob(&here), PresenceStatus::Offline);
+async fn user_is_online_while_connected_to_any_node() {
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
+    let remote_connection = connect_bob(&remote);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Offline);
+    send_updates(&remote, &local);
+    send_updates(&remote, &local);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Online);
+    let local_connection = connect_bob(&local);
+    drop(remote_connection);
+    local.apply_update(&update_about_bob(&remote));
+    clock.advance(BEYOND_GRACE_PERIOD);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Online, "the local connection is left");
+    drop(local_connection);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Online, "the grace period has not passed");
+    clock.advance(BEYOND_GRACE_PERIOD);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Offline);
+    assert!(local.snapshot_of(&bob()).last_seen_at.is_some());
 }
 
 #[tokio::test]
-async fn a_node_that_is_gone_takes_its_connections_along() {
-    let clock = Clock::default();
-    let (here, there) = (start_node("here", &clock), start_node("there", &clock));
-    let _connection = connect_bob(&there);
-    send_updates(&there, &here);
-    here.remove_node("elsewhere");
-    clock.advance(Duration::from_secs(6));
-    assert_eq!(status_of_bob(&here), PresenceStatus::Online);
-    here.remove_node("there");
-    assert_eq!(status_of_bob(&here), PresenceStatus::Online, "the grace");
-    send_updates(&there, &here);
-    clock.advance(Duration::from_secs(6));
-    assert_eq!(status_of_bob(&here), PresenceStatus::Online, "it came back in time");
-    here.remove_node("there");
-    clock.advance(Duration::from_secs(6));
-    assert_eq!(status_of_bob(&here), PresenceStatus::Offline);
+async fn node_ignores_messages_about_itself() {
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
+    let _connection = connect_bob(&remote);
+    local.apply_update(&PresenceUpdate { node: "local".into(), ..update_about_bob(&remote) });
+    assert_eq!(status_of_bob(&local), PresenceStatus::Offline);
 }
 
 #[tokio::test]
-async fn what_was_set_last_counts_on_all_nodes_in_whatever_order_it_is_heard() {
-    let clock = Clock::default();
-    let (here, there) = (start_node("here", &clock), start_node("there", &clock));
-    let _connections = (connect_bob(&here), connect_bob(&there));
-    let (organization, user) = (bob().organization, bob().id);
+async fn removed_node_loses_its_connections_after_grace_period() {
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
+    let _connection = connect_bob(&remote);
+    send_updates(&remote, &local);
+    local.remove_node("another");
+    clock.advance(BEYOND_GRACE_PERIOD);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Online);
+    local.remove_node("remote");
+    assert_eq!(status_of_bob(&local), PresenceStatus::Online, "the grace period has not passed");
+    send_updates(&remote, &local);
+    clock.advance(BEYOND_GRACE_PERIOD);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Online, "the node came back in time");
+    local.remove_node("remote");
+    clock.advance(BEYOND_GRACE_PERIOD);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Offline);
+}
+
+#[tokio::test]
+async fn newest_manual_status_wins_on_all_nodes_in_any_order_of_messages() {
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
+    let _connections = (connect_bob(&local), connect_bob(&remote));
     let chat = ChatId::new();
-    here.set_manual_status(&organization, &user, PresenceStatus::Away, None);
-    let away = update_about_bob(&here);
+    set_status(&local, PresenceStatus::Away, None);
+    let away = update_about_bob(&local);
     clock.advance(Duration::from_secs(1));
-    there.set_manual_status(&organization, &user, PresenceStatus::Busy, Some(chat));
-    let busy = update_about_bob(&there);
-    here.apply_update(&busy);
-    here.apply_update(&busy);
-    there.apply_update(&away);
-    for node in [&here, &there] {
-        let now = node.snapshot_of(&bob());
-        assert_eq!((now.status, now.current_chat), (PresenceStatus::Busy, Some(chat)));
+    set_status(&remote, PresenceStatus::Busy, Some(chat));
+    let busy = update_about_bob(&remote);
+    local.apply_update(&busy);
+    local.apply_update(&busy);
+    remote.apply_update(&away);
+    for node in [&local, &remote] {
+        let snapshot = node.snapshot_of(&bob());
+        assert_eq!((snapshot.status, snapshot.current_chat), (PresenceStatus::Busy, Some(chat)));
     }
-    here.clear_current_chat(&organization, &user, chat);
-    there.apply_update(&update_about_bob(&here));
-    assert_eq!(there.snapshot_of(&bob()).current_chat, None);
-    // One whose clock is behind still has the last word where it heard the one before.
-    here.apply_update(&PresenceUpdate {
-        manual_status: ManualStatus { set_at: clock.now() + TimeDelta::minutes(1), ..busy.manual_status.clone() },
-        ..busy
-    });
-    here.set_manual_status(&organization, &user, PresenceStatus::Online, None);
-    there.apply_update(&update_about_bob(&here));
-    assert_eq!(status_of_bob(&there), PresenceStatus::Online);
+    local.clear_current_chat(&bob().organization, &bob().id, chat);
+    remote.apply_update(&update_about_bob(&local));
+    assert_eq!(remote.snapshot_of(&bob()).current_chat, None);
+    // The clock of the node that set `ahead` is a minute ahead; a status set after it still wins.
+    let ahead = ManualStatus { set_at: clock.now() + TimeDelta::minutes(1), ..busy.manual_status.clone() };
+    local.apply_update(&PresenceUpdate { manual_status: ahead, ..busy });
+    set_status(&local, PresenceStatus::Online, None);
+    remote.apply_update(&update_about_bob(&local));
+    assert_eq!(status_of_bob(&remote), PresenceStatus::Online);
 }
 
 #[tokio::test]
-async fn all_who_listen_are_handed_the_same_and_one_who_is_slow_only_the_newest() {
-    let clock = Clock::default();
-    let here = start_node("here", &clock);
-    let (mut one, mut other) = (here.subscribe(&[bob()]), here.subscribe(&[bob()]));
-    for feed in [&mut one, &mut other] {
-        assert_eq!(feed.recv().await.unwrap().unwrap().event.status, PresenceStatus::Offline);
+async fn slow_subscriber_receives_only_the_newest_presence() {
+    let clock = Clock::adjustable();
+    let node = start_node("local", &clock);
+    let [(first_id, first), (second_id, second)] = [node.add_subscriber(&[bob()]), node.add_subscriber(&[bob()])];
+    for queue in [&first, &second] {
+        assert_eq!(queue.recv().await.event.status, PresenceStatus::Offline);
     }
-    let _connection = connect_bob(&here);
-    let (organization, user) = (bob().organization, bob().id);
-    for status in [PresenceStatus::Away, PresenceStatus::Busy] {
-        here.set_manual_status(&organization, &user, status, None);
+    let _connection = connect_bob(&node);
+    set_status(&node, PresenceStatus::Away, None);
+    set_status(&node, PresenceStatus::Busy, None);
+    let received = [first.recv().await, second.recv().await];
+    assert_eq!(received[0].event.status, PresenceStatus::Busy);
+    assert!(Arc::ptr_eq(&received[0], &received[1]), "subscribers share one snapshot and its renderings");
+    assert!(tokio::time::timeout(Duration::from_millis(100), first.recv()).await.is_err(), "no older presence waits");
+    for id in [first_id, second_id] {
+        node.remove_subscriber(&[user_key_of(&bob())], id);
     }
-    let news = [one.recv().await.unwrap().unwrap(), other.recv().await.unwrap().unwrap()];
-    assert_eq!(news[0].event.status, PresenceStatus::Busy);
-    assert!(Arc::ptr_eq(&news[0], &news[1]), "what is made of it can be shared");
-    assert!(tokio::time::timeout(Duration::from_millis(100), one.recv()).await.is_err(), "no backlog");
-    drop((one, other));
-    assert!(here.0.lock().subscribers.is_empty(), "nothing is left of feeds that have gone");
+    assert!(node.0.lock().subscribers.is_empty());
 }
 
 #[tokio::test]
-async fn what_is_remembered_is_bounded() {
-    let clock = Clock::default();
-    let here = start_node("here", &clock);
-    let (organization, user) = (bob().organization, bob().id);
-    let connection = connect_bob(&here);
+async fn registry_evicts_offline_users_beyond_the_limit() {
+    let clock = Clock::adjustable();
+    let node = start_node("local", &clock);
+    let organization = bob().organization;
+    let connection = connect_bob(&node);
     for number in 0..=MAX_OFFLINE_ENTRIES {
         let user = format!("u{number}").parse().unwrap();
-        here.set_manual_status(&organization, &user, PresenceStatus::Away, None);
+        node.set_manual_status(&organization, &user, PresenceStatus::Away, None);
     }
     drop(connection);
-    drop(here.0.run_due());
-    let state = here.0.lock();
-    assert_eq!(state.timers.len(), MAX_OFFLINE_ENTRIES);
-    assert_eq!(state.users.len(), MAX_OFFLINE_ENTRIES);
-    assert!(state.users[&(organization, user)].is_present(), "one who is leaving still counts as there");
+    drop(node.0.run_due());
+    let registry = node.0.lock();
+    assert_eq!(registry.timers.len(), MAX_OFFLINE_ENTRIES);
+    assert_eq!(registry.users.len(), MAX_OFFLINE_ENTRIES);
+    assert!(registry.users[&user_key_of(&bob())].is_present(), "a user within the grace period is kept");
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_who_is_forgotten_and_the_task_ends() {
-    let clock = Clock::default();
-    let here = start_node("here", &clock);
-    let (organization, user) = (bob().organization, bob().id);
-    here.set_manual_status(&organization, &user, PresenceStatus::Busy, None);
-    assert_eq!(here.local_updates().len(), 1, "one who joins hears of it");
+async fn registry_forgets_manual_status_after_retention() {
+    let clock = Clock::adjustable();
+    let node = start_node("local", &clock);
+    set_status(&node, PresenceStatus::Busy, None);
+    assert_eq!(node.local_updates().len(), 1, "a new node receives the status");
     clock.advance(Duration::from_secs(25 * 3600));
-    drop(here.0.run_due());
-    let state = here.0.lock();
-    assert!(state.users.is_empty() && state.timers.is_empty());
-    drop(state);
-    let shared = Arc::downgrade(&here.0);
-    drop(here);
-    assert!(shared.upgrade().is_none(), "the task keeps nothing alive");
+    drop(node.0.run_due());
+    let registry = node.0.lock();
+    assert!(registry.users.is_empty() && registry.timers.is_empty());
+}
+
+#[tokio::test]
+async fn expiry_loop_does_not_keep_tracker_alive() {
+    let node = start_node("local", &Clock::adjustable());
+    set_status(&node, PresenceStatus::Busy, None);
+    let inner = Arc::downgrade(&node.0);
+    drop(node);
+    assert!(inner.upgrade().is_none());
 }
