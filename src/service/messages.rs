@@ -16,64 +16,89 @@ use crate::error::{Error, Result};
 use crate::service::blocklist;
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
-use crate::service::send::queue::SendResult;
+use crate::service::send::batch::SendResult;
 use crate::storage::connection::Conn;
-use crate::storage::{messages, notifications, polls, reactions, search};
+use crate::storage::{messages, notifications, polls, reactions, search_index};
 
+/// The maximum number of pinned messages of a chat.
+const MAX_PINNED_MESSAGES: i64 = 100;
+
+/// The pages that queries found, by query.
+type PagesByQuery<Q> = HashMap<Q, Page<Arc<Message>>>;
+
+/// Sends a message: see [`SendQueue::send`](crate::service::send::queue::SendQueue::send).
+///
+/// # Errors
+///
+/// Returns the error of the send.
 pub async fn send(app: &AppContext, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<SendResult> {
     app.send_queue.send(viewer, draft).await
 }
 
-/// The messages among these that the viewer may read: of chats that they are in.
+/// Returns the messages with the given ids that the scope may read, by id.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn by_ids(
     app: &AppContext,
-    reader: ReadScope<'_>,
+    scope: ReadScope<'_>,
     ids: &[MessageId],
 ) -> Result<HashMap<MessageId, Arc<Message>>> {
     let mut conn = app.database.read().await?;
-    let open = ChatAccess::retain_readable(&mut conn, reader, ids, |id| id.chat).await?;
-    let found = messages::by_ids(&mut conn, &open).await?;
+    let readable = ChatAccess::retain_readable(&mut conn, scope, ids, |id| id.chat).await?;
+    let found = messages::by_ids(&mut conn, &readable).await?;
     Ok(found.into_iter().map(|message| (message.id, Arc::new(message))).collect())
 }
 
-type PagesByQuery<Q> = HashMap<Q, Page<Arc<Message>>>;
-
-/// Pages of messages of chats that the viewer is in; of others, none.
+/// Returns pages of messages of those queries whose chat the scope may read.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn pages(
     app: &AppContext,
-    reader: ReadScope<'_>,
+    scope: ReadScope<'_>,
     queries: &[MessagesQuery],
 ) -> Result<PagesByQuery<MessagesQuery>> {
     let mut conn = app.database.read().await?;
-    let open = ChatAccess::retain_readable(&mut conn, reader, queries, |query| query.list.chat()).await?;
-    let fetched = messages::pages(&mut conn, &open).await?;
-    let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| to_page(&query.window, rows)).collect();
-    Ok(open.into_iter().zip(pages).collect())
+    let readable = ChatAccess::retain_readable(&mut conn, scope, queries, |query| query.list.chat()).await?;
+    let fetched = messages::pages(&mut conn, &readable).await?;
+    let pages: Vec<_> = readable.iter().zip(fetched).map(|(query, rows)| to_page(&query.window, rows)).collect();
+    Ok(readable.into_iter().zip(pages).collect())
 }
 
-/// Pages of pinned messages of chats that the viewer is in; of others, none.
+/// Returns pages of pinned messages of those queries whose chat the scope may read.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn pinned_pages(
     app: &AppContext,
-    reader: ReadScope<'_>,
+    scope: ReadScope<'_>,
     queries: &[PinnedQuery],
 ) -> Result<PagesByQuery<PinnedQuery>> {
     let mut conn = app.database.read().await?;
-    let open = ChatAccess::retain_readable(&mut conn, reader, queries, |query| query.chat).await?;
-    let fetched = messages::pinned(&mut conn, &open).await?;
-    let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| to_page(&query.window, rows)).collect();
-    Ok(open.into_iter().zip(pages).collect())
+    let readable = ChatAccess::retain_readable(&mut conn, scope, queries, |query| query.chat).await?;
+    let fetched = messages::pinned(&mut conn, &readable).await?;
+    let pages: Vec<_> = readable.iter().zip(fetched).map(|(query, rows)| to_page(&query.window, rows)).collect();
+    Ok(readable.into_iter().zip(pages).collect())
 }
 
 fn to_page<K>(window: &PageWindow<K>, rows: Vec<Message>) -> Page<Arc<Message>> {
     window.to_page(rows.into_iter().map(Arc::new).collect())
 }
 
-/// A message of the chat's own with its neighbours, `number` in all where there are as many.
-pub async fn around(app: &AppContext, viewer: &Viewer, id: MessageId, number: usize) -> Result<Page<Arc<Message>>> {
-    let older = number.saturating_sub(1) / 2;
+/// Returns a message of the chat's timeline with its neighbours, up to `count` messages in all.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the viewer may not read the message or it is not in the timeline.
+pub async fn around(app: &AppContext, viewer: &Viewer, id: MessageId, count: usize) -> Result<Page<Arc<Message>>> {
+    let older = count.saturating_sub(1) / 2;
     let list = MessageList::Timeline(id.chat);
     let before = PageWindow { after: None, before: Some(id.seq), end: PageEnd::Last, limit: older };
-    let from = PageWindow { after: Some(id.seq - 1), before: None, end: PageEnd::First, limit: number - older };
+    let from = PageWindow { after: Some(id.seq - 1), before: None, end: PageEnd::First, limit: count - older };
     let queries = [MessagesQuery { list, window: before }, MessagesQuery { list, window: from }];
     let mut found = pages(app, viewer.into(), &queries).await?;
     let [before, from] = queries.map(|query| found.remove(&query).unwrap_or_else(Page::empty));
@@ -87,15 +112,23 @@ pub async fn around(app: &AppContext, viewer: &Viewer, id: MessageId, number: us
     })
 }
 
-/// How many messages there are in chats that the viewer is in; in others, none.
-pub async fn counts(app: &AppContext, reader: ReadScope<'_>, counted: &[CountKey]) -> Result<HashMap<CountKey, i64>> {
+/// Returns the number of messages for those keys whose chat the scope may read.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn counts(app: &AppContext, scope: ReadScope<'_>, keys: &[CountKey]) -> Result<HashMap<CountKey, i64>> {
     let mut conn = app.database.read().await?;
-    let open = ChatAccess::retain_readable(&mut conn, reader, counted, CountKey::chat).await?;
-    let counts = messages::counts(&mut conn, &open).await?;
-    Ok(open.into_iter().zip(counts).collect())
+    let readable = ChatAccess::retain_readable(&mut conn, scope, keys, CountKey::chat).await?;
+    let counts = messages::counts(&mut conn, &readable).await?;
+    Ok(readable.into_iter().zip(counts).collect())
 }
 
-/// The former texts of messages that were shown to the viewer, oldest first.
+/// Returns the previous texts of messages that were shown to the viewer, the oldest first.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn revisions(app: &AppContext, ids: &[MessageId]) -> Result<HashMap<MessageId, Vec<Revision>>> {
     let mut conn = app.database.read().await?;
     let mut revisions: HashMap<MessageId, Vec<Revision>> = HashMap::new();
@@ -105,7 +138,11 @@ pub async fn revisions(app: &AppContext, ids: &[MessageId]) -> Result<HashMap<Me
     Ok(revisions)
 }
 
-/// Whom messages that were shown to the viewer mention, by user id.
+/// Returns the users whom messages mention, by user id, of messages that were shown to the viewer.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn mentioned_users(app: &AppContext, ids: &[MessageId]) -> Result<HashMap<MessageId, Vec<UserId>>> {
     let mut conn = app.database.read().await?;
     let mut mentioned: HashMap<MessageId, Vec<UserId>> = HashMap::new();
@@ -115,96 +152,113 @@ pub async fn mentioned_users(app: &AppContext, ids: &[MessageId]) -> Result<Hash
     Ok(mentioned)
 }
 
-/// Replaces the text of the viewer's own message and keeps the former one. The same text again
-/// changes nothing. Nobody is mentioned by an edit.
-pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, new: &str) -> Result<Arc<Message>> {
-    let new = text::validate_block("text", new, app.config.limits.max_message_characters)?;
+/// Replaces the text of the viewer's own message and keeps the previous text as a revision.
+///
+/// The same text again changes nothing. An edit mentions and notifies nobody.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if the text is not valid or has a blocked word, [`Error::NotFound`] if the viewer may
+/// not read the message, and [`Error::Forbidden`] if they may not edit it.
+pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str) -> Result<Arc<Message>> {
+    let text = text::validate_block("text", text, app.settings.limits.max_message_characters)?;
     let mut conn = app.database.write().await?;
-    let (told, message) = conn
+    let (outcome, message) = conn
         .transaction(async move |conn| {
-            let (mut writing, mut message) = ChatTransaction::lock_message(conn, app, viewer, id).await?;
-            writing.rights(viewer).can_edit(&message)?;
-            let old = message.text.take().ok_or(DenialReason::NoText)?;
-            let new = blocklist::load_for_viewer(conn, viewer).await?.apply("text", new)?;
-            if old == new {
-                return Ok((writing.commit_changes(conn).await?, Arc::new(Message { text: Some(old), ..message })));
+            let (mut transaction, mut message) = ChatTransaction::lock_message(conn, viewer, id, &app.clock).await?;
+            transaction.rights(viewer).can_edit(&message)?;
+            let previous = message.text.take().ok_or(DenialReason::NoText)?;
+            let text = blocklist::load_for_viewer(conn, viewer).await?.apply("text", text)?;
+            if previous == text {
+                let message = Arc::new(Message { text: Some(previous), ..message });
+                return Ok((transaction.commit_changes(conn).await?, message));
             }
-            messages::insert_revision(conn, &message, &old, writing.now).await?;
-            search::delete(conn, id).await?;
-            search::index(conn, std::iter::once((id, new.as_str()))).await?;
-            message.kind = message_kind(Some(&new), &message.content);
-            message.text = Some(new);
-            message.edited_at = Some(writing.now);
-            let message = writing.write_message(conn, message, MessageChange::Edited).await?;
-            Ok((writing.commit_changes(conn).await?, message))
+            messages::insert_revision(conn, &message, &previous, transaction.now).await?;
+            search_index::delete(conn, id).await?;
+            search_index::insert(conn, std::iter::once((id, text.as_str()))).await?;
+            message.kind = message_kind(Some(&text), &message.content);
+            message.text = Some(text);
+            message.edited_at = Some(transaction.now);
+            let message = transaction.write_message(conn, message, MessageChange::Edited).await?;
+            Ok((transaction.commit_changes(conn).await?, message))
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(message)
 }
 
-/// Deletes a message: its place stays, and nothing of what it said. Once deleted stays deleted.
+/// Deletes a message: a tombstone keeps its position and nothing of its content.
+///
+/// A message that is deleted already stays as it is.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the viewer may not read the message, and [`Error::Forbidden`] if they may not delete
+/// it.
 pub async fn delete(app: &AppContext, viewer: &Viewer, id: MessageId) -> Result<Arc<Message>> {
     let mut conn = app.database.write().await?;
-    let (told, message) = conn
+    let (outcome, message) = conn
         .transaction(async move |conn| {
-            let (mut writing, mut message) = ChatTransaction::lock_message(conn, app, viewer, id).await?;
-            writing.rights(viewer).can_delete(&message)?;
+            let (mut transaction, mut message) = ChatTransaction::lock_message(conn, viewer, id, &app.clock).await?;
+            transaction.rights(viewer).can_delete(&message)?;
             if message.is_deleted() {
-                return Ok((writing.commit_changes(conn).await?, Arc::new(message)));
+                return Ok((transaction.commit_changes(conn).await?, Arc::new(message)));
             }
-            message.tombstone(writing.now);
+            message.tombstone(transaction.now);
             messages::delete_revisions(conn, id).await?;
             messages::delete_mentions(conn, id).await?;
             reactions::delete_all(conn, id).await?;
             polls::delete_votes(conn, id).await?;
-            search::delete(conn, id).await?;
-            let read = notifications::mark_read_by_message(conn, id, writing.now).await?;
-            writing.record_read_notifications(&read);
-            let message = writing.write_message(conn, message, MessageChange::Deleted).await?;
-            decrement_reply_count(conn, &mut writing, &message).await?;
-            Ok((writing.commit_changes(conn).await?, message))
+            search_index::delete(conn, id).await?;
+            let read = notifications::mark_read_by_message(conn, id, transaction.now).await?;
+            transaction.record_read_notifications(&read);
+            let message = transaction.write_message(conn, message, MessageChange::Deleted).await?;
+            decrement_reply_count(conn, &mut transaction, &message).await?;
+            Ok((transaction.commit_changes(conn).await?, message))
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(message)
 }
 
-/// A reply that was deleted counts in its thread no more.
-async fn decrement_reply_count(conn: &mut Conn, writing: &mut ChatTransaction, reply: &Message) -> Result<()> {
+/// Takes a deleted reply off the reply count of its thread.
+async fn decrement_reply_count(conn: &mut Conn, transaction: &mut ChatTransaction, reply: &Message) -> Result<()> {
     let Some(root) = reply.thread_root() else { return Ok(()) };
     if let Some(mut root) = messages::by_ids(conn, &[root]).await?.pop() {
         root.reply_count -= 1;
-        writing.write_message(conn, root, MessageChange::Thread).await?;
+        transaction.write_message(conn, root, MessageChange::Thread).await?;
     }
     Ok(())
 }
 
-/// Messages that a chat may have pinned.
-const MAX_PINNED_MESSAGES: i64 = 100;
-
-/// Pins a message, or takes it off. What is so already changes nothing.
+/// Pins or unpins a message; a message that is already so stays as it is.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the viewer may not read the message, [`Error::Forbidden`] if they may not pin in the
+/// chat, and [`Error::BadUserInput`] if the chat has too many pinned messages.
 pub async fn set_pinned(app: &AppContext, viewer: &Viewer, id: MessageId, pinned: bool) -> Result<Arc<Message>> {
     let mut conn = app.database.write().await?;
-    let (told, message) = conn
+    let (outcome, message) = conn
         .transaction(async move |conn| {
-            let (mut writing, mut message) = ChatTransaction::lock_message(conn, app, viewer, id).await?;
-            writing.rights(viewer).can_pin(&message)?;
+            let (mut transaction, mut message) = ChatTransaction::lock_message(conn, viewer, id, &app.clock).await?;
+            transaction.rights(viewer).can_pin(&message)?;
             if message.pinned.is_some() == pinned {
-                return Ok((writing.commit_changes(conn).await?, Arc::new(message)));
+                return Ok((transaction.commit_changes(conn).await?, Arc::new(message)));
             }
             if pinned && messages::count(conn, CountKey::Pinned(id.chat)).await? >= MAX_PINNED_MESSAGES {
-                let full = format!("would be the {}st pinned message of the chat", MAX_PINNED_MESSAGES + 1);
-                return Err(Error::bad_input("messageId", full));
+                let rule = format!("a chat can have at most {MAX_PINNED_MESSAGES} pinned messages");
+                return Err(Error::bad_input("messageId", rule));
             }
-            message.pinned = pinned.then(|| Pinned { pinned_at: writing.now, pinned_by: viewer.id().clone() });
-            let message = writing.write_message(conn, message, MessageChange::Pin).await?;
+            message.pinned = pinned.then(|| Pinned { pinned_at: transaction.now, pinned_by: viewer.id().clone() });
+            let message = transaction.write_message(conn, message, MessageChange::Pin).await?;
             if pinned {
-                writing.system_message(SystemMessageKind::MessagePinned, viewer.id(), None, Some(id.to_string()));
+                let kind = SystemMessageKind::MessagePinned;
+                transaction.system_message(kind, viewer.id(), None, Some(id.to_string()));
             }
-            Ok((writing.commit_changes(conn).await?, message))
+            Ok((transaction.commit_changes(conn).await?, message))
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(message)
 }

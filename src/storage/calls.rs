@@ -1,4 +1,4 @@
-//! Calls, and who is in them.
+//! Calls and their participants.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,139 +9,144 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double};
 
 use crate::domain::calls::{
-    Call, CallEndReason, CallFilter, CallStatistics, Media, Participant, ParticipantStatus, Quality, TimeRange,
+    Call, CallEndReason, CallFilter, CallKind, CallStatistics, Media, Participant, ParticipantStatus, Quality,
+    TimeRange,
 };
 use crate::domain::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
 use crate::domain::pagination::PageWindow;
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, parse_column};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{call_participants, calls, members};
-use crate::storage::sql::fragments::{Conditions, ForUpdate, MAX_ROWS, insert_rows, load_union, pairs_in, union_all};
+use crate::storage::sql::columns::columns;
+use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::for_update::ForUpdate;
+use crate::storage::sql::insert_many::insert_many;
+use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::statement_cache::MAX_ROWS;
+use crate::storage::sql::union_all::{load_union, union_all};
 
-type Columns = (
-    (calls::id, calls::chat_id, calls::organization_id, calls::kind, calls::started_by, calls::started_at),
-    (calls::rings_until, calls::answered_at, calls::alone_since, calls::ended_at, calls::end_reason),
-    (calls::version, calls::own_version, calls::changed_at, calls::forgotten),
-);
-const COLUMNS: Columns = (
-    (calls::id, calls::chat_id, calls::organization_id, calls::kind, calls::started_by, calls::started_at),
-    (calls::rings_until, calls::answered_at, calls::alone_since, calls::ended_at, calls::end_reason),
-    (calls::version, calls::own_version, calls::changed_at, calls::forgotten),
-);
+/// The columns of a call, without its participants.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = calls, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct CallRow {
+    id: UuidValue,
+    chat_id: UuidValue,
+    organization_id: TextValue<OrganizationId>,
+    kind: TextValue<CallKind>,
+    started_by: TextValue<UserId>,
+    started_at: TimestampValue,
+    rings_until: TimestampValue,
+    answered_at: Option<TimestampValue>,
+    alone_since: Option<TimestampValue>,
+    ended_at: Option<TimestampValue>,
+    end_reason: Option<TextValue<CallEndReason>>,
+    version: i64,
+    own_version: i64,
+    changed_at: TimestampValue,
+    forgotten: i64,
+}
 
-type Row = (
-    (UuidValue, UuidValue, String, String, String, TimestampValue),
-    (TimestampValue, Option<TimestampValue>, Option<TimestampValue>, Option<TimestampValue>, Option<String>),
-    (i64, i64, TimestampValue, i64),
-);
+impl CallRow {
+    fn into_call(self, participants: Vec<Participant>) -> Call {
+        Call {
+            id: call_id(self.chat_id, self.id),
+            organization: self.organization_id.0,
+            kind: self.kind.0,
+            started_by: self.started_by.0,
+            started_at: self.started_at.0,
+            rings_until: self.rings_until.0,
+            answered_at: self.answered_at.map(|at| at.0),
+            sole_participant_since: self.alone_since.map(|at| at.0),
+            end: self.ended_at.zip(self.end_reason).map(|(at, reason)| (at.0, reason.0)),
+            version: self.version,
+            state_version: self.own_version,
+            state_changed_at: self.changed_at.0,
+            signals_pruned_to: self.forgotten,
+            participants,
+        }
+    }
+}
 
 fn call_id(chat: UuidValue, call: UuidValue) -> CallId {
     CallId { chat: ChatId(chat.0), call: call.0 }
 }
 
-fn call((what, life, log): Row) -> Result<Call> {
-    let (id, chat, organization, kind, started_by, started_at) = what;
-    let (rings_until, answered_at, alone_since, ended_at, end_reason) = life;
-    let (version, own_version, changed_at, forgotten) = log;
-    let end = ended_at.zip(end_reason).map(|(at, reason)| Ok::<_, crate::error::Error>((at.0, parse_column(&reason)?)));
-    Ok(Call {
-        id: call_id(chat, id),
-        organization: parse_column(&organization)?,
-        kind: parse_column(&kind)?,
-        started_by: parse_column(&started_by)?,
-        started_at: started_at.0,
-        rings_until: rings_until.0,
-        answered_at: answered_at.map(|at| at.0),
-        sole_participant_since: alone_since.map(|at| at.0),
-        end: end.transpose()?,
-        version,
-        state_version: own_version,
-        state_changed_at: changed_at.0,
-        signals_pruned_to: forgotten,
-        participants: Vec::new(),
-    })
+/// The columns of a participant.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = call_participants, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct ParticipantRow {
+    call_id: UuidValue,
+    user_id: TextValue<UserId>,
+    device_id: String,
+    status: TextValue<ParticipantStatus>,
+    joined_at: Option<TimestampValue>,
+    left_at: Option<TimestampValue>,
+    expires_at: Option<TimestampValue>,
+    audio: bool,
+    video: bool,
+    screen: bool,
+    listening: bool,
+    version: i64,
+    joined_version: i64,
+    forgotten: i64,
+    reports: i32,
+    round_trip_ms: f64,
+    packet_loss_percent: f64,
+    bitrate_kbps: f64,
 }
 
-type InColumns = (
-    (call_participants::call_id, call_participants::user_id, call_participants::device_id, call_participants::status),
-    (call_participants::joined_at, call_participants::left_at, call_participants::expires_at),
-    (call_participants::audio, call_participants::video, call_participants::screen, call_participants::listening),
-    (call_participants::version, call_participants::joined_version, call_participants::forgotten),
-    (
-        call_participants::reports,
-        call_participants::round_trip_ms,
-        call_participants::packet_loss_percent,
-        call_participants::bitrate_kbps,
-    ),
-);
-const IN_COLUMNS: InColumns = (
-    (call_participants::call_id, call_participants::user_id, call_participants::device_id, call_participants::status),
-    (call_participants::joined_at, call_participants::left_at, call_participants::expires_at),
-    (call_participants::audio, call_participants::video, call_participants::screen, call_participants::listening),
-    (call_participants::version, call_participants::joined_version, call_participants::forgotten),
-    (
-        call_participants::reports,
-        call_participants::round_trip_ms,
-        call_participants::packet_loss_percent,
-        call_participants::bitrate_kbps,
-    ),
-);
-
-type InRow = (
-    (UuidValue, String, String, String),
-    (Option<TimestampValue>, Option<TimestampValue>, Option<TimestampValue>),
-    (bool, bool, bool, bool),
-    (i64, i64, i64),
-    (i32, f64, f64, f64),
-);
-
-fn participant(
-    (who, when, (audio, video, screen, is_listening), log, quality): InRow,
-) -> Result<(UuidValue, Participant)> {
-    let ((call, user, device, status), (joined_at, left_at, expires_at)) = (who, when);
-    let (reports, round_trip_ms, packet_loss_percent, bitrate_kbps) = quality;
-    let participant = Participant {
-        user: parse_column(&user)?,
-        device,
-        status: parse_column(&status)?,
-        joined_at: joined_at.map(|at| at.0),
-        left_at: left_at.map(|at| at.0),
-        media: Media { audio, video, screen },
-        version: log.0,
-        joined_version: log.1,
-        signals_pruned_to: log.2,
-        lease_expires_at: expires_at.map(|at| at.0),
-        has_open_feed: is_listening,
-        quality: Quality { reports, round_trip_ms, packet_loss_percent, bitrate_kbps },
-    };
-    Ok((call, participant))
+impl From<ParticipantRow> for Participant {
+    fn from(row: ParticipantRow) -> Self {
+        Self {
+            user: row.user_id.0,
+            device: row.device_id,
+            status: row.status.0,
+            joined_at: row.joined_at.map(|at| at.0),
+            left_at: row.left_at.map(|at| at.0),
+            media: Media { audio: row.audio, video: row.video, screen: row.screen },
+            version: row.version,
+            joined_version: row.joined_version,
+            signals_pruned_to: row.forgotten,
+            lease_expires_at: row.expires_at.map(|at| at.0),
+            has_open_feed: row.listening,
+            quality: Quality {
+                reports: row.reports,
+                round_trip_ms: row.round_trip_ms,
+                packet_loss_percent: row.packet_loss_percent,
+                bitrate_kbps: row.bitrate_kbps,
+            },
+        }
+    }
 }
 
-/// These calls with who is in them.
-async fn with_participants(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Call>> {
-    if rows.is_empty() {
+/// Loads the participants of calls and returns the calls with them.
+async fn with_participants(conn: &mut Conn, calls: Vec<CallRow>) -> Result<Vec<Call>> {
+    if calls.is_empty() {
         return Ok(Vec::new());
     }
-    let mut calls = rows.into_iter().map(call).collect::<Result<Vec<_>>>()?;
-    let rows: Vec<InRow> = call_participants::table
-        .filter(call_participants::call_id.eq_any(calls.iter().map(|call| UuidValue(call.id.call))))
+    let rows: Vec<ParticipantRow> = call_participants::table
+        .filter(call_participants::call_id.eq_any(calls.iter().map(|call| call.id)))
         .order((call_participants::call_id, call_participants::place))
-        .select(IN_COLUMNS)
+        .select(columns::<ParticipantRow>())
         .load(conn)
         .await?;
-    let mut found: HashMap<UuidValue, Vec<Participant>> = HashMap::new();
+    let mut participants: HashMap<UuidValue, Vec<Participant>> = HashMap::new();
     for row in rows {
-        let (call, participant) = participant(row)?;
-        found.entry(call).or_default().push(participant);
+        participants.entry(row.call_id).or_default().push(row.into());
     }
-    for call in &mut calls {
-        call.participants = found.remove(&UuidValue(call.id.call)).unwrap_or_default();
-    }
-    Ok(calls)
+    let calls = calls.into_iter().map(|row| {
+        let participants = participants.remove(&row.id).unwrap_or_default();
+        row.into_call(participants)
+    });
+    Ok(calls.collect())
 }
 
-/// Writes down a call that begins.
+/// Inserts a call with its participants.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>) -> Result<()> {
     diesel::insert_into(calls::table)
         .values((
@@ -166,7 +171,7 @@ pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>)
     insert_participants(conn, call, 0).await
 }
 
-/// What changes of a participant.
+/// The columns of a participant that change only under the call's lock.
 #[derive(Insertable, AsChangeset)]
 #[diesel(table_name = call_participants, treat_none_as_null = true, treat_none_as_default_value = false)]
 struct ParticipantState<'a> {
@@ -206,7 +211,7 @@ impl<'a> From<&'a Participant> for ParticipantState<'a> {
     }
 }
 
-/// Whether a participant is there, which is noted without the call's lock too.
+/// The columns that say whether a participant is connected, which change without the call's lock too.
 #[derive(Insertable, AsChangeset, PartialEq)]
 #[diesel(table_name = call_participants, treat_none_as_null = true, treat_none_as_default_value = false)]
 struct PresenceLease {
@@ -220,9 +225,9 @@ impl From<&Participant> for PresenceLease {
     }
 }
 
-/// Writes down those from this place on.
-async fn insert_participants(conn: &mut Conn, call: &Call, from: usize) -> Result<()> {
-    let rows = call.participants.iter().zip(0_i32..).skip(from).map(|(participant, place)| {
+/// Inserts the participants from an index on.
+async fn insert_participants(conn: &mut Conn, call: &Call, first: usize) -> Result<()> {
+    let rows = call.participants.iter().zip(0_i32..).skip(first).map(|(participant, place)| {
         (
             call_participants::call_id.eq(UuidValue(call.id.call)),
             call_participants::user_id.eq(participant.user.as_str()),
@@ -232,22 +237,26 @@ async fn insert_participants(conn: &mut Conn, call: &Call, from: usize) -> Resul
             PresenceLease::from(participant),
         )
     });
-    if from < call.participants.len() {
-        insert_rows(call_participants::table, rows).execute(conn).await?;
+    if first < call.participants.len() {
+        insert_many(call_participants::table, rows).execute(conn).await?;
     }
     Ok(())
 }
 
-/// Writes a call back that was read as `former`.
+/// Writes the difference between a call and `former`, which is the call as it was read.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<DateTime<Utc>>) -> Result<()> {
-    let talked = call.duration().map_or(0, |talked| talked.num_milliseconds());
+    let talk_millis = call.duration().map_or(0, |duration| duration.num_milliseconds());
     diesel::update(calls::table.filter(calls::id.eq(UuidValue(call.id.call))))
         .set((
             calls::answered_at.eq(call.answered_at.map(TimestampValue)),
             calls::alone_since.eq(call.sole_participant_since.map(TimestampValue)),
             calls::ended_at.eq(call.end.map(|(at, _)| TimestampValue(at))),
             calls::end_reason.eq(call.end.map(|(_, reason)| <&str>::from(reason))),
-            calls::talked.eq(talked),
+            calls::talked.eq(talk_millis),
             calls::due_at.eq(due_at.map(TimestampValue)),
             calls::version.eq(call.version),
             calls::own_version.eq(call.state_version),
@@ -255,51 +264,68 @@ pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<
         ))
         .execute(conn)
         .await?;
-    let changed = former.participants.iter().zip(&call.participants).filter(|(former, now)| former != now);
+    let changed = former.participants.iter().zip(&call.participants).filter(|(former, current)| former != current);
     for (former, participant) in changed {
-        let row = || call_participants::table.find((UuidValue(call.id.call), participant.user.as_str()));
-        diesel::update(row()).set(ParticipantState::from(participant)).execute(conn).await?;
+        let target = || call_participants::table.find((UuidValue(call.id.call), participant.user.as_str()));
+        diesel::update(target()).set(ParticipantState::from(participant)).execute(conn).await?;
         let lease = PresenceLease::from(participant);
         if lease != PresenceLease::from(former) {
-            diesel::update(row()).set(lease).execute(conn).await?;
+            diesel::update(target()).set(lease).execute(conn).await?;
         }
     }
     insert_participants(conn, call, former.participants.len()).await
 }
 
-/// A call, locked until the transaction ends.
+/// Returns a call, locked until the transaction ends.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn lock(conn: &mut Conn, id: CallId) -> Result<Option<Call>> {
     let query = calls::table
         .filter(calls::id.eq(UuidValue(id.call)))
         .filter(calls::chat_id.eq(UuidValue(id.chat.0)))
-        .select(COLUMNS);
-    let rows: Vec<Row> = ForUpdate(query).load(conn).await?;
+        .select(columns::<CallRow>());
+    let rows: Vec<CallRow> = ForUpdate(query).load(conn).await?;
     Ok(with_participants(conn, rows).await?.pop())
 }
 
-/// What there is of these: a call of another chat than its id says is none.
+/// Returns calls by their ids; a call is found only by the id that names its chat.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn by_ids(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<Call>> {
-    let rows: Vec<Row> = calls::table
+    let rows: Vec<CallRow> = calls::table
         .filter(pairs_in((calls::id, calls::chat_id), ids.iter().map(|id| (UuidValue(id.call), UuidValue(id.chat.0)))))
-        .select(COLUMNS)
+        .select(columns::<CallRow>())
         .load(conn)
         .await?;
     with_participants(conn, rows).await
 }
 
-/// The calls that are on in these chats.
+/// Returns the calls in these chats that have not ended.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn active(conn: &mut Conn, chats: &[ChatId]) -> Result<Vec<Call>> {
-    let rows: Vec<Row> = calls::table
+    let rows: Vec<CallRow> = calls::table
         .filter(calls::chat_id.eq_any(chats.iter().map(|chat| UuidValue(chat.0))))
         .filter(calls::ended_at.is_null())
-        .select(COLUMNS)
+        .select(columns::<CallRow>())
         .load(conn)
         .await?;
     with_participants(conn, rows).await
 }
 
-/// The calls in which a person had a part, of chats that they are in: the newest first, one more than
-/// asked for.
+/// Returns the calls that a user was part of, newest first, in chats that the user is a member of.
+///
+/// It returns one call more than the window shows, if there are so many.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn page(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -316,26 +342,32 @@ pub async fn page(
         .and_option(filter.since.map(|since| calls::started_at.ge(TimestampValue(since))))
         .and_option(filter.until.map(|until| calls::started_at.lt(TimestampValue(until))))
         .and_option(window.after.map(|after| call_participants::call_id.lt(UuidValue(after))));
-    let is_in = members::table
+    let user_chats = members::table
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
         .filter(members::organization_id.eq(organization.as_str()))
         .select(members::chat_id);
-    let rows: Vec<Row> = call_participants::table
+    let rows: Vec<CallRow> = call_participants::table
         .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
         .filter(call_participants::organization_id.eq(organization.as_str()))
         .filter(call_participants::user_id.eq(user.as_str()))
-        .filter(calls::chat_id.eq_any(is_in))
+        .filter(calls::chat_id.eq_any(user_chats))
         .filter(conditions)
         .order(call_participants::call_id.desc())
         .limit(window.fetch_limit())
-        .select(COLUMNS)
+        .select(columns::<CallRow>())
         .load(conn)
         .await?;
     with_participants(conn, rows).await
 }
 
-/// A person's calls that changed since a moment, or that ring for them, each with when it changed.
+/// Returns up to `limit` of a user's calls, newest first, with the time of their last change.
+///
+/// These are the calls that changed since a time or, without a time, the calls that ring for the user.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_participant(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -343,7 +375,7 @@ pub async fn by_participant(
     since: Option<DateTime<Utc>>,
     limit: i64,
 ) -> Result<Vec<(CallId, DateTime<Utc>)>> {
-    // As the index has it.
+    // The partial index has this condition as literal text.
     let rings = || sql::<Bool>("call_participants.status = 'ringing'");
     let conditions = Conditions::new()
         .and_option(since.map(|since| calls::changed_at.ge(TimestampValue(since))))
@@ -361,7 +393,11 @@ pub async fn by_participant(
     Ok(rows.into_iter().map(|(chat, call, at)| (call_id(chat, call), at.0)).collect())
 }
 
-/// Calls whose time to be looked at has come, or that somebody in them did not listen to for too long.
+/// Returns the calls that have a deadline, or a participant whose lease ended, by now: up to `limit` of each.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn due_calls(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<CallId>> {
     let mut rows: Vec<(UuidValue, UuidValue)> = calls::table
         .filter(calls::due_at.assume_not_null().le(TimestampValue(now)))
@@ -370,7 +406,7 @@ pub async fn due_calls(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Resul
         .select((calls::chat_id, calls::id))
         .load(conn)
         .await?;
-    let lost: Vec<(UuidValue, UuidValue)> = call_participants::table
+    let disconnected: Vec<(UuidValue, UuidValue)> = call_participants::table
         .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
         .filter(call_participants::expires_at.assume_not_null().le(TimestampValue(now)))
         .order(call_participants::expires_at)
@@ -378,37 +414,49 @@ pub async fn due_calls(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Resul
         .select((calls::chat_id, calls::id))
         .load(conn)
         .await?;
-    rows.extend(lost);
+    rows.extend(disconnected);
     let ids: BTreeSet<CallId> = rows.into_iter().map(|(chat, call)| call_id(chat, call)).collect();
     Ok(ids.into_iter().collect())
 }
 
-/// When the first of all calls has to be looked at.
+/// Returns the earliest deadline or end of a lease of all calls.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn next_due_at(conn: &mut Conn) -> Result<Option<DateTime<Utc>>> {
-    // The conditions are those of the indexes, which are as small as what goes on.
-    let first: Option<TimestampValue> =
+    // With these conditions the partial indexes serve, which have only the calls that have not ended.
+    let deadline: Option<TimestampValue> =
         calls::table.filter(calls::due_at.is_not_null()).select(min(calls::due_at)).get_result(conn).await?;
-    let lost: Option<TimestampValue> = call_participants::table
+    let lease_end: Option<TimestampValue> = call_participants::table
         .filter(call_participants::expires_at.is_not_null())
         .select(min(call_participants::expires_at))
         .get_result(conn)
         .await?;
-    Ok(first.into_iter().chain(lost).map(|at| at.0).min())
+    Ok(deadline.into_iter().chain(lease_end).map(|at| at.0).min())
 }
 
-/// When a call has to be looked at.
+/// Sets the next deadline of a call.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn set_due_at(conn: &mut Conn, id: CallId, due_at: Option<DateTime<Utc>>) -> Result<()> {
     let call = calls::table.filter(calls::id.eq(UuidValue(id.call)));
     diesel::update(call).set(calls::due_at.eq(due_at.map(TimestampValue))).execute(conn).await?;
     Ok(())
 }
 
-/// How far these calls have come.
+/// Returns the versions of calls.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i64)>> {
     let mut versions = Vec::new();
-    for some in ids.chunks(MAX_ROWS) {
+    for chunk in ids.chunks(MAX_ROWS) {
         let rows: Vec<(UuidValue, UuidValue, i64)> = calls::table
-            .filter(calls::id.eq_any(some.iter().map(|id| UuidValue(id.call))))
+            .filter(calls::id.eq_any(chunk.iter().map(|id| UuidValue(id.call))))
             .select((calls::chat_id, calls::id, calls::version))
             .load(conn)
             .await?;
@@ -417,11 +465,20 @@ pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i6
     Ok(versions)
 }
 
-/// These listen to their calls, or do no more, and are in until a moment if nothing else is heard.
-pub async fn renew_leases(conn: &mut Conn, who: &[ParticipantId], listening: bool, until: DateTime<Utc>) -> Result<()> {
+/// Renews the leases of joined participants and records whether they have a feed of the call open.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
+pub async fn renew_leases(
+    conn: &mut Conn,
+    participants: &[ParticipantId],
+    listening: bool,
+    until: DateTime<Utc>,
+) -> Result<()> {
     let joined: &str = ParticipantStatus::Joined.into();
-    for some in who.chunks(MAX_ROWS) {
-        let keys = some.iter().map(|id| (UuidValue(id.call.call), id.user.as_str()));
+    for chunk in participants.chunks(MAX_ROWS) {
+        let keys = chunk.iter().map(|id| (UuidValue(id.call.call), id.user.as_str()));
         diesel::update(call_participants::table)
             .filter(pairs_in((call_participants::call_id, call_participants::user_id), keys))
             .filter(call_participants::status.eq(joined))
@@ -432,7 +489,13 @@ pub async fn renew_leases(conn: &mut Conn, who: &[ParticipantId], listening: boo
     Ok(())
 }
 
-/// Nobody is taken for gone before this moment: while no server ran, nobody could be heard.
+/// Extends all leases to at least a time.
+///
+/// While no server ran, no participant could renew its lease.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn extend_leases(conn: &mut Conn, until: DateTime<Utc>) -> Result<()> {
     diesel::update(call_participants::table)
         .filter(call_participants::expires_at.assume_not_null().lt(TimestampValue(until)))
@@ -442,13 +505,17 @@ pub async fn extend_leases(conn: &mut Conn, until: DateTime<Utc>) -> Result<()> 
     Ok(())
 }
 
-/// What the calls of an organisation came to that began in each of these spans.
+/// Returns statistics of the calls of an organisation that started in each of several ranges of time.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn statistics(
     conn: &mut Conn,
     organization: &OrganizationId,
-    spans: &[TimeRange],
+    ranges: &[TimeRange],
 ) -> Result<Vec<CallStatistics>> {
-    let parts = spans.iter().zip(0_i64..).map(|((from, until), number)| {
+    let parts = ranges.iter().zip(0_i64..).map(|((from, until), number)| {
         calls::table
             .filter(calls::organization_id.eq(organization.as_str()))
             .filter(calls::started_at.ge(TimestampValue(*from)))
@@ -460,25 +527,31 @@ pub async fn statistics(
                 (calls::end_reason.assume_not_null(), count_star(), count(calls::answered_at), talk_seconds()),
             ))
     });
-    let found: Vec<Vec<(String, i64, i64, f64)>> = load_union(conn, spans.len(), union_all(parts)).await?;
-    let total = |rows: Vec<(String, i64, i64, f64)>| {
-        let mut totals = CallStatistics::default();
-        for (reason, calls, answered, seconds) in rows {
-            totals.calls += calls;
-            totals.answered += answered;
-            totals.talk_seconds += seconds;
-            match parse_column(&reason)? {
-                CallEndReason::Missed | CallEndReason::Failed | CallEndReason::Cancelled => totals.missed += calls,
-                CallEndReason::Declined => totals.declined += calls,
-                CallEndReason::Completed => {}
-            }
-        }
-        Ok(totals)
-    };
-    found.into_iter().map(total).collect()
+    let rows_by_range: Vec<Vec<EndReasonRow>> = load_union(conn, ranges.len(), union_all(parts)).await?;
+    Ok(rows_by_range.into_iter().map(sum_statistics).collect())
 }
 
-/// A sum of whole numbers is of another type on each engine.
+/// The number of ended calls of one end reason, the number of answered ones, and their talk time in seconds.
+type EndReasonRow = (TextValue<CallEndReason>, i64, i64, f64);
+
+fn sum_statistics(rows: Vec<EndReasonRow>) -> CallStatistics {
+    let mut totals = CallStatistics::default();
+    for (reason, calls, answered, talk_seconds) in rows {
+        totals.calls += calls;
+        totals.answered += answered;
+        totals.talk_seconds += talk_seconds;
+        match reason.0 {
+            CallEndReason::Missed | CallEndReason::Failed | CallEndReason::Cancelled => totals.missed += calls,
+            CallEndReason::Declined => totals.declined += calls,
+            CallEndReason::Completed => {}
+        }
+    }
+    totals
+}
+
+/// Returns the SQL for a sum of talk times in seconds.
+///
+/// The cast is needed because the engines give a sum of integers different types.
 fn talk_seconds() -> SqlLiteral<Double> {
     sql("CAST(sum(calls.talked) AS DOUBLE PRECISION) / 1000")
 }

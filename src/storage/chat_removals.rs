@@ -1,4 +1,4 @@
-//! Whose chats were deleted.
+//! Records of the users who lost a chat because it was deleted.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -8,21 +8,42 @@ use crate::error::Result;
 use crate::storage::column_types::{TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::removals;
-use crate::storage::sql::fragments::insert_removals;
+use crate::storage::sql::values_statement::ValuesStatement;
 
-/// Keeps whose chat is about to be deleted.
+/// Records all members of a chat that is about to be deleted.
+///
+/// A former member lost the chat at the time of leaving, and a current one now.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn insert(conn: &mut Conn, chat: ChatId, now: DateTime<Utc>) -> Result<()> {
-    insert_removals([(UuidValue(chat.0), TimestampValue(now))]).execute(conn).await?;
+    let insert = ValuesStatement::new(
+        "INSERT INTO removals (organization_id, user_id, removed_at, chat_id) \
+         SELECT members.organization_id, members.user_id, COALESCE(members.left_at, gone.column2), \
+         members.chat_id FROM members JOIN ",
+        [vec![UuidValue(chat.0).into(), TimestampValue(now).into()]],
+        " AS gone ON members.chat_id = gone.column1",
+    );
+    insert.execute(conn).await?;
     Ok(())
 }
 
-/// Forgets those of before a moment.
+/// Deletes the records from before a time.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn delete_before(conn: &mut Conn, before: DateTime<Utc>) -> Result<()> {
     diesel::delete(removals::table.filter(removals::removed_at.lt(TimestampValue(before)))).execute(conn).await?;
     Ok(())
 }
 
-/// A person's chats that were deleted since a moment, each with when they lost it.
+/// Returns up to `limit` deleted chats that a user lost since a time, with the time of the loss.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn removed_since(
     conn: &mut Conn,
     organization: &OrganizationId,

@@ -1,92 +1,92 @@
-//! Chats and their rows.
+//! Chats.
 
 use diesel::prelude::*;
 use serde_json::Value;
 
-use crate::domain::chats::{ActivityKey, Chat, ChatDetails, ChatFilter, Policy, Resource};
+use crate::domain::chats::{ActivityKey, Chat, ChatDetails, ChatFilter, ChatKind, GroupCategory, Policy, Resource};
 use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::domain::text::fold_case;
-use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, parse_column};
+use crate::error::{Error, Result};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, parse_text};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::members::unread_count;
 use crate::storage::schema::{chats, members, users};
-use crate::storage::sql::fragments::{Conditions, ForUpdate, OrderFrom, in_list};
+use crate::storage::sql::columns::columns;
+use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::for_update::ForUpdate;
+use crate::storage::sql::in_list::in_list;
+use crate::storage::sql::order::OrderFrom;
+use crate::storage::sql::values_statement::ValuesStatement;
 use crate::storage::users::escape_like;
 
-type Columns = (
-    (
-        chats::id,
-        chats::organization_id,
-        chats::kind,
-        chats::created_by,
-        chats::created_at,
-        chats::last_activity_at,
-        chats::version,
-        chats::details_version,
-        chats::last_seq,
-        chats::member_count,
-    ),
-    (chats::title, chats::description, chats::avatar_url, chats::category, chats::policy, chats::slow_mode_seconds),
-    (chats::archived_at, chats::resource_type, chats::resource_id, chats::changed_at),
-);
-const COLUMNS: Columns = (
-    (
-        chats::id,
-        chats::organization_id,
-        chats::kind,
-        chats::created_by,
-        chats::created_at,
-        chats::last_activity_at,
-        chats::version,
-        chats::details_version,
-        chats::last_seq,
-        chats::member_count,
-    ),
-    (chats::title, chats::description, chats::avatar_url, chats::category, chats::policy, chats::slow_mode_seconds),
-    (chats::archived_at, chats::resource_type, chats::resource_id, chats::changed_at),
-);
+/// The columns of a chat.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = chats, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct ChatRow {
+    id: UuidValue,
+    organization_id: TextValue<OrganizationId>,
+    kind: TextValue<ChatKind>,
+    created_by: Option<TextValue<UserId>>,
+    created_at: TimestampValue,
+    last_activity_at: TimestampValue,
+    version: i64,
+    details_version: i64,
+    last_seq: i64,
+    member_count: i32,
+    title: Option<String>,
+    description: Option<String>,
+    avatar_url: Option<String>,
+    category: Option<TextValue<GroupCategory>>,
+    policy: Value,
+    slow_mode_seconds: i32,
+    archived_at: Option<TimestampValue>,
+    resource_type: Option<String>,
+    resource_id: Option<String>,
+    changed_at: TimestampValue,
+}
 
-type Row = (
-    (UuidValue, String, String, Option<String>, TimestampValue, TimestampValue, i64, i64, i64, i32),
-    (Option<String>, Option<String>, Option<String>, Option<String>, Value, i32),
-    (Option<TimestampValue>, Option<String>, Option<String>, TimestampValue),
-);
+impl TryFrom<ChatRow> for Chat {
+    type Error = Error;
 
-fn chat((row, details, (archived_at, resource_type, resource_id, changed_at)): Row) -> Result<Chat> {
-    let (id, organization, kind, created_by, created_at, last_activity_at, version, details_version, last_seq, count) =
-        row;
-    let (title, description, avatar_url, category, policy, slow_mode_seconds) = details;
-    Ok(Chat {
-        id: ChatId(id.0),
-        organization: parse_column(&organization)?,
-        kind: parse_column(&kind)?,
-        details: ChatDetails {
-            title,
-            description,
-            avatar_url,
-            category: category.as_deref().map(parse_column).transpose()?,
-            policy: parse_policy(&policy)?,
-            slow_mode_seconds,
-        },
-        created_by: created_by.as_deref().map(parse_column).transpose()?,
-        created_at: created_at.0,
-        last_activity_at: last_activity_at.0,
-        changed_at: changed_at.0,
-        version,
-        details_version,
-        last_seq,
-        member_count: count,
-        archived_at: archived_at.map(|at| at.0),
-        resource: resource_type.zip(resource_id).map(|(kind, id)| Resource { kind, id }),
-    })
+    fn try_from(row: ChatRow) -> Result<Self> {
+        Ok(Self {
+            id: ChatId(row.id.0),
+            organization: row.organization_id.0,
+            kind: row.kind.0,
+            details: ChatDetails {
+                title: row.title,
+                description: row.description,
+                avatar_url: row.avatar_url,
+                category: row.category.map(|category| category.0),
+                policy: parse_policy(&row.policy)?,
+                slow_mode_seconds: row.slow_mode_seconds,
+            },
+            created_by: row.created_by.map(|user| user.0),
+            created_at: row.created_at.0,
+            last_activity_at: row.last_activity_at.0,
+            changed_at: row.changed_at.0,
+            version: row.version,
+            details_version: row.details_version,
+            last_seq: row.last_seq,
+            member_count: row.member_count,
+            archived_at: row.archived_at.map(|at| at.0),
+            resource: row.resource_type.zip(row.resource_id).map(|(kind, id)| Resource { kind, id }),
+        })
+    }
+}
+
+fn into_chats(rows: Vec<ChatRow>) -> Result<Vec<Chat>> {
+    rows.into_iter().map(Chat::try_from).collect()
+}
+
+fn into_chat(rows: Vec<ChatRow>) -> Result<Option<Chat>> {
+    rows.into_iter().next().map(Chat::try_from).transpose()
 }
 
 fn parse_policy(json: &Value) -> Result<Policy> {
     let rules = json.as_object().into_iter().flatten();
-    let rules =
-        rules.map(|(action, role)| Ok((parse_column(action)?, parse_column(role.as_str().unwrap_or_default())?)));
+    let rules = rules.map(|(action, role)| Ok((parse_text(action)?, parse_text(role.as_str().unwrap_or_default())?)));
     rules.collect::<Result<_>>().map(Policy)
 }
 
@@ -95,15 +95,21 @@ fn policy_json(policy: &Policy) -> Value {
     Value::Object(rules.collect())
 }
 
-/// What makes a repeated creation the same chat.
+/// The columns by which a repeated creation finds the chat that the first one made.
 #[derive(Debug, Clone, Default)]
 pub struct ChatIdempotencyKey {
+    /// The pair of users of a direct chat.
     pub direct_key: Option<String>,
     pub nonce: Option<Nonce>,
+    /// The content of the request that carried the nonce.
     pub fingerprint: Option<Vec<u8>>,
 }
 
-/// Inserts a chat; false where one with this key is there already.
+/// Inserts a chat and returns whether it did; it does not if a chat with this key exists.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatIdempotencyKey) -> Result<bool> {
     let details = &chat.details;
     let inserted = diesel::insert_into(chats::table)
@@ -144,73 +150,108 @@ pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatIdempotencyKey) -> R
     Ok(inserted == 1)
 }
 
+/// Returns the direct chat of a pair of users.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_direct_key(conn: &mut Conn, organization: &OrganizationId, key: &str) -> Result<Option<Chat>> {
-    let rows: Vec<Row> = chats::table
+    let rows: Vec<ChatRow> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
         .filter(chats::direct_key.eq(key))
-        .select(COLUMNS)
+        .select(columns::<ChatRow>())
         .load(conn)
         .await?;
-    rows.into_iter().next().map(chat).transpose()
+    into_chat(rows)
 }
 
+/// Returns the chat of an object of the host application.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_resource(conn: &mut Conn, organization: &OrganizationId, resource: &Resource) -> Result<Option<Chat>> {
-    let rows: Vec<Row> = chats::table
+    let rows: Vec<ChatRow> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
         .filter(chats::resource_type.eq(&resource.kind))
         .filter(chats::resource_id.eq(&resource.id))
-        .select(COLUMNS)
+        .select(columns::<ChatRow>())
         .load(conn)
         .await?;
-    rows.into_iter().next().map(chat).transpose()
+    into_chat(rows)
 }
 
-/// The chat that a person made with this nonce, and what it was made of.
+/// Returns the chat that a user created with a nonce, and the fingerprint of the request.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_nonce(
     conn: &mut Conn,
     organization: &OrganizationId,
     creator: &UserId,
     nonce: &Nonce,
 ) -> Result<Option<(Chat, Option<Vec<u8>>)>> {
-    let rows: Vec<(Row, Option<Vec<u8>>)> = chats::table
+    let rows: Vec<(ChatRow, Option<Vec<u8>>)> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
         .filter(chats::created_by.eq(creator.as_str()))
         .filter(chats::nonce.eq(nonce.as_str()))
-        .select((COLUMNS, chats::fingerprint))
+        .select((columns::<ChatRow>(), chats::fingerprint))
         .load(conn)
         .await?;
-    rows.into_iter().next().map(|(row, fingerprint)| Ok((chat(row)?, fingerprint))).transpose()
+    rows.into_iter().next().map(|(row, fingerprint)| Ok((Chat::try_from(row)?, fingerprint))).transpose()
 }
 
+/// Returns the chats of an organisation with these ids.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatId]) -> Result<Vec<Chat>> {
-    let rows: Vec<Row> = chats::table
+    let rows: Vec<ChatRow> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
         .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
-        .select(COLUMNS)
+        .select(columns::<ChatRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(chat).collect()
+    into_chats(rows)
 }
 
-/// Chats of any organisation, for what is no client's question.
+/// Returns the chats with these ids of any organisation, for work that no client asked for.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_ids_any_organization(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
-    let rows: Vec<Row> = chats::table
+    let rows: Vec<ChatRow> = chats::table
         .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
-        .select(COLUMNS)
+        .select(columns::<ChatRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(chat).collect()
+    into_chats(rows)
 }
 
-/// Locks chats, always in the order of their ids so that no two transactions wait for each other.
+/// Returns chats, locked until the transaction ends.
+///
+/// It locks them in the order of their ids, so that no two transactions wait for each other.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
-    let query =
-        chats::table.filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0)))).order(chats::id).select(COLUMNS);
-    let rows: Vec<Row> = ForUpdate(query).load(conn).await?;
-    rows.into_iter().map(chat).collect()
+    let query = chats::table
+        .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
+        .order(chats::id)
+        .select(columns::<ChatRow>());
+    let rows: Vec<ChatRow> = ForUpdate(query).load(conn).await?;
+    into_chats(rows)
 }
 
-/// Writes the chat's own row back: its details, its counter and its number of members.
+/// Writes everything that can change in a chat.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
     let details = &chat.details;
     diesel::update(chats::table.filter(chats::id.eq(UuidValue(chat.id.0))))
@@ -235,14 +276,48 @@ pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a chat with all that is in it.
+/// Writes the versions, last sequence numbers and times of chats that took messages, at least one.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn update_counters(conn: &mut Conn, chats: impl Iterator<Item = &Chat>) -> Result<()> {
+    let rows = chats.map(|chat| {
+        vec![
+            UuidValue(chat.id.0).into(),
+            chat.version.into(),
+            chat.last_seq.into(),
+            TimestampValue(chat.last_activity_at).into(),
+            TimestampValue(chat.changed_at).into(),
+        ]
+    });
+    let update = ValuesStatement::new(
+        "UPDATE chats SET version = sent.column2, last_seq = sent.column3, last_activity_at = sent.column4, \
+         changed_at = sent.column5 FROM ",
+        rows,
+        " AS sent WHERE chats.id = sent.column1",
+    );
+    update.execute(conn).await?;
+    Ok(())
+}
+
+/// Deletes a chat with everything in it.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn delete(conn: &mut Conn, id: ChatId) -> Result<()> {
     diesel::delete(chats::table.filter(chats::id.eq(UuidValue(id.0)))).execute(conn).await?;
     Ok(())
 }
 
-/// The chats of a person, or the channels that they may join: one more than asked for, from the
-/// window's end.
+/// Returns a user's chats, or the channels that the user may join, newest activity first.
+///
+/// It returns one chat more than the window shows, if there are so many, from the window's end.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn page(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -250,27 +325,27 @@ pub async fn page(
     filter: &ChatFilter,
     window: &PageWindow<ActivityKey>,
 ) -> Result<Vec<Chat>> {
-    let own = members::table
+    let memberships = members::table
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(viewer.as_str()))
         .filter(members::left_at.is_null());
     let conditions = if filter.joinable {
-        Conditions::new().and(chats::kind.eq("channel")).and(chats::id.ne_all(own.select(members::chat_id)))
+        Conditions::new().and(chats::kind.eq("channel")).and(chats::id.ne_all(memberships.select(members::chat_id)))
     } else {
-        let unread = own.filter(members::marked_unread.or(unread_count().gt(0))).select(members::chat_id);
-        let pinned = |is: bool| own.filter(members::pinned.eq(is)).select(members::chat_id);
+        let unread = memberships.filter(members::marked_unread.or(unread_count().gt(0))).select(members::chat_id);
+        let with_pin = |pinned: bool| memberships.filter(members::pinned.eq(pinned)).select(members::chat_id);
         Conditions::new()
-            .and(chats::id.eq_any(own.select(members::chat_id)))
+            .and(chats::id.eq_any(memberships.select(members::chat_id)))
             .and_option(filter.unread_only.then(|| chats::id.eq_any(unread)))
-            .and_option(filter.pinned.map(|is| chats::id.eq_any(pinned(is))))
+            .and_option(filter.pinned.map(|pinned| chats::id.eq_any(with_pin(pinned))))
     };
     let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
-    let pattern = filter.search.as_deref().map(|words| format!("%{}%", escape_like(words)));
+    let pattern = filter.search.as_deref().map(|text| format!("%{}%", escape_like(text)));
     let conditions = conditions
         .and(chats::archived_at.is_not_null().eq(filter.archived))
         .and_option(kinds.map(|kinds| chats::kind.eq_any(kinds)))
         .and_option(pattern.map(|pattern| {
-            let other_person = users::table
+            let chats_with_named_user = users::table
                 .inner_join(
                     members::table.on(members::organization_id
                         .eq(users::organization_id)
@@ -279,8 +354,8 @@ pub async fn page(
                 )
                 .filter(users::name_folded.like(pattern.clone()).escape('\\'))
                 .select(members::chat_id);
-            let named = chats::kind.eq("direct").and(chats::id.eq_any(other_person));
-            chats::title_folded.assume_not_null().like(pattern).escape('\\').or(named)
+            let direct = chats::kind.eq("direct").and(chats::id.eq_any(chats_with_named_user));
+            chats::title_folded.assume_not_null().like(pattern).escape('\\').or(direct)
         }))
         .and_option(window.after.map(|(at, id)| {
             let (at, id) = (TimestampValue::from_micros_clamped(at), UuidValue(id));
@@ -290,18 +365,18 @@ pub async fn page(
             let (at, id) = (TimestampValue::from_micros_clamped(at), UuidValue(id));
             chats::last_activity_at.gt(at).or(chats::last_activity_at.eq(at).and(chats::id.gt(id)))
         }));
-    // The list's first is the newest.
+    // The list begins with the newest chat, so its first end is the last one by rising keys.
     let end = match window.end {
         PageEnd::First => PageEnd::Last,
         PageEnd::Last => PageEnd::First,
     };
-    let rows: Vec<Row> = chats::table
+    let rows: Vec<ChatRow> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
         .filter(conditions)
         .order((OrderFrom::new(end, chats::last_activity_at), OrderFrom::new(end, chats::id)))
         .limit(window.fetch_limit())
-        .select(COLUMNS)
+        .select(columns::<ChatRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(chat).collect()
+    into_chats(rows)
 }

@@ -1,30 +1,34 @@
-//! Column types with one spelling per engine, and the values that go in them.
+//! Column types with one spelling per engine, and the Rust values of columns.
 //!
-//! | type      | PostgreSQL    | SQLite                                        |
-//! |-----------|---------------|-----------------------------------------------|
-//! | `Id`      | `uuid`        | `BLOB` of 16 bytes                            |
-//! | `Instant` | `timestamptz` | `INTEGER`, microseconds since 1970 in UTC     |
+//! | type             | PostgreSQL    | SQLite                                        |
+//! |------------------|---------------|-----------------------------------------------|
+//! | [`SqlUuid`]      | `uuid`        | `BLOB` of 16 bytes                            |
+//! | [`SqlTimestamp`] | `timestamptz` | `INTEGER`, microseconds since 1970 in UTC     |
 //!
-//! So there is one `schema.rs`, and each engine keeps the type that is native to it.
+//! With them both engines share one `schema.rs`, and each keeps the type that is native to it.
+
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::query_builder::QueryId;
 use diesel::serialize::{self, IsNull, Output, ToSql};
-use diesel::sql_types::SqlOrd;
-use diesel::sql_types::{BigInt, Binary, SqlType};
+use diesel::sql_types::{BigInt, Binary, SqlOrd, SqlType, Text};
 use diesel::sqlite::{Sqlite, SqliteValue};
 use uuid::Uuid;
 
 use crate::domain::ids::UserId;
 
+/// The SQL type of ids.
 #[derive(Debug, Clone, Copy, Default, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 2950, array_oid = 2951))]
 #[diesel(sqlite_type(name = "Binary"))]
 pub struct SqlUuid;
 
+/// The SQL type of points in time.
 #[derive(Debug, Clone, Copy, Default, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 1184, array_oid = 1185))]
 #[diesel(sqlite_type(name = "Long"))]
@@ -32,15 +36,19 @@ pub struct SqlTimestamp;
 
 impl SqlOrd for SqlTimestamp {}
 
-/// The value of an [`Id`] column.
+/// The value of a [`SqlUuid`] column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = SqlUuid)]
 pub struct UuidValue(pub Uuid);
 
-/// The value of an [`Instant`] column.
+/// The value of a [`SqlTimestamp`] column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = SqlTimestamp)]
 pub struct TimestampValue(pub DateTime<Utc>);
+
+/// The value of a text column that is stored in the spelling of `T`: an enum's variant or a host's id.
+#[derive(Debug, Clone, FromSqlRow)]
+pub struct TextValue<T>(pub T);
 
 impl ToSql<SqlUuid, Pg> for UuidValue {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
@@ -69,7 +77,7 @@ impl FromSql<SqlUuid, Sqlite> for UuidValue {
     }
 }
 
-/// PostgreSQL counts from the start of the year 2000.
+/// The start of the year 2000, from which PostgreSQL counts, in microseconds since 1970.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 impl ToSql<SqlTimestamp, Pg> for TimestampValue {
@@ -100,7 +108,9 @@ impl FromSql<SqlTimestamp, Sqlite> for TimestampValue {
 }
 
 impl TimestampValue {
-    /// The moment of a cursor, or the nearest that both engines can hold: a client may send any number.
+    /// Returns the time of a cursor, or the nearest time that both engines can store.
+    ///
+    /// A client may send a cursor with any number in it.
     pub fn from_micros_clamped(micros: i64) -> Self {
         const MAX_MICROS: i64 = 253_402_300_800_000_000;
         Self(DateTime::from_timestamp_micros(micros.clamp(0, MAX_MICROS)).unwrap_or_default())
@@ -108,17 +118,31 @@ impl TimestampValue {
 
     fn from_micros(micros: Option<i64>) -> deserialize::Result<Self> {
         let time = micros.and_then(DateTime::from_timestamp_micros);
-        time.map(Self).ok_or_else(|| "a time out of range".into())
+        time.map(Self).ok_or_else(|| "stored time is out of range".into())
     }
 }
 
-/// Reads a word of a closed set, or a host's id, that only this server writes.
-pub fn parse_column<T: std::str::FromStr>(text: &str) -> deserialize::Result<T> {
-    text.parse().map_err(|_| format!("unknown word {text:?} in the database").into())
+impl<T, DB> FromSql<Text, DB> for TextValue<T>
+where
+    T: FromStr,
+    DB: Backend,
+    String: FromSql<Text, DB>,
+{
+    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        parse_text(&String::from_sql(value)?).map(Self)
+    }
 }
 
-/// Reads lists of people.
-pub fn parse_user_ids(lists: Vec<Vec<String>>) -> crate::error::Result<Vec<Vec<UserId>>> {
-    let list = |users: Vec<String>| users.iter().map(|user| Ok(parse_column(user)?)).collect();
-    lists.into_iter().map(list).collect()
+/// Parses a stored enum variant or host id.
+///
+/// # Errors
+///
+/// Returns an error if no version of this server that uses the current schema could have written the text.
+pub fn parse_text<T: FromStr>(text: &str) -> deserialize::Result<T> {
+    text.parse().map_err(|_| format!("unknown value {text:?} in the database").into())
+}
+
+/// Unwraps lists of user ids.
+pub fn into_user_ids(lists: Vec<Vec<TextValue<UserId>>>) -> Vec<Vec<UserId>> {
+    lists.into_iter().map(|users| users.into_iter().map(|user| user.0).collect()).collect()
 }

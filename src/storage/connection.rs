@@ -1,7 +1,7 @@
-//! One connection over two engines.
+//! One type of connection for both engines.
 //!
-//! A diesel query is a value that can write itself for either backend, so each query is written
-//! once, is checked by the compiler against both, and the engine is chosen only here, where it runs.
+//! A diesel query is a value that can write itself for either backend. So each query is written once, the compiler
+//! checks it against both backends, and the engine is chosen only here, where the query runs.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -18,36 +18,42 @@ use crate::error::{Error, Result};
 use crate::metrics::{METRICS, TimerGuard};
 use crate::storage::sqlite_blocking::TokioBlocking;
 
+/// A connection to PostgreSQL.
 pub type PostgresConn = AsyncPgConnection;
+/// A connection to a SQLite file.
 pub type SqliteConn = SyncConnectionWrapper<SqliteConnection, TokioBlocking>;
 
-/// A connection lent by a pool of either engine.
+/// A connection from the pool of either engine.
 pub enum Conn {
     Postgres(Box<PooledConnection<AsyncDieselConnectionManager<PostgresConn>>>),
     Sqlite(Box<PooledConnection<AsyncDieselConnectionManager<SqliteConn>>>),
 }
 
+/// Evaluates an expression with the connection of the engine that `$conn` has.
 macro_rules! on_engine {
     ($conn:expr, $inner:ident => $body:expr) => {
         match $conn {
-            Conn::Postgres(lent) => {
-                let $inner = &mut ***lent;
+            Conn::Postgres(pooled) => {
+                let $inner = &mut ***pooled;
                 $body
             }
-            Conn::Sqlite(lent) => {
-                let $inner = &mut ***lent;
+            Conn::Sqlite(pooled) => {
+                let $inner = &mut ***pooled;
                 $body
             }
         }
     };
 }
 
-/// The log's name for statements, each of which is one line of it: `PARLOR_LOG=parlor::sql=trace`.
+/// The log target of statements: `PARLOR_LOG=parlor::sql=trace` logs one line per statement.
 const SQL_LOG_TARGET: &str = "parlor::sql";
 
-/// How diesel's queries are run on a [`Conn`]: imported in place of diesel-async's trait, with the
-/// same names.
+/// Runs diesel's queries on a [`Conn`]; imported in place of diesel-async's trait of the same name.
+///
+/// Dropping one of the futures leaves the connection as diesel-async does: a statement that was sent still runs. The
+/// connection is therefore closed if a transaction is open on it (see [`PooledConnection`]).
 pub trait RunQueryDsl: Sized + Send {
+    /// Runs a query and returns its rows.
     fn load<'q, U>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<Vec<U>>> + Send
     where
         U: Send,
@@ -55,11 +61,12 @@ pub trait RunQueryDsl: Sized + Send {
     {
         async move {
             tracing::trace!(target: SQL_LOG_TARGET, "load");
-            let _timed = TimerGuard::start(&METRICS.db_statement_duration, "load");
+            let _timer = TimerGuard::start(&METRICS.db_statement_duration, "load");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::load(self, inner).await)
         }
     }
 
+    /// Runs a query and returns its first row, or `NotFound` if it has none.
     fn get_result<'q, U>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<U>> + Send
     where
         U: Send,
@@ -67,18 +74,19 @@ pub trait RunQueryDsl: Sized + Send {
     {
         async move {
             tracing::trace!(target: SQL_LOG_TARGET, "get_result");
-            let _timed = TimerGuard::start(&METRICS.db_statement_duration, "get_result");
+            let _timer = TimerGuard::start(&METRICS.db_statement_duration, "get_result");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::get_result(self, inner).await)
         }
     }
 
+    /// Runs a statement and returns the number of rows that it affected.
     fn execute<'q>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<usize>> + Send
     where
         Self: ExecuteDsl<PostgresConn> + ExecuteDsl<SqliteConn> + 'q,
     {
         async move {
             tracing::trace!(target: SQL_LOG_TARGET, "execute");
-            let _timed = TimerGuard::start(&METRICS.db_statement_duration, "execute");
+            let _timer = TimerGuard::start(&METRICS.db_statement_duration, "execute");
             on_engine!(conn, inner => diesel_async::RunQueryDsl::execute(self, inner).await)
         }
     }
@@ -86,13 +94,14 @@ pub trait RunQueryDsl: Sized + Send {
 
 impl<T: Send> RunQueryDsl for T {}
 
-/// A commit that broke off: whether it was made, nobody knows, so the work must not be done again.
+/// The error of a failed commit, which the database may have made durable nevertheless.
+///
+/// A caller must not repeat the work of such a transaction.
 #[derive(Debug, thiserror::Error)]
-#[error("a commit broke off: {0}")]
+#[error("outcome of a commit is unknown: {0}")]
 pub struct CommitOutcomeUnknown(diesel::result::Error);
 
-/// An async closure over a connection whose future can cross threads, which `AsyncFnOnce` alone
-/// can't say yet.
+/// An async closure over a connection whose future is `Send`, which `AsyncFnOnce` alone cannot express yet.
 pub trait TransactionFn<'c, R>: FnOnce(&'c mut Conn) -> Self::Future + Send {
     type Future: Future<Output = R> + Send;
 }
@@ -110,10 +119,17 @@ type SqliteTransactionManager = <SqliteConn as AsyncConnection>::TransactionMana
 type SyncSqliteTransactionManager = <SqliteConnection as diesel::Connection>::TransactionManager;
 
 impl Conn {
-    /// Runs `work` in a transaction that may write.
+    /// Runs `work` in a transaction that may write, and commits it if `work` succeeds.
     ///
-    /// SQLite takes its one write lock at once: a transaction that begins by reading could not wait
-    /// for it later (`SQLITE_BUSY` ignores the busy time-out there). Not to be nested.
+    /// SQLite takes its one write lock at the start: a transaction that begins by reading could not wait for the lock
+    /// later, because `SQLITE_BUSY` ignores the busy time-out there. Transactions cannot be nested.
+    ///
+    /// If the future is dropped, the transaction is rolled back by closing the connection.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `work`, after a rollback, or the error of beginning the transaction. A failed commit is an
+    /// internal error whose cause is [`CommitOutcomeUnknown`].
     pub async fn transaction<R, F>(&mut self, work: F) -> Result<R>
     where
         F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
@@ -121,7 +137,11 @@ impl Conn {
         self.run_transaction("BEGIN", "BEGIN IMMEDIATE", work).await
     }
 
-    /// Runs `work` on one unchanging view of the database.
+    /// Runs `work`, which only reads, on one snapshot of the database.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`transaction`](Self::transaction).
     pub async fn snapshot<R, F>(&mut self, work: F) -> Result<R>
     where
         F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
@@ -134,17 +154,18 @@ impl Conn {
         F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
     {
         match self {
-            Self::Postgres(lent) => PgTransactionManager::begin_transaction_sql(&mut ***lent, postgres).await?,
-            Self::Sqlite(lent) => {
-                lent.spawn_blocking(move |conn| SyncSqliteTransactionManager::begin_transaction_sql(conn, sqlite))
+            Self::Postgres(pooled) => PgTransactionManager::begin_transaction_sql(&mut ***pooled, postgres).await?,
+            Self::Sqlite(pooled) => {
+                pooled
+                    .spawn_blocking(move |conn| SyncSqliteTransactionManager::begin_transaction_sql(conn, sqlite))
                     .await?;
             }
         }
         let result = work(&mut *self).await;
         match &result {
-            // Whether a commit that broke off was made, nobody knows: it isn't UNAVAILABLE.
+            // This is not UNAVAILABLE, which invites a client to retry.
             Ok(_) => self.commit().await.map_err(|error| Error::internal(CommitOutcomeUnknown(error)))?,
-            // A connection whose rollback fails is closed by `Lent`: the cause is what matters.
+            // A connection whose rollback fails is closed by `PooledConnection`. The first error is the useful one.
             Err(_) => drop(self.rollback().await),
         }
         result
@@ -152,28 +173,32 @@ impl Conn {
 
     async fn commit(&mut self) -> QueryResult<()> {
         match self {
-            Self::Postgres(lent) => PgTransactionManager::commit_transaction(&mut ***lent).await,
-            Self::Sqlite(lent) => SqliteTransactionManager::commit_transaction(&mut ***lent).await,
+            Self::Postgres(pooled) => PgTransactionManager::commit_transaction(&mut ***pooled).await,
+            Self::Sqlite(pooled) => SqliteTransactionManager::commit_transaction(&mut ***pooled).await,
         }
     }
 
     async fn rollback(&mut self) -> QueryResult<()> {
         match self {
-            Self::Postgres(lent) => PgTransactionManager::rollback_transaction(&mut ***lent).await,
-            Self::Sqlite(lent) => SqliteTransactionManager::rollback_transaction(&mut ***lent).await,
+            Self::Postgres(pooled) => PgTransactionManager::rollback_transaction(&mut ***pooled).await,
+            Self::Sqlite(pooled) => SqliteTransactionManager::rollback_transaction(&mut ***pooled).await,
         }
     }
 
-    /// Whether the database answers.
+    /// Runs a statement without effect, to check that the database answers.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the database does not answer.
     pub async fn check_alive(&mut self) -> QueryResult<()> {
         on_engine!(self, inner => inner.batch_execute("SELECT 1").await)
     }
 }
 
-/// A connection that goes back to its pool only if no transaction is open on it.
+/// A connection that returns to its pool only if no transaction is open on it.
 ///
-/// A request that is dropped within a transaction would leave its row locks to whoever gets the
-/// connection next; closing it rolls back at once.
+/// A request that is dropped inside a transaction would hand its row locks to the next user of the connection. Closing
+/// the connection rolls the transaction back instead.
 pub struct PooledConnection<M>(Option<Object<M>>)
 where
     M: Manager,
@@ -184,6 +209,7 @@ where
     M: Manager,
     M::Type: PoolableConnection,
 {
+    /// Wraps a connection of a pool.
     pub fn new(object: Object<M>) -> Self {
         Self(Some(object))
     }
@@ -197,7 +223,7 @@ where
     type Target = M::Type;
 
     fn deref(&self) -> &M::Type {
-        self.0.as_ref().expect("held until dropped")
+        self.0.as_ref().expect("only drop takes the connection")
     }
 }
 
@@ -207,7 +233,7 @@ where
     M::Type: PoolableConnection,
 {
     fn deref_mut(&mut self) -> &mut M::Type {
-        self.0.as_mut().expect("held until dropped")
+        self.0.as_mut().expect("only drop takes the connection")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Memberships, read positions and what they leave unread.
+//! Memberships, read positions and unread counts.
 
 use std::collections::HashMap;
 
@@ -10,109 +10,92 @@ use diesel::sql_types::BigInt;
 
 use crate::domain::ids::{ChatId, MemberId, OrganizationId, UserId};
 use crate::domain::member_queries::{MembersQuery, ReadersQuery, ReceiptPosition};
-use crate::domain::members::{Member, MemberPreferences, ReadMarkers, Role, UnreadCounts};
+use crate::domain::members::{Member, MemberPreferences, NotificationLevel, ReadMarkers, Role, UnreadCounts};
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, parse_column, parse_user_ids};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, into_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
-use crate::storage::schema::members;
-use crate::storage::sql::fragments::{
-    Conditions, MAX_ROWS, insert_rows, load_union, pairs_in, union_all, update_last_posts,
-};
+use crate::storage::schema::{chats, members};
+use crate::storage::sql::columns::columns;
+use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::insert_many::insert_many;
+use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::statement_cache::MAX_ROWS;
+use crate::storage::sql::union_all::{load_union, union_all};
+use crate::storage::sql::values_statement::ValuesStatement;
 
-type Place = (
-    members::chat_id,
-    members::user_id,
-    members::role,
-    members::joined_at,
-    members::added_by,
-    members::left_at,
-    members::version,
-    members::silenced_until,
-    members::last_posted_at,
-    members::moved_at,
-    members::shown_at,
-);
-type Reading = (members::last_read_seq, members::last_read_at, members::read_privately, members::last_delivered_seq);
-type Own = (members::muted_until, members::notification_level, members::pinned, members::marked_unread, members::draft);
-const COLUMNS: (Place, Reading, Own) = (
-    (
-        members::chat_id,
-        members::user_id,
-        members::role,
-        members::joined_at,
-        members::added_by,
-        members::left_at,
-        members::version,
-        members::silenced_until,
-        members::last_posted_at,
-        members::moved_at,
-        members::shown_at,
-    ),
-    (members::last_read_seq, members::last_read_at, members::read_privately, members::last_delivered_seq),
-    (members::muted_until, members::notification_level, members::pinned, members::marked_unread, members::draft),
-);
-
-type Row = (
-    (
-        UuidValue,
-        String,
-        String,
-        TimestampValue,
-        Option<String>,
-        Option<TimestampValue>,
-        i64,
-        Option<TimestampValue>,
-        Option<TimestampValue>,
-        Option<TimestampValue>,
-        Option<TimestampValue>,
-    ),
-    (i64, Option<TimestampValue>, bool, i64),
-    (Option<TimestampValue>, String, bool, bool, Option<String>),
-);
-
-fn member((place, reading, own): Row) -> Result<Member> {
-    let (chat, user, role, joined_at, added_by, left_at, version, silenced_until, last_posted_at, moved_at, shown_at) =
-        place;
-    let (seq, read_at, privately, delivered_seq) = reading;
-    let (muted_until, level, pinned, marked_unread, draft) = own;
-    let moment = |time: Option<TimestampValue>| time.map(|at| at.0);
-    Ok(Member {
-        chat: ChatId(chat.0),
-        user: parse_column(&user)?,
-        role: parse_column(&role)?,
-        joined_at: joined_at.0,
-        added_by: added_by.as_deref().map(parse_column).transpose()?,
-        left_at: moment(left_at),
-        version,
-        silenced_until: moment(silenced_until),
-        last_posted_at: moment(last_posted_at),
-        read_markers: ReadMarkers {
-            last_read_seq: seq,
-            last_read_at: moment(read_at),
-            is_private: privately,
-            last_delivered_seq: delivered_seq,
-        },
-        preferences: MemberPreferences {
-            muted_until: moment(muted_until),
-            notification_level: parse_column(&level)?,
-            pinned,
-            marked_unread,
-            draft,
-        },
-        private_state_updated_at: moment(moved_at),
-        visible_state_updated_at: moment(shown_at),
-    })
+/// The columns of a member.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = members, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct MemberRow {
+    chat_id: UuidValue,
+    user_id: TextValue<UserId>,
+    role: TextValue<Role>,
+    joined_at: TimestampValue,
+    added_by: Option<TextValue<UserId>>,
+    left_at: Option<TimestampValue>,
+    version: i64,
+    silenced_until: Option<TimestampValue>,
+    last_posted_at: Option<TimestampValue>,
+    moved_at: Option<TimestampValue>,
+    shown_at: Option<TimestampValue>,
+    last_read_seq: i64,
+    last_read_at: Option<TimestampValue>,
+    read_privately: bool,
+    last_delivered_seq: i64,
+    muted_until: Option<TimestampValue>,
+    notification_level: TextValue<NotificationLevel>,
+    pinned: bool,
+    marked_unread: bool,
+    draft: Option<String>,
 }
 
-/// How many messages the member of a `members` row has not read, counted up to
-/// [`UNREAD_CAP`](crate::domain::members::UNREAD_CAP). Computed, never stored: it can't drift.
+impl From<MemberRow> for Member {
+    fn from(row: MemberRow) -> Self {
+        let time = |value: Option<TimestampValue>| value.map(|at| at.0);
+        Self {
+            chat: ChatId(row.chat_id.0),
+            user: row.user_id.0,
+            role: row.role.0,
+            joined_at: row.joined_at.0,
+            added_by: row.added_by.map(|user| user.0),
+            left_at: time(row.left_at),
+            version: row.version,
+            silenced_until: time(row.silenced_until),
+            last_posted_at: time(row.last_posted_at),
+            read_markers: ReadMarkers {
+                last_read_seq: row.last_read_seq,
+                last_read_at: time(row.last_read_at),
+                is_private: row.read_privately,
+                last_delivered_seq: row.last_delivered_seq,
+            },
+            preferences: MemberPreferences {
+                muted_until: time(row.muted_until),
+                notification_level: row.notification_level.0,
+                pinned: row.pinned,
+                marked_unread: row.marked_unread,
+                draft: row.draft,
+            },
+            private_state_updated_at: time(row.moved_at),
+            visible_state_updated_at: time(row.shown_at),
+        }
+    }
+}
+
+fn into_members(rows: Vec<MemberRow>) -> Vec<Member> {
+    rows.into_iter().map(Member::from).collect()
+}
+
+/// Returns the SQL that counts the unread messages of the member in a `members` row.
+///
+/// It counts up to [`UNREAD_CAP`](crate::domain::members::UNREAD_CAP). The number is computed and never stored, so it
+/// cannot drift from the messages.
 pub fn unread_count() -> SqlLiteral<BigInt> {
     sql("(SELECT count(*) FROM (SELECT 1 FROM messages AS unread WHERE unread.chat_id = members.chat_id \
          AND unread.in_timeline AND unread.seq > members.last_read_seq AND unread.sender_id <> members.user_id \
          AND unread.deleted_at IS NULL LIMIT 1000) AS capped)")
 }
 
-/// How many of them mention the member, by name or with everyone.
+/// Returns the SQL that counts the unread messages that mention the member or everyone.
 fn mention_count() -> SqlLiteral<BigInt> {
     sql("(SELECT count(*) FROM (SELECT unread.seq FROM mentions JOIN messages AS unread \
          ON unread.chat_id = mentions.chat_id AND unread.seq = mentions.seq WHERE mentions.chat_id = members.chat_id \
@@ -123,7 +106,11 @@ fn mention_count() -> SqlLiteral<BigInt> {
          AND unread.sender_id <> members.user_id AND unread.deleted_at IS NULL LIMIT 1000) AS capped)")
 }
 
-/// Adds people who never were in the chat.
+/// Inserts members who were never in the chat before, at least one.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn insert(conn: &mut Conn, organization: &OrganizationId, new: &[Member]) -> Result<()> {
     let rows = new.iter().map(|member| {
         (
@@ -137,13 +124,17 @@ pub async fn insert(conn: &mut Conn, organization: &OrganizationId, new: &[Membe
             members::last_read_seq.eq(member.read_markers.last_read_seq),
         )
     });
-    insert_rows(members::table, rows).execute(conn).await?;
+    insert_many(members::table, rows).execute(conn).await?;
     Ok(())
 }
 
-/// Writes a member's row back.
+/// Writes everything that can change in a member.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
-    let (read, own) = (&member.read_markers, &member.preferences);
+    let (read_markers, preferences) = (&member.read_markers, &member.preferences);
     diesel::update(members::table.find((UuidValue(member.chat.0), member.user.as_str())))
         .set((
             (
@@ -157,17 +148,17 @@ pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
                 members::shown_at.eq(member.visible_state_updated_at.map(TimestampValue)),
             ),
             (
-                members::last_read_seq.eq(read.last_read_seq),
-                members::last_read_at.eq(read.last_read_at.map(TimestampValue)),
-                members::read_privately.eq(read.is_private),
-                members::last_delivered_seq.eq(read.last_delivered_seq),
+                members::last_read_seq.eq(read_markers.last_read_seq),
+                members::last_read_at.eq(read_markers.last_read_at.map(TimestampValue)),
+                members::read_privately.eq(read_markers.is_private),
+                members::last_delivered_seq.eq(read_markers.last_delivered_seq),
             ),
             (
-                members::muted_until.eq(own.muted_until.map(TimestampValue)),
-                members::notification_level.eq(<&str>::from(own.notification_level)),
-                members::pinned.eq(own.pinned),
-                members::marked_unread.eq(own.marked_unread),
-                members::draft.eq(&own.draft),
+                members::muted_until.eq(preferences.muted_until.map(TimestampValue)),
+                members::notification_level.eq(<&str>::from(preferences.notification_level)),
+                members::pinned.eq(preferences.pinned),
+                members::marked_unread.eq(preferences.marked_unread),
+                members::draft.eq(&preferences.draft),
             ),
         ))
         .execute(conn)
@@ -175,43 +166,62 @@ pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
     Ok(())
 }
 
-/// Writes back where those stand who posted: what they read, and when they did.
+/// Writes the read markers of members who posted, and when they did.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn record_posts(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
     let rows = posters.iter().filter_map(|member| {
-        let read_at = member.read_markers.last_read_at.map(TimestampValue);
         let posted_at = TimestampValue(member.last_posted_at?);
-        let user = member.user.to_string();
-        Some((
-            UuidValue(member.chat.0),
-            user,
-            member.read_markers.last_read_seq,
-            read_at,
-            member.preferences.marked_unread,
-            posted_at,
-        ))
+        Some(vec![
+            UuidValue(member.chat.0).into(),
+            member.user.as_str().into(),
+            member.read_markers.last_read_seq.into(),
+            member.read_markers.last_read_at.map(TimestampValue).into(),
+            member.preferences.marked_unread.into(),
+            posted_at.into(),
+        ])
     });
-    update_last_posts(rows).execute(conn).await?;
+    let update = ValuesStatement::new(
+        "UPDATE members SET last_read_seq = posted.column3, last_read_at = posted.column4, \
+         marked_unread = posted.column5, last_posted_at = posted.column6, moved_at = posted.column6, \
+         shown_at = posted.column6 FROM ",
+        rows,
+        " AS posted WHERE members.chat_id = posted.column1 AND members.user_id = posted.column2",
+    );
+    update.execute(conn).await?;
     Ok(())
 }
 
-/// Members by their keys, those who left too.
+/// Returns members by their ids, including former members.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
     let mut found = Vec::with_capacity(ids.len());
-    for some in ids.chunks(MAX_ROWS) {
+    for chunk in ids.chunks(MAX_ROWS) {
         let keys = pairs_in(
             (members::chat_id, members::user_id),
-            some.iter().map(|id| (UuidValue(id.chat.0), id.user.as_str())),
+            chunk.iter().map(|id| (UuidValue(id.chat.0), id.user.as_str())),
         );
-        let rows: Vec<Row> = members::table.filter(keys).select(COLUMNS).load(conn).await?;
-        found.extend(rows.into_iter().map(member).collect::<Result<Vec<_>>>()?);
+        let rows: Vec<MemberRow> = members::table.filter(keys).select(columns::<MemberRow>()).load(conn).await?;
+        found.extend(rows.into_iter().map(Member::from));
     }
     Ok(found)
 }
 
-/// The one who takes over a chat that its owner leaves: the highest role, then the longest there.
+/// Returns the member who becomes the owner of a chat when its owner leaves.
+///
+/// It is the member with the highest role, and among those the one who joined first.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn next_owner(conn: &mut Conn, chat: ChatId, leaving: &UserId) -> Result<Option<Member>> {
     let rank = |role: Role| members::role.eq(<&str>::from(role));
-    let rows: Vec<Row> = members::table
+    let rows: Vec<MemberRow> = members::table
         .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::left_at.is_null())
         .filter(members::user_id.ne(leaving.as_str()))
@@ -223,13 +233,19 @@ pub async fn next_owner(conn: &mut Conn, chat: ChatId, leaving: &UserId) -> Resu
             members::user_id,
         ))
         .limit(1)
-        .select(COLUMNS)
+        .select(columns::<MemberRow>())
         .load(conn)
         .await?;
-    rows.into_iter().next().map(member).transpose()
+    Ok(rows.into_iter().next().map(Member::from))
 }
 
-/// Members by user id, one more than asked for, of many chats in one statement.
+/// Returns pages of the members of many chats in one statement, ordered by user id.
+///
+/// Each page has one member more than its window shows, if there are so many.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Vec<Member>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         let roles = query.roles.as_ref().map(|roles| roles.iter().map(<&str>::from).collect::<Vec<_>>());
@@ -242,24 +258,32 @@ pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Vec<
             .filter(conditions)
             .order(members::user_id)
             .limit(query.window.fetch_limit())
-            .select((number.into_sql::<BigInt>(), COLUMNS))
+            .select((number.into_sql::<BigInt>(), columns::<MemberRow>()))
     });
     let pages = load_union(conn, queries.len(), union_all(parts)).await?;
-    pages.into_iter().map(|rows| rows.into_iter().map(member).collect()).collect()
+    Ok(pages.into_iter().map(into_members).collect())
 }
 
-/// Everyone who is in.
+/// Returns all current members of a chat.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn active_members(conn: &mut Conn, chat: ChatId) -> Result<Vec<Member>> {
-    let rows: Vec<Row> = members::table
+    let rows: Vec<MemberRow> = members::table
         .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::left_at.is_null())
-        .select(COLUMNS)
+        .select(columns::<MemberRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(member).collect()
+    Ok(into_members(rows))
 }
 
-/// The number of those who are in, in a role.
+/// Returns the number of current members of a chat who have a role.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn count_role(conn: &mut Conn, chat: ChatId, role: Role) -> Result<i64> {
     let count = members::table
         .filter(members::chat_id.eq(UuidValue(chat.0)))
@@ -271,30 +295,37 @@ pub async fn count_role(conn: &mut Conn, chat: ChatId, role: Role) -> Result<i64
     Ok(count)
 }
 
-/// Unread messages of these members, exact below the cap.
+/// Returns the unread counts of members.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn unread_counts(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<(MemberId, UnreadCounts)>> {
     let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.user.as_str()));
-    let rows: Vec<(UuidValue, String, i64, i64)> = members::table
+    let rows: Vec<(UuidValue, TextValue<UserId>, i64, i64)> = members::table
         .filter(pairs_in((members::chat_id, members::user_id), keys))
         .select((members::chat_id, members::user_id, unread_count(), mention_count()))
         .load(conn)
         .await?;
-    rows.into_iter()
-        .map(|(chat, user, messages, mentions)| {
-            Ok((MemberId { chat: ChatId(chat.0), user: parse_column(&user)? }, UnreadCounts { messages, mentions }))
-        })
-        .collect()
+    let counts = |(chat, user, messages, mentions): (UuidValue, TextValue<UserId>, i64, i64)| {
+        (MemberId { chat: ChatId(chat.0), user: user.0 }, UnreadCounts { messages, mentions })
+    };
+    Ok(rows.into_iter().map(counts).collect())
 }
 
-/// What is unread in each of a person's chats that are neither muted nor archived, where anything is
-/// or was marked so.
+/// Returns the unread counts of each of a user's chats that has unread messages or is marked unread.
+///
+/// Muted and archived chats are left out.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn unread_counts_by_chat(
     conn: &mut Conn,
     organization: &OrganizationId,
     user: &UserId,
     now: DateTime<Utc>,
 ) -> Result<Vec<UnreadCounts>> {
-    use crate::storage::schema::chats;
     let counts: Vec<(i64, i64)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
@@ -309,13 +340,16 @@ pub async fn unread_counts_by_chat(
     Ok(counts.into_iter().map(|(messages, mentions)| UnreadCounts { messages, mentions }).collect())
 }
 
-/// The chats that a person is in, for a subscriber to all of them, and where each stands.
+/// Returns the chats that a user is a member of, with their versions.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn chat_versions_by_user(
     conn: &mut Conn,
     organization: &OrganizationId,
     user: &UserId,
 ) -> Result<Vec<(ChatId, i64)>> {
-    use crate::storage::schema::chats;
     let rows: Vec<(UuidValue, i64)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
@@ -327,8 +361,13 @@ pub async fn chat_versions_by_user(
     Ok(rows.into_iter().map(|(chat, version)| (ChatId(chat.0), version)).collect())
 }
 
-/// The chats that a person is in and that changed since a moment, or in which something of theirs moved:
-/// each with when it last did.
+/// Returns up to `limit` of a user's chats that changed since a time, with the time of their last change.
+///
+/// A change of the user's own membership, read markers or preferences counts too.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn chats_changed_since(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -336,27 +375,31 @@ pub async fn chats_changed_since(
     since: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<(ChatId, DateTime<Utc>)>> {
-    use crate::storage::schema::chats;
+    type ChangeTimes = (UuidValue, TimestampValue, TimestampValue, Option<TimestampValue>);
     let since = TimestampValue(since);
-    let moved = members::moved_at.is_not_null().and(members::moved_at.assume_not_null().ge(since));
-    let rows: Vec<(UuidValue, TimestampValue, TimestampValue, Option<TimestampValue>)> = members::table
+    let own_state_changed = members::moved_at.is_not_null().and(members::moved_at.assume_not_null().ge(since));
+    let rows: Vec<ChangeTimes> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
-        .filter(chats::changed_at.ge(since).or(members::joined_at.ge(since)).or(moved))
+        .filter(chats::changed_at.ge(since).or(members::joined_at.ge(since)).or(own_state_changed))
         .limit(limit)
         .select((members::chat_id, chats::changed_at, members::joined_at, members::moved_at))
         .load(conn)
         .await?;
-    let last = |(chat, changed, joined, moved): (UuidValue, TimestampValue, TimestampValue, Option<TimestampValue>)| {
-        let moved = moved.map_or(joined.0, |moved| moved.0);
-        (ChatId(chat.0), changed.0.max(joined.0).max(moved))
+    let last_change = |(chat, chat_changed, joined, own_changed): ChangeTimes| {
+        let own_changed = own_changed.map_or(joined.0, |at| at.0);
+        (ChatId(chat.0), chat_changed.0.max(joined.0).max(own_changed))
     };
-    Ok(rows.into_iter().map(last).collect())
+    Ok(rows.into_iter().map(last_change).collect())
 }
 
-/// The chats that a person left, or was taken out of, since a moment.
+/// Returns up to `limit` chats that a user left or was removed from since a time, with that time.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn ended_since(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -376,32 +419,46 @@ pub async fn ended_since(
     Ok(rows.into_iter().map(|(chat, at)| (ChatId(chat.0), at.0)).collect())
 }
 
-/// The members whose row took a version within a range of the chat's log, in its order.
+/// Returns up to `limit` members who changed after a version of the chat's log, in the log's order.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<Vec<Member>> {
-    let rows: Vec<Row> = members::table
+    let rows: Vec<MemberRow> = members::table
         .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::version.gt(after))
         .order(members::version)
         .limit(limit)
-        .select(COLUMNS)
+        .select(columns::<MemberRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(member).collect()
+    Ok(into_members(rows))
 }
 
-/// Those who are in and of whose read positions others may see that they moved since a moment.
+/// Returns the current members whose state changed since a time in a way that other members may see.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn visible_changes_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
-    let rows: Vec<Row> = members::table
+    let rows: Vec<MemberRow> = members::table
         .filter(members::chat_id.eq(UuidValue(chat.0)))
         .filter(members::left_at.is_null())
         .filter(members::shown_at.assume_not_null().ge(TimestampValue(since)))
-        .select(COLUMNS)
+        .select(columns::<MemberRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(member).collect()
+    Ok(into_members(rows))
 }
 
-/// People who have read messages, by user id, one more than asked for, for many in one statement.
+/// Returns pages of the readers of many messages in one statement, ordered by user id.
+///
+/// Each page has one user more than its window shows, if there are so many.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Vec<UserId>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         let conditions = Conditions::new()
@@ -412,42 +469,50 @@ pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Ve
             .filter(members::left_at.is_null())
             .filter(diesel::dsl::not(members::read_privately))
             .filter(members::last_read_seq.ge(query.message.seq))
-            // A new member begins at the newest message, and has read nothing before it.
+            // A new member's read position begins at the newest message, which the member has not read.
             .filter(members::joined_at.le(TimestampValue(query.sent_at)))
             .filter(conditions)
             .order(members::user_id)
             .limit(query.window.fetch_limit())
             .select((number.into_sql::<BigInt>(), members::user_id))
     });
-    parse_user_ids(load_union(conn, queries.len(), union_all(parts)).await?)
+    Ok(into_user_ids(load_union(conn, queries.len(), union_all(parts)).await?))
 }
 
-/// The positions of those who are in these chats.
+/// The columns that a receipt position is made of.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = members, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct ReceiptPositionRow {
+    chat_id: UuidValue,
+    user_id: TextValue<UserId>,
+    joined_at: TimestampValue,
+    last_read_seq: i64,
+    read_privately: bool,
+    last_delivered_seq: i64,
+}
+
+/// Returns the receipt positions of all current members of chats.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn receipt_positions(conn: &mut Conn, chats: &[ChatId]) -> Result<HashMap<ChatId, Vec<ReceiptPosition>>> {
-    type Found = (UuidValue, String, TimestampValue, i64, bool, i64);
-    let rows: Vec<Found> = members::table
+    let rows: Vec<ReceiptPositionRow> = members::table
         .filter(members::chat_id.eq_any(chats.iter().map(|chat| UuidValue(chat.0))))
         .filter(members::left_at.is_null())
-        .select((
-            members::chat_id,
-            members::user_id,
-            members::joined_at,
-            members::last_read_seq,
-            members::read_privately,
-            members::last_delivered_seq,
-        ))
+        .select(columns::<ReceiptPositionRow>())
         .load(conn)
         .await?;
     let mut positions: HashMap<ChatId, Vec<ReceiptPosition>> = HashMap::new();
-    for (chat, user, joined_at, seq, privately, delivered) in rows {
-        let read_seq = if privately { 0 } else { seq };
+    for row in rows {
+        let read_seq = if row.read_privately { 0 } else { row.last_read_seq };
         let position = ReceiptPosition {
-            user: parse_column(&user)?,
-            joined_at: joined_at.0,
+            user: row.user_id.0,
+            joined_at: row.joined_at.0,
             read_seq,
-            delivered_seq: delivered.max(read_seq),
+            delivered_seq: row.last_delivered_seq.max(read_seq),
         };
-        positions.entry(ChatId(chat.0)).or_default().push(position);
+        positions.entry(ChatId(row.chat_id.0)).or_default().push(position);
     }
     Ok(positions)
 }

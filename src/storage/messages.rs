@@ -1,4 +1,4 @@
-//! Messages: written in groups, read by their place.
+//! Messages, with their former texts and mentions.
 
 use std::sync::Arc;
 
@@ -8,83 +8,82 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use serde_json::Value;
 
-use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MessageId, Nonce, UserId};
 use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery};
-use crate::domain::messages::{Content, Message, Pinned, Revision};
+use crate::domain::messages::{Content, Message, MessageKind, Pinned, Revision};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::error::{Error, Result};
-use crate::storage::column_types::{TimestampValue, UuidValue, parse_column};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{mentions, messages, revisions};
-use crate::storage::search;
-use crate::storage::sql::fragments;
-use crate::storage::sql::fragments::{Conditions, MAX_ROWS, OrderFrom, insert_rows, load_union, pairs_in, union_all};
+use crate::storage::search_index;
+use crate::storage::sql::columns::columns;
+use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::insert_many::insert_many;
+use crate::storage::sql::order::OrderFrom;
+use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::statement_cache::MAX_ROWS;
+use crate::storage::sql::union_all::{load_union, union_all};
+use crate::storage::sql::values_statement::ValuesStatement;
 
-type Said = (
-    messages::chat_id,
-    messages::seq,
-    messages::version,
-    messages::kind,
-    messages::sender_id,
-    messages::nonce,
-    messages::fingerprint,
-    messages::text,
-    messages::content,
-    messages::mentions_everyone,
-);
-type Thread = (messages::reply_to_seq, messages::thread_root_seq, messages::in_timeline, messages::reply_count);
-type Life = (messages::created_at, messages::edited_at, messages::deleted_at, messages::pinned_at, messages::pinned_by);
-const COLUMNS: (Said, Thread, Life) = (
-    (
-        messages::chat_id,
-        messages::seq,
-        messages::version,
-        messages::kind,
-        messages::sender_id,
-        messages::nonce,
-        messages::fingerprint,
-        messages::text,
-        messages::content,
-        messages::mentions_everyone,
-    ),
-    (messages::reply_to_seq, messages::thread_root_seq, messages::in_timeline, messages::reply_count),
-    (messages::created_at, messages::edited_at, messages::deleted_at, messages::pinned_at, messages::pinned_by),
-);
-
-type Row = (
-    (UuidValue, i64, i64, String, Option<String>, Option<String>, Option<Vec<u8>>, Option<String>, Option<Value>, bool),
-    (Option<i64>, Option<i64>, bool, i32),
-    (TimestampValue, Option<TimestampValue>, Option<TimestampValue>, Option<TimestampValue>, Option<String>),
-);
-
-fn message((said, thread, life): Row) -> Result<Message> {
-    let (chat, seq, version, kind, sender, nonce, fingerprint, text, content, mentions_everyone) = said;
-    let (reply_to_seq, thread_root_seq, in_timeline, reply_count) = thread;
-    let (created_at, edited_at, deleted_at, pinned_at, pinned_by) = life;
-    let pinned_by = pinned_by.as_deref().map(parse_column).transpose()?;
-    Ok(Message {
-        id: MessageId { chat: ChatId(chat.0), seq },
-        version,
-        kind: parse_column(&kind)?,
-        sender: sender.as_deref().map(parse_column).transpose()?,
-        nonce: nonce.as_deref().map(Nonce::parse).transpose().map_err(Error::internal)?,
-        text,
-        content: content.map(serde_json::from_value).transpose().map_err(Error::internal)?.unwrap_or_default(),
-        reply_to_seq,
-        thread_root_seq,
-        in_timeline,
-        reply_count,
-        mentions_everyone,
-        pinned: pinned_at.zip(pinned_by).map(|(at, by)| Pinned { pinned_at: at.0, pinned_by: by }),
-        created_at: created_at.0,
-        edited_at: edited_at.map(|at| at.0),
-        deleted_at: deleted_at.map(|at| at.0),
-        fingerprint,
-    })
+/// The columns of a message.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = messages, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct MessageRow {
+    chat_id: UuidValue,
+    seq: i64,
+    version: i64,
+    kind: TextValue<MessageKind>,
+    sender_id: Option<TextValue<UserId>>,
+    nonce: Option<String>,
+    fingerprint: Option<Vec<u8>>,
+    text: Option<String>,
+    content: Option<Value>,
+    mentions_everyone: bool,
+    reply_to_seq: Option<i64>,
+    thread_root_seq: Option<i64>,
+    in_timeline: bool,
+    reply_count: i32,
+    created_at: TimestampValue,
+    edited_at: Option<TimestampValue>,
+    deleted_at: Option<TimestampValue>,
+    pinned_at: Option<TimestampValue>,
+    pinned_by: Option<TextValue<UserId>>,
 }
 
-/// What is no text, as it is kept: nothing where there is none.
+impl TryFrom<MessageRow> for Message {
+    type Error = Error;
+
+    fn try_from(row: MessageRow) -> Result<Self> {
+        let content = row.content.map(serde_json::from_value).transpose().map_err(Error::internal)?;
+        let pinned = row.pinned_at.zip(row.pinned_by).map(|(at, by)| Pinned { pinned_at: at.0, pinned_by: by.0 });
+        Ok(Self {
+            id: MessageId { chat: ChatId(row.chat_id.0), seq: row.seq },
+            version: row.version,
+            kind: row.kind.0,
+            sender: row.sender_id.map(|sender| sender.0),
+            nonce: row.nonce.as_deref().map(Nonce::parse).transpose().map_err(Error::internal)?,
+            text: row.text,
+            content: content.unwrap_or_default(),
+            reply_to_seq: row.reply_to_seq,
+            thread_root_seq: row.thread_root_seq,
+            in_timeline: row.in_timeline,
+            reply_count: row.reply_count,
+            mentions_everyone: row.mentions_everyone,
+            pinned,
+            created_at: row.created_at.0,
+            edited_at: row.edited_at.map(|at| at.0),
+            deleted_at: row.deleted_at.map(|at| at.0),
+            fingerprint: row.fingerprint,
+        })
+    }
+}
+
+fn into_messages(rows: Vec<MessageRow>) -> Result<Vec<Message>> {
+    rows.into_iter().map(Message::try_from).collect()
+}
+
+/// Returns the JSON of everything in a message but its text, or `None` if there is nothing else.
 fn content_json(content: &Content) -> Result<Option<Value>> {
     if *content == Content::default() {
         return Ok(None);
@@ -92,7 +91,11 @@ fn content_json(content: &Content) -> Result<Option<Value>> {
     serde_json::to_value(content).map(Some).map_err(Error::internal)
 }
 
-/// Adds messages, at least one.
+/// Inserts messages, at least one, and adds their texts to the full-text index.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn insert(conn: &mut Conn, new: &[Arc<Message>]) -> Result<()> {
     let row = |message: &Arc<Message>| {
         Ok((
@@ -117,29 +120,35 @@ pub async fn insert(conn: &mut Conn, new: &[Arc<Message>]) -> Result<()> {
         ))
     };
     let rows: Vec<_> = new.iter().map(row).collect::<Result<_>>()?;
-    insert_rows(messages::table, rows).execute(conn).await?;
-    let said = new.iter().filter_map(|message| Some((message.id, message.text.as_deref()?)));
-    search::index(conn, said).await
+    insert_many(messages::table, rows).execute(conn).await?;
+    let texts = new.iter().filter_map(|message| Some((message.id, message.text.as_deref()?)));
+    search_index::insert(conn, texts).await
 }
 
-/// Writes back where chats stand after a group of sends.
-pub async fn update_chat_counters(conn: &mut Conn, grown: impl Iterator<Item = &Chat>) -> Result<()> {
-    let rows = grown.map(|chat| {
-        let (active_at, changed_at) = (TimestampValue(chat.last_activity_at), TimestampValue(chat.changed_at));
-        (UuidValue(chat.id.0), chat.version, chat.last_seq, active_at, changed_at)
-    });
-    fragments::update_chat_counters(rows).execute(conn).await?;
-    Ok(())
-}
-
-/// Writes back the roots of threads that grew, at least one.
+/// Writes the versions and reply counts of thread roots, at least one.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn update_thread_counts(conn: &mut Conn, roots: &[&Message]) -> Result<()> {
-    let row = |root: &&Message| (UuidValue(root.id.chat.0), root.id.seq, root.version, i64::from(root.reply_count));
-    fragments::update_thread_counts(roots.iter().map(row)).execute(conn).await?;
+    let rows = roots.iter().map(|root| {
+        let id = root.id;
+        vec![UuidValue(id.chat.0).into(), id.seq.into(), root.version.into(), i64::from(root.reply_count).into()]
+    });
+    let update = ValuesStatement::new(
+        "UPDATE messages SET version = grown.column3, reply_count = grown.column4 FROM ",
+        rows,
+        " AS grown WHERE messages.chat_id = grown.column1 AND messages.seq = grown.column2",
+    );
+    update.execute(conn).await?;
     Ok(())
 }
 
-/// Writes back what may change in a message.
+/// Writes everything that can change in a message.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn update(conn: &mut Conn, message: &Message) -> Result<()> {
     diesel::update(messages::table.find((UuidValue(message.id.chat.0), message.id.seq)))
         .set((
@@ -159,24 +168,36 @@ pub async fn update(conn: &mut Conn, message: &Message) -> Result<()> {
     Ok(())
 }
 
+/// Returns the messages with these ids, in no particular order.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_ids(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<Message>> {
     let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
-    let rows: Vec<Row> =
-        messages::table.filter(pairs_in((messages::chat_id, messages::seq), keys)).select(COLUMNS).load(conn).await?;
-    rows.into_iter().map(message).collect()
-}
-
-/// Messages that were sent with these nonces, by whomever.
-pub async fn by_nonces(conn: &mut Conn, keys: &[(ChatId, Nonce)]) -> Result<Vec<Message>> {
-    let keys = keys.iter().map(|(chat, nonce)| (UuidValue(chat.0), nonce.as_str().to_owned()));
-    let rows: Vec<Row> = messages::table
-        // The words that the index of nonces has of itself: without them SQLite reads the whole chat.
-        .filter(messages::nonce.is_not_null())
-        .filter(pairs_in((messages::chat_id, messages::nonce.assume_not_null()), keys))
-        .select(COLUMNS)
+    let rows: Vec<MessageRow> = messages::table
+        .filter(pairs_in((messages::chat_id, messages::seq), keys))
+        .select(columns::<MessageRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(message).collect()
+    into_messages(rows)
+}
+
+/// Returns the messages that any user sent with these nonces.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn by_nonces(conn: &mut Conn, keys: &[(ChatId, Nonce)]) -> Result<Vec<Message>> {
+    let keys = keys.iter().map(|(chat, nonce)| (UuidValue(chat.0), nonce.as_str().to_owned()));
+    let rows: Vec<MessageRow> = messages::table
+        // The partial index of nonces has this condition: without it SQLite would read the whole chat.
+        .filter(messages::nonce.is_not_null())
+        .filter(pairs_in((messages::chat_id, messages::nonce.assume_not_null()), keys))
+        .select(columns::<MessageRow>())
+        .load(conn)
+        .await?;
+    into_messages(rows)
 }
 
 /// Returns the conditions that select the messages of a list.
@@ -188,8 +209,14 @@ fn list_conditions(list: &MessageList) -> Conditions<'static> {
     }
 }
 
-/// Messages of many lists in one statement, one more than asked for, each from its window's end: an
-/// index range that costs the same anywhere in a chat.
+/// Returns one page for each query, from the end of its window and with one message more than it shows.
+///
+/// One statement answers many queries, and each query reads an index range whose cost does not depend on its position in
+/// the chat.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn pages(conn: &mut Conn, queries: &[MessagesQuery]) -> Result<Vec<Vec<Message>>> {
     let parts = queries.iter().zip(0_i64..).map(|(MessagesQuery { list, window }, number)| {
         let conditions = list_conditions(list)
@@ -199,17 +226,21 @@ pub async fn pages(conn: &mut Conn, queries: &[MessagesQuery]) -> Result<Vec<Vec
             .filter(conditions)
             .order(OrderFrom::new(window.end, messages::seq))
             .limit(window.fetch_limit())
-            .select((number.into_sql::<BigInt>(), COLUMNS))
+            .select((number.into_sql::<BigInt>(), columns::<MessageRow>()))
     });
     let pages = load_union(conn, queries.len(), union_all(parts)).await?;
-    pages.into_iter().map(|rows| rows.into_iter().map(message).collect()).collect()
+    pages.into_iter().map(into_messages).collect()
 }
 
-/// The message of the chat's own that stands before a place.
+/// Returns the last message of a chat's timeline before a message.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn previous_in_timeline(conn: &mut Conn, id: MessageId) -> Result<Option<Message>> {
     let window = PageWindow { after: None, before: Some(id.seq), end: PageEnd::Last, limit: 0 };
     let query = MessagesQuery { list: MessageList::Timeline(id.chat), window };
-    Ok(pages(conn, &[query]).await?.pop().and_then(|mut found| found.pop()))
+    Ok(pages(conn, &[query]).await?.pop().and_then(|mut page| page.pop()))
 }
 
 /// Returns the conditions that select the messages to count.
@@ -222,21 +253,35 @@ fn count_conditions(key: &CountKey) -> Conditions<'static> {
     }
 }
 
-/// The count of one list.
-pub async fn count(conn: &mut Conn, counted: CountKey) -> Result<i64> {
-    Ok(counts(conn, &[counted]).await?.into_iter().sum())
+/// Returns one number of messages.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn count(conn: &mut Conn, key: CountKey) -> Result<i64> {
+    Ok(counts(conn, &[key]).await?.into_iter().sum())
 }
 
-/// Counts of many lists in one statement.
-pub async fn counts(conn: &mut Conn, counted: &[CountKey]) -> Result<Vec<i64>> {
-    let parts = counted.iter().zip(0_i64..).map(|(counted, number)| {
-        messages::table.filter(count_conditions(counted)).select((number.into_sql::<BigInt>(), count_star()))
+/// Returns many numbers of messages in one statement, in the order of their keys.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
+pub async fn counts(conn: &mut Conn, keys: &[CountKey]) -> Result<Vec<i64>> {
+    let parts = keys.iter().zip(0_i64..).map(|(key, number)| {
+        messages::table.filter(count_conditions(key)).select((number.into_sql::<BigInt>(), count_star()))
     });
-    let counts: Vec<Vec<i64>> = load_union(conn, counted.len(), union_all(parts)).await?;
+    let counts: Vec<Vec<i64>> = load_union(conn, keys.len(), union_all(parts)).await?;
     Ok(counts.into_iter().map(|rows| rows.into_iter().sum()).collect())
 }
 
-/// The pinned messages of many chats in one statement, one more than asked for, newest pin first.
+/// Returns pages of the pinned messages of many chats in one statement, newest pin first.
+///
+/// Each page has one message more than its window shows, if there are so many.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn pinned(conn: &mut Conn, queries: &[PinnedQuery]) -> Result<Vec<Vec<Message>>> {
     let pinned_at = messages::pinned_at.assume_not_null();
     let parts = queries.iter().zip(0_i64..).map(|(PinnedQuery { chat, window }, number)| {
@@ -250,34 +295,46 @@ pub async fn pinned(conn: &mut Conn, queries: &[PinnedQuery]) -> Result<Vec<Vec<
             .filter(conditions)
             .order((messages::pinned_at.desc(), messages::seq.desc()))
             .limit(window.fetch_limit())
-            .select((number.into_sql::<BigInt>(), COLUMNS))
+            .select((number.into_sql::<BigInt>(), columns::<MessageRow>()))
     });
     let pages = load_union(conn, queries.len(), union_all(parts)).await?;
-    pages.into_iter().map(|rows| rows.into_iter().map(message).collect()).collect()
+    pages.into_iter().map(into_messages).collect()
 }
 
-/// The newest of a chat's messages, the oldest of them first.
-pub async fn newest(conn: &mut Conn, chat: ChatId, number: usize) -> Result<Vec<Message>> {
-    let window = PageWindow { after: None, before: None, end: PageEnd::Last, limit: number };
+/// Returns up to `limit` of the newest messages of a chat's timeline, oldest first.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn newest(conn: &mut Conn, chat: ChatId, limit: usize) -> Result<Vec<Message>> {
+    let window = PageWindow { after: None, before: None, end: PageEnd::Last, limit };
     let fetched =
         pages(conn, &[MessagesQuery { list: MessageList::Timeline(chat), window: window.clone() }]).await?.pop();
     Ok(window.to_page(fetched.unwrap_or_default()).items)
 }
 
-/// The messages whose last change came after a version of the chat's log, in its order.
+/// Returns up to `limit` messages that changed after a version of the chat's log, in the log's order.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<Vec<Message>> {
-    let rows: Vec<Row> = messages::table
+    let rows: Vec<MessageRow> = messages::table
         .filter(messages::chat_id.eq(UuidValue(chat.0)))
         .filter(messages::version.gt(after))
         .order(messages::version)
         .limit(limit)
-        .select(COLUMNS)
+        .select(columns::<MessageRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(message).collect()
+    into_messages(rows)
 }
 
-/// How many messages changed after a version, counted up to `limit`.
+/// Returns the number of messages that changed after a version of the chat's log, but at most `limit`.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn count_changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<i64> {
     let versions: Vec<i64> = messages::table
         .filter(messages::chat_id.eq(UuidValue(chat.0)))
@@ -290,7 +347,11 @@ pub async fn count_changed_since(conn: &mut Conn, chat: ChatId, after: i64, limi
     Ok(versions.len() as i64)
 }
 
-/// Keeps a text that is about to be replaced.
+/// Stores the text that an edit is about to replace.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn insert_revision(conn: &mut Conn, message: &Message, text: &str, edited_at: DateTime<Utc>) -> Result<()> {
     diesel::insert_into(revisions::table)
         .values((
@@ -305,14 +366,22 @@ pub async fn insert_revision(conn: &mut Conn, message: &Message, text: &str, edi
     Ok(())
 }
 
-/// Forgets the former texts of a message that is deleted.
+/// Deletes the former texts of a message.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn delete_revisions(conn: &mut Conn, id: MessageId) -> Result<()> {
     let of_message = revisions::chat_id.eq(UuidValue(id.chat.0)).and(revisions::seq.eq(id.seq));
     diesel::delete(revisions::table.filter(of_message)).execute(conn).await?;
     Ok(())
 }
 
-/// The former texts of messages, oldest first.
+/// Returns the former texts of messages, oldest first.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn revisions(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, Revision)>> {
     let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
     let rows: Vec<(UuidValue, i64, String, TimestampValue)> = revisions::table
@@ -327,34 +396,44 @@ pub async fn revisions(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(Messag
     Ok(rows.into_iter().map(revision).collect())
 }
 
-/// Notes whom messages mention.
+/// Stores which users messages mention.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn insert_mentions(conn: &mut Conn, mentioned: &[(MessageId, UserId)]) -> Result<()> {
-    for some in mentioned.chunks(MAX_ROWS) {
-        let rows = some.iter().map(|(id, user)| {
+    for chunk in mentioned.chunks(MAX_ROWS) {
+        let rows = chunk.iter().map(|(id, user)| {
             (mentions::chat_id.eq(UuidValue(id.chat.0)), mentions::user_id.eq(user.as_str()), mentions::seq.eq(id.seq))
         });
-        insert_rows(mentions::table, rows).execute(conn).await?;
+        insert_many(mentions::table, rows).execute(conn).await?;
     }
     Ok(())
 }
 
-/// Forgets whom a message that is deleted mentioned.
+/// Deletes the mentions of a message.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn delete_mentions(conn: &mut Conn, id: MessageId) -> Result<()> {
     let of_message = mentions::chat_id.eq(UuidValue(id.chat.0)).and(mentions::seq.eq(id.seq));
     diesel::delete(mentions::table.filter(of_message)).execute(conn).await?;
     Ok(())
 }
 
-/// Whom messages mention, by user id.
+/// Returns the users that messages mention, ordered by user id.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn mentioned_users(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, UserId)>> {
     let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
-    let rows: Vec<(UuidValue, i64, String)> = mentions::table
+    let rows: Vec<(UuidValue, i64, TextValue<UserId>)> = mentions::table
         .filter(pairs_in((mentions::chat_id, mentions::seq), keys))
         .order(mentions::user_id)
         .select((mentions::chat_id, mentions::seq, mentions::user_id))
         .load(conn)
         .await?;
-    rows.into_iter()
-        .map(|(chat, seq, user)| Ok((MessageId { chat: ChatId(chat.0), seq }, parse_column(&user)?)))
-        .collect()
+    Ok(rows.into_iter().map(|(chat, seq, user)| (MessageId { chat: ChatId(chat.0), seq }, user.0)).collect())
 }

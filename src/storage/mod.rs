@@ -1,8 +1,7 @@
-//! The database: SQLite or PostgreSQL, by the scheme of `DATABASE_URL`. The only layer that knows
-//! diesel.
+//! The database, SQLite or PostgreSQL by the scheme of `DATABASE_URL`: the only layer that uses diesel.
 //!
-//! Functions here take a [`Conn`], open no transaction, read no clock and publish nothing: the
-//! services do.
+//! Functions in this layer take a [`Conn`](connection::Conn), open no transaction, read no clock and publish
+//! nothing; the services do that. Their errors are those that [`errors`] makes of a failed statement.
 
 pub mod blocklist;
 pub mod call_signaling;
@@ -11,6 +10,7 @@ pub mod chat_removals;
 pub mod chats;
 pub mod column_types;
 pub mod connection;
+pub mod errors;
 pub mod members;
 pub mod messages;
 pub mod migrations;
@@ -22,40 +22,8 @@ pub mod reactions;
 pub mod reports;
 pub mod schema;
 pub mod search;
+pub mod search_index;
+pub mod settings;
 pub mod sql;
 pub mod sqlite_blocking;
 pub mod users;
-
-use crate::error::Error;
-
-impl From<diesel::result::Error> for Error {
-    fn from(error: diesel::result::Error) -> Self {
-        use diesel::result::DatabaseErrorKind::{ClosedConnection, SerializationFailure, UnableToSendCommand};
-        match error {
-            diesel::result::Error::DatabaseError(ClosedConnection | UnableToSendCommand, _) => {
-                tracing::warn!(%error, "the database connection broke off");
-                Self::unavailable("the database can't be reached")
-            }
-            // What PostgreSQL says to those whom an administrator, a stop or a crash cuts off (class 57P).
-            diesel::result::Error::DatabaseError(_, info) if info.message().starts_with("terminating connection") => {
-                tracing::warn!(error = info.message(), "the database ended the connection");
-                Self::unavailable("the database can't be reached")
-            }
-            // PostgreSQL ended one of two transactions that waited for each other: it did nothing.
-            diesel::result::Error::DatabaseError(kind, info)
-                if matches!(kind, SerializationFailure) || info.message() == "deadlock detected" =>
-            {
-                tracing::warn!(error = info.message(), "a transaction gave way to another");
-                Self::unavailable("the database is busy")
-            }
-            error => Self::internal(error),
-        }
-    }
-}
-
-/// A row that this server can't read back.
-impl From<Box<dyn std::error::Error + Send + Sync>> for Error {
-    fn from(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
-        Self::internal(error)
-    }
-}

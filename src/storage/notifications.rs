@@ -3,73 +3,66 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
+use crate::domain::chat_events::NotificationBatch;
 use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
 use crate::domain::notifications::{Notification, NotificationKind};
 use crate::domain::pagination::PageWindow;
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, parse_column};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::notifications;
-use crate::storage::sql::fragments::{Conditions, MAX_ROWS, insert_rows, pairs_in};
+use crate::storage::sql::columns::columns;
+use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::insert_many::insert_many;
+use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::statement_cache::MAX_ROWS;
 
-type Columns = (
-    notifications::id,
-    notifications::organization_id,
-    notifications::user_id,
-    notifications::kind,
-    notifications::chat_id,
-    notifications::seq,
-    notifications::actor_id,
-    notifications::created_at,
-    notifications::read_at,
-    notifications::call_id,
-);
-const COLUMNS: Columns = (
-    notifications::id,
-    notifications::organization_id,
-    notifications::user_id,
-    notifications::kind,
-    notifications::chat_id,
-    notifications::seq,
-    notifications::actor_id,
-    notifications::created_at,
-    notifications::read_at,
-    notifications::call_id,
-);
-
-type Row = (
-    UuidValue,
-    String,
-    String,
-    String,
-    UuidValue,
-    Option<i64>,
-    Option<String>,
-    TimestampValue,
-    Option<TimestampValue>,
-    Option<UuidValue>,
-);
-
-fn notification(
-    (id, organization, user, kind, chat, seq, actor, created_at, read_at, call): Row,
-) -> Result<Notification> {
-    Ok(Notification {
-        id: NotificationId(id.0),
-        organization: parse_column(&organization)?,
-        user: parse_column(&user)?,
-        kind: parse_column(&kind)?,
-        chat: ChatId(chat.0),
-        seq,
-        call: call.map(|call| CallId { chat: ChatId(chat.0), call: call.0 }),
-        actor: actor.as_deref().map(parse_column).transpose()?,
-        created_at: created_at.0,
-        read_at: read_at.map(|at| at.0),
-    })
+/// The columns of a notification.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = notifications, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct NotificationRow {
+    id: UuidValue,
+    organization_id: TextValue<OrganizationId>,
+    user_id: TextValue<UserId>,
+    kind: TextValue<NotificationKind>,
+    chat_id: UuidValue,
+    seq: Option<i64>,
+    actor_id: Option<TextValue<UserId>>,
+    created_at: TimestampValue,
+    read_at: Option<TimestampValue>,
+    call_id: Option<UuidValue>,
 }
 
+impl From<NotificationRow> for Notification {
+    fn from(row: NotificationRow) -> Self {
+        let chat = ChatId(row.chat_id.0);
+        Self {
+            id: NotificationId(row.id.0),
+            organization: row.organization_id.0,
+            user: row.user_id.0,
+            kind: row.kind.0,
+            chat,
+            seq: row.seq,
+            call: row.call_id.map(|call| CallId { chat, call: call.0 }),
+            actor: row.actor_id.map(|user| user.0),
+            created_at: row.created_at.0,
+            read_at: row.read_at.map(|at| at.0),
+        }
+    }
+}
+
+fn into_notifications(rows: Vec<NotificationRow>) -> Vec<Notification> {
+    rows.into_iter().map(Notification::from).collect()
+}
+
+/// Inserts notifications.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn insert(conn: &mut Conn, new: &[Notification]) -> Result<()> {
-    for some in new.chunks(MAX_ROWS) {
-        let rows = some.iter().map(|notification| {
+    for chunk in new.chunks(MAX_ROWS) {
+        let rows = chunk.iter().map(|notification| {
             (
                 notifications::id.eq(UuidValue(notification.id.0)),
                 notifications::organization_id.eq(notification.organization.as_str()),
@@ -83,26 +76,34 @@ pub async fn insert(conn: &mut Conn, new: &[Notification]) -> Result<()> {
                 notifications::call_id.eq(notification.call.map(|call| UuidValue(call.call))),
             )
         });
-        insert_rows(notifications::table, rows).execute(conn).await?;
+        insert_many(notifications::table, rows).execute(conn).await?;
     }
     Ok(())
 }
 
-/// Takes back what a reaction told, where it isn't read yet.
+/// Deletes the unread notifications of one kind that an actor caused with a message.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn withdraw(conn: &mut Conn, message: MessageId, kind: NotificationKind, actor: &UserId) -> Result<()> {
-    let told = notifications::chat_id
+    let unread = notifications::chat_id
         .eq(UuidValue(message.chat.0))
         .and(notifications::seq.eq(message.seq))
         .and(notifications::kind.eq(<&str>::from(kind)))
         .and(notifications::actor_id.eq(actor.as_str()))
         .and(notifications::read_at.is_null());
-    diesel::delete(notifications::table.filter(told)).execute(conn).await?;
+    diesel::delete(notifications::table.filter(unread)).execute(conn).await?;
     Ok(())
 }
 
-/// Whether somebody was told of a person's reaction to a message.
+/// Returns whether an actor caused a notification of one kind with a message.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn exists(conn: &mut Conn, message: MessageId, kind: NotificationKind, actor: &UserId) -> Result<bool> {
-    let told: i64 = notifications::table
+    let number: i64 = notifications::table
         .filter(notifications::chat_id.eq(UuidValue(message.chat.0)))
         .filter(notifications::seq.eq(message.seq))
         .filter(notifications::kind.eq(<&str>::from(kind)))
@@ -110,11 +111,16 @@ pub async fn exists(conn: &mut Conn, message: MessageId, kind: NotificationKind,
         .count()
         .get_result(conn)
         .await?;
-    Ok(told > 0)
+    Ok(number > 0)
 }
 
-/// Marks as read what is about messages that a member has read, up to a place; and that they came in.
-/// How many that were, here and below, is given back: [`read_at`] has them.
+/// Marks a member's notifications about messages up to a sequence number as read and returns their number.
+///
+/// Notifications about the chat but no message are marked too. [`by_read_at`] returns what was marked.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateTime<Utc>) -> Result<usize> {
     let about = notifications::chat_id
         .eq(UuidValue(member.chat.0))
@@ -128,7 +134,13 @@ pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: 
     Ok(read)
 }
 
-/// Marks as read all that is about chats in which these people posted: who sends has read up to there.
+/// Marks all notifications of members about a chat in which they posted as read and returns their number.
+///
+/// Sending a message reads the chat up to it. [`by_read_at`] returns what was marked.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn mark_read_by_post(conn: &mut Conn, posted: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
     let members = posted.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
     let about = Conditions::new()
@@ -138,7 +150,11 @@ pub async fn mark_read_by_post(conn: &mut Conn, posted: &[MemberId], now: DateTi
     Ok(read.execute(conn).await?)
 }
 
-/// Marks as read whatever is about a message that is deleted, and gives that.
+/// Marks the unread notifications about a message as read and returns them.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn mark_read_by_message(
     conn: &mut Conn,
     message: MessageId,
@@ -153,16 +169,22 @@ pub async fn mark_read_by_message(
     if read == 0 {
         return Ok(Vec::new());
     }
-    let rows: Vec<Row> = notifications::table
+    let rows: Vec<NotificationRow> = notifications::table
         .filter(about.assume_not_null())
         .filter(notifications::read_at.assume_not_null().eq(TimestampValue(now)))
-        .select(COLUMNS)
+        .select(columns::<NotificationRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(notification).collect()
+    Ok(into_notifications(rows))
 }
 
-/// Marks a person's own as read: these, or all.
+/// Marks some or all of a user's notifications as read and returns their number.
+///
+/// [`by_read_at`] returns what was marked.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn mark_read(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -179,25 +201,53 @@ pub async fn mark_read(
     Ok(read.execute(conn).await?)
 }
 
-/// What these people read at just this moment.
-pub async fn by_read_at(
+/// Returns the notifications of users that the current transaction marked as read at the time `now`.
+///
+/// `count` is the number of notifications that it marked. If they are too many for one event, the result is cut to one
+/// more than fit, which shows the caller that they are too many.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn newly_read(
     conn: &mut Conn,
-    people: &[(OrganizationId, UserId)],
+    users: &[(OrganizationId, UserId)],
+    now: DateTime<Utc>,
+    count: usize,
+) -> Result<Vec<Notification>> {
+    match count {
+        0 => Ok(Vec::new()),
+        _ => by_read_at(conn, users, now, NotificationBatch::MAX_PER_EVENT as i64 + 1).await,
+    }
+}
+
+/// Returns up to `limit` notifications that were marked as read for these users at exactly this time.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+async fn by_read_at(
+    conn: &mut Conn,
+    users: &[(OrganizationId, UserId)],
     at: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<Notification>> {
-    let people = people.iter().map(|(organization, user)| (organization.as_str(), user.as_str()));
-    let rows: Vec<Row> = notifications::table
-        .filter(pairs_in((notifications::organization_id, notifications::user_id), people))
+    let users = users.iter().map(|(organization, user)| (organization.as_str(), user.as_str()));
+    let rows: Vec<NotificationRow> = notifications::table
+        .filter(pairs_in((notifications::organization_id, notifications::user_id), users))
         .filter(notifications::read_at.assume_not_null().eq(TimestampValue(at)))
         .limit(limit)
-        .select(COLUMNS)
+        .select(columns::<NotificationRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(notification).collect()
+    Ok(into_notifications(rows))
 }
 
-/// A person's own that were made or read since a moment.
+/// Returns a user's notifications that were created or read since a time, up to `limit` of each.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn changed_since(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -205,43 +255,54 @@ pub async fn changed_since(
     since: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<Notification>> {
-    let of_person =
+    let of_user =
         notifications::organization_id.eq(organization.as_str()).and(notifications::user_id.eq(user.as_str()));
-    let made: Vec<Row> = notifications::table
-        .filter(of_person)
+    let created: Vec<NotificationRow> = notifications::table
+        .filter(of_user)
         .filter(notifications::created_at.ge(TimestampValue(since)))
         .limit(limit)
-        .select(COLUMNS)
+        .select(columns::<NotificationRow>())
         .load(conn)
         .await?;
-    let read: Vec<Row> = notifications::table
-        .filter(of_person)
+    let read: Vec<NotificationRow> = notifications::table
+        .filter(of_user)
         .filter(notifications::created_at.lt(TimestampValue(since)))
         .filter(notifications::read_at.assume_not_null().ge(TimestampValue(since)))
         .limit(limit)
-        .select(COLUMNS)
+        .select(columns::<NotificationRow>())
         .load(conn)
         .await?;
-    made.into_iter().chain(read).map(notification).collect()
+    Ok(created.into_iter().chain(read).map(Notification::from).collect())
 }
 
+/// Returns a user's notifications with these ids.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_ids(
     conn: &mut Conn,
     organization: &OrganizationId,
     user: &UserId,
     ids: &[NotificationId],
 ) -> Result<Vec<Notification>> {
-    let rows: Vec<Row> = notifications::table
+    let rows: Vec<NotificationRow> = notifications::table
         .filter(notifications::organization_id.eq(organization.as_str()))
         .filter(notifications::user_id.eq(user.as_str()))
         .filter(notifications::id.eq_any(ids.iter().map(|id| UuidValue(id.0))))
-        .select(COLUMNS)
+        .select(columns::<NotificationRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(notification).collect()
+    Ok(into_notifications(rows))
 }
 
-/// A person's notifications, newest first, one more than asked for.
+/// Returns a user's notifications, newest first.
+///
+/// It returns one notification more than the window shows, if there are so many.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn page(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -252,19 +313,23 @@ pub async fn page(
     let conditions = Conditions::new()
         .and_option(unread_only.then(|| notifications::read_at.is_null()))
         .and_option(window.after.map(|after| notifications::id.lt(UuidValue(after))));
-    let rows: Vec<Row> = notifications::table
+    let rows: Vec<NotificationRow> = notifications::table
         .filter(notifications::organization_id.eq(organization.as_str()))
         .filter(notifications::user_id.eq(user.as_str()))
         .filter(conditions)
         .order(notifications::id.desc())
         .limit(window.fetch_limit())
-        .select(COLUMNS)
+        .select(columns::<NotificationRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(notification).collect()
+    Ok(into_notifications(rows))
 }
 
-/// A person's unread notifications, counted up to `limit`.
+/// Returns the number of a user's unread notifications, but at most `limit`.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn count_unread(conn: &mut Conn, organization: &OrganizationId, user: &UserId, limit: i64) -> Result<i64> {
     let ids: Vec<UuidValue> = notifications::table
         .filter(notifications::organization_id.eq(organization.as_str()))

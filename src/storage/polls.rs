@@ -11,12 +11,18 @@ use crate::domain::ids::{ChatId, MessageId, OptionId, UserId};
 use crate::domain::message_queries::VotersQuery;
 use crate::domain::polls::PollResults;
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, parse_user_ids};
+use crate::storage::column_types::{TimestampValue, UuidValue, into_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::votes;
-use crate::storage::sql::fragments::{insert_rows, load_union, pairs_in, union_all};
+use crate::storage::sql::insert_many::insert_many;
+use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::union_all::{load_union, union_all};
 
-/// The options that a person chose, by their places.
+/// Returns the indexes of the options of one poll that a user voted for, in ascending order.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn options_chosen_by(conn: &mut Conn, poll: MessageId, user: &UserId) -> Result<Vec<u8>> {
     let mut options: Vec<i32> = votes::table
         .filter(votes::chat_id.eq(UuidValue(poll.chat.0)))
@@ -29,7 +35,11 @@ pub async fn options_chosen_by(conn: &mut Conn, poll: MessageId, user: &UserId) 
     Ok(options.into_iter().filter_map(|option| u8::try_from(option).ok()).collect())
 }
 
-/// Puts a person's choice in place of what they chose before.
+/// Replaces all of a user's votes in a poll.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn replace_votes(
     conn: &mut Conn,
     poll: MessageId,
@@ -37,9 +47,9 @@ pub async fn replace_votes(
     options: &[u8],
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let own =
+    let former_votes =
         votes::chat_id.eq(UuidValue(poll.chat.0)).and(votes::seq.eq(poll.seq)).and(votes::user_id.eq(user.as_str()));
-    diesel::delete(votes::table.filter(own)).execute(conn).await?;
+    diesel::delete(votes::table.filter(former_votes)).execute(conn).await?;
     if options.is_empty() {
         return Ok(());
     }
@@ -52,18 +62,26 @@ pub async fn replace_votes(
             votes::created_at.eq(TimestampValue(now)),
         )
     });
-    insert_rows(votes::table, rows).execute(conn).await?;
+    insert_many(votes::table, rows).execute(conn).await?;
     Ok(())
 }
 
-/// Forgets the votes of a poll that is deleted.
+/// Deletes all votes in a poll.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn delete_votes(conn: &mut Conn, poll: MessageId) -> Result<()> {
     let of_poll = votes::chat_id.eq(UuidValue(poll.chat.0)).and(votes::seq.eq(poll.seq));
     diesel::delete(votes::table.filter(of_poll)).execute(conn).await?;
     Ok(())
 }
 
-/// How polls stand; one without a vote is left out.
+/// Returns the results of polls; a poll without votes is left out.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn results(conn: &mut Conn, ids: &[MessageId]) -> Result<HashMap<MessageId, PollResults>> {
     let keys = || ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
     let options: Vec<(UuidValue, i64, i32, i64)> = votes::table
@@ -78,22 +96,26 @@ pub async fn results(conn: &mut Conn, ids: &[MessageId]) -> Result<HashMap<Messa
         .select((votes::chat_id, votes::seq, count(votes::user_id).aggregate_distinct()))
         .load(conn)
         .await?;
-    let mut tallies: HashMap<MessageId, PollResults> = HashMap::new();
+    let mut results: HashMap<MessageId, PollResults> = HashMap::new();
     for (chat, seq, voters) in voters {
-        tallies.entry(MessageId { chat: ChatId(chat.0), seq }).or_default().voter_count = voters;
+        results.entry(MessageId { chat: ChatId(chat.0), seq }).or_default().voter_count = voters;
     }
     for (chat, seq, option, number) in options {
-        let votes = &mut tallies.entry(MessageId { chat: ChatId(chat.0), seq }).or_default().votes;
-        let place = usize::try_from(option).unwrap_or_default();
-        if votes.len() <= place {
-            votes.resize(place + 1, 0);
+        let votes = &mut results.entry(MessageId { chat: ChatId(chat.0), seq }).or_default().votes;
+        let index = usize::try_from(option).unwrap_or_default();
+        if votes.len() <= index {
+            votes.resize(index + 1, 0);
         }
-        votes[place] = number;
+        votes[index] = number;
     }
-    Ok(tallies)
+    Ok(results)
 }
 
-/// The options that a person chose of each of these polls.
+/// Returns the options of several polls that a user voted for.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn votes_by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Result<Vec<OptionId>> {
     let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
     let rows: Vec<(UuidValue, i64, i32)> = votes::table
@@ -102,13 +124,17 @@ pub async fn votes_by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) ->
         .select((votes::chat_id, votes::seq, votes::option))
         .load(conn)
         .await?;
-    let choice = |(chat, seq, option): (UuidValue, i64, i32)| {
+    let option_id = |(chat, seq, option): (UuidValue, i64, i32)| {
         Some(OptionId { message: MessageId { chat: ChatId(chat.0), seq }, index: u8::try_from(option).ok()? })
     };
-    Ok(rows.into_iter().filter_map(choice).collect())
+    Ok(rows.into_iter().filter_map(option_id).collect())
 }
 
-/// Who chose an option, the earliest first, for many options in one statement.
+/// Returns the voters of many options in one statement, earliest vote first.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn voters(conn: &mut Conn, queries: &[VotersQuery]) -> Result<Vec<Vec<UserId>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         votes::table
@@ -119,5 +145,5 @@ pub async fn voters(conn: &mut Conn, queries: &[VotersQuery]) -> Result<Vec<Vec<
             .limit(query.limit as i64)
             .select((number.into_sql::<BigInt>(), votes::user_id))
     });
-    parse_user_ids(load_union(conn, queries.len(), union_all(parts)).await?)
+    Ok(into_user_ids(load_union(conn, queries.len(), union_all(parts)).await?))
 }

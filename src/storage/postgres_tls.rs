@@ -1,9 +1,9 @@
-//! Where PostgreSQL is, and how a connection to it is encrypted.
+//! The address of PostgreSQL and the encryption of connections to it.
 //!
-//! `sslmode` means what PostgreSQL's documentation says (chapter 34.19, "SSL Support"): `prefer` and
-//! `require` encrypt without looking at the certificate, `verify-ca` asks for a trusted issuer,
-//! `verify-full` for the right host too. `sslrootcert` names a PEM file of issuers to trust in place
-//! of the system's; with it, `require` is `verify-ca`.
+//! `sslmode` has the meaning that PostgreSQL's documentation gives it (chapter 34.19, "SSL Support"): `prefer` and
+//! `require` encrypt without checking the certificate, `verify-ca` requires a trusted issuer, and `verify-full` also the
+//! right host. `sslrootcert` names a PEM file of issuers to trust in place of the system's; with it, `require` means
+//! `verify-ca`.
 
 use std::sync::Arc;
 
@@ -28,11 +28,16 @@ pub struct PgEndpoint {
 
 impl std::fmt::Debug for PgEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgTarget").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
+        f.debug_struct("PgEndpoint").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
     }
 }
 
 impl PgEndpoint {
+    /// Parses a `postgres://` URL and reads the certificates that it names.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the URL, as a predicate of which the setting is the subject.
     pub fn parse(url: &str) -> Result<Self, String> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut roots, mut rest) = ("prefer", None, Vec::new());
@@ -53,31 +58,37 @@ impl PgEndpoint {
         };
         let mut config: tokio_postgres::Config = format!("{base}?{}", rest.join("&"))
             .parse()
-            .map_err(|error| format!("is no PostgreSQL address: {error}"))?;
+            .map_err(|error| format!("is not a PostgreSQL address: {error}"))?;
         config.ssl_mode(ssl_mode);
         let tls = check.map(|check| client_config(check, roots).map(MakeRustlsConnect::new)).transpose()?;
         Ok(Self { config, tls })
     }
 
+    /// Opens a connection.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the server cannot be reached, fails the certificate check or rejects the login.
     pub async fn connect(&self) -> ConnectionResult<PostgresConn> {
-        let refused = |error: tokio_postgres::Error| {
+        let connection_error = |error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             ConnectionError::BadConnection(format!("{error}{cause}"))
         };
         match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(refused)?;
+                let (client, connection) = self.config.connect(tls.clone()).await.map_err(connection_error)?;
                 PostgresConn::try_from_client_and_connection(client, connection).await
             }
             None => {
-                let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.map_err(refused)?;
+                let (client, connection) =
+                    self.config.connect(tokio_postgres::NoTls).await.map_err(connection_error)?;
                 PostgresConn::try_from_client_and_connection(client, connection).await
             }
         }
     }
 }
 
-/// What of the server's certificate is looked at.
+/// The parts of the server's certificate that are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CertificateCheck {
     Nothing,
@@ -87,15 +98,15 @@ enum CertificateCheck {
 
 fn client_config(check: CertificateCheck, roots: Option<&str>) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let trusted = match check {
+    let issuer_verifier = match check {
         CertificateCheck::Nothing => None,
         CertificateCheck::Issuer | CertificateCheck::IssuerAndHost => {
             let store = Arc::new(root_certificates(roots)?);
             let verifier = WebPkiServerVerifier::builder_with_provider(store, provider.clone()).build();
-            Some(verifier.map_err(|error| format!("has no issuer to trust: {error}"))?)
+            Some(verifier.map_err(|error| format!("has no trusted certificate issuer: {error}"))?)
         }
     };
-    let verifier = CertificateVerifier { check, issuer_verifier: trusted, provider: provider.clone() };
+    let verifier = CertificateVerifier { check, issuer_verifier, provider: provider.clone() };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
@@ -118,8 +129,9 @@ fn root_certificates(file: Option<&str>) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-/// Looks at as much of a certificate as the `sslmode` asks for. That the server holds the
-/// certificate's key is always checked.
+/// Checks as much of a certificate as the `sslmode` requires.
+///
+/// It always checks that the server has the certificate's key.
 #[derive(Debug)]
 struct CertificateVerifier {
     check: CertificateCheck,
@@ -136,11 +148,11 @@ impl ServerCertVerifier for CertificateVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(trusted) = &self.issuer_verifier else {
+        let Some(issuer_verifier) = &self.issuer_verifier else {
             return Ok(ServerCertVerified::assertion());
         };
-        // The issuer is checked before the name, so a wrong name means that all else was right.
-        let result = trusted.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        // The issuer is checked before the name, so a wrong name means that everything else was right.
+        let result = issuer_verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match result {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -179,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sslmode_is_known_and_no_other() {
+    fn parse_accepts_only_the_documented_sslmodes() {
         for mode in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
             assert!(PgEndpoint::parse(&format!("postgres://u:p@db/chat?sslmode={mode}")).is_ok(), "{mode}");
         }

@@ -9,12 +9,17 @@ use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::message_queries::ReactorsQuery;
 use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, parse_user_ids};
+use crate::storage::column_types::{TimestampValue, UuidValue, into_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::reactions;
-use crate::storage::sql::fragments::{load_union, pairs_in, union_all};
+use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::union_all::{load_union, union_all};
 
-/// Adds a reaction; false where it is there already.
+/// Inserts a reaction and returns whether it did; it does not if the reaction exists.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn insert(
     conn: &mut Conn,
     message: MessageId,
@@ -36,21 +41,33 @@ pub async fn insert(
     Ok(inserted == 1)
 }
 
-/// Takes a reaction back; false where there was none.
+/// Deletes a reaction and returns whether it existed.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn delete(conn: &mut Conn, message: MessageId, emoji: &str, user: &UserId) -> Result<bool> {
     let key = (UuidValue(message.chat.0), message.seq, emoji, user.as_str());
     let deleted = diesel::delete(reactions::table.find(key)).execute(conn).await?;
     Ok(deleted == 1)
 }
 
-/// Takes all reactions off a message that is deleted.
+/// Deletes all reactions to a message.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn delete_all(conn: &mut Conn, message: MessageId) -> Result<()> {
     let of_message = reactions::chat_id.eq(UuidValue(message.chat.0)).and(reactions::seq.eq(message.seq));
     diesel::delete(reactions::table.filter(of_message)).execute(conn).await?;
     Ok(())
 }
 
-/// How often each emoji was given to each message, the earliest emoji first.
+/// Returns the number of reactions by message and emoji, earliest emoji first.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn counts(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, ReactionCount)>> {
     let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
     let rows: Vec<(UuidValue, i64, String, i64)> = reactions::table
@@ -60,13 +77,17 @@ pub async fn counts(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId
         .select((reactions::chat_id, reactions::seq, reactions::emoji, count_star()))
         .load(conn)
         .await?;
-    let counted = |(chat, seq, emoji, count): (UuidValue, i64, String, i64)| {
+    let reaction_count = |(chat, seq, emoji, count): (UuidValue, i64, String, i64)| {
         (MessageId { chat: ChatId(chat.0), seq }, ReactionCount { emoji, count })
     };
-    Ok(rows.into_iter().map(counted).collect())
+    Ok(rows.into_iter().map(reaction_count).collect())
 }
 
-/// The number of different emoji on a message, but for this one.
+/// Returns the number of different emoji on a message, except one.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn count_other_emoji(conn: &mut Conn, message: MessageId, emoji: &str) -> Result<usize> {
     let number: i64 = reactions::table
         .filter(reactions::chat_id.eq(UuidValue(message.chat.0)))
@@ -78,7 +99,11 @@ pub async fn count_other_emoji(conn: &mut Conn, message: MessageId, emoji: &str)
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-/// The emoji that a person gave to each of these messages.
+/// Returns the emoji with which a user reacted to each of several messages.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Result<Vec<(MessageId, String)>> {
     let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
     let rows: Vec<(UuidValue, i64, String)> = reactions::table
@@ -90,7 +115,11 @@ pub async fn by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Resul
     Ok(rows.into_iter().map(|(chat, seq, emoji)| (MessageId { chat: ChatId(chat.0), seq }, emoji)).collect())
 }
 
-/// Who reacted, the earliest first, for many reactions in one statement.
+/// Returns the users behind many reactions in one statement, earliest first.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn reactors(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<Vec<UserId>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         reactions::table
@@ -101,5 +130,5 @@ pub async fn reactors(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<
             .limit(query.limit as i64)
             .select((number.into_sql::<BigInt>(), reactions::user_id))
     });
-    parse_user_ids(load_union(conn, queries.len(), union_all(parts)).await?)
+    Ok(into_user_ids(load_union(conn, queries.len(), union_all(parts)).await?))
 }

@@ -4,68 +4,58 @@ use diesel::prelude::*;
 
 use crate::domain::ids::{ChatId, MessageId, OrganizationId, ReportId, UserId};
 use crate::domain::pagination::PageWindow;
-use crate::domain::reports::{Report, ReportResolutionRecord};
+use crate::domain::reports::{Report, ReportResolution, ReportResolutionRecord};
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, parse_column};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::reports;
-use crate::storage::sql::fragments::{Conditions, ForUpdate};
+use crate::storage::sql::columns::columns;
+use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::for_update::ForUpdate;
 
-type Columns = (
-    (
-        reports::id,
-        reports::organization_id,
-        reports::chat_id,
-        reports::seq,
-        reports::reporter_id,
-        reports::reason,
-        reports::text,
-        reports::created_at,
-    ),
-    (reports::resolved_at, reports::resolved_by, reports::resolution),
-);
-const COLUMNS: Columns = (
-    (
-        reports::id,
-        reports::organization_id,
-        reports::chat_id,
-        reports::seq,
-        reports::reporter_id,
-        reports::reason,
-        reports::text,
-        reports::created_at,
-    ),
-    (reports::resolved_at, reports::resolved_by, reports::resolution),
-);
-
-type Row = (
-    (UuidValue, String, UuidValue, i64, String, String, Option<String>, TimestampValue),
-    (Option<TimestampValue>, Option<String>, Option<String>),
-);
-
-fn report((report, (at, by, resolution)): Row) -> Result<Report> {
-    let (id, organization, chat, seq, reporter, reason, text, created_at) = report;
-    let resolved = match (at, by, resolution) {
-        (Some(at), Some(by), Some(resolution)) => Some(ReportResolutionRecord {
-            resolved_at: at.0,
-            resolved_by: parse_column(&by)?,
-            resolution: parse_column(&resolution)?,
-        }),
-        _ => None,
-    };
-    Ok(Report {
-        id: ReportId(id.0),
-        organization: parse_column(&organization)?,
-        message: MessageId { chat: ChatId(chat.0), seq },
-        reporter: parse_column(&reporter)?,
-        reason,
-        text,
-        created_at: created_at.0,
-        resolved,
-    })
+/// The columns of a report.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = reports, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct ReportRow {
+    id: UuidValue,
+    organization_id: TextValue<OrganizationId>,
+    chat_id: UuidValue,
+    seq: i64,
+    reporter_id: TextValue<UserId>,
+    reason: String,
+    text: Option<String>,
+    created_at: TimestampValue,
+    resolved_at: Option<TimestampValue>,
+    resolved_by: Option<TextValue<UserId>>,
+    resolution: Option<TextValue<ReportResolution>>,
 }
 
-/// Adds a report; false where this person reported the message before.
+impl From<ReportRow> for Report {
+    fn from(row: ReportRow) -> Self {
+        let resolved = match (row.resolved_at, row.resolved_by, row.resolution) {
+            (Some(at), Some(by), Some(resolution)) => {
+                Some(ReportResolutionRecord { resolved_at: at.0, resolved_by: by.0, resolution: resolution.0 })
+            }
+            _ => None,
+        };
+        Self {
+            id: ReportId(row.id.0),
+            organization: row.organization_id.0,
+            message: MessageId { chat: ChatId(row.chat_id.0), seq: row.seq },
+            reporter: row.reporter_id.0,
+            reason: row.reason,
+            text: row.text,
+            created_at: row.created_at.0,
+            resolved,
+        }
+    }
+}
+
+/// Inserts a report and returns whether it did; it does not if the reporter reported the message before.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn insert(conn: &mut Conn, report: &Report) -> Result<bool> {
     let inserted = diesel::insert_into(reports::table)
         .values((
@@ -84,53 +74,75 @@ pub async fn insert(conn: &mut Conn, report: &Report) -> Result<bool> {
     Ok(inserted == 1)
 }
 
-/// A person's report of a message.
+/// Returns a user's report of a message.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_message(conn: &mut Conn, message: MessageId, reporter: &UserId) -> Result<Option<Report>> {
-    let rows: Vec<Row> = reports::table
+    let rows: Vec<ReportRow> = reports::table
         .filter(reports::chat_id.eq(UuidValue(message.chat.0)))
         .filter(reports::seq.eq(message.seq))
         .filter(reports::reporter_id.eq(reporter.as_str()))
-        .select(COLUMNS)
+        .select(columns::<ReportRow>())
         .load(conn)
         .await?;
-    rows.into_iter().next().map(report).transpose()
+    Ok(rows.into_iter().next().map(Report::from))
 }
 
+/// Returns the reports of an organisation with these ids.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ReportId]) -> Result<Vec<Report>> {
-    let rows: Vec<Row> = reports::table
+    let rows: Vec<ReportRow> = reports::table
         .filter(reports::organization_id.eq(organization.as_str()))
         .filter(reports::id.eq_any(ids.iter().map(|id| UuidValue(id.0))))
-        .select(COLUMNS)
+        .select(columns::<ReportRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(report).collect()
+    Ok(rows.into_iter().map(Report::from).collect())
 }
 
-/// A report, locked until the transaction ends.
+/// Returns a report, locked until the transaction ends.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn lock(conn: &mut Conn, organization: &OrganizationId, id: ReportId) -> Result<Option<Report>> {
     let query = reports::table
         .filter(reports::organization_id.eq(organization.as_str()))
         .filter(reports::id.eq(UuidValue(id.0)))
-        .select(COLUMNS);
-    let rows: Vec<Row> = ForUpdate(query).load(conn).await?;
-    rows.into_iter().next().map(report).transpose()
+        .select(columns::<ReportRow>());
+    let rows: Vec<ReportRow> = ForUpdate(query).load(conn).await?;
+    Ok(rows.into_iter().next().map(Report::from))
 }
 
-/// Writes back what was made of a report.
-pub async fn resolve(conn: &mut Conn, id: ReportId, resolved: &ReportResolutionRecord) -> Result<()> {
+/// Writes how a report was resolved.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn resolve(conn: &mut Conn, id: ReportId, resolution: &ReportResolutionRecord) -> Result<()> {
     diesel::update(reports::table.find(UuidValue(id.0)))
         .set((
-            reports::resolved_at.eq(TimestampValue(resolved.resolved_at)),
-            reports::resolved_by.eq(resolved.resolved_by.as_str()),
-            reports::resolution.eq(<&str>::from(resolved.resolution)),
+            reports::resolved_at.eq(TimestampValue(resolution.resolved_at)),
+            reports::resolved_by.eq(resolution.resolved_by.as_str()),
+            reports::resolution.eq(<&str>::from(resolution.resolution)),
         ))
         .execute(conn)
         .await?;
     Ok(())
 }
 
-/// Reports of an organisation, the oldest first, one more than asked for: those that are open, those
-/// that were resolved, or both.
+/// Returns an organisation's reports, oldest first: the open ones, the resolved ones, or all.
+///
+/// It returns one report more than the window shows, if there are so many.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn page(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -141,13 +153,13 @@ pub async fn page(
         .and_option((resolved == Some(false)).then(|| reports::resolved_at.is_null()))
         .and_option((resolved == Some(true)).then(|| reports::resolved_at.is_not_null()))
         .and_option(window.after.map(|after| reports::id.gt(UuidValue(after))));
-    let rows: Vec<Row> = reports::table
+    let rows: Vec<ReportRow> = reports::table
         .filter(reports::organization_id.eq(organization.as_str()))
         .filter(conditions)
         .order(reports::id)
         .limit(window.fetch_limit())
-        .select(COLUMNS)
+        .select(columns::<ReportRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(report).collect()
+    Ok(rows.into_iter().map(Report::from).collect())
 }

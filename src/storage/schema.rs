@@ -1,4 +1,4 @@
-//! The tables of both engines, by hand; a test holds them to the migrated databases.
+//! The tables of both engines, written by hand; a test compares them with the migrated databases.
 
 use diesel::{allow_tables_to_appear_in_same_query, table};
 

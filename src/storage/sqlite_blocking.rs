@@ -1,7 +1,7 @@
-//! SQLite works, and waits for its disk, on threads that may block.
+//! Threads on which SQLite's statements may block, because they compute and wait for the disk.
 //!
-//! By itself each statement changes threads and back. Work of many statements goes to such a thread as a whole
-//! instead: [`Store::in_one_go`].
+//! By default each statement moves to such a thread and back. Work that consists of many statements is moved there
+//! as a whole by [`spawn_on_blocking_thread`], and its statements then run in place.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,16 +10,14 @@ use diesel::SqliteConnection;
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
-
-use crate::error::{Error, Result};
-use crate::storage::pool::Database;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 thread_local! {
+    /// Whether statements may block the current thread.
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Where the statements of a connection run.
+/// Names the type that runs the statements of a connection.
 trait HasSpawner {
     type Spawner: SpawnBlocking;
 }
@@ -28,10 +26,10 @@ impl<C, S: SpawnBlocking> HasSpawner for SyncConnectionWrapper<C, S> {
     type Spawner = S;
 }
 
-/// diesel-async's own way, which has no public name: a change of threads for each statement.
+/// diesel-async's own spawner, which has no public name: it moves each statement to another thread.
 type PerStatement = <SyncConnectionWrapper<SqliteConnection> as HasSpawner>::Spawner;
 
-/// Runs SQLite's statements: where they are made if that thread may block, else on one that may.
+/// Runs a statement in place if the current thread may block, and otherwise on a thread that may.
 pub struct TokioBlocking(PerStatement);
 
 impl SpawnBlocking for TokioBlocking {
@@ -43,9 +41,9 @@ impl SpawnBlocking for TokioBlocking {
         R: Send + 'static,
     {
         if MAY_BLOCK.get() {
-            // As it would be on a thread of its own, a panic is the statement's end and not its connection's.
-            let done = catch_unwind(AssertUnwindSafe(statement));
-            return ready(done.map_err(|_| "a statement panicked".into())).boxed();
+            // A panic ends the statement and not its connection, as it would on a thread of the statement's own.
+            let result = catch_unwind(AssertUnwindSafe(statement));
+            return ready(result.map_err(|_| "a statement panicked".into())).boxed();
         }
         self.0.spawn_blocking(statement)
     }
@@ -55,33 +53,26 @@ impl SpawnBlocking for TokioBlocking {
     }
 }
 
-impl Database {
-    /// Does work that is little but statements, and goes on to its end though nobody waits for it. It must not
-    /// wait for others: it may hold a thread meanwhile.
-    pub async fn run_on_blocking_thread<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T> {
-        let done = match self {
-            Self::Postgres(_) => tokio::spawn(work).await,
-            Self::Sqlite { .. } => {
-                let runtime = Handle::current();
-                let on_thread = move || {
-                    MAY_BLOCK.set(true);
-                    let _after = BlockingGuard;
-                    runtime.block_on(work)
-                };
-                spawn_blocking(on_thread).await
-            }
-        };
-        done.map_err(Error::internal)
-    }
+/// Runs a future on a thread that may block; SQLite's statements run in place there.
+///
+/// The future runs to its end even if the returned handle is dropped, and a panic becomes the handle's error.
+///
+/// # Panics
+///
+/// Panics outside a tokio runtime.
+pub fn spawn_on_blocking_thread<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    let runtime = Handle::current();
+    spawn_blocking(move || {
+        MAY_BLOCK.set(true);
+        let _guard = MayBlockGuard;
+        runtime.block_on(work)
+    })
 }
 
-/// The thread goes back to others, who mean to block for a short time only.
-struct BlockingGuard;
+/// Clears [`MAY_BLOCK`] when the work ends, because the thread goes back to tokio's pool.
+struct MayBlockGuard;
 
-impl Drop for BlockingGuard {
+impl Drop for MayBlockGuard {
     fn drop(&mut self) {
         MAY_BLOCK.set(false);
     }

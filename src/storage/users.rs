@@ -1,5 +1,6 @@
-//! People and organisations, as tokens show them.
+//! Users and organisations, as tokens show them.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use crate::domain::ids::{OrganizationId, UserId};
@@ -7,31 +8,51 @@ use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::domain::text;
 use crate::domain::users::{NameKey, User};
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, parse_column};
+use crate::storage::column_types::{TextValue, TimestampValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{organizations, users};
-use crate::storage::sql::fragments::{MAX_ROWS, in_list, update_last_seen};
-use chrono::{DateTime, Utc};
+use crate::storage::sql::columns::columns;
+use crate::storage::sql::in_list::in_list;
+use crate::storage::sql::statement_cache::MAX_ROWS;
+use crate::storage::sql::values_statement::ValuesStatement;
 
-type Columns = (users::organization_id, users::id, users::name, users::avatar_url, users::last_seen_at);
-const COLUMNS: Columns = (users::organization_id, users::id, users::name, users::avatar_url, users::last_seen_at);
-
-type Row = (String, String, String, Option<String>, Option<TimestampValue>);
-
-fn user((organization, id, name, avatar_url, last_seen_at): Row) -> Result<User> {
-    let last_seen_at = last_seen_at.map(|at| at.0);
-    Ok(User { organization: parse_column(&organization)?, id: parse_column(&id)?, name, avatar_url, last_seen_at })
+/// The columns of a user.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = users, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
+struct UserRow {
+    organization_id: TextValue<OrganizationId>,
+    id: TextValue<UserId>,
+    name: String,
+    avatar_url: Option<String>,
+    last_seen_at: Option<TimestampValue>,
 }
 
-/// Notes a person, and their organisation, as their token shows them now; gives up to which moment
-/// their tokens were revoked.
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        Self {
+            organization: row.organization_id.0,
+            id: row.id.0,
+            name: row.name,
+            avatar_url: row.avatar_url,
+            last_seen_at: row.last_seen_at.map(|at| at.0),
+        }
+    }
+}
+
+/// Inserts or updates a user as a token shows them, and inserts their organisation if it is new.
+///
+/// It returns the time up to which the user's tokens are revoked.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn upsert_seen(conn: &mut Conn, user: &User, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
     diesel::insert_into(organizations::table)
         .values((organizations::id.eq(user.organization.as_str()), organizations::created_at.eq(TimestampValue(now))))
         .on_conflict_do_nothing()
         .execute(conn)
         .await?;
-    let shown = (
+    let profile = (
         users::name.eq(&user.name),
         users::name_folded.eq(text::fold_case(&user.name)),
         users::avatar_url.eq(&user.avatar_url),
@@ -41,18 +62,24 @@ pub async fn upsert_seen(conn: &mut Conn, user: &User, now: DateTime<Utc>) -> Re
             users::organization_id.eq(user.organization.as_str()),
             users::id.eq(user.id.as_str()),
             users::created_at.eq(TimestampValue(now)),
-            shown.clone(),
+            profile.clone(),
         ))
         .on_conflict((users::organization_id, users::id))
         .do_update()
-        .set(shown)
+        .set(profile)
         .returning(users::revoked_before)
         .get_result(conn)
         .await?;
     Ok(revoked_before.map(|at| at.0))
 }
 
-/// Revokes a person's tokens up to this moment. One whom no token showed yet is called by their id.
+/// Revokes a user's tokens up to a time.
+///
+/// A user whom no token has shown yet is inserted with their id as the name.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn revoke(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -77,45 +104,69 @@ pub async fn revoke(
     Ok(())
 }
 
-/// Whose tokens were revoked from a moment on, and up to when.
+/// Returns the users whose tokens were revoked since a time, with the time up to which they are revoked.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn revoked_since(
     conn: &mut Conn,
     since: DateTime<Utc>,
 ) -> Result<Vec<(OrganizationId, UserId, DateTime<Utc>)>> {
-    let rows: Vec<(String, String, Option<TimestampValue>)> = users::table
+    let rows: Vec<(TextValue<OrganizationId>, TextValue<UserId>, Option<TimestampValue>)> = users::table
         .filter(users::revoked_before.is_not_null())
         .filter(users::revoked_before.ge(TimestampValue(since)))
         .select((users::organization_id, users::id, users::revoked_before))
         .load(conn)
         .await?;
-    let revoked = rows.into_iter().filter_map(|(organization, user, before)| Some((organization, user, before?.0)));
-    revoked
-        .map(|(organization, user, before)| Ok((parse_column(&organization)?, parse_column(&user)?, before)))
-        .collect()
+    let revocations =
+        rows.into_iter().filter_map(|(organization, user, before)| Some((organization.0, user.0, before?.0)));
+    Ok(revocations.collect())
 }
 
+/// Returns the users of an organisation with these ids.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[UserId]) -> Result<Vec<User>> {
-    let rows: Vec<Row> = users::table
+    let rows: Vec<UserRow> = users::table
         .filter(users::organization_id.eq(organization.as_str()))
         .filter(in_list(users::id, ids.iter().map(UserId::as_str)))
-        .select(COLUMNS)
+        .select(columns::<UserRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(user).collect()
+    Ok(rows.into_iter().map(User::from).collect())
 }
 
-/// Notes when people were last there; an earlier moment than before changes nothing.
+/// Writes when users were last online; an earlier time than the stored one changes nothing.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
 pub async fn record_last_seen(conn: &mut Conn, seen: &[(OrganizationId, UserId, DateTime<Utc>)]) -> Result<()> {
-    for some in seen.chunks(MAX_ROWS) {
-        let rows = some.iter().map(|(organization, user, at)| {
-            (organization.as_str().to_owned(), user.as_str().to_owned(), TimestampValue(*at))
+    for chunk in seen.chunks(MAX_ROWS) {
+        let rows = chunk.iter().map(|(organization, user, at)| {
+            vec![organization.as_str().into(), user.as_str().into(), TimestampValue(*at).into()]
         });
-        update_last_seen(rows).execute(conn).await?;
+        let update = ValuesStatement::new(
+            "UPDATE users SET last_seen_at = seen.column3 FROM ",
+            rows,
+            " AS seen WHERE users.organization_id = seen.column1 AND users.id = seen.column2 \
+             AND (users.last_seen_at IS NULL OR users.last_seen_at < seen.column3)",
+        );
+        update.execute(conn).await?;
     }
     Ok(())
 }
 
-/// People of an organisation by name, one more than asked for, from the window's end.
+/// Returns an organisation's users whose names contain a text, ordered by name.
+///
+/// It returns one user more than the window shows, if there are so many. The window has to begin at the list's start.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
 pub async fn page(
     conn: &mut Conn,
     organization: &OrganizationId,
@@ -124,8 +175,8 @@ pub async fn page(
 ) -> Result<Vec<User>> {
     let (after_name, after_id) = window.after.clone().unwrap_or_default();
     let pattern = format!("%{}%", escape_like(&text::fold_case(search.unwrap_or_default())));
-    debug_assert_eq!(window.end, PageEnd::First, "people are paged forwards");
-    let rows: Vec<Row> = users::table
+    debug_assert_eq!(window.end, PageEnd::First, "users are paged forwards");
+    let rows: Vec<UserRow> = users::table
         .filter(users::organization_id.eq(organization.as_str()))
         .filter(users::name_folded.like(pattern).escape('\\'))
         .filter(
@@ -133,13 +184,13 @@ pub async fn page(
         )
         .order((users::name_folded, users::id))
         .limit(window.fetch_limit())
-        .select(COLUMNS)
+        .select(columns::<UserRow>())
         .load(conn)
         .await?;
-    rows.into_iter().map(user).collect()
+    Ok(rows.into_iter().map(User::from).collect())
 }
 
-/// Makes a text stand for itself in a LIKE pattern.
+/// Escapes a text so that a `LIKE` pattern matches it literally.
 pub fn escape_like(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! The full-text index of messages: FTS5's on SQLite, `tsvector` on PostgreSQL.
+//! The full-text index of messages: FTS5 on SQLite, `tsvector` on PostgreSQL.
 
 use diesel::backend::Backend;
 use diesel::expression::Expression;
@@ -10,16 +10,16 @@ use diesel::sql_types::{BigInt, Bool, HasSqlType, Text};
 use diesel::sqlite::Sqlite;
 
 use crate::storage::column_types::{SqlUuid, UuidValue};
-use crate::storage::sql::fragments::{BindValue, ValuesStatement};
+use crate::storage::sql::values_statement::ValuesStatement;
 
-/// Puts the words of messages into the full-text index: chat, place, and the words as the engine
-/// takes them.
+/// Adds the words of messages to the full-text index.
 pub struct IndexFullText(ValuesStatement);
 
 impl IndexFullText {
+    /// Returns the statement for messages: chat, sequence number, and words in the engine's own spelling.
     pub fn new(rows: impl IntoIterator<Item = (UuidValue, i64, String)>) -> Self {
-        let row = |(chat, seq, words)| vec![BindValue::Uuid(chat), BindValue::BigInt(seq), BindValue::Text(words)];
-        Self(ValuesStatement { before: "", rows: rows.into_iter().map(row).collect(), after: "" })
+        let values = rows.into_iter().map(|(chat, seq, words)| vec![chat.into(), seq.into(), words.into()]);
+        Self(ValuesStatement::new("", values, ""))
     }
 }
 
@@ -48,7 +48,7 @@ impl QueryFragment<Sqlite> for IndexFullText {
     }
 }
 
-/// Takes the words of one message out of the full-text index.
+/// Removes the words of one message, given by chat and sequence number, from the full-text index.
 #[derive(Debug, Clone, Copy)]
 pub struct DeleteFullText(pub UuidValue, pub i64);
 
@@ -86,10 +86,12 @@ impl QueryFragment<Sqlite> for DeleteFullText {
     }
 }
 
-/// A condition of `messages`: the full-text index has all that is searched for.
+/// The condition that the full-text index has all words of a search for a row of `messages`.
 #[derive(Debug, Clone)]
 pub struct MatchesFullText {
+    /// The search in PostgreSQL's syntax.
     pub tsquery: String,
+    /// The search in the syntax of SQLite's FTS5.
     pub fts5: String,
 }
 
@@ -119,5 +121,49 @@ impl QueryFragment<Sqlite> for MatchesFullText {
         out.push_bind_param::<Text, _>(&self.fts5)?;
         out.push_sql(")");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::{DeleteFullText, IndexFullText, MatchesFullText};
+    use crate::storage::column_types::UuidValue;
+    use crate::storage::sql::debug_sql::{postgres_sql, sqlite_sql};
+
+    #[test]
+    fn words_are_indexed_by_key_on_postgres_and_by_row_id_on_sqlite() {
+        let query = IndexFullText::new([(UuidValue(Uuid::nil()), 1, "word".to_owned())]);
+        assert_eq!(
+            postgres_sql(&query),
+            "INSERT INTO message_words (chat_id, seq, words) SELECT column1, column2, column3::tsvector \
+             FROM (VALUES ($1, $2, $3)) AS fresh"
+        );
+        assert_eq!(
+            sqlite_sql(&query),
+            "INSERT INTO message_words (rowid, words) SELECT messages.pk, fresh.column3 FROM (VALUES (?, ?, ?)) \
+             AS fresh JOIN messages ON messages.chat_id = fresh.column1 AND messages.seq = fresh.column2"
+        );
+    }
+
+    #[test]
+    fn words_are_removed_by_key_on_postgres_and_by_row_id_on_sqlite() {
+        let query = DeleteFullText(UuidValue(Uuid::nil()), 1);
+        assert_eq!(postgres_sql(&query), "DELETE FROM message_words WHERE chat_id = $1 AND seq = $2");
+        assert_eq!(
+            sqlite_sql(&query),
+            "DELETE FROM message_words WHERE rowid = (SELECT pk FROM messages WHERE chat_id = ? AND seq = ?)"
+        );
+    }
+
+    #[test]
+    fn search_matches_in_the_syntax_of_each_engine() {
+        let query = MatchesFullText { tsquery: "'word'".into(), fts5: "\"word\"".into() };
+        assert_eq!(
+            postgres_sql(&query),
+            "(messages.chat_id, messages.seq) IN (SELECT chat_id, seq FROM message_words WHERE words @@ $1::tsquery)"
+        );
+        assert_eq!(sqlite_sql(&query), "messages.pk IN (SELECT rowid FROM message_words WHERE message_words MATCH ?)");
     }
 }

@@ -1,4 +1,19 @@
+//! SQL that diesel cannot write for both engines: one small query node per file.
 //!
+//! Each node implements `QueryFragment` for PostgreSQL and SQLite, so that the queries that use it stay
+//! written once.
 
-pub mod fragments;
+pub mod columns;
+pub mod conditions;
+pub mod for_update;
 pub mod full_text;
+pub mod in_list;
+pub mod insert_many;
+pub mod order;
+pub mod pairs;
+pub mod statement_cache;
+pub mod union_all;
+pub mod values_statement;
+
+#[cfg(test)]
+pub mod debug_sql;
