@@ -1,19 +1,19 @@
-//! Access to chats: the one place that joins chats, memberships and permissions.
+//! Access to chats: the one module that joins chats, memberships and permissions.
 //!
 //! Use cases, loaders and live feeds decide here whether a viewer may read a chat, so that a new rule is written once.
-//! Whether a member may *change* something is decided by [`ChatRights`], which [`ChatAccess::rights`] builds.
+//! [`ChatRights`], which [`ChatAccess::rights`] builds, decide which changes a member may make.
 //!
-//! There are three levels:
+//! There are three levels of access:
 //!
-//! | level | function | condition |
-//! |---|---|---|
-//! | the chat exists for the viewer | [`ChatAccess::find_visible`] | `chat.view`, and a member or the chat is a channel |
-//! | a request may read its content | [`ChatAccess::require_member`], [`ChatAccess::retain_readable`] | visible, and a member |
-//! | an open feed may continue | [`MemberAccess::require`], [`MemberAccess::find`] | `chat.view`, and a member |
+//! - **The chat exists for the viewer** ([`ChatAccess::find_visible`]): their token has the permission `chat.view`, and
+//!   they are a member or the chat is a channel of their organisation.
+//! - **A request may read the chat's content** ([`ChatAccess::require_member`], [`ChatAccess::retain_readable`]): the
+//!   chat exists for the viewer and they are a member.
+//! - **An open feed may continue** ([`MemberAccess::require`], [`MemberAccess::find`]): the same rule as for a request.
 //!
-//! The last two apply the same rule and report a violation differently. To a request, a chat that the viewer cannot see
-//! does not exist (`NOT_FOUND`). The viewer of a feed knew the chat when the feed began, so that a feed ends with
-//! `FORBIDDEN` when the membership, the chat or the permission is lost.
+//! Requests and feeds report a violation differently. To a request, a chat that the viewer cannot see does not exist
+//! (`NOT_FOUND`). The viewer of a feed knew the chat when the feed started, so a feed ends with `FORBIDDEN` when the
+//! membership, the chat or the permission is lost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -159,8 +159,8 @@ impl MemberAccess {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Forbidden`] if the chat was deleted, if the viewer is no longer a member, or if their token lacks
-    /// the permission `chat.view`, and the database's errors.
+    /// Returns [`Error::Forbidden`] if the chat was deleted, if the viewer is no longer a member, or if their token
+    /// lacks the permission `chat.view`, and the database's errors.
     pub async fn require(conn: &mut Conn, viewer: &Viewer, id: ChatId) -> Result<Self> {
         let access = Self::find(conn, viewer, &[id]).await?.remove(&id);
         access.ok_or_else(|| DenialReason::NotAMember.into())

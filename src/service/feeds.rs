@@ -22,7 +22,7 @@ use crate::realtime::feeds::new_messages::NewMessageFeed;
 use crate::realtime::feeds::presence::PresenceFeed;
 use crate::realtime::feeds::typing::TypingFeed;
 use crate::realtime::sessions::Session;
-use crate::service::calls::call_timeouts;
+use crate::service::calls::transaction::call_timeouts;
 use crate::service::context::AppContext;
 use crate::storage::{calls, users};
 
@@ -50,7 +50,9 @@ pub fn new_messages(app: &AppContext, viewer: Arc<Viewer>) -> Result<NewMessageF
     Ok(NewMessageFeed::new(feed_deps(app, viewer), subscriber))
 }
 
-/// Opens the feed of everything that concerns the viewer across chats, and of their session if there is one.
+/// Opens the feed of everything that concerns the viewer across chats.
+///
+/// With a session, the feed also reports that its token expires or was replaced by one with other permissions.
 ///
 /// # Errors
 ///
@@ -66,7 +68,9 @@ pub fn inbox_feed(
     Ok(InboxFeed::new(feed_deps(app, viewer), session, subscriber, after))
 }
 
-/// Opens the feed of a call in a chat of the viewer: for the viewer's own participant, or as any member sees the call.
+/// Opens the feed of a call in a chat of the viewer.
+///
+/// With `participant`, which must be the viewer's own, the feed delivers the signals to that participant too.
 ///
 /// # Errors
 ///
@@ -100,7 +104,7 @@ pub async fn call(
     // Only after the checks: a registered participant counts as present in the call.
     let presence_guard = app.call_presence.register(id, user.clone());
     let present: Vec<ParticipantId> = participant.into_iter().collect();
-    let lease_expires_at = app.clock.now() + call_timeouts(&app.config.calls).disconnect_timeout;
+    let lease_expires_at = app.clock.now() + call_timeouts(&app.settings.calls).disconnect_timeout;
     calls::renew_leases(&mut conn, &present, true, lease_expires_at).await?;
     let start = match after {
         None => CallFeedStart::Beginning,

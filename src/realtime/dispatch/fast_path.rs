@@ -32,8 +32,8 @@ pub(super) struct Written {
 impl FastPath {
     /// Writes as many of the events as follow the position without a gap and fit into one write.
     ///
-    /// An event larger than one write is left to the queue, where all subscribers hold one copy. `frames` is a buffer to
-    /// encode into.
+    /// An event larger than one write is left to the queue, where all subscribers hold one copy. `frames` is a buffer
+    /// to encode into.
     pub(super) fn write_through(
         &mut self,
         owner: &UserId,

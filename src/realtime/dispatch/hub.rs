@@ -1,8 +1,9 @@
 //! The index of this node's subscribers: from chats, users and calls to the queues of those who follow them.
 //!
 //! Events of one chat come from several tasks and from other nodes, so they may overtake each other. A topic knows the
-//! version that it has delivered and holds back events that come too early until the gap is filled, by the missing event
-//! or by [gap repair](crate::realtime::cluster::gap_repair): one read for all subscribers instead of one for each.
+//! version that it has delivered and holds back events that come too early until the gap is filled, by the missing
+//! event or by [gap repair](crate::realtime::cluster::gap_repair): one read for all subscribers instead of one for
+//! each.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -22,8 +23,8 @@ use crate::realtime::dispatch::topic::Topic;
 
 /// The subscribers of this node, by what they follow.
 ///
-/// Each lock protects one index. Lock order: `chat_topics`, then the lock of a topic, then the lock of a queue; or one of
-/// the other indexes, then the lock of a queue. No two indexes are locked together.
+/// Each lock protects one index. Lock order: `chat_topics`, then the lock of a topic, then the lock of a queue; or one
+/// of the other indexes, then the lock of a queue. No two indexes are locked together.
 #[derive(Debug, Default)]
 pub struct Hub {
     /// The chats with subscribers. A topic joins and leaves the index under this lock.
@@ -127,7 +128,7 @@ impl Hub {
     ///
     /// # Cancel safety
     ///
-    /// Cancel-safe: a gap that opens while nobody waits is reported to the next call.
+    /// Cancel-safe: a gap that opens between two calls is reported to the next one.
     pub async fn wait_for_gap(&self) {
         self.gap_detected.notified().await;
     }

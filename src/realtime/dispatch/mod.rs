@@ -1,7 +1,7 @@
 //! Publish and subscribe within this node: from the events of commits to the queues and sockets of subscribers.
 //!
-//! The files build on each other in this order: [`render_cache`], [`shared_event`], [`ports`] (where the path of an event
-//! is drawn), `fast_path`, [`queue`], `shard`, `topic`, [`hub`], [`subscriber`].
+//! The files build on each other in this order: [`render_cache`], [`shared_event`], [`ports`] (where the path of an
+//! event is drawn), `fast_path`, [`queue`], `shard`, `topic`, [`hub`], [`subscriber`].
 
 pub mod hub;
 pub mod ports;

@@ -1,7 +1,7 @@
 //! The traits by which the upper layers take part in delivery, and the position that they share with feeds.
 //!
-//! This folder knows neither GraphQL nor sockets. `graphql` implements [`RenderGroup`], `http` implements [`FrameSink`],
-//! and an event passes through both on its way from the hub to a socket:
+//! This folder knows neither GraphQL nor sockets. `graphql` implements [`RenderGroup`], `http` implements
+//! [`FrameSink`], and an event passes through both on its way from the hub to a socket:
 //!
 //! ```text
 //!   EventPublisher::publish           after a commit on this node, or received from another node
@@ -22,8 +22,8 @@
 //!            Subscriber::poll_recv ─► feed ─► subscription stream (graphql) ─► connection task (http) ─► socket
 //! ```
 //!
-//! An event that only one subscriber receives, or that each must be told separately, skips the rendering and waits in
-//! the queues.
+//! An event that has a single subscriber, or that differs between subscribers, is not rendered here. It waits in the
+//! queues, and each subscriber's task renders it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -60,8 +60,8 @@ pub trait RenderGroup: Debug + Send + Sync {
     /// `version` is the chat's version when the event was accepted. Resolves to `None` if the event differs between
     /// subscribers; each of them then renders it separately.
     ///
-    /// The future is dropped when it takes too long, so it must be cancel-safe. Neither this function nor the future may
-    /// panic: the topic would never deliver again.
+    /// The future is dropped when it takes too long, so it must be cancel-safe. Neither this function nor the future
+    /// may panic: the topic would never deliver again.
     fn render(&self, event: Arc<SharedEvent>, version: i64) -> BoxFuture<'static, Option<RenderedBatch>>;
 }
 

@@ -48,7 +48,7 @@ struct QueueState {
     events: VecDeque<Arc<SharedEvent>>,
     /// Events were dropped and the subscriber does not know yet.
     overflowed: bool,
-    /// The fast path, while the feed lends its position. It is used only while nothing waits.
+    /// The fast path, while the feed has enabled it. It is used only while no event waits.
     fast_path: Option<FastPath>,
 }
 
@@ -143,7 +143,7 @@ impl DeliveryQueue {
             return Poll::Ready(delivery);
         }
         self.waker.register(cx.waker());
-        // An event that was queued before the registration woke nobody.
+        // An event that was queued before the registration did not wake the task.
         self.pop().map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -14,7 +14,7 @@ pub struct RenderedPayload {
 
 /// A rendering in progress; `None` if it cannot be shared, so that each subscriber renders separately.
 ///
-/// Every subscriber that waits for the future drives it, so that nobody depends on a slow one.
+/// Every subscriber that waits for the future drives it, so that none depends on a slow one.
 pub type RenderFuture = Shared<BoxFuture<'static, Option<RenderedPayload>>>;
 
 /// An update that is not part of a chat's log, with the cache of its renderings.
@@ -31,7 +31,7 @@ impl<T> CachedUpdate<T> {
     }
 }
 
-/// The id of the operation that is rendered, and the position in the log at which the subscribers see the event.
+/// The id of the rendered operation, and the version of the log at which subscribers see the event.
 pub type RenderKey = (u64, i64);
 
 /// The renderings of one event or update, which live as long as it does.

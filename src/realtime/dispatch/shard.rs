@@ -13,7 +13,9 @@ use crate::metrics::METRICS;
 use crate::realtime::dispatch::queue::{DeliveryQueue, Subscribers};
 use crate::realtime::dispatch::shared_event::SharedEvent;
 
-/// The smallest number of subscribers that is worth a task of its own; fewer are served sooner by one task.
+/// The smallest number of subscribers that is worth a task of its own.
+///
+/// Fewer subscribers are served sooner by one task.
 const MIN_SHARD_SIZE: usize = 64;
 /// The number of subscribers after which the task yields: each of them may take a write to a socket.
 const SUBSCRIBERS_PER_YIELD: usize = 16;

@@ -24,7 +24,7 @@ pub struct SharedEvent {
 impl SharedEvent {
     /// Wraps an event that has this number of subscribers.
     ///
-    /// With a single subscriber, renderings are not kept, as nobody else would use them.
+    /// With a single subscriber, renderings are not kept, as no other subscriber could use them.
     pub(super) fn new(event: ChatEvent, subscriber_count: usize) -> Arc<Self> {
         let changes = match &event.kind {
             ChatEventKind::LogChanges(slice) => slice.changes.len(),
@@ -111,8 +111,8 @@ impl RenderedBatch {
     /// Joins the renderings of an event's changes.
     ///
     /// Returns `None` if the event cannot be written by the fast path: a change differs between subscribers, the server
-    /// failed to render it, the event takes no version, it had a single subscriber, or it ends a membership (the feed of
-    /// that member has to end).
+    /// failed to render it, the event takes no version, it had a single subscriber, or it ends a membership (the feed
+    /// of that member has to end).
     pub fn new(shared_event: &SharedEvent, payloads: Vec<Option<RenderedPayload>>) -> Option<Self> {
         let ChatEventKind::LogChanges(slice) = &shared_event.event.kind else { return None };
         let ends_membership = shared_event.event.membership_changes().any(|(_, is_active)| !is_active);

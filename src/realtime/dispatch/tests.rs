@@ -55,7 +55,9 @@ fn subscriber_of(hub: &Arc<Hub>, user: &str, chat: ChatId) -> Subscriber {
     subscriber
 }
 
-/// Takes all queued deliveries: the first version of each event, 0 for an event without versions, -1 for `Lagged`.
+/// Takes all queued deliveries and returns the first version of each event.
+///
+/// An event without versions counts as 0, and `Lagged` as -1.
 fn drain_versions(subscriber: &mut Subscriber) -> Vec<i64> {
     let version = |delivery| match delivery {
         Delivery::Event(shared) => shared.event.version_range().map_or(0, |(first, _)| first),
@@ -377,8 +379,9 @@ async fn fast_path_writes_nothing_after_the_subscriber_is_dropped() {
     assert_eq!(sink.versions(), [0; 0]);
 }
 
-/// Runs a feed that obeys [`Subscriber::enable_fast_path`]: it delivers what it receives and enables the fast path
-/// whenever it is pending.
+/// Runs a feed that enables the fast path whenever it is pending.
+///
+/// The feed obeys the conditions of [`Subscriber::enable_fast_path`].
 async fn run_feed(hub: Arc<Hub>, mut subscriber: Subscriber, sink: Arc<RecordingSink>, last_version: i64) {
     let mut version = 0;
     while version < last_version {
@@ -390,7 +393,7 @@ async fn run_feed(hub: Arc<Hub>, mut subscriber: Subscriber, sink: Arc<Recording
             let delivery = subscriber.poll_recv(cx);
             if delivery.is_pending() {
                 enable_fast_path(&subscriber, version, &sink);
-                // The fast path wakes nobody, and the feed has to notice when it reached the last version.
+                // The fast path does not wake the feed, which has to notice that it reached the last version.
                 cx.waker().wake_by_ref();
             }
             delivery.map(Some)

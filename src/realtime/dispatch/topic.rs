@@ -15,7 +15,9 @@ use crate::realtime::dispatch::queue::{DeliveryQueue, Subscribers};
 use crate::realtime::dispatch::shard::SubscriberShard;
 use crate::realtime::dispatch::shared_event::SharedEvent;
 
-/// The number of events that a topic holds back because of a gap; beyond it, each subscriber reads the gap.
+/// The number of events that a topic holds back because of a gap.
+///
+/// Beyond it, the events are delivered and each subscriber reads the gap.
 const REORDER_BUFFER_CAPACITY: usize = 256;
 
 /// The longest that subscribers wait for a shared rendering; after it, each renders separately.
@@ -80,8 +82,8 @@ impl Topic {
 
     /// Starts a task that renders and delivers the pending events, unless one runs or none is pending.
     ///
-    /// The task ends when no event is pending. It must not panic, as the topic would wait for it forever; renderings run
-    /// on tasks of their own, so that a panic in a resolver does not reach it.
+    /// The task ends when no event is pending. It must not panic, as the topic would wait for it forever; renderings
+    /// run on tasks of their own, so that a panic in a resolver does not reach it.
     fn start_rendering(self: &Arc<Self>, state: &mut TopicState) {
         if state.is_rendering || state.pending_render.is_empty() {
             return;

@@ -136,8 +136,8 @@ impl CallFeed {
     ///
     /// # Errors
     ///
-    /// The feed fails with the errors of [`MemberAccess::require`], with [`Error::NotFound`] if the call does not exist,
-    /// and with the database's errors.
+    /// The feed fails with the errors of [`MemberAccess::require`], with [`Error::NotFound`] if the call does not
+    /// exist, and with the database's errors.
     ///
     /// # Cancel safety
     ///
@@ -162,7 +162,9 @@ impl CallFeed {
         }
     }
 
-    /// Returns whether the feed has to read after an event; the subscriber receives the viewer's events of all chats.
+    /// Returns whether the feed has to read after an event.
+    ///
+    /// The subscriber also receives events about the viewer in other chats and calls.
     fn is_relevant(&self, kind: &ChatEventKind) -> bool {
         match kind {
             ChatEventKind::CallChanged(hint) => hint.call == self.call && hint.version > self.signals_version,

@@ -10,7 +10,7 @@ use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::pool::Database;
 
-/// How far the clocks of two nodes may differ, together with the time that an event travels between them.
+/// The largest difference between the clocks of two nodes, plus the delay of an event between them.
 ///
 /// Changes without a version are found by their time. A feed that catches up reads those that are this much older than
 /// its position again, so that none is missed.
@@ -28,9 +28,11 @@ pub struct FeedDeps {
 /// The limits that all feeds of a node share.
 #[derive(Debug, Clone)]
 pub struct CatchUpLimits {
-    /// One permit for each concurrent read, so that many clients that reconnect together do not exhaust the database.
+    /// The permits of concurrent reads.
+    ///
+    /// They keep many clients that reconnect together from exhausting the database.
     pub permits: Arc<Semaphore>,
-    /// The number of changes that a feed delivers one by one; beyond it, the client is told to load everything again.
+    /// The number of changes that a feed delivers one by one; beyond it, the feed resets the client.
     pub max_changes: usize,
     /// The number of members of the largest chat in which read receipts are delivered to everyone.
     pub max_receipt_members: usize,

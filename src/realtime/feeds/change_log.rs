@@ -37,7 +37,7 @@ pub struct ChangePage {
 pub async fn read_changes(conn: &mut Conn, chat: Arc<Chat>, after_version: i64) -> Result<ChangePage> {
     let messages = messages::changed_since(conn, chat.id, after_version, PAGE_SIZE as i64).await?;
     let members = members::changed_since(conn, chat.id, after_version, PAGE_SIZE as i64).await?;
-    // A full list says nothing about versions beyond its last row.
+    // A full list may lack changes after its last row.
     let complete_to = |length: usize, last: Option<i64>| if length == PAGE_SIZE { last } else { None };
     let ends = [
         complete_to(messages.len(), messages.last().map(|message| message.version)),
@@ -62,7 +62,9 @@ fn backfilled_message(message: Message) -> Change {
     Change::Message(Arc::new(message), change)
 }
 
-/// Returns the members whose rows changed without a version since a time, as far as the viewer may see that.
+/// Returns the members whose rows changed without a version since a time.
+///
+/// Only changes that the viewer may see count: of their own row, and of read positions in a chat with read receipts.
 ///
 /// `access` must be of the same snapshot as the read.
 ///

@@ -7,12 +7,12 @@
 //!                                     overflowed
 //! ```
 //!
-//! An event that arrives during a read may be covered by it: an event at or before the position is dropped, the next one
-//! is delivered, and a later one reveals a gap.
+//! An event that arrives during a read may be covered by it: an event at or before the position is dropped, the next
+//! one is delivered, and a later one reveals a gap.
 //!
-//! This feed is polled by hand, while the others are async functions. Every message to every subscriber passes here, and
-//! [`ChatFeed::enable_fast_path`] must reach the feed between two polls, which a pending future that borrows the feed
-//! would prevent.
+//! This feed is polled by hand, while the others are async functions. Every message to every subscriber passes here,
+//! and [`ChatFeed::enable_fast_path`] must reach the feed between two polls, which a pending future that borrows the
+//! feed would prevent.
 
 pub mod start;
 
@@ -59,7 +59,7 @@ pub enum FeedEvent {
 }
 
 impl FeedEvent {
-    /// Returns the events that a caught-up feed at `version` delivers for an event, as they are the same for everyone.
+    /// Returns the feed events that every member who is caught up at `version` receives for an event.
     pub fn from_shared(shared: &Arc<SharedEvent>, version: i64) -> Vec<Self> {
         let (chat, as_of) = (shared.event.chat, shared.event.published_at);
         let event = |index, version, change, is_new| Self::Change {
@@ -86,7 +86,7 @@ impl FeedEvent {
         }
     }
 
-    /// Returns the cache of the event's renderings and the version at which they hold, if subscribers share them.
+    /// Returns the cache of the event's renderings and the version that is their key, if any are shared.
     pub fn render_cache(&self) -> Option<(&RenderCache, i64)> {
         match self {
             Self::Change { cursor, event_ref, .. } => Some((event_ref.as_ref()?.render_cache()?, cursor.version)),
@@ -170,7 +170,8 @@ impl ChatFeed {
 
     /// Lets the hub write the following events to `sink`, until the feed is polled again.
     ///
-    /// The feed must just have returned `Pending`, and all its earlier events must have been written to the same socket.
+    /// The feed must just have returned `Pending`, and all its earlier events must have been written to the same
+    /// socket.
     pub fn enable_fast_path(&mut self, sink: &Arc<dyn FrameSink>) {
         if matches!(self.state, ChatFeedState::Live) {
             self.subscriber.enable_fast_path(self.position, sink);

@@ -1,9 +1,9 @@
 //! The feed of everything that concerns one user across their chats: chats, notifications and calls.
 //!
-//! An event about a chat only means that the chat has to be read. Subjects that changed are pending, each once, with the
-//! time of the change; a chat is read and delivered in its current state when its turn comes. A cursor is a time: that of
-//! the first pending subject, or of the last event. A client that resumes, a slow one and one whose queue overflowed
-//! therefore all continue by the same read: what changed since the cursor.
+//! An event about a chat only means that the chat has to be read. Subjects that changed are pending, each once, with
+//! the time of the change; a chat is read and delivered in its current state when its turn comes. A cursor is a time:
+//! that of the first pending subject, or of the last event. A client that resumes, a slow one and one whose queue
+//! overflowed therefore all continue by the same read: what changed since the cursor.
 
 mod pending;
 mod reads;

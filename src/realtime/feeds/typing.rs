@@ -14,8 +14,8 @@ use crate::tasks::spawn_detached;
 
 /// The users who are typing in one chat: the present list, then the new list after each change.
 ///
-/// A slow subscriber receives only the newest list. The feed ends with an error when the viewer's membership or the chat
-/// ends.
+/// A slow subscriber receives only the newest list. The feed ends with an error when the viewer's membership or the
+/// chat ends.
 pub struct TypingFeed {
     deps: FeedDeps,
     subscriber: Subscriber,

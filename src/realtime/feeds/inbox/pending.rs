@@ -16,7 +16,7 @@ pub(super) enum PendingKey {
     Call(CallId),
 }
 
-/// What is known of a pending subject.
+/// The content of a pending subject, as far as events carry it.
 #[derive(Debug)]
 pub(super) enum PendingItem {
     /// A chat, which is read when its turn comes.
@@ -39,7 +39,7 @@ pub(super) struct PendingQueue {
 }
 
 impl PendingQueue {
-    /// Adds a subject that changed at a time. A subject that is pending already keeps its place in the order.
+    /// Adds a subject that changed at a time. A subject that is pending already keeps its time.
     pub(super) fn push(&mut self, key: PendingKey, changed_at: DateTime<Utc>, item: PendingItem) {
         match self.items.entry(key) {
             Entry::Vacant(vacant) => {
