@@ -58,6 +58,12 @@ impl CountKey {
 /// The key of pinned messages, newest pin first: pin time in microseconds, and sequence number.
 pub type PinnedAtKey = (i64, i64);
 
+/// Returns a message's key in a list of pinned messages.
+pub fn pinned_at_key(message: &Message) -> PinnedAtKey {
+    let pinned_at = message.pinned.as_ref().map_or(0, |pinned| pinned.pinned_at.timestamp_micros());
+    (pinned_at, message.id.seq)
+}
+
 /// A query for one page of a chat's pinned messages.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PinnedQuery {

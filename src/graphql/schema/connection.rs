@@ -1,4 +1,4 @@
-//! Connections, as the Relay cursor connections specification has them.
+//! Connections as the Relay cursor connections specification defines them.
 
 use async_graphql::connection::{self, Edge, EmptyFields};
 use async_graphql::{ObjectType, OutputType};
@@ -6,9 +6,10 @@ use async_graphql::{ObjectType, OutputType};
 use crate::domain::pagination::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page};
 use crate::error::{Error, Result};
 
+/// A connection with opaque cursors and, optionally, additional fields.
 pub type Connection<T, Extra = EmptyFields> = connection::Connection<String, T, Extra>;
 
-/// The connection of a page: `cursor` is a place in the list, `node` what stands there.
+/// Returns the connection of a page: `cursor` and `node` derive the cursor and the node of an item.
 pub fn connection<T, N>(page: Page<T>, cursor: impl Fn(&T) -> String, node: impl Fn(T) -> N) -> Connection<N>
 where
     N: OutputType + ObjectType,
@@ -16,7 +17,7 @@ where
     connection_with(page, EmptyFields, cursor, node)
 }
 
-/// The same with fields of its own.
+/// Returns the connection of a page with additional fields.
 pub fn connection_with<T, N, Extra>(
     page: Page<T>,
     extra: Extra,
@@ -32,7 +33,11 @@ where
     connection
 }
 
-/// How many items a plain list is asked for.
+/// Returns the maximum length of a list without cursors, from its argument `first`.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if `first` is not from 0 to [`MAX_PAGE_SIZE`].
 pub fn limit(first: Option<i32>) -> Result<usize> {
     let limit = first.map_or(Some(DEFAULT_PAGE_SIZE), |first| usize::try_from(first).ok());
     limit
@@ -40,8 +45,8 @@ pub fn limit(first: Option<i32>) -> Result<usize> {
         .ok_or_else(|| Error::bad_input("first", format!("must be from 0 to {MAX_PAGE_SIZE}")))
 }
 
-/// What a page may cost: the fields of an item, as often as items are asked for.
-pub fn cost(first: Option<i32>, last: Option<i32>, child: usize) -> usize {
-    let items = first.or(last).and_then(|number| usize::try_from(number).ok()).unwrap_or(DEFAULT_PAGE_SIZE);
-    1 + items * child
+/// Returns the complexity of a list: one, and the complexity of an item for each requested item.
+pub fn cost(first: Option<i32>, last: Option<i32>, child_complexity: usize) -> usize {
+    let items = first.or(last).and_then(|count| usize::try_from(count).ok()).unwrap_or(DEFAULT_PAGE_SIZE);
+    1 + items * child_complexity
 }

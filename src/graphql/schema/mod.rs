@@ -1,4 +1,7 @@
-//! The API: the only layer that knows async-graphql. It parses, makes one service call, and wraps.
+//! The GraphQL schema: types, fields, scalars, and the loaders that resolvers share.
+//!
+//! A resolver converts its arguments, makes one service call, and wraps the result. Rules belong to the domain layer,
+//! and authorisation to the service layer.
 
 pub mod connection;
 pub mod context;
@@ -11,6 +14,7 @@ pub mod types;
 
 use async_graphql::SDLExportOptions;
 
+use crate::graphql::schema::connection::Connection;
 use crate::graphql::schema::mutation::Mutation;
 use crate::graphql::schema::query::Query;
 use crate::graphql::schema::subscription::Subscription;
@@ -18,33 +22,32 @@ use crate::graphql::schema::types::call::Call;
 use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::feed::FeedEvent;
 use crate::graphql::schema::types::member::ChatMember;
-use crate::graphql::schema::types::message::Message;
+use crate::graphql::schema::types::message::{Message, MessageTotals};
 use crate::graphql::schema::types::notification::Notification;
 use crate::graphql::schema::types::report::Report;
 use crate::graphql::schema::types::user::User;
 
+/// The schema with its three root types.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
-/// The schema, without what its resolvers need.
+/// Returns a builder of the schema, without the data that resolvers need.
 pub fn schema_builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     async_graphql::Schema::build(Query, Mutation::default(), Subscription)
         .register_output_type::<FeedEvent>()
-        .override_output_type_description::<connection::Connection<Chat>>("A page of chats.")
-        .override_output_type_description::<connection::Connection<ChatMember>>("A page of members of a chat.")
-        .override_output_type_description::<connection::Connection<Message, types::message::MessageTotals>>(
-            "A page of messages, in the order of the chat.",
-        )
-        .override_output_type_description::<connection::Connection<User>>("A page of people.")
-        .override_output_type_description::<connection::Connection<Notification>>("A page of notifications.")
-        .override_output_type_description::<connection::Connection<Report>>("A page of reports.")
-        .override_output_type_description::<connection::Connection<Call>>("A page of calls.")
-        // The guard bounds a document before it is parsed; this is async-graphql's own net.
+        .override_output_type_description::<Connection<Chat>>("A page of chats.")
+        .override_output_type_description::<Connection<ChatMember>>("A page of a chat's members.")
+        .override_output_type_description::<Connection<Message, MessageTotals>>("A page of messages.")
+        .override_output_type_description::<Connection<User>>("A page of users.")
+        .override_output_type_description::<Connection<Notification>>("A page of notifications.")
+        .override_output_type_description::<Connection<Report>>("A page of reports.")
+        .override_output_type_description::<Connection<Call>>("A page of calls.")
+        // Admission limits a document before it is parsed. This limit of async-graphql's parser is a second barrier.
         .limit_recursive_depth(64)
-        // They compare names of any length with all that there are.
+        // A suggestion compares a name of any length with all names of the schema.
         .disable_suggestions()
 }
 
-/// The schema definition, as `schema.graphql` holds it.
+/// Returns the schema definition, which `schema.graphql` contains.
 pub fn sdl() -> String {
     schema_builder().finish().sdl_with_options(SDLExportOptions::new().include_specified_by())
 }

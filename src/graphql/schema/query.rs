@@ -1,4 +1,4 @@
-//! Reading.
+//! The query root: look-ups by id, lists, and search.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,49 +23,57 @@ use crate::graphql::schema::types::user::User;
 use crate::graphql::schema::types::viewer::Viewer;
 use crate::service;
 
+/// The type `Query`.
 pub struct Query;
 
-/// Reading. What the viewer may not see does not exist: a look-up of it is null.
+/// The query root.
+/// Every field requires a token. Objects that the viewer may not see do not exist for them: a look-up by id returns
+/// null.
 #[Object]
 impl Query {
-    /// Who is asking.
+    /// The authenticated user.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
         Ok(Viewer(Arc::clone(ctx.viewer()?)))
     }
 
-    /// Anything by its id.
-    async fn node(&self, ctx: &Context<'_>, #[graphql(desc = "The thing's id.")] id: ID) -> Option<Result<Node>> {
+    /// Looks up an object by its id.
+    /// Null if the object does not exist for the viewer.
+    async fn node(&self, ctx: &Context<'_>, #[graphql(desc = "The id of the object.")] id: ID) -> Option<Result<Node>> {
         node(ctx, &id).await.transpose()
     }
 
-    /// Things by their ids, in the order asked; null for each that is not there.
+    /// Looks up objects by their ids, in the order of the ids.
+    /// An element is null if its object does not exist for the viewer.
     #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn nodes(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most 100 ids.")] ids: Vec<ID>,
+        #[graphql(desc = "The ids of the objects, at most 100.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Node>>> {
         if ids.len() > MAX_PAGE_SIZE {
-            return Err(Error::bad_input("ids", format!("must be at most {MAX_PAGE_SIZE}")));
+            return Err(Error::bad_input("ids", format!("must have at most {MAX_PAGE_SIZE} ids")));
         }
         futures_util::future::try_join_all(ids.iter().map(|id| node(ctx, id))).await
     }
 
-    /// A chat by its id.
-    async fn chat(&self, ctx: &Context<'_>, #[graphql(desc = "The chat's id.")] id: ID) -> Option<Result<Chat>> {
+    /// Looks up a chat by its id.
+    /// Null if the chat does not exist for the viewer.
+    async fn chat(&self, ctx: &Context<'_>, #[graphql(desc = "The id of the chat.")] id: ID) -> Option<Result<Chat>> {
         find_by_id(ctx, &id, async |id| Chat::find(ctx, id).await).await
     }
 
-    /// The viewer's chats, newest activity first.
+    /// The viewer's chats, most recent activity first.
+    /// Omits archived chats unless the filter selects them. Fails with `FORBIDDEN` if the token lacks `chat.view`.
     #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn chats(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The newest so many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "The oldest so many, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Those before this cursor.")] before: Option<String>,
-        #[graphql(desc = "Which chats.")] filter: Option<ChatFilter>,
+        #[graphql(desc = "Returns the first n chats, 0 to 100. Defaults to 30. Cannot be combined with `last`.")]
+        first: Option<i32>,
+        #[graphql(desc = "Returns the chats after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the last n chats, 0 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Returns the chats before this cursor.")] before: Option<String>,
+        #[graphql(desc = "The conditions that the chats must meet.")] filter: Option<ChatFilter>,
     ) -> Result<Connection<Chat>> {
         let args = PageArgs { first, after, last, before };
         let filter = filter.unwrap_or_default().validate()?;
@@ -73,68 +81,73 @@ impl Query {
         Ok(connection(page, |chat| activity_key(chat).encode(), Chat))
     }
 
-    /// A message by its id.
+    /// Looks up a message by its id.
+    /// Null if the viewer is not a member of its chat.
     async fn message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The message's id.")] id: ID,
+        #[graphql(desc = "The id of the message.")] id: ID,
     ) -> Option<Result<Message>> {
         find_by_id(ctx, &id, async |id| Message::load(ctx, id).await).await
     }
 
-    /// A person of the viewer's organisation by their id.
-    async fn user(&self, ctx: &Context<'_>, #[graphql(desc = "The person's id.")] id: ID) -> Option<Result<User>> {
+    /// Looks up a user of the viewer's organisation by their id.
+    /// Null if the user is unknown.
+    async fn user(&self, ctx: &Context<'_>, #[graphql(desc = "The id of the user.")] id: ID) -> Option<Result<User>> {
         find_by_id(ctx, &id, async |id: UserId| Ok(ctx.loaders().load_one(id).await?.map(User))).await
     }
 
-    /// People of the viewer's organisation by name.
+    /// The users of the viewer's organisation, ordered by name.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those with these words in their name.")] search: Option<String>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns only users whose name contains this text, ignoring case. At most 200 characters.")]
+        search: Option<String>,
+        #[graphql(desc = "Returns the first n users, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the users after this cursor.")] after: Option<String>,
     ) -> Result<Connection<User>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let page = service::users::page(ctx.app(), ctx.viewer()?, search.as_deref(), &args).await?;
         Ok(connection(page, |user| name_key(user).encode(), User))
     }
 
-    /// A call by its id.
-    async fn call(&self, ctx: &Context<'_>, #[graphql(desc = "The call's id.")] id: ID) -> Option<Result<Call>> {
-        find_by_id(ctx, &id, async |id| Call::participant_index(ctx, id).await).await
+    /// Looks up a call by its id.
+    /// Null if the viewer is not a member of its chat.
+    async fn call(&self, ctx: &Context<'_>, #[graphql(desc = "The id of the call.")] id: ID) -> Option<Result<Call>> {
+        find_by_id(ctx, &id, async |id| Call::find(ctx, id).await).await
     }
 
-    /// Calls of the viewer: that they started, that rang for them, and that they joined; of the chats that they
-    /// are in, newest first.
+    /// The calls that the viewer started or joined, or that rang for them, newest first.
+    /// Contains only calls of chats of which the viewer is a member. Fails with `FORBIDDEN` if the token lacks
+    /// `chat.view`.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn calls(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which calls.")] filter: Option<CallFilter>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The conditions that the calls must meet.")] filter: Option<CallFilter>,
+        #[graphql(desc = "Returns the first n calls, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the calls after this cursor.")] after: Option<String>,
     ) -> Result<Connection<Call>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let viewer = ctx.viewer()?;
         let page = match filter.unwrap_or_default().validate() {
-            Some(filter) => service::calls::page(ctx.app(), viewer, &filter, &args).await?,
+            Some(filter) => service::calls::history::page(ctx.app(), viewer, &filter, &args).await?,
             None => Page::empty(),
         };
         Ok(connection(page, |call| call.id.call.encode(), |call| Call(Arc::new(call))))
     }
 
-    /// Messages in the viewer's chats that have all of these words, newest first. A word is found by
-    /// its beginning, without case and accents; words between double quotes are found as they stand.
+    /// The messages of the viewer's chats that contain all words of the query, newest first.
+    /// A word matches words that begin with it, ignoring case and accents. Words in double quotes match as a phrase.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn search_messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to search for: at most 200 characters and 16 words.")] query: String,
-        #[graphql(desc = "Which messages.")] filter: Option<MessageSearchFilter>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The words to search for: at most 200 characters and 16 words.")] query: String,
+        #[graphql(desc = "The conditions that the messages must meet.")] filter: Option<MessageSearchFilter>,
+        #[graphql(desc = "Returns the first n messages, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the messages after this cursor.")] after: Option<String>,
     ) -> Result<MessageSearchConnection> {
         let viewer = ctx.viewer()?;
         let args = PageArgs { first, after, ..PageArgs::default() };
@@ -143,33 +156,39 @@ impl Query {
         Ok(MessageSearchConnection::from_page(page, &search.query))
     }
 
-    /// Messages that were reported in the organisation, the oldest first; needs the permission
-    /// CHAT_MODERATE.
+    /// The reports of messages in the viewer's organisation, oldest first.
+    /// Fails with `FORBIDDEN` if the token lacks `chat.moderate`.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn reports(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "False lists those that are open, true those that are resolved; both where left out.")]
+        #[graphql(desc = "True returns only resolved reports, false only open ones. Defaults to both.")]
         resolved: Option<bool>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the first n reports, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the reports after this cursor.")] after: Option<String>,
     ) -> Result<Connection<Report>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let page = service::reports::page(ctx.app(), ctx.viewer()?, resolved, &args).await?;
         Ok(connection(page, |report| report.id.0.encode(), Report))
     }
 
-    /// The words that the organisation blocks; needs the permission CHAT_MODERATE.
+    /// The blocklist of the viewer's organisation, ordered by word.
+    /// Fails with `FORBIDDEN` if the token lacks `chat.moderate`.
     async fn blocked_words(&self, ctx: &Context<'_>) -> Result<Vec<BlockedWord>> {
         service::blocklist::list(ctx.app(), ctx.viewer()?).await.map(blocked_words)
     }
 }
 
-/// Finds what an id stands for, for one who has a token; what is no id stands for nothing.
-async fn find_by_id<SqlUuid: FromStr, T>(
+/// Parses an id and looks up its object.
+/// A text that is no id of the type belongs to no object.
+///
+/// # Errors
+///
+/// Returns [`Error::Unauthenticated`] without a viewer, and the errors of `find`.
+async fn find_by_id<Id: FromStr, T>(
     ctx: &Context<'_>,
     id: &str,
-    find: impl AsyncFnOnce(SqlUuid) -> Result<Option<T>>,
+    find: impl AsyncFnOnce(Id) -> Result<Option<T>>,
 ) -> Option<Result<T>> {
     if let Err(error) = ctx.viewer() {
         return Some(Err(error));

@@ -1,13 +1,15 @@
-//! What happens now.
+//! The subscription root: feeds and live updates.
 //!
-//! A resolver here is run in two ways, see [`super::sharing`]: once to attach, where it authorises and
-//! opens what it listens to, and then for each event of that, where it is given the event.
+//! The executor runs a resolver of this module in two modes, which `subscription_field` tells apart (see
+//! [`crate::graphql::subscriptions::source`]): once to authorise the viewer and to open the event source, and then once
+//! for each event of that source, to render it.
+
+use std::collections::BTreeSet;
 
 use async_graphql::{Context, ID, Subscription as SubscriptionRoot};
-
 use futures_util::stream::{self, StreamExt};
 
-use crate::domain::ids::ChatId;
+use crate::domain::ids::{ChatId, UserId};
 use crate::domain::pagination::MAX_PAGE_SIZE;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
@@ -16,33 +18,40 @@ use crate::graphql::schema::types::message::Message;
 use crate::graphql::schema::types::presence::Presence;
 use crate::graphql::schema::types::typing::TypingUpdate;
 use crate::graphql::subscriptions::source::{EventSource, SubscriptionEvent, ZeroOrOne, subscription_field};
-use crate::realtime::feeds::chat::ChatFeedStart;
+use crate::realtime::feeds::chat::start::ChatFeedStart;
 use crate::service;
 
+/// The type `Subscription`.
 pub struct Subscription;
 
-/// What happens now.
+/// The subscription root.
+/// Every field requires a token. A feed delivers every change in order, and its cursors let a client resume. The other
+/// fields deliver only what happens while the client is connected.
 #[SubscriptionRoot]
 impl Subscription {
-    /// One chat, kept up to date: each event carries the new state of what changed, so that a
-    /// normalised cache needs no reducer. `last` sends the newest messages first, `after` everything
-    /// changed since a cursor; then FeedCaughtUp, then what happens live. Nothing is lost, doubled or
-    /// out of order. One who is no longer a member gets an error with the code FORBIDDEN, and the end.
+    /// Keeps a client up to date with one chat.
+    /// Each event contains the new state of an object that changed. The feed begins with the latest messages (`last`)
+    /// or with everything that changed since a cursor (`after`), then sends `FeedCaughtUp`, and continues with live
+    /// events. No change is lost, repeated or out of order while the feed is live. Fails with `NOT_FOUND` or
+    /// `FORBIDDEN` if the viewer is not a member. Ends with `FORBIDDEN` when the membership ends or the chat is
+    /// deleted.
     async fn chat_feed(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The chat, which the viewer is in.")] chat_id: ID,
-        #[graphql(desc = "Begin with the newest so many messages, 0 to 100, the oldest of them first. Without \
-                          effect where `after` is given, so that a client may add it to resume.")]
+        #[graphql(desc = "The id of a chat of which the viewer is a member.")] chat_id: ID,
+        #[graphql(desc = "Begins with the latest n messages, oldest first, 0 to 100. Has no effect if `after` is \
+                          set, so that a client can keep it when it resumes.")]
         last: Option<i32>,
-        #[graphql(desc = "Begin with all that changed since the event with this cursor.")] after: Option<String>,
+        #[graphql(desc = "Begins with everything that changed since the event with this cursor.")] after: Option<
+            String,
+        >,
     ) -> Result<ZeroOrOne<ChatFeedEvent>> {
         let open = async || {
-            let number = last.map(|last| usize::try_from(last).ok().filter(|last| *last <= MAX_PAGE_SIZE));
-            let start = match (after, number) {
+            let count = last.map(|last| usize::try_from(last).ok().filter(|last| *last <= MAX_PAGE_SIZE));
+            let start = match (after, count) {
                 (_, Some(None)) => return Err(Error::bad_input("last", format!("must be from 0 to {MAX_PAGE_SIZE}"))),
                 (Some(after), _) => ChatFeedStart::After(after),
-                (None, Some(Some(number))) => ChatFeedStart::Latest(number),
+                (None, Some(Some(count))) => ChatFeedStart::Latest(count),
                 (None, None) => ChatFeedStart::Now,
             };
             let feed = service::feeds::chat(ctx.app(), ctx.viewer()?.clone(), parse_chat_id(&chat_id)?, start).await?;
@@ -55,28 +64,32 @@ impl Subscription {
         .await
     }
 
-    /// One call as one participant sees it: who joins and leaves, their media, the signals sent to it. First the
-    /// call, all participants and what was signalled since it joined, then FeedCaughtUp, then what happens live;
-    /// `after` tells what changed since a cursor. It is complete after it has told that the call has ended, or
-    /// that the participant has left. While it is open the participant is in: without it for 15 seconds, as the
-    /// server is set if not otherwise, they have left.
+    /// Keeps a client up to date with one call, and delivers the signals that are sent to one participant.
+    /// The feed begins with the call, its participants and the signals since the participant joined, or with everything
+    /// that changed since a cursor (`after`), then sends `FeedCaughtUp`, and continues with live events. It completes
+    /// after the call ended or the participant left. An open feed with `participantId` keeps that participant in the
+    /// call: without it, the participant leaves after 15 seconds by default. Fails with `NOT_FOUND` if the viewer is
+    /// not a member of the call's chat.
     async fn call_feed(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The call, of a chat that the viewer is in.")] call_id: ID,
-        #[graphql(desc = "The viewer's own, to get its signals; left out, the feed only tells who is in.")]
+        #[graphql(desc = "The id of a call in a chat of which the viewer is a member.")] call_id: ID,
+        #[graphql(desc = "The id of the viewer's own participant, to receive its signals. Without it, the feed only \
+                          delivers the call and its participants.")]
         participant_id: Option<ID>,
-        #[graphql(desc = "Begin with all that happened since the event with this cursor.")] after: Option<String>,
+        #[graphql(desc = "Begins with everything that changed since the event with this cursor.")] after: Option<
+            String,
+        >,
     ) -> Result<ZeroOrOne<CallFeedEvent>> {
         let open = async || {
             let call = call_id.parse().map_err(|_| Error::NotFound("call"))?;
             let own = participant_id.map(|id| id.parse().map_err(|_| Error::NotFound("participant"))).transpose()?;
             let feed = service::feeds::call(ctx.app(), ctx.viewer()?.clone(), call, own, after).await?;
-            let news = stream::unfold(feed, async |mut feed| {
+            let events = stream::unfold(feed, async |mut feed| {
                 let event = feed.recv().await?;
                 Some((event.map(|event| SubscriptionEvent::Call(Box::new(event))), feed))
             });
-            Ok(EventSource::Other(news.boxed()))
+            Ok(EventSource::Other(events.boxed()))
         };
         subscription_field(ctx, open, |event| match event {
             SubscriptionEvent::Call(event) => Some((*event).into()),
@@ -85,21 +98,24 @@ impl Subscription {
         .await
     }
 
-    /// All that concerns the viewer across chats: the chat list, calls that ring, and notifications. `after` sends all that
-    /// changed since a cursor; then FeedCaughtUp, then what happens live. A chat that changed several times
-    /// meanwhile is told once, as it is now.
+    /// Keeps a client up to date with the viewer's chat list, calls and notifications.
+    /// The feed begins with the calls that ring now, or with everything that changed since a cursor (`after`), then
+    /// sends `FeedCaughtUp`, and continues with live events. Several changes of one chat may arrive as one event with
+    /// the chat's current state. Fails with `FORBIDDEN` if the token lacks `chat.view`.
     async fn inbox_feed(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Begin with all that changed since the event with this cursor.")] after: Option<String>,
+        #[graphql(desc = "Begins with everything that changed since the event with this cursor. A cursor is valid \
+                          for 30 days.")]
+        after: Option<String>,
     ) -> Result<ZeroOrOne<InboxFeedEvent>> {
         let open = async || {
             let feed = service::feeds::inbox_feed(ctx.app(), ctx.viewer()?.clone(), ctx.session().cloned(), after)?;
-            let news = stream::unfold(feed, async |mut feed| {
+            let events = stream::unfold(feed, async |mut feed| {
                 let event = feed.recv().await?;
                 Some((event.map(|event| SubscriptionEvent::Inbox(Box::new(event))), feed))
             });
-            Ok(EventSource::Other(news.boxed()))
+            Ok(EventSource::Other(events.boxed()))
         };
         subscription_field(ctx, open, |event| match event {
             SubscriptionEvent::Inbox(event) => Some((*event).into()),
@@ -108,11 +124,14 @@ impl Subscription {
         .await
     }
 
-    /// New messages of one chat, or of all of the viewer's, live from now on.
+    /// Delivers new messages, including the viewer's own, from now on.
+    /// Has no cursor: use `chatFeed` for anything that has to be complete. Fails with `NOT_FOUND` or `FORBIDDEN` if the
+    /// viewer is not a member of the chat.
     async fn message_added(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The chat; all of the viewer's where left out.")] chat_id: Option<ID>,
+        #[graphql(desc = "The id of a chat. Defaults to all chats of the viewer, including chats joined later.")]
+        chat_id: Option<ID>,
     ) -> Result<ZeroOrOne<Message>> {
         let open = async || {
             let viewer = ctx.viewer()?.clone();
@@ -122,12 +141,12 @@ impl Subscription {
                     Ok(EventSource::Messages(Box::new(feed)))
                 }
                 None => {
-                    let inbox = service::feeds::new_messages(ctx.app(), viewer)?;
-                    let messages = stream::unfold(inbox, async |mut inbox| {
-                        let message = inbox.recv().await.map(SubscriptionEvent::Message);
-                        Some((message, inbox))
+                    let feed = service::feeds::new_messages(ctx.app(), viewer)?;
+                    let events = stream::unfold(feed, async |mut feed| {
+                        let event = feed.recv().await.map(SubscriptionEvent::Message);
+                        Some((event, feed))
                     });
-                    Ok(EventSource::Other(messages.boxed()))
+                    Ok(EventSource::Other(events.boxed()))
                 }
             }
         };
@@ -138,53 +157,58 @@ impl Subscription {
         .await
     }
 
-    /// Everyone who is typing in a chat now, then at each change; each event replaces the one before, and
-    /// one who is slow gets the newest alone. One who is no longer a member gets an error with the code
-    /// FORBIDDEN, and the end.
+    /// Delivers the list of users who are typing in a chat.
+    /// The current list is the first event, and each change is another one. An event replaces the previous one. A slow
+    /// client receives only the latest list. Fails with `NOT_FOUND` or `FORBIDDEN` if the viewer is not a member. Ends
+    /// with `FORBIDDEN` when the membership ends or the chat is deleted.
     async fn typing(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The chat, which the viewer is in.")] chat_id: ID,
+        #[graphql(desc = "The id of a chat of which the viewer is a member.")] chat_id: ID,
     ) -> Result<ZeroOrOne<TypingUpdate>> {
         let open = async || {
             let feed = service::feeds::typing(ctx.app(), ctx.viewer()?.clone(), parse_chat_id(&chat_id)?).await?;
-            let lists = stream::unfold(feed, async |mut feed| {
-                let list = feed.recv().await?;
-                Some((list.map(SubscriptionEvent::Typing), feed))
+            let events = stream::unfold(feed, async |mut feed| {
+                let update = feed.recv().await?;
+                Some((update.map(SubscriptionEvent::Typing), feed))
             });
-            Ok(EventSource::Other(lists.boxed()))
+            Ok(EventSource::Other(events.boxed()))
         };
         subscription_field(ctx, open, |event| match event {
-            SubscriptionEvent::Typing(list) => Some(TypingUpdate(list)),
+            SubscriptionEvent::Typing(update) => Some(TypingUpdate(update)),
             _ => None,
         })
         .await
     }
 
-    /// The presence of these people now, an event for each, then at each change. One who is slow gets the
-    /// newest of each person alone. Unknown people are left out.
+    /// Delivers the presence of users.
+    /// The first events contain the current presence of each user, and each change is another one. A slow client
+    /// receives only the latest presence of each user. Fails with `BAD_USER_INPUT` if there is no user or more than
+    /// 200.
     async fn presence(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "1 to 200 people; who is named twice counts once.")] user_ids: Vec<ID>,
+        #[graphql(desc = "The ids of 1 to 200 different users. Users unknown to the organisation are ignored.")]
+        user_ids: Vec<ID>,
     ) -> Result<ZeroOrOne<Presence>> {
         let open = async || {
-            let people = user_ids.iter().filter_map(|id| id.parse().ok()).collect();
-            let feed = service::feeds::presence(ctx.app(), ctx.viewer()?, &people).await?;
-            let news = stream::unfold(feed, async |mut feed| {
-                let news = feed.recv().await?;
-                Some((news.map(SubscriptionEvent::Presence), feed))
+            let users: BTreeSet<UserId> = user_ids.iter().filter_map(|id| id.parse().ok()).collect();
+            let feed = service::feeds::presence(ctx.app(), ctx.viewer()?, &users).await?;
+            let events = stream::unfold(feed, async |mut feed| {
+                let update = feed.recv().await?;
+                Some((update.map(SubscriptionEvent::Presence), feed))
             });
-            Ok(EventSource::Other(news.boxed()))
+            Ok(EventSource::Other(events.boxed()))
         };
         subscription_field(ctx, open, |event| match event {
-            SubscriptionEvent::Presence(news) => Some(Presence(news.event.clone())),
+            SubscriptionEvent::Presence(update) => Some(Presence(update.event.clone())),
             _ => None,
         })
         .await
     }
 }
 
+/// Parses the id of a chat; a text that is no such id belongs to no chat.
 fn parse_chat_id(id: &str) -> Result<ChatId> {
     id.parse().map_err(|_| Error::NotFound("chat"))
 }

@@ -1,3 +1,5 @@
+//! Mutations of an organisation's blocklist.
+
 use async_graphql::{Context, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
@@ -5,60 +7,65 @@ use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::types::blocklist::{BlockAction, BlockedWord, blocked_words};
 use crate::service;
 
-/// Words to block.
+/// The input of `blockWords`.
 #[derive(InputObject)]
 struct BlockWordsInput {
-    /// Single words of at most 64 characters, 1 to 1,000. Case and accents make no difference.
+    /// The words to block: 1 to 1,000 single words of at most 64 characters.
+    /// Case and accents are ignored.
     words: Vec<String>,
-    /// What becomes of a message with one of them.
+    /// The action for messages that contain one of the words.
     action: BlockAction,
 }
 
-/// Words to block no more.
+/// The input of `unblockWords`.
 #[derive(InputObject)]
 struct UnblockWordsInput {
-    /// Words of the list, 1 to 1,000; others make no difference.
+    /// The words to remove from the blocklist, 1 to 1,000.
+    /// Words that are not on it are ignored.
     words: Vec<String>,
 }
 
-/// The organisation's list after a change.
+/// The organisation's blocklist after a mutation.
 #[derive(SimpleObject)]
 struct BlockedWordsPayload {
-    /// All words of the list, in their order.
+    /// All blocked words, ordered by word.
     blocked_words: Vec<BlockedWord>,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct BlocklistMutation;
 
 #[Object]
 impl BlocklistMutation {
-    /// Puts words on the organisation's blocklist, or changes what becomes of them; at most 1,000 are on
-    /// it. Needs the permission CHAT_MODERATE. Messages that were sent stay as they are.
+    /// Adds words to the organisation's blocklist, or changes the action of words that are already on it.
+    /// The blocklist has at most 1,000 words. Existing messages are not changed. Fails with `FORBIDDEN` if the token
+    /// lacks `chat.moderate`.
     async fn block_words(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which words.")] input: BlockWordsInput,
+        #[graphql(desc = "Parameters of `blockWords`.")] input: BlockWordsInput,
     ) -> Option<Result<BlockedWordsPayload>> {
         Some(block(ctx, input).await)
     }
 
-    /// Takes words off the organisation's blocklist; needs the permission CHAT_MODERATE.
+    /// Removes words from the organisation's blocklist.
+    /// Fails with `FORBIDDEN` if the token lacks `chat.moderate`.
     async fn unblock_words(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which words.")] input: UnblockWordsInput,
+        #[graphql(desc = "Parameters of `unblockWords`.")] input: UnblockWordsInput,
     ) -> Option<Result<BlockedWordsPayload>> {
         Some(unblock(ctx, input).await)
     }
 }
 
 async fn block(ctx: &Context<'_>, input: BlockWordsInput) -> Result<BlockedWordsPayload> {
-    let list = service::blocklist::block(ctx.app(), ctx.viewer()?, &input.words, input.action.into()).await?;
-    Ok(BlockedWordsPayload { blocked_words: blocked_words(list) })
+    let blocklist = service::blocklist::block(ctx.app(), ctx.viewer()?, &input.words, input.action.into()).await?;
+    Ok(BlockedWordsPayload { blocked_words: blocked_words(blocklist) })
 }
 
 async fn unblock(ctx: &Context<'_>, input: UnblockWordsInput) -> Result<BlockedWordsPayload> {
-    let list = service::blocklist::unblock(ctx.app(), ctx.viewer()?, &input.words).await?;
-    Ok(BlockedWordsPayload { blocked_words: blocked_words(list) })
+    let blocklist = service::blocklist::unblock(ctx.app(), ctx.viewer()?, &input.words).await?;
+    Ok(BlockedWordsPayload { blocked_words: blocked_words(blocklist) })
 }

@@ -1,3 +1,5 @@
+//! Mutations of calls.
+
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Json, Object, SimpleObject};
@@ -12,199 +14,215 @@ use crate::graphql::schema::types::call::{Call, CallKind, CallParticipant, IceSe
 use crate::service;
 use crate::service::calls::CallDevice;
 
-/// A call to start.
+/// The input of `startCall`.
 #[derive(InputObject)]
 struct StartCallInput {
-    /// The chat, for whose members it rings.
+    /// The id of the chat.
     chat_id: ID,
-    /// What it is to be of.
+    /// The kind of the call.
+    /// Ignored if the viewer joins a call that is already active.
     kind: CallKind,
-    /// What the client calls the device by which the viewer is in: 1 to 128 characters.
+    /// The client's name of the viewer's device: 1 to 128 characters on one line.
     device_id: String,
-    /// What the viewer sends of themselves; nothing where left out.
+    /// The media that the viewer sends.
+    /// Defaults to none.
     media: Option<MediaStateInput>,
 }
 
-/// A call to come into.
+/// The input of `joinCall`.
 #[derive(InputObject)]
 struct JoinCallInput {
-    /// The call.
+    /// The id of the call.
     call_id: ID,
-    /// What the client calls the device by which the viewer comes in: 1 to 128 characters.
+    /// The client's name of the viewer's device: 1 to 128 characters on one line.
     device_id: String,
-    /// What the viewer sends of themselves; nothing where left out.
+    /// The media that the viewer sends.
+    /// Defaults to none.
     media: Option<MediaStateInput>,
 }
 
-/// A call that is not to ring any more.
+/// The input of `declineCall`.
 #[derive(InputObject)]
 struct DeclineCallInput {
-    /// The call.
+    /// The id of the call.
     call_id: ID,
 }
 
-/// A call to go out of.
+/// The input of `leaveCall`.
 #[derive(InputObject)]
 struct LeaveCallInput {
-    /// The call.
+    /// The id of the call.
     call_id: ID,
-    /// The viewer's own.
+    /// The id of the viewer's own participant.
     participant_id: ID,
 }
 
-/// A call to end for all.
+/// The input of `endCall`.
 #[derive(InputObject)]
 struct EndCallInput {
-    /// The call.
+    /// The id of the call.
     call_id: ID,
 }
 
-/// What the viewer sends of themselves in a call.
+/// The input of `updateCallMedia`.
 #[derive(InputObject)]
 struct UpdateCallMediaInput {
-    /// The call.
+    /// The id of the call.
     call_id: ID,
-    /// The viewer's own.
+    /// The id of the viewer's own participant.
     participant_id: ID,
-    /// What they send from now on.
+    /// The media that the viewer sends from now on.
     media: MediaStateInput,
 }
 
-/// A signal to send.
+/// The input of `sendSignal`.
 #[derive(InputObject)]
 struct SendSignalInput {
-    /// The call.
+    /// The id of the call.
     call_id: ID,
-    /// The viewer's own, who is in.
+    /// The id of the viewer's own participant, who must have joined the call.
     from_participant_id: ID,
-    /// Who is to get it, and is in too. Nobody else ever does.
+    /// The id of the receiving participant, who must have joined the call.
+    /// Nobody else receives the signal.
     to_participant_id: ID,
-    /// What it is.
+    /// The kind of the signal.
     kind: SignalKind,
-    /// Of the shape that its kind says; at most 65,536 bytes of JSON.
+    /// The payload in the form that the kind requires, at most 65,536 bytes of JSON.
     payload: Json<serde_json::Value>,
 }
 
-/// How good the connections of the viewer's device are, over all of them.
+/// The input of `reportCallQuality`: averages over all connections of the viewer's device.
 #[derive(InputObject)]
 struct ReportCallQualityInput {
-    /// The call.
+    /// The id of the call.
     call_id: ID,
-    /// The viewer's own.
+    /// The id of the viewer's own participant.
     participant_id: ID,
-    /// Mean time to the other side and back: 0 to 60,000 milliseconds.
+    /// The mean round-trip time in milliseconds, 0 to 60,000.
     round_trip_ms: f64,
-    /// Share of packets that were lost: 0 to 100 per cent.
+    /// The share of lost packets in per cent, 0 to 100.
     packet_loss_percent: f64,
-    /// Rate received: 0 to 10,000,000 kilobits a second.
+    /// The received bit rate in kilobits per second, 0 to 10,000,000.
     bitrate_kbps: f64,
 }
 
-/// The call as it is now.
+/// The call after a mutation.
 #[derive(SimpleObject)]
 struct CallPayload {
     /// The call.
     call: Call,
 }
 
-/// The call, and the viewer in it.
+/// The result of `startCall` and `joinCall`.
 #[derive(SimpleObject)]
 struct JoinCallPayload {
-    /// The call as it is now.
+    /// The call.
     call: Call,
-    /// The viewer's own: follow `callFeed` with it, for a participant whose feed is gone for 15 seconds, as the
-    /// server is set if not otherwise, has left.
+    /// The viewer's own participant.
+    /// Subscribe to `callFeed` with its id: a participant whose feed is closed leaves after 15 seconds by default.
     participant: CallParticipant,
-    /// By which servers devices find a way to each other.
+    /// The STUN and TURN servers for the connections to other participants.
     ice_servers: Vec<IceServer>,
 }
 
-/// What became of a signal.
+/// The result of `sendSignal`.
 #[derive(SimpleObject)]
 struct SendSignalPayload {
-    /// True where the other side's feed is open now; otherwise the signal is kept for when it is again.
+    /// True if the receiver's feed is open now.
+    /// Otherwise the signal is delivered when the feed opens again.
     delivered: bool,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct CallMutation;
 
 #[Object]
 impl CallMutation {
-    /// Starts a call, which rings for the other members for 45 seconds, as the server is set if not otherwise;
-    /// in a chat of more than 32 it is told in the chat and rings for nobody. Needs the permission
-    /// CHAT_INITIATE_CALL, and a role that may START_CALL. Where a call is on in the chat already, the viewer
-    /// joins that one, whatever its kind.
+    /// Starts a call in a chat, or joins the call that is already active there.
+    /// A new call rings for the other members for 45 seconds by default. In a chat of more than 32 members by default,
+    /// it rings for nobody. Fails with `FORBIDDEN` if the viewer may not do `START_CALL`, and with `CONFLICT` if the
+    /// active call is full or the viewer is in it on another device.
     async fn start_call(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The call.")] input: StartCallInput,
+        #[graphql(desc = "Parameters of `startCall`.")] input: StartCallInput,
     ) -> Option<Result<JoinCallPayload>> {
         Some(start(ctx, input).await)
     }
 
-    /// Answers a call, or comes into one that is on. The first of a person's devices wins; another is refused
-    /// with CONFLICT while that one is in. The same device may join again: it begins anew.
+    /// Answers a ringing call or joins an active one, on one of the viewer's devices.
+    /// Joining again on the same device starts a new connection. Fails with `CONFLICT` if the call has ended or is
+    /// full, or if the viewer is in it on another device.
     async fn join_call(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which call, and how.")] input: JoinCallInput,
+        #[graphql(desc = "Parameters of `joinCall`.")] input: JoinCallInput,
     ) -> Option<Result<JoinCallPayload>> {
         Some(join(ctx, input).await)
     }
 
-    /// Lets a call ring no more on any of the viewer's devices. Where everyone declines, it is over.
+    /// Declines a call on all of the viewer's devices.
+    /// The call ends if everyone for whom it rings declines. Fails with `CONFLICT` if the call does not ring for the
+    /// viewer.
     async fn decline_call(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which call.")] input: DeclineCallInput,
+        #[graphql(desc = "Parameters of `declineCall`.")] input: DeclineCallInput,
     ) -> Option<Result<CallPayload>> {
         Some(decline(ctx, input).await)
     }
 
-    /// Goes out of a call. It ends where nobody is left, and where one is alone for a minute; the one who leaves
-    /// an unanswered call takes it back.
+    /// Leaves a call.
+    /// A caller who leaves before an answer cancels the call. The call ends when its last participant leaves, or by
+    /// default after a minute with only one participant. Fails with `CONFLICT` if the viewer never joined the call.
     async fn leave_call(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which call.")] input: LeaveCallInput,
+        #[graphql(desc = "Parameters of `leaveCall`.")] input: LeaveCallInput,
     ) -> Option<Result<CallPayload>> {
         Some(leave(ctx, input).await)
     }
 
-    /// Ends a call for all. In a direct chat either of the two may, elsewhere who started it and moderators.
+    /// Ends a call for all participants.
+    /// Ending it again changes nothing. Fails with `FORBIDDEN` if the chat is not a direct chat and the viewer is
+    /// neither a moderator nor the user who started the call.
     async fn end_call(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which call.")] input: EndCallInput,
+        #[graphql(desc = "Parameters of `endCall`.")] input: EndCallInput,
     ) -> Option<Result<CallPayload>> {
         Some(end(ctx, input).await)
     }
 
-    /// Tells the others what the viewer sends: that they are muted, or show their screen.
+    /// Announces which media the viewer sends, for example after muting the microphone.
+    /// Fails with `CONFLICT` if the viewer is not in the call.
     async fn update_call_media(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What is sent.")] input: UpdateCallMediaInput,
+        #[graphql(desc = "Parameters of `updateCallMedia`.")] input: UpdateCallMediaInput,
     ) -> Option<Result<CallPayload>> {
         Some(update_media(ctx, input).await)
     }
 
-    /// Sends a signal from the viewer's device to another participant, who gets them in their order.
+    /// Sends a signal to another participant, who receives signals in the order in which they were sent.
+    /// Fails with `CONFLICT` if one of the participants is not in the call, and with `PAYLOAD_TOO_LARGE` if the payload
+    /// is too large.
     async fn send_signal(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The signal.")] input: SendSignalInput,
+        #[graphql(desc = "Parameters of `sendSignal`.")] input: SendSignalInput,
     ) -> Option<Result<SendSignalPayload>> {
         Some(send_signal(ctx, input).await)
     }
 
-    /// Notes how good the connections of the viewer's device are: now and then during a call, and up to a minute
-    /// after it.
+    /// Reports the quality of the connections of the viewer's device.
+    /// Use this mutation periodically during a call, or just after it. Fails with `CONFLICT` if the viewer never joined
+    /// the call or it ended more than a minute ago.
     async fn report_call_quality(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What was measured.")] input: ReportCallQualityInput,
+        #[graphql(desc = "Parameters of `reportCallQuality`.")] input: ReportCallQualityInput,
     ) -> Option<Result<CallPayload>> {
         Some(report_quality(ctx, input).await)
     }
@@ -280,9 +298,9 @@ async fn report_quality(ctx: &Context<'_>, input: ReportCallQualityInput) -> Res
     Ok(CallPayload { call: Call(call) })
 }
 
-/// A participant of just this call.
-fn parse_participant_id(call: &ID, id: &ID) -> Result<ParticipantId> {
+/// Parses the id of a participant, which must belong to the given call.
+fn parse_participant_id(call: &ID, participant: &ID) -> Result<ParticipantId> {
     let call: CallId = parse_id(call, "call")?;
-    let id: ParticipantId = parse_id(id, "participant")?;
-    if id.call == call { Ok(id) } else { Err(Error::NotFound("participant")) }
+    let participant: ParticipantId = parse_id(participant, "participant")?;
+    if participant.call == call { Ok(participant) } else { Err(Error::NotFound("participant")) }
 }

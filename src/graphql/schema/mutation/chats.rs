@@ -1,8 +1,10 @@
+//! Mutations of chats.
+
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
-use crate::domain::chats::{ChatDetails, Policy, Resource};
+use crate::domain::chats::{ChatAction, ChatDetails, Policy, Resource};
 use crate::domain::ids::Nonce;
-use crate::domain::text;
+use crate::domain::members::Role;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
@@ -11,166 +13,180 @@ use crate::graphql::schema::types::chat::{Chat, ChatKind, ChatRuleInput, GroupCa
 use crate::service;
 use crate::service::chats::ChatDraft;
 
-/// Whom to talk with.
+/// The input of `openDirectChat`.
 #[derive(InputObject)]
 struct OpenDirectChatInput {
-    /// The other person's id.
+    /// The id of the other user.
     user_id: ID,
 }
 
-/// A group or channel to make.
+/// The input of `createChat`.
 #[derive(InputObject)]
 struct CreateChatInput {
-    /// GROUP or CHANNEL.
+    /// The kind of the chat: `GROUP` or `CHANNEL`.
     kind: ChatKind,
-    /// Its name: 1 to 200 characters on one line.
+    /// The title: 1 to 200 characters on one line.
     title: String,
-    /// What it is about: at most 2,000 characters.
+    /// The description, at most 2,000 characters.
     description: Option<String>,
-    /// Its picture.
+    /// The URL of the chat's picture.
     avatar_url: Option<Url>,
-    /// What a group is for.
+    /// The category of a group.
+    /// Not allowed for a channel.
     category: Option<GroupCategory>,
-    /// Who is in from the start, at most 100, beside the viewer, who becomes its owner.
+    /// The ids of the first members, at most 100.
+    /// The viewer need not be listed and becomes the owner.
     member_ids: Vec<ID>,
-    /// The least role for actions, where it differs from the default.
+    /// The minimum roles that differ from the defaults.
     policy: Option<Vec<ChatRuleInput>>,
-    /// A word of the client's, at most 128 characters: a creation repeated with it gives the first
-    /// chat back.
+    /// An idempotency key chosen by the client, at most 128 characters on one line.
+    /// A repeated creation with the same key and content returns the first chat.
     nonce: Option<String>,
 }
 
-/// What to change of a chat. A field left out stays, and null empties what may be empty.
+/// The input of `updateChat`.
+/// A field that is not set keeps its value, and null clears a value that is optional.
 #[derive(InputObject)]
 struct UpdateChatInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// Its name: 1 to 200 characters on one line. Can't be emptied.
+    /// The title: 1 to 200 characters on one line.
+    /// Cannot be null.
     title: MaybeUndefined<String>,
-    /// What it is about: at most 2,000 characters.
+    /// The description, at most 2,000 characters.
     description: MaybeUndefined<String>,
-    /// Its picture.
+    /// The URL of the chat's picture.
     avatar_url: MaybeUndefined<Url>,
-    /// What a group is for.
+    /// The category of a group.
+    /// Not allowed for a channel.
     category: MaybeUndefined<GroupCategory>,
-    /// The least role for these actions; needs the right to change roles. Others stay; null is all
-    /// defaults.
+    /// The minimum roles to change, which requires the right to `CHANGE_ROLES`.
+    /// Actions that are not listed keep their minimum role. Null restores all defaults.
     policy: MaybeUndefined<Vec<ChatRuleInput>>,
-    /// Seconds that a member waits between two messages, 0 (off) to 21,600.
+    /// The number of seconds that a member must wait between two messages, 0 to 21,600.
+    /// Zero or null turns slow mode off.
     slow_mode_seconds: MaybeUndefined<i32>,
 }
 
-/// An object of the host application whose chat is wanted.
+/// The input of `ensureResourceChat`.
 #[derive(InputObject)]
 struct EnsureResourceChatInput {
-    /// The object.
+    /// The resource that the chat belongs to.
     resource: ChatResourceInput,
-    /// The chat's name where it is made: 1 to 200 characters on one line. A chat that is there keeps
-    /// its own.
+    /// The title of a new chat: 1 to 200 characters on one line.
+    /// An existing chat keeps its title.
     title: String,
-    /// Who is to be in, at most 1,000 people. The viewer who makes the chat is its owner; who isn't
-    /// named is taken out, but for owners.
+    /// The ids of the members, at most 1,000.
+    /// Members that are not listed are removed, except owners. A viewer who creates the chat becomes its owner.
     member_ids: Vec<ID>,
 }
 
-/// An object of the host application.
+/// A reference to an object of the host application.
 #[derive(InputObject)]
 struct ChatResourceInput {
-    /// What kind of object it is, in the host's words: 1 to 255 characters.
+    /// The type of the object in the host application: 1 to 255 characters on one line.
     #[graphql(name = "type")]
     kind: String,
-    /// Its id at the host: 1 to 255 characters.
+    /// The id of the object in the host application: 1 to 255 characters on one line.
     id: String,
 }
 
-/// A chat to put away, or to take back.
+/// The input of `archiveChat`.
 #[derive(InputObject)]
 struct ArchiveChatInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// True puts it away, false takes it back.
+    /// True archives the chat, false restores it.
     archived: bool,
 }
 
-/// A chat to delete.
+/// The input of `deleteChat`.
 #[derive(InputObject)]
 struct DeleteChatInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
 }
 
-/// What was deleted.
+/// The result of `deleteChat`.
 #[derive(SimpleObject)]
 struct DeleteChatPayload {
-    /// The chat's id, which is nothing's any more.
+    /// The id of the deleted chat.
+    /// It is never used again.
     deleted_chat_id: ID,
 }
 
-/// The chat after a change.
+/// The chat after a mutation.
 #[derive(SimpleObject)]
 pub struct ChatPayload {
     /// The chat.
     pub chat: Chat,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct ChatMutation;
 
 #[Object]
 impl ChatMutation {
-    /// The one direct chat with another person, made where there is none yet.
+    /// Returns the direct chat of the viewer and another user, and creates it if it does not exist.
+    /// Fails with `NOT_FOUND` if the user is unknown to the organisation.
     async fn open_direct_chat(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whom to talk with.")] input: OpenDirectChatInput,
+        #[graphql(desc = "Parameters of `openDirectChat`.")] input: OpenDirectChatInput,
     ) -> Option<Result<ChatPayload>> {
         Some(open_direct(ctx, input).await)
     }
 
-    /// Makes a group or a channel.
+    /// Creates a group or a channel.
+    /// Fails with `FORBIDDEN` if the token lacks `chat.create_group`, with `NOT_FOUND` if a member is unknown to the
+    /// organisation, and with `CONFLICT` if the nonce was used for other content.
     async fn create_chat(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to make.")] input: CreateChatInput,
+        #[graphql(desc = "Parameters of `createChat`.")] input: CreateChatInput,
     ) -> Option<Result<ChatPayload>> {
         Some(create(ctx, input).await)
     }
 
-    /// The one chat of an object of the host application, made where there is none, with just these
-    /// people in. Bringing people in and taking them out of a chat that is there needs the rights to
-    /// it, or the permission ORGANIZATION_ADMIN.
+    /// Returns the group of a resource with exactly the given members, and creates it if it does not exist.
+    /// Fails with `FORBIDDEN` if a new chat is needed and the token lacks `chat.create_group`, or if members change and
+    /// the viewer may not do `ADD_MEMBERS` or `REMOVE_MEMBERS`. A token with `organization.admin` may change the
+    /// members of every resource's chat.
     async fn ensure_resource_chat(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whose chat.")] input: EnsureResourceChatInput,
+        #[graphql(desc = "Parameters of `ensureResourceChat`.")] input: EnsureResourceChatInput,
     ) -> Option<Result<ChatPayload>> {
         Some(ensure_resource(ctx, input).await)
     }
 
-    /// Puts a chat away for all, or takes it back; needs the right to edit details. An archived chat is
-    /// read, not written.
+    /// Archives a chat for all members, or restores it.
+    /// An archived chat is read-only. Fails with `FORBIDDEN` if the viewer may not do `EDIT_DETAILS` in the chat.
     async fn archive_chat(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which chat.")] input: ArchiveChatInput,
+        #[graphql(desc = "Parameters of `archiveChat`.")] input: ArchiveChatInput,
     ) -> Option<Result<ChatPayload>> {
         Some(archive(ctx, input).await)
     }
 
-    /// Deletes a chat with all that was said in it, for ever. Its feeds end.
+    /// Deletes a chat with all of its messages permanently.
+    /// Its feeds end. Fails with `FORBIDDEN` if the viewer may not do `DELETE_CHAT` in the chat.
     async fn delete_chat(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which chat.")] input: DeleteChatInput,
+        #[graphql(desc = "Parameters of `deleteChat`.")] input: DeleteChatInput,
     ) -> Option<Result<DeleteChatPayload>> {
         Some(delete(ctx, input).await)
     }
 
-    /// Changes a chat's details.
+    /// Changes the details of a chat.
+    /// Fails with `FORBIDDEN` if the viewer may not do `EDIT_DETAILS` or, for a new policy, `CHANGE_ROLES`.
     async fn update_chat(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to change.")] input: UpdateChatInput,
+        #[graphql(desc = "Parameters of `updateChat`.")] input: UpdateChatInput,
     ) -> Option<Result<ChatPayload>> {
         Some(update(ctx, input).await)
     }
@@ -185,11 +201,12 @@ async fn open_direct(ctx: &Context<'_>, input: OpenDirectChatInput) -> Result<Ch
 
 async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
+    let description = input.description.as_deref().map(ChatDetails::checked_description).transpose()?;
     let draft = ChatDraft {
         kind: input.kind.into(),
         details: ChatDetails {
-            title: Some(validate_title(&input.title)?),
-            description: input.description.as_deref().map(validate_description).transpose()?.flatten(),
+            title: Some(ChatDetails::checked_title(&input.title)?),
+            description: description.flatten(),
             avatar_url: input.avatar_url.map(|url| url.0),
             category: input.category.map(Into::into),
             policy: Policy(policy_rules(input.policy.unwrap_or_default()).collect()),
@@ -204,21 +221,17 @@ async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload
 
 async fn ensure_resource(ctx: &Context<'_>, input: EnsureResourceChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
-    let resource = Resource {
-        kind: text::validate_line("resource.type", &input.resource.kind, Resource::MAX_CHARS)?,
-        id: text::validate_line("resource.id", &input.resource.id, Resource::MAX_CHARS)?,
-    };
+    let resource = Resource::checked(&input.resource.kind, &input.resource.id)?;
+    let title = ChatDetails::checked_title(&input.title)?;
     let members = parse_user_ids(&input.member_ids)?;
-    let chat =
-        service::chats::ensure_resource_chat(ctx.app(), viewer, resource, validate_title(&input.title)?, members)
-            .await?;
+    let chat = service::chats::ensure_resource_chat(ctx.app(), viewer, resource, title, members).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
 
 async fn archive(ctx: &Context<'_>, input: ArchiveChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
-    let id = parse_id(&input.chat_id, "chat")?;
-    let chat = service::chats::set_archived(ctx.app(), viewer, id, input.archived).await?;
+    let chat = parse_id(&input.chat_id, "chat")?;
+    let chat = service::chats::set_archived(ctx.app(), viewer, chat, input.archived).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
 
@@ -230,62 +243,40 @@ async fn delete(ctx: &Context<'_>, input: DeleteChatInput) -> Result<DeleteChatP
 
 async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
-    let id = parse_id(&input.chat_id, "chat")?;
+    let chat = parse_id(&input.chat_id, "chat")?;
     let change = move |details: &mut ChatDetails| {
         match input.title {
             MaybeUndefined::Undefined => {}
-            MaybeUndefined::Null => return Err(Error::bad_input("title", "can't be emptied")),
-            MaybeUndefined::Value(text) => details.title = Some(validate_title(&text)?),
+            MaybeUndefined::Null => return Err(Error::bad_input("title", "must not be null")),
+            MaybeUndefined::Value(title) => details.title = Some(ChatDetails::checked_title(&title)?),
         }
         match input.description {
             MaybeUndefined::Undefined => {}
             MaybeUndefined::Null => details.description = None,
-            MaybeUndefined::Value(text) => details.description = validate_description(&text)?,
+            MaybeUndefined::Value(description) => {
+                details.description = ChatDetails::checked_description(&description)?;
+            }
         }
-        match input.avatar_url {
-            MaybeUndefined::Undefined => {}
-            other => details.avatar_url = other.take().map(|url| url.0),
+        if !input.avatar_url.is_undefined() {
+            details.avatar_url = input.avatar_url.take().map(|url| url.0);
         }
-        match input.category {
-            MaybeUndefined::Undefined => {}
-            other => details.category = other.take().map(Into::into),
+        if !input.category.is_undefined() {
+            details.category = input.category.take().map(Into::into);
         }
         match input.policy {
             MaybeUndefined::Undefined => {}
             MaybeUndefined::Null => details.policy = Policy::default(),
-            MaybeUndefined::Value(changed) => details.policy.0.extend(policy_rules(changed)),
+            MaybeUndefined::Value(rules) => details.policy.0.extend(policy_rules(rules)),
         }
-        match input.slow_mode_seconds {
-            MaybeUndefined::Undefined => {}
-            MaybeUndefined::Null => details.slow_mode_seconds = 0,
-            MaybeUndefined::Value(seconds) if (0..=ChatDetails::MAX_SLOW_MODE_SECONDS).contains(&seconds) => {
-                details.slow_mode_seconds = seconds;
-            }
-            MaybeUndefined::Value(_) => {
-                let range = format!("must be from 0 to {}", ChatDetails::MAX_SLOW_MODE_SECONDS);
-                return Err(Error::bad_input("slowModeSeconds", range));
-            }
+        if !input.slow_mode_seconds.is_undefined() {
+            details.set_slow_mode(input.slow_mode_seconds.take().unwrap_or_default())?;
         }
         Ok(())
     };
-    let chat = service::chats::update(ctx.app(), viewer, id, change).await?;
+    let chat = service::chats::update(ctx.app(), viewer, chat, change).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
 
-fn validate_title(text: &str) -> Result<String> {
-    text::validate_line("title", text, ChatDetails::MAX_TITLE_CHARS)
-}
-
-/// An empty description is none.
-fn validate_description(text: &str) -> Result<Option<String>> {
-    match text.trim() {
-        "" => Ok(None),
-        text => text::validate_block("description", text, ChatDetails::MAX_DESCRIPTION_CHARS).map(Some),
-    }
-}
-
-fn policy_rules(
-    rules: Vec<ChatRuleInput>,
-) -> impl Iterator<Item = (crate::domain::chats::ChatAction, crate::domain::members::Role)> {
+fn policy_rules(rules: Vec<ChatRuleInput>) -> impl Iterator<Item = (ChatAction, Role)> {
     rules.into_iter().map(|rule| (rule.action.into(), rule.role.into()))
 }

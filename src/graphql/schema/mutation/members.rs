@@ -1,8 +1,9 @@
+//! Mutations of memberships.
+
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
-use crate::domain::members::{MAX_DRAFT_CHARS, MemberPreferences, Role};
-use crate::domain::text;
-use crate::error::{Error, Result};
+use crate::domain::members::{MemberPreferences, Role};
+use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::DateTime;
@@ -10,181 +11,197 @@ use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::member::{ChatMember, ChatRole, NotificationLevel};
 use crate::service;
 
-/// Whom to bring in.
+/// The input of `addMembers`.
 #[derive(InputObject)]
 struct AddMembersInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// Who, 1 to 100 people; those who are in already stay as they are.
+    /// The ids of the users to add, 1 to 100.
+    /// Users who are already members keep their role.
     user_ids: Vec<ID>,
-    /// In which role; MEMBER where left out. More needs the right to change roles; OWNER is given by
-    /// `changeMemberRole`.
+    /// The role of the new members, at most the viewer's own and below `OWNER`.
+    /// Defaults to `MEMBER`. A role above `MEMBER` requires the right to `CHANGE_ROLES`.
     role: Option<ChatRole>,
 }
 
-/// Whom to take out.
+/// The input of `removeMember`.
 #[derive(InputObject)]
 struct RemoveMemberInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// Who; somebody whom the viewer outranks.
+    /// The id of another member, who must have a lower role than the viewer unless the viewer is an owner.
     user_id: ID,
 }
 
-/// Which chat to leave.
+/// The input of `leaveChat`.
 #[derive(InputObject)]
 struct LeaveChatInput {
-    /// The chat. A last owner's place goes to the highest of the others.
+    /// The id of the chat.
     chat_id: ID,
 }
 
-/// Which channel to join.
+/// The input of `joinChannel`.
 #[derive(InputObject)]
 struct JoinChannelInput {
-    /// The channel.
+    /// The id of the channel.
     chat_id: ID,
 }
 
-/// A role to give.
+/// The input of `changeMemberRole`.
 #[derive(InputObject)]
 struct ChangeMemberRoleInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// To whom; somebody whom the viewer outranks, or themselves to step down.
+    /// The id of a member with a lower role than the viewer, or of the viewer to step down.
     user_id: ID,
-    /// The role: at most the viewer's own. A chat keeps an owner.
+    /// The new role, at most the viewer's own.
     role: ChatRole,
 }
 
-/// Whom to silence.
+/// The input of `silenceMember`.
 #[derive(InputObject)]
 struct SilenceMemberInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// Who; somebody whom the viewer outranks.
+    /// The id of another member, who must have a lower role than the viewer unless the viewer is an owner.
     user_id: ID,
-    /// Until when, in the future. Null or left out lets them speak again.
+    /// The time at which the silence ends, in the future.
+    /// Null, or not set, ends it now.
     until: Option<DateTime>,
 }
 
-/// What the viewer sets for themselves in a chat. A field left out stays, and null is the default.
+/// The input of `updateMyMembership`.
+/// A field that is not set keeps its value, and null restores the default.
 #[derive(InputObject)]
 struct UpdateMyMembershipInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// Of what the chat notifies.
+    /// The events of the chat that notify the viewer.
+    /// The default is `ALL`.
     notification_level: MaybeUndefined<NotificationLevel>,
-    /// Until when the chat is muted; null ends it.
+    /// The time until which the chat is muted.
+    /// Null unmutes it.
     muted_until: MaybeUndefined<DateTime>,
-    /// Whether the chat is to stand above others in a list.
+    /// True pins the chat in the viewer's chat list.
+    /// The default is false.
     pinned: MaybeUndefined<bool>,
-    /// What the viewer began to write: at most 10,000 characters; null or nothing forgets it.
+    /// The text that the viewer has begun to write, at most 10,000 characters.
+    /// Null or a blank text removes the draft.
     draft: MaybeUndefined<String>,
 }
 
-/// The chat, and those who were to be in.
+/// The result of `addMembers`.
 #[derive(SimpleObject)]
 struct MembersPayload {
     /// The chat.
     chat: Chat,
-    /// Their memberships, by the id of the person.
+    /// The memberships of the requested users, ordered by user id.
     members: Vec<ChatMember>,
 }
 
-/// A membership after a change.
+/// The membership after a mutation.
 #[derive(SimpleObject)]
 pub struct MemberPayload {
     /// The membership.
     pub member: ChatMember,
 }
 
-/// Who is no longer in.
+/// The result of `removeMember` and `leaveChat`.
 #[derive(SimpleObject)]
 struct RemoveMemberPayload {
-    /// The chat; null for one who has left it.
+    /// The chat.
+    /// Null for `leaveChat`.
     chat: Option<Chat>,
-    /// Who is no longer in.
+    /// The id of the user who is no longer a member.
     removed_user_id: ID,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct MemberMutation;
 
 #[Object]
 impl MemberMutation {
-    /// Brings people into a chat.
+    /// Adds users to a chat.
+    /// Fails with `FORBIDDEN` if the viewer may not do `ADD_MEMBERS` or may not give the role.
     async fn add_members(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whom to bring in.")] input: AddMembersInput,
+        #[graphql(desc = "Parameters of `addMembers`.")] input: AddMembersInput,
     ) -> Option<Result<MembersPayload>> {
         Some(add(ctx, input).await)
     }
 
-    /// Takes somebody out of a chat. Their feeds of it end.
+    /// Removes a member from a chat.
+    /// Their feeds of the chat end. Fails with `FORBIDDEN` if the viewer may not do `REMOVE_MEMBERS` or does not
+    /// outrank the member.
     async fn remove_member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whom to take out.")] input: RemoveMemberInput,
+        #[graphql(desc = "Parameters of `removeMember`.")] input: RemoveMemberInput,
     ) -> Option<Result<RemoveMemberPayload>> {
         Some(remove(ctx, input).await)
     }
 
-    /// Leaves a chat. A direct chat can't be left.
+    /// Ends the viewer's membership of a chat.
+    /// If the viewer was the last owner, the member with the highest role becomes the owner. Fails with `FORBIDDEN` in
+    /// a direct chat.
     async fn leave_chat(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which chat.")] input: LeaveChatInput,
+        #[graphql(desc = "Parameters of `leaveChat`.")] input: LeaveChatInput,
     ) -> Option<Result<RemoveMemberPayload>> {
         Some(leave(ctx, input).await)
     }
 
-    /// Comes into a channel of the organisation.
+    /// Makes the viewer a member of a channel.
+    /// Joining again changes nothing. Fails with `FORBIDDEN` if the chat is not a channel or is archived.
     async fn join_channel(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which channel.")] input: JoinChannelInput,
+        #[graphql(desc = "Parameters of `joinChannel`.")] input: JoinChannelInput,
     ) -> Option<Result<MemberPayload>> {
         Some(join(ctx, input).await)
     }
 
-    /// Gives somebody another role in a chat.
+    /// Changes the role of a member.
+    /// Fails with `FORBIDDEN` if the viewer may not do `CHANGE_ROLES`, does not outrank the member, gives a role above
+    /// their own, or would leave the chat without an owner.
     async fn change_member_role(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which role, to whom.")] input: ChangeMemberRoleInput,
+        #[graphql(desc = "Parameters of `changeMemberRole`.")] input: ChangeMemberRoleInput,
     ) -> Option<Result<MemberPayload>> {
         Some(change_role(ctx, input).await)
     }
 
-    /// Lets somebody say nothing in a chat until a moment: no messages, edits, reactions or votes.
+    /// Prevents a member from sending, editing, reacting and voting until a given time, or allows it again.
+    /// Fails with `FORBIDDEN` if the viewer may not do `SILENCE_MEMBERS` or does not outrank the member.
     async fn silence_member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whom, and until when.")] input: SilenceMemberInput,
+        #[graphql(desc = "Parameters of `silenceMember`.")] input: SilenceMemberInput,
     ) -> Option<Result<MemberPayload>> {
         Some(silence(ctx, input).await)
     }
 
-    /// Changes what the viewer set for themselves in a chat, which nobody else sees.
+    /// Changes the viewer's private settings for a chat.
+    /// Other users never see them. Fails with `FORBIDDEN` if the viewer is not a member.
     async fn update_my_membership(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to set.")] input: UpdateMyMembershipInput,
+        #[graphql(desc = "Parameters of `updateMyMembership`.")] input: UpdateMyMembershipInput,
     ) -> Option<Result<MemberPayload>> {
-        Some(update_membership(ctx, input).await)
+        Some(update_preferences(ctx, input).await)
     }
 }
 
 async fn add(ctx: &Context<'_>, input: AddMembersInput) -> Result<MembersPayload> {
     let viewer = ctx.viewer()?;
     let chat = parse_id(&input.chat_id, "chat")?;
-    let role: Role = input.role.map_or(Role::Member, Into::into);
-    if role == Role::Owner {
-        return Err(Error::bad_input("role", "must be less than OWNER"));
-    }
-    let (chat, members) =
-        service::members::add(ctx.app(), viewer, chat, parse_user_ids(&input.user_ids)?, role).await?;
+    let users = parse_user_ids(&input.user_ids)?;
+    let role = input.role.map_or(Role::Member, Into::into);
+    let (chat, members) = service::members::add(ctx.app(), viewer, chat, users, role).await?;
     Ok(MembersPayload { chat: Chat(chat), members: members.into_iter().map(ChatMember).collect() })
 }
 
@@ -223,22 +240,21 @@ async fn silence(ctx: &Context<'_>, input: SilenceMemberInput) -> Result<MemberP
     Ok(MemberPayload { member: ChatMember(member) })
 }
 
-async fn update_membership(ctx: &Context<'_>, input: UpdateMyMembershipInput) -> Result<MemberPayload> {
+async fn update_preferences(ctx: &Context<'_>, input: UpdateMyMembershipInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
     let chat = parse_id(&input.chat_id, "chat")?;
-    let change = move |own: &mut MemberPreferences| {
+    let change = move |preferences: &mut MemberPreferences| {
         if !input.notification_level.is_undefined() {
-            own.notification_level = input.notification_level.take().map(Into::into).unwrap_or_default();
+            preferences.notification_level = input.notification_level.take().map(Into::into).unwrap_or_default();
         }
         if !input.muted_until.is_undefined() {
-            own.muted_until = input.muted_until.take().map(|until| until.0);
+            preferences.muted_until = input.muted_until.take().map(|until| until.0);
         }
         if !input.pinned.is_undefined() {
-            own.pinned = input.pinned.take().unwrap_or_default();
+            preferences.pinned = input.pinned.take().unwrap_or_default();
         }
         if !input.draft.is_undefined() {
-            let draft = input.draft.take().filter(|draft| !draft.trim().is_empty());
-            own.draft = draft.map(|draft| text::validate_block("draft", &draft, MAX_DRAFT_CHARS)).transpose()?;
+            preferences.set_draft(input.draft.take())?;
         }
         Ok(())
     };

@@ -1,9 +1,12 @@
-use async_graphql::connection::{Edge, EmptyFields};
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+//! Mutations of messages.
+
 use std::sync::Arc;
 
+use async_graphql::connection::{Edge, EmptyFields};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+
 use crate::domain::ids::{ChatId, MessageId, Nonce};
-use crate::domain::messages::{Content, DraftBody, Location, MAX_MENTIONS, MessageDraft};
+use crate::domain::messages::{DraftBody, Location, MessageDraft};
 use crate::domain::pagination::Cursor;
 use crate::domain::polls::Poll;
 use crate::domain::text;
@@ -13,171 +16,193 @@ use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::message::Message;
 use crate::service;
-use crate::service::send::queue::SendResult;
+use crate::service::send::batch::SendResult;
 
-/// A message to send.
+/// The input of `sendMessage`.
 #[derive(InputObject)]
 struct SendMessageInput {
-    /// Where.
+    /// The id of the chat.
     chat_id: ID,
-    /// A word of the client's, at most 128 characters: a send repeated with it gives the first
-    /// message back, and nothing is sent twice.
+    /// An idempotency key chosen by the client, at most 128 characters on one line.
+    /// A repeated send with the same key and content returns the first message.
     nonce: Option<String>,
-    /// What to say: not blank, at most 8,000 characters where the server is not set otherwise. Needed
-    /// where there is neither a place nor a poll.
+    /// The text: not blank, at most 8,000 characters by default.
+    /// Required if there is neither a location nor a poll.
     text: Option<String>,
-    /// A place to show; not with a poll.
+    /// The location to show.
+    /// Cannot be combined with a poll.
     location: Option<LocationInput>,
-    /// A poll to ask; not with a place.
+    /// The poll to start.
+    /// Cannot be combined with a location.
     poll: Option<PollInput>,
-    /// Whom to mention: at most 100 members of the chat.
+    /// The ids of the users to mention: at most 100 members of the chat.
     mention_ids: Option<Vec<ID>>,
-    /// True mentions everyone; needs the right to it.
+    /// True mentions everyone in the chat, which requires the right to `MENTION_EVERYONE`.
+    /// Defaults to false.
     mentions_everyone: Option<bool>,
-    /// The message of this chat that it answers.
+    /// The id of the message of the same chat that this message replies to.
     reply_to_id: Option<ID>,
-    /// The message of this chat whose thread it stands in; not itself a reply of a thread.
+    /// The id of the message of the same chat whose thread this message belongs to.
+    /// It must not itself be a reply in a thread.
     thread_root_id: Option<ID>,
-    /// True lets a reply of a thread stand among the chat's messages too.
+    /// True shows a reply in a thread among the chat's messages too.
+    /// Defaults to false.
     also_in_chat: Option<bool>,
 }
 
-/// A place on the earth.
+/// A geographic location to send.
 #[derive(InputObject)]
 struct LocationInput {
-    /// Degrees north of the equator, by WGS 84: -90 to 90.
+    /// The latitude in degrees (WGS 84), from -90 to 90.
+    /// Positive values are north.
     latitude: f64,
-    /// Degrees east of the prime meridian, by WGS 84: -180 to 180.
+    /// The longitude in degrees (WGS 84), from -180 to 180.
+    /// Positive values are east.
     longitude: f64,
-    /// What the place is called: at most 500 characters on one line.
+    /// The name of the place, at most 500 characters on one line.
     name: Option<String>,
-    /// Where it is, for people to read: at most 500 characters on one line.
+    /// The postal address of the place, at most 500 characters on one line.
     address: Option<String>,
 }
 
-/// A poll to ask.
+/// A poll to send.
 #[derive(InputObject)]
 struct PollInput {
-    /// What is asked: 1 to 300 characters on one line.
+    /// The question: 1 to 300 characters on one line.
     question: String,
-    /// What may be chosen: 2 to 20 options that differ, each of 1 to 100 characters on one line.
+    /// The options: 2 to 20 different texts of 1 to 100 characters on one line.
     options: Vec<String>,
-    /// True lets a person choose several options.
+    /// True allows a user to choose several options.
+    /// Defaults to false.
     multiple_choice: Option<bool>,
-    /// True lets nobody learn who chose what.
+    /// True hides from everyone which user chose which option.
+    /// Defaults to false.
     anonymous: Option<bool>,
-    /// When it closes by itself, in the future.
+    /// The time at which the poll closes by itself, in the future.
+    /// Defaults to never.
     closes_at: Option<DateTime>,
 }
 
-/// A message to say again elsewhere.
+/// The input of `forwardMessage`.
 #[derive(InputObject)]
 struct ForwardMessageInput {
-    /// The message, which the viewer may read.
+    /// The id of the message to forward.
     message_id: ID,
-    /// The chat to say it in.
+    /// The id of the chat to forward the message to.
     to_chat_id: ID,
-    /// A word of the client's, as of a sent message.
+    /// An idempotency key chosen by the client, as for `sendMessage`.
     nonce: Option<String>,
 }
 
-/// A message to pin or to take off.
+/// The input of `pinMessage` and `unpinMessage`.
 #[derive(InputObject)]
 struct PinMessageInput {
-    /// The message.
+    /// The id of the message.
     message_id: ID,
 }
 
-/// A new text.
+/// The input of `editMessage`.
 #[derive(InputObject)]
 struct EditMessageInput {
-    /// The viewer's own message.
+    /// The id of a message that the viewer sent.
     message_id: ID,
-    /// Its new text, within the limits of a sent one.
+    /// The new text: not blank, at most 8,000 characters by default.
     text: String,
 }
 
-/// What to delete.
+/// The input of `deleteMessage`.
 #[derive(InputObject)]
 struct DeleteMessageInput {
-    /// The message.
+    /// The id of the message.
     message_id: ID,
 }
 
-/// A sent message.
+/// The result of `sendMessage` and `forwardMessage`.
 #[derive(SimpleObject)]
 struct SendMessagePayload {
     /// The message.
     message: Message,
-    /// The same with its cursor, to put into a list of messages.
+    /// The message with its cursor, for insertion into a connection.
     message_edge: Edge<String, Message, EmptyFields>,
-    /// This nonce was sent before, and the message is the one made then.
+    /// True if the nonce was used before and the message is the one that was sent then.
     replayed: bool,
 }
 
-/// A message after a change.
+/// The message after a mutation.
 #[derive(SimpleObject)]
 pub struct MessagePayload {
     /// The message.
     pub message: Message,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct MessageMutation;
 
 #[Object]
 impl MessageMutation {
-    /// Sends a message. It is answered once it is kept for good.
+    /// Sends a message.
+    /// The result is returned after the message is stored durably. Fails with `FORBIDDEN` if the viewer may not do
+    /// `POST` in the chat, with `RATE_LIMITED` in slow mode, and with `CONFLICT` if the nonce was used for other
+    /// content.
     async fn send_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to send.")] input: SendMessageInput,
+        #[graphql(desc = "Parameters of `sendMessage`.")] input: SendMessageInput,
     ) -> Option<Result<SendMessagePayload>> {
         Some(send(ctx, input).await)
     }
 
-    /// Says a message again in another chat, or in the same: what it says now, as a message of the
-    /// viewer's own. A poll is asked anew.
+    /// Sends the current content of a message as a new message of the viewer, to any of their chats.
+    /// A forwarded poll starts without votes and without a closing time. Fails with `FORBIDDEN` if the message is
+    /// deleted or a system message, and otherwise like `sendMessage`.
     async fn forward_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What, and where to.")] input: ForwardMessageInput,
+        #[graphql(desc = "Parameters of `forwardMessage`.")] input: ForwardMessageInput,
     ) -> Option<Result<SendMessagePayload>> {
         Some(forward(ctx, input).await)
     }
 
-    /// Pins a message; a chat has at most 100 pinned ones.
+    /// Pins a message.
+    /// Pinning it again changes nothing. Fails with `FORBIDDEN` if the viewer may not do `PIN` or the message is
+    /// deleted or a system message, and with `BAD_USER_INPUT` if the chat already has 100 pinned messages.
     async fn pin_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which message.")] input: PinMessageInput,
+        #[graphql(desc = "Parameters of `pinMessage`.")] input: PinMessageInput,
     ) -> Option<Result<MessagePayload>> {
-        Some(pin(ctx, input, true).await)
+        Some(set_pinned(ctx, input, true).await)
     }
 
-    /// Takes a pinned message off.
+    /// Unpins a message.
+    /// Unpinning it again changes nothing. Fails with `FORBIDDEN` if the viewer may not do `PIN` in the chat.
     async fn unpin_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which message.")] input: PinMessageInput,
+        #[graphql(desc = "Parameters of `unpinMessage`.")] input: PinMessageInput,
     ) -> Option<Result<MessagePayload>> {
-        Some(pin(ctx, input, false).await)
+        Some(set_pinned(ctx, input, false).await)
     }
 
-    /// Replaces the text of the viewer's own message; the former one is kept in its history.
+    /// Replaces the text of a message.
+    /// The previous text is kept in `Message.editHistory`. Fails with `FORBIDDEN` if the viewer did not send the
+    /// message or is silenced, if the chat is archived, or if the message is deleted, forwarded or without text.
     async fn edit_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The new text.")] input: EditMessageInput,
+        #[graphql(desc = "Parameters of `editMessage`.")] input: EditMessageInput,
     ) -> Option<Result<MessagePayload>> {
         Some(edit(ctx, input).await)
     }
 
-    /// Deletes a message: what it said is gone, its place stays.
+    /// Deletes the content of a message permanently.
+    /// The message keeps its position in the chat. Fails with `FORBIDDEN` if the viewer neither sent the message nor
+    /// may do `DELETE_OTHERS_MESSAGES`.
     async fn delete_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to delete.")] input: DeleteMessageInput,
+        #[graphql(desc = "Parameters of `deleteMessage`.")] input: DeleteMessageInput,
     ) -> Option<Result<MessagePayload>> {
         Some(delete(ctx, input).await)
     }
@@ -186,45 +211,30 @@ impl MessageMutation {
 async fn send(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
     let viewer = Arc::clone(ctx.viewer()?);
     let chat: ChatId = parse_id(&input.chat_id, "chat")?;
-    let longest = ctx.app().config.limits.max_message_characters;
-    let text = input.text.as_deref().map(|text| text::validate_block("text", text, longest)).transpose()?;
+    let max_chars = ctx.app().settings.limits.max_message_characters;
+    let text = input.text.as_deref().map(|text| text::validate_block("text", text, max_chars)).transpose()?;
     let location = input.location.map(LocationInput::validate).transpose()?;
     let poll = input.poll.map(|poll| poll.validate(ctx)).transpose()?;
-    if text.is_none() && location.is_none() && poll.is_none() {
-        return Err(Error::bad_input("text", "must be given where there is neither a location nor a poll"));
-    }
-    if location.is_some() && poll.is_some() {
-        return Err(Error::bad_input("poll", "can't be combined with a location"));
-    }
-    let here = |id: &Option<ID>| -> Result<Option<i64>> {
+    let body = DraftBody::checked(text, location, poll)?;
+    let seq_in_chat = |id: &Option<ID>| -> Result<Option<i64>> {
         let message: Option<MessageId> = id.as_ref().map(|id| parse_id(id, "message")).transpose()?;
         match message {
             Some(message) if message.chat != chat => Err(Error::NotFound("message")),
             message => Ok(message.map(|message| message.seq)),
         }
     };
-    let thread_root_seq = here(&input.thread_root_id)?;
-    let also_in_chat = input.also_in_chat.unwrap_or_default();
-    if also_in_chat && thread_root_seq.is_none() {
-        return Err(Error::bad_input("alsoInChat", "is for replies of a thread"));
-    }
-    let mut mentions = parse_user_ids(&input.mention_ids.unwrap_or_default())?;
-    mentions.sort();
-    mentions.dedup();
-    if mentions.len() > MAX_MENTIONS {
-        return Err(Error::bad_input("mentionIds", format!("must be at most {MAX_MENTIONS}")));
-    }
     let draft = MessageDraft {
         chat,
         nonce: input.nonce.as_deref().map(Nonce::parse).transpose()?,
-        body: DraftBody::New { text, content: Box::new(Content { location, poll, ..Content::default() }) },
-        reply_to_seq: here(&input.reply_to_id)?,
-        thread_root_seq,
-        also_in_chat,
-        mentions,
+        body,
+        reply_to_seq: seq_in_chat(&input.reply_to_id)?,
+        thread_root_seq: seq_in_chat(&input.thread_root_id)?,
+        also_in_chat: input.also_in_chat.unwrap_or_default(),
+        mentions: parse_user_ids(&input.mention_ids.unwrap_or_default())?,
         mentions_everyone: input.mentions_everyone.unwrap_or_default(),
     };
-    Ok(SendMessagePayload::from_sent(service::messages::send(ctx.app(), viewer, draft).await?))
+    let sent = service::messages::send(ctx.app(), viewer, draft.checked()?).await?;
+    Ok(SendMessagePayload::from_sent(sent))
 }
 
 impl SendMessagePayload {
@@ -239,20 +249,8 @@ impl SendMessagePayload {
 
 impl LocationInput {
     fn validate(self) -> Result<Location> {
-        let within = |field, degrees: f64, most: f64| match degrees.abs() <= most {
-            true => Ok(degrees),
-            false => Err(Error::bad_input(field, format!("must be from -{most} to {most}"))),
-        };
-        let line = |field, line: Option<String>| {
-            let line = line.filter(|line| !line.trim().is_empty());
-            line.map(|line| text::validate_line(field, &line, Location::MAX_TEXT_CHARS)).transpose()
-        };
-        Ok(Location {
-            latitude: within("location.latitude", self.latitude, 90.0)?,
-            longitude: within("location.longitude", self.longitude, 180.0)?,
-            name: line("location.name", self.name)?,
-            address: line("location.address", self.address)?,
-        })
+        let Self { latitude, longitude, name, address } = self;
+        Location { latitude, longitude, name, address }.checked()
     }
 }
 
@@ -263,7 +261,7 @@ impl PollInput {
             options: self.options,
             multiple_choice: self.multiple_choice.unwrap_or_default(),
             anonymous: self.anonymous.unwrap_or_default(),
-            closes_at: self.closes_at.map(|at| at.0),
+            closes_at: self.closes_at.map(|closes_at| closes_at.0),
             closed_at: None,
         };
         poll.validate(ctx.app().clock.now())
@@ -274,25 +272,25 @@ async fn forward(ctx: &Context<'_>, input: ForwardMessageInput) -> Result<SendMe
     let viewer = Arc::clone(ctx.viewer()?);
     let source = parse_id(&input.message_id, "message")?;
     let nonce = input.nonce.as_deref().map(Nonce::parse).transpose()?;
-    let draft =
-        MessageDraft { nonce, ..MessageDraft::new(parse_id(&input.to_chat_id, "chat")?, DraftBody::Forward(source)) };
-    Ok(SendMessagePayload::from_sent(service::messages::send(ctx.app(), viewer, draft).await?))
+    let draft = MessageDraft::new(parse_id(&input.to_chat_id, "chat")?, DraftBody::Forward(source));
+    let sent = service::messages::send(ctx.app(), viewer, MessageDraft { nonce, ..draft }).await?;
+    Ok(SendMessagePayload::from_sent(sent))
 }
 
-async fn pin(ctx: &Context<'_>, input: PinMessageInput, pinned: bool) -> Result<MessagePayload> {
-    let id = parse_id(&input.message_id, "message")?;
-    let message = service::messages::set_pinned(ctx.app(), ctx.viewer()?, id, pinned).await?;
+async fn set_pinned(ctx: &Context<'_>, input: PinMessageInput, pinned: bool) -> Result<MessagePayload> {
+    let message = parse_id(&input.message_id, "message")?;
+    let message = service::messages::set_pinned(ctx.app(), ctx.viewer()?, message, pinned).await?;
     Ok(MessagePayload { message: Message(message) })
 }
 
 async fn edit(ctx: &Context<'_>, input: EditMessageInput) -> Result<MessagePayload> {
-    let id = parse_id(&input.message_id, "message")?;
-    let message = service::messages::edit(ctx.app(), ctx.viewer()?, id, &input.text).await?;
+    let message = parse_id(&input.message_id, "message")?;
+    let message = service::messages::edit(ctx.app(), ctx.viewer()?, message, &input.text).await?;
     Ok(MessagePayload { message: Message(message) })
 }
 
 async fn delete(ctx: &Context<'_>, input: DeleteMessageInput) -> Result<MessagePayload> {
-    let id = parse_id(&input.message_id, "message")?;
-    let message = service::messages::delete(ctx.app(), ctx.viewer()?, id).await?;
+    let message = parse_id(&input.message_id, "message")?;
+    let message = service::messages::delete(ctx.app(), ctx.viewer()?, message).await?;
     Ok(MessagePayload { message: Message(message) })
 }

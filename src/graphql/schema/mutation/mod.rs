@@ -1,4 +1,4 @@
-//! Changing, a file for each noun.
+//! The mutation root, with one file for each kind of object.
 
 pub mod blocklist;
 pub mod calls;
@@ -19,8 +19,10 @@ use async_graphql::{ID, MergedObject};
 use crate::domain::ids::UserId;
 use crate::error::{Error, Result};
 
-/// Changing. A mutation that fails is null with an error, so that those beside it in one document
-/// keep their results.
+/// The mutation root.
+/// Every field requires a token. A mutation that fails is null with an error at its path, and the other mutations of
+/// the document keep their results. The code of the error is in `extensions.code`. A mutation fails with `NOT_FOUND` if
+/// it names an object that does not exist for the viewer, and with `RATE_LIMITED` if the viewer exceeds a rate limit.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     chats::ChatMutation,
@@ -38,11 +40,12 @@ pub struct Mutation(
     calls::CallMutation,
 );
 
-/// An id that can only be of a thing that exists.
-fn parse_id<T: std::str::FromStr>(id: &ID, what: &'static str) -> Result<T> {
-    id.parse().map_err(|_| Error::NotFound(what))
+/// Parses the id of an object of type `noun`; a text that is no such id belongs to no object.
+fn parse_id<T: std::str::FromStr>(id: &ID, noun: &'static str) -> Result<T> {
+    id.parse().map_err(|_| Error::NotFound(noun))
 }
 
+/// Parses the ids of users.
 fn parse_user_ids(ids: &[ID]) -> Result<Vec<UserId>> {
     ids.iter().map(|id| parse_id(id, "user")).collect()
 }

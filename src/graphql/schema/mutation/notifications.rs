@@ -1,3 +1,5 @@
+//! Mutations of the viewer's notifications.
+
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
@@ -6,30 +8,34 @@ use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::viewer::UnreadTotals;
 use crate::service;
 
-/// Which notifications were read.
+/// The input of `markNotificationsRead`.
 #[derive(InputObject)]
 struct MarkNotificationsReadInput {
-    /// At most 100 of the viewer's own. All, if left out.
+    /// The ids of the viewer's notifications to mark, at most 100.
+    /// Defaults to all notifications.
     ids: Option<Vec<ID>>,
 }
 
-/// What is left to read.
+/// The result of `markNotificationsRead`.
 #[derive(SimpleObject)]
 struct MarkNotificationsReadPayload {
-    /// What the viewer has not read.
+    /// The viewer's unread totals after the mutation.
     unread: UnreadTotals,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct NotificationMutation;
 
 #[Object]
 impl NotificationMutation {
-    /// Marks notifications of the viewer's as read. Messages stay as they were.
+    /// Marks notifications of the viewer as read.
+    /// Read positions of chats do not change. Fails with `NOT_FOUND`, without marking any, if one of the ids is not a
+    /// notification of the viewer.
     async fn mark_notifications_read(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which.")] input: MarkNotificationsReadInput,
+        #[graphql(desc = "Parameters of `markNotificationsRead`.")] input: MarkNotificationsReadInput,
     ) -> Option<Result<MarkNotificationsReadPayload>> {
         Some(mark_read(ctx, input).await)
     }

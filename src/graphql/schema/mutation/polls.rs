@@ -1,3 +1,5 @@
+//! Mutations of polls.
+
 use async_graphql::{Context, ID, InputObject, Object};
 
 use crate::domain::ids::OptionId;
@@ -8,42 +10,47 @@ use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::message::Message;
 use crate::service;
 
-/// A choice in a poll.
+/// The input of `votePoll`.
 #[derive(InputObject)]
 struct VotePollInput {
-    /// The message with the poll.
+    /// The id of the message with the poll.
     message_id: ID,
-    /// All that the viewer chooses, in place of what they chose before: one option, or several where
-    /// the poll allows it; none takes the choice back.
+    /// The ids of all options that the viewer chooses.
+    /// They replace an earlier choice; an empty list withdraws it. More than one option requires a poll with multiple
+    /// choice.
     option_ids: Vec<ID>,
 }
 
-/// A poll to close.
+/// The input of `closePoll`.
 #[derive(InputObject)]
 struct ClosePollInput {
-    /// The message with the poll: the viewer's own, or one that they may delete.
+    /// The id of the message with the poll.
     message_id: ID,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct PollMutation;
 
 #[Object]
 impl PollMutation {
-    /// Votes in a poll that is not closed.
+    /// Sets the viewer's choice in a poll.
+    /// Fails with `FORBIDDEN` if the poll is closed, the chat is archived, or the viewer is silenced.
     async fn vote_poll(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to choose.")] input: VotePollInput,
+        #[graphql(desc = "Parameters of `votePoll`.")] input: VotePollInput,
     ) -> Option<Result<MessagePayload>> {
         Some(vote(ctx, input).await)
     }
 
-    /// Closes a poll: nobody can vote any more.
+    /// Closes a poll permanently.
+    /// Closing a closed poll changes nothing. Fails with `FORBIDDEN` if the viewer neither sent the poll nor may do
+    /// `DELETE_OTHERS_MESSAGES`, if the chat is archived, or if the viewer is silenced.
     async fn close_poll(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which poll.")] input: ClosePollInput,
+        #[graphql(desc = "Parameters of `closePoll`.")] input: ClosePollInput,
     ) -> Option<Result<MessagePayload>> {
         Some(close(ctx, input).await)
     }
@@ -51,16 +58,16 @@ impl PollMutation {
 
 async fn vote(ctx: &Context<'_>, input: VotePollInput) -> Result<MessagePayload> {
     let viewer = ctx.viewer()?;
-    let id = parse_id(&input.message_id, "message")?;
-    let option =
+    let message = parse_id(&input.message_id, "message")?;
+    let parse_option =
         |id: &ID| id.parse::<OptionId>().map_err(|_| Error::bad_input("optionIds", "must be options of this poll"));
-    let options = input.option_ids.iter().map(option).collect::<Result<Vec<_>>>()?;
-    let message = service::polls::vote(ctx.app(), viewer, id, &options).await?;
+    let options = input.option_ids.iter().map(parse_option).collect::<Result<Vec<_>>>()?;
+    let message = service::polls::vote(ctx.app(), viewer, message, &options).await?;
     Ok(MessagePayload { message: Message(message) })
 }
 
 async fn close(ctx: &Context<'_>, input: ClosePollInput) -> Result<MessagePayload> {
-    let id = parse_id(&input.message_id, "message")?;
-    let message = service::polls::close(ctx.app(), ctx.viewer()?, id).await?;
+    let message = parse_id(&input.message_id, "message")?;
+    let message = service::polls::close(ctx.app(), ctx.viewer()?, message).await?;
     Ok(MessagePayload { message: Message(message) })
 }

@@ -1,3 +1,5 @@
+//! The mutation of the viewer's presence.
+
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
@@ -6,34 +8,38 @@ use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::presence::{Presence, PresenceStatus};
 use crate::service;
 
-/// How the viewer is there.
+/// The input of `setPresence`.
 #[derive(InputObject)]
 struct SetPresenceInput {
-    /// ONLINE takes back what was set before. The others are kept when the viewer's connections go, for
-    /// 24 hours or until the server restarts.
+    /// The status to show to other users.
+    /// `ONLINE` removes the status that was set before. The other values are kept for 24 hours after the viewer
+    /// disconnects, or until the server restarts.
     status: PresenceStatus,
-    /// The chat that the viewer has before them, which they are in: told to its members while the viewer
-    /// is there. None if left out.
+    /// The id of the chat that the viewer has open, of which they must be a member.
+    /// Only members of that chat see it. Defaults to none. It is cleared when the viewer disconnects.
     current_chat_id: Option<ID>,
 }
 
-/// How the viewer is there now.
+/// The result of `setPresence`.
 #[derive(SimpleObject)]
 struct SetPresencePayload {
-    /// As others see it: one who is not connected stays OFFLINE.
+    /// The viewer's presence as other users see it.
+    /// Stays `OFFLINE` while the viewer is not connected.
     presence: Presence,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct PresenceMutation;
 
 #[Object]
 impl PresenceMutation {
-    /// Sets how the viewer is there, on all of their devices.
+    /// Sets the viewer's presence on all of their devices.
+    /// Fails with `NOT_FOUND` or `FORBIDDEN` if the viewer is not a member of the current chat.
     async fn set_presence(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How the viewer is there.")] input: SetPresenceInput,
+        #[graphql(desc = "Parameters of `setPresence`.")] input: SetPresenceInput,
     ) -> Option<Result<SetPresencePayload>> {
         Some(set_presence(ctx, input).await)
     }
@@ -41,7 +47,7 @@ impl PresenceMutation {
 
 async fn set_presence(ctx: &Context<'_>, input: SetPresenceInput) -> Result<SetPresencePayload> {
     let viewer = ctx.viewer()?;
-    let chat = input.current_chat_id.as_ref().map(|id| parse_id(id, "chat")).transpose()?;
-    let now = service::presence::set(ctx.app(), viewer, input.status.into(), chat).await?;
-    Ok(SetPresencePayload { presence: Presence(now) })
+    let current_chat = input.current_chat_id.as_ref().map(|id| parse_id(id, "chat")).transpose()?;
+    let presence = service::presence::set(ctx.app(), viewer, input.status.into(), current_chat).await?;
+    Ok(SetPresencePayload { presence: Presence(presence) })
 }

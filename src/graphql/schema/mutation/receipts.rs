@@ -1,3 +1,5 @@
+//! Mutations of the viewer's read and delivered positions.
+
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::domain::ids::MessageId;
@@ -8,79 +10,86 @@ use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::member::ChatMember;
 use crate::service;
 
-/// What was read.
+/// The input of `markRead`.
 #[derive(InputObject)]
 struct MarkReadInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// Up to and including; the newest message if left out. An earlier one than before moves nothing,
-    /// and the chat is no longer marked unread all the same.
+    /// The id of the last message that was read.
+    /// Defaults to the newest message. A message before the read position does not move it, but still removes the mark
+    /// of `markUnread`.
     up_to_message_id: Option<ID>,
-    /// True lets nobody else know what the viewer has read here, from now until they mark as read
-    /// without it.
+    /// True hides the viewer's read position in this chat from all other members.
+    /// The position stays hidden until the next `markRead` without this field. Defaults to false.
     private: Option<bool>,
 }
 
-/// What is to be unread.
+/// The input of `markUnread`.
 #[derive(InputObject)]
 struct MarkUnreadInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// From this message on all is unread again; left out, the chat is marked and no message.
+    /// The id of the message from which on all messages become unread.
+    /// By default, only the chat is marked.
     from_message_id: Option<ID>,
 }
 
-/// What arrived at a device of the viewer's.
+/// The input of `markDelivered`.
 #[derive(InputObject)]
 struct MarkDeliveredInput {
-    /// The newest message that arrived of each chat; 1 to 100.
+    /// The newest delivered message of each chat, 1 to 100.
     up_to: Vec<DeliveredUpTo>,
 }
 
-/// What arrived of one chat.
+/// The newest delivered message of one chat.
 #[derive(InputObject)]
 struct DeliveredUpTo {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// Up to and including this message. An earlier one than before changes nothing.
+    /// The id of the newest delivered message.
+    /// A message before the delivered position changes nothing.
     message_id: ID,
 }
 
-/// The viewer's memberships after what arrived.
+/// The result of `markDelivered`.
 #[derive(SimpleObject)]
 struct MarkDeliveredPayload {
-    /// One for each chat.
+    /// The viewer's membership in each of the chats.
     members: Vec<ChatMember>,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct ReceiptMutation;
 
 #[Object]
 impl ReceiptMutation {
-    /// Moves the viewer's read position forward, and marks as read what notifies of it.
+    /// Moves the viewer's read position in a chat forward.
+    /// The notifications of the read messages become read too. Fails with `FORBIDDEN` if the viewer is not a member.
     async fn mark_read(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What was read.")] input: MarkReadInput,
+        #[graphql(desc = "Parameters of `markRead`.")] input: MarkReadInput,
     ) -> Option<Result<MemberPayload>> {
         Some(mark_read(ctx, input).await)
     }
 
-    /// Marks a chat as unread for the viewer, or moves their read position back.
+    /// Marks a chat as unread for the viewer and, optionally, moves their read position back.
+    /// Fails with `FORBIDDEN` if the viewer is not a member.
     async fn mark_unread(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What is to be unread.")] input: MarkUnreadInput,
+        #[graphql(desc = "Parameters of `markUnread`.")] input: MarkUnreadInput,
     ) -> Option<Result<MemberPayload>> {
         Some(mark_unread(ctx, input).await)
     }
 
-    /// Notes what arrived at a device of the viewer's, of all chats or of none.
+    /// Moves the viewer's delivered positions forward, in all of the chats or in none.
+    /// Fails with `NOT_FOUND` if one of the messages does not exist for the viewer.
     async fn mark_delivered(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What arrived.")] input: MarkDeliveredInput,
+        #[graphql(desc = "Parameters of `markDelivered`.")] input: MarkDeliveredInput,
     ) -> Option<Result<MarkDeliveredPayload>> {
         Some(mark_delivered(ctx, input).await)
     }
@@ -90,8 +99,8 @@ async fn mark_read(ctx: &Context<'_>, input: MarkReadInput) -> Result<MemberPayl
     let viewer = ctx.viewer()?;
     let chat = parse_id(&input.chat_id, "chat")?;
     let up_to = input.up_to_message_id.as_ref().map(|id| parse_id(id, "message")).transpose()?;
-    let privately = input.private.unwrap_or_default();
-    let member = service::receipts::mark_read(ctx.app(), viewer, chat, up_to, privately).await?;
+    let private = input.private.unwrap_or_default();
+    let member = service::receipts::mark_read(ctx.app(), viewer, chat, up_to, private).await?;
     Ok(MemberPayload { member: ChatMember(member) })
 }
 
@@ -105,12 +114,12 @@ async fn mark_unread(ctx: &Context<'_>, input: MarkUnreadInput) -> Result<Member
 
 async fn mark_delivered(ctx: &Context<'_>, input: MarkDeliveredInput) -> Result<MarkDeliveredPayload> {
     let viewer = ctx.viewer()?;
-    let arrived = |one: &DeliveredUpTo| {
-        let message: MessageId = parse_id(&one.message_id, "message")?;
-        let chat = parse_id(&one.chat_id, "chat")?;
+    let parse = |delivered: &DeliveredUpTo| {
+        let message: MessageId = parse_id(&delivered.message_id, "message")?;
+        let chat = parse_id(&delivered.chat_id, "chat")?;
         if message.chat == chat { Ok(message) } else { Err(Error::NotFound("message")) }
     };
-    let up_to = input.up_to.iter().map(arrived).collect::<Result<Vec<_>>>()?;
+    let up_to = input.up_to.iter().map(parse).collect::<Result<Vec<_>>>()?;
     let members = service::receipts::mark_delivered(ctx.app(), viewer, up_to).await?;
     Ok(MarkDeliveredPayload { members: members.into_iter().map(ChatMember).collect() })
 }

@@ -1,3 +1,5 @@
+//! Mutations of reports.
+
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
@@ -6,58 +8,62 @@ use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::types::report::{Report, ReportResolution};
 use crate::service;
 
-/// A message to report.
+/// The input of `reportMessage`.
 #[derive(InputObject)]
 struct ReportMessageInput {
-    /// The message.
+    /// The id of the message.
     message_id: ID,
-    /// Why, for the moderators to read: 1 to 1,000 characters.
+    /// The reason for the moderators to read: 1 to 1,000 characters.
     reason: String,
 }
 
-/// What was reported.
+/// The result of `reportMessage`.
 #[derive(SimpleObject)]
 struct ReportMessagePayload {
-    /// The report's id.
+    /// The id of the report.
     report_id: ID,
 }
 
-/// What to make of a report.
+/// The input of `resolveReport`.
 #[derive(InputObject)]
 struct ResolveReportInput {
-    /// The report.
+    /// The id of the report.
     report_id: ID,
-    /// What was made of it.
+    /// The moderator's decision.
     resolution: ReportResolution,
 }
 
-/// A report after a change.
+/// The report after a mutation.
 #[derive(SimpleObject)]
 struct ReportPayload {
     /// The report.
     report: Report,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct ReportMutation;
 
 #[Object]
 impl ReportMutation {
-    /// Reports a message to the organisation's moderators. Reported again by the same person it is the
-    /// first report.
+    /// Reports a message to the organisation's moderators.
+    /// If the viewer reported the message before, returns the first report and changes nothing. Fails with `FORBIDDEN`
+    /// if the message is deleted or a system message.
     async fn report_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What, and why.")] input: ReportMessageInput,
+        #[graphql(desc = "Parameters of `reportMessage`.")] input: ReportMessageInput,
     ) -> Option<Result<ReportMessagePayload>> {
         Some(report(ctx, input).await)
     }
 
-    /// Notes what was made of a report, once; needs the permission CHAT_MODERATE.
+    /// Resolves a report.
+    /// Resolving it again with the same decision changes nothing. Fails with `FORBIDDEN` if the token lacks
+    /// `chat.moderate`, and with `CONFLICT` if the report was resolved differently.
     async fn resolve_report(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which report, and what was made of it.")] input: ResolveReportInput,
+        #[graphql(desc = "Parameters of `resolveReport`.")] input: ResolveReportInput,
     ) -> Option<Result<ReportPayload>> {
         Some(resolve(ctx, input).await)
     }
@@ -72,7 +78,7 @@ async fn report(ctx: &Context<'_>, input: ReportMessageInput) -> Result<ReportMe
 
 async fn resolve(ctx: &Context<'_>, input: ResolveReportInput) -> Result<ReportPayload> {
     let viewer = ctx.viewer()?;
-    let id = parse_id(&input.report_id, "report")?;
-    let report = service::reports::resolve(ctx.app(), viewer, id, input.resolution.into()).await?;
+    let report = parse_id(&input.report_id, "report")?;
+    let report = service::reports::resolve(ctx.app(), viewer, report, input.resolution.into()).await?;
     Ok(ReportPayload { report: Report(report) })
 }

@@ -1,3 +1,5 @@
+//! Mutations of sessions and tokens.
+
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::{Error, Result};
@@ -6,60 +8,64 @@ use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::scalars::DateTime;
 use crate::service;
 
-/// A fresh token.
+/// The input of `renewSession`.
 #[derive(InputObject)]
 struct RenewSessionInput {
-    /// A token of the same person and organisation, without `Bearer`.
+    /// A fresh token of the same user and organisation, without the prefix `Bearer`.
     token: String,
 }
 
-/// How long the connection goes on.
+/// The result of `renewSession`.
 #[derive(SimpleObject)]
 struct RenewSessionPayload {
-    /// When the fresh token ends, the leeway for clocks included.
+    /// The time at which the session ends unless it is renewed again.
+    /// It is the token's expiry plus the leeway for clocks.
     expires_at: DateTime,
 }
 
-/// Whose tokens are to hold no more.
+/// The input of `revokeSessions`.
 #[derive(InputObject)]
 struct RevokeSessionsInput {
-    /// The person; one whom no token showed yet may be named too.
+    /// The id of the user.
+    /// The user need not be known to the organisation yet.
     user_id: ID,
 }
 
-/// Whose tokens hold no more.
+/// The result of `revokeSessions`.
 #[derive(SimpleObject)]
 struct RevokeSessionsPayload {
-    /// The person.
+    /// The id of the user.
     user_id: ID,
-    /// Tokens whose `iat` is up to this moment hold no more, and those without one. `iat` is in whole
-    /// seconds, so a fresh token is to be made in the next second.
+    /// Tokens issued (`iat`) at or before this time are rejected, and so are tokens without `iat`.
+    /// Because `iat` has whole seconds, issue a fresh token in the next second.
     revoked_before: DateTime,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct SessionMutation;
 
 #[Object]
 impl SessionMutation {
-    /// A fresh token for the WebSocket that carries this request: its subscriptions go on. BAD_USER_INPUT
-    /// where the token doesn't hold, or where the request came over plain HTTP; FORBIDDEN where it is of
-    /// another person, or may not chat.
+    /// Extends the session of the WebSocket that carries this request.
+    /// Its subscriptions continue. Fails with `BAD_USER_INPUT` if the token is invalid or the request did not arrive
+    /// over a WebSocket, and with `FORBIDDEN` if the token belongs to another user or lacks `chat.view`. The session
+    /// then continues unchanged.
     async fn renew_session(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The fresh token.")] input: RenewSessionInput,
+        #[graphql(desc = "Parameters of `renewSession`.")] input: RenewSessionInput,
     ) -> Option<Result<RenewSessionPayload>> {
         Some(renew_session(ctx, input).await)
     }
 
-    /// Ends all that a person has open within a second, on all nodes, and refuses their tokens of before:
-    /// sockets are closed with 4403, and with 4401 those who come back with a revoked token. Needs the
-    /// permission `organization.admin`.
+    /// Ends all sessions of a user within a second, on all nodes, and rejects their existing tokens.
+    /// Open WebSockets are closed with 4403. Connecting with a revoked token ends with 4401. Fails with `FORBIDDEN` if
+    /// the token lacks `organization.admin`.
     async fn revoke_sessions(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whose.")] input: RevokeSessionsInput,
+        #[graphql(desc = "Parameters of `revokeSessions`.")] input: RevokeSessionsInput,
     ) -> Option<Result<RevokeSessionsPayload>> {
         Some(revoke_sessions(ctx, input).await)
     }
@@ -67,13 +73,13 @@ impl SessionMutation {
 
 async fn renew_session(ctx: &Context<'_>, input: RenewSessionInput) -> Result<RenewSessionPayload> {
     ctx.viewer()?;
-    let session = ctx.session().ok_or_else(|| Error::bad_input("token", "is renewed over a WebSocket alone"))?;
+    let session = ctx.session().ok_or_else(|| Error::bad_input("token", "can only be renewed over a WebSocket"))?;
     let expires_at = service::sessions::renew(ctx.app(), session, &input.token).await?;
     Ok(RenewSessionPayload { expires_at: DateTime(expires_at) })
 }
 
 async fn revoke_sessions(ctx: &Context<'_>, input: RevokeSessionsInput) -> Result<RevokeSessionsPayload> {
     let user = parse_id(&input.user_id, "user")?;
-    let before = service::sessions::revoke(ctx.app(), ctx.viewer()?, user).await?;
-    Ok(RevokeSessionsPayload { user_id: input.user_id, revoked_before: DateTime(before) })
+    let revoked_before = service::sessions::revoke(ctx.app(), ctx.viewer()?, user).await?;
+    Ok(RevokeSessionsPayload { user_id: input.user_id, revoked_before: DateTime(revoked_before) })
 }

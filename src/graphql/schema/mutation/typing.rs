@@ -1,3 +1,5 @@
+//! The mutation of the typing indicator.
+
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::Result;
@@ -6,33 +8,37 @@ use crate::graphql::schema::mutation::parse_id;
 use crate::graphql::schema::scalars::DateTime;
 use crate::service;
 
-/// Whether the viewer is typing.
+/// The input of `setTyping`.
 #[derive(InputObject)]
 struct SetTypingInput {
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
-    /// True from now on for six seconds: say it again while it lasts. False ends it at once, as sending
-    /// does.
+    /// True shows the viewer as typing for six seconds: repeat it while they type.
+    /// False ends it at once, as sending a message does.
     typing: bool,
 }
 
-/// How long the viewer is typing.
+/// The result of `setTyping`.
 #[derive(SimpleObject)]
 struct SetTypingPayload {
-    /// When it ends by itself; null where it has ended, and where the chat has too many members for it.
+    /// The time at which the typing indicator ends by itself.
+    /// Null if it has ended, or if the chat has too many members for typing indicators (more than 256 by default).
     expires_at: Option<DateTime>,
 }
 
+/// The mutations of this module.
 #[derive(Default)]
 pub struct TypingMutation;
 
 #[Object]
 impl TypingMutation {
-    /// Tells the members of a chat that the viewer is typing, who has to be allowed to post there.
+    /// Shows the viewer as typing to the members of a chat, or ends it.
+    /// Fails with `FORBIDDEN` if the viewer may not do `POST` in the chat, and with `RATE_LIMITED` in slow mode. Ending
+    /// it only requires membership.
     async fn set_typing(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whether the viewer is typing.")] input: SetTypingInput,
+        #[graphql(desc = "Parameters of `setTyping`.")] input: SetTypingInput,
     ) -> Option<Result<SetTypingPayload>> {
         Some(set_typing(ctx, input).await)
     }
@@ -41,6 +47,6 @@ impl TypingMutation {
 async fn set_typing(ctx: &Context<'_>, input: SetTypingInput) -> Result<SetTypingPayload> {
     let viewer = ctx.viewer()?;
     let chat = parse_id(&input.chat_id, "chat")?;
-    let until = service::typing::set(ctx.app(), viewer, chat, input.typing).await?;
-    Ok(SetTypingPayload { expires_at: until.map(DateTime) })
+    let expires_at = service::typing::set(ctx.app(), viewer, chat, input.typing).await?;
+    Ok(SetTypingPayload { expires_at: expires_at.map(DateTime) })
 }

@@ -1,29 +1,31 @@
+//! The blocklist of an organisation.
+
 use async_graphql::{Enum, SimpleObject};
 
 use crate::domain::blocklist;
 
-/// What becomes of a message with a blocked word.
+/// The action for messages that contain a blocked word.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "blocklist::BlockAction")]
 pub enum BlockAction {
-    /// It is refused.
+    /// Rejects the message with `BAD_USER_INPUT`.
     Reject,
-    /// The word's letters are shown as asterisks.
+    /// Replaces the letters of the word with asterisks.
     Mask,
 }
 
-/// A word that the organisation blocks.
+/// A word that an organisation blocks.
 #[derive(SimpleObject)]
 pub struct BlockedWord {
-    /// The word, in the form in which words are compared: without case and accents.
+    /// The word in the form used for comparison, without case and accents.
     word: String,
-    /// What becomes of a message with it.
+    /// The action for messages that contain the word.
     action: BlockAction,
 }
 
-/// A list by its words.
-pub fn blocked_words(list: blocklist::Blocklist) -> Vec<BlockedWord> {
-    let mut words: Vec<_> = list.0.into_iter().collect();
+/// Returns the words of a blocklist, ordered by word.
+pub fn blocked_words(blocklist: blocklist::Blocklist) -> Vec<BlockedWord> {
+    let mut words: Vec<_> = blocklist.0.into_iter().collect();
     words.sort_by(|one, other| one.0.cmp(&other.0));
     words.into_iter().map(|(word, action)| BlockedWord { word, action: action.into() }).collect()
 }

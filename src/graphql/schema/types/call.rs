@@ -1,3 +1,5 @@
+//! Calls, their participants and signals, and the statistics of an organisation's calls.
+
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
@@ -5,110 +7,111 @@ use chrono::TimeDelta;
 
 use crate::domain::ids::{CallId, ParticipantId};
 use crate::domain::{call_signaling, calls};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::user::User;
 use crate::service::calls::ice_servers;
 
-/// What a call is of.
+/// The kind of a call.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "calls::CallKind")]
 pub enum CallKind {
-    /// Voices.
+    /// A call with audio only.
     Audio,
-    /// Voices and pictures.
+    /// A call with audio and video.
     Video,
 }
 
-/// How far a call is.
+/// The state of a call.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "calls::CallStatus")]
 pub enum CallStatus {
-    /// Nobody has answered yet.
+    /// The call rings, and nobody has answered yet.
     Ringing,
-    /// Somebody answered.
+    /// The call was answered and has not ended.
     Active,
-    /// It is over.
+    /// The call has ended.
     Ended,
 }
 
-/// Why a call is over.
+/// The reason why a call ended.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "calls::CallEndReason")]
 pub enum CallEndReason {
-    /// It was answered, and then ended.
+    /// The call was answered and then ended.
     Completed,
-    /// Nobody answered while it rang.
+    /// Nobody answered while the call rang.
     Missed,
-    /// Everyone for whom it rang declined.
+    /// Everyone for whom the call rang declined it.
     Declined,
-    /// Its caller took it back before an answer.
+    /// The caller left or ended the call before an answer.
     Cancelled,
-    /// Its caller's connection was lost before an answer.
+    /// The caller's connection was lost before an answer.
     Failed,
 }
 
-/// Where a person stands in a call.
+/// The state of a participant in a call.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "calls::ParticipantStatus")]
 pub enum CallParticipantStatus {
-    /// It rings for them.
+    /// The call rings for the participant.
     Ringing,
-    /// They are in.
+    /// The participant is in the call.
     Joined,
-    /// They were in.
+    /// The participant was in the call and left.
     Left,
-    /// They did not want to come in.
+    /// The participant declined the call.
     Declined,
-    /// It rang for them until it was over.
+    /// The call rang for the participant until it stopped ringing.
     Missed,
 }
 
-/// Which way a call went for the viewer.
+/// The direction of a call from the viewer's point of view.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "calls::CallDirection")]
 pub enum CallDirection {
-    /// Somebody else started it.
+    /// Another user started the call.
     Incoming,
-    /// The viewer started it.
+    /// The viewer started the call.
     Outgoing,
 }
 
-/// What a signal is.
+/// The kind of a signal, which determines the form of its payload.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "call_signaling::SignalKind")]
 pub enum SignalKind {
-    /// An offer: an `RTCSessionDescriptionInit` with its SDP (RFC 8866).
+    /// An offer: an `RTCSessionDescriptionInit` of type `offer` with its SDP (RFC 8866).
     Offer,
-    /// The answer to an offer, of the same shape.
+    /// The answer to an offer: an `RTCSessionDescriptionInit` of type `answer` with its SDP.
     Answer,
-    /// A list of 1 to 50 `RTCIceCandidateInit`; an empty candidate is the end of them.
+    /// A list of 1 to 50 `RTCIceCandidateInit`.
+    /// An empty candidate marks the end of the candidates.
     IceCandidates,
-    /// A request for a new offer, as after a loss of the connection: an object, `{}` will do.
+    /// A request for a new offer, for example after a lost connection: an object, which may be empty.
     Renegotiate,
 }
 
-/// What a participant sends of themselves.
+/// The media that a participant sends.
 #[derive(SimpleObject)]
 pub struct MediaState {
-    /// Their voice.
+    /// True if the microphone is on.
     audio: bool,
-    /// Their camera's picture.
+    /// True if the camera is on.
     video: bool,
-    /// Their screen.
+    /// True if the screen is shared.
     screen: bool,
 }
 
-/// What a participant is to send of themselves.
+/// The media that the viewer sends.
 #[derive(InputObject)]
 pub struct MediaStateInput {
-    /// Their voice.
+    /// True if the microphone is on.
     audio: bool,
-    /// Their camera's picture.
+    /// True if the camera is on.
     video: bool,
-    /// Their screen.
+    /// True if the screen is shared.
     screen: bool,
 }
 
@@ -118,95 +121,107 @@ impl From<MediaStateInput> for calls::Media {
     }
 }
 
-/// How good the connections of a call were, by what its participants reported.
+/// The quality of the connections of a call, averaged over the reports of its participants.
 #[derive(SimpleObject)]
 struct CallQuality {
-    /// Mean time to the other side and back, in milliseconds.
+    /// The mean round-trip time in milliseconds.
     average_round_trip_ms: Option<f64>,
-    /// Mean share of packets that were lost, in per cent.
+    /// The mean share of lost packets in per cent, 0 to 100.
     average_packet_loss_percent: Option<f64>,
-    /// Mean rate received, in kilobits a second.
+    /// The mean received bit rate in kilobits per second.
     average_bitrate_kbps: Option<f64>,
-    /// How many reports these are the means of.
+    /// The number of reports.
     reports: i32,
 }
 
+/// The type `Call`.
 pub struct Call(pub Arc<calls::Call>);
 
 impl Call {
-    /// A call that the viewer may know of.
-    pub async fn participant_index(ctx: &Context<'_>, id: CallId) -> Result<Option<Self>> {
+    /// Returns the call with the given id if the viewer is a member of its chat.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of the loader.
+    pub async fn find(ctx: &Context<'_>, id: CallId) -> Result<Option<Self>> {
         Ok(ctx.loaders().load_one(id).await?.map(Self))
     }
 }
 
-/// An audio or video call in a chat. Its media go from device to device (WebRTC); the server says who is in,
-/// and carries their signals.
+/// An audio or video call in a chat.
+/// Media flow directly between the devices (WebRTC). The server keeps the participants and transports their signals.
 #[Object]
 impl Call {
-    /// Opaque; the call's for ever.
+    /// The id of the call.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
-    /// The chat that it is in.
+    /// The chat of the call.
     async fn chat(&self, ctx: &Context<'_>) -> Result<Chat> {
         Chat::load(ctx, self.0.id.chat).await
     }
 
-    /// What it was started as.
+    /// The kind that the call was started with.
     async fn kind(&self) -> CallKind {
         self.0.kind.into()
     }
 
-    /// How far it is.
+    /// The state of the call.
     async fn status(&self) -> CallStatus {
         self.0.status().into()
     }
 
-    /// Why it is over; null until it is.
+    /// The reason why the call ended.
+    /// Null until it has ended.
     async fn end_reason(&self) -> Option<CallEndReason> {
         self.0.end.map(|(_, reason)| reason.into())
     }
 
-    /// Who started it.
+    /// The user who started the call.
     async fn started_by(&self, ctx: &Context<'_>) -> Result<User> {
         User::load(ctx, &self.0.started_by).await
     }
 
-    /// When it began to ring.
+    /// The time at which the call was started.
     async fn started_at(&self) -> DateTime {
         DateTime(self.0.started_at)
     }
 
-    /// When somebody first answered.
+    /// The time of the first answer.
+    /// Null if nobody has answered.
     async fn answered_at(&self) -> Option<DateTime> {
         self.0.answered_at.map(DateTime)
     }
 
-    /// When it ended.
+    /// The time at which the call ended.
+    /// Null until it has ended.
     async fn ended_at(&self) -> Option<DateTime> {
         self.0.end.map(|(at, _)| DateTime(at))
     }
 
-    /// Whole seconds from the answer to the end; null until it has ended, and where nobody answered.
+    /// The number of whole seconds from the first answer to the end.
+    /// Null until the call has ended, and if nobody answered.
     async fn duration_seconds(&self) -> Option<i32> {
-        self.0.duration().map(|talked| i32::try_from(talked.num_seconds()).unwrap_or(i32::MAX))
+        self.0.duration().map(|duration| i32::try_from(duration.num_seconds()).unwrap_or(i32::MAX))
     }
 
-    /// Until when it rings, for anybody; null where it doesn't any more.
-    async fn pending_ring_timeout(&self) -> Option<DateTime> {
+    /// The time at which the call stops ringing.
+    /// Null if it no longer rings for anybody.
+    async fn rings_until(&self) -> Option<DateTime> {
         self.0.pending_ring_timeout().map(DateTime)
     }
 
-    /// Everyone for whom it rang and who came in, in that order.
+    /// The participants of the call.
+    /// The caller is first, then users for whom the call rang, then users who joined later.
     #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn participants(&self) -> Vec<CallParticipant> {
-        let of = |participant: &calls::Participant| CallParticipant::from_call(&self.0, participant);
-        self.0.participants.iter().map(of).collect()
+        let participants = self.0.participants.iter();
+        participants.map(|participant| CallParticipant::from_call(&self.0, participant)).collect()
     }
 
-    /// Which way it went for the viewer; null where they had no part in it.
+    /// The direction of the call from the viewer's point of view.
+    /// Null if the viewer is not a participant.
     async fn viewer_direction(&self, ctx: &Context<'_>) -> Option<Result<CallDirection>> {
         match ctx.viewer() {
             Ok(viewer) => self.0.direction(viewer.id()).map(|direction| Ok(direction.into())),
@@ -214,126 +229,146 @@ impl Call {
         }
     }
 
-    /// How good its connections were; null before the first report.
+    /// The quality of the connections of the call.
+    /// Null before the first report.
     async fn quality(&self) -> Option<CallQuality> {
-        let sums = self.0.quality();
-        (sums.reports > 0).then(|| CallQuality {
-            average_round_trip_ms: sums.mean(sums.round_trip_ms),
-            average_packet_loss_percent: sums.mean(sums.packet_loss_percent),
-            average_bitrate_kbps: sums.mean(sums.bitrate_kbps),
-            reports: sums.reports,
+        let total = self.0.quality();
+        (total.reports > 0).then(|| CallQuality {
+            average_round_trip_ms: total.mean(total.round_trip_ms),
+            average_packet_loss_percent: total.mean(total.packet_loss_percent),
+            average_bitrate_kbps: total.mean(total.bitrate_kbps),
+            reports: total.reports,
         })
     }
 }
 
+/// The type `CallParticipant`.
 pub struct CallParticipant {
     id: ParticipantId,
     participant: calls::Participant,
 }
 
 impl CallParticipant {
+    /// Returns a participant of a call.
     pub fn from_call(call: &calls::Call, participant: &calls::Participant) -> Self {
         Self { id: call.participant_id(participant), participant: participant.clone() }
     }
 
-    /// The viewer as they are in a call.
+    /// Returns the viewer's participant in a call.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Conflict`](crate::error::Error::Conflict) if the viewer is not in the call, and
+    /// [`Error::Unauthenticated`](crate::error::Error::Unauthenticated) without a viewer.
     pub fn for_viewer(call: &calls::Call, ctx: &Context<'_>) -> Result<Self> {
-        let joined = call.require_joined(ctx.viewer()?.id());
-        joined.map(|participant| Self::from_call(call, participant)).map_err(Error::from)
+        let participant = call.require_joined(ctx.viewer()?.id())?;
+        Ok(Self::from_call(call, participant))
     }
 
-    /// Somebody in a call that the viewer may know of.
+    /// Returns the participant with the given id if the viewer is a member of the call's chat.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of the loader.
     pub async fn find(ctx: &Context<'_>, id: &ParticipantId) -> Result<Option<Self>> {
-        let call = Call::participant_index(ctx, id.call).await?;
+        let call = Call::find(ctx, id.call).await?;
         Ok(call.and_then(|call| call.0.participant(&id.user).map(|participant| Self::from_call(&call.0, participant))))
     }
 }
 
-/// A person in a call, on the device by which they are in: on one at a time.
+/// A user in a call, on one device at a time.
 #[Object]
 impl CallParticipant {
-    /// Opaque; the same however often the person joins this call.
+    /// The id of the participant.
+    /// A user who leaves the call and joins it again keeps it.
     pub async fn id(&self) -> ID {
         self.id.to_string().into()
     }
 
-    /// Who it is.
+    /// The user.
     async fn user(&self, ctx: &Context<'_>) -> Result<User> {
         User::load(ctx, &self.participant.user).await
     }
 
-    /// What the client calls the device by which they are or last were in; empty until they answer.
+    /// The client's name of the device on which the user last joined.
+    /// Empty until the user joins.
     async fn device_id(&self) -> &str {
         &self.participant.device
     }
 
-    /// Where they stand.
+    /// The state of the participant.
     async fn status(&self) -> CallParticipantStatus {
         self.participant.status.into()
     }
 
-    /// When they last joined. Another moment than before is another connection: the others close theirs to
-    /// this participant and begin anew.
+    /// The time at which the participant last joined.
+    /// Null if they never joined. If it changes, the other participants must replace their connection to this
+    /// participant.
     async fn joined_at(&self) -> Option<DateTime> {
         self.participant.joined_at.map(DateTime)
     }
 
-    /// When they last left.
+    /// The time at which the participant last left.
+    /// Null if they never left.
     async fn left_at(&self) -> Option<DateTime> {
         self.participant.left_at.map(DateTime)
     }
 
-    /// What they send of themselves.
+    /// The media that the participant sends.
     async fn media(&self) -> MediaState {
         let calls::Media { audio, video, screen } = self.participant.media;
         MediaState { audio, video, screen }
     }
 }
 
-/// How the feed's own participant negotiates with another ("perfect negotiation" of the W3C's WebRTC 1.0),
-/// so that two offers never collide for good.
+/// The roles of the feed's own participant in the negotiation of a connection with another participant.
+/// They follow the "perfect negotiation" pattern of the W3C's WebRTC 1.0.
 #[derive(SimpleObject)]
 pub struct Negotiation {
-    /// The own side makes the first offer: it joined later.
+    /// True if the own participant makes the first offer, because it joined later.
     offers: bool,
-    /// The own side is the polite one: where offers collide, it takes its own back.
+    /// True if the own participant is the polite peer, which withdraws its offer when two offers collide.
     polite: bool,
 }
 
 impl From<calls::Negotiation> for Negotiation {
-    fn from(calls::Negotiation { makes_offer: offers, is_polite }: calls::Negotiation) -> Self {
-        Self { offers, polite: is_polite }
+    fn from(calls::Negotiation { makes_offer, is_polite }: calls::Negotiation) -> Self {
+        Self { offers: makes_offer, polite: is_polite }
     }
 }
 
-/// What one participant's device tells another's.
+/// A signal from one participant to another, which establishes a connection between their devices.
 #[derive(SimpleObject)]
 pub struct Signal {
-    /// Who sent it.
+    /// The participant who sent the signal.
     from: CallParticipant,
-    /// What it is.
+    /// The kind of the signal.
     kind: SignalKind,
-    /// As it was sent.
+    /// The payload, unchanged.
     payload: async_graphql::Json<serde_json::Value>,
 }
 
 impl Signal {
+    /// Returns a signal that the participant `from` sent in a call.
     pub fn from_signal(call: &calls::Call, from: &calls::Participant, signal: call_signaling::Signal) -> Self {
         let payload = async_graphql::Json(signal.payload);
         Self { from: CallParticipant::from_call(call, from), kind: signal.kind.into(), payload }
     }
 }
 
-/// A STUN or TURN server, as `RTCPeerConnection` takes it (`RTCIceServer` of the W3C's WebRTC 1.0).
+/// A STUN or TURN server, in the form of an `RTCIceServer` of the W3C's WebRTC 1.0.
 #[derive(SimpleObject)]
 pub struct IceServer {
-    /// Its addresses (RFC 7064, RFC 7065).
+    /// The URLs of the server (RFC 7064, RFC 7065).
     urls: Vec<String>,
-    /// For TURN: the name to give.
+    /// The user name for a TURN server.
+    /// Null for a STUN server.
     username: Option<String>,
-    /// For TURN: the password to give.
+    /// The password for a TURN server.
+    /// Null for a STUN server.
     credential: Option<String>,
-    /// Until when these hold: ask again before a connection that is made later.
+    /// The time until which the credentials are valid.
+    /// Request new ones for a later connection. Null for a STUN server.
     expires_at: Option<DateTime>,
 }
 
@@ -347,46 +382,49 @@ impl From<ice_servers::IceServer> for IceServer {
     }
 }
 
-/// Which calls to list.
+/// The conditions that listed calls must meet.
+/// All conditions that are set apply.
 #[derive(InputObject, Default)]
 pub struct CallFilter {
-    /// Only those of this chat.
+    /// Returns only calls of this chat.
     chat_id: Option<ID>,
-    /// Only those of these kinds.
+    /// Returns only calls of these kinds.
     kinds: Option<Vec<CallKind>>,
-    /// True lists only those that rang for the viewer until they were over.
+    /// True returns only calls that rang for the viewer until they stopped ringing.
+    /// Defaults to false.
     missed_only: Option<bool>,
-    /// Only those that began at this moment or later.
+    /// Returns only calls that were started at or after this time.
     since: Option<DateTime>,
-    /// Only those that began before this moment.
+    /// Returns only calls that were started before this time.
     until: Option<DateTime>,
 }
 
 impl CallFilter {
-    /// None where there can be no such call.
+    /// Returns the filter of the domain layer, or `None` if no call can meet it.
     pub fn validate(self) -> Option<calls::CallFilter> {
         Some(calls::CallFilter {
             chat: self.chat_id.map(|id| id.parse()).transpose().ok()?,
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
             missed_only: self.missed_only.unwrap_or_default(),
-            since: self.since.map(|at| at.0),
-            until: self.until.map(|at| at.0),
+            since: self.since.map(|since| since.0),
+            until: self.until.map(|until| until.0),
         })
     }
 }
 
-/// Spans of time by which something is added up.
+/// The length of a period of statistics.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatisticsPeriod {
     /// 24 hours.
     Day,
     /// Seven days.
     Week,
-    /// All at once.
+    /// The whole requested time.
     Whole,
 }
 
 impl StatisticsPeriod {
+    /// Returns the length of the period.
     pub fn length(self) -> TimeDelta {
         match self {
             Self::Day => TimeDelta::days(1),
@@ -396,22 +434,22 @@ impl StatisticsPeriod {
     }
 }
 
-/// What the organisation's calls came to that began within a span of time and have ended.
+/// Statistics of the organisation's calls that were started within a period and have ended.
 #[derive(SimpleObject)]
 pub struct CallStatistics {
-    /// From this moment on.
+    /// The start of the period, inclusive.
     since: DateTime,
-    /// Before this moment.
+    /// The end of the period, exclusive.
     until: DateTime,
-    /// How many there were.
+    /// The number of calls.
     calls: i64,
-    /// Those that somebody answered.
+    /// The number of calls that were answered.
     answered: i64,
-    /// Those that nobody answered, and not everyone declined.
+    /// The number of calls that nobody answered, without the declined ones.
     missed: i64,
-    /// Those that everyone declined for whom they rang.
+    /// The number of calls that were declined by everyone for whom they rang.
     declined: i64,
-    /// Minutes from the answer to the end, over all of them.
+    /// The total duration of the calls in minutes, from the first answer to the end.
     minutes: f64,
 }
 

@@ -1,3 +1,5 @@
+//! Chats: their details, lists, policy, and the viewer's capabilities in them.
+
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
@@ -6,13 +8,13 @@ use strum::IntoEnumIterator;
 use crate::access::ChatAccess;
 use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::member_queries::{MembersQuery, UserIdKey};
-use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedAtKey, PinnedQuery};
+use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedAtKey, PinnedQuery, pinned_at_key};
 use crate::domain::pagination::{Cursor, Page, PageArgs, PageEnd};
-use crate::domain::{chats, messages};
+use crate::domain::{chats, text};
 use crate::error::{Error, Result};
 use crate::graphql::schema::connection::{Connection, connection, connection_with, cost};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::loaders::ActiveCallKey;
+use crate::graphql::schema::loaders::{ActiveCallKey, TypingKey};
 use crate::graphql::schema::scalars::{DateTime, Url};
 use crate::graphql::schema::types::call::Call;
 use crate::graphql::schema::types::member::{ChatMember, ChatRole};
@@ -20,215 +22,249 @@ use crate::graphql::schema::types::message::{Message, MessageTotals};
 use crate::graphql::schema::types::user::User;
 use crate::service;
 
-/// What a chat is for.
+/// The kind of a chat.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "chats::ChatKind")]
 pub enum ChatKind {
-    /// Two people, with one chat for each pair.
+    /// A conversation of two users.
+    /// There is one for each pair of users.
     Direct,
-    /// People who were invited.
+    /// A conversation of users who were added to it.
     Group,
-    /// Open to the organisation: anyone may join, and roles post.
+    /// A conversation that every user of the organisation may see and join.
+    /// By default, only moderators may post.
     Channel,
 }
 
-/// What a group is for in the host application.
+/// The purpose of a group in the host application.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "chats::GroupCategory")]
 pub enum GroupCategory {
-    /// A part of the organisation.
+    /// A department of the organisation.
     Department,
-    /// Work at hand.
+    /// Current work, such as a project or a shift.
     Operational,
-    /// Anything else.
+    /// Any other purpose.
     Custom,
 }
 
-/// What a role in a chat may allow.
+/// An action in a chat that requires a minimum role.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "chats::ChatAction")]
 pub enum ChatAction {
     /// Send messages.
     Post,
     /// Mention everyone in a message.
+    /// Also requires the right to `POST`.
     MentionEveryone,
     /// Change title, description, picture, category and slow mode, and archive the chat.
     EditDetails,
-    /// Bring people in.
+    /// Add members.
     AddMembers,
-    /// Take people out whom one outranks.
+    /// Remove members of a lower role.
     RemoveMembers,
-    /// Silence people whom one outranks.
+    /// Silence members of a lower role.
     SilenceMembers,
-    /// Give roles, and set the least role for each action.
+    /// Change the roles of members and the policy of the chat.
     ChangeRoles,
-    /// Delete what others sent.
+    /// Delete messages of other users, and close their polls.
     DeleteOthersMessages,
-    /// Pin messages.
+    /// Pin and unpin messages.
     Pin,
-    /// Start a call.
+    /// Start calls.
     StartCall,
     /// Delete the chat.
     DeleteChat,
 }
 
-/// The least role that may do an action in this chat.
+/// The minimum role for an action in a chat.
 #[derive(SimpleObject)]
 pub struct ChatRule {
     /// The action.
     action: ChatAction,
-    /// The least role that may do it.
+    /// The lowest role that may do the action.
     role: ChatRole,
 }
 
-/// The least role that is to do an action.
+/// A minimum role to set for an action.
 #[derive(InputObject)]
 pub struct ChatRuleInput {
     /// The action.
     pub action: ChatAction,
-    /// The least role that may do it.
+    /// The lowest role that may do the action.
     pub role: ChatRole,
 }
 
-/// An object of the host application.
+/// A reference to an object of the host application.
 #[derive(SimpleObject)]
 struct ChatResource {
-    /// What kind of object it is, in the host's words.
+    /// The type of the object in the host application.
     #[graphql(name = "type")]
     kind: String,
-    /// Its id at the host; of its own type alone.
+    /// The id of the object in the host application, unique among the objects of its type.
     id: String,
 }
 
-/// Whether the viewer may do an action in a chat, as the mutation would answer now.
+/// The viewer's permission to do an action in a chat now.
+/// Mutations apply the same rules.
 #[derive(SimpleObject)]
 struct Capability {
     /// The action.
     action: ChatAction,
-    /// Whether the viewer may.
+    /// True if the viewer may do the action.
     allowed: bool,
-    /// Why not, for people to read.
+    /// The reason why the viewer may not do the action, in English.
+    /// Null if the action is allowed.
     reason: Option<String>,
-    /// When they may, where time alone mends it: from this very moment on.
+    /// The time from which on the action is allowed.
+    /// Null unless only silencing or slow mode prevents it.
     until: Option<DateTime>,
 }
 
-/// Which chats to list.
+/// The conditions that listed chats must meet.
+/// All conditions that are set apply.
 #[derive(InputObject, Default)]
 pub struct ChatFilter {
-    /// Only chats of these kinds.
+    /// Returns only chats of these kinds.
     kinds: Option<Vec<ChatKind>>,
-    /// True lists archived chats, in place of the others.
+    /// True returns only archived chats, false only others.
+    /// Defaults to false.
     archived: Option<bool>,
-    /// True lists only chats that the viewer pinned, false only the others.
+    /// True returns only chats that the viewer pinned, false only others.
+    /// Defaults to both.
     pinned: Option<bool>,
-    /// Only chats with unread messages, or marked unread.
+    /// True returns only chats with unread messages, or marked as unread.
+    /// Defaults to false.
     unread_only: Option<bool>,
-    /// Only chats whose title, or whose other person in a direct chat, has these words in its name.
+    /// Returns only chats whose title contains this text, ignoring case.
+    /// At most 200 characters. In a direct chat, the name of the other user counts as the title.
     search: Option<String>,
-    /// True lists the organisation's channels that the viewer may join, in place of their own chats.
+    /// True returns channels of the organisation that the viewer has not joined, instead of their chats.
+    /// Defaults to false.
     joinable: Option<bool>,
 }
 
 impl ChatFilter {
+    /// Returns the filter of the domain layer.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the search text is not one line of at most 200 characters.
     pub fn validate(self) -> Result<chats::ChatFilter> {
-        let search = self.search.as_deref().map(str::trim).filter(|words| !words.is_empty());
-        let search = search.map(|words| crate::domain::text::validate_line("filter.search", words, 200)).transpose()?;
+        let search = self.search.as_deref().map(str::trim).filter(|search| !search.is_empty());
+        let search = search.map(|search| text::validate_line("filter.search", search, 200)).transpose()?;
         Ok(chats::ChatFilter {
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
             unread_only: self.unread_only.unwrap_or_default(),
             archived: self.archived.unwrap_or_default(),
             pinned: self.pinned,
-            search: search.as_deref().map(crate::domain::text::fold_case),
+            search: search.as_deref().map(text::fold_case),
             joinable: self.joinable.unwrap_or_default(),
         })
     }
 }
 
+/// The type `Chat`.
 pub struct Chat(pub chats::Chat);
 
 impl Chat {
-    /// A chat that the viewer may see.
+    /// Returns a chat that must exist for the viewer.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::NotFound`] if it does not exist, and the errors of the loader.
     pub async fn load(ctx: &Context<'_>, id: ChatId) -> Result<Self> {
         Self::find(ctx, id).await?.ok_or(Error::NotFound("chat"))
     }
 
+    /// Returns the chat with the given id if it exists for the viewer.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of the loader.
     pub async fn find(ctx: &Context<'_>, id: ChatId) -> Result<Option<Self>> {
         Ok(ctx.loaders().load_one(id).await?.map(|access| Self(access.chat.clone())))
     }
 }
 
-/// A conversation.
+/// A conversation of users of one organisation.
 #[Object]
 impl Chat {
-    /// Opaque; the chat's for ever.
+    /// The id of the chat.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
-    /// What the chat is for.
+    /// The kind of the chat.
     async fn kind(&self) -> ChatKind {
         self.0.kind.into()
     }
 
-    /// What a group is for, where it says.
+    /// The category of a group.
+    /// Null if it has none, and for all other kinds.
     async fn category(&self) -> Option<GroupCategory> {
         self.0.details.category.map(Into::into)
     }
 
-    /// Its name; null for a direct chat, which is called by the other person.
+    /// The title.
+    /// Null for a direct chat: show the name of the other user instead.
     async fn title(&self) -> Option<&str> {
         self.0.details.title.as_deref()
     }
 
-    /// What it is about.
+    /// The description.
+    /// Null if there is none.
     async fn description(&self) -> Option<&str> {
         self.0.details.description.as_deref()
     }
 
-    /// Its picture.
+    /// The URL of the chat's picture.
+    /// Null if there is none.
     async fn avatar_url(&self) -> Option<Url> {
         self.0.details.avatar_url.clone().map(Url)
     }
 
-    /// When it was made.
+    /// The time at which the chat was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// Who made it.
+    /// The user who created the chat.
+    /// Null if unknown.
     async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, self.0.created_by.as_ref()?).await)
     }
 
-    /// When its newest message was sent, or when it was made.
+    /// The time of the newest message, or of the creation if there is no message.
     async fn last_activity_at(&self) -> DateTime {
         DateTime(self.0.last_activity_at)
     }
 
-    /// When it was archived: an archived chat is read, not written.
+    /// The time at which the chat was archived.
+    /// Null if it is not archived. An archived chat is read-only.
     async fn archived_at(&self) -> Option<DateTime> {
         self.0.archived_at.map(DateTime)
     }
 
-    /// Rises by one with each durable change of the chat.
+    /// The version of the chat, which increases by one with each stored change.
     async fn version(&self) -> i64 {
         self.0.version
     }
 
-    /// How many people are in.
+    /// The number of members.
     async fn member_count(&self) -> i32 {
         self.0.member_count
     }
 
-    /// Who is in, by the id of the person; empty for one who is not in.
+    /// The members of the chat, ordered by user id.
+    /// Empty if the viewer is not a member.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn members(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Only those of these roles.")] roles: Option<Vec<ChatRole>>,
+        #[graphql(desc = "Returns the first n members, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the members after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns only members with these roles. Defaults to all roles.")] roles: Option<Vec<ChatRole>>,
     ) -> Result<Connection<ChatMember>> {
         let window = PageArgs { first, after, ..PageArgs::default() }.window::<UserIdKey>(PageEnd::First)?;
         let roles = roles.map(|roles| roles.into_iter().map(Into::into).collect());
@@ -237,29 +273,31 @@ impl Chat {
         Ok(connection(page, |member| member.user.to_string().encode(), ChatMember))
     }
 
-    /// Its messages in their order, the newest page where no argument says otherwise; empty for one
-    /// who is not in. Replies of a thread stand in the thread, see `Message.replies`.
+    /// The messages of the chat, oldest first.
+    /// Defaults to the latest messages. Empty if the viewer is not a member. Replies that are only in a thread are in
+    /// `Message.replies`.
     #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The oldest so many, 0 to 100.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "The newest so many, 0 to 100; 30 where both are left out.")] last: Option<i32>,
-        #[graphql(desc = "Those before this cursor.")] before: Option<String>,
-        #[graphql(desc = "This message and its neighbours, `first` or `last` in all; not with a cursor.")]
+        #[graphql(desc = "Returns the first n messages, 0 to 100. Cannot be combined with `last`.")] first: Option<i32>,
+        #[graphql(desc = "Returns the messages after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the last n messages, 0 to 100. Defaults to 30.")] last: Option<i32>,
+        #[graphql(desc = "Returns the messages before this cursor.")] before: Option<String>,
+        #[graphql(desc = "The id of a message of this chat. Returns it with its neighbours, `first` or `last` \
+                          messages in total. Cannot be combined with a cursor.")]
         around: Option<ID>,
     ) -> Result<Connection<Message, MessageTotals>> {
         let args = PageArgs { first, after, last, before };
         let window = args.window::<i64>(PageEnd::Last)?;
         let page = match around {
             Some(_) if window.after.is_some() || window.before.is_some() => {
-                return Err(Error::bad_input("around", "can't be combined with after or before"));
+                return Err(Error::bad_input("around", "cannot be combined with after or before"));
             }
             Some(id) => {
-                let id: Option<MessageId> = id.parse().ok().filter(|id: &MessageId| id.chat == self.0.id);
-                let id = id.ok_or(Error::NotFound("message"))?;
-                service::messages::around(ctx.app(), ctx.viewer()?, id, window.limit.max(1)).await?
+                let message: Option<MessageId> = id.parse().ok().filter(|id: &MessageId| id.chat == self.0.id);
+                let message = message.ok_or(Error::NotFound("message"))?;
+                service::messages::around(ctx.app(), ctx.viewer()?, message, window.limit.max(1)).await?
             }
             None => {
                 let query = MessagesQuery { list: MessageList::Timeline(self.0.id), window };
@@ -270,25 +308,24 @@ impl Chat {
         Ok(connection_with(page, totals, |message| message.id.seq.encode(), Message))
     }
 
-    /// Its pinned messages, the newest pin first; empty for one who is not in.
+    /// The pinned messages of the chat, latest pin first.
+    /// Empty if the viewer is not a member.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn pinned_messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the first n messages, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the messages after this cursor.")] after: Option<String>,
     ) -> Result<Connection<Message, MessageTotals>> {
         let window = PageArgs { first, after, ..PageArgs::default() }.window::<PinnedAtKey>(PageEnd::First)?;
         let query = PinnedQuery { chat: self.0.id, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
-        let by_pin = |message: &Arc<messages::Message>| {
-            let at = message.pinned.as_ref().map_or(0, |pinned| pinned.pinned_at.timestamp_micros());
-            (at, message.id.seq).encode()
-        };
-        Ok(connection_with(page, MessageTotals(CountKey::Pinned(self.0.id)), by_pin, Message))
+        let totals = MessageTotals(CountKey::Pinned(self.0.id));
+        Ok(connection_with(page, totals, |message| pinned_at_key(message).encode(), Message))
     }
 
-    /// The newest message; null before the first, and for one who is not in.
+    /// The newest message.
+    /// Null if there is none, or if the viewer is not a member.
     async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         let id = MessageId { chat: self.0.id, seq: self.0.last_seq };
         if id.seq == 0 {
@@ -297,28 +334,21 @@ impl Chat {
         Message::load(ctx, id).await.transpose()
     }
 
-    /// Who is typing now, the viewer too, by when they began; empty for one who is not in, and in a chat
-    /// of too many members.
+    /// The users who are typing now, in the order in which they started.
+    /// Includes the viewer. Empty if the viewer is not a member, and in a chat of more than 256 members by default.
     #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn typing(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
-        let users = service::typing::typing_users(ctx.app(), self.0.id);
-        if users.is_empty() {
-            return Ok(Vec::new());
-        }
-        ctx.viewer()?;
-        let access = ctx.loaders().load_one(self.0.id).await?;
-        if access.is_none_or(|access| access.active_membership().is_none()) {
-            return Ok(Vec::new());
-        }
+        let users = ctx.loaders().load_one(TypingKey(self.0.id)).await?.unwrap_or_default();
         User::load_all(ctx, users).await
     }
 
-    /// The call that is on here; null where there is none, and for one who is not in.
+    /// The call that is ringing or active.
+    /// Null if there is none, or if the viewer is not a member.
     async fn active_call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         ctx.loaders().load_one(ActiveCallKey(self.0.id)).await.map(|call| call.map(Call)).transpose()
     }
 
-    /// The least role for each action.
+    /// The minimum role for each action.
     async fn policy(&self) -> Vec<ChatRule> {
         let rule = |action| ChatRule {
             action: ChatAction::from(action),
@@ -327,18 +357,21 @@ impl Chat {
         chats::ChatAction::iter().map(rule).collect()
     }
 
-    /// Seconds that a member waits between two messages; 0 is off. Moderators need not wait.
+    /// The number of seconds that a member must wait between two messages. 0 if slow mode is off.
+    /// Slow mode does not apply to moderators and higher roles.
     async fn slow_mode_seconds(&self) -> i32 {
         self.0.details.slow_mode_seconds
     }
 
-    /// The host application's object that the chat belongs to, if any.
+    /// The object of the host application that the chat belongs to.
+    /// Null if there is none.
     async fn resource(&self) -> Option<ChatResource> {
         let resource = self.0.resource.clone()?;
         Some(ChatResource { kind: resource.kind, id: resource.id })
     }
 
-    /// The viewer's own membership; null for one who may see the chat but has not joined.
+    /// The viewer's membership.
+    /// Null if the viewer is not a member.
     async fn viewer_membership(&self, ctx: &Context<'_>) -> Option<Result<ChatMember>> {
         let access = match ctx.viewer() {
             Ok(_) => ctx.loaders().load_one(self.0.id).await,
@@ -348,21 +381,21 @@ impl Chat {
         member.map(|member| member.map(ChatMember)).transpose()
     }
 
-    /// What the viewer may do here, each as the mutation would answer now.
+    /// The actions of the chat, and for each of them whether the viewer may do it now.
     #[graphql(complexity = "1 + 11 * child_complexity")]
     async fn viewer_can(&self, ctx: &Context<'_>) -> Result<Vec<Capability>> {
         let viewer = ctx.viewer()?;
         let access = ctx.loaders().load_one(self.0.id).await?;
-        // One who is taken out meanwhile may do nothing; the list that this stands in is there all the same.
+        // A viewer who was removed since the chat was read has no rights. The list with the chat remains valid.
         let access = access.unwrap_or_else(|| Arc::new(ChatAccess { chat: self.0.clone(), membership: None }));
         let rights = access.rights(viewer, ctx.app().clock.now());
         let capability = |action| {
-            let refusal = rights.can(action).err();
+            let denial = rights.can(action).err();
             Capability {
                 action: ChatAction::from(action),
-                allowed: refusal.is_none(),
-                reason: refusal.map(|refusal| refusal.to_string()),
-                until: refusal.and_then(|refusal| refusal.retry_at()).map(DateTime::ceil_to_millis),
+                allowed: denial.is_none(),
+                reason: denial.map(|denial| denial.to_string()),
+                until: denial.and_then(|denial| denial.retry_at()).map(DateTime::ceil_to_millis),
             }
         };
         Ok(chats::ChatAction::iter().map(capability).collect())

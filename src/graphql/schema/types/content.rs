@@ -1,3 +1,5 @@
+//! Content of messages other than text: locations, system notices, and the origin of forwarded messages.
+
 use async_graphql::{Context, Enum, Object, SimpleObject};
 
 use crate::domain::messages;
@@ -7,16 +9,20 @@ use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::call::Call;
 use crate::graphql::schema::types::user::User;
 
-/// A place on the earth.
+/// A geographic location.
 #[derive(SimpleObject)]
 pub struct Location {
-    /// Degrees north of the equator, by WGS 84: -90 to 90.
+    /// The latitude in degrees (WGS 84), from -90 to 90.
+    /// Positive values are north.
     latitude: f64,
-    /// Degrees east of the prime meridian, by WGS 84: -180 to 180.
+    /// The longitude in degrees (WGS 84), from -180 to 180.
+    /// Positive values are east.
     longitude: f64,
-    /// What the place is called.
+    /// The name of the place.
+    /// Null if the sender gave none.
     name: Option<String>,
-    /// Where it is, for people to read.
+    /// The postal address of the place.
+    /// Null if the sender gave none.
     address: Option<String>,
 }
 
@@ -27,71 +33,84 @@ impl From<messages::Location> for Location {
     }
 }
 
-/// What a message of the server's own tells of.
+/// The event that a system message describes.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "messages::SystemMessageKind")]
 pub enum SystemNoticeKind {
-    /// The actor made the chat; `detail` is its title.
+    /// The actor created the chat.
+    /// `detail` is its title.
     ChatCreated,
-    /// The actor brought the subject in; one who came by themselves is both.
+    /// The actor added the subject.
+    /// Both are the same user if the subject joined by themselves.
     MemberAdded,
-    /// The actor took the subject out.
+    /// The actor removed the subject.
     MemberRemoved,
     /// The subject left.
     MemberLeft,
-    /// The subject has another role, which `detail` names.
+    /// The actor changed the role of the subject.
+    /// `detail` is the new role.
     RoleChanged,
-    /// Details of the chat changed; `detail` names their fields, with commas between.
+    /// The actor changed details of the chat.
+    /// `detail` is a comma-separated list of field names.
     DetailsChanged,
-    /// A message was pinned; `detail` is its id.
+    /// The actor pinned a message.
+    /// `detail` is the id of the message.
     MessagePinned,
-    /// The chat welcomes its members; `detail` is its title.
+    /// The chat welcomes its members.
+    /// `detail` is its title.
     Welcome,
     /// The actor started `call`.
     CallStarted,
-    /// The actor's `call` ended: it was answered, or everyone declined.
+    /// The `call` that the actor started ended after it was answered, or after everyone declined.
     CallEnded,
-    /// Nobody answered the actor's `call`.
+    /// The `call` that the actor started ended without an answer.
     CallMissed,
 }
 
+/// The type `SystemNotice`.
 pub struct SystemNotice(pub messages::SystemMessage);
 
-/// What happened to a chat.
+/// The content of a system message: an event in the chat.
 #[Object]
 impl SystemNotice {
-    /// What it was.
+    /// The kind of the event.
     async fn kind(&self) -> SystemNoticeKind {
         self.0.kind.into()
     }
 
-    /// Who did it.
+    /// The user who caused the event.
     async fn actor(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, self.0.actor.as_ref()?).await)
     }
 
-    /// To whom.
+    /// The user whom the event affects.
+    /// Null if the event affects no single user.
     async fn subject(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, self.0.subject.as_ref()?).await)
     }
 
-    /// The call, where it is about one that is still there.
+    /// The call of an event about a call.
+    /// Null for all other events.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
-        Call::participant_index(ctx, self.0.call?).await.transpose()
+        Call::find(ctx, self.0.call?).await.transpose()
     }
 
-    /// More of it, as the kind says.
+    /// Additional data, as documented for each kind.
+    /// Null if the kind has none.
     async fn detail(&self) -> Option<&str> {
         self.0.detail.as_deref()
     }
 }
 
+/// The type `ForwardedFrom`.
 pub struct ForwardedFrom(pub messages::Forwarded);
 
-/// Where a message was first said, as it was when it was forwarded.
+/// The origin of a forwarded message, as it was when the message was forwarded.
+/// If a forwarded message is forwarded again, this is its first origin.
 #[Object]
 impl ForwardedFrom {
-    /// Who said it, where they are still of the organisation.
+    /// The user who sent the original message.
+    /// Null if the user is unknown.
     async fn sender(&self, ctx: &Context<'_>) -> Result<Option<User>> {
         match &self.0.sender {
             Some(sender) => Ok(ctx.loaders().load_one(sender.clone()).await?.map(User)),
@@ -99,12 +118,13 @@ impl ForwardedFrom {
         }
     }
 
-    /// The title that its chat had; null where it had none.
+    /// The title of the original chat.
+    /// Null if the chat had no title.
     async fn chat_title(&self) -> Option<&str> {
         self.0.chat_title.as_deref()
     }
 
-    /// When it was said.
+    /// The time at which the original message was sent.
     async fn sent_at(&self) -> DateTime {
         DateTime(self.0.sent_at)
     }

@@ -1,5 +1,8 @@
-use async_graphql::{Enum, ID, Interface, Object, SimpleObject, Union};
+//! The events of feeds.
+
 use std::sync::Arc;
+
+use async_graphql::{Enum, ID, Interface, Object, SimpleObject, Union};
 
 use crate::domain::chat_events::Change;
 use crate::domain::{chat_events, chats, members, messages, notifications};
@@ -11,45 +14,50 @@ use crate::graphql::schema::types::message::Message;
 use crate::graphql::schema::types::notification::Notification;
 use crate::realtime::feeds;
 use crate::realtime::feeds::call::CallEventKind;
+use crate::realtime::feeds::catch_up;
 use crate::realtime::feeds::inbox::InboxEventKind;
 
-/// What happened to a message.
+/// A change of a message.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "chat_events::MessageChange")]
 pub enum MessageChange {
-    /// It was sent.
+    /// The message was sent.
     Added,
-    /// Its text was edited.
+    /// The text was edited.
     Edited,
-    /// It was deleted.
+    /// The message was deleted.
     Deleted,
-    /// A reaction was given or taken back.
+    /// A reaction was added or removed.
     Reactions,
-    /// It was pinned, or taken off.
+    /// The message was pinned or unpinned.
     Pin,
-    /// Somebody voted in its poll, or the poll was closed.
+    /// A user voted in the poll, or the poll was closed.
     Poll,
-    /// A reply came into its thread, or was deleted there.
+    /// A reply was added to the thread of the message, or deleted from it.
     Thread,
-    /// Caught up after a gap: one or several of the others.
+    /// The message is part of the initial messages, or has one or several changes since the cursor.
     Synced,
 }
 
-/// Why a feed can't go on from where the client is.
+/// The reason for a reset of a feed.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "feeds::chat::ResetReason")]
+#[graphql(remote = "catch_up::ResetReason")]
 pub enum FeedResetReason {
-    /// The cursor is none of this feed.
+    /// The cursor does not belong to this feed.
     CursorInvalid,
-    /// More changed since than is told one by one.
+    /// More objects changed since the cursor than the feed sends one by one.
     TooFarBehind,
-    /// A fresh token allows other things than the one before.
+    /// The session continues with a token that grants other permissions.
     AccessChanged,
 }
 
 /// An event of a feed.
 #[derive(Interface)]
-#[graphql(field(name = "cursor", ty = "&String", desc = "To go on after this event: the feed's `after`."))]
+#[graphql(field(
+    name = "cursor",
+    ty = "&String",
+    desc = "The cursor of the event. Pass it as `after` to resume the feed after the event."
+))]
 pub enum FeedEvent {
     ChatUpserted(ChatUpserted),
     MessageUpserted(MessageUpserted),
@@ -65,175 +73,194 @@ pub enum FeedEvent {
     FeedReset(FeedReset),
 }
 
+/// The type `ChatUpserted`.
 pub struct ChatUpserted {
     cursor: String,
     chat: Arc<chats::Chat>,
 }
 
-/// The chat itself is new or changed; here is its state.
+/// A chat was added or changed.
 #[Object]
 impl ChatUpserted {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     async fn cursor(&self) -> &String {
         &self.cursor
     }
 
-    /// The chat as it is now.
+    /// The current state of the chat.
     async fn chat(&self) -> Chat {
         Chat((*self.chat).clone())
     }
 }
 
+/// The type `MessageUpserted`.
 pub struct MessageUpserted {
     cursor: String,
     message: Arc<messages::Message>,
     change: chat_events::MessageChange,
 }
 
-/// A message is new or changed; here is its state.
+/// A message was added or changed.
 #[Object]
 impl MessageUpserted {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     async fn cursor(&self) -> &String {
         &self.cursor
     }
 
-    /// The message as it is now.
+    /// The current state of the message.
     async fn message(&self) -> Message {
         Message(self.message.clone())
     }
 
-    /// What happened to it.
+    /// The change of the message.
     async fn change(&self) -> MessageChange {
         self.change.into()
     }
 }
 
+/// The type `MemberUpserted`.
 pub struct MemberUpserted {
     cursor: String,
     member: members::Member,
 }
 
-/// A member is new or changed; here is their state.
+/// A member was added or changed.
 #[Object]
 impl MemberUpserted {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     async fn cursor(&self) -> &String {
         &self.cursor
     }
 
-    /// The membership as it is now.
+    /// The current state of the membership.
     async fn member(&self) -> ChatMember {
         ChatMember(self.member.clone())
     }
 }
 
-/// Somebody is no longer in.
+/// A user is no longer a member of the chat.
 #[derive(SimpleObject)]
 pub struct MemberRemoved {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     cursor: String,
-    /// The chat that they were in.
+    /// The id of the chat.
     chat_id: ID,
-    /// Who is no longer in.
+    /// The id of the former member.
     user_id: ID,
 }
 
-/// The viewer is no longer in a chat, or it was deleted.
+/// The viewer is no longer a member of a chat, or the chat was deleted.
 #[derive(SimpleObject)]
 pub struct ChatRemoved {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     cursor: String,
-    /// The chat.
+    /// The id of the chat.
     chat_id: ID,
 }
 
+/// The type `NotificationUpserted`.
 pub struct NotificationUpserted {
     cursor: String,
     notification: notifications::Notification,
 }
 
-/// A notification is new, or was read; here is its state.
+/// A notification was added or read.
 #[Object]
 impl NotificationUpserted {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     async fn cursor(&self) -> &String {
         &self.cursor
     }
 
-    /// The notification as it is now.
+    /// The current state of the notification.
     async fn notification(&self) -> Notification {
         Notification(self.notification.clone())
     }
 }
 
-/// A call is new or changed; here is its state.
+/// A call was started or changed.
 #[derive(SimpleObject)]
 pub struct CallUpserted {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     cursor: String,
-    /// The call as it is now.
+    /// The current state of the call.
     call: Call,
 }
 
-/// Somebody in the call is new or changed; here is their state.
+/// A participant of a call was added or changed.
 #[derive(SimpleObject)]
 pub struct ParticipantUpserted {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     cursor: String,
-    /// The participant as they are now.
+    /// The current state of the participant.
     participant: CallParticipant,
-    /// How the feed's own participant negotiates with this one; null for the own participant, for one who is
-    /// not in, and in a feed without a participant.
+    /// The roles of the feed's own participant in the negotiation with this participant.
+    /// Null for the own participant, for a participant who is not in the call, and in a feed without a participant.
     negotiation: Option<Negotiation>,
 }
 
-/// A signal to the feed's participant.
+/// A signal was sent to the feed's own participant.
 #[derive(SimpleObject)]
 pub struct SignalReceived {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     cursor: String,
     /// The signal.
     signal: Signal,
 }
 
-/// The token of this connection ends within a minute, and the connection with it.
+/// The session ends in less than a minute unless `renewSession` extends it.
+/// Sent once per token.
 #[derive(SimpleObject)]
 pub struct SessionExpiring {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     cursor: String,
-    /// When it ends.
+    /// The time at which the session ends.
     expires_at: DateTime,
 }
 
-/// All that happened before is told; what follows happens now.
+/// All earlier changes were sent.
+/// The following events are live.
 #[derive(SimpleObject)]
 pub struct FeedCaughtUp {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     cursor: String,
 }
 
-/// What the client holds can't be brought up to date: refetch, and go on from this cursor.
+/// The feed cannot bring the client's state up to date.
+/// Refetch the visible data. Live events follow.
 #[derive(SimpleObject)]
 pub struct FeedReset {
-    /// To go on after this event.
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
     cursor: String,
-    /// Why.
+    /// The reason for the reset.
     reason: FeedResetReason,
 }
 
 /// An event of a chat's feed.
 #[derive(Union)]
 pub enum ChatFeedEvent {
-    /// The chat itself.
+    /// The chat changed.
     ChatUpserted(ChatUpserted),
-    /// A message.
+    /// A message was added or changed.
     MessageUpserted(MessageUpserted),
-    /// A member who is in.
+    /// A member was added or changed.
     MemberUpserted(MemberUpserted),
-    /// A member who is no longer in.
+    /// A user is no longer a member.
     MemberRemoved(MemberRemoved),
-    /// All that happened before is told.
+    /// All earlier changes were sent.
     FeedCaughtUp(FeedCaughtUp),
     /// The client has to refetch.
     FeedReset(FeedReset),
@@ -267,29 +294,29 @@ impl From<feeds::chat::FeedEvent> for ChatFeedEvent {
     }
 }
 
-/// An event of all that concerns the viewer across chats.
+/// An event of the viewer's inbox: their chat list, calls and notifications.
 #[derive(Union)]
 pub enum InboxFeedEvent {
-    /// A chat that the viewer is in.
+    /// A chat of the viewer was added or changed.
     ChatUpserted(ChatUpserted),
-    /// A chat that the viewer is no longer in.
+    /// The viewer is no longer a member of a chat.
     ChatRemoved(ChatRemoved),
-    /// A call that rings for the viewer, or in which they have or had a part.
+    /// A call rings for the viewer, or a call in which the viewer is or was a participant changed.
     CallUpserted(CallUpserted),
-    /// One of the viewer's notifications.
+    /// A notification of the viewer was added or read.
     NotificationUpserted(NotificationUpserted),
-    /// The connection's token ends soon.
+    /// The session ends soon.
     SessionExpiring(SessionExpiring),
-    /// All that happened before is told.
+    /// All earlier changes were sent.
     FeedCaughtUp(FeedCaughtUp),
     /// The client has to refetch.
     FeedReset(FeedReset),
 }
 
 impl From<feeds::inbox::InboxEvent> for InboxFeedEvent {
-    fn from(feeds::inbox::InboxEvent { cursor, kind: news }: feeds::inbox::InboxEvent) -> Self {
-        let cursor = cursor.encode();
-        match news {
+    fn from(event: feeds::inbox::InboxEvent) -> Self {
+        let cursor = event.cursor.encode();
+        match event.kind {
             InboxEventKind::Chat(chat) => Self::ChatUpserted(ChatUpserted { cursor, chat }),
             InboxEventKind::ChatRemoved(chat) => {
                 Self::ChatRemoved(ChatRemoved { cursor, chat_id: chat.to_string().into() })
@@ -298,8 +325,8 @@ impl From<feeds::inbox::InboxEvent> for InboxFeedEvent {
                 Self::NotificationUpserted(NotificationUpserted { cursor, notification })
             }
             InboxEventKind::Call(call) => Self::CallUpserted(CallUpserted { cursor, call: Call(call) }),
-            InboxEventKind::SessionExpiring(at) => {
-                Self::SessionExpiring(SessionExpiring { cursor, expires_at: DateTime(at) })
+            InboxEventKind::SessionExpiring(expires_at) => {
+                Self::SessionExpiring(SessionExpiring { cursor, expires_at: DateTime(expires_at) })
             }
             InboxEventKind::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
             InboxEventKind::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
@@ -307,25 +334,25 @@ impl From<feeds::inbox::InboxEvent> for InboxFeedEvent {
     }
 }
 
-/// An event of a call.
+/// An event of a call's feed.
 #[derive(Union)]
 pub enum CallFeedEvent {
-    /// The call itself.
+    /// The call changed.
     CallUpserted(CallUpserted),
-    /// Somebody in it.
+    /// A participant was added or changed.
     ParticipantUpserted(ParticipantUpserted),
-    /// A signal to the feed's participant.
+    /// A signal was sent to the feed's own participant.
     SignalReceived(SignalReceived),
-    /// All that happened before is told.
+    /// All earlier changes were sent.
     FeedCaughtUp(FeedCaughtUp),
-    /// The client has to begin anew.
+    /// The client has to join the call again.
     FeedReset(FeedReset),
 }
 
 impl From<feeds::call::CallEvent> for CallFeedEvent {
-    fn from(feeds::call::CallEvent { cursor, kind: news }: feeds::call::CallEvent) -> Self {
-        let cursor = cursor.encode();
-        match news {
+    fn from(event: feeds::call::CallEvent) -> Self {
+        let cursor = event.cursor.encode();
+        match event.kind {
             CallEventKind::Call(call) => Self::CallUpserted(CallUpserted { cursor, call: Call(call) }),
             CallEventKind::Participant(call, participant, negotiation) => {
                 Self::ParticipantUpserted(ParticipantUpserted {

@@ -1,3 +1,5 @@
+//! Memberships of chats.
+
 use async_graphql::{Context, Enum, ID, Object};
 
 use crate::domain::members;
@@ -10,38 +12,44 @@ use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::message::Message;
 use crate::graphql::schema::types::user::User;
 
-/// A member's role in one chat, from least to most.
+/// The role of a member in a chat, from lowest to highest.
+/// The chat's policy decides which actions a role allows.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "members::Role")]
 pub enum ChatRole {
-    /// Takes part.
+    /// Takes part in the conversation.
     Member,
-    /// Keeps order: by default may delete others' messages and pin.
+    /// Moderates the conversation.
+    /// By default, may delete messages of others, pin, and silence members.
     Moderator,
-    /// Runs the chat: by default may change its details and members.
+    /// Manages the chat.
+    /// By default, may also change its details and its members.
     Admin,
-    /// May do everything, roles and deletion of the chat included.
+    /// Owns the chat.
+    /// By default, may also change roles and delete the chat.
     Owner,
 }
 
-/// Of what in a chat a member wants to be notified.
+/// The events of a chat that notify a member.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "members::NotificationLevel")]
 pub enum NotificationLevel {
-    /// Mentions, replies, reactions.
+    /// All events that cause notifications: see `NotificationKind`.
     All,
-    /// Mentions alone.
+    /// Mentions only.
     Mentions,
-    /// Nothing.
+    /// No events.
     None,
 }
 
+/// The type `ChatMember`.
 pub struct ChatMember(pub members::Member);
 
-/// A person's membership of a chat.
+/// The membership of a user in a chat.
 #[Object]
 impl ChatMember {
-    /// Opaque; one for each person and chat.
+    /// The id of the membership.
+    /// A user who leaves and returns keeps it.
     pub async fn id(&self) -> ID {
         self.0.id().to_string().into()
     }
@@ -51,114 +59,127 @@ impl ChatMember {
         Chat::load(ctx, self.0.chat).await
     }
 
-    /// The person.
+    /// The user.
     async fn user(&self, ctx: &Context<'_>) -> Result<User> {
         User::load(ctx, &self.0.user).await
     }
 
-    /// What the person may do here.
+    /// The role of the member.
     async fn role(&self) -> ChatRole {
         self.0.role.into()
     }
 
-    /// When the person last came in.
+    /// The time at which the user last joined.
     async fn joined_at(&self) -> DateTime {
         DateTime(self.0.joined_at)
     }
 
-    /// Who brought the person in; null for one who came by themselves.
+    /// The user who added the member.
+    /// Null if the member joined by themselves.
     async fn added_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, self.0.added_by.as_ref()?).await)
     }
 
-    /// Read up to and including this message; null where nothing was read, and to all others where
-    /// the member keeps it private.
+    /// The read position: the last message that the member has read.
+    /// Null if the member has read none, and for other users if the member reads privately.
     async fn last_read_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
-        if let Err(error) = self.shares_receipts_with(ctx).transpose()? {
-            return Some(Err(error));
+        match self.may_see_read_position(ctx) {
+            Ok(true) => Message::load(ctx, self.0.last_read()?).await.transpose(),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
         }
-        Message::load(ctx, self.0.last_read()?).await.transpose()
     }
 
-    /// Arrived at one of the member's devices up to and including this message; what is read has
-    /// arrived.
+    /// The delivered position: the last message that arrived at one of the member's devices.
+    /// Null if none arrived. A message that was read has also arrived, unless the member reads privately.
     async fn last_delivered_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         Message::load(ctx, self.0.last_delivered()?).await.transpose()
     }
 
-    /// When the read position last moved; null to all others where the member keeps it private.
+    /// The time at which the read position last moved.
+    /// Null if it never moved, and for other users if the member reads privately.
     async fn last_read_at(&self, ctx: &Context<'_>) -> Option<Result<DateTime>> {
-        if let Err(error) = self.shares_receipts_with(ctx).transpose()? {
-            return Some(Err(error));
+        match self.may_see_read_position(ctx) {
+            Ok(true) => self.0.read_markers.last_read_at.map(DateTime).map(Ok),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
         }
-        self.0.read_markers.last_read_at.map(DateTime).map(Ok)
     }
 
-    /// Until when the chat is muted: it counts its unread messages, but not into the viewer's totals,
-    /// and notifies of nothing. The viewer's own; null for others.
+    /// The time until which the chat is muted.
+    /// Null if no such time is set, and for other users. A muted chat sends no notifications, and its unread messages
+    /// are not part of `Viewer.unread`.
     async fn muted_until(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
-        Ok(self.viewer_settings(ctx)?.and_then(|own| own.muted_until).map(DateTime))
+        Ok(self.preferences_of_viewer(ctx)?.and_then(|preferences| preferences.muted_until).map(DateTime))
     }
 
-    /// Until when the member may say nothing here.
+    /// The time until which the member is silenced.
+    /// Null if no such time is set. From that time on, the member may send, edit, react and vote again.
     async fn silenced_until(&self) -> Option<DateTime> {
         self.0.silenced_until.map(DateTime::ceil_to_millis)
     }
 
-    /// Of what the chat notifies. The viewer's own; ALL for others.
+    /// The events of the chat that notify the member.
+    /// `ALL` for other users.
     async fn notification_level(&self, ctx: &Context<'_>) -> Result<NotificationLevel> {
-        Ok(self.viewer_settings(ctx)?.map(|own| own.notification_level).unwrap_or_default().into())
+        let preferences = self.preferences_of_viewer(ctx)?;
+        Ok(preferences.map(|preferences| preferences.notification_level).unwrap_or_default().into())
     }
 
-    /// Whether the chat is to stand above others in a list. The viewer's own; false for others.
+    /// True if the member pinned the chat in their chat list.
+    /// False for other users.
     async fn pinned(&self, ctx: &Context<'_>) -> Result<bool> {
-        Ok(self.viewer_settings(ctx)?.is_some_and(|own| own.pinned))
+        Ok(self.preferences_of_viewer(ctx)?.is_some_and(|preferences| preferences.pinned))
     }
 
-    /// Whether the viewer marked the chat as unread, until they read it. False for others.
+    /// True if the member marked the chat as unread and has not read it since.
+    /// False for other users.
     async fn marked_unread(&self, ctx: &Context<'_>) -> Result<bool> {
-        Ok(self.viewer_settings(ctx)?.is_some_and(|own| own.marked_unread))
+        Ok(self.preferences_of_viewer(ctx)?.is_some_and(|preferences| preferences.marked_unread))
     }
 
-    /// Messages after the read position that others sent and nobody deleted, replies of threads left
-    /// out: exact below 1,000, which stands for that many or more. The viewer's own; 0 for others.
+    /// The number of unread messages after the read position. 0 for other users.
+    /// Counts messages from other users that are not deleted, without system messages and without replies that are only
+    /// in threads. Exact below 1,000, which means that many or more.
     async fn unread_count(&self, ctx: &Context<'_>) -> Result<i64> {
         Ok(self.unread(ctx).await?.messages)
     }
 
-    /// Those of the unread messages that mention the viewer, or everyone. 0 for others.
+    /// The number of unread messages that mention the member or everyone. 0 for other users.
+    /// Exact below 1,000, which means that many or more.
     async fn unread_mention_count(&self, ctx: &Context<'_>) -> Result<i64> {
         Ok(self.unread(ctx).await?.mentions)
     }
 
-    /// What the viewer began to write here. Null for others.
+    /// The text that the member has begun to write.
+    /// Null if there is none, and for other users.
     async fn draft(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        Ok(self.viewer_settings(ctx)?.and_then(|own| own.draft.as_deref()))
+        Ok(self.preferences_of_viewer(ctx)?.and_then(|preferences| preferences.draft.as_deref()))
     }
 }
 
 impl ChatMember {
-    /// What the member set for themselves, for nobody else.
-    fn viewer_settings(&self, ctx: &Context<'_>) -> Result<Option<&members::MemberPreferences>> {
+    /// Returns the member's preferences if the viewer is the member.
+    fn preferences_of_viewer(&self, ctx: &Context<'_>) -> Result<Option<&members::MemberPreferences>> {
         Ok((*ctx.viewer()?.id() == self.0.user).then_some(&self.0.preferences))
     }
 
+    /// Returns the member's unread counts, capped, if the viewer is the member, and zeros otherwise.
     async fn unread(&self, ctx: &Context<'_>) -> Result<members::UnreadCounts> {
-        if self.viewer_settings(ctx)?.is_none() {
+        if self.preferences_of_viewer(ctx)?.is_none() {
             return Ok(members::UnreadCounts::default());
         }
-        let unread = ctx.loaders().load_one(UnreadKey(self.0.id())).await?.unwrap_or_default();
+        let counts = ctx.loaders().load_one(UnreadKey(self.0.id())).await?.unwrap_or_default();
         Ok(members::UnreadCounts {
-            messages: unread.messages.min(UNREAD_CAP),
-            mentions: unread.mentions.min(UNREAD_CAP),
+            messages: counts.messages.min(UNREAD_CAP),
+            mentions: counts.mentions.min(UNREAD_CAP),
         })
     }
 
-    /// Whether the viewer may know what the member reads.
-    fn shares_receipts_with(&self, ctx: &Context<'_>) -> Result<Option<()>> {
-        if !self.0.read_markers.is_private {
-            return Ok(Some(()));
-        }
-        Ok(self.viewer_settings(ctx)?.map(|_| ()))
+    /// Returns whether the viewer may see the member's read position.
+    ///
+    /// Asks for the viewer only if the member reads privately, so that the result can be shared otherwise.
+    fn may_see_read_position(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(!self.0.read_markers.is_private || self.preferences_of_viewer(ctx)?.is_some())
     }
 }

@@ -1,3 +1,5 @@
+//! Messages and the receipts, revisions and threads that belong to them.
+
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
@@ -21,161 +23,177 @@ use crate::graphql::schema::types::user::User;
 use crate::service;
 use crate::service::receipts::ReceiptQuery;
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "messages::MessageKind")]
 pub enum MessageKind {
-    /// A text.
+    /// A message with a text.
     Text,
-    /// A text of emoji alone.
+    /// A message whose text consists of emoji.
     Emoji,
-    /// A place on the map.
+    /// A message with a location and, optionally, a text.
     Location,
-    /// A poll.
+    /// A message with a poll and, optionally, a text.
     Poll,
-    /// What happened to the chat, told by the server.
+    /// A message written by the server about an event in the chat.
     System,
 }
 
-/// How far a message has come with the others. In a chat of more than 256 members, where the server
-/// is not set otherwise, it stays SENT.
+/// The delivery of a message to the other members.
+/// In a chat of more than 256 members by default, the status stays `SENT`.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "service::receipts::DeliveryStatus")]
 pub enum DeliveryStatus {
-    /// The server has it.
+    /// The message is stored on the server.
     Sent,
-    /// It arrived at a device of at least one of the others.
+    /// The message arrived at a device of at least one other member.
     Delivered,
-    /// At least one of the others has read it, and lets others know.
+    /// At least one other member, who does not read privately, has read the message.
     Read,
 }
 
-/// A text that an edit replaced.
+/// A previous text of a message.
 #[derive(SimpleObject)]
 struct MessageRevision {
-    /// The former text.
+    /// The text.
     text: String,
-    /// When it was replaced.
+    /// The time at which an edit replaced the text.
     edited_at: DateTime,
 }
 
+/// The type `Message`.
 pub struct Message(pub Arc<messages::Message>);
 
 impl Message {
-    /// A message that the viewer may read.
+    /// Returns the message with the given id if the viewer may read it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of the loader.
     pub async fn load(ctx: &Context<'_>, id: MessageId) -> Result<Option<Self>> {
         Ok(ctx.loaders().load_one(id).await?.map(Self))
     }
 
+    /// Returns whether the viewer now has the right that `check` checks.
     async fn viewer_has_right(
         &self,
         ctx: &Context<'_>,
-        may: impl Fn(&ChatRights<'_>, &messages::Message) -> Result<(), DenialReason>,
+        check: impl Fn(&ChatRights<'_>, &messages::Message) -> Result<(), DenialReason>,
     ) -> Result<bool> {
         let viewer = ctx.viewer()?;
         let access = ctx.loaders().load_one(self.0.id.chat).await?;
         let now = ctx.app().clock.now();
-        Ok(access.is_some_and(|access| may(&access.rights(viewer, now), &self.0).is_ok()))
+        Ok(access.is_some_and(|access| check(&access.rights(viewer, now), &self.0).is_ok()))
     }
 }
 
-/// A message, or what is left of one that was deleted: its place.
+/// A message.
+/// A deleted message keeps its position in the chat and loses its content.
 #[Object]
 impl Message {
-    /// Opaque; the message's for ever.
+    /// The id of the message.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
-    /// The chat that it was sent in.
+    /// The chat that the message was sent to.
     async fn chat(&self, ctx: &Context<'_>) -> Result<Chat> {
         Chat::load(ctx, self.0.id.chat).await
     }
 
-    /// Its place in the chat: rises from message to message, with gaps.
+    /// The position of the message in the chat: a number that increases from message to message, with gaps.
     async fn seq(&self) -> i64 {
         self.0.id.seq
     }
 
-    /// What it is.
+    /// The kind of the message.
     async fn kind(&self) -> MessageKind {
         self.0.kind.into()
     }
 
-    /// Who sent it; null where nobody did.
+    /// The user who sent the message.
+    /// Null for a system message.
     async fn sender(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, self.0.sender.as_ref()?).await)
     }
 
-    /// What the sender's client called it; a send repeated with the same nonce returns the first
-    /// message.
+    /// The idempotency key that the sender's client chose.
+    /// Null if it chose none.
     async fn nonce(&self) -> Option<&str> {
         self.0.nonce.as_ref().map(|nonce| nonce.as_str())
     }
 
-    /// The text as it was written; null once deleted.
+    /// The text as it was written.
+    /// Null if the message has no text or is deleted.
     async fn text(&self) -> Option<&str> {
         self.0.text.as_deref()
     }
 
-    /// The text as safe HTML, from a Markdown subset: emphasis, strikethrough, code, links, lists and
-    /// quotes. Nothing in it runs or loads anything.
+    /// The text as safe HTML, without scripts and embedded resources.
+    /// Null if there is no text. Rendered from a subset of Markdown: emphasis, strikethrough, code, links, lists and
+    /// quotes.
     async fn html(&self) -> Option<String> {
         self.0.text.as_deref().map(markdown::render_html)
     }
 
-    /// The place that it shows.
+    /// The location of a message of kind `LOCATION`.
+    /// Null for all other messages and deleted ones.
     async fn location(&self) -> Option<Location> {
         self.0.content.location.clone().map(Location::from)
     }
 
-    /// The poll that it asks.
+    /// The poll of a message of kind `POLL`.
+    /// Null for all other messages and deleted ones.
     async fn poll(&self) -> Option<Poll> {
         let poll = self.0.content.poll.clone()?;
         Some(Poll { message: self.0.id, poll })
     }
 
-    /// What happened to the chat, in a message of the server's own.
+    /// The event that a message of kind `SYSTEM` describes.
+    /// Null for all other messages.
     async fn system(&self) -> Option<SystemNotice> {
         self.0.content.system_message.clone().map(SystemNotice)
     }
 
-    /// Whom it mentions: members of the chat when it was sent, by user id.
+    /// The users whom the message mentions individually, ordered by user id.
+    /// Empty for a deleted message.
     async fn mentions(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         let ids = ctx.loaders().load_one(MentionsKey(self.0.id)).await?.unwrap_or_default();
         User::load_all(ctx, ids).await
     }
 
-    /// Whether it mentions everyone in the chat.
+    /// True if the message mentions everyone in the chat.
     async fn mentions_everyone(&self) -> bool {
         self.0.mentions_everyone
     }
 
-    /// The message that this one answers.
+    /// The message that this message replies to.
+    /// Null if it is not a reply.
     async fn reply_to(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         Message::load(ctx, self.0.reply_to()?).await.transpose()
     }
 
-    /// The message that began the thread in which this one stands.
+    /// The first message of the thread that this message belongs to.
+    /// Null if it belongs to none.
     async fn thread_root(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         Message::load(ctx, self.0.thread_root()?).await.transpose()
     }
 
-    /// Replies in the thread that this message began, deleted ones left out.
+    /// The number of replies in the thread that this message started, without deleted replies.
     async fn reply_count(&self) -> i32 {
         self.0.reply_count
     }
 
-    /// The thread that this message began, in its order; the newest page where no argument says
-    /// otherwise.
+    /// The replies in the thread that this message started, oldest first.
+    /// Defaults to the latest replies.
     #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn replies(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The oldest so many, 0 to 100.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "The newest so many, 0 to 100; 30 where both are left out.")] last: Option<i32>,
-        #[graphql(desc = "Those before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Returns the first n replies, 0 to 100. Cannot be combined with `last`.")] first: Option<i32>,
+        #[graphql(desc = "Returns the replies after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the last n replies, 0 to 100. Defaults to 30.")] last: Option<i32>,
+        #[graphql(desc = "Returns the replies before this cursor.")] before: Option<String>,
     ) -> Result<Connection<Message, MessageTotals>> {
         let list = MessageList::Thread(self.0.id);
         let window = PageArgs { first, after, last, before }.window::<i64>(PageEnd::Last)?;
@@ -183,26 +201,28 @@ impl Message {
         Ok(connection_with(page, MessageTotals(CountKey::List(list)), |message| message.id.seq.encode(), Message))
     }
 
-    /// Where it was forwarded from, as it was then.
+    /// The origin of a forwarded message.
+    /// Null for all other messages and deleted ones.
     async fn forwarded_from(&self) -> Option<ForwardedFrom> {
         self.0.content.forwarded.clone().map(ForwardedFrom)
     }
 
-    /// How far it has come with the others: with at least one of them.
+    /// The delivery of the message to the members at the time of the send, other than the sender.
     async fn status(&self, ctx: &Context<'_>) -> Result<DeliveryStatus> {
-        let shown = ReceiptQuery { id: self.0.id, sender: self.0.sender.clone(), sent_at: self.0.created_at };
-        let status = ctx.loaders().load_one(shown).await?;
+        let query = ReceiptQuery { id: self.0.id, sender: self.0.sender.clone(), sent_at: self.0.created_at };
+        let status = ctx.loaders().load_one(query).await?;
         Ok(status.unwrap_or(service::receipts::DeliveryStatus::Sent).into())
     }
 
-    /// The others who were in when it was sent, have read it, and let others know; by user id. Empty
-    /// in a chat of more than 256 members, where the server is not set otherwise.
+    /// The members, other than the sender, who have read the message, ordered by user id.
+    /// Contains only users who were members when the message was sent and who do not read privately. Empty in a chat of
+    /// more than 256 members by default.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn read_by(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the first n users, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the users after this cursor.")] after: Option<String>,
     ) -> Result<Connection<User>> {
         let window = PageArgs { first, after, ..PageArgs::default() }.window::<UserIdKey>(PageEnd::First)?;
         let (message, sender) = (self.0.id, self.0.sender.clone());
@@ -213,28 +233,31 @@ impl Message {
         Ok(connection(page, |user| user.0.id.to_string().encode(), |user| user))
     }
 
-    /// The emoji given to it, the earliest first; at most 20.
+    /// The reactions to the message, grouped by emoji, earliest emoji first.
+    /// At most 20 groups.
     #[graphql(complexity = "1 + 4 * child_complexity")]
     async fn reactions(&self, ctx: &Context<'_>) -> Result<Vec<ReactionGroup>> {
-        // As it was made: a reaction would have changed it.
+        // A reaction would have changed the message's version. This saves a load for most messages.
         if self.0.is_unchanged() {
             return Ok(Vec::new());
         }
-        let given = ctx.loaders().load_one(ReactionsKey(self.0.id)).await?.unwrap_or_default();
-        Ok(given.into_iter().map(|given| ReactionGroup { message: self.0.id, reaction: given }).collect())
+        let reactions = ctx.loaders().load_one(ReactionsKey(self.0.id)).await?.unwrap_or_default();
+        Ok(reactions.into_iter().map(|reaction| ReactionGroup { message: self.0.id, reaction }).collect())
     }
 
-    /// When it was sent, by the server's clock.
+    /// The time at which the message was sent, by the server's clock.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When its text was last edited.
+    /// The time at which the text was last edited.
+    /// Null if it was never edited.
     async fn edited_at(&self) -> Option<DateTime> {
         self.0.edited_at.map(DateTime)
     }
 
-    /// The texts that edits replaced, oldest first; none once deleted.
+    /// The previous texts of the message, oldest first.
+    /// Empty for a deleted message.
     async fn edit_history(&self, ctx: &Context<'_>) -> Result<Vec<MessageRevision>> {
         if self.0.edited_at.is_none() || self.0.deleted_at.is_some() {
             return Ok(Vec::new());
@@ -247,40 +270,44 @@ impl Message {
         Ok(revisions.into_iter().map(revision).collect())
     }
 
-    /// When it was deleted. What it said is gone, its place stays.
+    /// The time at which the message was deleted.
+    /// Null if it is not deleted.
     async fn deleted_at(&self) -> Option<DateTime> {
         self.0.deleted_at.map(DateTime)
     }
 
-    /// When it was pinned; null where it isn't.
+    /// The time at which the message was pinned.
+    /// Null if it is not pinned.
     async fn pinned_at(&self) -> Option<DateTime> {
         self.0.pinned.as_ref().map(|pinned| DateTime(pinned.pinned_at))
     }
 
-    /// Who pinned it.
+    /// The user who pinned the message.
+    /// Null if it is not pinned.
     async fn pinned_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, &self.0.pinned.as_ref()?.pinned_by).await)
     }
 
-    /// Whether the viewer may edit it now.
+    /// True if the viewer may edit the message now.
     async fn viewer_can_edit(&self, ctx: &Context<'_>) -> Result<bool> {
         let has_text = self.0.text.is_some() && self.0.content.forwarded.is_none();
         Ok(has_text && self.viewer_has_right(ctx, |rights, message| rights.can_edit(message)).await?)
     }
 
-    /// Whether the viewer may delete it now; false once it is.
+    /// True if the viewer may delete the message now.
+    /// False for a deleted message.
     async fn viewer_can_delete(&self, ctx: &Context<'_>) -> Result<bool> {
-        let gone = self.0.deleted_at.is_some();
-        Ok(!gone && self.viewer_has_right(ctx, |rights, message| rights.can_delete(message)).await?)
+        let is_deleted = self.0.deleted_at.is_some();
+        Ok(!is_deleted && self.viewer_has_right(ctx, |rights, message| rights.can_delete(message)).await?)
     }
 }
 
-/// What a connection of messages tells beside its page.
+/// The additional field of a connection of messages.
 pub struct MessageTotals(pub CountKey);
 
 #[Object]
 impl MessageTotals {
-    /// All messages of the list, deleted ones too. Counted only where asked for.
+    /// The number of messages in the whole list, including deleted messages.
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i64> {
         Ok(ctx.loaders().load_one(self.0).await?.unwrap_or_default())
     }

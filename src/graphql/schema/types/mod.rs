@@ -1,4 +1,4 @@
-//! The types of the schema: thin wrappers over what services give.
+//! The object types, enums and filters of the schema, which wrap the values that services return.
 
 pub mod blocklist;
 pub mod call;

@@ -1,3 +1,5 @@
+//! The interface `Node`, and the look-up of objects by id.
+
 use async_graphql::{Context, ID, Interface};
 
 use crate::domain::ids::NodeId;
@@ -11,11 +13,11 @@ use crate::graphql::schema::types::notification::Notification;
 use crate::graphql::schema::types::report::Report;
 use crate::graphql::schema::types::user::{Organization, User};
 
-/// Anything with an id of its own.
+/// An object with a globally unique id.
 #[derive(Interface)]
-#[graphql(field(name = "id", ty = "ID", desc = "Opaque, and the thing's for ever."))]
+#[graphql(field(name = "id", ty = "ID", desc = "The id of the object: an opaque string that never changes."))]
 pub enum Node {
-    /// A conversation.
+    /// A chat.
     Chat(Chat),
     /// A message.
     Message(Message),
@@ -23,27 +25,32 @@ pub enum Node {
     ChatMember(ChatMember),
     /// A call.
     Call(Call),
-    /// Somebody in a call.
+    /// A participant of a call.
     CallParticipant(CallParticipant),
-    /// Something that the viewer is told of.
+    /// A notification of the viewer.
     Notification(Notification),
-    /// A message that somebody reported.
+    /// A report of a message.
     Report(Report),
-    /// A person.
+    /// A user.
     User(User),
     /// An organisation.
     Organization(Organization),
 }
 
-/// What an id stands for, if the viewer may see it.
+/// Returns the object with the given id if it exists for the viewer.
+///
+/// # Errors
+///
+/// Returns [`Error::Unauthenticated`](crate::error::Error::Unauthenticated) without a viewer, and the errors of the
+/// loaders.
 pub async fn node(ctx: &Context<'_>, id: &str) -> Result<Option<Node>> {
     let viewer = ctx.viewer()?;
-    for reading in NodeId::candidates(id) {
-        let found = match reading {
+    for candidate in NodeId::candidates(id) {
+        let found = match candidate {
             NodeId::Chat(id) => Chat::find(ctx, id).await?.map(Node::Chat),
             NodeId::Message(id) => Message::load(ctx, id).await?.map(Node::Message),
             NodeId::Member(id) => ctx.loaders().load_one(id).await?.map(ChatMember).map(Node::ChatMember),
-            NodeId::Call(id) => Call::participant_index(ctx, id).await?.map(Node::Call),
+            NodeId::Call(id) => Call::find(ctx, id).await?.map(Node::Call),
             NodeId::Participant(id) => CallParticipant::find(ctx, &id).await?.map(Node::CallParticipant),
             NodeId::Notification(id) => ctx.loaders().load_one(id).await?.map(Notification).map(Node::Notification),
             NodeId::Report(id) => ctx.loaders().load_one(id).await?.map(Report).map(Node::Report),

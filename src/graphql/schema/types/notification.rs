@@ -1,3 +1,5 @@
+//! The viewer's notifications.
+
 use async_graphql::{Context, Enum, ID, Object};
 
 use crate::domain::notifications;
@@ -8,63 +10,68 @@ use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::message::Message;
 use crate::graphql::schema::types::user::User;
 
-/// What a notification is about.
+/// The reason for a notification.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "notifications::NotificationKind")]
 pub enum NotificationKind {
-    /// A message mentions the viewer, or everyone.
+    /// A message mentions the viewer or everyone.
     Mention,
-    /// A message answers one of the viewer's, or stands in a thread that they began.
+    /// A message replies to a message of the viewer, or is in a thread that the viewer started.
     Reply,
-    /// Somebody reacted to a message of the viewer's.
+    /// A user reacted to a message of the viewer.
     Reaction,
-    /// Somebody brought the viewer into a chat.
+    /// A user added the viewer to a chat.
     AddedToChat,
     /// A call rang for the viewer until it was over.
     MissedCall,
 }
 
+/// The type `Notification`.
 pub struct Notification(pub notifications::Notification);
 
-/// Something that the viewer is told of.
+/// A notification of the viewer.
 #[Object]
 impl Notification {
-    /// Opaque; the notification's for ever.
+    /// The id of the notification.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
-    /// What it is about.
+    /// The reason for the notification.
     async fn kind(&self) -> NotificationKind {
         self.0.kind.into()
     }
 
-    /// The chat; null where the viewer may not see it any more.
+    /// The chat that the notification belongs to.
+    /// Null if the chat no longer exists for the viewer.
     async fn chat(&self, ctx: &Context<'_>) -> Option<Result<Chat>> {
         Chat::find(ctx, self.0.chat).await.transpose()
     }
 
-    /// The message; null where there is none, or the viewer may not read it any more.
+    /// The message that caused the notification.
+    /// Null if there is none, or if the viewer may no longer read it.
     async fn message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         Message::load(ctx, self.0.message()?).await.transpose()
     }
 
-    /// The call; null where there is none, or the viewer may not know of it any more.
+    /// The call that caused the notification.
+    /// Null if there is none, or if the viewer may no longer see it.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
-        Call::participant_index(ctx, self.0.call?).await.transpose()
+        Call::find(ctx, self.0.call?).await.transpose()
     }
 
-    /// Who did it.
+    /// The user whose action caused the notification.
     async fn actor(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, self.0.actor.as_ref()?).await)
     }
 
-    /// When it happened.
+    /// The time of the action.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When it was read: by hand, or because its message was read or deleted. Null while unread.
+    /// The time at which the notification was read.
+    /// Null while it is unread. A notification is also read when its message is read or deleted.
     async fn read_at(&self) -> Option<DateTime> {
         self.0.read_at.map(DateTime)
     }

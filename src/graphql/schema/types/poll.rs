@@ -1,3 +1,5 @@
+//! Polls and their options.
+
 use async_graphql::{Context, ID, Object};
 
 use crate::domain::ids::{MessageId, OptionId};
@@ -10,95 +12,99 @@ use crate::graphql::schema::loaders::{OwnVotesKey, PollResultsKey};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::user::User;
 
+/// The type `Poll`: the poll of one message.
 pub struct Poll {
     pub message: MessageId,
     pub poll: polls::Poll,
 }
 
-/// A question with options to choose from.
+/// A poll in a message.
 #[Object]
 impl Poll {
-    /// What is asked.
+    /// The question.
     async fn question(&self) -> &str {
         &self.poll.question
     }
 
-    /// What may be chosen, in the order of the one who asks; 2 to 20.
+    /// The 2 to 20 options, in the order that the sender chose.
     #[graphql(complexity = "1 + 4 * child_complexity")]
     async fn options(&self) -> Vec<PollOption> {
-        let option = |(place, text): (u8, &String)| PollOption {
-            id: OptionId { message: self.message, index: place },
+        let option = |(index, text): (u8, &String)| PollOption {
+            id: OptionId { message: self.message, index },
             text: text.clone(),
             anonymous: self.poll.anonymous,
         };
         (0..).zip(&self.poll.options).map(option).collect()
     }
 
-    /// Whether a person may choose several options.
+    /// True if a user may choose several options.
     async fn multiple_choice(&self) -> bool {
         self.poll.multiple_choice
     }
 
-    /// Whether nobody learns who chose what.
+    /// True if the poll hides which user chose which option.
     async fn anonymous(&self) -> bool {
         self.poll.anonymous
     }
 
-    /// When it closes by itself.
+    /// The time at which the poll closes by itself.
+    /// Null if there is none.
     async fn closes_at(&self) -> Option<DateTime> {
         self.poll.closes_at.map(DateTime)
     }
 
-    /// Whether nobody can vote any more: closed by hand, or by its time.
+    /// True if the poll no longer accepts votes, because it was closed or `closesAt` has passed.
     async fn closed(&self, ctx: &Context<'_>) -> bool {
         self.poll.is_closed(ctx.app().clock.now())
     }
 
-    /// How many people voted, each counted once.
+    /// The number of users who voted, each counted once.
     async fn voter_count(&self, ctx: &Context<'_>) -> Result<i64> {
-        let tally = ctx.loaders().load_one(PollResultsKey(self.message)).await?;
-        Ok(tally.map_or(0, |tally| tally.voter_count))
+        let results = ctx.loaders().load_one(PollResultsKey(self.message)).await?;
+        Ok(results.map_or(0, |results| results.voter_count))
     }
 }
 
+/// The type `PollOption`.
 pub struct PollOption {
     id: OptionId,
     text: String,
     anonymous: bool,
 }
 
-/// One option of a poll.
+/// An option of a poll.
 #[Object]
 impl PollOption {
-    /// Opaque; of this poll alone.
+    /// The id of the option, for `votePoll`.
     async fn id(&self) -> ID {
         self.id.to_string().into()
     }
 
-    /// What is chosen with it.
+    /// The text of the option.
     async fn text(&self) -> &str {
         &self.text
     }
 
-    /// How many people chose it.
+    /// The number of users who chose the option.
     async fn vote_count(&self, ctx: &Context<'_>) -> Result<i64> {
-        let tally = ctx.loaders().load_one(PollResultsKey(self.id.message)).await?.unwrap_or_default();
-        Ok(tally.votes.get(usize::from(self.id.index)).copied().unwrap_or_default())
+        let results = ctx.loaders().load_one(PollResultsKey(self.id.message)).await?.unwrap_or_default();
+        Ok(results.votes.get(usize::from(self.id.index)).copied().unwrap_or_default())
     }
 
-    /// Whether the viewer chose it.
+    /// True if the viewer chose the option.
     async fn viewer_voted(&self, ctx: &Context<'_>) -> Result<bool> {
         ctx.viewer()?;
-        let choices = ctx.loaders().load_one(OwnVotesKey(self.id.message)).await?;
-        Ok(choices.is_some_and(|choices| choices.contains(&self.id.index)))
+        let votes = ctx.loaders().load_one(OwnVotesKey(self.id.message)).await?;
+        Ok(votes.is_some_and(|votes| votes.contains(&self.id.index)))
     }
 
-    /// Who chose it, the earliest first; nobody in an anonymous poll.
+    /// The users who chose the option, earliest vote first.
+    /// Empty in an anonymous poll.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn voters(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Returns the first n users, 0 to 100. Defaults to 30.")] first: Option<i32>,
     ) -> Result<Vec<User>> {
         let limit = limit(first)?;
         if self.anonymous {

@@ -1,3 +1,5 @@
+//! Reactions to messages.
+
 use async_graphql::{Context, Object};
 
 use crate::domain::ids::MessageId;
@@ -9,30 +11,31 @@ use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::OwnReactionsKey;
 use crate::graphql::schema::types::user::User;
 
+/// The type `ReactionGroup`.
 pub struct ReactionGroup {
     pub message: MessageId,
     pub reaction: ReactionCount,
 }
 
-/// One emoji on a message, and who gave it.
+/// All reactions to a message with one emoji.
 #[Object]
 impl ReactionGroup {
-    /// One emoji of the Unicode standard, fully qualified.
+    /// One emoji of the Unicode standard in its fully qualified form.
     async fn emoji(&self) -> &str {
         &self.reaction.emoji
     }
 
-    /// How many people gave it.
+    /// The number of users who reacted with the emoji.
     async fn count(&self) -> i64 {
         self.reaction.count
     }
 
-    /// Who gave it, the earliest first.
+    /// The users who reacted with the emoji, earliest first.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
+        #[graphql(desc = "Returns the first n users, 0 to 100. Defaults to 30.")] first: Option<i32>,
     ) -> Result<Vec<User>> {
         let limit = limit(first)?;
         let query = ReactorsQuery { message: self.message, emoji: self.reaction.emoji.clone(), limit };
@@ -40,10 +43,10 @@ impl ReactionGroup {
         User::load_all(ctx, ids).await
     }
 
-    /// Whether the viewer gave it.
+    /// True if the viewer reacted with the emoji.
     async fn viewer_reacted(&self, ctx: &Context<'_>) -> Result<bool> {
         ctx.viewer()?;
-        let own = ctx.loaders().load_one(OwnReactionsKey(self.message)).await?;
-        Ok(own.is_some_and(|own| own.contains(&self.reaction.emoji)))
+        let emoji = ctx.loaders().load_one(OwnReactionsKey(self.message)).await?;
+        Ok(emoji.is_some_and(|emoji| emoji.contains(&self.reaction.emoji)))
     }
 }

@@ -1,3 +1,5 @@
+//! Reports of messages.
+
 use async_graphql::{Context, Enum, ID, Object};
 
 use crate::domain::reports;
@@ -7,72 +9,80 @@ use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::message::Message;
 use crate::graphql::schema::types::user::User;
 
-/// What a moderator made of a report.
+/// A moderator's decision about a report.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "reports::ReportResolution")]
 pub enum ReportResolution {
-    /// Nothing was wrong.
+    /// The message was acceptable.
     Dismissed,
-    /// Something was done about it.
+    /// The moderator acted on the report.
     ActionTaken,
 }
 
+/// The type `Report`.
 pub struct Report(pub reports::Report);
 
-/// A message that somebody reported, for those with the permission CHAT_MODERATE.
+/// A report of a message.
+/// Visible to users whose token has `chat.moderate`.
 #[Object]
 impl Report {
-    /// Opaque; the report's for ever.
+    /// The id of the report.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
-    /// The reported message's id.
+    /// The id of the reported message.
     async fn message_id(&self) -> ID {
         self.0.message.to_string().into()
     }
 
-    /// The reported message; null where the viewer is not in its chat.
+    /// The reported message.
+    /// Null if the viewer is not a member of its chat.
     async fn message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         Message::load(ctx, self.0.message).await.transpose()
     }
 
-    /// The chat; null where the viewer may not see it.
+    /// The chat of the reported message.
+    /// Null if the chat does not exist for the viewer.
     async fn chat(&self, ctx: &Context<'_>) -> Option<Result<Chat>> {
         Chat::find(ctx, self.0.message.chat).await.transpose()
     }
 
-    /// What the message said when it was reported, though it be edited or deleted since.
+    /// The text of the message, or the question of its poll, at the time of the report.
+    /// Null if the message had neither.
     async fn text(&self) -> Option<&str> {
         self.0.text.as_deref()
     }
 
-    /// Who reported it.
+    /// The user who reported the message.
     async fn reporter(&self, ctx: &Context<'_>) -> Result<User> {
         User::load(ctx, &self.0.reporter).await
     }
 
-    /// Why, in the reporter's words.
+    /// The reason that the reporter gave.
     async fn reason(&self) -> &str {
         &self.0.reason
     }
 
-    /// When it was reported.
+    /// The time of the report.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When it was resolved; null while it is open.
+    /// The time at which the report was resolved.
+    /// Null while it is open.
     async fn resolved_at(&self) -> Option<DateTime> {
         self.0.resolved.as_ref().map(|resolved| DateTime(resolved.resolved_at))
     }
 
-    /// Who resolved it.
+    /// The moderator who resolved the report.
+    /// Null while it is open.
     async fn resolved_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         Some(User::load(ctx, &self.0.resolved.as_ref()?.resolved_by).await)
     }
 
-    /// What was made of it.
+    /// The moderator's decision.
+    /// Null while the report is open.
     async fn resolution(&self) -> Option<ReportResolution> {
         self.0.resolved.as_ref().map(|resolved| resolved.resolution.into())
     }

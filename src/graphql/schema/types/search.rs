@@ -1,3 +1,5 @@
+//! The filter and the results of `searchMessages`.
+
 use std::sync::Arc;
 
 use async_graphql::connection::PageInfo;
@@ -12,27 +14,35 @@ use crate::error::{Error, Result};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::message::{Message, MessageKind};
 
-/// Which messages to search.
+/// The conditions that found messages must meet.
+/// All conditions that are set apply.
 #[derive(InputObject, Default)]
 pub struct MessageSearchFilter {
-    /// Only those of this chat.
+    /// Finds only messages of this chat.
     chat_id: Option<ID>,
-    /// Only those that this person sent.
+    /// Finds only messages that this user sent.
     sender_id: Option<ID>,
-    /// Only those of these kinds.
+    /// Finds only messages of these kinds.
     kinds: Option<Vec<MessageKind>>,
-    /// True finds only those with files, false only those without.
+    /// True finds only messages with attachments, false only messages without.
+    /// No message has attachments yet.
     has_attachment: Option<bool>,
-    /// True finds only those that mention the viewer, or everyone.
+    /// True finds only messages that mention the viewer or everyone.
+    /// Defaults to false.
     mentions_me: Option<bool>,
-    /// Only those sent at this moment or later.
+    /// Finds only messages that were sent at or after this time.
     since: Option<DateTime>,
-    /// Only those sent before this moment.
+    /// Finds only messages that were sent before this time.
     until: Option<DateTime>,
 }
 
 impl MessageSearchFilter {
-    /// The search for words; none where the filter names what can't exist.
+    /// Returns the search for `query` with this filter.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the query has too many characters or words, and [`Error::NotFound`] if an id
+    /// is no id of a chat or user.
     pub fn validate(self, query: &str) -> Result<MessageSearch> {
         let chat = self.chat_id.map(|id| id.parse::<ChatId>().map_err(|_| Error::NotFound("chat"))).transpose()?;
         let sender = self.sender_id.map(|id| id.parse::<UserId>().map_err(|_| Error::NotFound("user"))).transpose()?;
@@ -52,41 +62,42 @@ impl MessageSearchFilter {
 /// A page of found messages, newest first.
 #[derive(SimpleObject)]
 pub struct MessageSearchConnection {
-    /// What was found, each with its snippet.
+    /// The found messages with their cursors and snippets.
     edges: Vec<MessageSearchEdge>,
-    /// What was found.
+    /// The found messages.
     nodes: Vec<Message>,
-    /// What lies beyond the page.
+    /// Information to aid in pagination.
     page_info: PageInfo,
 }
 
 /// A found message.
 #[derive(SimpleObject)]
 struct MessageSearchEdge {
-    /// Its place in what was found.
+    /// The cursor of the message in the list of found messages.
     cursor: String,
     /// The message.
     node: Message,
-    /// The part of the text that was found, as safe HTML: what matched is in `<mark>`, and nothing
-    /// else is markup.
+    /// An excerpt of about 200 characters around the first match, as safe HTML.
+    /// Matches are in `<mark>` elements.
     snippet: String,
 }
 
 impl MessageSearchConnection {
-    pub fn from_page(page: Page<messages::Message>, words: &SearchQuery) -> Self {
-        let items: Vec<Arc<messages::Message>> = page.items.into_iter().map(Arc::new).collect();
+    /// Returns the connection of a page of messages that match `query`.
+    pub fn from_page(page: Page<messages::Message>, query: &SearchQuery) -> Self {
+        let messages: Vec<Arc<messages::Message>> = page.items.into_iter().map(Arc::new).collect();
         let edge = |message: &Arc<messages::Message>| MessageSearchEdge {
             cursor: created_at_key(message).encode(),
-            snippet: words.snippet(message.text.as_deref().unwrap_or_default()),
+            snippet: query.snippet(message.text.as_deref().unwrap_or_default()),
             node: Message(message.clone()),
         };
-        let edges: Vec<_> = items.iter().map(edge).collect();
+        let edges: Vec<_> = messages.iter().map(edge).collect();
         let page_info = PageInfo {
             has_previous_page: page.has_previous,
             has_next_page: page.has_next,
             start_cursor: edges.first().map(|edge| edge.cursor.clone()),
             end_cursor: edges.last().map(|edge| edge.cursor.clone()),
         };
-        Self { edges, nodes: items.into_iter().map(Message).collect(), page_info }
+        Self { edges, nodes: messages.into_iter().map(Message).collect(), page_info }
     }
 }

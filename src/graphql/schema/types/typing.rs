@@ -1,3 +1,5 @@
+//! Typing indicators.
+
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object};
@@ -7,17 +9,20 @@ use crate::graphql::schema::types::user::User;
 use crate::realtime::dispatch::render_cache::CachedUpdate;
 use crate::realtime::typing::TypingSnapshot;
 
+/// The type `TypingUpdate`.
 pub struct TypingUpdate(pub Arc<CachedUpdate<TypingSnapshot>>);
 
-/// Everyone who is typing in a chat; it replaces what was told before.
+/// The users who are typing in a chat.
+/// Replaces the previous update.
 #[Object]
 impl TypingUpdate {
-    /// The chat.
+    /// The id of the chat.
     async fn chat_id(&self) -> ID {
         self.0.event.chat.to_string().into()
     }
 
-    /// Who is typing, the viewer too, by when they began.
+    /// The users who are typing, in the order in which they started.
+    /// Includes the viewer.
     #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn users(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         User::load_all(ctx, self.0.event.users.clone()).await

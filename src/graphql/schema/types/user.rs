@@ -1,3 +1,5 @@
+//! Users and organisations of the host application.
+
 use async_graphql::{Context, ID, Object};
 
 use crate::domain::ids::{OrganizationId, UserId};
@@ -9,69 +11,85 @@ use crate::graphql::schema::types::call::{CallStatistics, StatisticsPeriod};
 use crate::graphql::schema::types::presence::Presence;
 use crate::service;
 
+/// The type `User`.
 pub struct User(pub users::User);
 
 impl User {
-    /// A person whom a row names.
+    /// Returns a user whose id comes from the database.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::NotFound`] if the user does not exist, and the errors of the loader.
     pub async fn load(ctx: &Context<'_>, id: &UserId) -> Result<Self> {
         let user = ctx.loaders().load_one(id.clone()).await?;
         user.map(Self).ok_or(Error::NotFound("user"))
     }
 
-    /// People whom rows name, in their order.
+    /// Returns users whose ids come from the database, in the order of the ids.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of the loader.
     pub async fn load_all(ctx: &Context<'_>, ids: Vec<UserId>) -> Result<Vec<Self>> {
         let mut users = ctx.loaders().load_many(ids.clone()).await?;
         Ok(ids.into_iter().filter_map(|id| users.remove(&id)).map(Self).collect())
     }
 }
 
-/// A person of the host application, as their newest token showed them.
+/// A user of the host application, as their newest token describes them.
 #[Object]
 impl User {
-    /// The subject of the person's token.
+    /// The id of the user: the subject of their token.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
-    /// The name to show, from the token; the id where it has none.
+    /// The display name from the token, or the id if the token has no name.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// A picture of the person, where the token has one.
+    /// The URL of the user's picture.
+    /// Null if the token has none.
     async fn avatar_url(&self) -> Option<Url> {
         self.0.avatar_url.clone().map(Url)
     }
 
-    /// How the person is there.
+    /// The presence of the user.
     async fn presence(&self, ctx: &Context<'_>) -> Presence {
         Presence(service::presence::snapshot_of(ctx.app(), &self.0))
     }
 }
 
+/// The type `Organization`.
 pub struct Organization(pub OrganizationId);
 
-/// An organisation of the host application. Nothing of it is visible to another.
+/// An organisation of the host application.
+/// Its data is not visible to other organisations.
 #[Object]
 impl Organization {
-    /// The organisation's word in tokens, behind `org_`.
+    /// The id of the organisation: `org_` followed by the organisation of the token.
     pub async fn id(&self) -> ID {
         self.0.to_string().into()
     }
 
-    /// What its calls came to, by when they began; needs the permission ORGANIZATION_ADMIN.
+    /// Statistics of the organisation's calls, one element for each period.
+    /// Fails with `FORBIDDEN` if the token lacks `organization.admin`.
     #[graphql(complexity = "1 + 30 * child_complexity")]
     async fn call_statistics(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Calls that began at this moment or later.")] since: DateTime,
-        #[graphql(desc = "Calls that began before this moment; at most 400 periods later.")] until: DateTime,
-        #[graphql(desc = "Spans that they are added up by, the first from `since` on, the last cut short; DAY \
-                          where left out.")]
+        #[graphql(desc = "Includes calls that started at or after this time.")] since: DateTime,
+        #[graphql(desc = "Includes calls that started before this time, which must be after `since` and at most \
+                          400 periods later.")]
+        until: DateTime,
+        #[graphql(desc = "The length of a period. The first period starts at `since`, the last one may be shorter. \
+                          Defaults to `DAY`.")]
         period: Option<StatisticsPeriod>,
     ) -> Option<Result<Vec<CallStatistics>>> {
-        let each = period.unwrap_or(StatisticsPeriod::Day).length();
-        let totals = async { service::calls::statistics(ctx.app(), ctx.viewer()?, (since.0, until.0), each).await };
-        Some(totals.await.map(|totals| totals.into_iter().map(Into::into).collect()))
+        let period = period.unwrap_or(StatisticsPeriod::Day).length();
+        let statistics =
+            async { service::calls::history::statistics(ctx.app(), ctx.viewer()?, (since.0, until.0), period).await };
+        Some(statistics.await.map(|statistics| statistics.into_iter().map(Into::into).collect()))
     }
 }

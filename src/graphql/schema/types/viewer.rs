@@ -1,3 +1,5 @@
+//! The authenticated user.
+
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, Object, SimpleObject};
@@ -12,93 +14,95 @@ use crate::graphql::schema::types::notification::Notification;
 use crate::graphql::schema::types::user::{Organization, User};
 use crate::service;
 
-/// What a token allows across the organisation.
+/// A permission that a token grants in the whole organisation.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "users::Permission")]
 pub enum Permission {
-    /// `chat.view`: see and use chats at all.
+    /// `chat.view`: see and use chats.
     ChatView,
-    /// `chat.create_group`: make groups and channels.
+    /// `chat.create_group`: create groups and channels.
     ChatCreateGroup,
-    /// `chat.manage_group`: change details, members and roles where one's role allows it.
+    /// `chat.manage_group`: change details, members and roles of a chat, if the member's role allows it.
     ChatManageGroup,
-    /// `chat.delete`: delete chats where one's role allows it.
+    /// `chat.delete`: delete chats, if the member's role allows it.
     ChatDelete,
-    /// `chat.initiate_call`: start calls where one's role allows it.
+    /// `chat.initiate_call`: start calls, if the member's role allows it.
     ChatInitiateCall,
-    /// `chat.moderate`: act as at least a moderator in the chats that one is in.
+    /// `chat.moderate`: act as a moderator in one's own chats, resolve reports, and edit the blocklist.
     ChatModerate,
-    /// `support.agent`: take support chats.
+    /// `support.agent`: reserved for support chats.
     SupportAgent,
-    /// `audit.read`: read the audit log.
+    /// `audit.read`: reserved for the audit log.
     AuditRead,
     /// `organization.admin`: administer the organisation.
     OrganizationAdmin,
 }
 
-/// What the viewer has not read. Muted and archived chats are left out.
+/// The viewer's unread totals.
+/// Muted and archived chats are not counted.
 #[derive(SimpleObject)]
 pub struct UnreadTotals {
-    /// Chats with anything unread, or marked unread.
+    /// The number of chats with unread messages, or marked as unread.
     chats: i64,
-    /// Unread messages over all chats, each chat counted up to 1,000.
+    /// The number of unread messages in all chats, counted up to 1,000 per chat.
     messages: i64,
-    /// Those that mention the viewer, or everyone; each chat counted up to 1,000.
+    /// The number of unread messages that mention the viewer or everyone, counted up to 1,000 per chat.
     mentions: i64,
-    /// Unread notifications, counted up to 1,000.
+    /// The number of unread notifications, counted up to 1,000.
     notifications: i64,
 }
 
-impl From<service::receipts::UnreadTotals> for UnreadTotals {
-    fn from(totals: service::receipts::UnreadTotals) -> Self {
-        let service::receipts::UnreadTotals { chats, unread, notifications } = totals;
+impl From<service::unread::UnreadTotals> for UnreadTotals {
+    fn from(totals: service::unread::UnreadTotals) -> Self {
+        let service::unread::UnreadTotals { chats, unread, notifications } = totals;
         Self { chats, messages: unread.messages, mentions: unread.mentions, notifications }
     }
 }
 
+/// The type `Viewer`.
 pub struct Viewer(pub Arc<users::Viewer>);
 
-/// Who is asking.
+/// The authenticated user.
 #[Object]
 impl Viewer {
-    /// The person whose token this is.
+    /// The user that the token belongs to.
     async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        // The token says all of a person but when they were last there.
+        // The token contains everything about the user except the time at which they were last seen.
         match ctx.look_ahead().field("presence").exists() {
             true => User::load(ctx, self.0.id()).await,
             false => Ok(User(self.0.user.clone())),
         }
     }
 
-    /// The organisation of the token.
+    /// The organisation that the token belongs to.
     async fn organization(&self) -> Organization {
         Organization(self.0.organization().clone())
     }
 
-    /// What the token allows; the server's default where it says nothing.
+    /// The permissions that the token grants: the server's default permissions if the token lists none.
     async fn permissions(&self) -> Vec<Permission> {
         self.0.permissions.iter().copied().map(Permission::from).collect()
     }
 
-    /// What is unread, over all of the viewer's chats.
+    /// The unread totals of all of the viewer's chats.
     async fn unread(&self, ctx: &Context<'_>) -> Result<UnreadTotals> {
-        service::receipts::unread_totals(ctx.app(), &self.0).await.map(Into::into)
+        service::unread::unread_totals(ctx.app(), &self.0).await.map(Into::into)
     }
 
-    /// By which servers the viewer's devices find a way to others in calls; none where the server is set
-    /// without. Credentials are made anew each time.
+    /// The STUN and TURN servers for calls.
+    /// Empty if the server is configured without them. Each request returns new TURN credentials.
     async fn ice_servers(&self, ctx: &Context<'_>) -> Vec<IceServer> {
         service::calls::ice_servers::servers(ctx.app(), &self.0).into_iter().map(Into::into).collect()
     }
 
-    /// What the viewer is told of across chats, newest first.
+    /// The viewer's notifications from all chats, newest first.
     #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn notifications(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many, 0 to 100; 30 where left out.")] first: Option<i32>,
-        #[graphql(desc = "Those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "True lists only those that are not read.")] unread_only: Option<bool>,
+        #[graphql(desc = "Returns the first n notifications, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the notifications after this cursor.")] after: Option<String>,
+        #[graphql(desc = "True returns only unread notifications. Defaults to false.")] unread_only: Option<bool>,
     ) -> Result<Connection<Notification>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let unread_only = unread_only.unwrap_or_default();
