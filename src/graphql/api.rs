@@ -1,4 +1,4 @@
-//! The façade of the GraphQL layer for transports: a request is admitted, then executed or subscribed to.
+//! The façade of the GraphQL layer: transports admit a request, then execute or subscribe.
 
 use std::sync::Arc;
 

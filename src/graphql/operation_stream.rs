@@ -74,7 +74,9 @@ impl OperationStream {
         }
     }
 
-    /// Lets shared payloads be written directly to the subscriber; see [`SubscriptionStream::enable_fast_path`].
+    /// Lets shared payloads be written directly to the subscriber.
+    ///
+    /// The conditions are those of [`SubscriptionStream::enable_fast_path`].
     pub fn enable_fast_path(&mut self, sink: &Arc<dyn FrameSink>) {
         if let Self::Subscribed(stream) = self {
             stream.enable_fast_path(sink);

@@ -1,5 +1,6 @@
-//! Content negotiation of GraphQL over HTTP (the specification's "Media Types", and RFC 9110,
-//! section 12.5.1).
+//! Content negotiation of GraphQL over HTTP.
+//!
+//! It follows "Media Types" of the specification, and RFC 9110, section 12.5.1.
 
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};

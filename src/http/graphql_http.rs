@@ -27,7 +27,9 @@ use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::upgrade;
 use crate::service;
 
-/// The number of bytes over a body's limit that are read and discarded, so that the client reads the error.
+/// The number of bytes over a body's limit that are read and discarded.
+///
+/// A client that is still sending when the connection closes does not read the error.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 /// The longest time in which a body has to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! The HTTP layer: routes and transports. It is the only layer that uses axum.
+//! The HTTP layer: routes and transports; the only layer that uses axum.
 //!
 //! [`router`] lists the routes, and [`server`] runs them until the server stops. `/graphql` serves one GraphQL
 //! API by three transports: [`graphql_http`], [`sse`] and [`websocket`].

@@ -59,7 +59,9 @@ pub async fn run(listener: TcpListener, state: HttpState) -> std::io::Result<()>
     Ok(())
 }
 
-/// Serves `/metrics` on an address of its own, if one is configured, because only the operator may read it.
+/// Serves `/metrics` on the address that is configured for it, if any.
+///
+/// The address is separate from the API's, because only the operator may read the metrics.
 ///
 /// The task ends with `stop`, and [`run`] aborts it at the latest. If it panics, metrics are unavailable and
 /// nothing else is affected.

@@ -1,5 +1,7 @@
-//! GraphQL over Server-Sent Events, in distinct connections mode:
-//! <https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md>
+//! GraphQL over Server-Sent Events.
+//!
+//! It implements the distinct connections mode of
+//! <https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md>.
 //!
 //! This transport is for clients whose proxies block WebSockets. Each operation is an HTTP response of its own,
 //! and reads the same feeds as a WebSocket does. An error before the first response of the operation is sent as

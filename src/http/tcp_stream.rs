@@ -50,7 +50,9 @@ pub struct TcpIo {
 
 #[derive(Debug)]
 struct WriterInner {
-    /// Protects the order of writes. It is taken under the lock of a subscriber's queue, and no other lock is taken
+    /// Protects the order of writes.
+    ///
+    /// It is taken under the lock of a subscriber's queue, and no other lock is taken
     /// under it.
     write_state: Mutex<WriteState>,
     /// Wakes the connection's task, which writes the unsent bytes.
@@ -91,7 +93,9 @@ impl SharedTcpWriter {
         true
     }
 
-    /// Writes the unsent bytes. It is cancel-safe: bytes that were not written stay unsent.
+    /// Writes the unsent bytes.
+    ///
+    /// It is cancel-safe: bytes that were not written stay unsent.
     ///
     /// # Errors
     ///

@@ -23,9 +23,9 @@ pub struct DocumentLimits {
     pub bytes: usize,
     /// The number of tokens (names, punctuators, numbers and strings), which bounds the work of parsing.
     pub tokens: usize,
-    /// The nesting depth of `{`, `[` and `(` together, with the selections of a fragment counted where it is spread.
+    /// The nesting depth of `{`, `[` and `(` together.
     ///
-    /// It bounds every recursion over the document. GraphiQL's introspection query nests 18 deep.
+    /// The selections of a fragment nest where the fragment is spread. The limit bounds every recursion over the document. GraphiQL's introspection query nests 18 deep.
     pub nesting: usize,
     /// The number of fragment definitions, used or not; async-graphql recurses along a chain of them.
     pub fragments: usize,

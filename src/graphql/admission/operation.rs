@@ -1,4 +1,4 @@
-//! Analysis of a parsed document: the selected operation, its depth, its introspection and its root field.
+//! Analysis of a parsed document: its operation, and the operation's depth and root field.
 //!
 //! The functions recurse as deep as the document's brackets nest, which
 //! [`document_limits`](crate::graphql::admission::document_limits) has bounded, and visit each fragment once.
@@ -81,9 +81,9 @@ pub fn reads_schema(document: &ExecutableDocument, operation: &OperationDefiniti
     SelectionFold::new(document, fold_field, |left, right| left || right).fold_set(&operation.selection_set.node)
 }
 
-/// Returns the depth of the operation's selections: 1 for fields without selections, 2 for fields of fields.
+/// Returns the depth of the operation's selections.
 ///
-/// The selections of `__schema` and `__type` do not count; [`check_introspection`] bounds them.
+/// It is 1 for fields without selections, 2 for fields of fields. The selections of `__schema` and `__type` do not count; [`check_introspection`] bounds them.
 pub fn depth(document: &ExecutableDocument, operation: &OperationDefinition) -> usize {
     let fold_field = |field: &Field, selections: usize| 1 + if is_introspection_field(field) { 0 } else { selections };
     SelectionFold::new(document, fold_field, usize::max).fold_set(&operation.selection_set.node)
@@ -115,9 +115,9 @@ pub fn check_introspection(
     if cost.total <= MAX_INTROSPECTION_ENTRIES { Ok(()) } else { Err(OperationError::IntrospectionTooLarge) }
 }
 
-/// Checks that a subscription selects exactly one field (specification of September 2025, section 5.2.4.1).
+/// Checks that a subscription selects exactly one field.
 ///
-/// The field can be selected directly or through fragments, but not by a condition, and it must not be one of
+/// This is a rule of the specification (September 2025, section 5.2.4.1). The field can be selected directly or through fragments, but not by a condition, and it must not be one of
 /// introspection. A field that is selected twice is rejected too, although the specification merges the two:
 /// async-graphql would subscribe twice.
 ///

@@ -1,6 +1,6 @@
-//! Coercion of variables by the specification (section 6.1.2), with the error messages of graphql-js 16.
+//! Coercion of variables, with the error messages of graphql-js 16.
 //!
-//! Without it, async-graphql executes `query($n: String!)` although `n` is null, ignores the default value of a
+//! It follows the specification (section 6.1.2). Without it, async-graphql executes `query($n: String!)` although `n` is null, ignores the default value of a
 //! variable in `@skip(if: $s)`, and panics at a default value for a list of a type that does not
 //! exist.
 
@@ -411,7 +411,7 @@ mod tests {
         schema { query: Query }
     "#;
 
-    /// Coerces the variables of `query(definitions) { a }` to an object of their values or a list of error messages.
+    /// Coerces the variables of `query(definitions) { a }` to an object, or to a list of messages.
     fn coerce(definitions: &str, variables: serde_json::Value) -> serde_json::Value {
         let types = InputTypes::from_sdl(SDL);
         let document = parse_query(format!("query({definitions}) {{ a }}")).unwrap();

@@ -24,7 +24,7 @@ use crate::service::context::AppContext;
 pub struct Executor {
     app: Arc<AppContext>,
     schema: Schema,
-    /// The same schema with fast validation, for operations that were validated when they were subscribed to.
+    /// The same schema with fast validation, for operations that were validated by `schema` before.
     event_schema: Schema,
     is_introspection_public: bool,
 }

@@ -1,5 +1,6 @@
-//! GraphQL over WebSocket, in the subprotocol graphql-transport-ws:
-//! <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>
+//! GraphQL over WebSocket, in the subprotocol graphql-transport-ws.
+//!
+//! The protocol is <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.
 //!
 //! [`upgrade`] accepts a socket, and [`connection`] serves it. The rules of the subprotocol are a state machine
 //! without I/O in [`protocol`]. [`operations`] has the operations of a socket, and [`message_encoder`] encodes the

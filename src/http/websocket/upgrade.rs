@@ -15,7 +15,7 @@ use crate::http::websocket::connection::Connection;
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
 
-/// The size of the read buffer, which every idle connection holds; most messages of clients are smaller.
+/// The size of the read buffer, which every idle connection holds; most messages are smaller.
 const READ_BUFFER_BYTES: usize = 1024;
 /// The number of bytes that are gathered before a write.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
