@@ -1,23 +1,29 @@
 //! The command line.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::authenticator::TokenSpec;
-use crate::config;
-use crate::config::Config;
+use crate::auth::authenticator::{Authenticator, KeyError, TokenSpec};
+use crate::bootstrap::{self, StartupError};
+use crate::config::{Config, ConfigError, reference};
 use crate::domain::clock::Clock;
-use crate::service::context;
+use crate::domain::users::Permission;
+use crate::error::Error;
 use crate::service::context::AppContext;
-use crate::storage::migrations;
-use crate::telemetry::Telemetry;
+use crate::service::users;
+use crate::telemetry::{Telemetry, TelemetryError};
 
-/// A chat server beside the application you have.
+/// The maximum lifetime of a token.
+const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A chat server that runs beside an existing application
 #[derive(Parser)]
-#[command(name = "parlor", version, after_help = config::SETTINGS_HELP)]
+#[command(name = "parlor", version, after_help = reference::help())]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -25,136 +31,200 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Migrate the database and serve; what a bare run does
+    /// Migrate the database and serve (the default)
     Serve,
-    /// Migrate the database and end
+    /// Migrate the database and exit
     Migrate,
-    /// Print a token made with the configured secret
+    /// Print a token that is signed by the configured secret
     Token {
-        /// The organisation
+        /// Organisation of the user
         #[arg(long, default_value = "demo")]
         org: String,
-        /// The person
+        /// Id of the user
         #[arg(long)]
         user: String,
-        /// The name to show
+        /// Display name of the user
         #[arg(long)]
         name: Option<String>,
-        /// A permission, such as chat.view; give it again for more. None leaves it to the default
+        /// Permission of the user, such as chat.view; may be repeated. Without it the default permissions apply
         #[arg(long = "permission", value_name = "PERMISSION")]
         permissions: Vec<String>,
-        /// How long it lives: a number and s, m, h or d
-        #[arg(long, default_value = "1h", value_parser = parse_duration)]
+        /// Time until the token expires, such as 90s, 15m, 1h or 30d
+        #[arg(long, default_value = "1h", value_parser = parse_lifetime)]
         expires: Duration,
     },
     /// Print the GraphQL schema
     Schema,
+    /// Print the reference of all settings in Markdown
+    Settings,
 }
 
-/// Runs what the command line asks; what is wrong is said in words.
-pub async fn run() -> Result<(), String> {
+/// A reason why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The environment has settings that are wrong or unknown.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log or the traces cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The server cannot start.
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    /// A token cannot be issued.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A permission of a token does not exist.
+    #[error("--permission {0}: there is no such permission; see docs/OPERATIONS.md")]
+    UnknownPermission(String),
+    /// The address of the API is not available.
+    #[error("PARLOR_ADDR={addr}: {source}")]
+    Listen {
+        /// The configured address.
+        addr: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The handlers of SIGTERM and SIGINT cannot be installed.
+    #[error("signal handlers cannot be installed: {0}")]
+    Signals(#[source] io::Error),
+    /// A user of a development server cannot be created.
+    #[error("the users of the development server cannot be created: {0}")]
+    DemoUser(#[source] Error),
+    /// The server stopped by an error.
+    #[error("the server failed: {0}")]
+    Serve(#[source] io::Error),
+}
+
+/// Runs the command that the arguments of this process name.
+///
+/// # Errors
+///
+/// Fails if the settings are wrong, if the server cannot start or stops by an error, or if a token cannot be issued.
+pub async fn run() -> Result<(), CliError> {
     let command = Cli::parse().command.unwrap_or(Command::Serve);
-    if matches!(command, Command::Schema) {
-        print!("{}", crate::graphql::schema::sdl());
-        return Ok(());
+    // These two need no settings, so wrong ones do not matter.
+    match command {
+        Command::Schema => {
+            print!("{}", crate::graphql::schema::sdl());
+            return Ok(());
+        }
+        Command::Settings => {
+            print!("{}", reference::markdown());
+            return Ok(());
+        }
+        Command::Serve | Command::Migrate | Command::Token { .. } => {}
     }
-    let config = Config::from_env().map_err(|error| error.to_string())?;
-    let telemetry = Telemetry::start(&config)?;
-    let done = match command {
+    let config = Config::from_env()?;
+    let telemetry = Telemetry::start(&config.log, config.realtime.cluster.node_name.as_deref())?;
+    let result = match command {
         Command::Serve => serve(config).await,
         Command::Migrate => migrate(&config).await,
         Command::Token { org, user, name, permissions, expires } => {
             let permissions = (!permissions.is_empty()).then_some(permissions);
-            let grant = TokenSpec { organization: org, user, name, permissions, lifetime: expires };
-            println!("{}", issue_token(&config, &grant)?);
-            Ok(())
+            print_token(&config, &TokenSpec { organization: org, user, name, permissions, lifetime: expires })
         }
-        Command::Schema => Ok(()),
+        Command::Schema | Command::Settings => Ok(()),
     };
     telemetry.shutdown();
-    done
+    result
 }
 
-async fn serve(config: Config) -> Result<(), String> {
-    let app = AppContext::start(config, Clock::system()).await?;
-    let addr = app.config.http.addr;
-    let listener = TcpListener::bind(addr).await.map_err(|error| format!("PARLOR_ADDR={addr}: {error}"))?;
-    let addr = listener.local_addr().map_err(|error| error.to_string())?;
-    // Before anybody is told of the server, and may tell it to stop.
+async fn serve(config: Config) -> Result<(), CliError> {
+    let app = bootstrap::start(&config, Clock::system()).await?;
+    let addr = config.http.addr;
+    let listen_error = |source| CliError::Listen { addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(listen_error)?;
+    let addr = listener.local_addr().map_err(listen_error)?;
+    // Before the address is announced, because a supervisor may stop the server from then on.
     let stop = stop_on_signal()?;
     tracing::info!(%addr, "listening");
-    print_listening(&app, addr).await?;
-    crate::http::server::run(listener, app, stop).await.map_err(|error| error.to_string())?;
+    print_listening(&app, &config, addr).await?;
+    bootstrap::serve(listener, app, config, stop).await.map_err(CliError::Serve)?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Tells a person at a terminal where the server is; a development server tells tokens too.
-async fn print_listening(app: &AppContext, addr: std::net::SocketAddr) -> Result<(), String> {
+/// Prints the address of the server, and tokens if it is a development server.
+async fn print_listening(app: &AppContext, config: &Config, addr: SocketAddr) -> Result<(), CliError> {
     println!("Parlor is listening on http://{addr}/graphql");
-    if !app.config.is_development() {
+    if !config.is_development() {
         return Ok(());
     }
     println!("GraphiQL:  http://{addr}/");
     println!();
-    println!("THIS IS A DEVELOPMENT SERVER: it made its own secret, and listens on this machine only.");
-    println!("Set PARLOR_JWT_SECRET or PARLOR_JWKS to your application's keys to leave development.");
+    println!("THIS IS A DEVELOPMENT SERVER: it uses a generated secret and listens on this machine only.");
+    println!("To run it in production, set PARLOR_JWT_SECRET or PARLOR_JWKS to the keys of your application.");
     for (user, name) in [("alice", "Alice"), ("bob", "Bob")] {
         println!();
-        println!("{name}'s token, of the organisation demo:");
+        println!("Token of {name}, organisation demo:");
         let token = app.authenticator.issue(&TokenSpec::demo(user, name))?;
-        // Each can be found by the other from the start.
-        crate::service::users::authenticate(app, &token).await.map_err(|error| error.to_string())?;
+        // A user is known after the first request, so each can open a chat with the other at once.
+        users::authenticate(app, &token).await.map_err(CliError::DemoUser)?;
         println!("{token}");
     }
     println!();
     Ok(())
 }
 
-async fn migrate(config: &Config) -> Result<(), String> {
-    let store = context::open_database(config)?;
-    let migrated = migrations::run(&store).await.map_err(|error| format!("DATABASE_URL: {error}"))?;
-    println!("{} migrations run", migrated.len());
+async fn migrate(config: &Config) -> Result<(), CliError> {
+    let database = bootstrap::open_database(&config.database)?;
+    let migrations = bootstrap::migrate(&database).await?;
+    println!("{} migrations run", migrations.len());
     Ok(())
 }
 
-fn issue_token(config: &Config, grant: &TokenSpec) -> Result<String, String> {
-    for word in grant.permissions.iter().flatten() {
-        if word.parse::<crate::domain::users::Permission>().is_err() {
-            return Err(format!("--permission {word}: there is no such permission"));
+fn print_token(config: &Config, spec: &TokenSpec) -> Result<(), CliError> {
+    for name in spec.permissions.iter().flatten() {
+        if name.parse::<Permission>().is_err() {
+            return Err(CliError::UnknownPermission(name.clone()));
         }
     }
-    context::create_authenticator(config, Clock::system())?.issue(grant)
+    println!("{}", Authenticator::new(&config.auth, Clock::system())?.issue(spec)?);
+    Ok(())
 }
 
-/// Hears SIGTERM and SIGINT from now on.
-fn stop_on_signal() -> Result<CancellationToken, String> {
+/// Returns a token that SIGTERM or SIGINT cancels.
+///
+/// The task that waits for the signals ends at the first one, or with the runtime.
+fn stop_on_signal() -> Result<CancellationToken, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let hear = |kind| signal(kind).map_err(|error| format!("signals can't be heard: {error}"));
-    let (mut terminate, mut interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
+    let listen = |kind| signal(kind).map_err(CliError::Signals);
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
-    let stopping = stop.clone();
+    let cancelled_by_signal = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
-        stopping.cancel();
+        cancelled_by_signal.cancel();
     });
     Ok(stop)
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err("must be a number and s, m, h or d".into()),
-    };
-    let number: u64 = number.parse().map_err(|_| "must be a number and s, m, h or d")?;
-    let longest = 100 * 365 * 86_400;
-    number.checked_mul(seconds).filter(|all| *all <= longest).map(Duration::from_secs).ok_or("is too long".into())
+/// Parses a lifetime such as `90s`, `15m`, `1h` or `30d`.
+fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match lifetime <= MAX_TOKEN_LIFETIME {
+        true => Ok(lifetime),
+        false => Err("must be at most 36500d".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetime_needs_a_number_and_a_unit_up_to_a_hundred_years() {
+        for (text, seconds) in [("0s", 0), ("90s", 90), ("15m", 900), ("1h", 3_600), ("30d", 2_592_000)] {
+            assert_eq!(parse_lifetime(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(parse_lifetime("36500d"), Ok(MAX_TOKEN_LIFETIME));
+        for text in ["", "h", "1", "-1h", "1ü", "36501d", "99999999999999999999d"] {
+            assert!(parse_lifetime(text).is_err(), "{text}");
+        }
+    }
 }

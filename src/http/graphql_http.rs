@@ -188,6 +188,8 @@ async fn run(
 }
 
 /// Executes a query or a mutation on a task of its own, which a disconnect of the client does not end.
+///
+/// A panic of the task becomes an internal error.
 async fn execute(
     state: &HttpState,
     admitted: AdmittedRequest,

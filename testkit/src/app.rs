@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use parlor::service::context::AppContext;
 use parlor::auth::authenticator::TokenSpec;
+use parlor::bootstrap;
 use parlor::config::Config;
 use parlor::domain::clock::Clock;
+use parlor::service::context::AppContext;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -41,13 +42,13 @@ impl TestApp {
         // The tests' own HTTP client asks for one.
         crate::provide_tls();
         let config = config(&database.url, settings);
-        let app = AppContext::start(config, Clock::adjustable()).await.expect("the server starts");
-        let listener = TcpListener::bind(app.config.http.addr).await.expect("a free port");
+        let app = bootstrap::start(&config, Clock::adjustable()).await.expect("the server starts");
+        let listener = TcpListener::bind(config.http.addr).await.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let serving = tokio::spawn({
             let (app, stop) = (app.clone(), stop.clone());
-            async move { parlor::http::server::run(listener, app, stop).await.expect("the server serves") }
+            async move { bootstrap::serve(listener, app, config, stop).await.expect("the server serves") }
         });
         Self { app, addr, database, stop, serving }
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::message::Message;
+use crate::graphql::schema::types::objects::Message;
 use crate::service;
 use crate::service::send::batch::SendResult;
 
