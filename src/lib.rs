@@ -1,21 +1,32 @@
-//! Parlor, a chat server beside the application you have.
+//! Parlor, a chat server beside an existing application.
 //!
-//! A layer uses those above it in this list, never those below:
+//! The crate is a stack of layers. A module uses the modules above it in this list, never those below, and no file
+//! depends on itself by way of others. A test over the parsed source checks both.
 //!
-//! - [`domain`]: pure types and rules; no I/O, no async, no SQL, no GraphQL
-//! - [`storage`]: the only layer that knows diesel; [`auth`]: the only one that knows jsonwebtoken
-//! - [`live`]: the bus, who listens, and the feeds that listeners read
-//! - [`service`]: the use cases: authorise, transact, publish after the commit
-//! - [`graphql`]: the layer that knows async-graphql: parse, one service call, wrap
-//! - [`http`]: the only layer that knows axum
+//! | module | content |
+//! |---|---|
+//! | [`error`], [`metrics`], [`crypto_provider`] | the error type with its codes, the metrics, the provider of TLS |
+//! | [`tasks`] | how background tasks start and end |
+//! | [`domain`] | pure types and rules: no I/O, no async, no SQL, no GraphQL |
+//! | [`storage`] | the database; the only layer that uses diesel |
+//! | [`auth`] | the verification of tokens; the only layer that uses jsonwebtoken |
+//! | [`access`] | the chats and messages that a viewer may see |
+//! | [`realtime`] | everything that a node keeps in memory and delivers: subscribers, feeds, presence, cluster |
+//! | [`service`] | the use cases: authorise, run a transaction, publish after the commit |
+//! | [`graphql`] | requests, schema and subscriptions; the only layer that uses async-graphql |
+//! | [`http`] | routes and transports; the only layer that uses axum |
+//! | [`config`] | the settings, read from the environment |
+//! | [`telemetry`] | the log and the traces |
+//! | [`bootstrap`] | the composition root: builds all components and starts the background tasks |
+//! | [`cli`] | the command line |
 //!
-//! Beside them stand [`config`], every setting; [`error`], the one error with its codes; [`app`],
-//! what a request needs, built once; and [`cli`], the command line.
+//! `docs/ARCHITECTURE.md` describes the layers and the path of a request and of an event through them.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod access;
 pub mod auth;
+pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod crypto_provider;

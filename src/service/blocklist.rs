@@ -1,4 +1,4 @@
-//! The words that an organisation doesn't want to read.
+//! The blocklist: words that an organisation censors or rejects in messages.
 
 use crate::domain::blocklist::{BlockAction, Blocklist, MAX_WORDS, normalize_word};
 use crate::domain::rights::require_permission;
@@ -8,14 +8,23 @@ use crate::service::context::AppContext;
 use crate::storage::blocklist;
 use crate::storage::connection::Conn;
 
-/// The organisation's list, for its moderators.
+/// Returns the blocklist of the viewer's organisation.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer is not a moderator.
 pub async fn list(app: &AppContext, viewer: &Viewer) -> Result<Blocklist> {
     require_permission(&viewer.permissions, Permission::ChatModerate)?;
     let mut conn = app.database.read().await?;
     load_for_viewer(&mut conn, viewer).await
 }
 
-/// Puts words on the list, or changes what becomes of them.
+/// Adds words to the blocklist, or changes the action for words on it, and returns the list.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer is not a moderator, and [`Error::BadUserInput`] if a word is not valid or
+/// the list would be too long.
 pub async fn block(app: &AppContext, viewer: &Viewer, words: &[String], action: BlockAction) -> Result<Blocklist> {
     let words = validate(viewer, words)?;
     let mut conn = app.database.write().await?;
@@ -23,14 +32,18 @@ pub async fn block(app: &AppContext, viewer: &Viewer, words: &[String], action: 
         blocklist::block(conn, viewer.organization(), &words, action).await?;
         let list = load_for_viewer(conn, viewer).await?;
         if list.0.len() > MAX_WORDS {
-            return Err(Error::bad_input("words", format!("would be more than {MAX_WORDS} on the list")));
+            return Err(Error::bad_input("words", format!("the blocklist can have at most {MAX_WORDS} words")));
         }
         Ok(list)
     })
     .await
 }
 
-/// Takes words off the list; what isn't on it changes nothing.
+/// Removes words from the blocklist and returns the list; words that are not on it change nothing.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer is not a moderator, and [`Error::BadUserInput`] if a word is not valid.
 pub async fn unblock(app: &AppContext, viewer: &Viewer, words: &[String]) -> Result<Blocklist> {
     let words = validate(viewer, words)?;
     let mut conn = app.database.write().await?;
@@ -44,15 +57,15 @@ pub async fn unblock(app: &AppContext, viewer: &Viewer, words: &[String]) -> Res
 fn validate(viewer: &Viewer, words: &[String]) -> Result<Vec<String>> {
     require_permission(&viewer.permissions, Permission::ChatModerate)?;
     if words.is_empty() || words.len() > MAX_WORDS {
-        return Err(Error::bad_input("words", format!("must be 1 to {MAX_WORDS}")));
+        return Err(Error::bad_input("words", format!("must have 1 to {MAX_WORDS} words")));
     }
-    let mut words = words.iter().map(|text| normalize_word(text)).collect::<Result<Vec<_>>>()?;
+    let mut words = words.iter().map(|word| normalize_word(word)).collect::<Result<Vec<_>>>()?;
     words.sort();
     words.dedup();
     Ok(words)
 }
 
-/// The list of the viewer's organisation.
+/// Returns the blocklist of the viewer's organisation inside a transaction.
 pub(super) async fn load_for_viewer(conn: &mut Conn, viewer: &Viewer) -> Result<Blocklist> {
     let organization = viewer.organization();
     Ok(blocklist::by_organizations(conn, &[organization]).await?.remove(organization).unwrap_or_default())

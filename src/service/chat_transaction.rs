@@ -1,5 +1,4 @@
-//! A transaction on one chat: what it changes takes versions under the chat's lock, and is told
-//! after the commit.
+//! A transaction on one chat: its changes take versions under the lock of the chat, and are published after the commit.
 
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use crate::access::ChatAccess;
 use crate::domain::calls::Call;
 use crate::domain::chat_events::{CallHint, Change, MessageChange, NotificationBatch};
 use crate::domain::chats::{Chat, ChatKind};
+use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
 use crate::domain::members::Member;
 use crate::domain::messages::{Message, SystemMessage, SystemMessageKind};
@@ -16,14 +16,17 @@ use crate::domain::notifications::{Notification, NotificationKind};
 use crate::domain::rights::{ChatRights, require_permission};
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::service::context::AppContext;
-use crate::service::notifications::newly_read;
+use crate::service::commit_outcome::CommitOutcome;
 use crate::storage::connection::Conn;
 use crate::storage::{chats, members, messages, notifications};
 
-/// A chat under its lock, and what is being made of it.
+/// A chat under its row lock, with the changes that the transaction makes to it.
+///
+/// The row lock makes the order of commits equal to the order of versions: a transaction that took a later version
+/// cannot commit before one that took an earlier version.
 pub struct ChatTransaction {
     pub access: ChatAccess,
+    /// The time of the transaction. It was read under the lock, so it is later than every earlier change of the chat.
     pub now: DateTime<Utc>,
     changes: Vec<Change>,
     system_messages: Vec<Arc<Message>>,
@@ -33,109 +36,120 @@ pub struct ChatTransaction {
     call_hints: Vec<CallHint>,
 }
 
-/// What a transaction did, to be told once it is committed.
-#[must_use = "what was committed has to be told: App::tell"]
-pub struct CommitOutcome {
-    pub chat: Chat,
-    pub changes: Vec<Change>,
-    /// Each with whether others may see what moved.
-    pub unversioned: Vec<(MemberId, bool)>,
-    pub notifications: Vec<NotificationBatch>,
-    pub call_hints: Vec<CallHint>,
-}
-
 impl ChatTransaction {
-    /// The chat, locked until the transaction ends, if it exists for the viewer.
-    pub async fn lock(conn: &mut Conn, app: &AppContext, viewer: &Viewer, chat: ChatId) -> Result<Self> {
+    /// Locks a chat that exists for the viewer until the database transaction ends.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, and [`Error::NotFound`] if
+    /// the chat does not exist for the viewer.
+    pub async fn lock(conn: &mut Conn, viewer: &Viewer, chat: ChatId, clock: &Clock) -> Result<Self> {
         require_permission(&viewer.permissions, Permission::ChatView)?;
         let locked = chats::lock(conn, &[chat]).await?.pop();
         let chat = locked.filter(|chat| chat.organization == *viewer.organization()).ok_or(Error::NotFound("chat"))?;
         let id = MemberId { chat: chat.id, user: viewer.id().clone() };
-        let row = members::by_ids(conn, &[id]).await?.pop();
-        let access = ChatAccess { chat, membership: row };
-        if !access.is_visible(viewer) {
+        let membership = members::by_ids(conn, &[id]).await?.pop();
+        let access = ChatAccess { chat, membership };
+        if !access.is_visible() {
             return Err(Error::NotFound("chat"));
         }
-        Ok(Self::new(access, app.clock.now()))
+        Ok(Self::new(access, clock.now()))
     }
 
-    /// The same for one who may read the chat, with their membership, so as to reach something in it. What
-    /// they may not read is not there, and is told of as what never was.
+    /// Locks a chat to reach something in it, and returns the viewer's membership too.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, and [`Error::NotFound`] for
+    /// `subject` if the viewer is not a member: the content of a chat does not exist for others.
     pub async fn lock_for_member(
         conn: &mut Conn,
-        app: &AppContext,
         viewer: &Viewer,
         chat: ChatId,
-        what: &'static str,
+        subject: &'static str,
+        clock: &Clock,
     ) -> Result<(Self, Member)> {
-        let writing = match Self::lock(conn, app, viewer, chat).await {
-            Err(Error::NotFound(_)) => Err(Error::NotFound(what)),
-            writing => writing,
+        let transaction = match Self::lock(conn, viewer, chat, clock).await {
+            Err(Error::NotFound(_)) => Err(Error::NotFound(subject)),
+            result => result,
         }?;
-        let member = writing.access.active_membership().cloned().ok_or(Error::NotFound(what))?;
-        Ok((writing, member))
+        let member = transaction.access.active_membership().cloned().ok_or(Error::NotFound(subject))?;
+        Ok((transaction, member))
     }
 
-    /// The same with one of these messages.
+    /// Locks the chat of a message that the viewer may read, and returns the message too.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, and [`Error::NotFound`] if
+    /// the viewer is not a member of the chat or the message does not exist.
     pub async fn lock_message(
         conn: &mut Conn,
-        app: &AppContext,
         viewer: &Viewer,
         id: MessageId,
+        clock: &Clock,
     ) -> Result<(Self, Message)> {
-        let (writing, _) = Self::lock_for_member(conn, app, viewer, id.chat, "message").await?;
+        let (transaction, _) = Self::lock_for_member(conn, viewer, id.chat, "message", clock).await?;
         let message = messages::by_ids(conn, &[id]).await?.pop().ok_or(Error::NotFound("message"))?;
-        Ok((writing, message))
+        Ok((transaction, message))
     }
 
-    /// For a chat that this transaction makes, or locked by itself.
+    /// Returns a transaction on a chat that the caller has just created or locked.
     pub fn new(access: ChatAccess, now: DateTime<Utc>) -> Self {
-        let (changes, notices, moved) = (Vec::new(), Vec::new(), Vec::new());
-        let (notifications, notified, called) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             access,
             now,
-            changes,
-            system_messages: notices,
-            notifications,
-            notification_batches: notified,
-            unversioned: moved,
-            call_hints: called,
+            changes: Vec::new(),
+            system_messages: Vec::new(),
+            notifications: Vec::new(),
+            notification_batches: Vec::new(),
+            unversioned: Vec::new(),
+            call_hints: Vec::new(),
         }
     }
 
+    /// Returns the chat with the changes made so far.
     pub fn chat(&self) -> &Chat {
         &self.access.chat
     }
 
+    /// Returns the viewer's rights in the chat at the time of the transaction.
     pub fn rights<'a>(&'a self, viewer: &'a Viewer) -> ChatRights<'a> {
         self.access.rights(viewer, self.now)
     }
 
-    /// Somebody else who is in.
+    /// Returns the active membership of a user in the chat.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::NotFound`] if the user is not a member.
     pub async fn require_member(&self, conn: &mut Conn, user: UserId) -> Result<Member> {
         let id = MemberId { chat: self.access.chat.id, user };
         let member = members::by_ids(conn, &[id]).await?.pop();
         member.filter(Member::is_active).ok_or(Error::NotFound("member"))
     }
 
-    /// Takes the chat's next version.
+    /// Takes the next version of the chat.
     pub fn next_version(&mut self) -> i64 {
         self.access.chat.next_version(self.now)
     }
 
-    /// The chat's own row changed.
+    /// Records that the chat's own row changed, under the next version.
     pub fn record_chat_change(&mut self) {
         self.access.chat.details_version = self.next_version();
         self.changes.push(Change::Chat(Arc::new(self.access.chat.clone())));
     }
 
-    /// A member's row changed that took the newest version.
+    /// Records a member whose row took the newest version.
     pub fn record_member_change(&mut self, member: &Member) {
         self.changes.push(Change::Member(Arc::new(member.clone())));
     }
 
-    /// Writes a message back that changed, under the next version.
+    /// Writes a changed message, under the next version.
+    ///
+    /// # Errors
+    ///
+    /// Fails only if the database does.
     pub async fn write_message(
         &mut self,
         conn: &mut Conn,
@@ -149,7 +163,11 @@ impl ChatTransaction {
         Ok(message)
     }
 
-    /// Writes a member back that changed, under the next version.
+    /// Writes a changed member, under the next version.
+    ///
+    /// # Errors
+    ///
+    /// Fails only if the database does.
     pub async fn write_member(&mut self, conn: &mut Conn, mut member: Member) -> Result<Member> {
         member.version = self.next_version();
         members::update(conn, &member).await?;
@@ -157,22 +175,33 @@ impl ChatTransaction {
         Ok(member)
     }
 
-    /// Writes back what moved in a member's row and takes no version; nothing where nothing did.
-    pub async fn write_unversioned(&mut self, conn: &mut Conn, former: &Member, mut member: Member) -> Result<Member> {
-        if member == *former {
+    /// Writes changes of a member that take no version: read markers and the member's own preferences.
+    ///
+    /// Nothing is written if `member` equals `previous`.
+    ///
+    /// # Errors
+    ///
+    /// Fails only if the database does.
+    pub async fn write_unversioned(
+        &mut self,
+        conn: &mut Conn,
+        previous: &Member,
+        mut member: Member,
+    ) -> Result<Member> {
+        if member == *previous {
             return Ok(member);
         }
         member.private_state_updated_at = Some(self.now);
-        let shown = member.visible_read_state() != former.visible_read_state();
-        if shown {
+        let visible_to_others = member.visible_read_state() != previous.visible_read_state();
+        if visible_to_others {
             member.visible_state_updated_at = Some(self.now);
         }
         members::update(conn, &member).await?;
-        self.unversioned.push((member.id(), shown));
+        self.unversioned.push((member.id(), visible_to_others));
         Ok(member)
     }
 
-    /// A message of the server's own, for all to read. Two people among themselves need none.
+    /// Adds a system message that every member can read; a direct chat gets none.
     pub fn system_message(
         &mut self,
         kind: SystemMessageKind,
@@ -192,81 +221,83 @@ impl ChatTransaction {
         });
     }
 
-    /// What became of a call, for all to read, two people among themselves too; gives its place.
+    /// Adds a system message about a call, in direct chats too, and returns its `seq`.
     pub fn call_system_message(&mut self, kind: SystemMessageKind, call: &Call) -> i64 {
         let actor = Some(call.started_by.clone());
         self.insert_system_message(SystemMessage { kind, actor, subject: None, detail: None, call: Some(call.id) })
     }
 
-    fn insert_system_message(&mut self, notice: SystemMessage) -> i64 {
+    fn insert_system_message(&mut self, content: SystemMessage) -> i64 {
         let id = MessageId { chat: self.access.chat.id, seq: self.next_version() };
         self.access.chat.last_seq = id.seq;
         self.access.chat.last_activity_at = self.now;
-        let message = Arc::new(Message::system(id, notice, self.now));
+        let message = Arc::new(Message::system(id, content, self.now));
         self.system_messages.push(message.clone());
         self.changes.push(Change::Message(message, MessageChange::Added));
         id.seq
     }
 
-    /// Tells a member that they missed a call, if they want to be told.
+    /// Notifies a member that they missed a call, unless their settings forbid it.
     pub fn notify_missed_call(&mut self, member: &Member, call: &Call, seq: Option<i64>) {
         let (organization, kind) = (&self.access.chat.organization, NotificationKind::MissedCall);
         let missed = Notification::for_user(member, organization, kind, seq, &call.started_by, self.now);
         self.notifications.extend(missed.map(|missed| Notification { call: Some(call.id), ..missed }));
     }
 
-    /// Something happened to a call of this chat.
-    pub fn record_call(&mut self, called: CallHint) {
-        self.call_hints.push(called);
+    /// Records a change of a call of this chat.
+    pub fn record_call(&mut self, hint: CallHint) {
+        self.call_hints.push(hint);
     }
 
-    /// Tells a member of something, if they want to be told and did not do it themselves.
+    /// Notifies a member of an event, unless they caused it or their settings forbid it.
     pub fn notify(&mut self, member: &Member, kind: NotificationKind, seq: Option<i64>, actor: &UserId) {
         let organization = &self.access.chat.organization;
         self.notifications.extend(Notification::for_user(member, organization, kind, seq, actor, self.now));
     }
 
-    /// So many notifications of a person were read by it.
-    pub async fn mark_read_for(&mut self, conn: &mut Conn, user: &UserId, number: usize) -> Result<()> {
-        let person = (self.access.chat.organization.clone(), user.clone());
-        let read = newly_read(conn, &[person], self.now, number).await?;
+    /// Records that this transaction marked `count` notifications of a user as read.
+    ///
+    /// # Errors
+    ///
+    /// Fails only if the database does.
+    pub async fn mark_read_for(&mut self, conn: &mut Conn, user: &UserId, count: usize) -> Result<()> {
+        let user_key = (self.access.chat.organization.clone(), user.clone());
+        let read = notifications::newly_read(conn, &[user_key], self.now, count).await?;
         if !read.is_empty() {
             self.notification_batches.push(NotificationBatch::new(vec![user.clone()], read));
         }
         Ok(())
     }
 
-    /// These notifications were read by it.
+    /// Records notifications that this transaction marked as read.
     pub fn record_read_notifications(&mut self, notifications: &[Notification]) {
         self.notification_batches.extend(NotificationBatch::chunked(notifications));
     }
 
-    /// Writes what is left to write: the chat's row, notices and notifications.
+    /// Writes the chat's row, the system messages and the notifications; the caller commits and publishes.
+    ///
+    /// # Errors
+    ///
+    /// Fails only if the database does.
     pub async fn commit_changes(self, conn: &mut Conn) -> Result<CommitOutcome> {
         let Self {
             access,
             changes,
-            system_messages: notices,
+            system_messages,
             notifications,
-            notification_batches: mut notified,
-            unversioned: moved,
-            call_hints: called,
-            ..
+            mut notification_batches,
+            unversioned,
+            call_hints,
+            now: _,
         } = self;
-        if !notices.is_empty() {
-            messages::insert(conn, &notices).await?;
+        if !system_messages.is_empty() {
+            messages::insert(conn, &system_messages).await?;
         }
         if !changes.is_empty() {
             chats::update(conn, &access.chat).await?;
         }
         notifications::insert(conn, &notifications).await?;
-        notified.extend(NotificationBatch::chunked(&notifications));
-        Ok(CommitOutcome {
-            chat: access.chat,
-            changes,
-            unversioned: moved,
-            notifications: notified,
-            call_hints: called,
-        })
+        notification_batches.extend(NotificationBatch::chunked(&notifications));
+        Ok(CommitOutcome { chat: access.chat, changes, unversioned, notifications: notification_batches, call_hints })
     }
 }

@@ -1,11 +1,10 @@
-//! Chats: finding, making, changing and deleting them.
+//! Chats: finding, creating, changing and deleting them.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::access::{ChatAccess, ReadScope};
-use crate::domain::chats::ActivityKey;
 use crate::domain::chats::{
-    Chat, ChatAction, ChatDetails, ChatFilter, ChatKind, REMOVALS_RETAINED, Resource, direct_key,
+    ActivityKey, Chat, ChatAction, ChatDetails, ChatFilter, ChatKind, REMOVALS_RETAINED, Resource, direct_key,
 };
 use crate::domain::ids::{ChatId, Nonce, UserId, fingerprint};
 use crate::domain::members::{Member, Role};
@@ -15,17 +14,64 @@ use crate::domain::pagination::{Page, PageArgs, PageEnd};
 use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
-use crate::service::chat_transaction::{ChatTransaction, CommitOutcome};
+use crate::service::chat_transaction::ChatTransaction;
+use crate::service::commit_outcome::CommitOutcome;
 use crate::service::context::AppContext;
 use crate::service::members::{MAX_ADDED_MEMBERS, end_membership, insert_members, require_known_users};
 use crate::storage::chats::ChatIdempotencyKey;
 use crate::storage::connection::Conn;
 use crate::storage::{chat_removals, chats, members};
 
-/// The chats among these that exist for the viewer.
-pub async fn by_ids(app: &AppContext, reader: ReadScope<'_>, ids: &[ChatId]) -> Result<HashMap<ChatId, ChatAccess>> {
+/// The maximum number of members of a chat that belongs to a resource of the host application.
+const MAX_SYNCED_MEMBERS: usize = 1_000;
+
+/// A group or channel to be created, whose details are validated.
+#[derive(Debug, Clone)]
+pub struct ChatDraft {
+    pub kind: ChatKind,
+    pub details: ChatDetails,
+    pub members: Vec<UserId>,
+    pub nonce: Option<Nonce>,
+}
+
+/// The result of a request for a chat that may exist already.
+enum CreateResult {
+    Existing(Chat),
+    Created(CommitOutcome),
+}
+
+/// A chat to be inserted: the viewer in a role, and the other members.
+struct NewChat {
+    kind: ChatKind,
+    details: ChatDetails,
+    other_members: Vec<UserId>,
+    creator_role: Role,
+    resource: Option<Resource>,
+}
+
+impl CreateResult {
+    fn publish(self, app: &AppContext) -> Chat {
+        match self {
+            Self::Existing(chat) => chat,
+            Self::Created(outcome) => app.publish_outcome(outcome),
+        }
+    }
+}
+
+impl NewChat {
+    fn new(kind: ChatKind, details: ChatDetails, other_members: Vec<UserId>, creator_role: Role) -> Self {
+        Self { kind, details, other_members, creator_role, resource: None }
+    }
+}
+
+/// Returns the chats with the given ids that exist for the scope, by id.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn by_ids(app: &AppContext, scope: ReadScope<'_>, ids: &[ChatId]) -> Result<HashMap<ChatId, ChatAccess>> {
     let mut conn = app.database.read().await?;
-    match reader {
+    match scope {
         ReadScope::Viewer(viewer) => ChatAccess::find_visible(&mut conn, viewer, ids).await,
         ReadScope::ChatMembers(organization, chat) => {
             let ids: Vec<ChatId> = ids.iter().copied().filter(|id| *id == chat).collect();
@@ -35,7 +81,12 @@ pub async fn by_ids(app: &AppContext, reader: ReadScope<'_>, ids: &[ChatId]) -> 
     }
 }
 
-/// The viewer's chats, newest activity first, or the channels that they may join.
+/// Returns a page of the viewer's chats, or of channels to join, the latest activity first.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, and [`Error::BadUserInput`] if
+/// an argument of the page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, filter: &ChatFilter, args: &PageArgs) -> Result<Page<Chat>> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
     let window = args.window::<ActivityKey>(PageEnd::First)?;
@@ -44,15 +95,23 @@ pub async fn page(app: &AppContext, viewer: &Viewer, filter: &ChatFilter, args: 
     Ok(window.to_page(fetched))
 }
 
-/// The one direct chat of two people, whoever opens it, and when both do at once.
+/// Returns the direct chat of the viewer and another user.
+///
+/// The first request of either user creates the chat.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, [`Error::BadUserInput`] if the
+/// other user is the viewer, [`Error::NotFound`] if the user is unknown, and [`Error::RateLimited`] after too many new
+/// chats.
 pub async fn open_direct(app: &AppContext, viewer: &Viewer, other: UserId) -> Result<Chat> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
     if other == *viewer.id() {
-        return Err(Error::bad_input("userId", "must be another person"));
+        return Err(Error::bad_input("userId", "must be another user"));
     }
     let direct_key = direct_key(viewer.id(), &other);
     let mut conn = app.database.write().await?;
-    let made = conn
+    let result = conn
         .transaction(async move |conn| {
             require_known_users(conn, viewer, std::slice::from_ref(&other)).await?;
             if let Some(chat) = chats::by_direct_key(conn, viewer.organization(), &direct_key).await? {
@@ -60,48 +119,31 @@ pub async fn open_direct(app: &AppContext, viewer: &Viewer, other: UserId) -> Re
             }
             let key = ChatIdempotencyKey { direct_key: Some(direct_key), ..ChatIdempotencyKey::default() };
             let new = NewChat::new(ChatKind::Direct, ChatDetails::default(), vec![other], Role::Member);
-            if let Some(told) = insert(app, conn, viewer, new, &key).await? {
-                return Ok(CreateResult::Created(told));
+            if let Some(outcome) = insert(conn, app, viewer, new, &key).await? {
+                return Ok(CreateResult::Created(outcome));
             }
+            // Another request has created it meanwhile.
             let key = key.direct_key.as_deref().unwrap_or_default();
             let chat = chats::by_direct_key(conn, viewer.organization(), key).await?;
             chat.map(CreateResult::Existing).ok_or(Error::NotFound("chat"))
         })
         .await?;
-    Ok(made.publish(app))
+    Ok(result.publish(app))
 }
 
-/// A chat that was asked for: there already, or made now and to be told.
-enum CreateResult {
-    Existing(Chat),
-    Created(CommitOutcome),
-}
-
-impl CreateResult {
-    fn publish(self, app: &AppContext) -> Chat {
-        match self {
-            Self::Existing(chat) => chat,
-            Self::Created(told) => app.publish_outcome(told),
-        }
-    }
-}
-
-/// A chat to be made, checked.
-#[derive(Debug, Clone)]
-pub struct ChatDraft {
-    pub kind: ChatKind,
-    pub details: ChatDetails,
-    pub members: Vec<UserId>,
-    pub nonce: Option<Nonce>,
-}
-
-/// Makes a group or a channel. A creation repeated with its nonce gives the first chat back.
+/// Creates a group or a channel; a repeated request with the same nonce returns the chat of the first.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if the draft is not valid, [`Error::Forbidden`] if the viewer may not create groups,
+/// [`Error::NotFound`] if a user is unknown, [`Error::Conflict`] if the nonce was used for other content, and
+/// [`Error::RateLimited`] after too many new chats.
 pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> Result<Chat> {
     if draft.kind == ChatKind::Direct {
         return Err(Error::bad_input("kind", "must be GROUP or CHANNEL; openDirectChat opens a direct chat"));
     }
     if draft.kind == ChatKind::Channel && draft.details.category.is_some() {
-        return Err(Error::bad_input("category", "is for groups"));
+        return Err(Error::bad_input("category", "must be null unless the chat is a group"));
     }
     draft.members.retain(|user| user != viewer.id());
     draft.members.sort();
@@ -109,7 +151,7 @@ pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> 
     if draft.members.len() > MAX_ADDED_MEMBERS {
         return Err(Error::bad_input(
             "memberIds",
-            format!("must be at most {MAX_ADDED_MEMBERS}; addMembers adds more"),
+            format!("must have at most {MAX_ADDED_MEMBERS} users; addMembers adds more"),
         ));
     }
     let content = (draft.kind, &draft.details, &draft.members);
@@ -119,9 +161,9 @@ pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> 
         nonce: draft.nonce.clone(),
     };
     let mut conn = app.database.write().await?;
-    let made = conn
+    let result = conn
         .transaction(async move |conn| {
-            // A creation that succeeded before is given back before anything that may fail now.
+            // A repeated request succeeds even if a check that it passed at first fails now.
             if let Some(chat) = find_by_nonce(conn, viewer, &key).await? {
                 return Ok(CreateResult::Existing(chat));
             }
@@ -129,50 +171,58 @@ pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> 
             require_permission(&viewer.permissions, Permission::ChatCreateGroup)?;
             require_known_users(conn, viewer, &draft.members).await?;
             let new = NewChat::new(draft.kind, draft.details, draft.members, Role::Owner);
-            match insert(app, conn, viewer, new, &key).await? {
-                Some(told) => Ok(CreateResult::Created(told)),
-                // Another request with this nonce was first.
+            match insert(conn, app, viewer, new, &key).await? {
+                Some(outcome) => Ok(CreateResult::Created(outcome)),
+                // Another request with the same nonce has created it meanwhile.
                 None => {
                     find_by_nonce(conn, viewer, &key).await?.map(CreateResult::Existing).ok_or(Error::NotFound("chat"))
                 }
             }
         })
         .await?;
-    Ok(made.publish(app))
+    Ok(result.publish(app))
 }
 
 async fn find_by_nonce(conn: &mut Conn, viewer: &Viewer, key: &ChatIdempotencyKey) -> Result<Option<Chat>> {
     let Some(nonce) = &key.nonce else { return Ok(None) };
     match chats::by_nonce(conn, viewer.organization(), viewer.id(), nonce).await? {
         Some((_, fingerprint)) if fingerprint != key.fingerprint => {
-            Err(Error::Conflict("this nonce made a chat of other content".into()))
+            Err(Error::Conflict("the nonce was already used for a chat with other content".into()))
         }
         Some((chat, _)) => {
-            let visible = ChatAccess::find_visible(conn, viewer, &[chat.id]).await?.contains_key(&chat.id);
-            if visible { Ok(Some(chat)) } else { Err(Error::NotFound("chat")) }
+            let is_visible = ChatAccess::find_visible(conn, viewer, &[chat.id]).await?.contains_key(&chat.id);
+            if is_visible { Ok(Some(chat)) } else { Err(Error::NotFound("chat")) }
         }
         None => Ok(None),
     }
 }
 
-/// The one chat of an object of the host application, with just these people in, and the viewer
-/// where they make it. Who isn't named is taken out, but for owners.
+/// Returns the chat of a resource of the host application, with exactly the given users as members.
+///
+/// The chat is created at the first request, with the viewer as its owner. At later requests, other members than the
+/// given ones are removed, except owners.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if there are too many users, [`Error::NotFound`] if a user is unknown,
+/// [`Error::Forbidden`] if the viewer may not create the chat or change its members, and [`Error::RateLimited`] after
+/// too many new chats.
 pub async fn ensure_resource_chat(
     app: &AppContext,
     viewer: &Viewer,
     resource: Resource,
     title: String,
-    people: Vec<UserId>,
+    users: Vec<UserId>,
 ) -> Result<Chat> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    let people: HashSet<UserId> = people.into_iter().collect();
-    if people.len() > MAX_SYNCED_MEMBERS {
-        return Err(Error::bad_input("memberIds", format!("must be at most {MAX_SYNCED_MEMBERS}")));
+    let users: HashSet<UserId> = users.into_iter().collect();
+    if users.len() > MAX_SYNCED_MEMBERS {
+        return Err(Error::bad_input("memberIds", format!("must have at most {MAX_SYNCED_MEMBERS} users")));
     }
     let mut conn = app.database.write().await?;
-    let told = conn
+    let outcome = conn
         .transaction(async move |conn| {
-            let mut others: Vec<UserId> = people.iter().filter(|user| *user != viewer.id()).cloned().collect();
+            let mut others: Vec<UserId> = users.iter().filter(|user| *user != viewer.id()).cloned().collect();
             others.sort();
             let organization = viewer.organization();
             let mut chat = chats::by_resource(conn, organization, &resource).await?;
@@ -184,44 +234,41 @@ pub async fn ensure_resource_chat(
                     resource: Some(resource.clone()),
                     ..NewChat::new(ChatKind::Group, details, others, Role::Owner)
                 };
-                if let Some(told) = insert(app, conn, viewer, new, &ChatIdempotencyKey::default()).await? {
-                    return Ok(told);
+                if let Some(outcome) = insert(conn, app, viewer, new, &ChatIdempotencyKey::default()).await? {
+                    return Ok(outcome);
                 }
-                // Another request made it meanwhile.
+                // Another request has created it meanwhile.
                 chat = chats::by_resource(conn, organization, &resource).await?;
             }
             let id = chat.ok_or(Error::NotFound("chat"))?.id;
             let chat = chats::lock(conn, &[id]).await?.pop().ok_or(Error::NotFound("chat"))?;
             let access = ChatAccess::find_visible(conn, viewer, &[id]).await?.remove(&id);
-            let row = access.and_then(|access| access.membership);
-            let mut writing = ChatTransaction::new(ChatAccess { chat, membership: row }, app.clock.now());
-            sync_members(conn, app, &mut writing, viewer, &people).await?;
-            writing.commit_changes(conn).await
+            let membership = access.and_then(|access| access.membership);
+            let mut transaction = ChatTransaction::new(ChatAccess { chat, membership }, app.clock.now());
+            sync_members(conn, app, &mut transaction, viewer, &users).await?;
+            transaction.commit_changes(conn).await
         })
         .await?;
-    Ok(app.publish_outcome(told))
+    Ok(app.publish_outcome(outcome))
 }
 
-/// People of a chat that belongs to an object of the host application.
-const MAX_SYNCED_MEMBERS: usize = 1_000;
-
-/// Makes the members those of a list.
+/// Makes the members of a chat equal to a list of users, except that owners stay.
 async fn sync_members(
     conn: &mut Conn,
     app: &AppContext,
-    writing: &mut ChatTransaction,
+    transaction: &mut ChatTransaction,
     viewer: &Viewer,
-    people: &HashSet<UserId>,
+    users: &HashSet<UserId>,
 ) -> Result<()> {
-    let present = members::active_members(conn, writing.chat().id).await?;
-    let here: HashSet<&UserId> = present.iter().map(|member| &member.user).collect();
-    let mut missing: Vec<UserId> = people.iter().filter(|user| !here.contains(user)).cloned().collect();
+    let present = members::active_members(conn, transaction.chat().id).await?;
+    let present_users: HashSet<&UserId> = present.iter().map(|member| &member.user).collect();
+    let mut missing: Vec<UserId> = users.iter().filter(|user| !present_users.contains(user)).cloned().collect();
     missing.sort();
     let surplus: Vec<Member> =
-        present.iter().filter(|member| member.role != Role::Owner && !people.contains(&member.user)).cloned().collect();
-    // The host's own service need not be in the chat.
+        present.iter().filter(|member| member.role != Role::Owner && !users.contains(&member.user)).cloned().collect();
+    // An administrator of the organisation, such as the host's own service, need not be a member.
     if !viewer.permissions.contains(&Permission::OrganizationAdmin) {
-        let rights = writing.rights(viewer);
+        let rights = transaction.rights(viewer);
         rights.require_membership()?;
         if !missing.is_empty() {
             rights.can(ChatAction::AddMembers)?;
@@ -233,41 +280,26 @@ async fn sync_members(
     }
     if !missing.is_empty() {
         require_known_users(conn, viewer, &missing).await?;
-        insert_members(conn, writing, missing, Role::Member, viewer.id()).await?;
+        insert_members(conn, transaction, missing, Role::Member, viewer.id()).await?;
     }
     for member in surplus {
-        end_membership(conn, app, writing, member, SystemMessageKind::MemberRemoved, viewer.id()).await?;
+        end_membership(conn, app, transaction, member, SystemMessageKind::MemberRemoved, viewer.id()).await?;
     }
     Ok(())
 }
 
-/// A chat as it begins: the viewer in a role, the others as members.
-struct NewChat {
-    kind: ChatKind,
-    details: ChatDetails,
-    other_members: Vec<UserId>,
-    creator_role: Role,
-    resource: Option<Resource>,
-}
-
-impl NewChat {
-    fn new(kind: ChatKind, details: ChatDetails, others: Vec<UserId>, role: Role) -> Self {
-        Self { kind, details, other_members: others, creator_role: role, resource: None }
-    }
-}
-
-/// Inserts a chat and its members; none where one with this key is there already.
+/// Inserts a chat with its members; returns `None` if a chat with this key or resource exists already.
 async fn insert(
-    app: &AppContext,
     conn: &mut Conn,
+    app: &AppContext,
     viewer: &Viewer,
     new: NewChat,
     key: &ChatIdempotencyKey,
 ) -> Result<Option<CommitOutcome>> {
     app.rate_limits.check_chat_creation(viewer)?;
     let now = app.clock.now();
-    let people = std::iter::once((viewer.id().clone(), new.creator_role));
-    let people: Vec<_> = people.chain(new.other_members.into_iter().map(|user| (user, Role::Member))).collect();
+    let creator = std::iter::once((viewer.id().clone(), new.creator_role));
+    let users: Vec<_> = creator.chain(new.other_members.into_iter().map(|user| (user, Role::Member))).collect();
     let chat = Chat {
         id: ChatId::new(),
         organization: viewer.organization().clone(),
@@ -280,7 +312,7 @@ async fn insert(
         version: 0,
         details_version: 0,
         last_seq: 0,
-        member_count: people.len() as i32,
+        member_count: users.len() as i32,
         archived_at: None,
         resource: new.resource,
     };
@@ -288,31 +320,39 @@ async fn insert(
         return Ok(None);
     }
     let (id, kind, title) = (chat.id, chat.kind, chat.details.title.clone());
-    let mut writing = ChatTransaction::new(ChatAccess { chat, membership: None }, now);
-    // Its own row takes the first version, each member's the next, and what it begins with the last.
-    let newest = if kind == ChatKind::Direct { 0 } else { 1 + people.len() as i64 + 2 };
-    writing.record_chat_change();
-    let members: Vec<Member> = people
+    let mut transaction = ChatTransaction::new(ChatAccess { chat, membership: None }, now);
+    // The chat's row takes version 1, each member one more, and the two system messages the last. All members have
+    // read those messages.
+    let newest = if kind == ChatKind::Direct { 0 } else { 1 + users.len() as i64 + 2 };
+    transaction.record_chat_change();
+    let members: Vec<Member> = users
         .into_iter()
         .map(|(user, role)| {
             let added_by = (user != *viewer.id()).then(|| viewer.id().clone());
-            let version = writing.next_version();
+            let version = transaction.next_version();
             Member { added_by, version, ..Member::new_member(id, user, role, newest, now) }
         })
         .collect();
-    members.iter().for_each(|member| writing.record_member_change(member));
+    members.iter().for_each(|member| transaction.record_member_change(member));
     if kind != ChatKind::Direct {
-        writing.system_message(SystemMessageKind::ChatCreated, viewer.id(), None, title.clone());
-        writing.system_message(SystemMessageKind::Welcome, viewer.id(), None, title);
+        transaction.system_message(SystemMessageKind::ChatCreated, viewer.id(), None, title.clone());
+        transaction.system_message(SystemMessageKind::Welcome, viewer.id(), None, title);
         for member in &members {
-            writing.notify(member, NotificationKind::AddedToChat, None, viewer.id());
+            transaction.notify(member, NotificationKind::AddedToChat, None, viewer.id());
         }
     }
-    members::insert(conn, &writing.chat().organization, &members).await?;
-    writing.commit_changes(conn).await.map(Some)
+    members::insert(conn, &transaction.chat().organization, &members).await?;
+    transaction.commit_changes(conn).await.map(Some)
 }
 
-/// Changes a chat's details; `change` gets the present ones. No change takes no version.
+/// Changes a chat's details; `change` receives the current ones.
+///
+/// Details that stay the same take no version.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer, [`Error::Forbidden`] if they may not change
+/// the details, [`Error::BadUserInput`] if the details are not valid, and the error of `change`.
 pub async fn update(
     app: &AppContext,
     viewer: &Viewer,
@@ -320,68 +360,73 @@ pub async fn update(
     change: impl FnOnce(&mut ChatDetails) -> Result<()> + Send,
 ) -> Result<Chat> {
     let mut conn = app.database.write().await?;
-    let told = conn
+    let outcome = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            writing.rights(viewer).can(ChatAction::EditDetails)?;
-            let mut details = writing.chat().details.clone();
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            transaction.rights(viewer).can(ChatAction::EditDetails)?;
+            let mut details = transaction.chat().details.clone();
             change(&mut details)?;
-            let former = std::mem::replace(&mut writing.access.chat.details, details);
-            let details = &writing.access.chat.details;
-            if details.category.is_some() && writing.access.chat.kind != ChatKind::Group {
-                return Err(Error::bad_input("category", "is for groups"));
+            if details.category.is_some() && transaction.chat().kind != ChatKind::Group {
+                return Err(Error::bad_input("category", "must be null unless the chat is a group"));
             }
-            let differences = details.changed_fields(&former);
-            if details.policy != former.policy {
-                // Who sets the least roles could give themselves any right: by the roles of before.
-                let chat = Chat { details: former, ..writing.access.chat.clone() };
-                let before = ChatAccess { chat, membership: writing.access.membership.clone() };
-                before.rights(viewer, writing.now).can(ChatAction::ChangeRoles)?;
+            let changed_fields = details.changed_fields(&transaction.chat().details);
+            if details.policy != transaction.chat().details.policy {
+                // By the policy before the change: otherwise members could give themselves any right by it.
+                transaction.rights(viewer).can(ChatAction::ChangeRoles)?;
             }
-            if !differences.is_empty() {
-                writing.record_chat_change();
-                writing.system_message(
-                    SystemMessageKind::DetailsChanged,
-                    viewer.id(),
-                    None,
-                    Some(differences.join(",")),
-                );
+            if !changed_fields.is_empty() {
+                transaction.access.chat.details = details;
+                transaction.record_chat_change();
+                let changed_fields = changed_fields.join(",");
+                let kind = SystemMessageKind::DetailsChanged;
+                transaction.system_message(kind, viewer.id(), None, Some(changed_fields));
             }
-            writing.commit_changes(conn).await
+            transaction.commit_changes(conn).await
         })
         .await?;
-    Ok(app.publish_outcome(told))
+    Ok(app.publish_outcome(outcome))
 }
 
-/// Puts a chat away, to be read only, or takes it back.
+/// Archives a chat, which makes it read-only, or restores it.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer, and [`Error::Forbidden`] if they may not
+/// change its details.
 pub async fn set_archived(app: &AppContext, viewer: &Viewer, id: ChatId, archived: bool) -> Result<Chat> {
     let mut conn = app.database.write().await?;
-    let told = conn
+    let outcome = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            writing.rights(viewer).can(ChatAction::EditDetails)?;
-            if writing.chat().archived_at.is_some() != archived {
-                writing.access.chat.archived_at = archived.then_some(writing.now);
-                writing.record_chat_change();
-                writing.system_message(SystemMessageKind::DetailsChanged, viewer.id(), None, Some("archivedAt".into()));
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            transaction.rights(viewer).can(ChatAction::EditDetails)?;
+            if transaction.chat().archived_at.is_some() != archived {
+                transaction.access.chat.archived_at = archived.then_some(transaction.now);
+                transaction.record_chat_change();
+                let kind = SystemMessageKind::DetailsChanged;
+                transaction.system_message(kind, viewer.id(), None, Some("archivedAt".into()));
             }
-            writing.commit_changes(conn).await
+            transaction.commit_changes(conn).await
         })
         .await?;
-    Ok(app.publish_outcome(told))
+    Ok(app.publish_outcome(outcome))
 }
 
-/// Deletes a chat with all that was said in it. Its feeds end.
+/// Deletes a chat with all its messages, and ends its feeds.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer, and [`Error::Forbidden`] if they may not
+/// delete it.
 pub async fn delete(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<()> {
     let mut conn = app.database.write().await?;
     let chat = conn
         .transaction(async move |conn| {
-            let writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            writing.rights(viewer).can(ChatAction::DeleteChat)?;
-            chat_removals::insert(conn, id, writing.now).await?;
-            chat_removals::delete_before(conn, writing.now - REMOVALS_RETAINED).await?;
+            let transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            transaction.rights(viewer).can(ChatAction::DeleteChat)?;
+            chat_removals::insert(conn, id, transaction.now).await?;
+            chat_removals::delete_before(conn, transaction.now - REMOVALS_RETAINED).await?;
             chats::delete(conn, id).await?;
-            Ok(writing.access.chat)
+            Ok(transaction.access.chat)
         })
         .await?;
     app.publish_deleted(chat);

@@ -1,4 +1,4 @@
-//! Who is in a chat: coming, going, roles, silence, and what members set for themselves.
+//! The members of a chat: adding and removing them, roles, silence and their own preferences.
 
 use std::collections::HashMap;
 
@@ -15,16 +15,20 @@ use crate::domain::pagination::Page;
 use crate::domain::rights::DenialReason;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::service::calls;
+use crate::service::calls::transaction::remove_participant;
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
 use crate::storage::{members, users};
 
-/// People that one mutation may bring in.
+/// The maximum number of users that one mutation adds to a chat.
 pub const MAX_ADDED_MEMBERS: usize = 100;
 
-/// Refuses people whom the organisation has not seen.
+/// Checks that the organisation has seen all of the given users, whose ids are distinct.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if a user is unknown.
 pub async fn require_known_users(conn: &mut Conn, viewer: &Viewer, ids: &[UserId]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
@@ -33,240 +37,289 @@ pub async fn require_known_users(conn: &mut Conn, viewer: &Viewer, ids: &[UserId
     if known.len() == ids.len() { Ok(()) } else { Err(Error::NotFound("user")) }
 }
 
-/// Memberships as the viewer may see them: of people who are in, in chats that the viewer is in.
-pub async fn by_ids(app: &AppContext, reader: ReadScope<'_>, ids: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
+/// Returns the active memberships with the given ids whose chat the scope may read, by id.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn by_ids(app: &AppContext, scope: ReadScope<'_>, ids: &[MemberId]) -> Result<HashMap<MemberId, Member>> {
     let mut conn = app.database.read().await?;
-    let open = ChatAccess::retain_readable(&mut conn, reader, ids, |id| id.chat).await?;
-    let members = members::by_ids(&mut conn, &open).await?;
+    let readable = ChatAccess::retain_readable(&mut conn, scope, ids, |id| id.chat).await?;
+    let members = members::by_ids(&mut conn, &readable).await?;
     Ok(members.into_iter().filter(Member::is_active).map(|member| (member.id(), member)).collect())
 }
 
-/// Pages of members of chats that the viewer is in; of others, none.
+/// Returns pages of members of those queries whose chat the scope may read.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn pages(
     app: &AppContext,
-    reader: ReadScope<'_>,
+    scope: ReadScope<'_>,
     queries: &[MembersQuery],
 ) -> Result<HashMap<MembersQuery, Page<Member>>> {
     let mut conn = app.database.read().await?;
-    let open = ChatAccess::retain_readable(&mut conn, reader, queries, |query| query.chat).await?;
-    let fetched = members::pages(&mut conn, &open).await?;
-    let pages: Vec<_> = open.iter().zip(fetched).map(|(query, rows)| query.window.to_page(rows)).collect();
-    Ok(open.into_iter().zip(pages).collect())
+    let readable = ChatAccess::retain_readable(&mut conn, scope, queries, |query| query.chat).await?;
+    let fetched = members::pages(&mut conn, &readable).await?;
+    let pages: Vec<_> = readable.iter().zip(fetched).map(|(query, rows)| query.window.to_page(rows)).collect();
+    Ok(readable.into_iter().zip(pages).collect())
 }
 
-/// Brings people in. Those who are in already stay as they are.
+/// Adds users to a chat in a role; users who are members already stay as they are.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if there are no or too many users or the role is owner, [`Error::NotFound`] if the
+/// chat does not exist for the viewer or a user is unknown, and [`Error::Forbidden`] if the viewer may not add members
+/// in that role.
 pub async fn add(
     app: &AppContext,
     viewer: &Viewer,
     id: ChatId,
-    mut people: Vec<UserId>,
+    mut users: Vec<UserId>,
     role: Role,
 ) -> Result<(Chat, Vec<Member>)> {
     role.require_below_owner()?;
-    people.sort();
-    people.dedup();
-    if people.is_empty() || people.len() > MAX_ADDED_MEMBERS {
-        return Err(Error::bad_input("userIds", format!("must be 1 to {MAX_ADDED_MEMBERS} people")));
+    users.sort();
+    users.dedup();
+    if users.is_empty() || users.len() > MAX_ADDED_MEMBERS {
+        return Err(Error::bad_input("userIds", format!("must have 1 to {MAX_ADDED_MEMBERS} users")));
     }
     let mut conn = app.database.write().await?;
-    let (told, members) = conn
+    let (outcome, members) = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            let rights = writing.rights(viewer);
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            let rights = transaction.rights(viewer);
             rights.can(ChatAction::AddMembers)?;
             if role > Role::Member {
                 rights.can_change_role(Role::Member, role)?;
             }
-            require_known_users(conn, viewer, &people).await?;
-            let members = insert_members(conn, &mut writing, people, role, viewer.id()).await?;
-            Ok((writing.commit_changes(conn).await?, members))
+            require_known_users(conn, viewer, &users).await?;
+            let members = insert_members(conn, &mut transaction, users, role, viewer.id()).await?;
+            Ok((transaction.commit_changes(conn).await?, members))
         })
         .await?;
-    Ok((app.publish_outcome(told), members))
+    Ok((app.publish_outcome(outcome), members))
 }
 
-/// Comes into a channel; one who is in already stays as they are.
+/// Joins a channel; a viewer who is a member already stays as they are.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer, and [`Error::Forbidden`] if it is not a
+/// channel or is archived.
 pub async fn join(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<Member> {
     let mut conn = app.database.write().await?;
-    let (told, member) = conn
+    let (outcome, member) = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            if writing.chat().kind != ChatKind::Channel {
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            if transaction.chat().kind != ChatKind::Channel {
                 return Err(Error::Forbidden("only a channel can be joined".into()));
             }
-            if writing.access.active_membership().is_none() {
-                writing.rights(viewer).require_not_archived()?;
+            if transaction.access.active_membership().is_none() {
+                transaction.rights(viewer).require_not_archived()?;
             }
-            let people = vec![viewer.id().clone()];
-            let member = insert_members(conn, &mut writing, people, Role::Member, viewer.id()).await?.pop();
-            Ok((writing.commit_changes(conn).await?, member.ok_or(Error::NotFound("member"))?))
+            let users = vec![viewer.id().clone()];
+            let member = insert_members(conn, &mut transaction, users, Role::Member, viewer.id()).await?.pop();
+            Ok((transaction.commit_changes(conn).await?, member.ok_or(Error::NotFound("member"))?))
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(member)
 }
 
-/// A new member starts at the newest message; one who comes back goes on in their row, silence and
-/// all.
+/// Adds members inside a transaction, and returns them with those who were members already.
+///
+/// A new member has read up to the newest message. A member who returns keeps their row, with its silence and
+/// preferences, so that leaving a chat ends no silence.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn insert_members(
     conn: &mut Conn,
-    writing: &mut ChatTransaction,
-    people: Vec<UserId>,
+    transaction: &mut ChatTransaction,
+    users: Vec<UserId>,
     role: Role,
-    by: &UserId,
+    actor: &UserId,
 ) -> Result<Vec<Member>> {
-    let (chat, now, newest) = (writing.chat().id, writing.now, writing.chat().last_seq);
-    let ids: Vec<MemberId> = people.iter().map(|user| MemberId { chat, user: user.clone() }).collect();
+    let (chat, now, newest) = (transaction.chat().id, transaction.now, transaction.chat().last_seq);
+    let ids: Vec<MemberId> = users.iter().map(|user| MemberId { chat, user: user.clone() }).collect();
     let rows = members::by_ids(conn, &ids).await?;
     let mut rows: HashMap<UserId, Member> = rows.into_iter().map(|row| (row.user.clone(), row)).collect();
-    let (mut members, mut new, mut arrived) = (Vec::new(), Vec::new(), Vec::new());
-    for user in people {
+    let (mut members, mut added, mut to_insert) = (Vec::new(), Vec::new(), Vec::new());
+    for user in users {
         let row = rows.remove(&user);
         if let Some(member) = row.as_ref().filter(|row| row.is_active()) {
             members.push(member.clone());
             continue;
         }
-        let added_by = (user != *by).then(|| by.clone());
-        let fresh = Member { added_by, ..Member::new_member(chat, user, role, newest, now) };
-        writing.access.chat.member_count += 1;
+        let added_by = (user != *actor).then(|| actor.clone());
+        let new_member = Member { added_by, ..Member::new_member(chat, user, role, newest, now) };
+        transaction.access.chat.member_count += 1;
         let member = match row {
             Some(row) => {
-                let read = ReadMarkers { last_read_seq: newest, last_read_at: None, ..row.read_markers };
-                let (silenced_until, last_posted_at) = (row.silenced_until, row.last_posted_at);
-                writing
-                    .write_member(
-                        conn,
-                        Member {
-                            silenced_until,
-                            last_posted_at,
-                            read_markers: read,
-                            preferences: row.preferences,
-                            ..fresh
-                        },
-                    )
-                    .await?
+                let read_markers = ReadMarkers { last_read_seq: newest, last_read_at: None, ..row.read_markers };
+                let member = Member {
+                    silenced_until: row.silenced_until,
+                    last_posted_at: row.last_posted_at,
+                    read_markers,
+                    preferences: row.preferences,
+                    ..new_member
+                };
+                transaction.write_member(conn, member).await?
             }
             None => {
-                let member = Member { version: writing.next_version(), ..fresh };
-                writing.record_member_change(&member);
-                new.push(member.clone());
+                let member = Member { version: transaction.next_version(), ..new_member };
+                transaction.record_member_change(&member);
+                to_insert.push(member.clone());
                 member
             }
         };
-        arrived.push(member.clone());
+        added.push(member.clone());
         members.push(member);
     }
-    if !new.is_empty() {
-        members::insert(conn, &writing.chat().organization, &new).await?;
+    if !to_insert.is_empty() {
+        members::insert(conn, &transaction.chat().organization, &to_insert).await?;
     }
-    for member in &arrived {
-        writing.system_message(SystemMessageKind::MemberAdded, by, Some(&member.user), None);
-        writing.notify(member, NotificationKind::AddedToChat, None, by);
+    for member in &added {
+        transaction.system_message(SystemMessageKind::MemberAdded, actor, Some(&member.user), None);
+        transaction.notify(member, NotificationKind::AddedToChat, None, actor);
     }
     Ok(members)
 }
 
-/// Takes somebody out.
+/// Removes a member from a chat.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer or the user is not a member,
+/// [`Error::BadUserInput`] if the user is the viewer, and [`Error::Forbidden`] if the viewer may not remove the member.
 pub async fn remove(app: &AppContext, viewer: &Viewer, id: ChatId, user: UserId) -> Result<Chat> {
     let mut conn = app.database.write().await?;
-    let told = conn
+    let outcome = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
             if user == *viewer.id() {
-                return Err(Error::bad_input("userId", "is yourself; leaveChat leaves a chat"));
+                return Err(Error::bad_input("userId", "must be another user; leaveChat leaves a chat"));
             }
-            writing.rights(viewer).can(ChatAction::RemoveMembers)?;
-            let target = writing.require_member(conn, user).await?;
-            writing.rights(viewer).outranks(target.role)?;
-            end_membership(conn, app, &mut writing, target, SystemMessageKind::MemberRemoved, viewer.id()).await?;
-            writing.commit_changes(conn).await
+            transaction.rights(viewer).can(ChatAction::RemoveMembers)?;
+            let member = transaction.require_member(conn, user).await?;
+            transaction.rights(viewer).outranks(member.role)?;
+            let kind = SystemMessageKind::MemberRemoved;
+            end_membership(conn, app, &mut transaction, member, kind, viewer.id()).await?;
+            transaction.commit_changes(conn).await
         })
         .await?;
-    Ok(app.publish_outcome(told))
+    Ok(app.publish_outcome(outcome))
 }
 
-/// Leaves a chat. A last owner's place goes to the highest of the others, the longest there first.
+/// Leaves a chat.
+///
+/// If the last owner leaves, the member with the highest role becomes an owner, of those the one who joined first.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer, and [`Error::Forbidden`] if it is a direct
+/// chat or the viewer is not a member.
 pub async fn leave(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<()> {
     let mut conn = app.database.write().await?;
-    let told = conn
+    let outcome = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            if writing.chat().kind == ChatKind::Direct {
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            if transaction.chat().kind == ChatKind::Direct {
                 return Err(DenialReason::DirectChat.into());
             }
-            let own = writing.rights(viewer).require_membership()?.clone();
-            let was_owner = own.role == Role::Owner;
-            end_membership(conn, app, &mut writing, own, SystemMessageKind::MemberLeft, viewer.id()).await?;
+            let member = transaction.rights(viewer).require_membership()?.clone();
+            let was_owner = member.role == Role::Owner;
+            let kind = SystemMessageKind::MemberLeft;
+            end_membership(conn, app, &mut transaction, member, kind, viewer.id()).await?;
             if was_owner
-                && let Some(heir) = members::next_owner(conn, id, viewer.id()).await?
-                && heir.role != Role::Owner
+                && let Some(successor) = members::next_owner(conn, id, viewer.id()).await?
+                && successor.role != Role::Owner
             {
-                set_role(conn, &mut writing, heir, Role::Owner, viewer.id()).await?;
+                set_role(conn, &mut transaction, successor, Role::Owner, viewer.id()).await?;
             }
-            writing.commit_changes(conn).await
+            transaction.commit_changes(conn).await
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(())
 }
 
-/// Ends a membership; the row stays for the log to tell of.
+/// Ends a membership inside a transaction; the row stays, because feeds read the change from it.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn end_membership(
     conn: &mut Conn,
     app: &AppContext,
-    writing: &mut ChatTransaction,
+    transaction: &mut ChatTransaction,
     member: Member,
     kind: SystemMessageKind,
-    by: &UserId,
+    actor: &UserId,
 ) -> Result<()> {
-    writing.access.chat.member_count -= 1;
-    let left_at = Some(writing.now);
-    let member = writing.write_member(conn, Member { left_at, role: Role::Member, ..member }).await?;
-    writing.system_message(kind, by, Some(&member.user), None);
-    calls::remove_participant(conn, app, writing, &member.user).await
+    transaction.access.chat.member_count -= 1;
+    let left_at = Some(transaction.now);
+    let member = transaction.write_member(conn, Member { left_at, role: Role::Member, ..member }).await?;
+    transaction.system_message(kind, actor, Some(&member.user), None);
+    remove_participant(conn, app, transaction, &member.user).await
 }
 
-/// Gives somebody another role. The last owner stays one.
+/// Changes the role of a member.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer or the user is not a member, and
+/// [`Error::Forbidden`] if the viewer may not change the role or the member is the last owner.
 pub async fn change_role(app: &AppContext, viewer: &Viewer, id: ChatId, user: UserId, role: Role) -> Result<Member> {
     let mut conn = app.database.write().await?;
-    let (told, member) = conn
+    let (outcome, member) = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            let rights = writing.rights(viewer);
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            let rights = transaction.rights(viewer);
             rights.can(ChatAction::ChangeRoles)?;
-            let member = writing.require_member(conn, user).await?;
-            // One may always step down.
+            let member = transaction.require_member(conn, user).await?;
+            // Members may always give up a role of their own.
             if member.user != *viewer.id() || role > member.role {
                 rights.can_change_role(member.role, role)?;
             }
             if member.role == role {
-                return Ok((writing.commit_changes(conn).await?, member));
+                return Ok((transaction.commit_changes(conn).await?, member));
             }
             if member.role == Role::Owner && members::count_role(conn, id, Role::Owner).await? == 1 {
                 return Err(DenialReason::LastOwner.into());
             }
-            let member = set_role(conn, &mut writing, member, role, viewer.id()).await?;
-            Ok((writing.commit_changes(conn).await?, member))
+            let member = set_role(conn, &mut transaction, member, role, viewer.id()).await?;
+            Ok((transaction.commit_changes(conn).await?, member))
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(member)
 }
 
 async fn set_role(
     conn: &mut Conn,
-    writing: &mut ChatTransaction,
+    transaction: &mut ChatTransaction,
     member: Member,
     role: Role,
-    by: &UserId,
+    actor: &UserId,
 ) -> Result<Member> {
-    let member = writing.write_member(conn, Member { role, ..member }).await?;
+    let member = transaction.write_member(conn, Member { role, ..member }).await?;
     let name = <&str>::from(role).to_uppercase();
-    writing.system_message(SystemMessageKind::RoleChanged, by, Some(&member.user), Some(name));
+    transaction.system_message(SystemMessageKind::RoleChanged, actor, Some(&member.user), Some(name));
     Ok(member)
 }
 
-/// Lets somebody say nothing until a moment, or speak again.
+/// Silences a member until a time, or ends their silence.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if the time has passed or the user is the viewer, [`Error::NotFound`] if the chat
+/// does not exist for the viewer or the user is not a member, and [`Error::Forbidden`] if the viewer may not silence
+/// the member.
 pub async fn silence(
     app: &AppContext,
     viewer: &Viewer,
@@ -275,30 +328,35 @@ pub async fn silence(
     until: Option<DateTime<Utc>>,
 ) -> Result<Member> {
     if until.is_some_and(|until| until <= app.clock.now()) {
-        return Err(Error::bad_input("until", "must be in the future; null lets them speak again"));
+        return Err(Error::bad_input("until", "must be in the future, or null to end the silence"));
     }
     let mut conn = app.database.write().await?;
-    let (told, member) = conn
+    let (outcome, member) = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            writing.rights(viewer).can(ChatAction::SilenceMembers)?;
-            let member = writing.require_member(conn, user).await?;
-            writing.rights(viewer).outranks(member.role)?;
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            transaction.rights(viewer).can(ChatAction::SilenceMembers)?;
+            let member = transaction.require_member(conn, user).await?;
+            transaction.rights(viewer).outranks(member.role)?;
             if member.user == *viewer.id() {
-                return Err(Error::bad_input("userId", "is yourself"));
+                return Err(Error::bad_input("userId", "must be another user"));
             }
             let member = match member.silenced_until == until {
                 true => member,
-                false => writing.write_member(conn, Member { silenced_until: until, ..member }).await?,
+                false => transaction.write_member(conn, Member { silenced_until: until, ..member }).await?,
             };
-            Ok((writing.commit_changes(conn).await?, member))
+            Ok((transaction.commit_changes(conn).await?, member))
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(member)
 }
 
-/// Changes what the viewer set for themselves in a chat; `change` gets what is set.
+/// Changes the viewer's own preferences in a chat; `change` receives the current ones.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer, [`Error::Forbidden`] if they are not a
+/// member, and the error of `change`.
 pub async fn update_preferences(
     app: &AppContext,
     viewer: &Viewer,
@@ -306,16 +364,16 @@ pub async fn update_preferences(
     change: impl FnOnce(&mut MemberPreferences) -> Result<()> + Send,
 ) -> Result<Member> {
     let mut conn = app.database.write().await?;
-    let (told, member) = conn
+    let (outcome, member) = conn
         .transaction(async move |conn| {
-            let mut writing = ChatTransaction::lock(conn, app, viewer, id).await?;
-            let former = writing.rights(viewer).require_membership()?.clone();
-            let mut member = former.clone();
+            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            let previous = transaction.rights(viewer).require_membership()?.clone();
+            let mut member = previous.clone();
             change(&mut member.preferences)?;
-            let member = writing.write_unversioned(conn, &former, member).await?;
-            Ok((writing.commit_changes(conn).await?, member))
+            let member = transaction.write_unversioned(conn, &previous, member).await?;
+            Ok((transaction.commit_changes(conn).await?, member))
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(member)
 }

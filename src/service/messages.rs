@@ -158,8 +158,8 @@ pub async fn mentioned_users(app: &AppContext, ids: &[MessageId]) -> Result<Hash
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`] if the text is not valid or has a blocked word, [`Error::NotFound`] if the viewer may
-/// not read the message, and [`Error::Forbidden`] if they may not edit it.
+/// Returns [`Error::BadUserInput`] if the text is not valid or has a blocked word, [`Error::NotFound`] if the viewer
+/// may not read the message, and [`Error::Forbidden`] if they may not edit it.
 pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str) -> Result<Arc<Message>> {
     let text = text::validate_block("text", text, app.settings.limits.max_message_characters)?;
     let mut conn = app.database.write().await?;

@@ -1,21 +1,22 @@
-//! What the viewer is told of across their chats.
+//! The viewer's notifications.
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
-
 use crate::domain::chat_events::NotificationBatch;
-use crate::domain::ids::{NotificationId, OrganizationId, UserId};
+use crate::domain::ids::NotificationId;
 use crate::domain::notifications::Notification;
 use crate::domain::pagination::{MAX_PAGE_SIZE, Page, PageArgs, PageEnd};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::service::context::AppContext;
-use crate::service::receipts::{UnreadTotals, unread_totals};
-use crate::storage::connection::Conn;
+use crate::service::unread::{UnreadTotals, unread_totals};
 use crate::storage::notifications;
 
-/// The viewer's own notifications, newest first.
+/// Returns a page of the viewer's notifications, the newest first.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if an argument of the page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, unread_only: bool, args: &PageArgs) -> Result<Page<Notification>> {
     let window = args.window::<uuid::Uuid>(PageEnd::First)?;
     let mut conn = app.database.read().await?;
@@ -24,7 +25,11 @@ pub async fn page(app: &AppContext, viewer: &Viewer, unread_only: bool, args: &P
     Ok(window.to_page(fetched))
 }
 
-/// Those among these that are the viewer's.
+/// Returns the viewer's notifications with the given ids, by id.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn by_ids(
     app: &AppContext,
     viewer: &Viewer,
@@ -35,10 +40,17 @@ pub async fn by_ids(
     Ok(found.into_iter().map(|notification| (notification.id, notification)).collect())
 }
 
-/// Marks the viewer's own as read: these, or all. Those read before stay as they were.
+/// Marks the viewer's notifications with the given ids, or all of them, as read.
+///
+/// Returns the unread totals after that. Notifications that were read before keep the time of their first reading.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if there are too many ids, and [`Error::NotFound`] if an id is not that of a
+/// notification of the viewer.
 pub async fn mark_read(app: &AppContext, viewer: &Viewer, ids: Option<Vec<NotificationId>>) -> Result<UnreadTotals> {
     if ids.as_ref().is_some_and(|ids| ids.len() > MAX_PAGE_SIZE) {
-        return Err(Error::bad_input("ids", format!("must be at most {MAX_PAGE_SIZE}")));
+        return Err(Error::bad_input("ids", format!("must have at most {MAX_PAGE_SIZE} ids")));
     }
     let mut conn = app.database.write().await?;
     let now = app.clock.now();
@@ -51,27 +63,14 @@ pub async fn mark_read(app: &AppContext, viewer: &Viewer, ids: Option<Vec<Notifi
                     return Err(Error::NotFound("notification"));
                 }
             }
-            let number = notifications::mark_read(conn, organization, user, ids.as_deref(), now).await?;
-            newly_read(conn, &[(organization.clone(), user.clone())], now, number).await
+            let count = notifications::mark_read(conn, organization, user, ids.as_deref(), now).await?;
+            notifications::newly_read(conn, &[(organization.clone(), user.clone())], now, count).await
         })
         .await?;
     drop(conn);
     if let Some(chat) = read.first().map(|notification| notification.chat) {
-        app.notify(viewer.organization(), chat, NotificationBatch::new(vec![viewer.id().clone()], read));
+        let batch = NotificationBatch::new(vec![viewer.id().clone()], read);
+        app.publish_notifications(viewer.organization(), chat, batch);
     }
     unread_totals(app, viewer).await
-}
-
-/// The notifications of these people, so many, that this transaction marked as read at its moment: where
-/// they are too many to be told one by one, as many as show it.
-pub async fn newly_read(
-    conn: &mut Conn,
-    people: &[(OrganizationId, UserId)],
-    now: DateTime<Utc>,
-    number: usize,
-) -> Result<Vec<Notification>> {
-    match number {
-        0 => Ok(Vec::new()),
-        _ => notifications::by_read_at(conn, people, now, NotificationBatch::MAX_PER_EVENT as i64 + 1).await,
-    }
 }

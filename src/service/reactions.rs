@@ -1,4 +1,4 @@
-//! Reactions.
+//! Reactions to messages.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,50 +14,57 @@ use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
-use crate::storage::{notifications, reactions};
+use crate::storage::notifications;
+use crate::storage::reactions;
 
-/// Adds or takes back the viewer's reaction. What is so already changes nothing.
-pub async fn set(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str, on: bool) -> Result<Arc<Message>> {
+/// Adds or removes the viewer's reaction; a reaction that is already so changes nothing.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if the text is not one emoji or the message has too many different emoji,
+/// [`Error::NotFound`] if the viewer may not read the message, [`Error::Forbidden`] if they may not react to it, and
+/// [`Error::RateLimited`] after too many reactions.
+pub async fn set(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str, present: bool) -> Result<Arc<Message>> {
     let emoji = normalize_emoji(text)?;
     app.rate_limits.check_reaction(viewer)?;
     let mut conn = app.database.write().await?;
-    let (told, message) = conn
+    let (outcome, message) = conn
         .transaction(async move |conn| {
-            let (mut writing, message) = ChatTransaction::lock_message(conn, app, viewer, id).await?;
-            writing.rights(viewer).can_react(&message)?;
-            if on && reactions::count_other_emoji(conn, id, emoji).await? >= MAX_EMOJI_PER_MESSAGE {
+            let (mut transaction, message) = ChatTransaction::lock_message(conn, viewer, id, &app.clock).await?;
+            transaction.rights(viewer).can_react(&message)?;
+            if present && reactions::count_other_emoji(conn, id, emoji).await? >= MAX_EMOJI_PER_MESSAGE {
                 return Err(Error::bad_input(
                     "emoji",
-                    format!("there are {MAX_EMOJI_PER_MESSAGE} emoji on this message already"),
+                    format!("a message can have at most {MAX_EMOJI_PER_MESSAGE} different emoji"),
                 ));
             }
-            let changed = match on {
-                true => reactions::insert(conn, id, emoji, viewer.id(), writing.now).await?,
+            let changed = match present {
+                true => reactions::insert(conn, id, emoji, viewer.id(), transaction.now).await?,
                 false => reactions::delete(conn, id, emoji, viewer.id()).await?,
             };
             if !changed {
-                return Ok((writing.commit_changes(conn).await?, Arc::new(message)));
+                return Ok((transaction.commit_changes(conn).await?, Arc::new(message)));
             }
-            notify_sender(conn, &mut writing, &message, viewer, on).await?;
-            let message = writing.write_message(conn, message, MessageChange::Reactions).await?;
-            Ok((writing.commit_changes(conn).await?, message))
+            notify_sender(conn, &mut transaction, &message, viewer, present).await?;
+            let message = transaction.write_message(conn, message, MessageChange::Reactions).await?;
+            Ok((transaction.commit_changes(conn).await?, message))
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(message)
 }
 
-/// The sender is told once of each person's reactions; what was taken back unread tells nothing.
+/// Notifies the sender of the viewer's first reaction, or withdraws the notification with the last one.
 async fn notify_sender(
     conn: &mut Conn,
-    writing: &mut ChatTransaction,
+    transaction: &mut ChatTransaction,
     message: &Message,
     viewer: &Viewer,
-    on: bool,
+    present: bool,
 ) -> Result<()> {
     let Some(sender) = message.sender.clone().filter(|sender| sender != viewer.id()) else { return Ok(()) };
     let kind = NotificationKind::Reaction;
-    if !on {
+    if !present {
         if reactions::by_user(conn, &[message.id], viewer.id()).await?.is_empty() {
             notifications::withdraw(conn, message.id, kind, viewer.id()).await?;
         }
@@ -66,16 +73,20 @@ async fn notify_sender(
     if notifications::exists(conn, message.id, kind, viewer.id()).await? {
         return Ok(());
     }
-    match writing.require_member(conn, sender).await {
-        Ok(sender) => writing.notify(&sender, kind, Some(message.id.seq), viewer.id()),
-        // They have left.
+    match transaction.require_member(conn, sender).await {
+        Ok(sender) => transaction.notify(&sender, kind, Some(message.id.seq), viewer.id()),
+        // The sender has left the chat.
         Err(Error::NotFound(_)) => {}
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// How often each emoji was given to messages that were shown to the viewer.
+/// Returns the number of reactions per emoji, by message, of messages that were shown to the viewer.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn counts(app: &AppContext, ids: &[MessageId]) -> Result<HashMap<MessageId, Vec<ReactionCount>>> {
     let mut conn = app.database.read().await?;
     let mut counts: HashMap<MessageId, Vec<ReactionCount>> = HashMap::new();
@@ -85,21 +96,29 @@ pub async fn counts(app: &AppContext, ids: &[MessageId]) -> Result<HashMap<Messa
     Ok(counts)
 }
 
-/// The emoji that the viewer gave to each of these messages.
+/// Returns the emoji of the viewer's own reactions, by message.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn by_viewer(
     app: &AppContext,
     viewer: &Viewer,
     ids: &[MessageId],
 ) -> Result<HashMap<MessageId, HashSet<String>>> {
     let mut conn = app.database.read().await?;
-    let mut given: HashMap<MessageId, HashSet<String>> = HashMap::new();
+    let mut reactions_by_message: HashMap<MessageId, HashSet<String>> = HashMap::new();
     for (id, emoji) in reactions::by_user(&mut conn, ids, viewer.id()).await? {
-        given.entry(id).or_default().insert(emoji);
+        reactions_by_message.entry(id).or_default().insert(emoji);
     }
-    Ok(given)
+    Ok(reactions_by_message)
 }
 
-/// Who gave an emoji, the earliest first.
+/// Returns the users who reacted with an emoji, the earliest first.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn reactors(app: &AppContext, queries: &[ReactorsQuery]) -> Result<HashMap<ReactorsQuery, Vec<UserId>>> {
     let mut conn = app.database.read().await?;
     let reactors = reactions::reactors(&mut conn, queries).await?;

@@ -13,13 +13,21 @@ use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::reports;
 
-/// Reports a message to the organisation's moderators. Once is enough: again gives the first report.
+/// Reports a message to the organisation's moderators.
+///
+/// A second report of the message by the same viewer returns the first.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if the reason is empty or too long, [`Error::NotFound`] if the viewer may not read
+/// the message, [`Error::Forbidden`] if it is a system message or was deleted, and [`Error::RateLimited`] after too
+/// many reactions and reports.
 pub async fn report(app: &AppContext, viewer: &Viewer, id: MessageId, reason: &str) -> Result<ReportId> {
     let reason = text::validate_block("reason", reason, MAX_REASON_CHARS)?;
     app.rate_limits.check_reaction(viewer)?;
     let mut conn = app.database.write().await?;
     conn.transaction(async move |conn| {
-        let (writing, message) = ChatTransaction::lock_message(conn, app, viewer, id).await?;
+        let (transaction, message) = ChatTransaction::lock_message(conn, viewer, id, &app.clock).await?;
         if let Some(first) = reports::by_message(conn, id, viewer.id()).await? {
             return Ok(first.id);
         }
@@ -31,7 +39,7 @@ pub async fn report(app: &AppContext, viewer: &Viewer, id: MessageId, reason: &s
             reporter: viewer.id().clone(),
             reason,
             text: message.text.or_else(|| message.content.poll.map(|poll| poll.question)),
-            created_at: writing.now,
+            created_at: transaction.now,
             resolved: None,
         };
         reports::insert(conn, &report).await?;
@@ -40,7 +48,12 @@ pub async fn report(app: &AppContext, viewer: &Viewer, id: MessageId, reason: &s
     .await
 }
 
-/// The organisation's reports, the oldest first: those that are open, those resolved, or both.
+/// Returns a page of the organisation's open reports, resolved reports, or both, the oldest first.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer is not a moderator, and [`Error::BadUserInput`] if an argument of the
+/// page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, resolved: Option<bool>, args: &PageArgs) -> Result<Page<Report>> {
     require_permission(&viewer.permissions, Permission::ChatModerate)?;
     let window = args.window::<uuid::Uuid>(PageEnd::First)?;
@@ -49,7 +62,11 @@ pub async fn page(app: &AppContext, viewer: &Viewer, resolved: Option<bool>, arg
     Ok(window.to_page(fetched))
 }
 
-/// Those among these that the viewer may read.
+/// Returns the reports with the given ids, by id; none if the viewer is not a moderator.
+///
+/// # Errors
+///
+/// Fails only if the database does.
 pub async fn by_ids(app: &AppContext, viewer: &Viewer, ids: &[ReportId]) -> Result<HashMap<ReportId, Report>> {
     if !viewer.permissions.contains(&Permission::ChatModerate) {
         return Ok(HashMap::new());
@@ -59,7 +76,12 @@ pub async fn by_ids(app: &AppContext, viewer: &Viewer, ids: &[ReportId]) -> Resu
     Ok(found.into_iter().map(|report| (report.id, report)).collect())
 }
 
-/// Notes what was made of a report. It is made once: what another moderator made of it stays.
+/// Resolves a report; the same resolution again changes nothing.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer is not a moderator, [`Error::NotFound`] if there is no such report, and
+/// [`Error::Conflict`] if it already has another resolution.
 pub async fn resolve(app: &AppContext, viewer: &Viewer, id: ReportId, resolution: ReportResolution) -> Result<Report> {
     require_permission(&viewer.permissions, Permission::ChatModerate)?;
     let mut conn = app.database.write().await?;
@@ -68,7 +90,7 @@ pub async fn resolve(app: &AppContext, viewer: &Viewer, id: ReportId, resolution
         let report = reports::lock(conn, viewer.organization(), id).await?.ok_or(Error::NotFound("report"))?;
         match &report.resolved {
             Some(resolved) if resolved.resolution == resolution => Ok(report),
-            Some(_) => Err(Error::Conflict("the report was resolved otherwise before".into())),
+            Some(_) => Err(Error::Conflict("the report already has another resolution".into())),
             None => {
                 let resolved =
                     ReportResolutionRecord { resolved_at: now, resolved_by: viewer.id().clone(), resolution };

@@ -1,4 +1,4 @@
-//! Searching what was said.
+//! Full-text search in messages.
 
 use crate::domain::message_queries::{CreatedAtKey, MessageSearch};
 use crate::domain::messages::Message;
@@ -9,7 +9,12 @@ use crate::error::Result;
 use crate::service::context::AppContext;
 use crate::storage::search;
 
-/// Messages that are found in the chats that the viewer is in now, newest first.
+/// Returns a page of the matching messages in chats of the viewer, the newest first.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`](crate::error::Error::Forbidden) if the viewer's token lacks the permission `chat.view`,
+/// and [`Error::BadUserInput`](crate::error::Error::BadUserInput) if an argument of the page is not valid.
 pub async fn messages(
     app: &AppContext,
     viewer: &Viewer,

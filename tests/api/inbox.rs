@@ -8,7 +8,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use parlor::live::{InboxNews, ResetReason};
+use parlor::realtime::feeds::catch_up::ResetReason;
+use parlor::realtime::feeds::inbox::InboxEventKind;
 use parlor::service::feeds::inbox_feed;
 use parlor::service::sessions;
 use testkit::keys::sign_with_secret;
@@ -439,8 +440,8 @@ async fn overflowed_inbox_queue_delivers_each_chat_once(app: &TestApp) {
     // In a mailbox, and in more than one holds.
     for sends in [10, 50] {
         let mut feed = inbox_feed(&app.app, viewer.clone(), None, None).expect("a feed");
-        let mut next = async || feed.next().await.expect("an event").expect("no error").news;
-        assert!(matches!(next().await, InboxNews::CaughtUp));
+        let mut next = async || feed.recv().await.expect("an event").expect("no error").kind;
+        assert!(matches!(next().await, InboxEventKind::CaughtUp));
         let gone = chats.pop().expect("a chat");
         for n in 0..sends {
             join_all(chats.iter().map(|chat| alice.send_message(chat, json!({ "text": n.to_string() })))).await;
@@ -449,8 +450,8 @@ async fn overflowed_inbox_queue_delivers_each_chat_once(app: &TestApp) {
         let mut told = Vec::new();
         for _ in 0..=chats.len() {
             told.push(match next().await {
-                InboxNews::Chat(chat) => chat.id.to_string(),
-                InboxNews::Removed(chat) => format!("not {chat}"),
+                InboxEventKind::Chat(chat) => chat.id.to_string(),
+                InboxEventKind::ChatRemoved(chat) => format!("not {chat}"),
                 other => panic!("{other:?}"),
             });
         }
@@ -507,11 +508,11 @@ async fn inbox_feed_reports_changed_permissions_after_renewal() {
     let token = |permissions: &[&str]| app.token("demo", "alice", Some(permissions));
     let session = sessions::open(&app.app, &token(&["chat.view"])).await.expect("a session");
     let mut feed = inbox_feed(&app.app, session.viewer(), Some(session.clone()), None).expect("a feed");
-    let mut next = async || feed.next().await.expect("an event").expect("no error").news;
-    assert!(matches!(next().await, InboxNews::CaughtUp));
+    let mut next = async || feed.recv().await.expect("an event").expect("no error").kind;
+    assert!(matches!(next().await, InboxEventKind::CaughtUp));
     sessions::renew(&app.app, &session, &token(&["chat.view"])).await.expect("the same");
     sessions::renew(&app.app, &session, &token(&["chat.view", "chat.delete"])).await.expect("more");
-    assert!(matches!(next().await, InboxNews::Reset(ResetReason::AccessChanged)));
+    assert!(matches!(next().await, InboxEventKind::Reset(ResetReason::AccessChanged)));
     assert!(tokio::time::timeout(Duration::from_millis(400), next()).await.is_err(), "told once");
     app.stop().await;
 }

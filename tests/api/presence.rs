@@ -9,8 +9,8 @@ use testkit::{TestApp, engine_test, pluck};
 use tokio::time::sleep;
 
 /// How the server itself knows a person.
-fn known(app: &TestApp, id: &str) -> parlor::live::PresenceNow {
-    app.app.presence.of(&parlor::domain::users::User {
+fn known(app: &TestApp, id: &str) -> parlor::realtime::presence::snapshot::PresenceSnapshot {
+    app.app.presence.snapshot_of(&parlor::domain::users::User {
         organization: "demo".parse().expect("an id"),
         id: id.parse().expect("an id"),
         name: String::new(),
@@ -283,7 +283,7 @@ async fn simultaneous_disconnects_are_written_in_one_batch(app: &TestApp) {
     let organization = "demo".parse().expect("an id");
     let arrive = |number| {
         let user = format!("u{number}").parse().expect("an id");
-        app.app.presence.arrive(&organization, &user)
+        app.app.presence.connect(&organization, &user)
     };
     let crowd: Vec<_> = (1..=5000).map(arrive).collect();
     assert_eq!(alice.fetch_presence("u5000").await["status"], "ONLINE");

@@ -186,14 +186,14 @@ async fn slow_typing_subscriber_receives_latest_state_only(app: &TestApp) {
     }
     bob.set_typing(&chat, true).await;
     // It begins with the list as it is when it is asked for.
-    let first = feed.next().await.expect("a list").expect("a list");
+    let first = feed.recv().await.expect("a list").expect("a list");
     assert_eq!(first.event.users, ["bob".parse().expect("an id")]);
     for _ in 0..50 {
         alice.set_typing(&chat, true).await;
         alice.set_typing(&chat, false).await;
     }
     bob.set_typing(&chat, false).await;
-    let newest = feed.next().await.expect("a list").expect("a list");
+    let newest = feed.recv().await.expect("a list").expect("a list");
     assert!(newest.event.users.is_empty());
-    assert!(timeout(Duration::from_millis(500), feed.next()).await.is_err(), "no backlog");
+    assert!(timeout(Duration::from_millis(500), feed.recv()).await.is_err(), "no backlog");
 }

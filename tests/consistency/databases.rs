@@ -1,9 +1,9 @@
 //! The databases themselves: TLS, several servers on one, and one that goes away.
 
 use futures_util::future::join_all;
-use parlor::app::App;
+use parlor::bootstrap;
 use parlor::domain::clock::Clock;
-use parlor::domain::messages::{Body, MessageDraft};
+use parlor::domain::messages::{DraftBody, MessageDraft};
 use serde_json::json;
 use testkit::{Database, Engine, TestApp, config, postgres_test};
 use tokio_postgres::NoTls;
@@ -40,14 +40,14 @@ async fn sslmode_setting_is_honored() {
         (format!("{base}?sslmode=verify-full"), None),
         (format!("{base}?sslmode=verify-ca"), None),
     ] {
-        let started = App::start(config(&url, &[("PARLOR_DATABASE_WAIT_SECONDS", "3")]), Clock::system()).await;
+        let started = bootstrap::start(&config(&url, &[("PARLOR_DATABASE_WAIT_SECONDS", "3")]), Clock::system()).await;
         match (started, outcome) {
             (Ok(app), Some(tls)) => {
-                app.store.read().await.expect("a connection").ping().await.expect("an answer");
+                app.database.read().await.expect("a connection").ping().await.expect("an answer");
                 assert_eq!(encrypted(&base).await, Some(tls), "{url}");
-                app.store.close();
+                app.database.close();
             }
-            (Err(error), None) => assert!(error.starts_with("DATABASE_URL"), "{error}"),
+            (Err(error), None) => assert!(error.to_string().starts_with("DATABASE_URL"), "{error}"),
             (started, _) => panic!("{url}: {:?}", started.map(|_| "started")),
         }
         // The pool's connections end before the next are counted.
@@ -61,18 +61,19 @@ async fn sslmode_setting_is_honored() {
 #[postgres_test]
 async fn concurrently_started_servers_migrate_once() {
     let database = Database::create(Engine::Postgres).await;
-    let starts = (0..4).map(|_| App::start(config(&database.url, &[]), Clock::system()));
+    let shared_config = config(&database.url, &[]);
+    let starts = (0..4).map(|_| bootstrap::start(&shared_config, Clock::system()));
     for started in join_all(starts).await {
         started.map(|_| ()).expect("each server starts");
     }
     let app = TestApp::start(database, &[]).await;
-    let second = App::start(config(&app.database.url, &[]), Clock::system()).await.expect("a second server");
+    let second = bootstrap::start(&config(&app.database.url, &[]), Clock::system()).await.expect("a second server");
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.direct(&bob).await;
     // Two committers on one chat: the row lock orders them.
-    let sender = std::sync::Arc::new(second.auth.verify(&alice.token).await.expect("a token"));
+    let sender = std::sync::Arc::new(second.authenticator.verify(&alice.token).await.expect("a token"));
     let there = (0..20).map(async |n| {
-        let draft = MessageDraft::of(chat.parse().expect("an id"), Body::text(format!("there {n}")));
+        let draft = MessageDraft::new(chat.parse().expect("an id"), DraftBody::text(format!("there {n}")));
         parlor::service::messages::send(&second, sender.clone(), draft).await.expect("sent")
     });
     let here = (0..20).map(async |n| alice.send(&chat, &format!("here {n}")).await);
@@ -87,12 +88,12 @@ async fn concurrently_started_servers_migrate_once() {
     // What the other server wrote reaches a feed here by the gap that the next change shows.
     let mut feed = alice.feed(&chat, None, None).await;
     feed.expect("FeedCaughtUp").await;
-    let draft = MessageDraft::of(chat.parse().expect("an id"), Body::text("unheard of"));
+    let draft = MessageDraft::new(chat.parse().expect("an id"), DraftBody::text("unheard of"));
     parlor::service::messages::send(&second, sender.clone(), draft).await.expect("sent");
     alice.send(&chat, "heard of").await;
     assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "unheard of");
     assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "heard of");
-    second.store.close();
+    second.database.close();
     app.stop().await;
 }
 
@@ -102,7 +103,7 @@ async fn dropped_request_leaves_no_row_lock() {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
     let id = chat.parse().expect("an id");
-    let mut conn = app.app.store.write().await.expect("a connection");
+    let mut conn = app.app.database.write().await.expect("a connection");
     // The transaction is given up while it holds the chat's lock.
     let holding = conn.transaction(async move |conn| {
         parlor::storage::chats::lock(conn, &[id]).await?;

@@ -1,65 +1,65 @@
-//! Calls: starting, joining and ending them, and what came of it.
+//! Calls: starting, joining, changing and ending them.
+//!
+//! [`transaction`] locks a call and writes its changes, [`history`] reads calls, [`signaling`] carries signals between
+//! participants, [`scheduler`] ends what is due, and [`ice_servers`] issues the addresses of STUN and TURN servers.
 
+pub mod history;
 pub mod ice_servers;
 pub mod scheduler;
 pub mod signaling;
+pub mod transaction;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
-use crate::access::{ChatAccess, ReadScope};
-use crate::config::CallsConfig;
-use crate::domain::calls::{
-    Call, CallEndReason, CallFilter, CallKind, CallRefusal, CallStatistics, CallTimeouts, Media, Participant,
-    ParticipantStatus, Quality, TimeRange,
-};
-use crate::domain::chat_events::CallHint;
+use crate::domain::calls::{Call, CallKind, CallRefusal, Media, Quality};
 use crate::domain::chats::{ChatAction, ChatKind};
-use crate::domain::ids::{CallId, ChatId, MemberId, ParticipantId, UserId};
-use crate::domain::members::{Member, Role};
-use crate::domain::messages::SystemMessageKind;
-use crate::domain::pagination::{Page, PageArgs, PageEnd};
-use crate::domain::rights::require_permission;
+use crate::domain::ids::{CallId, ChatId, ParticipantId};
+use crate::domain::members::Role;
 use crate::domain::text;
-use crate::domain::users::{Permission, Viewer};
+use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::metrics::{KindLabel, METRICS};
-use crate::service::chat_transaction::{ChatTransaction, CommitOutcome};
+use crate::service::calls::transaction::{CallTransaction, call_timeouts, create, require_own};
+use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
-use crate::storage::connection::Conn;
-use crate::storage::{call_signaling, calls, chats, members};
+use crate::storage::calls;
 
-/// The rules of this server.
-pub fn call_timeouts(config: &CallsConfig) -> CallTimeouts {
-    let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
-    CallTimeouts {
-        ring_timeout: delta(config.ring_timeout),
-        alone_timeout: delta(config.alone_timeout),
-        disconnect_timeout: delta(config.disconnect_timeout),
-        max_participants: config.max_participants,
-    }
-}
+/// The highest round trip time that a device may report, in milliseconds.
+const MAX_ROUND_TRIP_MS: f64 = 60_000.0;
+/// The highest bit rate that a device may report, in kilobits per second.
+const MAX_BITRATE_KBPS: f64 = 10_000_000.0;
 
-/// By which device somebody comes in, and what it sends.
+/// The device by which a user joins a call, with the media that it sends.
 pub struct CallDevice {
     id: String,
     media: Media,
 }
 
 impl CallDevice {
+    /// Returns a device with the id that the client gave it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the id is empty or too long.
     pub fn new(id: &str, media: Media) -> Result<Self> {
         Ok(Self { id: text::validate_line("deviceId", id, Call::MAX_DEVICE_CHARS)?, media })
     }
 
-    /// The viewer comes into a call by it.
     fn join(self, call: &mut Call, app: &AppContext, viewer: &Viewer, now: DateTime<Utc>) -> Result<(), CallRefusal> {
-        call.join(viewer.id(), self.id, self.media, &call_timeouts(&app.config.calls), now)
+        call.join(viewer.id(), self.id, self.media, &call_timeouts(&app.settings.calls), now)
     }
 }
 
-/// Starts a call; where one is on in the chat, the viewer joins that: two who call each other at once meet.
+/// Starts a call in a chat, or joins the active call.
+///
+/// So two users who call each other at the same time are in one call.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer, [`Error::Forbidden`] if they may not start
+/// calls in it, [`Error::Conflict`] if the active call cannot be joined, and [`Error::RateLimited`] after too many
+/// calls.
 pub async fn start(
     app: &AppContext,
     viewer: &Viewer,
@@ -69,79 +69,81 @@ pub async fn start(
 ) -> Result<Arc<Call>> {
     app.rate_limits.check_call(viewer)?;
     let mut conn = app.database.write().await?;
-    let (told, call) = conn
+    let (outcome, call) = conn
         .transaction(async move |conn| {
-            let writing = ChatTransaction::lock(conn, app, viewer, chat).await?;
-            writing.rights(viewer).can(ChatAction::StartCall)?;
-            let Some(live) = calls::active(conn, &[chat]).await?.pop() else {
-                return create(conn, app, viewer, writing, kind, device).await;
+            let chat_transaction = ChatTransaction::lock(conn, viewer, chat, &app.clock).await?;
+            chat_transaction.rights(viewer).can(ChatAction::StartCall)?;
+            let CallDevice { id, media } = device;
+            let Some(active) = calls::active(conn, &[chat]).await?.pop() else {
+                return create(conn, app, viewer, chat_transaction, kind, id, media).await;
             };
-            let mut calling = CallTransaction::load_advanced(conn, app, writing, live.id).await?;
-            if !calling.call.has_ended() {
-                device.join(&mut calling.call, app, viewer, calling.chat_transaction.now)?;
-                return calling.commit_changes(conn, app).await;
+            let mut transaction = CallTransaction::load_advanced(conn, app, chat_transaction, active.id).await?;
+            if !transaction.call.has_ended() {
+                let now = transaction.chat_transaction.now;
+                CallDevice { id, media }.join(&mut transaction.call, app, viewer, now)?;
+                return transaction.commit_changes(conn, app).await;
             }
-            // Its time had come, and nobody had looked yet.
-            let CallTransaction { chat_transaction: mut writing, previous: former, call } = calling;
-            record_call_change(conn, app, &mut writing, &former, call).await?;
-            create(conn, app, viewer, writing, kind, device).await
+            // The call was due to end and no scheduler had processed it yet.
+            let chat_transaction = transaction.record_changes(conn, app).await?;
+            create(conn, app, viewer, chat_transaction, kind, id, media).await
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(call)
 }
 
-async fn create(
-    conn: &mut Conn,
-    app: &AppContext,
-    viewer: &Viewer,
-    mut writing: ChatTransaction,
-    kind: CallKind,
-    device: CallDevice,
-) -> Result<(CommitOutcome, Arc<Call>)> {
-    let rules = call_timeouts(&app.config.calls);
-    let chat = writing.chat();
-    let rings = usize::try_from(chat.member_count).is_ok_and(|count| count <= app.config.calls.max_ring_members);
-    let others = if rings { members::active_members(conn, chat.id).await? } else { Vec::new() };
-    let others = others.into_iter().map(|member| member.user).filter(|user| user != viewer.id());
-    let (id, organization) = (CallId::new(chat.id), chat.organization.clone());
-    let CallDevice { id: device, media } = device;
-    let by = viewer.id().clone();
-    let call = Call::start(id, organization, kind, by, device, media, others, &rules, writing.now);
-    calls::insert(conn, &call, call.due_at(&rules)).await?;
-    writing.call_system_message(SystemMessageKind::CallStarted, &call);
-    writing.record_chat_change();
-    writing.record_call(call_hint(&call));
-    Ok((writing.commit_changes(conn).await?, Arc::new(call)))
-}
-
-/// Comes into a call.
+/// Joins a call by a device.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the viewer is not a member of the call's chat, [`Error::Conflict`] if the call has
+/// ended, is full or has the viewer by another device, and [`Error::RateLimited`] after too many calls.
 pub async fn join(app: &AppContext, viewer: &Viewer, id: CallId, device: CallDevice) -> Result<Arc<Call>> {
     app.rate_limits.check_call(viewer)?;
-    update_call(app, viewer, id, |call, writing| Ok(device.join(call, app, viewer, writing.now)?)).await
+    update_call(app, viewer, id, |call, chat| Ok(device.join(call, app, viewer, chat.now)?)).await
 }
 
-/// The call is not to ring for the viewer any more.
+/// Declines a call, which stops ringing on all devices of the viewer.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the viewer is not a member of the call's chat, and [`Error::Conflict`] if the state
+/// of the call does not allow it.
 pub async fn decline(app: &AppContext, viewer: &Viewer, id: CallId) -> Result<Arc<Call>> {
     app.rate_limits.check_call_signal(viewer)?;
-    update_call(app, viewer, id, |call, writing| Ok(call.decline(viewer.id(), writing.now)?)).await
+    update_call(app, viewer, id, |call, chat| Ok(call.decline(viewer.id(), chat.now)?)).await
 }
 
-/// Goes out of a call.
+/// Leaves a call.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the participant is not the viewer's own or the viewer is not a member of the chat,
+/// and [`Error::Conflict`] if the viewer is not in the call.
 pub async fn leave(app: &AppContext, viewer: &Viewer, id: &ParticipantId) -> Result<Arc<Call>> {
     require_own(viewer, id)?;
     app.rate_limits.check_call_signal(viewer)?;
-    update_call(app, viewer, id.call, |call, writing| Ok(call.leave(viewer.id(), writing.now)?)).await
+    update_call(app, viewer, id.call, |call, chat| Ok(call.leave(viewer.id(), chat.now)?)).await
 }
 
-/// What the viewer sends of themselves.
+/// Sets the media that the viewer's device sends.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the participant is not the viewer's own or the viewer is not a member of the chat,
+/// and [`Error::Conflict`] if the viewer is not in the call.
 pub async fn set_media(app: &AppContext, viewer: &Viewer, id: &ParticipantId, media: Media) -> Result<Arc<Call>> {
     require_own(viewer, id)?;
     app.rate_limits.check_call_signal(viewer)?;
-    update_call(app, viewer, id.call, |call, writing| Ok(call.set_media(viewer.id(), media, writing.now)?)).await
+    update_call(app, viewer, id.call, |call, chat| Ok(call.set_media(viewer.id(), media, chat.now)?)).await
 }
 
-/// What the viewer's device found out about its connections.
+/// Adds a quality report of the viewer's device.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the participant is not the viewer's own or the viewer is not a member of the chat,
+/// [`Error::BadUserInput`] if a value is out of range, and [`Error::Conflict`] if the viewer is not in the call.
 pub async fn report_quality(
     app: &AppContext,
     viewer: &Viewer,
@@ -149,37 +151,41 @@ pub async fn report_quality(
     quality: Quality,
 ) -> Result<Arc<Call>> {
     require_own(viewer, id)?;
-    let within = |field: &'static str, value: f64, most: f64| match (0.0..=most).contains(&value) {
-        true => Ok(()),
-        false => Err(Error::bad_input(field, format!("must be from 0 to {most}"))),
-    };
-    within("roundTripMs", quality.round_trip_ms, 60_000.0)?;
-    within("packetLossPercent", quality.packet_loss_percent, 100.0)?;
-    within("bitrateKbps", quality.bitrate_kbps, 10_000_000.0)?;
+    check_range("roundTripMs", quality.round_trip_ms, MAX_ROUND_TRIP_MS)?;
+    check_range("packetLossPercent", quality.packet_loss_percent, 100.0)?;
+    check_range("bitrateKbps", quality.bitrate_kbps, MAX_BITRATE_KBPS)?;
     app.rate_limits.check_call_signal(viewer)?;
-    update_call(app, viewer, id.call, |call, writing| Ok(call.report_quality(viewer.id(), &quality, writing.now)?))
-        .await
+    update_call(app, viewer, id.call, |call, chat| Ok(call.report_quality(viewer.id(), &quality, chat.now)?)).await
 }
 
-/// Ends a call for all: in a direct chat either of the two, elsewhere who started it and moderators.
+fn check_range(field: &'static str, value: f64, max: f64) -> Result<()> {
+    match (0.0..=max).contains(&value) {
+        true => Ok(()),
+        false => Err(Error::bad_input(field, format!("must be from 0 to {max}"))),
+    }
+}
+
+/// Ends a call for all participants.
+///
+/// In a direct chat both users may end it, in other chats the user who started it and moderators.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the viewer is not a member of the call's chat, and [`Error::Forbidden`] if they may
+/// not end the call.
 pub async fn end(app: &AppContext, viewer: &Viewer, id: CallId) -> Result<Arc<Call>> {
     app.rate_limits.check_call_signal(viewer)?;
-    let end = |call: &mut Call, writing: &ChatTransaction| {
-        if writing.chat().kind != ChatKind::Direct && call.started_by != *viewer.id() {
-            writing.rights(viewer).require_role(Role::Moderator)?;
+    let end = |call: &mut Call, chat: &ChatTransaction| {
+        if chat.chat().kind != ChatKind::Direct && call.started_by != *viewer.id() {
+            chat.rights(viewer).require_role(Role::Moderator)?;
         }
-        call.end(viewer.id(), writing.now);
+        call.end(viewer.id(), chat.now);
         Ok(())
     };
     update_call(app, viewer, id, end).await
 }
 
-/// A participant is told of and changed by who it is alone.
-pub(super) fn require_own(viewer: &Viewer, id: &ParticipantId) -> Result<()> {
-    if id.user == *viewer.id() { Ok(()) } else { Err(Error::NotFound("participant")) }
-}
-
-/// Changes a call of a chat that the viewer is in, after what was to happen in it by now.
+/// Changes a call of a chat that the viewer is a member of, after everything that was due in it.
 async fn update_call(
     app: &AppContext,
     viewer: &Viewer,
@@ -187,207 +193,13 @@ async fn update_call(
     change: impl FnOnce(&mut Call, &ChatTransaction) -> Result<()> + Send,
 ) -> Result<Arc<Call>> {
     let mut conn = app.database.write().await?;
-    let (told, call) = conn
+    let (outcome, call) = conn
         .transaction(async move |conn| {
-            let mut calling = CallTransaction::lock(conn, app, viewer, id).await?;
-            change(&mut calling.call, &calling.chat_transaction)?;
-            calling.commit_changes(conn, app).await
+            let mut transaction = CallTransaction::lock(conn, app, viewer, id).await?;
+            change(&mut transaction.call, &transaction.chat_transaction)?;
+            transaction.commit_changes(conn, app).await
         })
         .await?;
-    app.publish_outcome(told);
+    app.publish_outcome(outcome);
     Ok(call)
-}
-
-/// Lets pass what was to happen in a call by a moment of its own accord: that at which all who are here have
-/// been noted.
-pub async fn process_due(app: &AppContext, id: CallId, now: DateTime<Utc>) -> Result<()> {
-    let mut conn = app.database.write().await?;
-    let told = conn
-        .transaction(async move |conn| {
-            // A chat that is no more took its calls along.
-            let Some(chat) = chats::lock(conn, &[id.chat]).await?.pop() else { return Ok(None) };
-            let writing = ChatTransaction::new(ChatAccess { chat, membership: None }, app.clock.now());
-            let rules = call_timeouts(&app.config.calls);
-            let mut calling = CallTransaction::load(conn, writing, id).await?;
-            calling.call.advance_all(&rules, now);
-            if calling.call == calling.previous {
-                // Nothing else writes down when it is next to be looked at, by the rules of now.
-                calls::set_due_at(conn, id, calling.call.due_at(&rules)).await?;
-            }
-            Ok(Some(calling.commit_changes(conn, app).await?.0))
-        })
-        .await?;
-    told.map(|told| app.publish_outcome(told));
-    Ok(())
-}
-
-/// A call and its chat under their locks, the chat's first.
-struct CallTransaction {
-    chat_transaction: ChatTransaction,
-    previous: Call,
-    call: Call,
-}
-
-impl CallTransaction {
-    /// A call of a chat that the viewer is in; of others they know nothing.
-    async fn lock(conn: &mut Conn, app: &AppContext, viewer: &Viewer, id: CallId) -> Result<Self> {
-        let (writing, _) = ChatTransaction::lock_for_member(conn, app, viewer, id.chat, "call").await?;
-        Self::load_advanced(conn, app, writing, id).await
-    }
-
-    async fn load_advanced(conn: &mut Conn, app: &AppContext, writing: ChatTransaction, id: CallId) -> Result<Self> {
-        let mut calling = Self::load(conn, writing, id).await?;
-        calling.call.advance(&call_timeouts(&app.config.calls), calling.chat_transaction.now);
-        Ok(calling)
-    }
-
-    async fn load(conn: &mut Conn, writing: ChatTransaction, id: CallId) -> Result<Self> {
-        let former = calls::lock(conn, id).await?.ok_or(Error::NotFound("call"))?;
-        Ok(Self { chat_transaction: writing, call: former.clone(), previous: former })
-    }
-
-    /// Writes what became of the call.
-    async fn commit_changes(self, conn: &mut Conn, app: &AppContext) -> Result<(CommitOutcome, Arc<Call>)> {
-        let Self { chat_transaction: mut writing, previous: former, call } = self;
-        let call = record_call_change(conn, app, &mut writing, &former, call).await?;
-        Ok((writing.commit_changes(conn).await?, Arc::new(call)))
-    }
-}
-
-/// Writes a call that may have changed, with what its chat and its people are to be told of it.
-async fn record_call_change(
-    conn: &mut Conn,
-    app: &AppContext,
-    writing: &mut ChatTransaction,
-    former: &Call,
-    mut call: Call,
-) -> Result<Call> {
-    if call == *former {
-        return Ok(call);
-    }
-    if call.state_changed_at != former.state_changed_at {
-        // Not when its time had come: who asks what changed since asks for what they could not know.
-        call.state_changed_at = writing.now;
-    }
-    calls::update(conn, former, &call, call.due_at(&call_timeouts(&app.config.calls))).await?;
-    let mut told_at = None;
-    if let Some((_, reason)) = call.end.filter(|_| !former.has_ended()) {
-        let kind = match reason {
-            CallEndReason::Completed | CallEndReason::Declined => SystemMessageKind::CallEnded,
-            CallEndReason::Missed | CallEndReason::Cancelled | CallEndReason::Failed => SystemMessageKind::CallMissed,
-        };
-        told_at = Some(writing.call_system_message(kind, &call));
-        writing.record_chat_change();
-        call_signaling::prune(conn, call.id, call.version).await?;
-        METRICS.calls_ended.get_or_create(&KindLabel { kind: reason.into() }).inc();
-    }
-    let missed: Vec<MemberId> = newly_missed_users(former, &call).collect();
-    if !missed.is_empty() {
-        for member in members::by_ids(conn, &missed).await?.iter().filter(|member| Member::is_active(member)) {
-            writing.notify_missed_call(member, &call, told_at);
-        }
-    }
-    // What only who follows the call is to know concerns no lists of calls.
-    let told = call_hint(&call);
-    let people = if changes_call_list(former, &call) { told.user_ids } else { Vec::new() };
-    writing.record_call(CallHint { user_ids: people, ..told });
-    Ok(call)
-}
-
-/// One who is taken out of the chat is out of its call, in the same transaction.
-pub async fn remove_participant(
-    conn: &mut Conn,
-    app: &AppContext,
-    writing: &mut ChatTransaction,
-    user: &UserId,
-) -> Result<()> {
-    let Some(live) = calls::active(conn, &[writing.chat().id]).await?.pop() else { return Ok(()) };
-    if live.participant(user).is_none() {
-        return Ok(());
-    }
-    let Some(former) = calls::lock(conn, live.id).await? else { return Ok(()) };
-    let mut call = former.clone();
-    call.remove(user, writing.now);
-    record_call_change(conn, app, writing, &former, call).await.map(drop)
-}
-
-fn call_hint(call: &Call) -> CallHint {
-    let people = call.participants.iter().map(|participant| participant.user.clone()).collect();
-    CallHint { call: call.id, version: call.version, user_ids: people, signal_recipient: None }
-}
-
-/// Whether it is another step of the call, or somebody is elsewhere in it.
-fn changes_call_list(former: &Call, call: &Call) -> bool {
-    let places = |call: &Call| {
-        let place = |participant: &Participant| (participant.status, participant.joined_version);
-        call.participants.iter().map(place).collect::<Vec<_>>()
-    };
-    former.status() != call.status() || places(former) != places(call)
-}
-
-/// For whom it rang until it was over.
-fn newly_missed_users(former: &Call, call: &Call) -> impl Iterator<Item = MemberId> {
-    let is_missed = |participant: &Participant| participant.status == ParticipantStatus::Missed;
-    let was_missed = move |user: &UserId| former.participant(user).is_some_and(is_missed);
-    let missed = call.participants.iter().filter(move |participant| is_missed(participant));
-    missed
-        .filter(move |participant| !was_missed(&participant.user))
-        .map(|participant| MemberId { chat: call.id.chat, user: participant.user.clone() })
-}
-
-/// The calls among these that the reader may know of: of chats that they are in.
-pub async fn by_ids(app: &AppContext, reader: ReadScope<'_>, ids: &[CallId]) -> Result<HashMap<CallId, Arc<Call>>> {
-    let mut conn = app.database.read().await?;
-    let open = ChatAccess::retain_readable(&mut conn, reader, ids, |id| id.chat).await?;
-    let found = calls::by_ids(&mut conn, &open).await?;
-    Ok(found.into_iter().map(|call| (call.id, Arc::new(call))).collect())
-}
-
-/// The calls that are on in these chats, of those that the reader is in.
-pub async fn active(app: &AppContext, reader: ReadScope<'_>, chats: &[ChatId]) -> Result<HashMap<ChatId, Arc<Call>>> {
-    let mut conn = app.database.read().await?;
-    let open = ChatAccess::retain_readable(&mut conn, reader, chats, |chat| *chat).await?;
-    let found = calls::active(&mut conn, &open).await?;
-    Ok(found.into_iter().map(|call| (call.id.chat, Arc::new(call))).collect())
-}
-
-/// The calls in which the viewer had a part, the newest first.
-pub async fn page(app: &AppContext, viewer: &Viewer, filter: &CallFilter, args: &PageArgs) -> Result<Page<Call>> {
-    require_permission(&viewer.permissions, Permission::ChatView)?;
-    let window = args.window::<uuid::Uuid>(PageEnd::First)?;
-    let mut conn = app.database.read().await?;
-    let fetched = calls::page(&mut conn, viewer.organization(), viewer.id(), filter, &window).await?;
-    Ok(window.to_page(fetched))
-}
-
-/// Spans that one look at an organisation's calls may have.
-const MAX_STATISTICS_RANGES: usize = 400;
-
-/// What the organisation's calls came to from a moment on and before another, by spans of so long.
-pub async fn statistics(
-    app: &AppContext,
-    viewer: &Viewer,
-    (since, until): TimeRange,
-    each: TimeDelta,
-) -> Result<Vec<(TimeRange, CallStatistics)>> {
-    require_permission(&viewer.permissions, Permission::OrganizationAdmin)?;
-    if until <= since {
-        return Err(Error::bad_input("until", "must be after since"));
-    }
-    let mut spans: Vec<TimeRange> = Vec::new();
-    let mut from = since;
-    while from < until {
-        if spans.len() == MAX_STATISTICS_RANGES {
-            return Err(Error::bad_input(
-                "until",
-                format!("must be at most {MAX_STATISTICS_RANGES} periods after since"),
-            ));
-        }
-        let end = from.checked_add_signed(each).map_or(until, |end| end.min(until));
-        spans.push((from, end));
-        from = end;
-    }
-    let mut conn = app.database.read().await?;
-    let totals = calls::statistics(&mut conn, viewer.organization(), &spans).await?;
-    Ok(spans.into_iter().zip(totals).collect())
 }

@@ -1,96 +1,88 @@
-//! The clock of calls: what happens in them of its own accord, and who is lost.
+//! The scheduler of calls: ends calls that are due and participants that are disconnected.
 //!
-//! The database holds when each call has to be looked at, so any node may do it, and after a restart too.
-//! A node says every few seconds who listens here; who has not been heard of for too long has left.
+//! The database holds the time at which each call is due next, so that any node can process it, after a restart too. A
+//! node renews a lease for each participant who has a call feed open on it; a participant whose lease expires has left.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::domain::ids::{CallId, ParticipantId};
 use crate::error::Result;
-use crate::realtime::call_presence::CallPresence;
-use crate::service::calls::{call_timeouts, process_due};
+use crate::service::calls::transaction::{call_timeouts, process_due};
 use crate::service::context::AppContext;
 use crate::storage::calls;
+use crate::tasks::{TickLoop, Wait};
 
-/// How often it is looked at whose time has come, while there are calls.
+/// The interval at which due calls are processed while there are any calls.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
-/// How often it is looked for calls that other nodes began.
-const DUE_POLL_INTERVAL: TimeDelta = TimeDelta::seconds(10);
-/// How often it is said who listens here: several times before they would be taken for lost.
+/// The interval at which calls that other nodes started are searched for.
+const DUE_POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// The number of times that a lease is renewed before it would expire.
 const RENEWALS_PER_LEASE: i32 = 3;
-/// Calls looked at in one round.
+/// The maximum number of calls processed in one tick.
 const MAX_PER_TICK: i64 = 100;
 
+/// The state of the scheduler between two ticks.
 #[derive(Default)]
 struct CallScheduler {
-    /// When the first call has to be looked at, as of `looked_at`.
+    /// The time at which the first call is due, as of `polled_at`.
     next_due_at: Option<DateTime<Utc>>,
     polled_at: Option<DateTime<Utc>>,
     leases_renewed_at: Option<DateTime<Utc>>,
+    has_extended_leases: bool,
 }
 
-/// Keeps the calls as long as there is the app.
+/// Starts the task that processes due calls.
+///
+/// The task ends when the context is dropped: see [`tasks`](crate::tasks). After a panic in it, the other nodes process
+/// the calls, and the participants who are connected to this node time out.
 pub fn start(app: &Arc<AppContext>) {
-    let (attendance, app) = (app.call_presence.clone(), Arc::downgrade(app));
-    tokio::spawn(run(app, attendance));
-}
-
-async fn run(app: Weak<AppContext>, attendance: Arc<CallPresence>) {
-    let mut keeper = CallScheduler::default();
-    let mut forgiven = false;
-    loop {
-        let Some(held) = app.upgrade() else { return };
-        let round = async {
-            if !forgiven {
-                extend_leases(&held).await?;
-                forgiven = true;
+    let ticks = TickLoop::new(app, app.call_presence.changed.clone());
+    tokio::spawn(async move {
+        let mut scheduler = CallScheduler::default();
+        let mut wait = Wait::For(Duration::ZERO);
+        while let Some(tick) = ticks.next(wait).await {
+            if tick.was_woken {
+                scheduler.polled_at = None;
             }
-            keeper.tick(&held).await
-        };
-        if let Err(error) = round.await {
-            tracing::warn!(%error, "calls could not be looked at; trying again");
-            // Nor could others say who is here meanwhile.
-            forgiven = false;
-            keeper = CallScheduler::default();
+            if let Err(error) = scheduler.tick(&tick.owner).await {
+                tracing::warn!(%error, "could not process calls; will try again");
+                // While the database was unavailable, the other nodes could not renew their leases either.
+                scheduler = CallScheduler::default();
+            }
+            let is_idle =
+                scheduler.next_due_at.is_none() && scheduler.polled_at.is_some() && tick.owner.call_presence.is_empty();
+            wait = Wait::AtMost(if is_idle { DUE_POLL_INTERVAL } else { TICK_INTERVAL });
         }
-        drop(held);
-        let is_idle = keeper.next_due_at.is_none() && attendance.is_empty() && keeper.polled_at.is_some();
-        let pause = if is_idle { DUE_POLL_INTERVAL.to_std().unwrap_or(TICK_INTERVAL) } else { TICK_INTERVAL };
-        if tokio::time::timeout(pause, attendance.changed.notified()).await.is_ok() {
-            keeper.polled_at = None;
-        }
-    }
-}
-
-/// While no server ran, or none reached the database, nobody could be heard: all begin anew to be lost.
-async fn extend_leases(app: &AppContext) -> Result<()> {
-    let until = app.clock.now() + call_timeouts(&app.config.calls).disconnect_timeout;
-    calls::extend_leases(&mut app.database.write().await?, until).await
+    });
 }
 
 impl CallScheduler {
     async fn tick(&mut self, app: &AppContext) -> Result<()> {
+        if !self.has_extended_leases {
+            extend_leases(app).await?;
+            self.has_extended_leases = true;
+        }
         let now = app.clock.now();
-        let lost = call_timeouts(&app.config.calls).disconnect_timeout;
-        let gone = app.call_presence.take_departed();
-        if let Err(error) = renew_leases(app, &gone, false, now + lost).await {
-            app.call_presence.requeue_departed(gone);
+        let lease = call_timeouts(&app.settings.calls).disconnect_timeout;
+        let departed = app.call_presence.take_departed();
+        if let Err(error) = renew_leases(app, &departed, false, now + lease).await {
+            app.call_presence.requeue_departed(departed);
             return Err(error);
         }
-        if !gone.is_empty() {
-            // Who went is lost earlier than was known.
+        if !departed.is_empty() {
+            // Their calls may be due earlier than was known.
             self.polled_at = None;
         }
-        // First who is here, then who is lost: a clock that leaps loses nobody.
+        // Leases are renewed before due calls are processed, so that a jump of the clock disconnects nobody.
         if !app.call_presence.is_empty()
-            && self.leases_renewed_at.is_none_or(|at| now >= at + lost / RENEWALS_PER_LEASE || now < at)
+            && self.leases_renewed_at.is_none_or(|at| now >= at + lease / RENEWALS_PER_LEASE || now < at)
         {
             let present: Vec<ParticipantId> = app.call_presence.present_participants().into_iter().collect();
-            renew_leases(app, &present, true, now + lost).await?;
+            renew_leases(app, &present, true, now + lease).await?;
             self.leases_renewed_at = Some(now);
             reconcile(app).await?;
         }
@@ -100,9 +92,9 @@ impl CallScheduler {
         if self.next_due_at.is_some_and(|at| at <= now) {
             let due = calls::due_calls(&mut app.database.read().await?, now, MAX_PER_TICK).await?;
             for id in due {
-                // One that can't be looked at keeps no other waiting.
+                // A call that fails must not delay the others.
                 if let Err(error) = process_due(app, id, now).await {
-                    tracing::warn!(%error, call = %id, "a call could not be looked at; trying again");
+                    tracing::warn!(%error, call = %id, "could not process a call; will try again");
                 }
             }
             self.load_next_due(app, now).await?;
@@ -117,14 +109,27 @@ impl CallScheduler {
     }
 }
 
-async fn renew_leases(app: &AppContext, who: &[ParticipantId], listening: bool, until: DateTime<Utc>) -> Result<()> {
-    if who.is_empty() {
-        return Ok(());
-    }
-    calls::renew_leases(&mut app.database.write().await?, who, listening, until).await
+/// Extends the leases of all participants.
+///
+/// No node could renew them while no server ran or while the database was unavailable.
+async fn extend_leases(app: &AppContext) -> Result<()> {
+    let until = app.clock.now() + call_timeouts(&app.settings.calls).disconnect_timeout;
+    calls::extend_leases(&mut app.database.write().await?, until).await
 }
 
-/// What other nodes told may be lost: feeds that lack something read it.
+async fn renew_leases(
+    app: &AppContext,
+    participants: &[ParticipantId],
+    has_open_feed: bool,
+    until: DateTime<Utc>,
+) -> Result<()> {
+    if participants.is_empty() {
+        return Ok(());
+    }
+    calls::renew_leases(&mut app.database.write().await?, participants, has_open_feed, until).await
+}
+
+/// Compares the call feeds of this node with the database, because messages of other nodes may be lost.
 async fn reconcile(app: &AppContext) -> Result<()> {
     let followed: HashMap<CallId, i64> = app.call_presence.followed_calls();
     let ids: Vec<CallId> = followed.keys().copied().collect();

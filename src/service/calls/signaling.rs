@@ -1,4 +1,4 @@
-//! What devices in a call tell each other.
+//! Signals between the devices of a call: session descriptions and ICE candidates.
 
 use crate::access::ChatAccess;
 use crate::domain::call_signaling::{Signal, SignalKind, validate_payload};
@@ -8,16 +8,24 @@ use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::metrics::METRICS;
-use crate::service::calls::require_own;
+use crate::service::calls::transaction::require_own;
 use crate::service::context::AppContext;
 use crate::storage::{call_signaling, calls};
 
-/// Steps and signals of a call of which the signals are kept; a side that lacks older ones begins anew.
+/// The number of versions of a call whose signals are kept.
+///
+/// A device that lacks older signals negotiates its connections again.
 const SIGNALS_RETAINED: i64 = 2_000;
-/// Those of before are forgotten when there are so many of them.
+/// The number of versions after which older signals are deleted.
 const PRUNE_EVERY: i64 = 500;
 
-/// Sends a signal from the viewer's device to another participant; true where that is listening now.
+/// Sends a signal to another participant, and returns true if their device has its call feed open.
+///
+/// # Errors
+///
+/// Returns [`Error::NotFound`] if the participants are not the viewer's own and another one of the same call,
+/// [`Error::BadUserInput`] if the payload is not valid, [`Error::Conflict`] if one of them is not in the call, and
+/// [`Error::RateLimited`] after too many signals.
 pub async fn send(
     app: &AppContext,
     viewer: &Viewer,
@@ -32,7 +40,7 @@ pub async fn send(
         return Err(Error::NotFound("participant"));
     }
     if from.user == to.user {
-        return Err(Error::bad_input("toParticipantId", "is yourself"));
+        return Err(Error::bad_input("toParticipantId", "must be another participant"));
     }
     validate_payload(kind, &payload)?;
     app.rate_limits.check_call_signal(viewer)?;
@@ -40,9 +48,9 @@ pub async fn send(
     let mut conn = app.database.write().await?;
     let (version, delivered) = conn
         .transaction(async move |conn| {
-            // The chat is not locked: what is said there need not wait for it.
-            let open = ChatAccess::retain_readable(conn, viewer.into(), &[id], |id| id.chat).await?;
-            let call = if open.is_empty() { None } else { calls::lock(conn, id).await? };
+            // The chat is not locked, so that messages do not wait for signals.
+            let readable = ChatAccess::retain_readable(conn, viewer.into(), &[id], |id| id.chat).await?;
+            let call = if readable.is_empty() { None } else { calls::lock(conn, id).await? };
             let call = call.ok_or(Error::NotFound("call"))?;
             call.require_joined(&from.user)?;
             call.participant(&to.user).ok_or(Error::NotFound("participant"))?;
@@ -57,8 +65,8 @@ pub async fn send(
         })
         .await?;
     METRICS.call_signals.inc();
-    let called = CallHint { call: id, version, user_ids: Vec::new(), signal_recipient: Some(to.user.clone()) };
-    let (organization, at) = (viewer.organization().clone(), app.clock.now());
-    app.publisher.publish(ChatEvent::new(organization, id.chat, at, ChatEventKind::CallChanged(called)));
+    let hint = CallHint { call: id, version, user_ids: Vec::new(), signal_recipient: Some(to.user.clone()) };
+    let (organization, now) = (viewer.organization().clone(), app.clock.now());
+    app.publisher.publish(ChatEvent::new(organization, id.chat, now, ChatEventKind::CallChanged(hint)));
     Ok(delivered)
 }

@@ -1,8 +1,9 @@
-//! One transaction of many sends: [`load`](SendBatch::load), [`accept`](SendBatch::accept) each send in its order, and
-//! [`write`](SendBatch::write) all accepted sends together.
+//! One transaction of many sends, in three steps.
 //!
-//! The chats are locked before anything is decided. `accept` uses no database: it decides a send from the rows loaded
-//! before, which have the effects of the sends accepted before it in the same batch.
+//! 1. [`SendBatch::load`] locks the chats and reads everything that the decisions need.
+//! 2. [`SendBatch::accept`] decides each send in its order. It uses no database: the loaded rows have the effects of
+//!    the sends accepted before.
+//! 3. [`SendBatch::write`] writes all accepted sends together.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -185,9 +186,8 @@ impl<'a> SendBatch<'a> {
             member.read_markers.last_read_seq = message.id.seq;
             member.read_markers.last_read_at = Some(self.now);
             member.preferences.marked_unread = false;
-            let is_own = |notification: &&mut Notification| {
-                notification.chat == id.chat && notification.user == id.user
-            };
+            let is_own =
+                |notification: &&mut Notification| notification.chat == id.chat && notification.user == id.user;
             for notification in self.writes.notifications.iter_mut().filter(is_own) {
                 notification.read_at = Some(self.now);
             }
@@ -265,7 +265,7 @@ impl PendingWrites {
     }
 }
 
-/// Returns the notifications that were created, and those that were read by posting, in batches by chat.
+/// Returns the notifications that were created or were read by posting, in batches by chat.
 ///
 /// If too many were read to publish them one by one, each reader gets an empty batch, after which the feed reads the
 /// database.

@@ -1,4 +1,7 @@
+//! Sending messages: [`queue`] collects the sends of all users, and [`batch`] commits many of them at once.
 //!
+//! [`state`] holds the rows from which a batch is decided.
 
 pub mod batch;
 pub mod queue;
+pub mod state;

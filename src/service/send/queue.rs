@@ -1,8 +1,8 @@
-//! Sends are committed in groups.
+//! The queue of sends, which are committed in batches.
 //!
-//! All sends go through one queue to one task, which takes whatever waits and writes it in one
-//! transaction of a few many-row statements: under no load a group is one message, and nobody waits
-//! on purpose. Each send is answered after its commit, and goes on if its client has gone.
+//! All sends go through one queue to one task. The task takes all sends that wait and commits them in one transaction
+//! with a few multi-row statements. It never waits for a batch to fill: without load, a batch is one message. Each send
+//! is answered after its commit, and is committed even if its client has disconnected meanwhile.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::domain::chat_events::ChatEvent;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::messages::{Message, MessageDraft};
+use crate::domain::messages::MessageDraft;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::metrics::METRICS;
@@ -22,64 +22,71 @@ use crate::realtime::cluster::publisher::EventPublisher;
 use crate::realtime::receipt_coalescer::ReceiptCoalescer;
 use crate::realtime::typing::TypingTracker;
 use crate::service::rate_limits::RateLimits;
-use crate::service::send::batch::SendBatch;
+use crate::service::send::batch::{SendBatch, SendRequest, SendResult};
 use crate::storage::connection::{CommitOutcomeUnknown, Conn};
 use crate::storage::pool::Database;
 use crate::storage::users;
 
-/// Most sends of one transaction.
+/// The maximum number of sends in one transaction.
 const MAX_BATCH: usize = 256;
-
-/// A send that was committed.
-#[derive(Debug, Clone)]
-pub struct SendResult {
-    pub message: Arc<Message>,
-    /// This nonce was sent before, and the message is the one made then.
-    pub replayed: bool,
-}
+/// The time after which a client may send again when the queue was full.
+const QUEUE_FULL_RETRY: Duration = Duration::from_millis(250);
 
 struct QueuedSend {
-    viewer: Arc<Viewer>,
-    draft: MessageDraft,
+    request: SendRequest,
     responder: oneshot::Sender<Result<SendResult>>,
 }
 
+/// The sending half of the queue.
 pub struct SendQueue {
     sender: mpsc::Sender<QueuedSend>,
 }
 
 impl SendQueue {
-    /// Starts the task. It ends when the last sender has gone and the queue is empty.
-    pub fn start(writer: SendWorker, queue: usize) -> Self {
-        let (sender, mut waiting) = mpsc::channel(queue);
-        let writer = Arc::new(writer);
+    /// Starts the task that commits the sends, with a queue of at most `capacity` sends.
+    ///
+    /// The task ends when the `SendQueue` is dropped and all queued sends are answered. A batch that panics fails its
+    /// own sends, and the task goes on with the next batch.
+    pub fn start(worker: SendWorker, capacity: usize) -> Self {
+        let (sender, mut receiver) = mpsc::channel(capacity);
+        let worker = Arc::new(worker);
         tokio::spawn(async move {
-            let mut group = Vec::with_capacity(MAX_BATCH);
-            while waiting.recv_many(&mut group, MAX_BATCH).await > 0 {
-                let (writer, group) = (writer.clone(), std::mem::take(&mut group));
-                let store = writer.database.clone();
-                if let Err(error) = store.run_on_blocking_thread(async move { writer.respond(group).await }).await {
-                    tracing::error!(%error, "a group of sends broke off");
+            let mut queued = Vec::with_capacity(MAX_BATCH);
+            while receiver.recv_many(&mut queued, MAX_BATCH).await > 0 {
+                let (worker, batch) = (worker.clone(), std::mem::take(&mut queued));
+                let database = worker.database.clone();
+                if let Err(error) = database.run_on_blocking_thread(async move { worker.process(batch).await }).await {
+                    tracing::error!(%error, "a batch of sends was aborted");
                 }
             }
         });
-        Self { sender: sender }
+        Self { sender }
     }
 
-    /// Sends a message. A full queue refuses at once: waiting there would only make it longer.
+    /// Sends a message and waits for its commit.
+    ///
+    /// This method is cancel-safe in one sense: a send that is in the queue is committed even if the returned future is
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Unavailable`] at once if the queue is full, because waiting would only make it longer. Returns
+    /// the error of the send if it is refused: see [`SendBatch::accept`].
     pub async fn send(&self, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<SendResult> {
-        let (answer, answered) = oneshot::channel();
-        self.sender.try_send(QueuedSend { viewer, draft, responder: answer }).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                Error::Unavailable { message: "too many sends are waiting", retry_after: Duration::from_millis(250) }
-            }
+        let (responder, response) = oneshot::channel();
+        let queued = QueuedSend { request: SendRequest { viewer, draft }, responder };
+        self.sender.try_send(queued).map_err(|error| match error {
+            TrySendError::Full(_) => Error::Unavailable {
+                message: "too many messages are waiting to be sent",
+                retry_after: QUEUE_FULL_RETRY,
+            },
             TrySendError::Closed(_) => Error::unavailable("the server is stopping"),
         })?;
-        answered.await.map_err(|_| Error::internal("nobody knows what became of a send"))?
+        response.await.map_err(|_| Error::internal("the batch of a send was aborted"))?
     }
 }
 
-/// What a group is written and told with.
+/// The components that commit and publish a batch.
 pub struct SendWorker {
     pub database: Database,
     pub publisher: EventPublisher,
@@ -90,37 +97,40 @@ pub struct SendWorker {
 }
 
 impl SendWorker {
-    async fn respond(&self, group: Vec<QueuedSend>) {
-        METRICS.send_batch_size.observe(group.len() as f64);
-        let sends: Vec<_> = group.iter().map(|pending| (pending.viewer.clone(), pending.draft.clone())).collect();
-        let results = match self.commit(&sends).await {
+    /// Commits a batch and answers each of its sends.
+    async fn process(&self, batch: Vec<QueuedSend>) {
+        METRICS.send_batch_size.observe(batch.len() as f64);
+        let (requests, responders): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|queued| (queued.request, queued.responder)).unzip();
+        let results = match self.commit(&requests).await {
             Ok(results) => results,
-            Err(error) if sends.len() == 1 => vec![Err(error)],
-            Err(error @ Error::Unavailable { .. }) => vec![Err(error); sends.len()],
+            Err(error) if requests.len() == 1 => vec![Err(error)],
+            Err(error @ Error::Unavailable { .. }) => vec![Err(error); requests.len()],
             Err(Error::Internal(cause)) if cause.is::<CommitOutcomeUnknown>() => {
-                vec![Err(Error::Internal(cause)); sends.len()]
+                vec![Err(Error::Internal(cause)); requests.len()]
             }
             Err(error) => {
-                tracing::warn!(%error, sends = sends.len(), "a group of sends failed; sending one by one");
-                self.commit_individually(&sends).await
+                tracing::warn!(%error, sends = requests.len(), "a batch of sends failed; committing each by itself");
+                self.commit_individually(&requests).await
             }
         };
-        for (pending, result) in group.into_iter().zip(results) {
-            // A client that has gone needs no answer.
-            drop(pending.responder.send(result));
+        for (responder, result) in responders.into_iter().zip(results) {
+            // A client that has disconnected needs no answer.
+            drop(responder.send(result));
         }
     }
 
-    /// Commits each send alone: a bad one must not fail those beside it. Where the database has gone,
-    /// the rest need not find out one by one.
-    async fn commit_individually(&self, sends: &[(Arc<Viewer>, MessageDraft)]) -> Vec<Result<SendResult>> {
-        let mut results: Vec<Result<SendResult>> = Vec::with_capacity(sends.len());
-        for send in sends {
+    /// Commits each send in a transaction of its own, so that a bad send does not fail the others.
+    ///
+    /// After the first send that finds the database unavailable, the rest fail without an attempt.
+    async fn commit_individually(&self, requests: &[SendRequest]) -> Vec<Result<SendResult>> {
+        let mut results: Vec<Result<SendResult>> = Vec::with_capacity(requests.len());
+        for request in requests {
             let result = match results.last() {
-                Some(Err(gone @ Error::Unavailable { .. })) => Err(gone.clone()),
+                Some(Err(unavailable @ Error::Unavailable { .. })) => Err(unavailable.clone()),
                 _ => {
-                    let alone = self.commit(std::slice::from_ref(send)).await;
-                    alone.and_then(|mut results| results.pop().ok_or_else(fail_unanswered)?)
+                    let committed = self.commit(std::slice::from_ref(request)).await;
+                    committed.and_then(|mut results| results.pop().ok_or_else(missing_result)?)
                 }
             };
             results.push(result);
@@ -128,52 +138,56 @@ impl SendWorker {
         results
     }
 
-    /// Commits a group and tells of it: a result for each send, or an error for all.
-    async fn commit(&self, sends: &[(Arc<Viewer>, MessageDraft)]) -> Result<Vec<Result<SendResult>>> {
+    /// Commits a batch and publishes its events.
+    ///
+    /// Returns a result for each send, or the error that fails the whole batch.
+    async fn commit(&self, requests: &[SendRequest]) -> Result<Vec<Result<SendResult>>> {
         let mut conn = self.database.write().await?;
-        let (results, made) = conn
+        let (results, outcome) = conn
             .transaction(async |conn| {
-                let mut group = SendBatch::load(conn, sends, &self.rate_limits, &self.clock).await?;
-                let results = sends.iter().map(|(viewer, draft)| group.accept(viewer, draft)).collect();
-                Ok((results, group.write(conn).await?))
+                let mut batch = SendBatch::load(conn, requests, &self.rate_limits, &self.clock).await?;
+                let results = requests.iter().map(|request| batch.accept(request)).collect();
+                Ok((results, batch.write(conn).await?))
             })
             .await?;
-        let mut events = made.events;
+        let mut events = outcome.events;
         if let Err(error) = self.attach_senders(&mut conn, &mut events).await {
-            // Who tells of them looks them up, then.
-            tracing::warn!(%error, "the senders of new messages could not be read");
+            // The feeds read the senders themselves then.
+            tracing::warn!(%error, "could not read the senders of new messages");
         }
         drop(conn);
         events.into_iter().for_each(|event| self.publisher.publish(event));
-        for member in made.posters {
+        for member in outcome.posters {
             self.typing.stop_typing(&member);
             self.receipts.record(member, true);
         }
         Ok(results)
     }
 
-    /// Adds the senders to what will be told, one statement for all: every node would look them up, for each event.
+    /// Adds the senders to events by one statement; otherwise every node would read them for every event.
     async fn attach_senders(&self, conn: &mut Conn, events: &mut [ChatEvent]) -> Result<()> {
         for (organization, senders) in subscribed_senders(events, &self.publisher) {
-            let people = users::by_ids(conn, &organization, &senders.into_iter().collect::<Vec<_>>()).await?;
+            let users = users::by_ids(conn, &organization, &senders.into_iter().collect::<Vec<_>>()).await?;
             for event in events.iter_mut().filter(|event| event.organization == organization) {
-                let here: HashSet<&UserId> = event.sender_ids().collect();
-                event.senders = people.iter().filter(|user| here.contains(&user.id)).cloned().collect();
+                let senders: HashSet<&UserId> = event.sender_ids().collect();
+                event.senders = users.iter().filter(|user| senders.contains(&user.id)).cloned().collect();
             }
         }
         Ok(())
     }
 }
 
-/// The senders of what somebody listens to, by organisation.
-fn subscribed_senders(events: &[ChatEvent], bus: &EventPublisher) -> HashMap<OrganizationId, HashSet<UserId>> {
+/// Returns the senders of events that may have subscribers, by organisation.
+fn subscribed_senders(events: &[ChatEvent], publisher: &EventPublisher) -> HashMap<OrganizationId, HashSet<UserId>> {
     let mut senders: HashMap<OrganizationId, HashSet<UserId>> = HashMap::new();
-    for event in events.iter().filter(|event| event.sender_ids().next().is_some() && bus.has_subscribers(event.chat)) {
+    let subscribed =
+        events.iter().filter(|event| event.sender_ids().next().is_some() && publisher.has_subscribers(event.chat));
+    for event in subscribed {
         senders.entry(event.organization.clone()).or_default().extend(event.sender_ids().cloned());
     }
     senders
 }
 
-fn fail_unanswered() -> Error {
-    Error::internal("a send was left without a result")
+fn missing_result() -> Error {
+    Error::internal("the batch returned no result for a send")
 }

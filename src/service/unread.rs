@@ -1,0 +1,46 @@
+//! The numbers of unread messages, which are computed from read markers and never stored.
+
+use std::collections::HashMap;
+
+use crate::domain::ids::MemberId;
+use crate::domain::members::{UNREAD_CAP, UnreadCounts};
+use crate::domain::users::Viewer;
+use crate::error::Result;
+use crate::service::context::AppContext;
+use crate::storage::{members, notifications};
+
+/// The unread messages and notifications of a user over all their chats except muted and archived ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadTotals {
+    /// The number of chats with unread messages.
+    pub chats: i64,
+    /// The sums over the chats, each chat counted up to [`UNREAD_CAP`].
+    pub unread: UnreadCounts,
+    /// The number of unread notifications, counted up to [`UNREAD_CAP`].
+    pub notifications: i64,
+}
+
+/// Returns the unread counts of memberships, by id.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn unread_counts(app: &AppContext, ids: &[MemberId]) -> Result<HashMap<MemberId, UnreadCounts>> {
+    let mut conn = app.database.read().await?;
+    Ok(members::unread_counts(&mut conn, ids).await?.into_iter().collect())
+}
+
+/// Returns the viewer's unread totals.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn unread_totals(app: &AppContext, viewer: &Viewer) -> Result<UnreadTotals> {
+    let mut conn = app.database.read().await?;
+    let (organization, user) = (viewer.organization(), viewer.id());
+    let counts = members::unread_counts_by_chat(&mut conn, organization, user, app.clock.now()).await?;
+    let notifications = notifications::count_unread(&mut conn, organization, user, UNREAD_CAP).await?;
+    let messages = counts.iter().map(|unread| unread.messages.min(UNREAD_CAP)).sum();
+    let mentions = counts.iter().map(|unread| unread.mentions.min(UNREAD_CAP)).sum();
+    Ok(UnreadTotals { chats: counts.len() as i64, unread: UnreadCounts { messages, mentions }, notifications })
+}
