@@ -34,7 +34,7 @@ pub struct FieldLabel {
 /// A histogram for each value of the label `kind`.
 pub type HistogramFamily = Family<KindLabel, Histogram, fn() -> Histogram>;
 
-/// All metrics. The help texts in [`Metrics::new`] state their labels and units.
+/// All metrics. Their help texts state the labels and units.
 pub struct Metrics {
     registry: Registry,
     /// Open long-lived connections, by `websocket` and `sse`.

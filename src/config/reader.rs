@@ -2,6 +2,9 @@
 //!
 //! The calls of its methods are the only place where a setting is written: name, meaning, unit, default and accepted
 //! values. The help text and `docs/SETTINGS.md` come from the recorded descriptions.
+//!
+//! Libraries lack a part of that: clap's `env` reports the first error only and makes an argument of each setting, and
+//! `conf` reports all errors but has no ranges, no units and no error for an unknown variable.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
