@@ -321,7 +321,7 @@ pub async fn active(conn: &mut Conn, chats: &[ChatId]) -> Result<Vec<Call>> {
 
 /// Returns the calls that a user was part of, newest first, in chats that the user is a member of.
 ///
-/// It returns one call more than the window shows, if there are so many.
+/// It returns one call more than the window shows, if there are more.
 ///
 /// # Errors
 ///
@@ -393,7 +393,7 @@ pub async fn by_participant(
     Ok(rows.into_iter().map(|(chat, call, at)| (call_id(chat, call), at.0)).collect())
 }
 
-/// Returns the calls that have a deadline, or a participant whose lease ended, by now: up to `limit` of each.
+/// Returns up to `limit` calls with a passed deadline, and up to `limit` with an expired lease.
 ///
 /// # Errors
 ///
@@ -531,7 +531,7 @@ pub async fn statistics(
     Ok(rows_by_range.into_iter().map(sum_statistics).collect())
 }
 
-/// The number of ended calls of one end reason, the number of answered ones, and their talk time in seconds.
+/// An end reason, its number of calls, its number of answered calls, and their talk seconds.
 type EndReasonRow = (TextValue<CallEndReason>, i64, i64, f64);
 
 fn sum_statistics(rows: Vec<EndReasonRow>) -> CallStatistics {

@@ -105,7 +105,7 @@ pub struct ChatIdempotencyKey {
     pub fingerprint: Option<Vec<u8>>,
 }
 
-/// Inserts a chat and returns whether it did; it does not if a chat with this key exists.
+/// Inserts a chat and returns `true`, or returns `false` if a chat with this key exists.
 ///
 /// # Errors
 ///
@@ -313,7 +313,7 @@ pub async fn delete(conn: &mut Conn, id: ChatId) -> Result<()> {
 
 /// Returns a user's chats, or the channels that the user may join, newest activity first.
 ///
-/// It returns one chat more than the window shows, if there are so many, from the window's end.
+/// It returns one chat more than the window shows, if there are more, counted from the window's end.
 ///
 /// # Errors
 ///

@@ -146,3 +146,33 @@ pub fn parse_text<T: FromStr>(text: &str) -> deserialize::Result<T> {
 pub fn into_user_ids(lists: Vec<Vec<TextValue<UserId>>>) -> Vec<Vec<UserId>> {
     lists.into_iter().map(|users| users.into_iter().map(|user| user.0).collect()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use diesel::dsl::sql;
+    use diesel::prelude::*;
+    use diesel::sql_types::{Nullable, Text};
+
+    use super::{TextValue, TimestampValue};
+    use crate::domain::members::Role;
+
+    #[test]
+    fn text_columns_are_parsed_and_unknown_values_rejected() {
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        let role: TextValue<Role> = diesel::select(sql::<Text>("'owner'")).get_result(&mut conn).unwrap();
+        assert_eq!(role.0, Role::Owner);
+        let none: Option<TextValue<Role>> =
+            diesel::select(sql::<Nullable<Text>>("NULL")).get_result(&mut conn).unwrap();
+        assert!(none.is_none());
+        let unknown = diesel::select(sql::<Text>("'king'")).get_result::<TextValue<Role>>(&mut conn);
+        assert!(unknown.is_err_and(|error| error.to_string().contains("king")));
+    }
+
+    #[test]
+    fn times_of_cursors_are_clamped_to_storable_ones() {
+        assert_eq!(TimestampValue::from_micros_clamped(i64::MIN).0, DateTime::<Utc>::UNIX_EPOCH);
+        assert_eq!(TimestampValue::from_micros_clamped(1_000_000).0.timestamp(), 1);
+        assert_eq!(TimestampValue::from_micros_clamped(i64::MAX).0.timestamp(), 253_402_300_800);
+    }
+}

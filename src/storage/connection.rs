@@ -8,14 +8,18 @@ use std::ops::{Deref, DerefMut};
 
 use deadpool::managed::{Manager, Object};
 use diesel::SqliteConnection;
+use diesel::query_builder::AsQuery;
 use diesel::result::QueryResult;
-use diesel_async::methods::{ExecuteDsl, LoadQuery};
+use diesel_async::methods;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolableConnection};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
+use futures_util::future::BoxFuture;
+
 use crate::error::{Error, Result};
 use crate::metrics::{METRICS, TimerGuard};
+use crate::storage::erased_query::{EngineStatement, ErasedQuery};
 use crate::storage::sqlite_blocking::TokioBlocking;
 
 /// A connection to PostgreSQL.
@@ -48,47 +52,87 @@ macro_rules! on_engine {
 /// The log target of statements: `PARLOR_LOG=parlor::sql=trace` logs one line per statement.
 const SQL_LOG_TARGET: &str = "parlor::sql";
 
+/// A query whose rows can be read as `U` on both engines.
+pub trait LoadQuery<'q, U>: Send + 'q {
+    /// Runs the query; `method` is the label of the metric and the text of the log line.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the database, or of a row that cannot be read as `U`.
+    fn load_rows<'c>(self, conn: &'c mut Conn, method: &'static str) -> BoxFuture<'c, QueryResult<Vec<U>>>
+    where
+        'q: 'c;
+}
+
+impl<'q, Q, U> LoadQuery<'q, U> for Q
+where
+    Q: AsQuery + Send + 'q,
+    Q::Query: EngineStatement + 'q,
+    U: Send + 'q,
+    ErasedQuery<'q, Q::SqlType>:
+        methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
+{
+    fn load_rows<'c>(self, conn: &'c mut Conn, method: &'static str) -> BoxFuture<'c, QueryResult<Vec<U>>>
+    where
+        'q: 'c,
+    {
+        load_erased(ErasedQuery::<Q::SqlType>::new(self.as_query()), conn, method)
+    }
+}
+
+fn load_erased<'c, 'q: 'c, ST, U>(
+    query: ErasedQuery<'q, ST>,
+    conn: &'c mut Conn,
+    method: &'static str,
+) -> BoxFuture<'c, QueryResult<Vec<U>>>
+where
+    U: Send + 'q,
+    ErasedQuery<'q, ST>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
+{
+    Box::pin(async move {
+        tracing::trace!(target: SQL_LOG_TARGET, "{method}");
+        let _timer = TimerGuard::start(&METRICS.db_statement_duration, method);
+        on_engine!(conn, inner => diesel_async::RunQueryDsl::load(query, inner).await)
+    })
+}
+
+fn execute_erased<'c, 'q: 'c>(query: ErasedQuery<'q, ()>, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<usize>> {
+    Box::pin(async move {
+        tracing::trace!(target: SQL_LOG_TARGET, "execute");
+        let _timer = TimerGuard::start(&METRICS.db_statement_duration, "execute");
+        on_engine!(conn, inner => diesel_async::RunQueryDsl::execute(query, inner).await)
+    })
+}
+
 /// Runs diesel's queries on a [`Conn`]; imported in place of diesel-async's trait of the same name.
 ///
-/// Dropping one of the futures leaves the connection as diesel-async does: a statement that was sent still runs. The
-/// connection is therefore closed if a transaction is open on it (see [`PooledConnection`]).
+/// A statement that was sent still runs if its future is dropped. The connection is then reused only if no transaction
+/// is open on it (see [`PooledConnection`]).
 pub trait RunQueryDsl: Sized + Send {
     /// Runs a query and returns its rows.
-    fn load<'q, U>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<Vec<U>>> + Send
+    fn load<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<Vec<U>>>
     where
-        U: Send,
-        Self: LoadQuery<'q, PostgresConn, U> + LoadQuery<'q, SqliteConn, U> + 'q,
+        Self: LoadQuery<'q, U>,
     {
-        async move {
-            tracing::trace!(target: SQL_LOG_TARGET, "load");
-            let _timer = TimerGuard::start(&METRICS.db_statement_duration, "load");
-            on_engine!(conn, inner => diesel_async::RunQueryDsl::load(self, inner).await)
-        }
+        self.load_rows(conn, "load")
     }
 
     /// Runs a query and returns its first row, or `NotFound` if it has none.
-    fn get_result<'q, U>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<U>> + Send
+    fn get_result<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<U>>
     where
-        U: Send,
-        Self: LoadQuery<'q, PostgresConn, U> + LoadQuery<'q, SqliteConn, U> + 'q,
+        Self: LoadQuery<'q, U>,
+        U: Send + 'q,
     {
-        async move {
-            tracing::trace!(target: SQL_LOG_TARGET, "get_result");
-            let _timer = TimerGuard::start(&METRICS.db_statement_duration, "get_result");
-            on_engine!(conn, inner => diesel_async::RunQueryDsl::get_result(self, inner).await)
-        }
+        let rows = self.load_rows(conn, "get_result");
+        Box::pin(async move { rows.await?.into_iter().next().ok_or(diesel::result::Error::NotFound) })
     }
 
     /// Runs a statement and returns the number of rows that it affected.
-    fn execute<'q>(self, conn: &mut Conn) -> impl Future<Output = QueryResult<usize>> + Send
+    fn execute<'c, 'q: 'c>(self, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<usize>>
     where
-        Self: ExecuteDsl<PostgresConn> + ExecuteDsl<SqliteConn> + 'q,
+        Self: EngineStatement + 'q,
     {
-        async move {
-            tracing::trace!(target: SQL_LOG_TARGET, "execute");
-            let _timer = TimerGuard::start(&METRICS.db_statement_duration, "execute");
-            on_engine!(conn, inner => diesel_async::RunQueryDsl::execute(self, inner).await)
-        }
+        execute_erased(ErasedQuery::new(self), conn)
     }
 }
 
@@ -101,7 +145,9 @@ impl<T: Send> RunQueryDsl for T {}
 #[error("outcome of a commit is unknown: {0}")]
 pub struct CommitOutcomeUnknown(diesel::result::Error);
 
-/// An async closure over a connection whose future is `Send`, which `AsyncFnOnce` alone cannot express yet.
+/// An async closure over a connection whose future is `Send`.
+///
+/// `AsyncFnOnce` alone cannot express this bound yet.
 pub trait TransactionFn<'c, R>: FnOnce(&'c mut Conn) -> Self::Future + Send {
     type Future: Future<Output = R> + Send;
 }

@@ -5,7 +5,7 @@ use diesel::result::Error as DatabaseError;
 
 use crate::error::Error;
 
-/// The kinds of failure that a caller can tell apart.
+/// The kinds of failure that callers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FailureKind {
     /// The connection broke, and the database rolled its transaction back.

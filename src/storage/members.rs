@@ -241,7 +241,7 @@ pub async fn next_owner(conn: &mut Conn, chat: ChatId, leaving: &UserId) -> Resu
 
 /// Returns pages of the members of many chats in one statement, ordered by user id.
 ///
-/// Each page has one member more than its window shows, if there are so many.
+/// Each page has one member more than its window shows, if there are more.
 ///
 /// # Errors
 ///
@@ -361,7 +361,7 @@ pub async fn chat_versions_by_user(
     Ok(rows.into_iter().map(|(chat, version)| (ChatId(chat.0), version)).collect())
 }
 
-/// Returns up to `limit` of a user's chats that changed since a time, with the time of their last change.
+/// Returns up to `limit` of a user's chats that changed since a time, with their last change.
 ///
 /// A change of the user's own membership, read markers or preferences counts too.
 ///
@@ -454,7 +454,7 @@ pub async fn visible_changes_since(conn: &mut Conn, chat: ChatId, since: DateTim
 
 /// Returns pages of the readers of many messages in one statement, ordered by user id.
 ///
-/// Each page has one user more than its window shows, if there are so many.
+/// Each page has one user more than its window shows, if there are more.
 ///
 /// # Errors
 ///

@@ -211,7 +211,7 @@ fn list_conditions(list: &MessageList) -> Conditions<'static> {
 
 /// Returns one page for each query, from the end of its window and with one message more than it shows.
 ///
-/// One statement answers many queries, and each query reads an index range whose cost does not depend on its position in
+/// One statement answers many queries. Each query reads an index range, whose cost does not depend on its position in
 /// the chat.
 ///
 /// # Errors
@@ -277,7 +277,7 @@ pub async fn counts(conn: &mut Conn, keys: &[CountKey]) -> Result<Vec<i64>> {
 
 /// Returns pages of the pinned messages of many chats in one statement, newest pin first.
 ///
-/// Each page has one message more than its window shows, if there are so many.
+/// Each page has one message more than its window shows, if there are more.
 ///
 /// # Errors
 ///

@@ -114,9 +114,9 @@ pub async fn exists(conn: &mut Conn, message: MessageId, kind: NotificationKind,
     Ok(number > 0)
 }
 
-/// Marks a member's notifications about messages up to a sequence number as read and returns their number.
+/// Marks a member's notifications up to a sequence number as read and returns their number.
 ///
-/// Notifications about the chat but no message are marked too. [`by_read_at`] returns what was marked.
+/// Notifications about the chat but no message are marked too. [`newly_read`] returns the marked notifications.
 ///
 /// # Errors
 ///
@@ -134,9 +134,9 @@ pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: 
     Ok(read)
 }
 
-/// Marks all notifications of members about a chat in which they posted as read and returns their number.
+/// Marks members' notifications about the chat in which they posted as read and returns their number.
 ///
-/// Sending a message reads the chat up to it. [`by_read_at`] returns what was marked.
+/// Sending a message reads the chat up to it. [`newly_read`] returns the marked notifications.
 ///
 /// # Errors
 ///
@@ -180,7 +180,7 @@ pub async fn mark_read_by_message(
 
 /// Marks some or all of a user's notifications as read and returns their number.
 ///
-/// [`by_read_at`] returns what was marked.
+/// [`newly_read`] returns the marked notifications.
 ///
 /// # Errors
 ///
@@ -208,7 +208,7 @@ pub async fn mark_read(
 ///
 /// # Errors
 ///
-/// Fails only if the database does.
+/// Returns an error if the statement fails.
 pub async fn newly_read(
     conn: &mut Conn,
     users: &[(OrganizationId, UserId)],
@@ -221,11 +221,7 @@ pub async fn newly_read(
     }
 }
 
-/// Returns up to `limit` notifications that were marked as read for these users at exactly this time.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
+/// Returns up to `limit` notifications of users that were marked as read at exactly this time.
 async fn by_read_at(
     conn: &mut Conn,
     users: &[(OrganizationId, UserId)],
@@ -298,7 +294,7 @@ pub async fn by_ids(
 
 /// Returns a user's notifications, newest first.
 ///
-/// It returns one notification more than the window shows, if there are so many.
+/// It returns one notification more than the window shows, if there are more.
 ///
 /// # Errors
 ///

@@ -63,9 +63,9 @@ const SQLITE_READERS: usize = 4;
 /// The settings of each connection to a SQLite file.
 ///
 /// `busy_timeout` comes first, so that the other settings wait for another process too. `synchronous = FULL` makes a
-/// commit durable before it is acknowledged, which is cheap because sends are committed in groups. The file is not mapped
-/// into memory: with a WAL each reader would have to map it again after each commit of the writer. The page cache of
-/// 4,000 KiB is small: the kernel caches the pages as well, and each commit invalidates the readers' caches.
+/// commit durable before it is acknowledged, which is cheap because sends are committed in batches. The file is not
+/// mapped into memory: with a WAL each reader would have to map it again after each commit of the writer. The page
+/// cache of 4,000 KiB is small: the kernel caches the pages as well, and each commit invalidates the readers' caches.
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;";
 

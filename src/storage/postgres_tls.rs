@@ -1,9 +1,9 @@
 //! The address of PostgreSQL and the encryption of connections to it.
 //!
 //! `sslmode` has the meaning that PostgreSQL's documentation gives it (chapter 34.19, "SSL Support"): `prefer` and
-//! `require` encrypt without checking the certificate, `verify-ca` requires a trusted issuer, and `verify-full` also the
-//! right host. `sslrootcert` names a PEM file of issuers to trust in place of the system's; with it, `require` means
-//! `verify-ca`.
+//! `require` encrypt without checking the certificate, `verify-ca` requires a trusted issuer, and `verify-full`
+//! requires the right host too. `sslrootcert` names a PEM file of issuers to trust in place of the system's; with it,
+//! `require` means `verify-ca`.
 
 use std::sync::Arc;
 

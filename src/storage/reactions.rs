@@ -15,7 +15,7 @@ use crate::storage::schema::reactions;
 use crate::storage::sql::pairs::pairs_in;
 use crate::storage::sql::union_all::{load_union, union_all};
 
-/// Inserts a reaction and returns whether it did; it does not if the reaction exists.
+/// Inserts a reaction and returns `true`, or returns `false` if it exists.
 ///
 /// # Errors
 ///

@@ -51,7 +51,7 @@ impl From<ReportRow> for Report {
     }
 }
 
-/// Inserts a report and returns whether it did; it does not if the reporter reported the message before.
+/// Inserts a report and returns `true`, or returns `false` if the reporter reported the message before.
 ///
 /// # Errors
 ///
@@ -138,7 +138,7 @@ pub async fn resolve(conn: &mut Conn, id: ReportId, resolution: &ReportResolutio
 
 /// Returns an organisation's reports, oldest first: the open ones, the resolved ones, or all.
 ///
-/// It returns one report more than the window shows, if there are so many.
+/// It returns one report more than the window shows, if there are more.
 ///
 /// # Errors
 ///

@@ -19,7 +19,7 @@ const ATTACHMENT_KINDS: [&str; 4] = ["image", "video", "audio", "file"];
 
 /// Returns the messages in the viewer's chats that match a search, newest first.
 ///
-/// It returns one message more than the window shows, if there are so many.
+/// It returns one message more than the window shows, if there are more.
 ///
 /// # Errors
 ///

@@ -6,10 +6,10 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use diesel::SqliteConnection;
-use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
+use diesel_async::sync_connection_wrapper::SpawnBlocking;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 thread_local! {
@@ -17,20 +17,8 @@ thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Names the type that runs the statements of a connection.
-trait HasSpawner {
-    type Spawner: SpawnBlocking;
-}
-
-impl<C, S: SpawnBlocking> HasSpawner for SyncConnectionWrapper<C, S> {
-    type Spawner = S;
-}
-
-/// diesel-async's own spawner, which has no public name: it moves each statement to another thread.
-type PerStatement = <SyncConnectionWrapper<SqliteConnection> as HasSpawner>::Spawner;
-
 /// Runs a statement in place if the current thread may block, and otherwise on a thread that may.
-pub struct TokioBlocking(PerStatement);
+pub struct TokioBlocking;
 
 impl SpawnBlocking for TokioBlocking {
     fn spawn_blocking<'a, R>(
@@ -45,11 +33,20 @@ impl SpawnBlocking for TokioBlocking {
             let result = catch_unwind(AssertUnwindSafe(statement));
             return ready(result.map_err(|_| "a statement panicked".into())).boxed();
         }
-        self.0.spawn_blocking(statement)
+        // A boxed statement lets tokio's task be compiled once, and not once per type of statement.
+        let (sender, receiver) = oneshot::channel();
+        let task = spawn_blocking(Box::new(move || drop(sender.send(statement()))) as Box<dyn FnOnce() + Send>);
+        Box::pin(async move {
+            // The channel closes without a result only if the statement panicked.
+            match receiver.await {
+                Ok(result) => Ok(result),
+                Err(closed) => Err(task.await.err().map_or_else(|| closed.into(), Into::into)),
+            }
+        })
     }
 
     fn get_runtime() -> Self {
-        Self(PerStatement::get_runtime())
+        Self
     }
 }
 
@@ -62,6 +59,7 @@ impl SpawnBlocking for TokioBlocking {
 /// Panics outside a tokio runtime.
 pub fn spawn_on_blocking_thread<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     let runtime = Handle::current();
+    let work = work.boxed();
     spawn_blocking(move || {
         MAY_BLOCK.set(true);
         let _guard = MayBlockGuard;

@@ -104,7 +104,7 @@ pub async fn revoke(
     Ok(())
 }
 
-/// Returns the users whose tokens were revoked since a time, with the time up to which they are revoked.
+/// Returns the users whose tokens were revoked since a time, with the end of the revoked period.
 ///
 /// # Errors
 ///
@@ -162,7 +162,7 @@ pub async fn record_last_seen(conn: &mut Conn, seen: &[(OrganizationId, UserId, 
 
 /// Returns an organisation's users whose names contain a text, ordered by name.
 ///
-/// It returns one user more than the window shows, if there are so many. The window has to begin at the list's start.
+/// It returns one user more than the window shows, if there are more. The window has to begin at the list's start.
 ///
 /// # Errors
 ///

@@ -33,12 +33,12 @@ fn declared() -> BTreeSet<(String, String, String, bool)> {
 
 fn kind(engine: Engine, native: &str, declared: &str) -> bool {
     let natives: &[&str] = match (engine, declared) {
-        (Engine::Sqlite, "Id" | "Jsonb" | "Binary") => &["BLOB"],
+        (Engine::Sqlite, "SqlUuid" | "Jsonb" | "Binary") => &["BLOB"],
         (Engine::Sqlite, "Text") => &["TEXT"],
         (Engine::Sqlite, "Double") => &["REAL"],
         (Engine::Sqlite, _) => &["INTEGER"],
-        (Engine::Postgres, "Id") => &["uuid"],
-        (Engine::Postgres, "Instant") => &["timestamp with time zone"],
+        (Engine::Postgres, "SqlUuid") => &["uuid"],
+        (Engine::Postgres, "SqlTimestamp") => &["timestamp with time zone"],
         (Engine::Postgres, "Jsonb") => &["jsonb"],
         (Engine::Postgres, "Binary") => &["bytea"],
         (Engine::Postgres, "Text") => &["text"],

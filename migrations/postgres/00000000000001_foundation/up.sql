@@ -1,4 +1,4 @@
--- Text is compared by its bytes (COLLATE "C") where it sorts a list, so that both engines agree.
+-- Text that sorts a list is compared by its bytes (COLLATE "C"), so that both engines agree.
 
 CREATE TABLE organizations (
     id text COLLATE "C" NOT NULL PRIMARY KEY,
@@ -9,7 +9,7 @@ CREATE TABLE users (
     organization_id text NOT NULL REFERENCES organizations (id),
     id text COLLATE "C" NOT NULL,
     name text NOT NULL,
-    -- The name in lower case: what lists are sorted and searched by, equally on both engines.
+    -- The case-folded name, by which both engines sort and search lists in the same way.
     name_folded text COLLATE "C" NOT NULL,
     avatar_url text,
     created_at timestamptz NOT NULL,
@@ -17,7 +17,7 @@ CREATE TABLE users (
 );
 CREATE INDEX users_by_name ON users (organization_id, name_folded, id);
 
--- Rows that each send rewrites leave room on their page, so that the rewrite stays there (HOT).
+-- Each send updates these rows. Free space on their pages keeps the updated rows there (HOT).
 CREATE TABLE chats (
     id uuid NOT NULL PRIMARY KEY,
     organization_id text NOT NULL REFERENCES organizations (id),
@@ -32,14 +32,14 @@ CREATE TABLE chats (
     created_by text,
     created_at timestamptz NOT NULL,
     last_activity_at timestamptz NOT NULL,
-    -- The chat's one counter, and where it stood when this row and the newest message were last changed.
+    -- The chat's counter, and its values at the last change of this row and at the newest message.
     version bigint NOT NULL,
     details_version bigint NOT NULL,
     last_seq bigint NOT NULL,
     member_count integer NOT NULL,
-    -- Makes a direct chat one for its pair.
+    -- The pair of users of a direct chat, which have one direct chat only.
     direct_key text,
-    -- Make a repeated creation the same chat.
+    -- By these a repeated creation finds the chat that the first one made.
     nonce text,
     fingerprint bytea
 ) WITH (fillfactor = 70);

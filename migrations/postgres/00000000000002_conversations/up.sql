@@ -1,7 +1,7 @@
--- Everything a conversation has: see the foundation for how columns are kept.
+-- Threads, pins, mentions, polls, notifications, reports and search. The foundation describes the column types.
 
 ALTER TABLE chats ADD COLUMN archived_at timestamptz;
--- The host application's own object that the chat belongs to: one chat for each.
+-- The object of the host application that the chat belongs to; an object has one chat at most.
 ALTER TABLE chats ADD COLUMN resource_type text;
 ALTER TABLE chats ADD COLUMN resource_id text;
 CREATE UNIQUE INDEX chats_resource ON chats (organization_id, resource_type, resource_id)
@@ -15,18 +15,18 @@ ALTER TABLE members ADD COLUMN notification_level text NOT NULL DEFAULT 'all';
 ALTER TABLE members ADD COLUMN pinned boolean NOT NULL DEFAULT false;
 ALTER TABLE members ADD COLUMN marked_unread boolean NOT NULL DEFAULT false;
 ALTER TABLE members ADD COLUMN draft text;
--- When something of the row last moved that takes no version of the chat: positions, and what the
--- member set for themselves.
+-- When the row last changed without a version of the chat: its read and delivered positions and the
+-- member's preferences.
 ALTER TABLE members ADD COLUMN moved_at timestamptz;
--- When something of that last moved which others may see.
+-- When the row last changed in that way with an effect that other members may see.
 ALTER TABLE members ADD COLUMN shown_at timestamptz;
 
 ALTER TABLE messages ADD COLUMN thread_root_seq bigint;
--- Whether it stands among the chat's messages: replies of a thread stand in the thread alone.
+-- Whether the message is in the chat's timeline; replies usually appear only in their thread.
 ALTER TABLE messages ADD COLUMN in_timeline boolean NOT NULL DEFAULT true;
 ALTER TABLE messages ADD COLUMN reply_count integer NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN mentions_everyone boolean NOT NULL DEFAULT false;
--- What is no text: a place, a poll, a notice, where it was forwarded from.
+-- Everything but the text: a location, a poll, a system message, the origin of a forwarded message.
 ALTER TABLE messages ADD COLUMN content jsonb;
 ALTER TABLE messages ADD COLUMN pinned_at timestamptz;
 ALTER TABLE messages ADD COLUMN pinned_by text;
@@ -47,7 +47,7 @@ CREATE INDEX mentions_by_message ON mentions (chat_id, seq);
 CREATE TABLE votes (
     chat_id uuid NOT NULL,
     seq bigint NOT NULL,
-    -- The place of the option among the poll's.
+    -- The index of the option in the poll.
     option integer NOT NULL,
     user_id text COLLATE "C" NOT NULL,
     created_at timestamptz NOT NULL,
@@ -55,7 +55,7 @@ CREATE TABLE votes (
     FOREIGN KEY (chat_id, seq) REFERENCES messages (chat_id, seq) ON DELETE CASCADE
 );
 
--- Ids rise with time: newest first is by id.
+-- Ids ascend with time, so descending ids are newest first.
 CREATE TABLE notifications (
     id uuid NOT NULL PRIMARY KEY,
     organization_id text NOT NULL,
@@ -79,7 +79,7 @@ CREATE TABLE reports (
     seq bigint NOT NULL,
     reporter_id text NOT NULL,
     reason text NOT NULL,
-    -- What the message said when it was reported: it may be edited or deleted since.
+    -- The text of the message when it was reported; it may have been edited or deleted since.
     text text,
     created_at timestamptz NOT NULL,
     resolved_at timestamptz,
@@ -87,7 +87,7 @@ CREATE TABLE reports (
     resolution text,
     FOREIGN KEY (chat_id, seq) REFERENCES messages (chat_id, seq) ON DELETE CASCADE
 );
--- A person reports a message once.
+-- A user can report a message once.
 CREATE UNIQUE INDEX reports_by_message ON reports (chat_id, seq, reporter_id);
 CREATE INDEX reports_by_organization ON reports (organization_id, id);
 CREATE INDEX reports_open ON reports (organization_id, id) WHERE resolved_at IS NULL;
@@ -99,7 +99,7 @@ CREATE TABLE blocked_words (
     PRIMARY KEY (organization_id, word)
 );
 
--- What messages say, word by word as the server cut them.
+-- The words of messages, as the server splits the texts.
 CREATE TABLE message_words (
     chat_id uuid NOT NULL,
     seq bigint NOT NULL,

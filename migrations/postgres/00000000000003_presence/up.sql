@@ -1,6 +1,6 @@
--- When people were last there, and since when their tokens count.
+-- When users were last online, and since when their tokens are valid.
 
 ALTER TABLE users ADD COLUMN last_seen_at timestamptz;
--- Tokens made before this moment are void.
+-- Tokens issued up to this time are revoked.
 ALTER TABLE users ADD COLUMN revoked_before timestamptz;
 CREATE INDEX users_revoked ON users (revoked_before) WHERE revoked_before IS NOT NULL;

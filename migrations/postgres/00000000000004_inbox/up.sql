@@ -1,17 +1,17 @@
--- What the feed of a person's chats and notifications resumes from: when each last changed.
+-- The times of the last change of chats and notifications, from which an inbox feed resumes.
 
--- When the chat last took a version.
+-- When the chat's version last increased.
 ALTER TABLE chats ADD COLUMN changed_at timestamptz;
 UPDATE chats SET changed_at = last_activity_at;
 ALTER TABLE chats ALTER COLUMN changed_at SET NOT NULL;
 
 CREATE INDEX members_left ON members (organization_id, user_id, left_at) WHERE left_at IS NOT NULL;
 CREATE INDEX notifications_created ON notifications (organization_id, user_id, created_at);
--- Unread ones by id, and the others by when they were read.
+-- Serves unread notifications by id, and read ones by the time at which they were read.
 CREATE INDEX notifications_read ON notifications (organization_id, user_id, read_at, id);
 DROP INDEX notifications_unread;
 
--- Whose chats were deleted, for as long as a cursor may be old.
+-- The users who lost a chat by its deletion; kept for as long as a cursor may be old.
 CREATE TABLE removals (
     organization_id text NOT NULL,
     user_id text COLLATE "C" NOT NULL,

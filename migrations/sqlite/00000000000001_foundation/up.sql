@@ -1,4 +1,4 @@
--- Ids are 16-byte blobs, instants are microseconds since 1970 in UTC, JSON is SQLite's JSONB.
+-- Ids are BLOBs of 16 bytes, times are microseconds since 1970 in UTC, and JSON is SQLite's JSONB.
 
 CREATE TABLE organizations (
     id TEXT NOT NULL PRIMARY KEY,
@@ -9,7 +9,7 @@ CREATE TABLE users (
     organization_id TEXT NOT NULL REFERENCES organizations (id),
     id TEXT NOT NULL,
     name TEXT NOT NULL,
-    -- The name in lower case: what lists are sorted and searched by, equally on both engines.
+    -- The case-folded name, by which both engines sort and search lists in the same way.
     name_folded TEXT NOT NULL,
     avatar_url TEXT,
     created_at INTEGER NOT NULL,
@@ -31,14 +31,14 @@ CREATE TABLE chats (
     created_by TEXT,
     created_at INTEGER NOT NULL,
     last_activity_at INTEGER NOT NULL,
-    -- The chat's one counter, and where it stood when this row and the newest message were last changed.
+    -- The chat's counter, and its values at the last change of this row and at the newest message.
     version INTEGER NOT NULL,
     details_version INTEGER NOT NULL,
     last_seq INTEGER NOT NULL,
     member_count INTEGER NOT NULL,
-    -- Makes a direct chat one for its pair.
+    -- The pair of users of a direct chat, which have one direct chat only.
     direct_key TEXT,
-    -- Make a repeated creation the same chat.
+    -- By these a repeated creation finds the chat that the first one made.
     nonce TEXT,
     fingerprint BLOB
 ) STRICT;
@@ -64,7 +64,7 @@ CREATE INDEX members_by_user ON members (organization_id, user_id) WHERE left_at
 CREATE INDEX members_by_version ON members (chat_id, version);
 
 CREATE TABLE messages (
-    -- A rowid that stays, for a full-text index to point at.
+    -- A stable rowid, which the full-text index refers to.
     pk INTEGER PRIMARY KEY,
     chat_id BLOB NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
     seq INTEGER NOT NULL,

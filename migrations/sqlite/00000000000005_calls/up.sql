@@ -1,4 +1,4 @@
--- Calls, who is in them, and what devices tell each other to connect.
+-- Calls, their participants, and the signals by which devices connect.
 
 CREATE TABLE calls (
     id BLOB NOT NULL PRIMARY KEY,
@@ -12,18 +12,18 @@ CREATE TABLE calls (
     alone_since INTEGER,
     ended_at INTEGER,
     end_reason TEXT,
-    -- Milliseconds from the answer to the end.
+    -- The milliseconds from the answer to the end.
     talked INTEGER NOT NULL DEFAULT 0,
-    -- When it next has to be looked at, but for who may be lost by then; null where nothing is to happen.
+    -- The call's next deadline, without the ends of its participants' leases; null if there is none.
     due_at INTEGER,
-    -- The number of its last change or signal, and of the last change of what is its own.
+    -- The number of the call's last change or signal, and of its last change without signals.
     version INTEGER NOT NULL,
     own_version INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
-    -- Signals up to this number are kept no more.
+    -- Signals up to this version have been deleted.
     forgotten INTEGER NOT NULL DEFAULT 0
 ) STRICT;
--- A chat has one call at a time.
+-- A chat has at most one call that has not ended.
 CREATE UNIQUE INDEX calls_live ON calls (chat_id) WHERE ended_at IS NULL;
 CREATE INDEX calls_due ON calls (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX calls_by_organization ON calls (organization_id, started_at);
@@ -33,7 +33,7 @@ CREATE TABLE call_participants (
     call_id BLOB NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
     user_id TEXT NOT NULL,
     organization_id TEXT NOT NULL,
-    -- Their place among those who came.
+    -- The index of the participant in the order in which they were added to the call.
     place INTEGER NOT NULL,
     device_id TEXT NOT NULL,
     status TEXT NOT NULL,
@@ -43,27 +43,27 @@ CREATE TABLE call_participants (
     video INTEGER NOT NULL,
     screen INTEGER NOT NULL,
     version INTEGER NOT NULL,
-    -- The call's version when they joined: signals of before are for nobody.
+    -- The call's version when the participant joined; earlier signals are not delivered.
     joined_version INTEGER NOT NULL,
-    -- Their signals up to this number are kept no more.
+    -- Signals to the participant up to this version have been deleted.
     forgotten INTEGER NOT NULL DEFAULT 0,
-    -- While they are in: who has not listened again by then has left.
+    -- The end of a joined participant's lease; one who does not renew it by then has left.
     expires_at INTEGER,
     listening INTEGER NOT NULL,
-    -- Sums of what their devices reported.
+    -- Sums of the figures that the participant's devices reported.
     reports INTEGER NOT NULL,
     round_trip_ms REAL NOT NULL,
     packet_loss_percent REAL NOT NULL,
     bitrate_kbps REAL NOT NULL,
     PRIMARY KEY (call_id, user_id)
 ) STRICT, WITHOUT ROWID;
--- Ids rise with time: newest first is by id.
+-- Ids ascend with time, so descending ids are newest first.
 CREATE INDEX call_participants_by_user ON call_participants (organization_id, user_id, call_id);
 
 CREATE INDEX call_participants_ringing ON call_participants (organization_id, user_id) WHERE status = 'ringing';
 CREATE INDEX call_participants_in ON call_participants (expires_at) WHERE expires_at IS NOT NULL;
 
--- For as long as the call lasts.
+-- The signals of a call, kept until it ends.
 CREATE TABLE call_signals (
     call_id BLOB NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
     version INTEGER NOT NULL,

@@ -12,7 +12,7 @@ use crate::storage::sql::statement_cache::disable_cache_above;
 
 /// The condition that a column has one of several values, which no row meets if there are no values.
 ///
-/// It is used for the most frequent lookups in place of diesel's `eq_any`, which SQLite prepares anew each time.
+/// It is used for the most frequent lookups in place of diesel's `eq_any`, which SQLite prepares again each time.
 pub struct InList<A, T> {
     column: A,
     keys: Vec<T>,

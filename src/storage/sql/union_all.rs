@@ -3,9 +3,8 @@
 use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel_async::methods::LoadQuery;
 
-use crate::storage::connection::{Conn, PostgresConn, RunQueryDsl, SqliteConn};
+use crate::storage::connection::{Conn, LoadQuery, RunQueryDsl};
 
 /// The maximum number of queries in one [`UnionAll`]: SQLite accepts 500 terms in a compound SELECT.
 const MAX_QUERIES: usize = 400;
@@ -38,9 +37,9 @@ pub async fn load_union<'q, Q, U>(
     statements: Vec<UnionAll<Q>>,
 ) -> QueryResult<Vec<Vec<U>>>
 where
-    U: Send,
+    U: Send + 'q,
     Q: Send,
-    UnionAll<Q>: LoadQuery<'q, PostgresConn, (i64, U)> + LoadQuery<'q, SqliteConn, (i64, U)> + 'q,
+    UnionAll<Q>: LoadQuery<'q, (i64, U)>,
 {
     let mut rows_by_query: Vec<Vec<U>> = std::iter::repeat_with(Vec::new).take(queries).collect();
     for statement in statements {
