@@ -22,14 +22,14 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(86_400);
 
 /// Builds the router of the public address.
 pub fn router(state: HttpState) -> Router {
-    let config = &state.settings;
+    let settings = &state.settings;
     let mut router = Router::new()
         .route("/graphql", any(graphql_http::handle))
         // Only the API is open to other origins: the page of GraphiQL contains a token.
-        .layer(cors(config))
+        .layer(cors(settings))
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness));
-    if state.settings.serves_graphiql {
+    if settings.serves_graphiql {
         router = router.route("/", get(graphiql::page)).route("/graphiql/{*file}", get(graphiql::asset));
     }
     router
@@ -46,8 +46,8 @@ fn request_span<B>(request: &Request<B>) -> Span {
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = request_id(request))
 }
 
-fn cors(config: &HttpSettings) -> CorsLayer {
-    let origins = match config.cors_origins.as_slice() {
+fn cors(settings: &HttpSettings) -> CorsLayer {
+    let origins = match settings.cors_origins.as_slice() {
         [] => return CorsLayer::new(),
         origins if origins.iter().any(WebOrigin::is_any) => AllowOrigin::any(),
         origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok())),
