@@ -524,7 +524,11 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
 
         #[test]
-        fn admitted_document_is_within_limits_after_parsing(text: String, tokens in TOKEN_SEQUENCE, plausible in plausible()) {
+        fn admitted_document_is_within_limits_after_parsing(
+            text: String,
+            tokens in TOKEN_SEQUENCE,
+            plausible in plausible(),
+        ) {
             for document in [text, tokens, plausible] {
                 assert_within_limits(&document);
             }

@@ -206,6 +206,10 @@ fn root_fields<'d>(
 /// Variables that only the arguments of the root field use decide which events the subscription reads and from
 /// which cursor, but not how an event looks. They are left out, so that subscribers who resume from different
 /// cursors share their executions.
+///
+/// # Panics
+///
+/// Panics if a value cannot be serialised as JSON, which no GraphQL value can cause.
 pub fn event_variables(
     document: &ExecutableDocument,
     operation: &OperationDefinition,

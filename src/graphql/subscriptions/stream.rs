@@ -139,6 +139,8 @@ impl SubscriptionStream {
     }
 
     /// Executes an event for this subscriber only, on a task of its own.
+    ///
+    /// A panic of the task becomes an internal error, after which the client has to subscribe again.
     fn execute_individually(&self, event: Result<SubscriptionEvent>) -> BoxFuture<'static, Option<GraphqlResponse>> {
         METRICS.subscription_executions.get_or_create(&KindLabel { kind: "individual" }).inc();
         // The newest token counts: its permissions can differ from those of the first.

@@ -63,10 +63,7 @@ impl MessageEncoder {
 
 impl FrameSink for MessageEncoder {
     fn encode_frame(&self, body: &str, frames: &mut Vec<u8>) {
-        let parts = self.next_parts(body);
-        let length = parts.iter().map(|part| part.len() as u64).sum();
-        TEXT_FRAME_HEADER.format(length, frames).expect("a write to a vector cannot fail");
-        parts.iter().for_each(|part| frames.extend_from_slice(part.as_bytes()));
+        append_text_frame(&self.next_parts(body), frames);
     }
 
     fn try_write(&self, frames: &[u8]) -> bool {
@@ -74,8 +71,35 @@ impl FrameSink for MessageEncoder {
     }
 }
 
+/// Appends the frame of a text message that consists of several parts.
+fn append_text_frame(parts: &[&str], frames: &mut Vec<u8>) {
+    let length = parts.iter().map(|part| part.len() as u64).sum();
+    TEXT_FRAME_HEADER.format(length, frames).expect("a write to a vector cannot fail");
+    parts.iter().for_each(|part| frames.extend_from_slice(part.as_bytes()));
+}
+
 /// Returns the list of errors in a response, which is the payload of an `error` message.
 fn extract_errors(response: &GraphqlResponse) -> &str {
     let body: Option<HashMap<&str, &RawValue>> = serde_json::from_str(&response.body).ok();
     body.and_then(|body| body.get("errors").map(|errors| errors.get())).unwrap_or("[]")
+}
+
+#[cfg(test)]
+mod tests {
+    use tungstenite::protocol::frame::Frame;
+
+    use super::*;
+
+    /// The lengths are those at which the form of a frame's header changes (RFC 6455, section 5.2).
+    #[test]
+    fn fast_path_frame_equals_the_frame_of_the_websocket_library() {
+        for length in [0, 1, 125, 126, 65_535, 65_536] {
+            let text = "x".repeat(length);
+            let (start, end) = text.split_at(length / 2);
+            let (mut frames, mut expected) = (Vec::new(), Vec::new());
+            append_text_frame(&[start, end], &mut frames);
+            Frame::message(text.clone(), OpCode::Data(Data::Text), true).format(&mut expected).unwrap();
+            assert_eq!(frames, expected, "{length} bytes");
+        }
+    }
 }
