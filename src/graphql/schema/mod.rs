@@ -18,14 +18,11 @@ use crate::graphql::schema::connection::Connection;
 use crate::graphql::schema::mutation::Mutation;
 use crate::graphql::schema::query::Query;
 use crate::graphql::schema::subscription::Subscription;
-use crate::graphql::schema::types::call::Call;
-use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::feed::FeedEvent;
-use crate::graphql::schema::types::member::ChatMember;
-use crate::graphql::schema::types::message::{Message, MessageTotals};
+use crate::graphql::schema::types::message::MessageTotals;
 use crate::graphql::schema::types::notification::Notification;
+use crate::graphql::schema::types::objects::{Call, Chat, ChatMember, Message, User};
 use crate::graphql::schema::types::report::Report;
-use crate::graphql::schema::types::user::User;
 
 /// The schema with its three root types.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;

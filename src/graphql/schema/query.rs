@@ -13,13 +13,12 @@ use crate::error::{Error, Result};
 use crate::graphql::schema::connection::{Connection, connection, cost};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::types::blocklist::{BlockedWord, blocked_words};
-use crate::graphql::schema::types::call::{Call, CallFilter};
-use crate::graphql::schema::types::chat::{Chat, ChatFilter};
-use crate::graphql::schema::types::message::Message;
+use crate::graphql::schema::types::call::CallFilter;
+use crate::graphql::schema::types::chat::ChatFilter;
 use crate::graphql::schema::types::node::{Node, node};
+use crate::graphql::schema::types::objects::{Call, Chat, Message, User};
 use crate::graphql::schema::types::report::Report;
 use crate::graphql::schema::types::search::{MessageSearchConnection, MessageSearchFilter};
-use crate::graphql::schema::types::user::User;
 use crate::graphql::schema::types::viewer::Viewer;
 use crate::service;
 

@@ -10,7 +10,8 @@ use crate::domain::ids::{CallId, ParticipantId};
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::parse_id;
-use crate::graphql::schema::types::call::{Call, CallKind, CallParticipant, IceServer, MediaStateInput, SignalKind};
+use crate::graphql::schema::types::call::{CallKind, CallParticipant, IceServer, MediaStateInput, SignalKind};
+use crate::graphql::schema::types::objects::Call;
 use crate::service;
 use crate::service::calls::CallDevice;
 

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::Url;
-use crate::graphql::schema::types::chat::{Chat, ChatKind, ChatRuleInput, GroupCategory};
+use crate::graphql::schema::types::chat::{ChatKind, ChatRuleInput, GroupCategory};
+use crate::graphql::schema::types::objects::Chat;
 use crate::service;
 use crate::service::chats::ChatDraft;
 

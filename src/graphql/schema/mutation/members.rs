@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::chat::Chat;
-use crate::graphql::schema::types::member::{ChatMember, ChatRole, NotificationLevel};
+use crate::graphql::schema::types::member::{ChatRole, NotificationLevel};
+use crate::graphql::schema::types::objects::{Chat, ChatMember};
 use crate::service;
 
 /// The input of `addMembers`.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::messages::MessagePayload;
 use crate::graphql::schema::mutation::parse_id;
-use crate::graphql::schema::types::message::Message;
+use crate::graphql::schema::types::objects::Message;
 use crate::service;
 
 /// The input of `votePoll`.

@@ -5,7 +5,8 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::parse_id;
-use crate::graphql::schema::types::presence::{Presence, PresenceStatus};
+use crate::graphql::schema::types::objects::Presence;
+use crate::graphql::schema::types::presence::PresenceStatus;
 use crate::service;
 
 /// The input of `setPresence`.

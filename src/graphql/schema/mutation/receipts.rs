@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::members::MemberPayload;
 use crate::graphql::schema::mutation::parse_id;
-use crate::graphql::schema::types::member::ChatMember;
+use crate::graphql::schema::types::objects::ChatMember;
 use crate::service;
 
 /// The input of `markRead`.

@@ -1,7 +1,5 @@
 //! Calls, their participants and signals, and the statistics of an organisation's calls.
 
-use std::sync::Arc;
-
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::TimeDelta;
 
@@ -10,8 +8,7 @@ use crate::domain::{call_signaling, calls};
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::chat::Chat;
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::objects::{Call, Chat, User};
 use crate::service::calls::ice_servers;
 
 /// The kind of a call.
@@ -133,9 +130,6 @@ struct CallQuality {
     /// The number of reports.
     reports: i32,
 }
-
-/// The type `Call`.
-pub struct Call(pub Arc<calls::Call>);
 
 impl Call {
     /// Returns the call with the given id if the viewer is a member of its chat.

@@ -16,10 +16,9 @@ use crate::graphql::schema::connection::{Connection, connection, connection_with
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::{ActiveCallKey, TypingKey};
 use crate::graphql::schema::scalars::{DateTime, Url};
-use crate::graphql::schema::types::call::Call;
-use crate::graphql::schema::types::member::{ChatMember, ChatRole};
-use crate::graphql::schema::types::message::{Message, MessageTotals};
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::member::ChatRole;
+use crate::graphql::schema::types::message::MessageTotals;
+use crate::graphql::schema::types::objects::{Call, Chat, ChatMember, Message, User};
 use crate::service;
 
 /// The kind of a chat.
@@ -163,9 +162,6 @@ impl ChatFilter {
         })
     }
 }
-
-/// The type `Chat`.
-pub struct Chat(pub chats::Chat);
 
 impl Chat {
     /// Returns a chat that must exist for the viewer.

@@ -6,8 +6,7 @@ use crate::domain::messages;
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::call::Call;
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::objects::{Call, User};
 
 /// A geographic location.
 #[derive(SimpleObject)]

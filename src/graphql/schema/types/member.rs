@@ -8,9 +8,7 @@ use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::UnreadKey;
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::chat::Chat;
-use crate::graphql::schema::types::message::Message;
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::objects::{Chat, ChatMember, Message, User};
 
 /// The role of a member in a chat, from lowest to highest.
 /// The chat's policy decides which actions a role allows.
@@ -41,9 +39,6 @@ pub enum NotificationLevel {
     /// No events.
     None,
 }
-
-/// The type `ChatMember`.
-pub struct ChatMember(pub members::Member);
 
 /// The membership of a user in a chat.
 #[Object]

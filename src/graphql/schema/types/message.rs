@@ -1,7 +1,5 @@
 //! Messages and the receipts, revisions and threads that belong to them.
 
-use std::sync::Arc;
-
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use crate::domain::ids::MessageId;
@@ -15,11 +13,10 @@ use crate::graphql::schema::connection::{Connection, connection, connection_with
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::{MentionsKey, ReactionsKey, RevisionsKey};
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::chat::Chat;
 use crate::graphql::schema::types::content::{ForwardedFrom, Location, SystemNotice};
+use crate::graphql::schema::types::objects::{Chat, Message, User};
 use crate::graphql::schema::types::poll::Poll;
 use crate::graphql::schema::types::reaction::ReactionGroup;
-use crate::graphql::schema::types::user::User;
 use crate::service;
 use crate::service::receipts::ReceiptQuery;
 
@@ -60,9 +57,6 @@ struct MessageRevision {
     /// The time at which an edit replaced the text.
     edited_at: DateTime,
 }
-
-/// The type `Message`.
-pub struct Message(pub Arc<messages::Message>);
 
 impl Message {
     /// Returns the message with the given id if the viewer may read it.

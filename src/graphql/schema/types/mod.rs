@@ -9,6 +9,7 @@ pub mod member;
 pub mod message;
 pub mod node;
 pub mod notification;
+pub mod objects;
 pub mod poll;
 pub mod presence;
 pub mod reaction;

@@ -5,13 +5,11 @@ use async_graphql::{Context, ID, Interface};
 use crate::domain::ids::NodeId;
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::types::call::{Call, CallParticipant};
-use crate::graphql::schema::types::chat::Chat;
-use crate::graphql::schema::types::member::ChatMember;
-use crate::graphql::schema::types::message::Message;
+use crate::graphql::schema::types::call::CallParticipant;
 use crate::graphql::schema::types::notification::Notification;
+use crate::graphql::schema::types::objects::{Call, Chat, ChatMember, Message, User};
 use crate::graphql::schema::types::report::Report;
-use crate::graphql::schema::types::user::{Organization, User};
+use crate::graphql::schema::types::user::Organization;
 
 /// An object with a globally unique id.
 #[derive(Interface)]

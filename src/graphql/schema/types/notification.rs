@@ -5,10 +5,7 @@ use async_graphql::{Context, Enum, ID, Object};
 use crate::domain::notifications;
 use crate::error::Result;
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::call::Call;
-use crate::graphql::schema::types::chat::Chat;
-use crate::graphql::schema::types::message::Message;
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::objects::{Call, Chat, Message, User};
 
 /// The reason for a notification.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]

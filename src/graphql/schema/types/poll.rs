@@ -10,7 +10,7 @@ use crate::graphql::schema::connection::{cost, limit};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::{OwnVotesKey, PollResultsKey};
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::objects::User;
 
 /// The type `Poll`: the poll of one message.
 pub struct Poll {

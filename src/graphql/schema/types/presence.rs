@@ -6,8 +6,7 @@ use crate::domain::presence;
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::user::User;
-use crate::realtime::presence::snapshot::PresenceSnapshot;
+use crate::graphql::schema::types::objects::{Presence, User};
 
 /// The availability of a user.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +21,6 @@ pub enum PresenceStatus {
     /// Not connected, or set to invisible by the user.
     Offline,
 }
-
-/// The type `Presence`.
-pub struct Presence(pub PresenceSnapshot);
 
 /// The presence of a user.
 #[Object]

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::graphql::schema::connection::{cost, limit};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::OwnReactionsKey;
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::objects::User;
 
 /// The type `ReactionGroup`.
 pub struct ReactionGroup {

@@ -5,9 +5,7 @@ use async_graphql::{Context, Enum, ID, Object};
 use crate::domain::reports;
 use crate::error::Result;
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::chat::Chat;
-use crate::graphql::schema::types::message::Message;
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::objects::{Chat, Message, User};
 
 /// A moderator's decision about a report.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]

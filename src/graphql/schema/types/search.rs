@@ -12,7 +12,8 @@ use crate::domain::pagination::{Cursor, Page};
 use crate::domain::search::SearchQuery;
 use crate::error::{Error, Result};
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::message::{Message, MessageKind};
+use crate::graphql::schema::types::message::MessageKind;
+use crate::graphql::schema::types::objects::Message;
 
 /// The conditions that found messages must meet.
 /// All conditions that are set apply.

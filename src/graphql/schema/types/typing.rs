@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, Object};
 
 use crate::error::Result;
-use crate::graphql::schema::types::user::User;
+use crate::graphql::schema::types::objects::User;
 use crate::realtime::dispatch::render_cache::CachedUpdate;
 use crate::realtime::typing::TypingSnapshot;
 

@@ -3,16 +3,12 @@
 use async_graphql::{Context, ID, Object};
 
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::users;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::scalars::{DateTime, Url};
 use crate::graphql::schema::types::call::{CallStatistics, StatisticsPeriod};
-use crate::graphql::schema::types::presence::Presence;
+use crate::graphql::schema::types::objects::{Presence, User};
 use crate::service;
-
-/// The type `User`.
-pub struct User(pub users::User);
 
 impl User {
     /// Returns a user whose id comes from the database.

@@ -11,7 +11,8 @@ use crate::graphql::schema::connection::{Connection, connection, cost};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::types::call::IceServer;
 use crate::graphql::schema::types::notification::Notification;
-use crate::graphql::schema::types::user::{Organization, User};
+use crate::graphql::schema::types::objects::User;
+use crate::graphql::schema::types::user::Organization;
 use crate::service;
 
 /// A permission that a token grants in the whole organisation.
