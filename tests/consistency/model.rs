@@ -1,5 +1,7 @@
-//! Two chats against a model: random sends, threads, mentions, edits, deletes, reactions, reads,
-//! comings, goings, roles and reconnects; after each, what people see is what the model says.
+//! Compares two chats with a reference model.
+//!
+//! Random users send messages, replies and mentions, edit, delete, react, read, join, leave, change roles and
+//! reconnect. After each action, every user's view of the chats equals the model's.
 
 mod client_view;
 mod harness;
@@ -12,142 +14,147 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use testkit::{Database, Engine, TestApp, engine_test};
 
-use harness::World;
+use harness::Harness;
 use reference_model::MEMBER;
 
-const PEOPLE: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+const USER_IDS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
-/// What somebody does in one of the chats.
+/// The number of steps after which every client has to hold the whole state.
+const QUIESCE_INTERVAL: usize = 25;
+
+/// One action of one user in one of the chats.
 #[derive(Debug, Clone)]
 struct Step {
-    who: usize,
-    standing: Standing,
-    room: usize,
-    deed: Deed,
+    user: usize,
+    actor: ActorChoice,
+    chat: usize,
+    action: Action,
 }
 
-/// Another does it in their place who is in, or who owns the chat, so that less is refused.
+/// The user that acts: another one than the step's may take over, so that fewer actions are rejected.
 #[derive(Debug, Clone, Copy)]
-enum Standing {
-    Any,
+enum ActorChoice {
+    AsDrawn,
     Member,
     Owner,
 }
 
-/// Numbers choose among the messages that there are, by remainder.
+/// An action. An index selects one of the existing messages, by its remainder.
 #[derive(Debug, Clone)]
-enum Deed {
-    /// Perhaps in a thread, and then perhaps in the chat too.
+enum Action {
+    /// Sends a message, possibly as a reply in a thread, which may also appear in the chat.
     Send {
         mentions: BTreeSet<usize>,
-        everyone: bool,
+        mentions_everyone: bool,
         reply: Option<(usize, bool)>,
     },
     Edit {
-        which: usize,
+        index: usize,
     },
     Delete {
-        which: usize,
+        index: usize,
     },
     React {
-        which: usize,
+        index: usize,
     },
-    /// Up to a message, or the newest.
+    /// Marks messages as read up to a message, or up to the newest.
     Read {
-        which: Option<usize>,
+        index: Option<usize>,
         privately: bool,
     },
-    Unread {
-        which: Option<usize>,
+    MarkUnread {
+        index: Option<usize>,
     },
     Add {
-        whom: usize,
+        target: usize,
         role: usize,
     },
     Join,
-    Kick {
-        whom: usize,
+    Remove {
+        target: usize,
     },
     Leave,
-    GiveRole {
-        whom: usize,
+    ChangeRole {
+        target: usize,
         role: usize,
     },
     Reconnect {
-        which: usize,
+        index: usize,
     },
-    Wait,
+    AdvanceClock,
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
-    let (whom, which) = (0..PEOPLE.len(), 0..1000_usize);
-    let mentions = prop::collection::btree_set(whom.clone(), 0..3);
+fn action() -> impl Strategy<Value = Action> {
+    let (target, index) = (0..USER_IDS.len(), 0..1000_usize);
+    let mentions = prop::collection::btree_set(target.clone(), 0..3);
     let mentions = prop_oneof![2 => Just(BTreeSet::new()), 1 => mentions];
-    let everyone = prop::bool::weighted(0.15);
-    let reply = prop::option::weighted(0.4, (which.clone(), any::<bool>()));
-    let some = prop::option::weighted(0.7, which.clone());
+    let mentions_everyone = prop::bool::weighted(0.15);
+    let reply = prop::option::weighted(0.4, (index.clone(), any::<bool>()));
+    let optional_index = prop::option::weighted(0.7, index.clone());
     let privately = prop::bool::weighted(0.3);
     prop_oneof![
-        24 => (mentions, everyone, reply).prop_map(|(mentions, everyone, reply)| Deed::Send { mentions, everyone, reply }),
-        4 => which.clone().prop_map(|which| Deed::Edit { which }),
-        5 => which.clone().prop_map(|which| Deed::Delete { which }),
-        4 => which.clone().prop_map(|which| Deed::React { which }),
-        6 => (some.clone(), privately).prop_map(|(which, privately)| Deed::Read { which, privately }),
-        4 => some.prop_map(|which| Deed::Unread { which }),
-        4 => (whom.clone(), MEMBER..3).prop_map(|(whom, role)| Deed::Add { whom, role }),
-        3 => Just(Deed::Join),
-        3 => whom.clone().prop_map(|whom| Deed::Kick { whom }),
-        1 => Just(Deed::Leave),
-        4 => (whom, MEMBER..4).prop_map(|(whom, role)| Deed::GiveRole { whom, role }),
-        4 => which.prop_map(|which| Deed::Reconnect { which }),
-        1 => Just(Deed::Wait),
+        24 => (mentions, mentions_everyone, reply).prop_map(|(mentions, mentions_everyone, reply)| {
+            Action::Send { mentions, mentions_everyone, reply }
+        }),
+        4 => index.clone().prop_map(|index| Action::Edit { index }),
+        5 => index.clone().prop_map(|index| Action::Delete { index }),
+        4 => index.clone().prop_map(|index| Action::React { index }),
+        6 => (optional_index.clone(), privately).prop_map(|(index, privately)| Action::Read { index, privately }),
+        4 => optional_index.prop_map(|index| Action::MarkUnread { index }),
+        4 => (target.clone(), MEMBER..3).prop_map(|(target, role)| Action::Add { target, role }),
+        3 => Just(Action::Join),
+        3 => target.clone().prop_map(|target| Action::Remove { target }),
+        1 => Just(Action::Leave),
+        4 => (target, MEMBER..4).prop_map(|(target, role)| Action::ChangeRole { target, role }),
+        4 => index.prop_map(|index| Action::Reconnect { index }),
+        1 => Just(Action::AdvanceClock),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0..PEOPLE.len(), 0..10_usize, 0..2_usize, deed()).prop_map(|(who, luck, room, deed)| {
-        let standing = match deed {
-            Deed::Join | Deed::Reconnect { .. } => Standing::Any,
-            // Most people may not say who is in, nor delete what others said.
-            Deed::Add { .. } | Deed::Kick { .. } | Deed::GiveRole { .. } if luck < 7 => Standing::Owner,
-            Deed::Delete { .. } if luck < 4 => Standing::Owner,
-            _ if luck < 8 => Standing::Member,
-            _ => Standing::Any,
+    (0..USER_IDS.len(), 0..10_usize, 0..2_usize, action()).prop_map(|(user, luck, chat, action)| {
+        let actor = match action {
+            Action::Join | Action::Reconnect { .. } => ActorChoice::AsDrawn,
+            // Most users may neither change the members of a chat nor delete the messages of others.
+            Action::Add { .. } | Action::Remove { .. } | Action::ChangeRole { .. } if luck < 7 => ActorChoice::Owner,
+            Action::Delete { .. } if luck < 4 => ActorChoice::Owner,
+            _ if luck < 8 => ActorChoice::Member,
+            _ => ActorChoice::AsDrawn,
         };
-        Step { who, standing, room, deed }
+        Step { user, actor, chat, action }
     })
 }
 
-async fn live(engine: Engine, steps: Vec<Step>) {
+async fn run(engine: Engine, steps: Vec<Step>) {
     let app = TestApp::start(Database::create(engine).await, &[]).await;
-    let mut world = World::start(&app).await;
-    for (turn, step) in steps.into_iter().enumerate() {
-        let room = step.room;
-        world.take(&app, step).await;
-        world.check(turn, room).await;
-        if turn % 25 == 24 {
-            world.settle().await;
+    let mut harness = Harness::start(&app).await;
+    for (number, step) in steps.into_iter().enumerate() {
+        let chat = step.chat;
+        harness.apply(&app, step).await;
+        harness.assert_matches(number, chat).await;
+        if number % QUIESCE_INTERVAL == QUIESCE_INTERVAL - 1 {
+            harness.quiesce().await;
         }
     }
-    world.settle().await;
+    harness.quiesce().await;
     app.stop().await;
 }
 
 /// `PARLOR_TEST_SEED` repeats a run, and `PARLOR_TEST_CASES` makes it longer.
 #[engine_test]
 fn client_views_match_reference_model(engine: Engine) {
-    let set = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
-    let seed = set("PARLOR_TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(()));
-    let cases = set("PARLOR_TEST_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(6);
+    let setting = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let seed = setting("PARLOR_TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(()));
+    let cases = setting("PARLOR_TEST_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(6);
     eprintln!("PARLOR_TEST_SEED={seed}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let rng_seed = RngSeed::Fixed(seed);
     let config = Config { cases, rng_seed, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
-    let run = TestRunner::new(config).run(&prop::collection::vec(step(), 1..70), |steps| {
-        runtime.block_on(live(engine, steps));
+    let result = TestRunner::new(config).run(&prop::collection::vec(step(), 1..70), |steps| {
+        runtime.block_on(run(engine, steps));
         Ok(())
     });
-    if let Err(error) = run {
+    if let Err(error) = result {
         panic!("on {engine:?} with PARLOR_TEST_SEED={seed}: {error}");
     }
 }

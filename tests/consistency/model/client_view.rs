@@ -1,4 +1,4 @@
-//! What a person's client holds of one chat: built from its feed, as upserts by id.
+//! The state of one chat in a user's client, which is built from the chat's feed by upserts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,160 +7,161 @@ use serde_json::{Value, json};
 use testkit::{Feed, User, position};
 use tokio::time::timeout;
 
-use super::harness::{MEMBER, MESSAGE};
+use super::harness::{MEMBER_FIELDS, MESSAGE_FIELDS};
 
-/// A chat as one person sees it.
+/// The time within which read positions arrive: longer than the server collects them, on any machine.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One user's observation of a chat.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Sight {
+pub struct Observation {
     pub version: i64,
-    /// By their places.
+    /// The messages by their sequence numbers.
     pub messages: BTreeMap<i64, Value>,
-    /// By their users' ids.
+    /// The members by the ids of their users.
     pub members: BTreeMap<String, Value>,
 }
 
-impl Sight {
-    /// Who is in, and in which role.
+impl Observation {
+    /// Returns the members, each with the role.
     fn roles(&self) -> BTreeMap<&str, &Value> {
         self.members.iter().map(|(user, member)| (user.as_str(), &member["role"])).collect()
     }
 }
 
-/// A place to go on from, and what the client held there.
-struct Point {
+/// A position from which a client can resume, with the client's state at that position.
+struct Checkpoint {
     cursor: String,
-    sight: Sight,
+    state: Observation,
 }
 
+/// A client that follows the feed of a chat.
 #[derive(Default)]
-pub struct Held {
+pub struct ClientView {
     feed: Option<Feed>,
-    sight: Sight,
-    points: Vec<Point>,
-    /// From which of the points to go on.
-    resume: usize,
+    state: Observation,
+    checkpoints: Vec<Checkpoint>,
+    /// The index of the checkpoint from which the next feed resumes.
+    resume_index: usize,
 }
 
-/// Longer than the server gathers read positions, on any machine.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-impl Held {
-    /// Cuts the feed; the next goes on from any of the places that it came by.
-    pub fn cut(&mut self, resume: usize) {
-        (self.feed, self.resume) = (None, resume);
+impl ClientView {
+    /// Ends the feed. The next feed resumes from any of the checkpoints.
+    pub fn disconnect(&mut self, resume_index: usize) {
+        (self.feed, self.resume_index) = (None, resume_index);
     }
 
-    /// The person is no longer in: the feed says so, and ends.
-    pub async fn lose(&mut self) {
+    /// Asserts that the feed of a user who is no longer a member ends with an error.
+    pub async fn expect_removal(&mut self) {
         if let Some(mut feed) = self.feed.take() {
             assert_eq!(feed.error_code().await, "FORBIDDEN");
         }
     }
 
-    /// Brings the client to where the chat stands; its messages and members are those of a fresh
-    /// query.
-    pub async fn follow(&mut self, user: &User, chat: &str, fresh: &Sight) {
+    /// Receives events up to the queried version, and asserts that messages and roles equal the query.
+    pub async fn catch_up(&mut self, user: &User, chat: &str, queried: &Observation) {
         if self.feed.is_none() {
-            self.connect(user, chat, fresh).await;
+            self.connect(user, chat, queried).await;
         }
-        while self.sight.version < fresh.version {
+        while self.state.version < queried.version {
             self.recv().await;
         }
-        assert_eq!(self.sight.version, fresh.version);
-        assert_eq!(self.sight.messages, fresh.messages, "what {} holds, and what is so", user.id);
-        assert_eq!(self.sight.roles(), fresh.roles(), "who is in, to {}", user.id);
+        assert_eq!(self.state.version, queried.version);
+        assert_eq!(self.state.messages, queried.messages, "messages in the client of {}, and as queried", user.id);
+        assert_eq!(self.state.roles(), queried.roles(), "roles in the client of {}, and as queried", user.id);
     }
 
-    /// The same for all of members, whose read positions are told a moment later.
-    pub async fn settle(&mut self, user: &User, fresh: &Sight) {
-        while self.sight != *fresh {
-            if timeout(PATIENCE, self.recv()).await.is_err() {
-                assert_eq!(self.sight, *fresh, "what {} holds, and what is so", user.id);
+    /// Receives events until the whole state equals the queried one: read positions are published later.
+    pub async fn quiesce(&mut self, user: &User, queried: &Observation) {
+        while self.state != *queried {
+            if timeout(RECEIPT_TIMEOUT, self.recv()).await.is_err() {
+                assert_eq!(self.state, *queried, "the state in the client of {}, and as queried", user.id);
             }
         }
     }
 
-    async fn connect(&mut self, user: &User, chat: &str, fresh: &Sight) {
-        let point = (!self.points.is_empty()).then(|| self.resume % self.points.len());
-        let point = point.map(|number| &self.points[number]);
+    async fn connect(&mut self, user: &User, chat: &str, queried: &Observation) {
+        let resume_index = (!self.checkpoints.is_empty()).then(|| self.resume_index % self.checkpoints.len());
+        let checkpoint = resume_index.map(|index| &self.checkpoints[index]);
         let query = format!(
             "subscription($chat: ID!, $last: Int, $after: String) {{ chatFeed(chatId: $chat, last: $last, after: $after) {{
                 __typename ... on FeedEvent {{ cursor }} ... on MemberRemoved {{ userId }}
-                ... on MessageUpserted {{ change message {{ {MESSAGE} }} }} ... on MemberUpserted {{ member {{ {MEMBER} }} }}
+                ... on MessageUpserted {{ change message {{ {MESSAGE_FIELDS} }} }}
+                ... on MemberUpserted {{ member {{ {MEMBER_FIELDS} }} }}
             }} }}"
         );
-        let after = point.map(|point| point.cursor.as_str());
+        let after = checkpoint.map(|checkpoint| checkpoint.cursor.as_str());
         let feed = user.subscribe(&query, json!({ "chat": chat, "last": 100, "after": after })).await;
         self.feed = Some(feed);
-        match point {
-            Some(point) => {
-                self.sight = point.sight.clone();
+        match checkpoint {
+            Some(checkpoint) => {
+                self.state = checkpoint.state.clone();
                 while self.recv().await != "FeedCaughtUp" {}
             }
-            None => self.begin(fresh).await,
+            None => self.load_newest(queried).await,
         }
     }
 
-    /// A client that holds nothing gets the newest messages, and asks for the rest.
-    async fn begin(&mut self, fresh: &Sight) {
+    /// Receives the newest messages in a client without a state, which queries everything else.
+    async fn load_newest(&mut self, queried: &Observation) {
         let mut newest = BTreeMap::new();
         loop {
             let event = self.feed.as_mut().expect("a feed").next().await;
             match event["__typename"].as_str() {
-                Some("FeedCaughtUp") => break self.reach(&event),
+                Some("FeedCaughtUp") => break self.save_checkpoint(&event),
                 Some("MessageUpserted") => {
-                    let seq = event["message"]["seq"].as_i64().expect("a place");
+                    let seq = event["message"]["seq"].as_i64().expect("a sequence number");
                     assert!(newest.last_key_value().is_none_or(|(last, _)| *last < seq), "out of order: {event}");
                     newest.insert(seq, event["message"].clone());
                 }
-                _ => panic!("no newest message: {event}"),
+                _ => panic!("not one of the newest messages: {event}"),
             }
         }
-        let is_timeline = |message: &Value| message["threadRoot"].is_null() || newest.contains_key(&seq(message));
-        let timeline = fresh.messages.iter().filter(|(_, message)| is_timeline(message));
+        let is_in_timeline = |message: &Value| message["threadRoot"].is_null() || newest.contains_key(&seq_of(message));
+        let timeline = queried.messages.iter().filter(|(_, message)| is_in_timeline(message));
         let timeline: BTreeMap<i64, Value> = timeline.map(|(seq, message)| (*seq, message.clone())).collect();
         assert_eq!(newest, timeline);
-        self.sight = fresh.clone();
-        self.points.last_mut().expect("a point").sight = fresh.clone();
+        self.state = queried.clone();
+        self.checkpoints.last_mut().expect("a checkpoint").state = queried.clone();
     }
 
-    /// Takes the next event, and says which it was.
+    /// Receives and applies the next event, and returns its type.
     async fn recv(&mut self) -> String {
-        let hearing = self.feed.as_mut().expect("a feed").next();
-        let event = hearing.await;
-        let (kind, known) = (event["__typename"].as_str().expect("a type"), self.sight.version);
-        let at = position(&event["cursor"]);
-        assert!(known <= at, "out of order: {event}");
+        let next_event = self.feed.as_mut().expect("a feed").next();
+        let event = next_event.await;
+        let (kind, known_version) = (event["__typename"].as_str().expect("a type"), self.state.version);
+        let version = position(&event["cursor"]);
+        assert!(known_version <= version, "out of order: {event}");
         match kind {
             "MessageUpserted" => {
-                assert!(known < at, "doubled: {event}");
-                let seq = seq(&event["message"]);
-                let former = self.sight.messages.insert(seq, event["message"].clone());
-                assert!(former.is_none() || event["change"] != "ADDED", "added again: {event}");
+                assert!(known_version < version, "delivered twice: {event}");
+                let seq = seq_of(&event["message"]);
+                let previous = self.state.messages.insert(seq, event["message"].clone());
+                assert!(previous.is_none() || event["change"] != "ADDED", "added again: {event}");
             }
             "MemberUpserted" => {
                 let user = event["member"]["user"]["id"].as_str().expect("an id");
-                self.sight.members.insert(user.to_owned(), event["member"].clone());
+                self.state.members.insert(user.to_owned(), event["member"].clone());
             }
             "MemberRemoved" => {
-                assert!(known < at, "doubled: {event}");
-                self.sight.members.remove(event["userId"].as_str().expect("an id"));
+                assert!(known_version < version, "delivered twice: {event}");
+                self.state.members.remove(event["userId"].as_str().expect("an id"));
             }
             "FeedCaughtUp" => {}
-            _ => panic!("not expected: {event}"),
+            _ => panic!("unexpected event: {event}"),
         }
-        self.reach(&event);
+        self.save_checkpoint(&event);
         kind.to_owned()
     }
 
-    /// Notes where the client is, to go on from there some time.
-    fn reach(&mut self, event: &Value) {
-        self.sight.version = position(&event["cursor"]);
+    /// Records the position and the state of the client, from which a later feed may resume.
+    fn save_checkpoint(&mut self, event: &Value) {
+        self.state.version = position(&event["cursor"]);
         let cursor = event["cursor"].as_str().expect("a cursor").to_owned();
-        self.points.push(Point { cursor, sight: self.sight.clone() });
+        self.checkpoints.push(Checkpoint { cursor, state: self.state.clone() });
     }
 }
 
-fn seq(message: &Value) -> i64 {
-    message["seq"].as_i64().expect("a place")
+fn seq_of(message: &Value) -> i64 {
+    message["seq"].as_i64().expect("a sequence number")
 }

@@ -1,327 +1,340 @@
-//! What is so: one chat as the model has it, each thing by its place in the chat's log.
+//! The reference model of one chat, whose messages are ordered by their versions in the chat's log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Roles from least to most, as numbers.
+/// The roles from the lowest to the highest, by their numbers.
 pub const ROLES: [&str; 4] = ["MEMBER", "MODERATOR", "ADMIN", "OWNER"];
 pub const MEMBER: usize = 0;
 const MODERATOR: usize = 1;
 const ADMIN: usize = 2;
 const OWNER: usize = 3;
 
-/// The code with which something is refused.
-pub type Refused = &'static str;
-const NOT_FOUND: Refused = "NOT_FOUND";
-const FORBIDDEN: Refused = "FORBIDDEN";
-const BAD_USER_INPUT: Refused = "BAD_USER_INPUT";
+/// The code of the error with which an action is rejected.
+pub type ErrorCode = &'static str;
+const NOT_FOUND: ErrorCode = "NOT_FOUND";
+const FORBIDDEN: ErrorCode = "FORBIDDEN";
+const BAD_USER_INPUT: ErrorCode = "BAD_USER_INPUT";
 
-/// A message.
+/// A message of a user, or a system message.
 #[derive(Debug, Clone, Default)]
-pub struct Said {
-    /// None for a message of the chat's own that nobody has read yet.
+pub struct ModelMessage {
+    /// The id; `None` for a system message that no user has queried yet.
     pub id: Option<String>,
     pub sender: Option<usize>,
     pub text: Option<String>,
-    /// What a message of the chat's own tells of.
-    pub notice: Option<&'static str>,
-    pub root: Option<i64>,
+    /// The kind of a system message.
+    pub system_kind: Option<&'static str>,
+    pub thread_root: Option<i64>,
     pub in_timeline: bool,
-    pub replies: i64,
+    pub reply_count: i64,
     pub mentions: BTreeSet<usize>,
-    pub everyone: bool,
+    pub mentions_everyone: bool,
     pub reactions: BTreeSet<usize>,
-    pub deleted: bool,
+    pub is_deleted: bool,
 }
 
-/// One who is in, or was.
+/// A current or former member.
 #[derive(Debug, Clone)]
-pub struct Member {
-    pub is_in: bool,
+pub struct ModelMember {
+    pub is_active: bool,
     pub role: usize,
-    /// When they last came in.
-    since: i64,
-    pub read: i64,
-    pub privately: bool,
-    pub marked: bool,
+    /// The version at which the user last joined.
+    joined_version: i64,
+    pub read_seq: i64,
+    pub reads_privately: bool,
+    pub is_marked_unread: bool,
 }
 
-/// What somebody wants to say.
+/// A message to send.
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub text: String,
-    pub root: Option<i64>,
+    pub thread_root: Option<i64>,
     pub also_in_chat: bool,
     pub mentions: BTreeSet<usize>,
-    pub everyone: bool,
+    pub mentions_everyone: bool,
 }
 
-pub struct Room {
+pub struct ModelChat {
     pub is_channel: bool,
     pub version: i64,
-    pub said: BTreeMap<i64, Said>,
-    pub members: BTreeMap<usize, Member>,
+    pub messages: BTreeMap<i64, ModelMessage>,
+    pub members: BTreeMap<usize, ModelMember>,
 }
 
-impl Room {
-    /// A chat as it begins, made by the first of these people.
-    pub fn new(is_channel: bool, people: &[usize]) -> Self {
-        let mut room = Self { is_channel, version: 1, said: BTreeMap::new(), members: BTreeMap::new() };
-        for (number, who) in people.iter().enumerate() {
+impl ModelChat {
+    /// Creates a chat of these users, whose owner is the first one.
+    pub fn new(is_channel: bool, users: &[usize]) -> Self {
+        let mut chat = Self { is_channel, version: 1, messages: BTreeMap::new(), members: BTreeMap::new() };
+        for (number, user) in users.iter().enumerate() {
             let role = if number == 0 { OWNER } else { MEMBER };
-            room.version += 1;
-            room.members.insert(*who, Member { is_in: true, role, since: 0, read: 0, privately: false, marked: false });
+            chat.version += 1;
+            let member = ModelMember {
+                is_active: true,
+                role,
+                joined_version: 0,
+                read_seq: 0,
+                reads_privately: false,
+                is_marked_unread: false,
+            };
+            chat.members.insert(*user, member);
         }
-        room.notice("CHAT_CREATED");
-        room.notice("WELCOME");
-        // They all begin at the newest message.
-        let newest = room.newest();
-        room.members.values_mut().for_each(|member| member.read = newest);
-        room
+        chat.add_system_message("CHAT_CREATED");
+        chat.add_system_message("WELCOME");
+        // All initial members have read up to the newest message.
+        let newest = chat.newest_seq();
+        chat.members.values_mut().for_each(|member| member.read_seq = newest);
+        chat
     }
 
-    pub fn member(&self, who: usize) -> Option<&Member> {
-        self.members.get(&who).filter(|member| member.is_in)
+    pub fn member(&self, user: usize) -> Option<&ModelMember> {
+        self.members.get(&user).filter(|member| member.is_active)
     }
 
-    /// Messages that somebody has not read, and those of them that mention them.
-    pub fn unread(&self, who: usize) -> (usize, usize) {
-        let Some(member) = self.member(who) else { return (0, 0) };
-        let after = self.said.range(member.read + 1..).map(|(_, said)| said);
-        let unread = after.filter(|said| said.in_timeline && !said.deleted && said.sender.is_some_and(|by| by != who));
+    /// Returns the numbers of a user's unread messages and of the mentions in them.
+    pub fn unread_counts(&self, user: usize) -> (usize, usize) {
+        let Some(member) = self.member(user) else { return (0, 0) };
+        let later = self.messages.range(member.read_seq + 1..).map(|(_, message)| message);
+        let unread = later.filter(|message| {
+            message.in_timeline && !message.is_deleted && message.sender.is_some_and(|sender| sender != user)
+        });
         let unread: Vec<_> = unread.collect();
-        let mentions = unread.iter().filter(|said| said.everyone || said.mentions.contains(&who)).count();
-        (unread.len(), mentions)
+        let mentions = unread.iter().filter(|message| message.mentions_everyone || message.mentions.contains(&user));
+        (unread.len(), mentions.count())
     }
 
-    /// Those who are in.
-    pub fn present(&self) -> impl Iterator<Item = usize> + Clone {
-        self.members.iter().filter(|(_, member)| member.is_in).map(|(who, _)| *who)
+    /// Returns the active members.
+    pub fn active_members(&self) -> impl Iterator<Item = usize> + Clone {
+        self.members.iter().filter(|(_, member)| member.is_active).map(|(user, _)| *user)
     }
 
-    /// The one who runs the chat, if anybody does.
+    /// Returns the first owner of the chat.
     pub fn owner(&self) -> Option<usize> {
-        self.present().find(|who| self.members[who].role == OWNER)
+        self.active_members().find(|user| self.members[user].role == OWNER)
     }
 
-    fn next(&mut self) -> i64 {
+    fn next_version(&mut self) -> i64 {
         self.version += 1;
         self.version
     }
 
-    fn notice(&mut self, kind: &'static str) {
-        let seq = self.next();
-        self.said.insert(seq, Said { notice: Some(kind), in_timeline: true, ..Said::default() });
+    fn add_system_message(&mut self, kind: &'static str) {
+        let seq = self.next_version();
+        let message = ModelMessage { system_kind: Some(kind), in_timeline: true, ..ModelMessage::default() };
+        self.messages.insert(seq, message);
     }
 
-    /// The last place before this one among the chat's messages.
-    fn last_before(&self, seq: i64) -> i64 {
-        self.said.range(..seq).rev().find(|(_, said)| said.in_timeline).map_or(0, |(seq, _)| *seq)
+    /// Returns the last sequence number before `seq` in the chat's timeline.
+    fn last_seq_before(&self, seq: i64) -> i64 {
+        self.messages.range(..seq).rev().find(|(_, message)| message.in_timeline).map_or(0, |(seq, _)| *seq)
     }
 
-    fn newest(&self) -> i64 {
-        self.last_before(i64::MAX)
+    fn newest_seq(&self) -> i64 {
+        self.last_seq_before(i64::MAX)
     }
 
-    /// One who takes part; another sees a channel, and nothing of a group.
-    fn taking_part(&mut self, who: usize) -> Result<&mut Member, Refused> {
-        let refused = if self.is_channel { FORBIDDEN } else { NOT_FOUND };
-        self.members.get_mut(&who).filter(|member| member.is_in).ok_or(refused)
+    /// Returns an active member. A user who is not a member can see a channel, and no group.
+    fn require_member(&mut self, user: usize) -> Result<&mut ModelMember, ErrorCode> {
+        let code = if self.is_channel { FORBIDDEN } else { NOT_FOUND };
+        self.members.get_mut(&user).filter(|member| member.is_active).ok_or(code)
     }
 
-    fn at_least(&mut self, who: usize, role: usize) -> Result<(), Refused> {
-        if self.taking_part(who)?.role >= role { Ok(()) } else { Err(FORBIDDEN) }
+    fn require_role(&mut self, user: usize, role: usize) -> Result<(), ErrorCode> {
+        if self.require_member(user)?.role >= role { Ok(()) } else { Err(FORBIDDEN) }
     }
 
-    /// A message, for one who may read it.
-    fn readable(&mut self, who: usize, seq: i64) -> Result<&mut Said, Refused> {
-        self.member(who).ok_or(NOT_FOUND)?;
-        self.said.get_mut(&seq).ok_or(NOT_FOUND)
+    /// Returns a message that a user may read.
+    fn require_message(&mut self, user: usize, seq: i64) -> Result<&mut ModelMessage, ErrorCode> {
+        self.member(user).ok_or(NOT_FOUND)?;
+        self.messages.get_mut(&seq).ok_or(NOT_FOUND)
     }
 
-    pub fn send(&mut self, who: usize, draft: &Draft) -> Result<i64, Refused> {
-        self.at_least(who, if draft.everyone { MODERATOR } else { MEMBER })?;
-        if let Some(root) = draft.root {
-            match self.said.get(&root) {
-                Some(root) if root.deleted => return Err(NOT_FOUND),
-                Some(root) if root.root.is_some() => return Err(BAD_USER_INPUT),
-                Some(root) if root.notice.is_some() => return Err(FORBIDDEN),
+    pub fn send(&mut self, user: usize, draft: &Draft) -> Result<i64, ErrorCode> {
+        self.require_role(user, if draft.mentions_everyone { MODERATOR } else { MEMBER })?;
+        if let Some(root) = draft.thread_root {
+            match self.messages.get(&root) {
+                Some(root) if root.is_deleted => return Err(NOT_FOUND),
+                Some(root) if root.thread_root.is_some() => return Err(BAD_USER_INPUT),
+                Some(root) if root.system_kind.is_some() => return Err(FORBIDDEN),
                 Some(_) => {}
                 None => return Err(NOT_FOUND),
             }
         }
-        if draft.mentions.iter().any(|whom| self.member(*whom).is_none()) {
+        if draft.mentions.iter().any(|mentioned| self.member(*mentioned).is_none()) {
             return Err(BAD_USER_INPUT);
         }
-        let (seq, in_timeline) = (self.next(), draft.root.is_none() || draft.also_in_chat);
-        let said = Said {
-            sender: Some(who),
+        let (seq, in_timeline) = (self.next_version(), draft.thread_root.is_none() || draft.also_in_chat);
+        let message = ModelMessage {
+            sender: Some(user),
             text: Some(draft.text.clone()),
-            root: draft.root,
+            thread_root: draft.thread_root,
             in_timeline,
             mentions: draft.mentions.clone(),
-            everyone: draft.everyone,
-            ..Said::default()
+            mentions_everyone: draft.mentions_everyone,
+            ..ModelMessage::default()
         };
-        self.said.insert(seq, said);
-        self.count_reply(draft.root, 1);
+        self.messages.insert(seq, message);
+        self.change_reply_count(draft.thread_root, 1);
         if in_timeline {
-            let member = self.taking_part(who)?;
-            (member.read, member.marked) = (seq, false);
+            let member = self.require_member(user)?;
+            (member.read_seq, member.is_marked_unread) = (seq, false);
         }
         Ok(seq)
     }
 
-    fn count_reply(&mut self, root: Option<i64>, more: i64) {
-        if let Some(root) = root.and_then(|root| self.said.get_mut(&root)) {
-            root.replies += more;
+    fn change_reply_count(&mut self, root: Option<i64>, difference: i64) {
+        if let Some(root) = root.and_then(|root| self.messages.get_mut(&root)) {
+            root.reply_count += difference;
             self.version += 1;
         }
     }
 
-    pub fn edit(&mut self, who: usize, seq: i64, text: &str) -> Result<(), Refused> {
-        let said = self.readable(who, seq)?;
-        if said.sender != Some(who) || said.deleted {
+    pub fn edit(&mut self, user: usize, seq: i64, text: &str) -> Result<(), ErrorCode> {
+        let message = self.require_message(user, seq)?;
+        if message.sender != Some(user) || message.is_deleted {
             return Err(FORBIDDEN);
         }
-        said.text = Some(text.to_owned());
+        message.text = Some(text.to_owned());
         self.version += 1;
         Ok(())
     }
 
-    pub fn delete_message(&mut self, who: usize, seq: i64) -> Result<(), Refused> {
-        let role = self.member(who).ok_or(NOT_FOUND)?.role;
-        let said = self.readable(who, seq)?;
-        if said.notice.is_some() || said.sender != Some(who) && role < MODERATOR {
+    pub fn delete_message(&mut self, user: usize, seq: i64) -> Result<(), ErrorCode> {
+        let role = self.member(user).ok_or(NOT_FOUND)?.role;
+        let message = self.require_message(user, seq)?;
+        if message.system_kind.is_some() || message.sender != Some(user) && role < MODERATOR {
             return Err(FORBIDDEN);
         }
-        if said.deleted {
+        if message.is_deleted {
             return Ok(());
         }
-        said.deleted = true;
-        (said.text, said.everyone) = (None, false);
-        said.mentions.clear();
-        said.reactions.clear();
-        let root = said.root;
+        message.is_deleted = true;
+        (message.text, message.mentions_everyone) = (None, false);
+        message.mentions.clear();
+        message.reactions.clear();
+        let root = message.thread_root;
         self.version += 1;
-        self.count_reply(root, -1);
+        self.change_reply_count(root, -1);
         Ok(())
     }
 
-    /// Gives a reaction, or takes it back where it was given.
-    pub fn react(&mut self, who: usize, seq: i64) -> Result<(), Refused> {
-        let said = self.readable(who, seq)?;
-        if said.deleted || said.notice.is_some() {
+    /// Adds the user's reaction, or removes it if it exists.
+    pub fn react(&mut self, user: usize, seq: i64) -> Result<(), ErrorCode> {
+        let message = self.require_message(user, seq)?;
+        if message.is_deleted || message.system_kind.is_some() {
             return Err(FORBIDDEN);
         }
-        if !said.reactions.remove(&who) {
-            said.reactions.insert(who);
+        if !message.reactions.remove(&user) {
+            message.reactions.insert(user);
         }
         self.version += 1;
         Ok(())
     }
 
-    pub fn read(&mut self, who: usize, up_to: Option<i64>, privately: bool) -> Result<(), Refused> {
-        let newest = self.newest();
-        let member = self.taking_part(who)?;
+    pub fn mark_read(&mut self, user: usize, up_to: Option<i64>, privately: bool) -> Result<(), ErrorCode> {
+        let newest = self.newest_seq();
+        let member = self.require_member(user)?;
         let seq = up_to.unwrap_or(newest);
-        if seq >= member.read {
-            (member.read, member.privately) = (seq, privately);
+        if seq >= member.read_seq {
+            (member.read_seq, member.reads_privately) = (seq, privately);
         }
-        member.marked = false;
+        member.is_marked_unread = false;
         Ok(())
     }
 
-    pub fn unread_from(&mut self, who: usize, from: Option<i64>) -> Result<(), Refused> {
-        let before = from.map(|from| self.last_before(from));
-        let member = self.taking_part(who)?;
-        member.read = before.map_or(member.read, |before| before.min(member.read));
-        member.marked = true;
+    pub fn mark_unread(&mut self, user: usize, from: Option<i64>) -> Result<(), ErrorCode> {
+        let last_read = from.map(|from| self.last_seq_before(from));
+        let member = self.require_member(user)?;
+        member.read_seq = last_read.map_or(member.read_seq, |last_read| last_read.min(member.read_seq));
+        member.is_marked_unread = true;
         Ok(())
     }
 
-    pub fn add(&mut self, who: usize, whom: usize, role: usize) -> Result<(), Refused> {
-        self.at_least(who, if role > MEMBER { OWNER } else { ADMIN })?;
-        self.bring_in(whom, role);
+    pub fn add_member(&mut self, user: usize, target: usize, role: usize) -> Result<(), ErrorCode> {
+        self.require_role(user, if role > MEMBER { OWNER } else { ADMIN })?;
+        self.insert_member(target, role);
         Ok(())
     }
 
-    pub fn join(&mut self, who: usize) -> Result<(), Refused> {
+    pub fn join(&mut self, user: usize) -> Result<(), ErrorCode> {
         if !self.is_channel {
-            self.taking_part(who)?;
+            self.require_member(user)?;
             return Err(FORBIDDEN);
         }
-        self.bring_in(who, MEMBER);
+        self.insert_member(user, MEMBER);
         Ok(())
     }
 
-    /// One who comes back begins at the newest message as a new one does; what they set stays.
-    fn bring_in(&mut self, whom: usize, role: usize) {
-        if self.member(whom).is_some() {
+    /// Inserts a member, who has read up to the newest message. A returning member keeps the former settings.
+    fn insert_member(&mut self, user: usize, role: usize) {
+        if self.member(user).is_some() {
             return;
         }
-        let (read, since) = (self.newest(), self.next());
-        let former = self.members.get(&whom);
-        let privately = former.is_some_and(|former| former.privately);
-        let marked = former.is_some_and(|former| former.marked);
-        self.members.insert(whom, Member { is_in: true, role, since, read, privately, marked });
-        self.notice("MEMBER_ADDED");
+        let (read_seq, joined_version) = (self.newest_seq(), self.next_version());
+        let former = self.members.get(&user);
+        let reads_privately = former.is_some_and(|former| former.reads_privately);
+        let is_marked_unread = former.is_some_and(|former| former.is_marked_unread);
+        let member = ModelMember { is_active: true, role, joined_version, read_seq, reads_privately, is_marked_unread };
+        self.members.insert(user, member);
+        self.add_system_message("MEMBER_ADDED");
     }
 
-    pub fn kick(&mut self, who: usize, whom: usize) -> Result<(), Refused> {
-        if who == whom {
-            let seen = self.is_channel || self.member(who).is_some();
-            return Err(if seen { BAD_USER_INPUT } else { NOT_FOUND });
+    pub fn remove_member(&mut self, user: usize, target: usize) -> Result<(), ErrorCode> {
+        if user == target {
+            let sees_chat = self.is_channel || self.member(user).is_some();
+            return Err(if sees_chat { BAD_USER_INPUT } else { NOT_FOUND });
         }
-        self.at_least(who, ADMIN)?;
-        let own = self.taking_part(who)?.role;
-        let theirs = self.member(whom).ok_or(NOT_FOUND)?.role;
-        if own <= theirs && own < OWNER {
+        self.require_role(user, ADMIN)?;
+        let own_role = self.require_member(user)?.role;
+        let target_role = self.member(target).ok_or(NOT_FOUND)?.role;
+        if own_role <= target_role && own_role < OWNER {
             return Err(FORBIDDEN);
         }
-        self.take_out(whom, "MEMBER_REMOVED");
+        self.end_membership(target, "MEMBER_REMOVED");
         Ok(())
     }
 
-    pub fn leave(&mut self, who: usize) -> Result<(), Refused> {
-        let role = self.taking_part(who)?.role;
-        self.take_out(who, "MEMBER_LEFT");
-        // The highest of the others inherits from an owner, the longest there first.
-        let others = self.members.iter().filter(|(_, member)| member.is_in);
-        let heir =
-            others.min_by_key(|(whom, member)| (OWNER - member.role, member.since, **whom)).map(|(whom, _)| *whom);
-        if let Some(heir) = heir.filter(|heir| role == OWNER && self.members[heir].role < OWNER) {
-            self.set_role(heir, OWNER);
+    pub fn leave(&mut self, user: usize) -> Result<(), ErrorCode> {
+        let role = self.require_member(user)?.role;
+        self.end_membership(user, "MEMBER_LEFT");
+        // An owner's successor is the member of the highest role and, among equal ones, of the longest membership.
+        let remaining = self.members.iter().filter(|(_, member)| member.is_active);
+        let successor = remaining
+            .min_by_key(|(user, member)| (OWNER - member.role, member.joined_version, **user))
+            .map(|(user, _)| *user);
+        if let Some(successor) = successor.filter(|user| role == OWNER && self.members[user].role < OWNER) {
+            self.set_role(successor, OWNER);
         }
         Ok(())
     }
 
-    fn take_out(&mut self, whom: usize, notice: &'static str) {
-        if let Some(member) = self.members.get_mut(&whom) {
-            (member.is_in, member.role) = (false, MEMBER);
+    fn end_membership(&mut self, user: usize, system_kind: &'static str) {
+        if let Some(member) = self.members.get_mut(&user) {
+            (member.is_active, member.role) = (false, MEMBER);
             self.version += 1;
-            self.notice(notice);
+            self.add_system_message(system_kind);
         }
     }
 
-    pub fn give_role(&mut self, who: usize, whom: usize, role: usize) -> Result<(), Refused> {
-        self.at_least(who, OWNER)?;
-        let former = self.member(whom).ok_or(NOT_FOUND)?.role;
+    pub fn change_role(&mut self, user: usize, target: usize, role: usize) -> Result<(), ErrorCode> {
+        self.require_role(user, OWNER)?;
+        let former = self.member(target).ok_or(NOT_FOUND)?.role;
         if former == role {
             return Ok(());
         }
-        let owners = self.members.values().filter(|member| member.is_in && member.role == OWNER).count();
+        let owners = self.members.values().filter(|member| member.is_active && member.role == OWNER).count();
         if former == OWNER && owners == 1 {
             return Err(FORBIDDEN);
         }
-        self.set_role(whom, role);
+        self.set_role(target, role);
         Ok(())
     }
 
-    fn set_role(&mut self, whom: usize, role: usize) {
-        if let Some(member) = self.members.get_mut(&whom) {
+    fn set_role(&mut self, user: usize, role: usize) {
+        if let Some(member) = self.members.get_mut(&user) {
             member.role = role;
             self.version += 1;
-            self.notice("ROLE_CHANGED");
+            self.add_system_message("ROLE_CHANGED");
         }
     }
 }
