@@ -1,4 +1,4 @@
-//! Steps that many stories take.
+//! Requests that many tests send.
 
 use std::time::Duration;
 
@@ -7,51 +7,53 @@ use serde_json::{Value, json};
 use crate::{Feed, Reply, User};
 
 impl User {
-    /// A mutation of which nothing is wanted back.
+    /// Sends a mutation and selects only its `__typename`.
     pub async fn mutate(&self, field: &str, input: Value) -> Reply {
         self.mutate_returning(field, input, "__typename").await
     }
 
-    /// The same, which is to succeed.
+    /// Sends a mutation like [`Self::mutate`], and asserts that it succeeds.
     pub async fn mutate_ok(&self, field: &str, input: Value) {
         self.mutate(field, input).await.data();
     }
 
-    /// What a chat has to show.
+    /// Returns fields of a chat.
     pub async fn fetch_chat(&self, id: &str, selection: &str) -> Value {
         let query = format!("query($id: ID!) {{ chat(id: $id) {{ {selection} }} }}");
         self.ask_with(&query, json!({ "id": id })).await.at("chat").clone()
     }
 
-    /// What a message has to show.
+    /// Returns fields of a message.
     pub async fn fetch_message(&self, id: &str, selection: &str) -> Value {
         let query = format!("query($id: ID!) {{ message(id: $id) {{ {selection} }} }}");
         self.ask_with(&query, json!({ "id": id })).await.at("message").clone()
     }
 
-    /// Sends more than a text and gives the message's id.
+    /// Sends a message with any content and returns its id.
     pub async fn send_message(&self, chat: &str, input: Value) -> String {
         self.try_send_message(chat, input).await.text("sendMessage.message.id")
     }
 
+    /// Sends a message with any content and returns the response.
     pub async fn try_send_message(&self, chat: &str, input: Value) -> Reply {
         let mut input = input;
         input["chatId"] = chat.into();
         self.mutate_returning("sendMessage", input, "message { id }").await
     }
 
+    /// Deletes a message.
     pub async fn delete_message(&self, message: &str) {
         self.mutate_ok("deleteMessage", json!({ "messageId": message })).await;
     }
 
-    /// Brings somebody into a chat in a role.
+    /// Adds a user to a chat in a role.
     pub async fn add_member(&self, chat: &str, user: &str, role: &str) {
         self.mutate_ok("addMembers", json!({ "chatId": chat, "userIds": [user], "role": role })).await;
     }
 }
 
 impl Reply {
-    /// How long to wait, where there was too much in too short a time.
+    /// Asserts that the rate limiter rejected the request, and returns the time after which to retry.
     #[track_caller]
     pub fn retry_after(&self) -> Duration {
         self.assert_error("RATE_LIMITED");
@@ -67,11 +69,13 @@ impl Feed {
     /// slow subscriber: an event that should not come may be overwritten by a later one before it is read. On
     /// feeds that deliver every event, cause another event and assert that it is the next.
     pub async fn assert_no_event(&mut self) {
-        let heard = tokio::time::timeout(Duration::from_millis(700), self.next()).await;
-        assert!(heard.is_err(), "{heard:?}");
+        let event = tokio::time::timeout(Duration::from_millis(700), self.next()).await;
+        assert!(event.is_err(), "unexpected event: {event:?}");
     }
 
-    /// The next event that is no member's: their read positions are told at times of their own.
+    /// Returns the next event other than `MemberUpserted`.
+    ///
+    /// Read positions are published with a delay, so their place among other events varies.
     pub async fn next_non_member_event(&mut self) -> Value {
         loop {
             let event = self.next().await;
@@ -82,7 +86,7 @@ impl Feed {
     }
 }
 
-/// What is at a name of each value.
+/// Returns a field of each value in a list.
 #[track_caller]
 pub fn pluck(values: &Value, name: &str) -> Vec<Value> {
     values.as_array().expect("a list").iter().map(|value| value[name].clone()).collect()

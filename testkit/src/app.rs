@@ -1,4 +1,4 @@
-//! A server in this process.
+//! A server that runs in the test's process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Database, Engine, SECRET, User};
 
-/// A server in this process, on a port and a database of its own.
+/// A server that runs in the test's process, on its own port and with its own database.
 pub struct TestApp {
     pub app: Arc<AppContext>,
     pub addr: SocketAddr,
@@ -38,8 +38,9 @@ impl TestApp {
         Self::start(Database::create(Engine::Sqlite).await, settings).await
     }
 
+    /// Starts a server on a database.
     pub async fn start(database: Database, settings: &[(&str, &str)]) -> Self {
-        // The tests' own HTTP client asks for one.
+        // The tests' HTTP client needs a TLS provider.
         crate::provide_tls();
         let config = config(&database.url, settings);
         let app = bootstrap::start(&config, Clock::adjustable()).await.expect("the server starts");
@@ -65,34 +66,36 @@ impl TestApp {
         self.shut_down().await.drop().await;
     }
 
+    /// Returns the URL of a path on this server.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
 
-    /// Returns a user of the organisation `demo` whom the server has seen.
+    /// Returns a user of the organisation `demo`, registered with the server.
     pub async fn user(&self, id: &str) -> User {
         self.user_in("demo", id, None).await
     }
 
-    /// Returns a user of an organisation, whose token has these permissions or the default ones.
+    /// Returns a user of an organisation, with a token of these permissions or the default ones.
     pub async fn user_in(&self, organization: &str, id: &str, permissions: Option<&[&str]>) -> User {
         let user = User::new(self.addr, id, self.token(organization, id, permissions));
         user.ask("{ viewer { user { id } } }").await.data();
         user
     }
 
+    /// Issues a token with these permissions or the default ones.
     pub fn token(&self, organization: &str, id: &str, permissions: Option<&[&str]>) -> String {
-        let grant = TokenSpec {
+        let spec = TokenSpec {
             organization: organization.into(),
             user: id.into(),
             name: Some(capitalised(id)),
-            permissions: permissions.map(|words| words.iter().map(|word| (*word).to_owned()).collect()),
+            permissions: permissions.map(|permissions| permissions.iter().map(|&name| name.to_owned()).collect()),
             lifetime: Duration::from_secs(30 * 24 * 3600),
         };
-        self.app.authenticator.issue(&grant).expect("a token")
+        self.app.authenticator.issue(&spec).expect("a token")
     }
 
-    /// Returns the time that is a number of seconds from now, as the API writes it.
+    /// Returns the time in a number of seconds, by the server's clock and in the API's format.
     pub fn time_in(&self, seconds: i64) -> String {
         (self.app.clock.now() + TimeDelta::seconds(seconds)).to_rfc3339()
     }
@@ -105,7 +108,7 @@ impl TestApp {
 
 /// Returns the configuration of a test's server.
 pub fn config(url: &str, settings: &[(&str, &str)]) -> Config {
-    let given = |name: &str| settings.iter().any(|(setting, _)| *setting == name);
+    let is_set = |name: &str| settings.iter().any(|(setting, _)| *setting == name);
     let defaults = [
         ("DATABASE_URL", url),
         ("PARLOR_ADDR", "127.0.0.1:0"),
@@ -113,14 +116,14 @@ pub fn config(url: &str, settings: &[(&str, &str)]) -> Config {
         ("PARLOR_DRAIN_SECONDS", "0"),
         ("PARLOR_SHUTDOWN_SECONDS", "2"),
     ];
-    let replaced = |name: &str| given(name) || name == "PARLOR_JWT_SECRET" && given("PARLOR_JWKS");
-    let defaults = defaults.iter().filter(|(name, _)| !replaced(name));
+    let is_replaced = |name: &str| is_set(name) || name == "PARLOR_JWT_SECRET" && is_set("PARLOR_JWKS");
+    let defaults = defaults.iter().filter(|(name, _)| !is_replaced(name));
     let vars = defaults.chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::from_vars(vars).expect("settings for a test")
+    Config::from_vars(vars).expect("valid settings")
 }
 
-fn capitalised(word: &str) -> String {
-    let mut letters = word.chars();
+fn capitalised(name: &str) -> String {
+    let mut letters = name.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(letters).collect()
 }

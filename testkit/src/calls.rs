@@ -1,9 +1,10 @@
-//! Calls as stories take part in them.
+//! Calls, as tests start, join and observe them.
 
 use serde_json::{Value, json};
 
 use crate::{Feed, Reply, TestApp, User};
 
+/// The fields of a call that tests compare.
 pub const CALL: &str = "id status endReason startedBy { id } answeredAt endedAt durationSeconds ringsUntil
     viewerDirection participants { id user { id } deviceId status joinedAt leftAt media { audio video screen } }";
 
@@ -27,7 +28,7 @@ const INBOX: &str = "subscription($after: String) { inboxFeed(after: $after) {
     ... on NotificationUpserted { notification { kind call { id } message { system { kind } } } }
     } }";
 
-/// A call as one person has it: its id, and their own part in it.
+/// The ids of a call and of one user's participant in it.
 #[derive(Debug, Clone)]
 pub struct JoinedCall {
     pub call: String,
@@ -35,31 +36,32 @@ pub struct JoinedCall {
 }
 
 impl JoinedCall {
-    fn of(reply: &Reply, field: &str) -> Self {
+    fn from_reply(reply: &Reply, field: &str) -> Self {
         let id = |path: &str| reply.text(&format!("{field}.{path}.id"));
         Self { call: id("call"), participant: id("participant") }
     }
 }
 
-/// Alice and Bob, and the chat of the two.
+/// Returns Alice, Bob and the id of their direct chat.
 pub async fn alice_and_bob(app: &TestApp) -> (User, User, String) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.direct(&bob).await;
     (alice, bob, chat)
 }
 
-/// Alice and Bob in a call that she began, in the chat of the two.
+/// A call in the direct chat of Alice and Bob, started by Alice and joined by Bob.
 pub struct ActiveCall {
     pub alice: User,
     pub bob: User,
     pub chat: String,
-    /// Alice's part in it.
+    /// Alice's participant.
     pub a: JoinedCall,
-    /// Bob's.
+    /// Bob's participant.
     pub b: JoinedCall,
 }
 
 impl ActiveCall {
+    /// Starts and answers a call.
     pub async fn start(app: &TestApp) -> Self {
         let (alice, bob, chat) = alice_and_bob(app).await;
         let a = alice.start_call(&chat).await;
@@ -68,64 +70,75 @@ impl ActiveCall {
     }
 }
 
+/// Returns a session description as the payload of a signal.
 pub fn sdp(kind: &str, text: &str) -> Value {
     json!({ "type": kind, "sdp": format!("v=0\r\n{text}") })
 }
 
 impl User {
+    /// Starts an audio call from a device, and returns the response.
     pub async fn try_start_call(&self, chat: &str, device: &str) -> Reply {
         let media = json!({ "audio": true, "video": false, "screen": false });
         let input = json!({ "chatId": chat, "kind": "AUDIO", "deviceId": device, "media": media });
         self.mutate_returning("startCall", input, "call { id status } participant { id deviceId status }").await
     }
 
+    /// Starts an audio call.
     pub async fn start_call(&self, chat: &str) -> JoinedCall {
-        JoinedCall::of(&self.try_start_call(chat, "phone").await, "startCall")
+        JoinedCall::from_reply(&self.try_start_call(chat, "phone").await, "startCall")
     }
 
+    /// Joins a call from a device, and returns the response.
     pub async fn try_join_call(&self, call: &str, device: &str) -> Reply {
         let input = json!({ "callId": call, "deviceId": device });
         self.mutate_returning("joinCall", input, "call { id status } participant { id deviceId status }").await
     }
 
+    /// Joins a call.
     pub async fn join_call(&self, call: &str) -> JoinedCall {
-        JoinedCall::of(&self.try_join_call(call, "phone").await, "joinCall")
+        JoinedCall::from_reply(&self.try_join_call(call, "phone").await, "joinCall")
     }
 
-    pub async fn try_leave_call(&self, at: &JoinedCall) -> Reply {
-        self.mutate("leaveCall", json!({ "callId": at.call, "participantId": at.participant })).await
+    /// Leaves a call, and returns the response.
+    pub async fn try_leave_call(&self, joined: &JoinedCall) -> Reply {
+        self.mutate("leaveCall", json!({ "callId": joined.call, "participantId": joined.participant })).await
     }
 
+    /// Returns the fields [`CALL`] of a call.
     pub async fn fetch_call(&self, call: &str) -> Value {
         let query = format!("query($id: ID!) {{ call(id: $id) {{ {CALL} }} }}");
         self.ask_with(&query, json!({ "id": call })).await.at("call").clone()
     }
 
-    /// Status, and why it ended.
+    /// Returns a call's status and the reason of its end.
     pub async fn call_status(&self, call: &str) -> Value {
         let call = self.fetch_call(call).await;
         json!([call["status"], call["endReason"]])
     }
 
-    pub async fn call_feed(&self, at: &JoinedCall, after: Option<&str>) -> Feed {
-        self.subscribe(CALL_FEED, json!({ "call": at.call, "own": at.participant, "after": after })).await
+    /// Subscribes to a call's feed as a participant.
+    pub async fn call_feed(&self, joined: &JoinedCall, after: Option<&str>) -> Feed {
+        self.subscribe(CALL_FEED, json!({ "call": joined.call, "own": joined.participant, "after": after })).await
     }
 
-    /// A feed of a call from its beginning, which has told all that was.
-    pub async fn caught_up_call_feed(&self, at: &JoinedCall) -> Feed {
-        let mut feed = self.call_feed(at, None).await;
+    /// Subscribes to a call's feed from its beginning, and reads it until it has caught up.
+    pub async fn caught_up_call_feed(&self, joined: &JoinedCall) -> Feed {
+        let mut feed = self.call_feed(joined, None).await;
         feed.catch_up().await;
         feed
     }
 
+    /// Subscribes to a call's feed without being a participant.
     pub async fn watch_call(&self, call: &str) -> Feed {
         self.subscribe(CALL_FEED, json!({ "call": call })).await
     }
 
+    /// Subscribes to the user's inbox.
     pub async fn inbox_feed(&self, after: Option<&str>) -> Feed {
         self.subscribe(INBOX, json!({ "after": after })).await
     }
 
+    /// Sends a signal to a participant, and returns the response.
     pub async fn try_send_signal(&self, from: &JoinedCall, to: &str, kind: &str, payload: Value) -> Reply {
         let input = json!({
             "callId": from.call, "fromParticipantId": from.participant, "toParticipantId": to, "kind": kind, "payload": payload,
@@ -133,11 +146,12 @@ impl User {
         self.mutate_returning("sendSignal", input, "delivered").await
     }
 
+    /// Sends a signal to a participant.
     pub async fn send_signal(&self, from: &JoinedCall, to: &JoinedCall, kind: &str, payload: Value) {
         self.try_send_signal(from, &to.participant, kind, payload).await.data();
     }
 
-    /// The calls of the viewer's history: which way each went, and how it ended.
+    /// Returns the direction and the end reason of each call in the user's history.
     pub async fn call_history(&self, filter: Value) -> Vec<Value> {
         let query = "query($filter: CallFilter) { calls(filter: $filter) { nodes { viewerDirection endReason } } }";
         let reply = self.ask_with(query, json!({ "filter": filter })).await;
@@ -145,28 +159,28 @@ impl User {
         calls.iter().map(|call| json!([call["viewerDirection"], call["endReason"]])).collect()
     }
 
-    /// What the chat tells of calls.
+    /// Returns the kinds of a chat's system messages about calls.
     pub async fn call_system_messages(&self, chat: &str) -> Vec<Value> {
-        let told = self.fetch_chat(chat, "messages { nodes { system { kind call { id } } } }").await;
-        let notices = told["messages"]["nodes"].as_array().expect("a list").iter();
-        notices.filter(|told| !told["system"]["call"].is_null()).map(|told| told["system"]["kind"].clone()).collect()
+        let chat = self.fetch_chat(chat, "messages { nodes { system { kind call { id } } } }").await;
+        let systems = chat["messages"]["nodes"].as_array().expect("a list").iter().map(|message| &message["system"]);
+        systems.filter(|system| !system["call"].is_null()).map(|system| system["kind"].clone()).collect()
     }
 }
 
 impl Feed {
-    /// Hears all until the feed is level.
+    /// Returns all events until the feed has caught up.
     pub async fn catch_up(&mut self) -> Vec<Value> {
-        let mut heard = Vec::new();
+        let mut events = Vec::new();
         loop {
             let event = self.next().await;
             if event["__typename"] == "FeedCaughtUp" {
-                return heard;
+                return events;
             }
-            heard.push(event);
+            events.push(event);
         }
     }
 
-    /// The next event of this type, of those that concern calls.
+    /// Skips events until one of this type, and returns it.
     pub async fn next_of_type(&mut self, kind: &str) -> Value {
         loop {
             let event = self.next().await;
@@ -176,13 +190,13 @@ impl Feed {
         }
     }
 
-    /// The next signal: its kind and what it says.
+    /// Returns the next signal: the sender's id, the kind and the payload.
     pub async fn next_signal(&mut self) -> Value {
         let signal = &self.next_of_type("SignalReceived").await["signal"];
         json!([signal["from"]["user"]["id"], signal["kind"], signal["payload"]])
     }
 
-    /// Waits until somebody stands so, as the feed tells it.
+    /// Waits for the event in which a user's participant has a status.
     pub async fn wait_for_participant(&mut self, user: &str, status: &str) -> Value {
         loop {
             let event = self.next_of_type("ParticipantUpserted").await;
@@ -193,14 +207,14 @@ impl Feed {
         }
     }
 
-    /// Hears what is left of a feed that is over.
+    /// Returns the remaining events of a feed that completes.
     pub async fn drain(&mut self) -> Vec<Value> {
-        let mut heard = Vec::new();
+        let mut events = Vec::new();
         loop {
             let message = self.socket.recv().await;
             match message["type"].as_str() {
-                Some("complete") => return heard,
-                Some("next") => heard.push(message["payload"]["data"]["callFeed"].clone()),
+                Some("complete") => return events,
+                Some("next") => events.push(message["payload"]["data"]["callFeed"].clone()),
                 _ => panic!("{message}"),
             }
         }

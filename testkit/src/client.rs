@@ -1,4 +1,4 @@
-//! Users, who send GraphQL over HTTP and open WebSockets.
+//! A user who sends GraphQL over HTTP and opens WebSockets.
 
 use std::net::SocketAddr;
 
@@ -8,13 +8,13 @@ use tokio::time::timeout;
 use crate::feed::CHAT_FEED;
 use crate::{Feed, Socket, TIMEOUT, TestApp};
 
-/// Returns a client of HTTP.
+/// Returns an HTTP client.
 pub fn http_client() -> reqwest::Client {
     provide_tls();
     reqwest::Client::new()
 }
 
-/// Installs the provider of TLS that every HTTP client asks the process for.
+/// Installs the TLS provider that every HTTP client of the process needs.
 pub fn provide_tls() {
     parlor::crypto_provider::install_crypto_provider();
 }
@@ -28,7 +28,7 @@ pub struct User {
     http: reqwest::Client,
 }
 
-/// What a request was answered.
+/// The response to a GraphQL request.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -36,29 +36,32 @@ pub struct Reply {
 }
 
 impl User {
+    /// Creates a client of the server at this address.
     pub fn new(addr: SocketAddr, id: &str, token: String) -> Self {
         Self { id: id.into(), token, addr, http: http_client() }
     }
 
-    /// The same person at another server.
+    /// Returns a client of another server for the same user.
     pub fn at(&self, addr: SocketAddr) -> Self {
         Self { addr, ..self.clone() }
     }
 
-    /// The same person with a token of now.
+    /// Returns a client for the same user with a token that is issued now.
     pub fn with_fresh_token(&self, app: &TestApp) -> Self {
         Self { token: app.token("demo", &self.id, None), ..self.clone() }
     }
 
+    /// Sends an operation without variables.
     pub async fn ask(&self, query: &str) -> Reply {
         self.ask_with(query, json!({})).await
     }
 
+    /// Sends an operation.
     pub async fn ask_with(&self, query: &str, variables: Value) -> Reply {
         self.try_ask(query, variables).await.expect("the server answers")
     }
 
-    /// None where the server goes away meanwhile.
+    /// Sends an operation, and returns `None` if the connection fails.
     pub async fn try_ask(&self, query: &str, variables: Value) -> Option<Reply> {
         let url = format!("http://{}/graphql", self.addr);
         let request =
@@ -67,7 +70,7 @@ impl User {
         Some(Reply { status: response.status().as_u16(), body: response.json().await.ok()? })
     }
 
-    /// A mutation of this field, whose `input` it is; the selection says what is wanted back.
+    /// Sends a mutation of one field with this input and selection.
     pub async fn mutate_returning(&self, field: &str, input: Value, selection: &str) -> Reply {
         let kind = format!(
             "{}Input!",
@@ -84,43 +87,45 @@ impl User {
         .await
     }
 
-    /// A group of the viewer's with these people in.
-    pub async fn group(&self, title: &str, people: &[&User]) -> String {
-        self.chat("GROUP", title, people).await
+    /// Creates a group with these members, and returns its id.
+    pub async fn group(&self, title: &str, members: &[&User]) -> String {
+        self.chat("GROUP", title, members).await
     }
 
-    pub async fn chat(&self, kind: &str, title: &str, people: &[&User]) -> String {
-        let ids: Vec<&str> = people.iter().map(|user| user.id.as_str()).collect();
+    /// Creates a chat of this kind with these members, and returns its id.
+    pub async fn chat(&self, kind: &str, title: &str, members: &[&User]) -> String {
+        let ids: Vec<&str> = members.iter().map(|user| user.id.as_str()).collect();
         let input = json!({ "kind": kind, "title": title, "memberIds": ids });
         self.mutate_returning("createChat", input, "chat { id }").await.text("createChat.chat.id")
     }
 
-    /// The viewer's direct chat with somebody: one in which nothing is said before they say it.
+    /// Opens the direct chat with another user, and returns its id.
     pub async fn direct(&self, other: &User) -> String {
         let input = json!({ "userId": other.id });
         self.mutate_returning("openDirectChat", input, "chat { id }").await.text("openDirectChat.chat.id")
     }
 
-    /// Sends a text and gives the message's id.
+    /// Sends a text message and returns its id.
     pub async fn send(&self, chat: &str, text: &str) -> String {
         let input = json!({ "chatId": chat, "text": text });
         self.mutate_returning("sendMessage", input, "message { id }").await.text("sendMessage.message.id")
     }
 
+    /// Opens a WebSocket that the server has acknowledged.
     pub async fn socket(&self) -> Socket {
         let mut socket = Socket::connect(self.addr).await;
         socket.init(&self.token).await;
         socket
     }
 
-    /// A subscription on a socket of its own.
+    /// Starts a subscription on its own WebSocket.
     pub async fn subscribe(&self, query: &str, variables: Value) -> Feed {
         let mut socket = self.socket().await;
         socket.subscribe("feed", query, variables).await;
         Feed::new(socket)
     }
 
-    /// The feed of a chat, with what stories look at.
+    /// Subscribes to a chat's feed with the selection [`CHAT_FEED`].
     pub async fn feed(&self, chat: &str, last: Option<i32>, after: Option<&str>) -> Feed {
         let variables = json!({ "chat": chat, "last": last, "after": after });
         self.subscribe(CHAT_FEED, variables).await
@@ -128,14 +133,14 @@ impl User {
 }
 
 impl Reply {
-    /// The data, of a request in which nothing failed.
+    /// Asserts that the response has no errors, and returns its data.
     #[track_caller]
     pub fn data(&self) -> &Value {
         assert!(self.body.get("errors").is_none(), "{}", self.body);
         &self.body["data"]
     }
 
-    /// What is at a path of the data, as in `chat.members.nodes.0.role`.
+    /// Returns the value at a path of the data, such as `chat.members.nodes.0.role`.
     #[track_caller]
     pub fn at(&self, path: &str) -> &Value {
         path.split('.').fold(self.data(), |value, step| match step.parse::<usize>() {
@@ -144,13 +149,14 @@ impl Reply {
         })
     }
 
+    /// Returns the string at a path of the data.
     #[track_caller]
     pub fn text(&self, path: &str) -> String {
         let value = self.at(path);
         value.as_str().unwrap_or_else(|| panic!("no text at {path}: {}", self.body)).to_owned()
     }
 
-    /// The code of the one error.
+    /// Asserts that the response has exactly one error, and returns its code.
     #[track_caller]
     pub fn code(&self) -> &str {
         let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("no error: {}", self.body));
@@ -158,12 +164,13 @@ impl Reply {
         errors[0]["extensions"]["code"].as_str().unwrap_or_else(|| panic!("no code: {}", self.body))
     }
 
+    /// Asserts that the response has exactly one error, with this code.
     #[track_caller]
     pub fn assert_error(&self, code: &str) {
         assert_eq!(self.code(), code, "{}", self.body);
     }
 
-    /// BAD_USER_INPUT that names this field.
+    /// Asserts that the response has exactly one error, `BAD_USER_INPUT` for this field.
     #[track_caller]
     pub fn assert_bad_input(&self, field: &str) {
         self.assert_error("BAD_USER_INPUT");

@@ -1,4 +1,4 @@
-//! Databases: an SQLite file, or a database of a PostgreSQL server, each of one test's own.
+//! The database of one test: an SQLite file, or a database in a PostgreSQL server.
 
 use std::env;
 use std::io::Write as _;
@@ -16,17 +16,19 @@ use tokio_postgres::{Client, NoTls};
 const POSTGRES: &str = "PARLOR_TEST_POSTGRES";
 const REQUIRE_POSTGRES: &str = "PARLOR_TEST_REQUIRE_POSTGRES";
 
-/// What the server sets on each of its connections to SQLite.
+/// The pragmas that the server sets on each of its SQLite connections.
 const SQLITE_PRAGMAS: &str = "PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; \
     PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-16000; \
     PRAGMA mmap_size=268435456; PRAGMA temp_store=MEMORY;";
 
+/// A database engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     Sqlite,
     Postgres,
 }
 
+/// A database, which is removed by [`Self::drop`].
 pub struct Database {
     pub engine: Engine,
     pub url: String,
@@ -34,17 +36,17 @@ pub struct Database {
 }
 
 enum Location {
-    /// A file in a folder of its own.
+    /// A file in its own folder.
     File(TempDir),
     Server {
-        /// The address of a database in which databases can be created.
+        /// The URL of a database whose user can create databases.
         admin: String,
         name: String,
     },
 }
 
 impl Database {
-    /// Creates an empty database. On PostgreSQL, in the server at `PARLOR_TEST_POSTGRES`.
+    /// Creates an empty database; on PostgreSQL, in the server at `PARLOR_TEST_POSTGRES`.
     pub async fn create(engine: Engine) -> Self {
         match engine {
             Engine::Sqlite => Self::create_sqlite(),
@@ -52,29 +54,30 @@ impl Database {
         }
     }
 
+    /// Creates a folder for an SQLite database.
     pub fn create_sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = format!("sqlite://{}", file(&folder).display());
         Self { engine: Engine::Sqlite, url, location: Location::File(folder) }
     }
 
-    /// Creates a database in the server at this address.
+    /// Creates a database in the PostgreSQL server at this URL.
     pub async fn create_postgres(admin: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("parlor_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         execute_postgres(admin, &format!("CREATE DATABASE {name}")).await;
-        let (base, _) = admin.rsplit_once('/').expect("an address with a database");
+        let (base, _) = admin.rsplit_once('/').expect("a URL with a database");
         let url = format!("{base}/{name}");
         Self { engine: Engine::Postgres, url, location: Location::Server { admin: admin.into(), name } }
     }
 
-    /// Executes SQL on a connection of its own.
+    /// Executes SQL on a new connection.
     pub async fn execute(&self, sql: &str) {
         match &self.location {
             Location::File(folder) => {
                 let (path, sql) = (file(folder), sql.to_owned());
                 let execute = move || open_sqlite(&path).batch_execute(&sql).expect(&sql);
-                spawn_blocking(execute).await.expect("SQL that is executed");
+                spawn_blocking(execute).await.expect("no panic");
             }
             Location::Server { .. } => execute_postgres(&self.url, sql).await,
         }
@@ -100,36 +103,38 @@ impl Database {
             Location::File(folder) => {
                 let path = file(folder);
                 let load = move || diesel::sql_query(&query).get_result::<Row>(&mut open_sqlite(&path)).expect(&query);
-                spawn_blocking(load).await.expect("a query that is executed").number
+                spawn_blocking(load).await.expect("no panic").number
             }
             Location::Server { .. } => self.postgres_client().await.query_one(&query, &[]).await.expect(&query).get(0),
         }
     }
 
-    /// The path of an SQLite database.
+    /// Returns the path of an SQLite database.
     pub fn sqlite_path(&self) -> PathBuf {
         let Location::File(folder) = &self.location else { panic!("PostgreSQL has no file") };
         file(folder)
     }
 
-    /// A connection to a PostgreSQL database.
+    /// Opens a connection to a PostgreSQL database.
     pub async fn postgres_client(&self) -> Client {
         connect_postgres(&self.url).await.expect("PostgreSQL answers")
     }
 
     /// Refuses new connections to a PostgreSQL database, and ends those that are open.
     pub async fn block_connections(&self) {
-        let Location::Server { admin, name } = &self.location else { panic!("a file can't be closed") };
+        let Location::Server { admin, name } = &self.location else { panic!("SQLite has no connections to block") };
         execute_postgres(admin, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
         let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
         execute_postgres(admin, &end).await;
     }
 
+    /// Accepts connections again after [`Self::block_connections`].
     pub async fn allow_connections(&self) {
-        let Location::Server { admin, name } = &self.location else { panic!("a file can't be closed") };
+        let Location::Server { admin, name } = &self.location else { panic!("SQLite has no connections to block") };
         execute_postgres(admin, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
     }
 
+    /// Removes the database.
     pub async fn drop(self) {
         match self.location {
             Location::File(folder) => folder.close().expect("the folder can be removed"),
@@ -140,20 +145,20 @@ impl Database {
     }
 }
 
-/// Returns whether tests on PostgreSQL can run: whether `PARLOR_TEST_POSTGRES` is set.
+/// Returns true if `PARLOR_TEST_POSTGRES` is set, so that tests on PostgreSQL can run.
 ///
 /// Otherwise such tests are skipped, with one message for the whole run.
 ///
 /// # Panics
 ///
-/// Panics where PostgreSQL is missing and `PARLOR_TEST_REQUIRE_POSTGRES` is set, as `tests/run` sets it.
+/// Panics if `PARLOR_TEST_POSTGRES` is not set but `PARLOR_TEST_REQUIRE_POSTGRES` is; `tests/run` sets both.
 pub fn postgres_is_available() -> bool {
-    static TOLD: Once = Once::new();
+    static NOTICE: Once = Once::new();
     let is_available = env::var_os(POSTGRES).is_some();
     assert!(is_available || env::var_os(REQUIRE_POSTGRES).is_none(), "{POSTGRES} is not set");
     if !is_available {
-        TOLD.call_once(|| {
-            // The harness captures what is printed in the usual way.
+        NOTICE.call_once(|| {
+            // The test harness captures `eprintln!`, but not a direct write.
             let message = format!("{POSTGRES} is not set: tests on PostgreSQL are skipped (tests/run runs them)\n");
             std::io::stderr().write_all(message.as_bytes()).ok();
         });
@@ -161,7 +166,7 @@ pub fn postgres_is_available() -> bool {
     is_available
 }
 
-/// Returns the address of the PostgreSQL server of this test run.
+/// Returns the URL of this test run's PostgreSQL server.
 pub fn postgres_url() -> String {
     env::var(POSTGRES).unwrap_or_else(|_| panic!("{POSTGRES} is not set: tests/run starts a server and sets it"))
 }
@@ -173,10 +178,10 @@ pub async fn connect_postgres(url: &str) -> Result<Client, tokio_postgres::Error
     Ok(client)
 }
 
-/// Opens an SQLite file with the settings of the server's own connections.
+/// Opens an SQLite file with the server's pragmas.
 pub fn open_sqlite(path: &Path) -> SqliteConnection {
     let mut connection = SqliteConnection::establish(&path.to_string_lossy()).expect("the file opens");
-    connection.batch_execute(SQLITE_PRAGMAS).expect("the settings are known");
+    connection.batch_execute(SQLITE_PRAGMAS).expect("valid pragmas");
     connection
 }
 

@@ -1,4 +1,4 @@
-//! All that a database holds, row by row.
+//! The content of a database, row by row.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,15 @@ use crate::{Database, Engine};
 pub struct DatabaseDump(BTreeMap<String, Vec<String>>);
 
 impl DatabaseDump {
+    /// Reads all rows of a database.
     pub async fn take(database: &Database) -> Self {
         match database.engine {
-            Engine::Sqlite => Self::of_sqlite(database.url.strip_prefix("sqlite://").expect("the address of a file")),
-            Engine::Postgres => Self::of_postgres(&database.url).await,
+            Engine::Sqlite => Self::from_sqlite(database.url.strip_prefix("sqlite://").expect("the URL of a file")),
+            Engine::Postgres => Self::from_postgres(&database.url).await,
         }
     }
 
-    fn of_sqlite(file: &str) -> Self {
+    fn from_sqlite(file: &str) -> Self {
         #[derive(QueryableByName)]
         struct Line {
             #[diesel(sql_type = Text)]
@@ -30,7 +31,7 @@ impl DatabaseDump {
             let lines = sql_query(&sql).load::<Line>(&mut conn).expect(&sql);
             lines.into_iter().map(|line| line.line).collect()
         };
-        // A virtual table keeps what it holds in tables of its own, which are here too.
+        // A virtual table stores its content in shadow tables, which this list contains.
         let tables =
             lines("SELECT name AS line FROM pragma_table_list WHERE schema = 'main' AND type <> 'virtual'".into());
         let rows = tables.into_iter().map(|table| {
@@ -42,8 +43,8 @@ impl DatabaseDump {
         Self(rows.collect())
     }
 
-    async fn of_postgres(url: &str) -> Self {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the cluster answers");
+    async fn from_postgres(url: &str) -> Self {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("PostgreSQL answers");
         tokio::spawn(connection);
         let lines = async |sql: String| -> Vec<String> {
             let rows = client.query(&sql, &[]).await.expect(&sql);
@@ -57,21 +58,21 @@ impl DatabaseDump {
         Self(dump)
     }
 
-    /// How many rows a table has.
+    /// Returns the number of rows of a table.
     pub fn count(&self, table: &str) -> usize {
         self.0[table].len()
     }
 
-    /// The rows that came since, and those that are gone.
+    /// Asserts that a later dump has the same rows; otherwise reports the removed and the added ones.
     #[track_caller]
     pub fn assert_unchanged(&self, now: &Self, after: &str) {
         assert!(self.0.len() > 10, "{} tables", self.0.len());
-        let only = |of: &Self, other: &Self, mark: &str| -> Vec<String> {
-            let rows = of.0.iter().flat_map(|(table, rows)| rows.iter().map(move |row| (table, row)));
-            let gone = rows.filter(|(table, row)| !other.0.get(*table).is_some_and(|rows| rows.contains(row)));
-            gone.map(|(table, row)| format!("{mark} {table}: {row}")).collect()
+        let missing = |from: &Self, other: &Self, mark: &str| -> Vec<String> {
+            let rows = from.0.iter().flat_map(|(table, rows)| rows.iter().map(move |row| (table, row)));
+            let missing = rows.filter(|(table, row)| !other.0.get(*table).is_some_and(|rows| rows.contains(row)));
+            missing.map(|(table, row)| format!("{mark} {table}: {row}")).collect()
         };
-        let differences = [only(self, now, "-"), only(now, self, "+")].concat();
-        assert!(self.0 == now.0, "{after}, the database is another:\n{}", differences.join("\n"));
+        let differences = [missing(self, now, "-"), missing(now, self, "+")].concat();
+        assert!(self.0 == now.0, "{after}, the database has changed:\n{}", differences.join("\n"));
     }
 }

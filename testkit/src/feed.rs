@@ -1,10 +1,10 @@
-//! A subscription as a story hears it: event by event.
+//! A subscription, read event by event.
 
 use serde_json::Value;
 
 use crate::Socket;
 
-/// A chat's feed, with what stories look at.
+/// The subscription to a chat's feed with the fields that tests compare.
 pub const CHAT_FEED: &str = "subscription($chat: ID!, $last: Int, $after: String) {
     chatFeed(chatId: $chat, last: $last, after: $after) {
         __typename
@@ -19,7 +19,7 @@ pub const CHAT_FEED: &str = "subscription($chat: ID!, $last: Int, $after: String
     }
 }";
 
-/// The version of a feed's cursor. Clients must not look into one; these tests of the log may.
+/// Returns the version in a feed's cursor. The format is private to the server; only these tests decode it.
 pub fn position(cursor: &Value) -> i64 {
     use base64::Engine as _;
     let cursor = cursor.as_str().expect("each event has a cursor");
@@ -27,19 +27,20 @@ pub fn position(cursor: &Value) -> i64 {
     i64::from_be_bytes(bytes[16..24].try_into().expect("a version"))
 }
 
-/// A subscription, event by event.
+/// A subscription on its own WebSocket.
 pub struct Feed {
     pub socket: Socket,
-    /// The version of the last event that was heard, of a chat's feed.
+    /// The version in the last cursor received; 0 before the first one.
     position: i64,
 }
 
 impl Feed {
+    /// Wraps a WebSocket on which a subscription has been started.
     pub fn new(socket: Socket) -> Self {
         Self { socket, position: 0 }
     }
 
-    /// The next event.
+    /// Returns the next event.
     pub async fn next(&mut self) -> Value {
         let message = self.socket.recv().await;
         assert_eq!(message["type"], "next", "{message}");
@@ -53,26 +54,27 @@ impl Feed {
         event
     }
 
-    /// The next event but for read positions: those come a moment after what moved them, and take no
-    /// version.
+    /// Returns the next event that is not a read position.
+    ///
+    /// Read positions are published with a delay, and they take no version.
     pub async fn next_change(&mut self) -> Value {
         loop {
-            let known = self.position;
+            let previous = self.position;
             let event = self.next().await;
-            if event["__typename"] != "MemberUpserted" || self.position > known {
+            if event["__typename"] != "MemberUpserted" || self.position > previous {
                 return event;
             }
         }
     }
 
-    /// The next event but for read positions, which is of this type.
+    /// Returns the next event that is not a read position, and asserts its type.
     pub async fn expect(&mut self, kind: &str) -> Value {
         let event = self.next_change().await;
         assert_eq!(event["__typename"], kind, "{event}");
         event
     }
 
-    /// The code of the error with which the feed ends.
+    /// Skips events until the error that ends the feed, and returns its code.
     pub async fn error_code(&mut self) -> String {
         loop {
             let message = self.socket.recv().await;

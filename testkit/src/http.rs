@@ -1,4 +1,4 @@
-//! HTTP, header by header.
+//! HTTP requests with explicit headers.
 
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{TestApp, User, http_client};
 
-/// An answer as it came.
+/// An HTTP response.
 pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
@@ -15,36 +15,40 @@ pub struct Response {
 }
 
 impl Response {
-    /// What a header says, all its lines together.
+    /// Returns the values of a header, joined by commas.
     pub fn header(&self, name: &str) -> String {
         let lines: Vec<_> = self.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect();
         lines.join(", ")
     }
 
+    /// Parses the body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
+    /// Returns the code of the first error.
     #[track_caller]
     pub fn code(&self) -> String {
         let json = self.json();
         json["errors"][0]["extensions"]["code"].as_str().unwrap_or_else(|| panic!("no error: {json}")).to_owned()
     }
 
-    /// A request error: what is wrong, and no data, not even null.
+    /// Asserts a request error: this status and code, and no `data` entry, not even null.
     #[track_caller]
     pub fn assert_error(&self, status: u16, code: &str) {
         assert_eq!((self.status, self.code().as_str()), (status, code), "{:?}", self.body);
         assert_eq!(self.json().get("data"), None);
     }
 
+    /// Returns the message of the first error.
+    #[track_caller]
     pub fn message(&self) -> String {
         self.json()["errors"][0]["message"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-/// What somebody asks of a server, header by header.
+/// Sends a request with these headers.
 pub async fn request(
     app: &TestApp,
     method: Method,
@@ -56,26 +60,30 @@ pub async fn request(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = request.send().await.expect("an answer");
+    let response = request.send().await.expect("a response");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     Response { status, headers, body: response.bytes().await.expect("a whole body") }
 }
 
+/// Sends a POST request to `/graphql` with a JSON body.
 pub async fn post(app: &TestApp, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Response {
-    let json = [("content-type", "application/json")];
-    request(app, Method::POST, "/graphql", &[&json, headers].concat(), body).await
+    let content_type = [("content-type", "application/json")];
+    request(app, Method::POST, "/graphql", &[&content_type, headers].concat(), body).await
 }
 
+/// Sends a GET request to `/graphql` with these parameters.
 pub async fn get(app: &TestApp, headers: &[(&str, &str)], parameters: &[(&str, &str)]) -> Response {
     let url = Url::parse_with_params("http://host/graphql", parameters).expect("an address");
     let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
     request(app, Method::GET, &path, headers, "").await
 }
 
+/// Returns the JSON body of a GraphQL request.
 pub fn graphql_body(query: &str, variables: Value) -> String {
     json!({ "query": query, "variables": variables }).to_string()
 }
 
+/// Returns the `Authorization` header of a user.
 pub fn bearer(user: &User) -> String {
     format!("Bearer {}", user.token)
 }

@@ -1,4 +1,4 @@
-//! The keys of a host application, and tokens of whatever claims that it signs with them.
+//! The signing keys of a host application, and tokens with any claims.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+/// A private signing key of the host application.
 pub struct HostKey {
     pub kid: &'static str,
     pub algorithm: Algorithm,
@@ -21,29 +22,31 @@ pub struct HostKey {
 }
 
 impl HostKey {
+    /// Returns the RSA key.
     pub fn rsa() -> Self {
         let key = EncodingKey::from_rsa_pem(RSA.as_bytes()).expect("a key");
         Self { kid: "rsa", algorithm: Algorithm::RS256, key }
     }
 
-    /// One of two.
+    /// Returns one of the two ECDSA keys.
     pub fn ec(number: usize) -> Self {
         let key = EncodingKey::from_ec_pem(EC[number].as_bytes()).expect("a key");
         Self { kid: ["ec-0", "ec-1"][number], algorithm: Algorithm::ES256, key }
     }
 
-    /// One of two.
+    /// Returns one of the two Ed25519 keys.
     pub fn ed(number: usize) -> Self {
         let key = EncodingKey::from_ed_pem(ED[number].as_bytes()).expect("a key");
         Self { kid: ["ed-0", "ed-1"][number], algorithm: Algorithm::EdDSA, key }
     }
 
+    /// Signs a token with these claims.
     pub fn sign(&self, claims: impl Display) -> String {
         let header = json!({ "alg": format!("{:?}", self.algorithm), "typ": "JWT", "kid": self.kid });
         sign(&header, claims, &self.key, self.algorithm)
     }
 
-    /// The public half, as a JSON Web Key.
+    /// Returns the public key as a JSON Web Key.
     pub fn public(&self) -> Value {
         let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).expect("a public key");
         jwk.common.key_id = Some(self.kid.into());
@@ -51,32 +54,34 @@ impl HostKey {
     }
 }
 
+/// Returns a JSON Web Key Set of these keys.
 pub fn key_set(keys: &[&HostKey]) -> String {
     json!({ "keys": keys.iter().map(|key| key.public()).collect::<Vec<_>>() }).to_string()
 }
 
-/// A token as the host of the tests' own secret signs it.
+/// Signs a token with the tests' shared secret.
 pub fn sign_with_secret(claims: impl Display) -> String {
     let key = EncodingKey::from_secret(crate::SECRET.as_bytes());
     sign(&json!({ "alg": "HS256", "typ": "JWT" }), claims, &key, Algorithm::HS256)
 }
 
-/// A token whose header and claims are what is given, true or not.
+/// Signs a token with this header and these claims, which may contradict the key.
 pub fn sign(header: &Value, claims: impl Display, key: &EncodingKey, algorithm: Algorithm) -> String {
     let message = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), key, algorithm).expect("a signature");
     format!("{message}.{signature}")
 }
 
-/// The host application's keys at an address of its own.
+/// An HTTP server that publishes the host application's keys.
 pub struct KeyServer {
     pub url: String,
-    /// None is a host that is out of order.
+    /// The published key set; with `None`, requests fail with status 503.
     keys: Arc<Mutex<Option<String>>>,
     requests: Arc<AtomicUsize>,
 }
 
 impl KeyServer {
+    /// Starts the server without keys.
     pub async fn start() -> Self {
         let (keys, requests): (Arc<Mutex<Option<String>>>, Arc<AtomicUsize>) = Default::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -92,10 +97,12 @@ impl KeyServer {
         Self { url, keys, requests }
     }
 
+    /// Replaces the published keys.
     pub fn publish(&self, keys: &[&HostKey]) {
         *self.keys.lock().expect("no panic under this lock") = Some(key_set(keys));
     }
 
+    /// Makes all requests fail with status 503.
     pub fn fail(&self) {
         *self.keys.lock().expect("no panic under this lock") = None;
     }

@@ -1,6 +1,7 @@
-//! What tests and the load generator share: servers, databases, keys, and clients.
+//! Servers, databases, keys and clients for tests and the load generator.
 //!
-//! Everything here panics when it fails: its only callers are tests and measurements, which end then anyway.
+//! Functions panic on failure, because a test or a measurement cannot continue after one. Synchronous functions that
+//! assert have `#[track_caller]`, so that the panic names the line of the test.
 
 mod actions;
 mod app;
@@ -37,5 +38,5 @@ pub use websocket::Socket;
 /// The secret that signs the tokens of tests.
 pub const SECRET: &str = "a secret for tests, of more than 32 bytes";
 
-/// Longer than any single step takes, on any machine.
+/// The time limit of a single step, generous enough for a slow machine.
 pub const TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of its own, with its defaults, for runs that are not given one.
+//! A private PostgreSQL server with default settings, for runs without `PARLOR_TEST_POSTGRES`.
 
 use std::env;
 use std::fs;
@@ -15,30 +15,30 @@ use crate::TIMEOUT;
 use crate::database::connect_postgres;
 use crate::process::{ChildProcess, free_addr};
 
-/// The folder in which distributions keep the programs of each version, outside the PATH.
+/// The folder, outside the PATH, in which distributions install the programs of each version.
 const FOLDER: &str = "/usr/lib/postgresql";
 
-/// A server that lives as long as this value.
+/// A PostgreSQL server that is killed when this value is dropped.
 pub struct PostgresServer {
     url: String,
-    /// Ended before its folder is removed: fields are dropped in order.
+    /// The process must end before its folder is removed, and fields are dropped in order.
     process: ChildProcess,
     _folder: TempDir,
 }
 
 impl PostgresServer {
-    /// Returns whether its programs are installed.
+    /// Returns true if PostgreSQL's programs are installed.
     pub fn is_installed() -> bool {
         programs().is_some()
     }
 
-    /// Starts a server with its defaults, so with fsync, in a temporary folder.
+    /// Starts a server in a temporary folder. Its default settings include fsync.
     pub async fn start() -> Self {
-        let programs = programs().expect("initdb is in the PATH or in the usual folder");
+        let programs = programs().expect("initdb in the PATH or below /usr/lib/postgresql");
         let folder = tempfile::Builder::new().prefix("parlor-postgres-").tempdir().expect("a temporary folder");
         let owner = owner();
         if let Some((user, group)) = owner {
-            chown(folder.path(), Some(user), Some(group)).expect("a folder for PostgreSQL's user");
+            chown(folder.path(), Some(user), Some(group)).expect("root can change the owner of a folder");
         }
         let command = |program: &str| {
             let mut command = Command::new(programs.join(program));
@@ -68,18 +68,19 @@ impl PostgresServer {
         Self { url, process, _folder: folder }
     }
 
-    /// The address of a database in which databases can be created.
+    /// Returns the URL of a database whose user can create databases.
     pub fn url(&self) -> &str {
         &self.url
     }
 
+    /// Stops the server.
     pub async fn stop(self) {
-        // To PostgreSQL, TERM means to wait until all clients have left; INT is to end now.
+        // On TERM, PostgreSQL waits for its clients to disconnect; on INT it disconnects them.
         self.process.stop("INT").await;
     }
 }
 
-/// Returns the folder of the newest version's programs.
+/// Returns the folder with `initdb`: the first in the PATH, otherwise that of the newest version.
 fn programs() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
@@ -91,15 +92,17 @@ fn programs() -> Option<PathBuf> {
     folders.into_iter().find(|folder| folder.join("initdb").is_file())
 }
 
-/// Returns the ids of the user and group that run PostgreSQL where this process is root's, which it refuses.
+/// Returns the ids of the user and group `postgres` if this process runs as root.
+///
+/// PostgreSQL refuses to run as root.
 fn owner() -> Option<(u32, u32)> {
     if fs::metadata("/proc/self").expect("a process").uid() != 0 {
         return None;
     }
     let users = fs::read_to_string("/etc/passwd").expect("the users of this machine");
     let line = users.lines().find_map(|line| line.strip_prefix("postgres:"));
-    let line = line.expect("root can't run PostgreSQL, and there is no user postgres");
-    // The fields after the name: a password's place, the user's number, the group's number.
+    let line = line.expect("a user named postgres, because PostgreSQL refuses to run as root");
+    // Fields of a passwd line: name, password, user id, group id.
     let mut numbers = line.split(':').skip(1).map(|number| number.parse().expect("a number"));
-    Some((numbers.next().expect("a user's number"), numbers.next().expect("a group's number")))
+    Some((numbers.next().expect("a user id"), numbers.next().expect("a group id")))
 }

@@ -1,4 +1,4 @@
-//! Presence as users see it and set it.
+//! Presence, as users read and set it.
 
 use std::time::Duration;
 
@@ -7,21 +7,24 @@ use tokio::time::sleep;
 
 use crate::{Feed, User};
 
+/// The subscription to the presence of users.
 pub const PRESENCE_FEED: &str = "subscription($ids: [ID!]!) {
     presence(userIds: $ids) { user { id } status lastSeenAt currentChatId }
 }";
 
 impl User {
+    /// Subscribes to the presence of users.
     pub async fn presence_feed(&self, ids: &[&str]) -> Feed {
         self.subscribe(PRESENCE_FEED, json!({ "ids": ids })).await
     }
 
+    /// Returns the presence of a user.
     pub async fn fetch_presence(&self, id: &str) -> Value {
         let query = "query($id: ID!) { user(id: $id) { presence { status lastSeenAt currentChatId } } }";
         self.ask_with(query, json!({ "id": id })).await.at("user.presence").clone()
     }
 
-    /// Sets the presence over HTTP, and returns the status that others see.
+    /// Sets the user's presence over HTTP, and returns the status that other users see.
     pub async fn set_presence(&self, status: &str, chat: Option<&str>) -> Value {
         let input = json!({ "status": status, "currentChatId": chat });
         self.mutate_returning("setPresence", input, "presence { status }")
@@ -30,7 +33,7 @@ impl User {
             .clone()
     }
 
-    /// Waits until a user has a status: the server notices closed connections a moment later.
+    /// Waits until a user has a status, because the server notices a closed connection with a delay.
     pub async fn wait_for_status(&self, id: &str, status: &str) -> Value {
         for _ in 0..200 {
             let presence = self.fetch_presence(id).await;
@@ -39,11 +42,12 @@ impl User {
             }
             sleep(Duration::from_millis(50)).await;
         }
-        panic!("{id} is not seen to be {status}: {}", self.fetch_presence(id).await);
+        panic!("{id} is not {status}: {}", self.fetch_presence(id).await);
     }
 }
 
 impl Feed {
+    /// Returns the status in the next event.
     pub async fn next_status(&mut self) -> Value {
         self.next().await["status"].clone()
     }

@@ -1,4 +1,4 @@
-//! Child processes: the real server, and the services that it needs.
+//! Child processes: the server's binary, and the services that it needs.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -13,9 +13,9 @@ use tokio::time::sleep;
 
 use crate::TIMEOUT;
 
-/// The number of ticks that make a second in `/proc`: the same on every known Linux.
+/// The number of clock ticks per second in `/proc`, which is 100 on every supported Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// A server that finds a million messages without an index creates it before it listens.
+/// The time limit of a start: a server may have to index a million messages before it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A child process, which is killed when it is dropped.
@@ -33,7 +33,7 @@ impl ChildProcess {
         Self::spawn(name, command.stderr(file), log)
     }
 
-    /// Its input ends when this process ends, which a child can wait for.
+    /// Spawns the command with a pipe as its input, so that a child can detect the end of this process.
     fn spawn(name: &str, command: &mut Command, log: PathBuf) -> Self {
         let child = command.stdin(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { name: name.into(), child, log }
@@ -51,15 +51,16 @@ impl ChildProcess {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
+    /// Returns true if the process has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a process").is_none()
     }
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        // The standard library sends no signal but KILL.
+        // The standard library can only send KILL.
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(status.expect("kill runs").success(), "{} does not run:\n{}", self.name, self.log_tail());
+        assert!(status.expect("kill runs").success(), "{} is not running:\n{}", self.name, self.log_tail());
     }
 
     /// Kills the process with SIGKILL, and waits for its end.
@@ -75,18 +76,18 @@ impl ChildProcess {
             if let Some(status) = self.child.try_wait().expect("a process") {
                 return status;
             }
-            assert!(start.elapsed() < TIMEOUT, "{} does not end:\n{}", self.name, self.log_tail());
+            assert!(start.elapsed() < TIMEOUT, "{} did not end:\n{}", self.name, self.log_tail());
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Waits until the process has ended without an error.
+    /// Waits until the process has ended, and asserts that it succeeded.
     pub async fn finish(mut self) {
         let status = self.wait().await;
         assert!(status.success(), "{}: {status}\n{}", self.name, self.log_tail());
     }
 
-    /// Asks the process to end, by a signal, and waits until it has.
+    /// Sends a signal, such as `TERM`, and waits until the process has ended.
     pub async fn stop(mut self, signal: &str) {
         self.signal(signal);
         self.wait().await;
@@ -108,10 +109,10 @@ impl ChildProcess {
         }
     }
 
-    /// Returns the CPU time used so far, of all threads and of the kernel for them.
+    /// Returns the user and system CPU time of all threads so far.
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
-        // The name in brackets may hold anything, so the fields are counted after it.
+        // The name in parentheses may contain spaces, so fields are counted after it.
         let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
         let ticks: f64 = fields.skip(11).take(2).map(|field| field.parse::<f64>().expect("a number")).sum();
         Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
@@ -122,7 +123,7 @@ impl ChildProcess {
         self.memory("VmRSS:")
     }
 
-    /// Returns the resident memory that is no file's, in bytes: an SQLite database is mapped into memory.
+    /// Returns the resident memory without mapped files, such as an SQLite database, in bytes.
     pub fn anonymous_memory(&self) -> u64 {
         self.memory("RssAnon:")
     }
@@ -141,7 +142,7 @@ impl Drop for ChildProcess {
     }
 }
 
-/// The real server as a process.
+/// The server's binary, running as a child process.
 pub struct ServerProcess {
     pub addr: SocketAddr,
     pub process: ChildProcess,
@@ -149,7 +150,7 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts the server in a folder with these settings alone, and waits until it listens.
+    /// Starts the server in a folder with only these settings, and waits until it listens.
     pub fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = server_command(folder, settings);
         if !settings.iter().any(|(name, _)| *name == "PARLOR_ADDR") {
@@ -157,13 +158,14 @@ impl ServerProcess {
         }
         let (log, file) = create_log("parlor", folder);
         let mut process = ChildProcess::spawn("parlor", command.stdout(Stdio::piped()).stderr(file), log);
-        let output = BufReader::new(process.child.stdout.take().expect("its output"));
+        let output = BufReader::new(process.child.stdout.take().expect("a piped output"));
         let (sender, lines) = channel();
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let mut server = Self { addr: (Ipv4Addr::LOCALHOST, 0).into(), process, lines };
         let line = server.next_line_within(START_TIMEOUT);
         let addr = line.strip_prefix("Parlor is listening on http://").and_then(|rest| rest.strip_suffix("/graphql"));
-        server.addr = addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address: {line}"));
+        server.addr =
+            addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address in the first line: {line}"));
         server
     }
 
@@ -177,10 +179,12 @@ impl ServerProcess {
         line.unwrap_or_else(|_| panic!("no more output; the log:\n{}", self.log()))
     }
 
+    /// Returns everything logged until now.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
+    /// Returns true if the server has not ended.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
     }
@@ -190,7 +194,7 @@ impl ServerProcess {
         self.process.signal(name);
     }
 
-    /// Kills the server with SIGKILL: nothing is flushed, and nobody is notified.
+    /// Kills the server with SIGKILL, so that it flushes nothing and notifies no client.
     pub fn kill(self) {
         self.process.kill();
     }
@@ -208,19 +212,26 @@ impl ServerProcess {
 
 /// Returns the path of the server's binary.
 ///
-/// It is what `PARLOR_TEST_BINARY` names, or the binary that Cargo built beside this one.
+/// The environment variable `PARLOR_TEST_BINARY` selects it, so that builds can be compared. By default it is the
+/// binary in the same Cargo profile folder as this executable.
+///
+/// # Panics
+///
+/// Panics if there is no such file.
 pub fn server_binary() -> PathBuf {
     if let Some(path) = env::var_os("PARLOR_TEST_BINARY") {
-        return path.into();
+        // The server runs in another folder, so a relative path must be resolved here.
+        return fs::canonicalize(&path)
+            .unwrap_or_else(|error| panic!("PARLOR_TEST_BINARY={}: {error}", path.display()));
     }
-    let own = env::current_exe().expect("a path");
-    // Tests are built in a folder `deps` of the folder that has the binaries.
-    let folders = own.ancestors().skip(1).take(2);
+    let executable = env::current_exe().expect("a path");
+    // Cargo puts test executables into `deps`, below the folder of the binaries.
+    let folders = executable.ancestors().skip(1).take(2);
     let mut binaries = folders.map(|folder| folder.join("parlor")).filter(|binary| binary.is_file());
-    binaries.next().expect("the server's binary is built: cargo build --bin parlor")
+    binaries.next().expect("the server's binary; build it by: cargo build --bin parlor")
 }
 
-/// Returns the command that runs the server in a folder, with these settings alone.
+/// Returns the command that runs the server in a folder with only these settings.
 pub fn server_command(folder: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(server_binary());
     command.env_clear().envs(settings.iter().copied()).current_dir(folder).stdin(Stdio::null());
@@ -232,12 +243,12 @@ pub fn run_command(folder: &Path, settings: &[(&str, &str)], arguments: &[&str])
     server_command(folder, settings).args(arguments).output().expect("the binary runs")
 }
 
-/// Returns a port that nobody listens on.
+/// Returns a free port.
 pub fn free_port() -> u16 {
     free_addr().port()
 }
 
-/// Returns a loopback address that nobody listens on.
+/// Returns a loopback address with a free port.
 pub fn free_addr() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("an address")

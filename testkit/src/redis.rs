@@ -1,4 +1,4 @@
-//! A Redis server of a test's own, which keeps nothing on disk.
+//! A private Redis server without persistence.
 
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use crate::process::{ChildProcess, free_port};
 
 const PROGRAM: &str = "redis-server";
 
+/// A Redis server that is killed when this value is dropped.
 pub struct RedisServer {
     port: u16,
     is_cluster: bool,
@@ -21,17 +22,18 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Returns whether the PATH has the program.
+    /// Returns true if `redis-server` is in the PATH.
     pub fn is_installed() -> bool {
         let path = env::var_os("PATH").unwrap_or_default();
         env::split_paths(&path).any(|folder: PathBuf| folder.join(PROGRAM).is_file())
     }
 
+    /// Starts a server.
     pub fn start() -> Self {
         Self::start_in_mode(false)
     }
 
-    /// Starts a cluster of one node, which has all slots.
+    /// Starts a cluster of one node, to which all slots are assigned.
     pub fn start_cluster() -> Self {
         let redis = Self::start_in_mode(true);
         redis.cli(&["cluster", "addslotsrange", "0", "16383"]);
@@ -40,7 +42,7 @@ impl RedisServer {
     }
 
     fn start_in_mode(is_cluster: bool) -> Self {
-        // A cluster's nodes talk to each other on a port that is larger by 10,000.
+        // The cluster bus uses the port plus 10,000.
         let port = std::iter::repeat_with(free_port).find(|port| !is_cluster || *port < 55_000).expect("a port");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut redis = Self { port, is_cluster, process: None, folder };
@@ -48,13 +50,14 @@ impl RedisServer {
         redis
     }
 
+    /// Returns the server's URL.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
-        self.process.take().expect("Redis runs").kill();
+        self.process.take().expect("Redis is running").kill();
     }
 
     /// Starts the server again on its port.
@@ -70,7 +73,7 @@ impl RedisServer {
         self.wait_for(|redis| TcpStream::connect(("127.0.0.1", redis.port)).is_ok());
     }
 
-    /// Stops the process with SIGSTOP: connections stay open, and nothing comes.
+    /// Stops the process with SIGSTOP: connections stay open, but the server does not answer.
     pub fn pause(&self) {
         self.process().signal("STOP");
     }
@@ -80,15 +83,15 @@ impl RedisServer {
         self.process().signal("CONT");
     }
 
-    /// Returns what `redis-cli` prints.
-    pub fn cli(&self, words: &[&str]) -> String {
+    /// Runs `redis-cli` with these arguments, and returns its output.
+    pub fn cli(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(words).output();
-        String::from_utf8_lossy(&output.expect("redis-cli is on the PATH").stdout).into_owned()
+        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output();
+        String::from_utf8_lossy(&output.expect("redis-cli in the PATH").stdout).into_owned()
     }
 
     fn process(&self) -> &ChildProcess {
-        self.process.as_ref().expect("Redis runs")
+        self.process.as_ref().expect("Redis is running")
     }
 
     fn wait_for(&self, condition: impl Fn(&Self) -> bool) {

@@ -1,4 +1,4 @@
-//! The schema as a list of all that a client can put a value into.
+//! Operations derived from the schema: one for each field with arguments, with valid or invalid values.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,19 @@ use async_graphql::parser::types::{
 };
 use serde_json::{Map, Value, json};
 
-/// An operation on one field, and for each of the field's arguments what it may be given.
+/// An operation on one field, whose variables are the field's arguments.
 pub struct Probe {
     pub name: String,
     pub query: String,
-    /// Whether it goes over a socket.
-    pub subscribes: bool,
+    /// True for a subscription, which needs a WebSocket.
+    pub is_subscription: bool,
     arguments: Vec<InputValueDefinition>,
-    /// What an `id` means here.
-    subject: String,
+    /// The field's name, which decides the meaning of an argument named `id`.
+    field: String,
 }
 
-/// Values that the server knows, by the words that arguments are named with.
-pub struct Known {
+/// Ids that exist on the server, by the names of arguments.
+pub struct KnownIds {
     pub chat: String,
     pub message: String,
     pub member: String,
@@ -29,11 +29,13 @@ pub struct Known {
     pub participant: String,
 }
 
+/// The types of the server's schema, by name.
 pub struct Schema(HashMap<String, TypeKind>);
 
 impl Schema {
+    /// Parses the server's schema.
     pub fn read() -> Self {
-        let definitions = parse_schema(parlor::graphql::schema::sdl()).expect("the schema can be read").definitions;
+        let definitions = parse_schema(parlor::graphql::schema::sdl()).expect("a valid schema").definitions;
         let types = definitions.into_iter().filter_map(|definition| match definition {
             TypeSystemDefinition::Type(ty) => Some((ty.node.name.node.to_string(), ty.node.kind)),
             _ => None,
@@ -41,8 +43,8 @@ impl Schema {
         Self(types.collect())
     }
 
-    /// Each field with arguments of the root types, and of what has an id.
-    pub fn probes(&self, known: &Known) -> Vec<Probe> {
+    /// Returns a probe for each field with arguments, of the root types and of types with an id.
+    pub fn probes(&self, known: &KnownIds) -> Vec<Probe> {
         let mut probes = Vec::new();
         for (ty, id) in [
             ("Query", ""),
@@ -60,30 +62,31 @@ impl Schema {
         probes
     }
 
-    /// The ways from a type to each scalar and enum that is at most so many objects away, connections not
-    /// counted: the fields as an operation asks for them.
+    /// Returns the selection paths from a type to its scalars and enums through at most this many objects.
+    ///
+    /// Connections do not count as objects.
     pub fn leaves(&self, ty: &str, objects: usize) -> Vec<Vec<String>> {
         match self.0.get(ty) {
             Some(TypeKind::Union(union)) => {
                 let members = union.members.iter().map(|member| member.node.as_str());
-                members.flat_map(|member| through(&format!("... on {member}"), self.leaves(member, objects))).collect()
+                members.flat_map(|member| prefix(&format!("... on {member}"), self.leaves(member, objects))).collect()
             }
             Some(TypeKind::Object(object)) => object
                 .fields
                 .iter()
                 .flat_map(|field| {
-                    let (field, of) = (&field.node, named(&field.node.ty.node));
+                    let (field, ty) = (&field.node, named(&field.node.ty.node));
                     let takes_first = field.arguments.iter().any(|argument| argument.node.name.node == "first");
-                    let asked = format!("{}{}", field.name, if takes_first { "(first: 3)" } else { "" });
-                    match self.0.get(&of) {
-                        Some(TypeKind::Object(_)) if of.ends_with("Connection") => {
-                            through(&asked, self.leaves(&of, objects))
+                    let selection = format!("{}{}", field.name, if takes_first { "(first: 3)" } else { "" });
+                    match self.0.get(&ty) {
+                        Some(TypeKind::Object(_)) if ty.ends_with("Connection") => {
+                            prefix(&selection, self.leaves(&ty, objects))
                         }
-                        // The same as a connection's nodes.
-                        _ if of.ends_with("Edge") => Vec::new(),
+                        // A connection's `nodes` cover the fields of its edges.
+                        _ if ty.ends_with("Edge") => Vec::new(),
                         Some(TypeKind::Object(_)) if objects == 0 => Vec::new(),
-                        Some(TypeKind::Object(_)) => through(&asked, self.leaves(&of, objects - 1)),
-                        _ => vec![vec![asked]],
+                        Some(TypeKind::Object(_)) => prefix(&selection, self.leaves(&ty, objects - 1)),
+                        _ => vec![vec![selection]],
                     }
                 })
                 .collect(),
@@ -91,22 +94,23 @@ impl Schema {
         }
     }
 
-    /// The names of a type's fields.
+    /// Returns the names of a type's fields.
     pub fn fields(&self, ty: &str) -> Vec<String> {
         self.definitions(ty).iter().map(|field| field.name.to_string()).collect()
     }
 
-    /// The fields of a type that take an id, or something with an id in it.
+    /// Returns the fields of a type with an argument that is or contains an id.
     pub fn fields_with_ids(&self, ty: &str) -> Vec<String> {
-        let takes_id = |field: &&&FieldDefinition| field.arguments.iter().any(|given| self.has_id(&given.node.ty.node));
+        let takes_id =
+            |field: &&&FieldDefinition| field.arguments.iter().any(|argument| self.has_id(&argument.node.ty.node));
         self.definitions(ty).iter().filter(takes_id).map(|field| field.name.to_string()).collect()
     }
 
-    /// An operation on a field of a root type, whose variables are the field's arguments.
+    /// Returns an operation on a field of a root type, whose variables are the field's arguments.
     pub fn operation(&self, ty: &str, field: &str) -> String {
         let definitions = self.definitions(ty);
         let definition = definitions.iter().find(|definition| definition.name.node == field);
-        self.probe(ty, "", definition.unwrap_or_else(|| panic!("no field {field} of {ty}"))).query
+        self.probe(ty, "", definition.unwrap_or_else(|| panic!("{ty} has no field {field}"))).query
     }
 
     fn definitions(&self, ty: &str) -> Vec<&FieldDefinition> {
@@ -124,43 +128,50 @@ impl Schema {
 
     fn probe(&self, ty: &str, id: &str, field: &FieldDefinition) -> Probe {
         let arguments: Vec<_> = field.arguments.iter().map(|argument| argument.node.clone()).collect();
-        let declared: String =
+        let declarations: String =
             arguments.iter().map(|argument| format!("${}: {} ", argument.name, argument.ty.node)).collect();
-        let given: String = arguments.iter().map(|argument| format!("{0}: ${0} ", argument.name)).collect();
+        let values: String = arguments.iter().map(|argument| format!("{0}: ${0} ", argument.name)).collect();
         let is_leaf = !matches!(
             self.0.get(&named(&field.ty.node)),
             Some(TypeKind::Object(_) | TypeKind::Interface(_) | TypeKind::Union(_))
         );
-        let (declared, given) = match arguments.is_empty() {
+        let (declarations, values) = match arguments.is_empty() {
             true => (String::new(), String::new()),
-            false => (format!("({declared})"), format!("({given})")),
+            false => (format!("({declarations})"), format!("({values})")),
         };
-        let field_call = format!("{}{given}{}", field.name, if is_leaf { "" } else { " { __typename }" });
+        let field_call = format!("{}{values}{}", field.name, if is_leaf { "" } else { " { __typename }" });
         let query = match ty {
-            "Query" | "Mutation" | "Subscription" => format!("{}{declared} {{ {field_call} }}", ty.to_lowercase()),
-            ty => format!("query{declared} {{ node(id: \"{id}\") {{ ... on {ty} {{ {field_call} }} }} }}"),
+            "Query" | "Mutation" | "Subscription" => format!("{}{declarations} {{ {field_call} }}", ty.to_lowercase()),
+            ty => format!("query{declarations} {{ node(id: \"{id}\") {{ ... on {ty} {{ {field_call} }} }} }}"),
         };
         Probe {
             name: format!("{ty}.{}", field.name),
             query,
-            subscribes: ty == "Subscription",
+            is_subscription: ty == "Subscription",
             arguments,
-            subject: field.name.to_string(),
+            field: field.name.to_string(),
         }
     }
 
-    /// Values that the operation should be happy with.
-    pub fn sound(&self, probe: &Probe, known: &Known) -> Value {
+    /// Returns variables that the operation accepts.
+    pub fn valid_variables(&self, probe: &Probe, known: &KnownIds) -> Value {
         probe.arguments.iter().map(|argument| (argument.name.to_string(), self.base(probe, argument, known))).collect()
     }
 
-    /// The same with one place in them, each in its turn, that holds a value for that place.
-    pub fn with(&self, probe: &Probe, known: &Known, bad: &dyn Fn(&str, &str) -> Vec<Value>) -> Vec<Value> {
-        let sound = self.sound(probe, known);
+    /// Returns variables that each have one invalid value, for every argument and field of an input object.
+    ///
+    /// `invalid` returns the values to try, by the name and the type of an argument or field.
+    pub fn invalid_variables(
+        &self,
+        probe: &Probe,
+        known: &KnownIds,
+        invalid: &dyn Fn(&str, &str) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let valid = self.valid_variables(probe, known);
         let mut all = Vec::new();
         for argument in &probe.arguments {
-            for value in self.variants(probe, argument.name.node.as_str(), &argument.ty.node, known, bad) {
-                let mut variables = sound.clone();
+            for value in self.variants(probe, argument.name.node.as_str(), &argument.ty.node, known, invalid) {
+                let mut variables = valid.clone();
                 variables[argument.name.node.as_str()] = value;
                 all.push(variables);
             }
@@ -168,7 +179,7 @@ impl Schema {
         all
     }
 
-    fn base(&self, probe: &Probe, argument: &InputValueDefinition, known: &Known) -> Value {
+    fn base(&self, probe: &Probe, argument: &InputValueDefinition, known: &KnownIds) -> Value {
         let (name, ty) = (argument.name.node.as_str(), &argument.ty.node);
         match &ty.base {
             _ if ty.nullable && name != "text" => Value::Null,
@@ -177,11 +188,11 @@ impl Schema {
         }
     }
 
-    fn scalar(&self, probe: &Probe, name: &str, ty: &str, known: &Known) -> Value {
+    fn scalar(&self, probe: &Probe, name: &str, ty: &str, known: &KnownIds) -> Value {
         match self.0.get(ty) {
             Some(TypeKind::Enum(values)) => {
-                let words: Vec<_> = values.values.iter().map(|value| value.node.value.to_string()).collect();
-                json!(words.iter().find(|word| *word == "CHANNEL").unwrap_or(&words[0]))
+                let names: Vec<_> = values.values.iter().map(|value| value.node.value.to_string()).collect();
+                json!(names.iter().find(|name| *name == "CHANNEL").unwrap_or(&names[0]))
             }
             Some(TypeKind::InputObject(input)) => {
                 let fields = input
@@ -190,7 +201,7 @@ impl Schema {
                     .map(|field| (field.node.name.to_string(), self.base(probe, &field.node, known)));
                 Value::Object(fields.collect::<Map<_, _>>())
             }
-            _ => match (ty, name, probe.subject.as_str()) {
+            _ => match (ty, name, probe.field.as_str()) {
                 ("Int", ..) => json!(1),
                 ("Float", ..) => json!(1.5),
                 ("JSON", ..) => json!({ "type": "offer", "sdp": "v=0" }),
@@ -213,20 +224,20 @@ impl Schema {
         probe: &Probe,
         name: &str,
         ty: &Type,
-        known: &Known,
-        bad: &dyn Fn(&str, &str) -> Vec<Value>,
+        known: &KnownIds,
+        invalid: &dyn Fn(&str, &str) -> Vec<Value>,
     ) -> Vec<Value> {
         if let BaseType::List(item) = &ty.base {
-            return self.variants(probe, name, item, known, bad).into_iter().map(|value| json!([value])).collect();
+            return self.variants(probe, name, item, known, invalid).into_iter().map(|value| json!([value])).collect();
         }
         let ty = named(ty);
-        let Some(TypeKind::InputObject(input)) = self.0.get(&ty) else { return bad(name, &ty) };
-        let sound = self.scalar(probe, name, &ty, known);
+        let Some(TypeKind::InputObject(input)) = self.0.get(&ty) else { return invalid(name, &ty) };
+        let valid = self.scalar(probe, name, &ty, known);
         let mut all = Vec::new();
         for field in &input.fields {
             let field = &field.node;
-            for value in self.variants(probe, field.name.node.as_str(), &field.ty.node, known, bad) {
-                let mut object = sound.clone();
+            for value in self.variants(probe, field.name.node.as_str(), &field.ty.node, known, invalid) {
+                let mut object = valid.clone();
                 object[field.name.node.as_str()] = value;
                 all.push(object);
             }
@@ -235,10 +246,12 @@ impl Schema {
     }
 }
 
-fn through(field: &str, leaves: Vec<Vec<String>>) -> Vec<Vec<String>> {
+/// Prepends a field to each path.
+fn prefix(field: &str, leaves: Vec<Vec<String>>) -> Vec<Vec<String>> {
     leaves.into_iter().map(|leaf| [vec![field.to_owned()], leaf].concat()).collect()
 }
 
+/// Returns the name of a type without its lists.
 fn named(ty: &Type) -> String {
     match &ty.base {
         BaseType::Named(name) => name.to_string(),

@@ -1,4 +1,4 @@
-//! A client of the graphql-transport-ws protocol, message by message.
+//! A client of the graphql-transport-ws protocol.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,14 +15,16 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::TIMEOUT;
 
-/// A WebSocket that speaks graphql-transport-ws, message by message.
+/// A WebSocket that sends and receives single messages of the graphql-transport-ws protocol.
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
+    /// Connects with the protocol's name as the only extra header.
     pub async fn connect(addr: SocketAddr) -> Self {
         Self::connect_with(addr, &[("sec-websocket-protocol", "graphql-transport-ws")]).await.expect("a WebSocket")
     }
 
+    /// Connects with these headers.
     pub async fn connect_with(addr: SocketAddr, headers: &[(&'static str, &str)]) -> Result<Self, Error> {
         let mut request = format!("ws://{addr}/graphql").into_client_request()?;
         for (name, value) in headers {
@@ -32,7 +34,7 @@ impl Socket {
         Ok(Self(socket))
     }
 
-    /// Asks for the upgrade by hand, as a client does that makes nothing of the answer.
+    /// Sends an upgrade request without validating the response, and returns its head and the connection.
     pub async fn handshake(addr: SocketAddr, headers: &[(&str, &str)]) -> (String, TcpStream) {
         let mut stream = TcpStream::connect(addr).await.expect("a connection");
         let mut request = format!(
@@ -42,28 +44,29 @@ impl Socket {
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
-        stream.write_all((request + "\r\n").as_bytes()).await.expect("the server reads");
+        stream.write_all((request + "\r\n").as_bytes()).await.expect("the server reads the request");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(timeout(TIMEOUT, stream.read_u8()).await.expect("an answer in time").expect("an answer"));
+            head.push(timeout(TIMEOUT, stream.read_u8()).await.expect("a response in time").expect("a response"));
         }
         (String::from_utf8(head).expect("text"), stream)
     }
 
-    /// Goes on with a connection that [`Self::handshake`] made.
+    /// Wraps a connection that [`Self::handshake`] returned.
     pub async fn from_stream(stream: TcpStream) -> Self {
         Self(WebSocketStream::from_raw_socket(MaybeTlsStream::Plain(stream), Role::Client, None).await)
     }
 
+    /// Sends `connection_init` with a token, and expects `connection_ack`.
     pub async fn init(&mut self, token: &str) {
         self.send(json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {token}") } }))
             .await;
         assert_eq!(self.recv().await, json!({ "type": "connection_ack" }));
     }
 
-    /// The same on a new connection to a server that may not be there, within a time.
+    /// Connects and initialises within a time limit; returns `None` if the server is unavailable.
     pub async fn try_connect(addr: SocketAddr, token: &str, within: Duration) -> Option<Self> {
-        let joining = async {
+        let connecting = async {
             let mut socket =
                 Self::connect_with(addr, &[("sec-websocket-protocol", "graphql-transport-ws")]).await.ok()?;
             let payload = json!({ "Authorization": format!("Bearer {token}") });
@@ -71,28 +74,31 @@ impl Socket {
             let ack = socket.recv_or_close().await.ok()?;
             (ack["type"] == "connection_ack").then_some(socket)
         };
-        timeout(within, joining).await.ok()?
+        timeout(within, connecting).await.ok()?
     }
 
-    /// None where the server has gone.
+    /// Sends a message; returns `None` if the connection is broken.
     pub async fn try_send(&mut self, message: Value) -> Option<()> {
         self.0.send(Message::text(message.to_string())).await.ok()
     }
 
+    /// Starts an operation.
     pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
         self.send(json!({ "type": "subscribe", "id": id, "payload": { "query": query, "variables": variables } }))
             .await;
     }
 
+    /// Sends a message of the protocol.
     pub async fn send(&mut self, message: Value) {
         self.send_raw(Message::text(message.to_string())).await;
     }
 
+    /// Sends any WebSocket message.
     pub async fn send_raw(&mut self, message: Message) {
-        self.0.send(message).await.expect("the socket takes a message");
+        self.0.send(message).await.expect("an open connection");
     }
 
-    /// The next message.
+    /// Returns the next message of the protocol.
     pub async fn recv(&mut self) -> Value {
         match self.recv_or_close().await {
             Ok(message) => message,
@@ -100,7 +106,7 @@ impl Socket {
         }
     }
 
-    /// The code and reason with which the server closes, after whatever it says before.
+    /// Skips messages until the server closes, and returns the close code and reason.
     pub async fn expect_close(&mut self) -> (u16, String) {
         loop {
             if let Err(frame) = self.recv_or_close().await {
@@ -110,39 +116,40 @@ impl Socket {
         }
     }
 
-    /// The next message of any kind, pings too.
+    /// Returns the next WebSocket message, including pings.
     pub async fn recv_raw(&mut self) -> Option<Result<Message, Error>> {
         timeout(TIMEOUT, self.0.next()).await.expect("a message in time")
     }
 
-    /// The code and reason with which the server closes while this is still being said to it.
+    /// Returns the close code and reason of a server that closes while a message is being sent.
     pub async fn expect_close_while_sending(self, message: Message) -> (u16, String) {
-        let (mut say, mut hear) = self.0.split();
-        let saying = async {
-            drop(say.send(message).await);
+        let (mut sink, mut stream) = self.0.split();
+        let sending = async {
+            drop(sink.send(message).await);
             std::future::pending().await
         };
-        let hearing = async {
+        let receiving = async {
             loop {
-                match hear.next().await {
+                match stream.next().await {
                     Some(Ok(Message::Close(frame))) => break frame.expect("a close frame"),
                     Some(Ok(_)) => {}
-                    gone => panic!("gone without a close frame: {gone:?}"),
+                    end => panic!("ended without a close frame: {end:?}"),
                 }
             }
         };
         tokio::select! {
-            frame = timeout(TIMEOUT, hearing) => {
+            frame = timeout(TIMEOUT, receiving) => {
                 let frame = frame.expect("an end in time");
                 (frame.code.into(), frame.reason.to_string())
             }
-            () = saying => unreachable!("it waits for ever"),
+            () = sending => unreachable!("the future never completes"),
         }
     }
 
+    /// Returns the next message of the protocol, or the close frame if the server closes.
     pub async fn recv_or_close(&mut self) -> Result<Value, Option<CloseFrame>> {
-        // The server's pings are heard meanwhile, and are no answer.
-        let hearing = async {
+        // WebSocket pings are not messages of the protocol.
+        let receiving = async {
             loop {
                 match self.0.next().await {
                     Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
@@ -152,6 +159,6 @@ impl Socket {
                 }
             }
         };
-        timeout(TIMEOUT, hearing).await.expect("a message in time")
+        timeout(TIMEOUT, receiving).await.expect("a message in time")
     }
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
-use testkit::schema::{Known, Probe, Schema};
+use testkit::schema::{KnownIds, Probe, Schema};
 use testkit::{Reply, TestApp, User, engine_test};
 
 /// Texts that somebody somewhere has choked on.
@@ -168,7 +168,7 @@ async fn subscribed(alice: &User, query: &str, variables: Value, wait: Duration)
 
 async fn put(alice: &User, probe: &Probe, variables: Value) -> Value {
     let shown = variables.to_string().chars().take(300).collect::<String>();
-    let body = match probe.subscribes {
+    let body = match probe.is_subscription {
         // Of people who aren't known nothing is said.
         true if probe.name == "Subscription.presence" => {
             subscribed(alice, &probe.query, variables, Duration::from_millis(500)).await
@@ -196,7 +196,7 @@ async fn put(alice: &User, probe: &Probe, variables: Value) -> Value {
     body
 }
 
-async fn known(app: &TestApp) -> (User, Known) {
+async fn known(app: &TestApp) -> (User, KnownIds) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.chat("CHANNEL", "Fortress", &[&bob]).await;
     let message = alice.send(&chat, "stands").await;
@@ -205,7 +205,7 @@ async fn known(app: &TestApp) -> (User, Known) {
         .await;
     let call = alice.start_call(&chat).await;
     let member = member.text("chat.viewerMembership.id");
-    (alice, Known { chat, message, member, user: "bob".into(), call: call.call, participant: call.participant })
+    (alice, KnownIds { chat, message, member, user: "bob".into(), call: call.call, participant: call.participant })
 }
 
 #[engine_test]
@@ -249,7 +249,7 @@ async fn argument_value_never_causes_internal_error(app: &TestApp) {
     };
     let mut asked = 0;
     for probe in &probes {
-        let cases = schema.with(probe, &known, &bad);
+        let cases = schema.invalid_variables(probe, &known, &bad);
         asked += cases.len();
         stream::iter(cases).for_each_concurrent(8, async |variables| drop(put(&alice, probe, variables).await)).await;
     }
@@ -264,9 +264,9 @@ async fn argument_value_never_causes_internal_error(app: &TestApp) {
         known.chat.as_str()
     );
     for probe in &probes {
-        let variables = schema.sound(probe, &known);
+        let variables = schema.valid_variables(probe, &known);
         let body = put(&alice, probe, variables.clone()).await;
-        assert!(body.get("data").is_some() || probe.subscribes, "{}: {variables}: {body}", probe.name);
+        assert!(body.get("data").is_some() || probe.is_subscription, "{}: {variables}: {body}", probe.name);
     }
 }
 

@@ -9,12 +9,11 @@ use syn::{Error, Expr, FnArg, Ident, ItemFn, Result, Token, Type, parse_macro_in
 /// Declares a test that runs on each database engine.
 ///
 /// The test becomes two test functions, `name::sqlite` and `name::postgres`, which can be run alone and run in
-/// parallel. The one on PostgreSQL is skipped where no PostgreSQL is configured, see
-/// `testkit::postgres_is_available`.
+/// parallel. `name::postgres` is skipped if no PostgreSQL is configured, see `testkit::postgres_is_available`.
 ///
 /// The function takes one of these parameters:
 /// - `app: &TestApp`: a running server with an empty database. `#[engine_test(settings = [("PARLOR_X", "1")])]` starts
-///   it with settings, which may be any expression.
+///   the server with settings, which may be any expression.
 /// - `engine: Engine`: for tests that start their servers themselves. Such a function may be `async` or not.
 #[proc_macro_attribute]
 pub fn engine_test(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -25,7 +24,7 @@ pub fn engine_test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Declares an asynchronous test that runs on PostgreSQL only, as `name::postgres`.
 ///
-/// The test is skipped where no PostgreSQL is configured, see `testkit::postgres_is_available`.
+/// The test is skipped if no PostgreSQL is configured, see `testkit::postgres_is_available`.
 #[proc_macro_attribute]
 pub fn postgres_test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
