@@ -227,12 +227,12 @@ impl From<&Participant> for PresenceLease {
 
 /// Inserts the participants from an index on.
 async fn insert_participants(conn: &mut Conn, call: &Call, first: usize) -> Result<()> {
-    let rows = call.participants.iter().zip(0_i32..).skip(first).map(|(participant, place)| {
+    let rows = call.participants.iter().zip(0_i32..).skip(first).map(|(participant, index)| {
         (
             call_participants::call_id.eq(UuidValue(call.id.call)),
             call_participants::user_id.eq(participant.user.as_str()),
             call_participants::organization_id.eq(call.organization.as_str()),
-            call_participants::place.eq(place),
+            call_participants::place.eq(index),
             ParticipantState::from(participant),
             PresenceLease::from(participant),
         )

@@ -122,16 +122,16 @@ pub async fn exists(conn: &mut Conn, message: MessageId, kind: NotificationKind,
 ///
 /// Returns an error if the statement fails.
 pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateTime<Utc>) -> Result<usize> {
-    let about = notifications::chat_id
+    let matching = notifications::chat_id
         .eq(UuidValue(member.chat.0))
         .and(notifications::user_id.eq(member.user.as_str()))
         .and(notifications::read_at.is_null())
         .and(notifications::seq.is_null().or(notifications::seq.le(seq)));
-    let read = diesel::update(notifications::table.filter(about.assume_not_null()))
+    let marked = diesel::update(notifications::table.filter(matching.assume_not_null()))
         .set(notifications::read_at.eq(TimestampValue(now)))
         .execute(conn)
         .await?;
-    Ok(read)
+    Ok(marked)
 }
 
 /// Marks members' notifications about the chat in which they posted as read and returns their number.
@@ -141,13 +141,14 @@ pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: 
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn mark_read_by_post(conn: &mut Conn, posted: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
-    let members = posted.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
-    let about = Conditions::new()
+pub async fn mark_read_by_post(conn: &mut Conn, posters: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
+    let members = posters.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
+    let matching = Conditions::new()
         .and(pairs_in((notifications::chat_id, notifications::user_id), members))
         .and(notifications::read_at.is_null());
-    let read = diesel::update(notifications::table.filter(about)).set(notifications::read_at.eq(TimestampValue(now)));
-    Ok(read.execute(conn).await?)
+    let update =
+        diesel::update(notifications::table.filter(matching)).set(notifications::read_at.eq(TimestampValue(now)));
+    Ok(update.execute(conn).await?)
 }
 
 /// Marks the unread notifications about a message as read and returns them.
@@ -160,17 +161,17 @@ pub async fn mark_read_by_message(
     message: MessageId,
     now: DateTime<Utc>,
 ) -> Result<Vec<Notification>> {
-    let about = notifications::chat_id.eq(UuidValue(message.chat.0)).and(notifications::seq.eq(message.seq));
-    let unread = about.and(notifications::read_at.is_null());
-    let read = diesel::update(notifications::table.filter(unread.assume_not_null()))
+    let matching = notifications::chat_id.eq(UuidValue(message.chat.0)).and(notifications::seq.eq(message.seq));
+    let unread = matching.and(notifications::read_at.is_null());
+    let marked = diesel::update(notifications::table.filter(unread.assume_not_null()))
         .set(notifications::read_at.eq(TimestampValue(now)))
         .execute(conn)
         .await?;
-    if read == 0 {
+    if marked == 0 {
         return Ok(Vec::new());
     }
     let rows: Vec<NotificationRow> = notifications::table
-        .filter(about.assume_not_null())
+        .filter(matching.assume_not_null())
         .filter(notifications::read_at.assume_not_null().eq(TimestampValue(now)))
         .select(columns::<NotificationRow>())
         .load(conn)
@@ -192,13 +193,14 @@ pub async fn mark_read(
     ids: Option<&[NotificationId]>,
     now: DateTime<Utc>,
 ) -> Result<usize> {
-    let own = Conditions::new()
+    let unread = Conditions::new()
         .and(notifications::organization_id.eq(organization.as_str()))
         .and(notifications::user_id.eq(user.as_str()))
         .and(notifications::read_at.is_null())
         .and_option(ids.map(|ids| notifications::id.eq_any(ids.iter().map(|id| UuidValue(id.0)).collect::<Vec<_>>())));
-    let read = diesel::update(notifications::table.filter(own)).set(notifications::read_at.eq(TimestampValue(now)));
-    Ok(read.execute(conn).await?)
+    let update =
+        diesel::update(notifications::table.filter(unread)).set(notifications::read_at.eq(TimestampValue(now)));
+    Ok(update.execute(conn).await?)
 }
 
 /// Returns the notifications of users that the current transaction marked as read at the time `now`.
