@@ -57,7 +57,7 @@ async fn assert_next(feed: &mut Feed, user: &str, status: &str) {
     assert_eq!((&event["user"]["id"], &event["status"]), (&json!(user), &json!(status)), "{event}");
 }
 
-/// Sets the status of a connected user whom the feed follows, and asserts that no other event precedes that change.
+/// Sets the status of `marker`, whom the feed follows, and asserts that no other event precedes that.
 async fn assert_silent_until(feed: &mut Feed, marker: &User, status: &str) {
     assert_eq!(marker.set_presence(status, None).await, status);
     assert_next(feed, &marker.id, status).await;
