@@ -30,6 +30,7 @@ pub struct AppContext {
     pub settings: ServiceSettings,
     pub clock: Clock,
     pub database: Database,
+    /// Verifies tokens.
     pub authenticator: Authenticator,
     /// The subscribers of this node.
     pub hub: Arc<Hub>,
@@ -37,14 +38,17 @@ pub struct AppContext {
     pub sessions: Arc<Sessions>,
     /// Delivers events to the subscribers of all nodes.
     pub publisher: EventPublisher,
+    /// Publishes changes of members that take no version, coalesced.
     pub receipts: ReceiptCoalescer,
     pub typing: TypingTracker,
     pub presence: PresenceTracker,
     /// The call feeds that are open on this node.
     pub call_presence: Arc<CallPresence>,
     pub rate_limits: Arc<RateLimits>,
+    /// The limits that all feeds of this node share.
     pub catch_up_limits: CatchUpLimits,
     pub send_queue: SendQueue,
+    /// The authenticated users, and the revoked tokens.
     pub known_users: Arc<KnownUsers>,
 }
 

@@ -22,7 +22,6 @@ use crate::realtime::feeds::new_messages::NewMessageFeed;
 use crate::realtime::feeds::presence::PresenceFeed;
 use crate::realtime::feeds::typing::TypingFeed;
 use crate::realtime::sessions::Session;
-use crate::service::calls::transaction::call_timeouts;
 use crate::service::context::AppContext;
 use crate::storage::{calls, users};
 
@@ -104,7 +103,7 @@ pub async fn call(
     // Only after the checks: a registered participant counts as present in the call.
     let presence_guard = app.call_presence.register(id, user.clone());
     let present: Vec<ParticipantId> = participant.into_iter().collect();
-    let lease_expires_at = app.clock.now() + call_timeouts(&app.settings.calls).disconnect_timeout;
+    let lease_expires_at = app.clock.now() + app.settings.calls.timeouts().disconnect_timeout;
     calls::renew_leases(&mut conn, &present, true, lease_expires_at).await?;
     let start = match after {
         None => CallFeedStart::Beginning,

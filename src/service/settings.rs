@@ -3,7 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use crate::auth::keys::Secret;
+use crate::domain::calls::CallTimeouts;
 
 /// The limits that use cases apply.
 #[derive(Debug, Clone)]
@@ -67,6 +70,19 @@ pub struct CallSettings {
     pub turn_secret: Option<Secret>,
     /// The time for which such credentials are valid.
     pub turn_credential_ttl: Duration,
+}
+
+impl CallSettings {
+    /// Returns the timeouts and limits that the state machine of calls applies.
+    pub fn timeouts(&self) -> CallTimeouts {
+        let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        CallTimeouts {
+            ring_timeout: delta(self.ring_timeout),
+            alone_timeout: delta(self.alone_timeout),
+            disconnect_timeout: delta(self.disconnect_timeout),
+            max_participants: self.max_participants,
+        }
+    }
 }
 
 /// The address of a STUN server (RFC 7064) or TURN server (RFC 7065), as browsers accept it.

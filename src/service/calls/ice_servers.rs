@@ -46,14 +46,14 @@ impl TurnCredentials {
 
 /// Returns the configured STUN and TURN servers, with credentials for the viewer.
 pub fn servers(app: &AppContext, viewer: &Viewer) -> Vec<IceServer> {
-    let config = &app.settings.calls;
+    let settings = &app.settings.calls;
     let urls = |urls: &[IceUrl]| urls.iter().map(|url| url.as_str().to_owned()).collect::<Vec<_>>();
-    let stun = IceServer { urls: urls(&config.stun_urls), credentials: None };
-    let credentials = config.turn_secret.as_ref().map(|secret| {
-        let ttl = TimeDelta::from_std(config.turn_credential_ttl).unwrap_or(TimeDelta::MAX);
+    let stun = IceServer { urls: urls(&settings.stun_urls), credentials: None };
+    let credentials = settings.turn_secret.as_ref().map(|secret| {
+        let ttl = TimeDelta::from_std(settings.turn_credential_ttl).unwrap_or(TimeDelta::MAX);
         TurnCredentials::new(secret, viewer.id().as_str(), app.clock.now() + ttl)
     });
-    let turn = IceServer { urls: urls(&config.turn_urls), credentials };
+    let turn = IceServer { urls: urls(&settings.turn_urls), credentials };
     [stun, turn].into_iter().filter(|server| !server.urls.is_empty()).collect()
 }
 

@@ -20,7 +20,7 @@ use crate::domain::members::Role;
 use crate::domain::text;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::service::calls::transaction::{CallTransaction, call_timeouts, create, require_own};
+use crate::service::calls::transaction::{CallTransaction, create, require_own};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::calls;
@@ -47,7 +47,7 @@ impl CallDevice {
     }
 
     fn join(self, call: &mut Call, app: &AppContext, viewer: &Viewer, now: DateTime<Utc>) -> Result<(), CallRefusal> {
-        call.join(viewer.id(), self.id, self.media, &call_timeouts(&app.settings.calls), now)
+        call.join(viewer.id(), self.id, self.media, &app.settings.calls.timeouts(), now)
     }
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::ids::{CallId, ParticipantId};
 use crate::error::Result;
-use crate::service::calls::transaction::{call_timeouts, process_due};
+use crate::service::calls::transaction::process_due;
 use crate::service::context::AppContext;
 use crate::storage::calls;
 use crate::tasks::{TickLoop, Wait};
@@ -67,7 +67,7 @@ impl CallScheduler {
             self.has_extended_leases = true;
         }
         let now = app.clock.now();
-        let lease = call_timeouts(&app.settings.calls).disconnect_timeout;
+        let lease = app.settings.calls.timeouts().disconnect_timeout;
         let departed = app.call_presence.take_departed();
         if let Err(error) = renew_leases(app, &departed, false, now + lease).await {
             app.call_presence.requeue_departed(departed);
@@ -113,7 +113,7 @@ impl CallScheduler {
 ///
 /// No node could renew them while no server ran or while the database was unavailable.
 async fn extend_leases(app: &AppContext) -> Result<()> {
-    let until = app.clock.now() + call_timeouts(&app.settings.calls).disconnect_timeout;
+    let until = app.clock.now() + app.settings.calls.timeouts().disconnect_timeout;
     calls::extend_leases(&mut app.database.write().await?, until).await
 }
 

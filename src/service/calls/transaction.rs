@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::access::ChatAccess;
-use crate::domain::calls::{Call, CallEndReason, CallKind, CallTimeouts, Media, Participant, ParticipantStatus};
+use crate::domain::calls::{Call, CallEndReason, CallKind, Media, Participant, ParticipantStatus};
 use crate::domain::chat_events::CallHint;
 use crate::domain::ids::{CallId, MemberId, ParticipantId, UserId};
 use crate::domain::members::Member;
@@ -16,7 +16,6 @@ use crate::metrics::{KindLabel, METRICS};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::commit_outcome::CommitOutcome;
 use crate::service::context::AppContext;
-use crate::service::settings::CallSettings;
 use crate::storage::connection::Conn;
 use crate::storage::{call_signaling, calls, chats, members};
 
@@ -51,7 +50,7 @@ impl CallTransaction {
         id: CallId,
     ) -> Result<Self> {
         let mut transaction = Self::load(conn, chat_transaction, id).await?;
-        transaction.call.advance(&call_timeouts(&app.settings.calls), transaction.chat_transaction.now);
+        transaction.call.advance(&app.settings.calls.timeouts(), transaction.chat_transaction.now);
         Ok(transaction)
     }
 
@@ -97,7 +96,7 @@ pub async fn create(
     device: String,
     media: Media,
 ) -> Result<(CommitOutcome, Arc<Call>)> {
-    let timeouts = call_timeouts(&app.settings.calls);
+    let timeouts = app.settings.calls.timeouts();
     let chat = chat_transaction.chat();
     let rings = usize::try_from(chat.member_count).is_ok_and(|count| count <= app.settings.calls.max_ring_members);
     let callees = if rings { members::active_members(conn, chat.id).await? } else { Vec::new() };
@@ -126,7 +125,7 @@ pub async fn process_due(app: &AppContext, id: CallId, now: DateTime<Utc>) -> Re
             // A deleted chat has no calls.
             let Some(chat) = chats::lock(conn, &[id.chat]).await?.pop() else { return Ok(None) };
             let chat_transaction = ChatTransaction::new(ChatAccess { chat, membership: None }, app.clock.now());
-            let timeouts = call_timeouts(&app.settings.calls);
+            let timeouts = app.settings.calls.timeouts();
             let mut transaction = CallTransaction::load(conn, chat_transaction, id).await?;
             transaction.call.advance_all(&timeouts, now);
             if transaction.call == transaction.previous {
@@ -174,17 +173,6 @@ pub fn require_own(viewer: &Viewer, id: &ParticipantId) -> Result<()> {
     if id.user == *viewer.id() { Ok(()) } else { Err(Error::NotFound("participant")) }
 }
 
-/// Returns the timeouts and limits of calls in the settings.
-pub fn call_timeouts(settings: &CallSettings) -> CallTimeouts {
-    let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
-    CallTimeouts {
-        ring_timeout: delta(settings.ring_timeout),
-        alone_timeout: delta(settings.alone_timeout),
-        disconnect_timeout: delta(settings.disconnect_timeout),
-        max_participants: settings.max_participants,
-    }
-}
-
 /// Writes a call if it changed, and records the effects on its chat, its members and its subscribers.
 async fn record_call_change(
     conn: &mut Conn,
@@ -201,7 +189,7 @@ async fn record_call_change(
         // since the last one that it received, and this change did not exist yet at its due time.
         call.state_changed_at = chat_transaction.now;
     }
-    calls::update(conn, previous, &call, call.due_at(&call_timeouts(&app.settings.calls))).await?;
+    calls::update(conn, previous, &call, call.due_at(&app.settings.calls.timeouts())).await?;
     let mut system_message_seq = None;
     if let Some((_, reason)) = call.end.filter(|_| !previous.has_ended()) {
         let kind = match reason {
