@@ -1,4 +1,4 @@
-//! All that concerns a person across chats, on one feed.
+//! The inbox feed: everything that concerns a user across chats.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use testkit::{DatabaseDump, Feed, Socket, TestApp, User, engine_test};
 
 const CHAT: &str = "id title memberCount lastMessage { id text } viewerMembership { unreadCount draft }";
 
-async fn inbox(who: &User, after: Option<&str>) -> Feed {
-    who.subscribe(&query(), json!({ "after": after })).await
+async fn subscribe_inbox(user: &User, after: Option<&str>) -> Feed {
+    user.subscribe(&query(), json!({ "after": after })).await
 }
 
 fn query() -> String {
@@ -35,9 +35,9 @@ fn query() -> String {
     )
 }
 
-/// A feed that is level, and the cursor there.
-async fn level(who: &User) -> (Feed, String) {
-    let mut feed = inbox(who, None).await;
+/// Opens an inbox feed, and returns it with its cursor when it has caught up.
+async fn caught_up_inbox(user: &User) -> (Feed, String) {
+    let mut feed = subscribe_inbox(user, None).await;
     let cursor = cursor(&feed.expect("FeedCaughtUp").await);
     (feed, cursor)
 }
@@ -46,15 +46,15 @@ fn cursor(event: &Value) -> String {
     event["cursor"].as_str().expect("each event has a cursor").to_owned()
 }
 
-/// What a client holds that only listens to its inbox.
+/// The state of a client that knows only the events of its inbox feed.
 #[derive(Debug, Default, PartialEq)]
-struct Held {
+struct ClientView {
     chats: BTreeMap<String, Value>,
     notifications: BTreeMap<String, Value>,
     cursor: Option<String>,
 }
 
-impl Held {
+impl ClientView {
     fn apply(&mut self, event: &Value) {
         self.cursor = Some(cursor(event));
         let id = |node: &Value| node["id"].as_str().expect("an id").to_owned();
@@ -70,61 +70,91 @@ impl Held {
         }
     }
 
-    /// What a feed tells from a cursor until it is level.
-    async fn since(who: &User, after: &str) -> Self {
-        let (mut held, mut feed) = (Self::default(), inbox(who, Some(after)).await);
+    /// Returns the state of a client without chats after a feed from a cursor has caught up.
+    async fn resumed_from(user: &User, after: &str) -> Self {
+        let (mut view, mut feed) = (Self::default(), subscribe_inbox(user, Some(after)).await);
         loop {
             let event = feed.next().await;
-            held.apply(&event);
+            view.apply(&event);
             if event["__typename"] == "FeedCaughtUp" {
-                return held;
+                return view;
             }
         }
     }
 
-    /// Whether it is what a fresh query gives; of chats that are gone, notifications may be left.
-    fn is(&self, (chats, notifications): &(BTreeMap<String, Value>, BTreeMap<String, Value>)) -> bool {
+    /// Returns true if the state equals the lists that a query returns.
+    ///
+    /// Notifications about chats that the user can no longer see may remain.
+    fn matches(&self, (chats, notifications): &(BTreeMap<String, Value>, BTreeMap<String, Value>)) -> bool {
         let known = |(id, notification): (&String, &Value)| {
-            self.notifications.get(id).is_some_and(|held| held["readAt"] == notification["readAt"])
+            self.notifications.get(id).is_some_and(|delivered| delivered["readAt"] == notification["readAt"])
         };
         self.chats == *chats && notifications.iter().all(known)
     }
 
-    fn removed(&self, chat: &str) -> bool {
+    fn lacks(&self, chat: &str) -> bool {
         !self.chats.contains_key(chat)
     }
 }
 
-/// The next event that is the one; what is told before it is passed over.
-async fn until(feed: &mut Feed, is_it: impl Fn(&Value) -> bool) -> Value {
+/// Skips events up to the next one that matches, and returns it.
+async fn next_matching(feed: &mut Feed, matches: impl Fn(&Value) -> bool) -> Value {
     loop {
         let event = feed.next().await;
-        if is_it(&event) {
+        if matches(&event) {
             return event;
         }
     }
 }
 
-fn of_chat<'a>(chat: &'a str, what: impl Fn(&Value) -> bool + 'a) -> impl Fn(&Value) -> bool + 'a {
-    move |event| event["chat"]["id"] == chat && what(&event["chat"])
+/// Returns the events before the next one that matches.
+async fn events_before(feed: &mut Feed, matches: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let mut events = Vec::new();
+    loop {
+        let event = feed.next().await;
+        if matches(&event) {
+            return events;
+        }
+        events.push(event);
+    }
 }
 
-fn removal(chat: &str) -> impl Fn(&Value) -> bool {
+fn is_about<'a>(chat: &'a str, matches: impl Fn(&Value) -> bool + 'a) -> impl Fn(&Value) -> bool + 'a {
+    move |event| event["chat"]["id"] == chat && matches(&event["chat"])
+}
+
+fn is_removal_of(chat: &str) -> impl Fn(&Value) -> bool {
     move |event| event["__typename"] == "ChatRemoved" && event["chatId"] == chat
 }
 
-async fn notified(feed: &mut Feed, kind: &str, read: bool) -> Value {
-    let event = until(feed, |event| {
+async fn next_notification(feed: &mut Feed, kind: &str, read: bool) -> Value {
+    let event = next_matching(feed, |event| {
         let notification = &event["notification"];
         notification["kind"] == kind && notification["readAt"].is_string() == read
     });
     event.await["notification"].clone()
 }
 
-/// Nothing is told for a while.
-async fn silent(feed: &mut Feed) {
-    let heard = tokio::time::timeout(Duration::from_millis(400), feed.next()).await;
-    assert!(heard.is_err(), "{heard:?}");
+/// Returns all events that the changes so far cause in the feed of a user.
+///
+/// The user changes a draft, and creates a chat after that. Drafts and read positions are published in batches after a
+/// delay: the event about the draft shows that all earlier ones are published. The feed delivers changes in their
+/// order: the event about the last chat shows that all earlier changes are delivered. Events about these markers are
+/// left out.
+async fn settle(feed: &mut Feed, user: &User) -> Vec<Value> {
+    let marker = user.group("Marker", &[]).await;
+    let mut events = events_before(feed, is_about(&marker, |_| true)).await;
+    user.mutate_ok("updateMyMembership", json!({ "chatId": marker, "draft": "marker" })).await;
+    events.extend(events_before(feed, is_about(&marker, |chat| chat["viewerMembership"]["draft"] == "marker")).await);
+    let last = user.group("Marker", &[]).await;
+    events.extend(events_before(feed, is_about(&last, |_| true)).await);
+    events.retain(|event| event["chat"]["title"] != "Marker");
+    events
+}
+
+/// Asserts that the changes so far cause no event in the feed of a user.
+async fn assert_silent(feed: &mut Feed, user: &User) {
+    assert_eq!(settle(feed, user).await, Vec::<Value>::new());
 }
 
 #[engine_test]
@@ -133,52 +163,52 @@ async fn inbox_feed_delivers_every_list_change_to_all_devices(app: &TestApp) {
     let all = ["chat.view", "chat.create_group", "chat.manage_group", "chat.delete"];
     let alice = app.user_in("demo", &alice.id, Some(&all)).await;
     let walk = alice.group("Walk", &[&bob]).await;
-    let (mut phone, _) = level(&bob).await;
-    let (mut desk, _) = level(&bob).await;
-    let (mut strangers, _) = level(&carol).await;
+    let (mut phone, _) = caught_up_inbox(&bob).await;
+    let (mut desk, _) = caught_up_inbox(&bob).await;
+    let (mut carol_inbox, _) = caught_up_inbox(&carol).await;
     let run = alice.group("Run", &[&bob]).await;
     let hello = alice.send(&walk, "hello").await;
     for feed in [&mut phone, &mut desk] {
-        until(feed, of_chat(&run, |chat| chat["title"] == "Run")).await;
-        let told = until(feed, of_chat(&walk, |chat| chat["lastMessage"]["id"] == hello)).await;
-        assert_eq!(told["chat"]["viewerMembership"]["unreadCount"], 1);
+        next_matching(feed, is_about(&run, |chat| chat["title"] == "Run")).await;
+        let event = next_matching(feed, is_about(&walk, |chat| chat["lastMessage"]["id"] == hello)).await;
+        assert_eq!(event["chat"]["viewerMembership"]["unreadCount"], 1);
     }
     alice.mutate_ok("editMessage", json!({ "messageId": hello, "text": "hello all" })).await;
-    until(&mut phone, of_chat(&walk, |chat| chat["lastMessage"]["text"] == "hello all")).await;
+    next_matching(&mut phone, is_about(&walk, |chat| chat["lastMessage"]["text"] == "hello all")).await;
     alice.delete_message(&hello).await;
-    until(&mut phone, of_chat(&walk, |chat| chat["viewerMembership"]["unreadCount"] == 0)).await;
+    next_matching(&mut phone, is_about(&walk, |chat| chat["viewerMembership"]["unreadCount"] == 0)).await;
     alice.mutate_ok("updateChat", json!({ "chatId": walk, "title": "Stroll" })).await;
-    until(&mut phone, of_chat(&walk, |chat| chat["title"] == "Stroll")).await;
+    next_matching(&mut phone, is_about(&walk, |chat| chat["title"] == "Stroll")).await;
     alice.add_member(&walk, "carol", "MEMBER").await;
-    until(&mut phone, of_chat(&walk, |chat| chat["memberCount"] == 3)).await;
-    until(&mut strangers, of_chat(&walk, |chat| chat["title"] == "Stroll")).await;
+    next_matching(&mut phone, is_about(&walk, |chat| chat["memberCount"] == 3)).await;
+    next_matching(&mut carol_inbox, is_about(&walk, |chat| chat["title"] == "Stroll")).await;
 
-    // What is done on one device is level on the other.
+    // Changes made on one device are delivered to the other one.
     alice.send(&walk, "to be read").await;
-    until(&mut desk, of_chat(&walk, |chat| chat["viewerMembership"]["unreadCount"] == 1)).await;
+    next_matching(&mut desk, is_about(&walk, |chat| chat["viewerMembership"]["unreadCount"] == 1)).await;
     bob.mutate_ok("markRead", json!({ "chatId": walk })).await;
-    until(&mut desk, of_chat(&walk, |chat| chat["viewerMembership"]["unreadCount"] == 0)).await;
+    next_matching(&mut desk, is_about(&walk, |chat| chat["viewerMembership"]["unreadCount"] == 0)).await;
     bob.mutate_ok("updateMyMembership", json!({ "chatId": walk, "draft": "I", "pinned": true })).await;
-    until(&mut desk, of_chat(&walk, |chat| chat["viewerMembership"]["draft"] == "I")).await;
+    next_matching(&mut desk, is_about(&walk, |chat| chat["viewerMembership"]["draft"] == "I")).await;
 
-    // Leaving, being taken out, coming back, and the end of a chat.
+    // Leaving a chat, being removed, being added again, and the deletion of a chat.
     alice.mutate_ok("removeMember", json!({ "chatId": walk, "userId": "bob" })).await;
     for feed in [&mut phone, &mut desk] {
-        until(feed, removal(&walk)).await;
+        next_matching(feed, is_removal_of(&walk)).await;
     }
     alice.send(&walk, "without Bob").await;
     alice.add_member(&walk, "bob", "MEMBER").await;
-    let back = until(&mut phone, of_chat(&walk, |_| true)).await;
-    assert_eq!(back["chat"]["memberCount"], 3);
+    let added = next_matching(&mut phone, is_about(&walk, |_| true)).await;
+    assert_eq!(added["chat"]["memberCount"], 3);
     alice.send(&walk, "with Bob").await;
-    until(&mut phone, of_chat(&walk, |chat| chat["lastMessage"]["text"] == "with Bob")).await;
+    next_matching(&mut phone, is_about(&walk, |chat| chat["lastMessage"]["text"] == "with Bob")).await;
     bob.mutate_ok("leaveChat", json!({ "chatId": walk })).await;
-    until(&mut phone, removal(&walk)).await;
+    next_matching(&mut phone, is_removal_of(&walk)).await;
     alice.mutate_ok("deleteChat", json!({ "chatId": run })).await;
-    until(&mut phone, removal(&run)).await;
+    next_matching(&mut phone, is_removal_of(&run)).await;
     let news = alice.chat("CHANNEL", "News", &[]).await;
     bob.mutate_ok("joinChannel", json!({ "chatId": news })).await;
-    until(&mut phone, of_chat(&news, |chat| chat["title"] == "News")).await;
+    next_matching(&mut phone, is_about(&news, |chat| chat["title"] == "News")).await;
 }
 
 #[engine_test]
@@ -187,60 +217,69 @@ async fn inbox_feed_skips_changes_no_list_shows(app: &TestApp) {
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "hello").await;
     bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
-    // What moved before is told when it is gathered.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let (mut feed, _) = level(&bob).await;
-    let (mut others, _) = level(&carol).await;
+    let (mut feed, _) = caught_up_inbox(&bob).await;
+    let (mut carol_feed, _) = caught_up_inbox(&carol).await;
+    // The read position is published after a delay.
+    settle(&mut feed, &bob).await;
     bob.mutate_ok("addReaction", json!({ "messageId": id, "emoji": "👍" })).await;
     alice.mutate_ok("markRead", json!({ "chatId": chat })).await;
-    alice.mutate_ok("updateMyMembership", json!({ "chatId": chat, "draft": "of Alice" })).await;
+    alice.mutate_ok("updateMyMembership", json!({ "chatId": chat, "draft": "by Alice" })).await;
     alice.send_message(&chat, json!({ "text": "in the thread", "threadRootId": id })).await;
-    silent(&mut feed).await;
-    alice.send(&chat, "heard").await;
-    until(&mut feed, of_chat(&chat, |chat| chat["lastMessage"]["text"] == "heard")).await;
-    silent(&mut others).await;
-    // A person of the same id in another organisation is another.
-    let (mut namesake, _) = level(&app.user_in("other", "bob", None).await).await;
+    assert_silent(&mut feed, &bob).await;
+    alice.send(&chat, "visible").await;
+    next_matching(&mut feed, is_about(&chat, |chat| chat["lastMessage"]["text"] == "visible")).await;
+    assert_silent(&mut carol_feed, &carol).await;
+    // Users with the same id in two organizations are different users.
+    let other_bob = app.user_in("other", "bob", None).await;
+    let (mut other_bob_feed, _) = caught_up_inbox(&other_bob).await;
     alice.send_message(&chat, json!({ "text": "Bob!", "mentionIds": ["bob"] })).await;
-    notified(&mut feed, "MENTION", false).await;
-    silent(&mut namesake).await;
+    next_notification(&mut feed, "MENTION", false).await;
+    assert_silent(&mut other_bob_feed, &other_bob).await;
 }
 
 #[engine_test]
 async fn inbox_feed_delivers_new_and_read_notifications(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let (mut feed, _) = level(&bob).await;
-    let (mut alices, _) = level(&alice).await;
+    let (mut feed, _) = caught_up_inbox(&bob).await;
+    let (mut alice_feed, _) = caught_up_inbox(&alice).await;
     let chat = alice.group("Walk", &[&bob]).await;
-    let added = notified(&mut feed, "ADDED_TO_CHAT", false).await;
+    let added = next_notification(&mut feed, "ADDED_TO_CHAT", false).await;
     assert_eq!(added["chat"]["id"], chat);
     let own = bob.send(&chat, "mine").await;
-    assert_eq!(notified(&mut feed, "ADDED_TO_CHAT", true).await["id"], added["id"], "who sends has read");
+    assert_eq!(
+        next_notification(&mut feed, "ADDED_TO_CHAT", true).await["id"],
+        added["id"],
+        "sending marks the chat as read"
+    );
 
     alice.send_message(&chat, json!({ "text": "Bob!", "mentionIds": ["bob"] })).await;
-    let mention = notified(&mut feed, "MENTION", false).await;
+    let mention = next_notification(&mut feed, "MENTION", false).await;
     assert_eq!(mention["message"]["text"], "Bob!");
     bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
-    assert_eq!(notified(&mut feed, "MENTION", true).await["id"], mention["id"]);
+    assert_eq!(next_notification(&mut feed, "MENTION", true).await["id"], mention["id"]);
 
     let reply = alice.send_message(&chat, json!({ "text": "yes", "replyToId": own })).await;
-    let unread = notified(&mut feed, "REPLY", false).await;
+    let unread = next_notification(&mut feed, "REPLY", false).await;
     bob.mutate_ok("markNotificationsRead", json!({ "ids": [unread["id"]] })).await;
-    assert_eq!(notified(&mut feed, "REPLY", true).await["id"], unread["id"]);
+    assert_eq!(next_notification(&mut feed, "REPLY", true).await["id"], unread["id"]);
     alice.mutate_ok("addReaction", json!({ "messageId": own, "emoji": "👍" })).await;
-    let reaction = notified(&mut feed, "REACTION", false).await;
+    let reaction = next_notification(&mut feed, "REACTION", false).await;
     bob.mutate_ok("markNotificationsRead", json!({})).await;
-    assert_eq!(notified(&mut feed, "REACTION", true).await["id"], reaction["id"]);
+    assert_eq!(next_notification(&mut feed, "REACTION", true).await["id"], reaction["id"]);
     alice.delete_message(&reply).await;
-    let gone = alice.send_message(&chat, json!({ "text": "gone", "replyToId": own })).await;
-    let unread = notified(&mut feed, "REPLY", false).await;
-    alice.delete_message(&gone).await;
-    assert_eq!(notified(&mut feed, "REPLY", true).await["id"], unread["id"], "deleted is read");
+    let deleted = alice.send_message(&chat, json!({ "text": "deleted", "replyToId": own })).await;
+    let unread = next_notification(&mut feed, "REPLY", false).await;
+    alice.delete_message(&deleted).await;
+    assert_eq!(
+        next_notification(&mut feed, "REPLY", true).await["id"],
+        unread["id"],
+        "the deletion of a message marks its notification as read"
+    );
 
-    // None of it was Alice's.
+    // No notification was for Alice.
     alice.send(&chat, "the end").await;
     loop {
-        let event = alices.next().await;
+        let event = alice_feed.next().await;
         assert_eq!(event["__typename"], "ChatUpserted", "{event}");
         if event["chat"]["lastMessage"]["text"] == "the end" {
             break;
@@ -255,7 +294,7 @@ async fn large_notification_batch_is_loaded_from_database(app: &TestApp) {
     for _ in 0..12 {
         join_all((0..10).map(|_| alice.send_message(&chat, json!({ "text": "Bob!", "mentionIds": ["bob"] })))).await;
     }
-    let (mut feed, _) = level(&bob).await;
+    let (mut feed, _) = caught_up_inbox(&bob).await;
     bob.mutate_ok("markNotificationsRead", json!({})).await;
     let mut read = std::collections::BTreeSet::new();
     while read.len() < 121 {
@@ -278,10 +317,10 @@ async fn resumed_inbox_feed_delivers_changes(app: &TestApp) {
     let last = alice.send(&chats["edited"], "last").await;
     alice.send_message(&chats["read"], json!({ "text": "Bob!", "mentionIds": ["bob"] })).await;
     app.advance(60);
-    let (feed, away) = level(&bob).await;
+    let (feed, cursor_before) = caught_up_inbox(&bob).await;
     drop(feed);
-    let nothing = Held::since(&bob, &away).await;
-    assert_eq!((nothing.chats.len(), nothing.notifications.len()), (0, 0));
+    let unchanged = ClientView::resumed_from(&bob, &cursor_before).await;
+    assert_eq!((unchanged.chats.len(), unchanged.notifications.len()), (0, 0));
 
     alice.send(&chats["sent"], "new").await;
     alice.mutate_ok("editMessage", json!({ "messageId": last, "text": "edited" })).await;
@@ -298,82 +337,84 @@ async fn resumed_inbox_feed_delivers_changes(app: &TestApp) {
     let added = carol.group("added", &[&bob]).await;
     app.advance(60);
 
-    // A client that holds each of them.
-    let mut held = Held { chats: chats.values().map(|id| (id.clone(), json!({}))).collect(), ..Held::default() };
-    let mut feed = inbox(&bob, Some(&away)).await;
-    let back = loop {
+    // A client that knows each of these chats.
+    let mut view =
+        ClientView { chats: chats.values().map(|id| (id.clone(), json!({}))).collect(), ..ClientView::default() };
+    let mut feed = subscribe_inbox(&bob, Some(&cursor_before)).await;
+    let cursor_after = loop {
         let event = feed.next().await;
-        held.apply(&event);
+        view.apply(&event);
         if event["__typename"] == "FeedCaughtUp" {
             break cursor(&event);
         }
     };
     for name in ["kicked", "left", "deleted", "both"] {
-        assert!(held.removed(&chats[name]), "{name}");
+        assert!(view.lacks(&chats[name]), "{name}");
     }
-    assert_eq!(held.chats[&chats["quiet"]], json!({}), "told of what did not change");
-    assert_eq!(held.chats[&chats["sent"]]["lastMessage"]["text"], "new");
-    assert_eq!(held.chats[&chats["edited"]]["lastMessage"]["text"], "edited");
-    assert_eq!(held.chats[&chats["titled"]]["title"], "Title");
-    assert_eq!(held.chats[&chats["read"]]["viewerMembership"]["unreadCount"], 0);
-    assert_eq!(held.chats[&chats["returned"]]["title"], "returned");
-    assert_eq!(held.chats[&added]["title"], "added");
-    assert_eq!(held.chats.len(), 7);
+    assert_eq!(view.chats[&chats["quiet"]], json!({}), "a chat without changes has no event");
+    assert_eq!(view.chats[&chats["sent"]]["lastMessage"]["text"], "new");
+    assert_eq!(view.chats[&chats["edited"]]["lastMessage"]["text"], "edited");
+    assert_eq!(view.chats[&chats["titled"]]["title"], "Title");
+    assert_eq!(view.chats[&chats["read"]]["viewerMembership"]["unreadCount"], 0);
+    assert_eq!(view.chats[&chats["returned"]]["title"], "returned");
+    assert_eq!(view.chats[&added]["title"], "added");
+    assert_eq!(view.chats.len(), 7);
     let kinds = |kind: &str, read: bool| {
-        let told = held.notifications.values();
-        told.filter(|told| told["kind"] == kind && told["readAt"].is_string() == read).count()
+        let notifications = view.notifications.values();
+        notifications.filter(|each| each["kind"] == kind && each["readAt"].is_string() == read).count()
     };
     assert_eq!((kinds("MENTION", true), kinds("ADDED_TO_CHAT", true), kinds("ADDED_TO_CHAT", false)), (1, 1, 2));
-    // Level is level, and what comes next is live.
-    let again = Held::since(&bob, &back).await;
-    assert_eq!((again.chats.len(), again.notifications.len()), (0, 0));
+    // A feed that has caught up has nothing left to resume, and goes on with live events.
+    let resumed = ClientView::resumed_from(&bob, &cursor_after).await;
+    assert_eq!((resumed.chats.len(), resumed.notifications.len()), (0, 0));
     alice.send(&chats["quiet"], "live").await;
-    until(&mut feed, of_chat(&chats["quiet"], |chat| chat["lastMessage"]["text"] == "live")).await;
+    next_matching(&mut feed, is_about(&chats["quiet"], |chat| chat["lastMessage"]["text"] == "live")).await;
 
-    // Each event on the way is a place to go on from.
-    let mut feed = inbox(&bob, Some(&away)).await;
+    // A client can resume from the cursor of each event.
+    let mut feed = subscribe_inbox(&bob, Some(&cursor_before)).await;
     feed.next().await;
     let second = cursor(&feed.next().await);
-    let rest = Held::since(&bob, &second).await;
-    assert!(rest.chats.contains_key(&added), "the last that happened is still to be told");
+    let rest = ClientView::resumed_from(&bob, &second).await;
+    assert!(rest.chats.contains_key(&added), "the last change has not been delivered yet");
 }
 
 #[engine_test(settings = [("PARLOR_CATCH_UP_CHANGES", "5")])]
 async fn inbox_feed_resets_when_catch_up_is_impossible(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
-    let (_, foreign) = level(&bob).await;
+    let (_, bob_cursor) = caught_up_inbox(&bob).await;
     let other = app.user_in("other", "alice", None).await;
-    let (_, namesake) = level(&other).await;
+    let (_, other_alice_cursor) = caught_up_inbox(&other).await;
     let chats = alice.feed(&chat, None, None).await.next().await;
     app.advance(60);
-    let (_, old) = level(&alice).await;
+    let (_, old) = caught_up_inbox(&alice).await;
     app.advance(60);
     for n in 0..6 {
         alice.group(&n.to_string(), &[]).await;
     }
-    let nonsense = ["", "ÿ", "AAAA", &cursor(&chats), &foreign, &namesake];
+    let nonsense = ["", "ÿ", "AAAA", &cursor(&chats), &bob_cursor, &other_alice_cursor];
     let invalid = nonsense.into_iter().map(|after| (after, "CURSOR_INVALID"));
     for (after, reason) in invalid.chain([(old.as_str(), "TOO_FAR_BEHIND")]) {
-        let mut feed = inbox(&alice, Some(after)).await;
+        let mut feed = subscribe_inbox(&alice, Some(after)).await;
         let reset = feed.expect("FeedReset").await;
         assert_eq!(reset["reason"], reason, "{after}");
         let live = format!("live again after {after}");
         bob.send(&chat, &live).await;
-        until(&mut feed, of_chat(&chat, |chat| chat["lastMessage"]["text"] == live)).await;
+        next_matching(&mut feed, is_about(&chat, |chat| chat["lastMessage"]["text"] == live)).await;
         app.advance(60);
     }
-    // Many changes of one chat are one to tell.
-    let (_, level) = level(&alice).await;
+    // Many changes of one chat are one change to deliver.
+    let (_, cursor_before) = caught_up_inbox(&alice).await;
     for n in 0..10 {
         bob.send(&chat, &n.to_string()).await;
     }
     app.advance(60);
-    assert_eq!(Held::since(&alice, &level).await.chats[&chat]["lastMessage"]["text"], "9");
-    // Whose chats were deleted is remembered for a month.
+    assert_eq!(ClientView::resumed_from(&alice, &cursor_before).await.chats[&chat]["lastMessage"]["text"], "9");
+    // Removals of chats are retained for a month.
     app.advance(31 * 24 * 3_600);
-    let late = app.user("alice").await;
-    assert_eq!(inbox(&late, Some(&level)).await.expect("FeedReset").await["reason"], "TOO_FAR_BEHIND");
+    let alice = app.user("alice").await;
+    let mut feed = subscribe_inbox(&alice, Some(&cursor_before)).await;
+    assert_eq!(feed.expect("FeedReset").await["reason"], "TOO_FAR_BEHIND");
 }
 
 #[engine_test]
@@ -382,10 +423,10 @@ async fn chat_removals_are_retained_for_a_month(app: &TestApp) {
     let delete = async |title: &str| {
         let alice = app.user_in("demo", "alice", Some(&all)).await;
         let chat = alice.group(title, &[]).await;
-        let (_, before) = level(&alice).await;
+        let (_, before) = caught_up_inbox(&alice).await;
         alice.mutate_ok("deleteChat", json!({ "chatId": chat })).await;
-        let mut feed = inbox(&alice, Some(&before)).await;
-        until(&mut feed, removal(&chat)).await;
+        let mut feed = subscribe_inbox(&alice, Some(&before)).await;
+        next_matching(&mut feed, is_removal_of(&chat)).await;
     };
     delete("first").await;
     delete("second").await;
@@ -406,8 +447,8 @@ async fn slow_inbox_client_receives_each_chat_once_and_catches_up(app: &TestApp)
     for n in 0..4 {
         chats.push(alice.group(&n.to_string(), &[&bob]).await);
     }
-    let (mut slow, _) = level(&bob).await;
-    // Far more than mailbox, outbox and kernel hold, while nothing is read.
+    let (mut slow, _) = caught_up_inbox(&bob).await;
+    // More than the delivery queue, the outbox and the kernel's buffers hold while the client reads nothing.
     let long = "x".repeat(7_000);
     for n in 0..100 {
         join_all(chats.iter().map(|chat| async {
@@ -416,16 +457,16 @@ async fn slow_inbox_client_receives_each_chat_once_and_catches_up(app: &TestApp)
         }))
         .await;
     }
-    let (mut held, mut told) = (Held::default(), 0);
+    let (mut view, mut event_count) = (ClientView::default(), 0);
     while !chats.iter().all(|chat| {
-        held.chats
+        view.chats
             .get(chat)
             .is_some_and(|chat| chat["lastMessage"]["text"] == "99" && chat["viewerMembership"]["unreadCount"] == 600)
     }) {
-        held.apply(&slow.next().await);
-        told += 1;
+        view.apply(&slow.next().await);
+        event_count += 1;
     }
-    assert!(told < 2_400, "told {told} times of 2,400 sends");
+    assert!(event_count < 2_400, "{event_count} events for 2,400 sends");
 }
 
 #[engine_test]
@@ -435,32 +476,35 @@ async fn overflowed_inbox_queue_delivers_each_chat_once(app: &TestApp) {
     for n in 0..4 {
         chats.push(alice.group(&n.to_string(), &[&bob]).await);
     }
+    let marker = alice.group("Marker", &[&bob]).await;
     app.advance(60);
     let viewer = sessions::open(&app.app, &bob.token).await.expect("a session").viewer();
-    // In a mailbox, and in more than one holds.
+    // Fewer events than the delivery queue holds, and more.
     for sends in [10, 50] {
         let mut feed = inbox_feed(&app.app, viewer.clone(), None, None).expect("a feed");
         let mut next = async || feed.recv().await.expect("an event").expect("no error").kind;
         assert!(matches!(next().await, InboxEventKind::CaughtUp));
-        let gone = chats.pop().expect("a chat");
+        let removed = chats.pop().expect("a chat");
         for n in 0..sends {
             join_all(chats.iter().map(|chat| alice.send_message(chat, json!({ "text": n.to_string() })))).await;
         }
-        alice.mutate_ok("removeMember", json!({ "chatId": gone, "userId": "bob" })).await;
-        let mut told = Vec::new();
+        alice.mutate_ok("removeMember", json!({ "chatId": removed, "userId": "bob" })).await;
+        let mut delivered = Vec::new();
         for _ in 0..=chats.len() {
-            told.push(match next().await {
+            delivered.push(match next().await {
                 InboxEventKind::Chat(chat) => chat.id.to_string(),
                 InboxEventKind::ChatRemoved(chat) => format!("not {chat}"),
                 other => panic!("{other:?}"),
             });
         }
-        let mut expected: Vec<String> = chats.iter().cloned().chain([format!("not {gone}")]).collect();
-        told.sort();
+        let mut expected: Vec<String> = chats.iter().cloned().chain([format!("not {removed}")]).collect();
+        delivered.sort();
         expected.sort();
-        assert_eq!(told, expected);
-        let more = tokio::time::timeout(Duration::from_millis(400), next()).await;
-        assert!(more.is_err(), "{more:?}");
+        assert_eq!(delivered, expected);
+        // The next event is about a later change, so each chat was delivered once.
+        alice.send(&marker, "marker").await;
+        let event = next().await;
+        assert!(matches!(&event, InboxEventKind::Chat(chat) if chat.id.to_string() == marker), "{event:?}");
         app.advance(60);
     }
 }
@@ -469,8 +513,9 @@ async fn overflowed_inbox_queue_delivers_each_chat_once(app: &TestApp) {
 async fn inbox_feed_warns_before_token_expires() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
     let token = |seconds: i64| {
-        let until = app.app.clock.now().timestamp() + seconds;
-        (sign_with_secret(json!({ "sub": "alice", "org": "demo", "name": "Alice", "exp": until })), until)
+        let expires_at = app.app.clock.now().timestamp() + seconds;
+        let claims = json!({ "sub": "alice", "org": "demo", "name": "Alice", "exp": expires_at });
+        (sign_with_secret(claims), expires_at)
     };
     let open = async |token: &str| {
         let mut socket = Socket::connect(app.addr).await;
@@ -478,24 +523,27 @@ async fn inbox_feed_warns_before_token_expires() {
         socket.subscribe("feed", &query(), json!({})).await;
         Feed::new(socket)
     };
-    let told = |event: &Value| {
-        let at = event["expiresAt"].as_str().expect("a moment").parse::<chrono::DateTime<chrono::Utc>>();
-        at.expect("a moment").timestamp()
+    let announced_expiry = |event: &Value| {
+        let expires_at = event["expiresAt"].as_str().expect("a time").parse::<chrono::DateTime<chrono::Utc>>();
+        expires_at.expect("a time").timestamp()
     };
-    // At once where it is less than a minute.
-    let (short, until) = token(50);
+    let alice = app.user("alice").await;
+    // The warning comes at once if the token expires within a minute.
+    let (short, expires_at) = token(50);
     let mut feed = open(&short).await;
     feed.expect("FeedCaughtUp").await;
-    assert_eq!(told(&feed.expect("SessionExpiring").await), until);
+    assert_eq!(announced_expiry(&feed.expect("SessionExpiring").await), expires_at);
 
-    // A minute before, once; and the connection ends.
-    let (long, until) = token(600);
+    // Otherwise the warning comes a minute before the expiry, once. The connection ends at the expiry.
+    let (long, expires_at) = token(600);
     let mut feed = open(&long).await;
     feed.expect("FeedCaughtUp").await;
-    silent(&mut feed).await;
+    assert_silent(&mut feed, &alice).await;
     app.advance(545);
-    assert_eq!(told(&feed.expect("SessionExpiring").await), until);
-    silent(&mut feed).await;
+    assert_eq!(announced_expiry(&feed.expect("SessionExpiring").await), expires_at);
+    // The server compares all sessions with the clock when a session is opened.
+    drop(alice.socket().await);
+    assert_silent(&mut feed, &alice).await;
     app.advance(60);
     assert_eq!(feed.socket.expect_close().await.0, 4403);
     app.stop().await;
@@ -504,26 +552,31 @@ async fn inbox_feed_warns_before_token_expires() {
 #[tokio::test(flavor = "multi_thread")]
 async fn inbox_feed_reports_changed_permissions_after_renewal() {
     let app = TestApp::sqlite(&[]).await;
-    app.user("alice").await;
+    let alice = app.user("alice").await;
     let token = |permissions: &[&str]| app.token("demo", "alice", Some(permissions));
     let session = sessions::open(&app.app, &token(&["chat.view"])).await.expect("a session");
     let mut feed = inbox_feed(&app.app, session.viewer(), Some(session.clone()), None).expect("a feed");
     let mut next = async || feed.recv().await.expect("an event").expect("no error").kind;
     assert!(matches!(next().await, InboxEventKind::CaughtUp));
-    sessions::renew(&app.app, &session, &token(&["chat.view"])).await.expect("the same");
-    sessions::renew(&app.app, &session, &token(&["chat.view", "chat.delete"])).await.expect("more");
+    sessions::renew(&app.app, &session, &token(&["chat.view"])).await.expect("a token with the same permissions");
+    sessions::renew(&app.app, &session, &token(&["chat.view", "chat.delete"]))
+        .await
+        .expect("a token with more permissions");
     assert!(matches!(next().await, InboxEventKind::Reset(ResetReason::AccessChanged)));
-    assert!(tokio::time::timeout(Duration::from_millis(400), next()).await.is_err(), "told once");
+    // The next event is about a later change, so the change of permissions was reported once.
+    let marker = alice.group("Marker", &[]).await;
+    let event = next().await;
+    assert!(matches!(&event, InboxEventKind::Chat(chat) if chat.id.to_string() == marker), "{event:?}");
     app.stop().await;
 }
 
-/// What of a person's list and notifications a fresh query gives.
-async fn fresh(who: &User) -> (BTreeMap<String, Value>, BTreeMap<String, Value>) {
+/// Queries the chats and notifications of a user, each by its id.
+async fn query_lists(user: &User) -> (BTreeMap<String, Value>, BTreeMap<String, Value>) {
     let query = format!(
         "{{ chats(first: 100) {{ nodes {{ {CHAT} }} }}
          viewer {{ notifications(first: 100) {{ nodes {{ id kind readAt chat {{ id }} message {{ text }} }} }} }} }}"
     );
-    let reply = who.ask(&query).await;
+    let reply = user.ask(&query).await;
     let by_id = |path: &str| {
         let nodes = reply.at(path).as_array().expect("nodes").clone();
         nodes.into_iter().map(|node| (node["id"].as_str().expect("an id").to_owned(), node)).collect()
@@ -531,21 +584,21 @@ async fn fresh(who: &User) -> (BTreeMap<String, Value>, BTreeMap<String, Value>)
     (by_id("chats.nodes"), by_id("viewer.notifications.nodes"))
 }
 
-/// Somebody does something in one of the chats; what isn't allowed then does nothing.
-async fn act(random: &mut StdRng, [alice, bob, carol]: [&User; 3], chats: &mut [String], n: usize) {
-    let place = random.random_range(0..chats.len());
-    let chat = chats[place].clone();
-    let who = if random.random_bool(0.5) { alice } else { carol };
+/// Performs a random action of a random user in one of the chats. Actions that are not allowed have no effect.
+async fn perform_random_action(random: &mut StdRng, [alice, bob, carol]: [&User; 3], chats: &mut [String], n: usize) {
+    let index = random.random_range(0..chats.len());
+    let chat = chats[index].clone();
+    let user = if random.random_bool(0.5) { alice } else { carol };
     let text = n.to_string();
-    let said = json!({ "chatId": chat, "text": text });
+    let message = json!({ "chatId": chat, "text": text });
     let mention = json!({ "chatId": chat, "text": text, "mentionIds": ["bob"] });
     match random.random_range(0..24) {
-        0..6 => drop(who.mutate("sendMessage", said).await),
-        6..8 => drop(who.mutate("sendMessage", mention).await),
-        8 => drop(bob.mutate("sendMessage", said).await),
-        deed @ 9..13 => {
+        0..6 => drop(user.mutate("sendMessage", message).await),
+        6..8 => drop(user.mutate("sendMessage", mention).await),
+        8 => drop(bob.mutate("sendMessage", message).await),
+        action @ 9..13 => {
             let last = alice.fetch_chat(&chat, "lastMessage { id }").await["lastMessage"]["id"].clone();
-            drop(match deed {
+            drop(match action {
                 9 | 10 => alice.mutate("editMessage", json!({ "messageId": last, "text": text })).await,
                 11 => alice.mutate("deleteMessage", json!({ "messageId": last })).await,
                 _ => carol.mutate("addReaction", json!({ "messageId": last, "emoji": "👍" })).await,
@@ -559,7 +612,7 @@ async fn act(random: &mut StdRng, [alice, bob, carol]: [&User; 3], chats: &mut [
         20 => drop(bob.mutate("leaveChat", json!({ "chatId": chat })).await),
         21 => {
             alice.mutate_ok("deleteChat", json!({ "chatId": chat })).await;
-            chats[place] = alice.group(&text, &[bob, carol]).await;
+            chats[index] = alice.group(&text, &[bob, carol]).await;
         }
         22 => drop(bob.mutate("markUnread", json!({ "chatId": chat })).await),
         _ => drop(bob.mutate("markNotificationsRead", json!({})).await),
@@ -568,47 +621,48 @@ async fn act(random: &mut StdRng, [alice, bob, carol]: [&User; 3], chats: &mut [
 
 #[engine_test]
 async fn list_built_from_inbox_feed_equals_queried_list(app: &TestApp) {
-    const ACTS: usize = 300;
+    const ACTION_COUNT: usize = 300;
     let all = ["chat.view", "chat.create_group", "chat.manage_group", "chat.delete"];
     let alice = app.user_in("demo", "alice", Some(&all)).await;
     let (bob, carol) = (app.user("bob").await, app.user("carol").await);
-    let (_, begin) = level(&bob).await;
+    let (_, initial_cursor) = caught_up_inbox(&bob).await;
     let done = tokio::sync::watch::Sender::new(0);
-    let acting = async |seed: u64| {
+    let write = async |seed: u64| {
         let mut random = StdRng::seed_from_u64(seed);
         let mut chats = Vec::new();
         for n in 0..3 {
             chats.push(alice.group(&format!("{seed}-{n}"), &[&bob, &carol]).await);
         }
-        for n in 0..ACTS / 2 {
-            act(&mut random, [&alice, &bob, &carol], &mut chats, n).await;
-            // Time goes on, so that what was before is not always told again.
+        for n in 0..ACTION_COUNT / 2 {
+            perform_random_action(&mut random, [&alice, &bob, &carol], &mut chats, n).await;
+            // Older changes leave the margin of time within which a resumed feed delivers changes again.
             app.advance(2);
         }
         done.send_modify(|done| *done += 1);
     };
-    let reading = async {
+    let read = async {
         let mut random = StdRng::seed_from_u64(11);
-        let mut held = Held { cursor: Some(begin.clone()), ..Held::default() };
-        let mut cuts = 0;
+        let mut view = ClientView { cursor: Some(initial_cursor.clone()), ..ClientView::default() };
+        let mut reconnects = 0;
         loop {
-            let mut feed = inbox(&bob, held.cursor.as_deref()).await;
+            let mut feed = subscribe_inbox(&bob, view.cursor.as_deref()).await;
             for _ in 0..random.random_range(1..25) {
                 let ended = *done.borrow() == 2;
+                // A pause only makes the reader compare its state, so its length does not change the result.
                 match tokio::time::timeout(Duration::from_millis(300), feed.next()).await {
-                    Ok(event) => held.apply(&event),
-                    Err(_) if ended && held.is(&fresh(&bob).await) => return cuts,
-                    Err(_) if ended && cuts > 1_000 => {
-                        let (chats, notifications) = fresh(&bob).await;
-                        assert_eq!(held.chats, chats);
-                        assert_eq!(held.notifications, notifications);
+                    Ok(event) => view.apply(&event),
+                    Err(_) if ended && view.matches(&query_lists(&bob).await) => return reconnects,
+                    Err(_) if ended && reconnects > 1_000 => {
+                        let (chats, notifications) = query_lists(&bob).await;
+                        assert_eq!(view.chats, chats);
+                        assert_eq!(view.notifications, notifications);
                     }
                     Err(_) => {}
                 }
             }
-            cuts += 1;
+            reconnects += 1;
         }
     };
-    let ((), (), cuts) = futures_util::join!(acting(1), acting(2), reading);
-    assert!(cuts > 3, "cut {cuts} times");
+    let ((), (), reconnects) = futures_util::join!(write(1), write(2), read);
+    assert!(reconnects > 3, "reconnected {reconnects} times");
 }
