@@ -1,4 +1,4 @@
-//! What is made to hurt: values, in every argument of the schema.
+//! Adversarial values in every argument of the schema.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testkit::schema::{KnownIds, Probe, Schema};
 use testkit::{Reply, TestApp, User, engine_test};
 
-/// Texts that somebody somewhere has choked on.
+/// Returns texts that have broken software before.
 fn texts() -> Vec<String> {
     let short = [
         "\0",
@@ -57,7 +57,7 @@ fn texts() -> Vec<String> {
         "ü".repeat(256),
         "https://".to_owned() + &"x".repeat(3_000),
     ]);
-    // Ids of the server's own making, but for what is in them.
+    // Ids in the format of the server, with contents that it never creates.
     for (prefix, bytes) in [
         ("chat_", vec![]),
         ("chat_", vec![0; 15]),
@@ -81,14 +81,14 @@ fn texts() -> Vec<String> {
     texts
 }
 
-/// Ids of messages that a chat never had.
+/// Returns ids of messages that a chat never had.
 fn forged_messages(chat: &str) -> Vec<String> {
     let chat = BASE64.decode(chat.strip_prefix("chat_").expect("a chat's id")).expect("a chat's id");
     let id = |seq: i64| format!("msg_{}", BASE64.encode([&chat[..], &seq.to_be_bytes()].concat()));
     [i64::MIN, -1, 0, 1_000_000, i64::MAX].map(id).into()
 }
 
-/// A cursor with each thing in it, in its turn, made into what it shouldn't be.
+/// Returns copies of a cursor, each with an invalid value in place of one that it contains.
 fn forged_cursors(cursor: &str) -> Vec<String> {
     fn forge(value: &Value) -> Vec<Value> {
         let extremes = [
@@ -110,13 +110,13 @@ fn forged_cursors(cursor: &str) -> Vec<String> {
                 ["\0", "", "\\%_", "\u{10ffff}", "00000000-0000-0000-0000-000000000000"].map(Value::from).into()
             }
             Value::Array(items) => {
-                let one = |(place, item)| forge(item).into_iter().map(move |forged| (place, forged));
-                let with = |(place, forged)| {
+                let forge_item = |(index, item)| forge(item).into_iter().map(move |forged| (index, forged));
+                let replace_item = |(index, forged)| {
                     let mut items = items.clone();
-                    items[place] = forged;
+                    items[index] = forged;
                     Value::Array(items)
                 };
-                items.iter().enumerate().flat_map(one).map(with).collect()
+                items.iter().enumerate().flat_map(forge_item).map(replace_item).collect()
             }
             _ => Vec::new(),
         };
@@ -126,7 +126,7 @@ fn forged_cursors(cursor: &str) -> Vec<String> {
     let bytes = BASE64.decode(cursor).expect("a cursor");
     let mut forged: Vec<String> = match serde_json::from_slice(&bytes) {
         Ok(value) => forge(&value).iter().map(|value| BASE64.encode(value.to_string())).collect(),
-        // A feed's cursor is bytes: the chat, a version, and that of a snapshot.
+        // The cursor of a feed consists of bytes: the chat, a version, and the version of a snapshot.
         Err(_) => [i64::MIN, -1, 0, 1_000_000, i64::MAX]
             .iter()
             .flat_map(|number| {
@@ -155,34 +155,35 @@ async fn real_cursors(alice: &User, chat: &str) -> Vec<String> {
     cursors
 }
 
-/// What a socket says of a subscription, if it says anything.
-async fn subscribed(alice: &User, query: &str, variables: Value, wait: Duration) -> Value {
+/// Returns the payload of the first message of a subscription, or null if none arrives within a time.
+async fn first_payload(alice: &User, query: &str, variables: Value, timeout: Duration) -> Value {
     let mut socket = alice.socket().await;
     socket.subscribe("1", query, variables).await;
-    let heard = tokio::time::timeout(wait, socket.recv()).await.unwrap_or_default();
-    match heard["type"].as_str() {
-        Some("error") => json!({ "errors": heard["payload"] }),
-        _ => heard["payload"].clone(),
+    let message = tokio::time::timeout(timeout, socket.recv()).await.unwrap_or_default();
+    match message["type"].as_str() {
+        Some("error") => json!({ "errors": message["payload"] }),
+        _ => message["payload"].clone(),
     }
 }
 
-async fn put(alice: &User, probe: &Probe, variables: Value) -> Value {
-    let shown = variables.to_string().chars().take(300).collect::<String>();
+/// Executes an operation, and asserts that each of its errors has an expected code.
+async fn execute(alice: &User, probe: &Probe, variables: Value) -> Value {
+    let printed = variables.to_string().chars().take(300).collect::<String>();
     let body = match probe.is_subscription {
-        // Of people who aren't known nothing is said.
+        // A subscription to unknown users has no events, so only the time ends the wait for an error.
         true if probe.name == "Subscription.presence" => {
-            subscribed(alice, &probe.query, variables, Duration::from_millis(500)).await
+            first_payload(alice, &probe.query, variables, Duration::from_millis(500)).await
         }
-        true => subscribed(alice, &probe.query, variables, Duration::from_secs(5)).await,
+        true => first_payload(alice, &probe.query, variables, Duration::from_secs(5)).await,
         false => {
             let reply: Reply = alice.ask_with(&probe.query, variables).await;
-            assert!(matches!(reply.status, 200 | 400), "{}: {shown}: {}", probe.name, reply.body);
+            assert!(matches!(reply.status, 200 | 400), "{}: {printed}: {}", probe.name, reply.body);
             reply.body
         }
     };
     for error in body["errors"].as_array().into_iter().flatten() {
         let code = error["extensions"]["code"].as_str();
-        let usual = [
+        let expected = [
             "BAD_USER_INPUT",
             "NOT_FOUND",
             "FORBIDDEN",
@@ -191,15 +192,15 @@ async fn put(alice: &User, probe: &Probe, variables: Value) -> Value {
             "PLAN_REQUIRED",
             "PAYLOAD_TOO_LARGE",
         ];
-        assert!(code.is_some_and(|code| usual.contains(&code)), "{}: {shown}: {error}", probe.name);
+        assert!(code.is_some_and(|code| expected.contains(&code)), "{}: {printed}: {error}", probe.name);
     }
     body
 }
 
-async fn known(app: &TestApp) -> (User, KnownIds) {
+async fn create_known(app: &TestApp) -> (User, KnownIds) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.chat("CHANNEL", "Fortress", &[&bob]).await;
-    let message = alice.send(&chat, "stands").await;
+    let message = alice.send(&chat, "hello").await;
     let member = alice
         .ask_with("query($chat: ID!) { chat(id: $chat) { viewerMembership { id } } }", json!({ "chat": chat }))
         .await;
@@ -210,12 +211,12 @@ async fn known(app: &TestApp) -> (User, KnownIds) {
 
 #[engine_test]
 async fn argument_value_never_causes_internal_error(app: &TestApp) {
-    let (alice, known) = known(app).await;
+    let (alice, known) = create_known(app).await;
     let schema = Schema::read();
     let probes = schema.probes(&known);
     assert!(probes.len() >= 24, "{} fields", probes.len());
 
-    let words: Vec<Value> = texts().into_iter().chain(forged_messages(&known.chat)).map(Value::from).collect();
+    let text_values: Vec<Value> = texts().into_iter().chain(forged_messages(&known.chat)).map(Value::from).collect();
     let cursors: Vec<Value> = real_cursors(&alice, &known.chat)
         .await
         .iter()
@@ -239,23 +240,25 @@ async fn argument_value_never_causes_internal_error(app: &TestApp) {
         {}
     ]);
     let numbers = numbers.as_array().expect("a list");
-    let others = json!([null, 7, 1.5, true, [], [[]], ["x"], {}, { "a": 1 }, [null]]);
-    let others = others.as_array().expect("a list");
-    let bad = |name: &str, ty: &str| match (ty, name) {
+    let other_types = json!([null, 7, 1.5, true, [], [[]], ["x"], {}, { "a": 1 }, [null]]);
+    let other_types = other_types.as_array().expect("a list");
+    let invalid_values = |name: &str, ty: &str| match (ty, name) {
         ("Int" | "Float", _) => numbers.clone(),
-        ("String", "after" | "before") => [&words[..], &cursors, others].concat(),
-        ("String" | "ID" | "URL" | "DateTime", _) => [&words[..], others].concat(),
-        _ => [&words[..3], others].concat(),
+        ("String", "after" | "before") => [&text_values[..], &cursors, other_types].concat(),
+        ("String" | "ID" | "URL" | "DateTime", _) => [&text_values[..], other_types].concat(),
+        _ => [&text_values[..3], other_types].concat(),
     };
-    let mut asked = 0;
+    let mut case_count = 0;
     for probe in &probes {
-        let cases = schema.invalid_variables(probe, &known, &bad);
-        asked += cases.len();
-        stream::iter(cases).for_each_concurrent(8, async |variables| drop(put(&alice, probe, variables).await)).await;
+        let cases = schema.invalid_variables(probe, &known, &invalid_values);
+        case_count += cases.len();
+        stream::iter(cases)
+            .for_each_concurrent(8, async |variables| drop(execute(&alice, probe, variables).await))
+            .await;
     }
-    assert!(asked > 1_500, "{asked} cases");
+    assert!(case_count > 1_500, "{case_count} cases");
 
-    // Nothing of it broke anything; and the operations were sound, so that all of it was looked at.
+    // The server still works. With valid arguments each operation succeeds, so only the values were rejected before.
     assert_eq!(
         alice
             .ask_with("query($id: ID!) { message(id: $id) { chat { id } } }", json!({ "id": known.message }))
@@ -265,7 +268,7 @@ async fn argument_value_never_causes_internal_error(app: &TestApp) {
     );
     for probe in &probes {
         let variables = schema.valid_variables(probe, &known);
-        let body = put(&alice, probe, variables.clone()).await;
+        let body = execute(&alice, probe, variables.clone()).await;
         assert!(body.get("data").is_some() || probe.is_subscription, "{}: {variables}: {body}", probe.name);
     }
 }
@@ -289,9 +292,9 @@ async fn message_text_round_trips_unchanged(app: &TestApp) {
 #[tokio::test(flavor = "multi_thread")]
 async fn cursor_of_another_list_is_rejected() {
     let app = TestApp::sqlite(&[]).await;
-    let (alice, known) = known(&app).await;
-    let real = real_cursors(&alice, &known.chat).await;
-    for (field, own) in [
+    let (alice, known) = create_known(&app).await;
+    let cursors = real_cursors(&alice, &known.chat).await;
+    for (field, accepted) in [
         ("chats(after: $c)", 0),
         ("users(after: $c)", 1),
         ("chat(id: $id) { members(after: $c)", 2),
@@ -301,9 +304,9 @@ async fn cursor_of_another_list_is_rejected() {
             "query($c: String, $id: ID!) {{ {field} {{ nodes {{ id }} }} {} __typename user(id: $id) {{ id }} }}",
             "}".repeat(field.matches('{').count())
         );
-        for (place, cursor) in real.iter().enumerate() {
+        for (index, cursor) in cursors.iter().enumerate() {
             let reply = alice.ask_with(&query, json!({ "c": cursor, "id": known.chat })).await;
-            match place == own {
+            match index == accepted {
                 true => drop(reply.data()),
                 false => reply.assert_bad_input(if field.contains("before") { "before" } else { "after" }),
             }

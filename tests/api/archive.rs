@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use testkit::{TestApp, User, engine_test, pluck};
 
-async fn listed(who: &User, filter: &str) -> Vec<Value> {
-    let list = who.ask(&format!("{{ chats(filter: {{ {filter} }}) {{ nodes {{ title }} }} }}")).await;
+/// Returns the titles of the chats that match a filter.
+async fn listed_titles(user: &User, filter: &str) -> Vec<Value> {
+    let list = user.ask(&format!("{{ chats(filter: {{ {filter} }}) {{ nodes {{ title }} }} }}")).await;
     pluck(list.at("chats.nodes"), "title")
 }
 
@@ -12,7 +13,7 @@ async fn listed(who: &User, filter: &str) -> Vec<Value> {
 async fn archived_chat_is_readable_but_not_writable(app: &TestApp) {
     let (alice, bob, _carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob]).await;
-    let said = bob.send(&chat, "hello").await;
+    let message = bob.send(&chat, "hello").await;
     let poll = json!({ "poll": { "question": "Where to?", "options": ["hill", "lake"] } });
     let poll = alice.send_message(&chat, poll).await;
     let option = bob.fetch_message(&poll, "poll { options { id } }").await["poll"]["options"][0]["id"].clone();
@@ -21,30 +22,30 @@ async fn archived_chat_is_readable_but_not_writable(app: &TestApp) {
     app.user("eve").await.mutate("archiveChat", archive(true)).await.assert_error("NOT_FOUND");
     let mut feed = bob.feed(&chat, None, None).await;
     feed.expect("FeedCaughtUp").await;
-    let put = alice.mutate_returning("archiveChat", archive(true), "chat { archivedAt version }").await;
-    assert!(put.at("archiveChat.chat.archivedAt").is_string());
+    let archived_chat = alice.mutate_returning("archiveChat", archive(true), "chat { archivedAt version }").await;
+    assert!(archived_chat.at("archiveChat.chat.archivedAt").is_string());
     assert_eq!(feed.next_non_member_event().await["__typename"], "ChatUpserted");
     let again = alice.mutate_returning("archiveChat", archive(true), "chat { archivedAt version }").await;
-    assert_eq!(put.data(), again.data(), "no change takes no version");
-    for (who, field, input) in [
+    assert_eq!(archived_chat.data(), again.data(), "a change without effect takes no version");
+    for (user, field, input) in [
         (&alice, "sendMessage", json!({ "chatId": chat, "text": "late" })),
-        (&bob, "editMessage", json!({ "messageId": said, "text": "late" })),
-        (&bob, "addReaction", json!({ "messageId": said, "emoji": "👍" })),
+        (&bob, "editMessage", json!({ "messageId": message, "text": "late" })),
+        (&bob, "addReaction", json!({ "messageId": message, "emoji": "👍" })),
         (&bob, "votePoll", json!({ "messageId": poll, "optionIds": [option] })),
         (&alice, "closePoll", json!({ "messageId": poll })),
-        (&alice, "pinMessage", json!({ "messageId": said })),
-        (&alice, "forwardMessage", json!({ "messageId": said, "toChatId": chat })),
+        (&alice, "pinMessage", json!({ "messageId": message })),
+        (&alice, "forwardMessage", json!({ "messageId": message, "toChatId": chat })),
         (&alice, "addMembers", json!({ "chatId": chat, "userIds": ["carol"] })),
     ] {
-        who.mutate(field, input).await.assert_error("FORBIDDEN");
+        user.mutate(field, input).await.assert_error("FORBIDDEN");
     }
-    let seen = bob.fetch_chat(&chat, "archivedAt messages { nodes { text } } viewerCan { action allowed }").await;
-    assert!(seen["archivedAt"].is_string());
-    assert!(pluck(&seen["messages"]["nodes"], "text").contains(&json!("hello")));
-    assert!(seen["viewerCan"].as_array().unwrap().contains(&json!({ "action": "POST", "allowed": false })));
+    let view = bob.fetch_chat(&chat, "archivedAt messages { nodes { text } } viewerCan { action allowed }").await;
+    assert!(view["archivedAt"].is_string());
+    assert!(pluck(&view["messages"]["nodes"], "text").contains(&json!("hello")));
+    assert!(view["viewerCan"].as_array().unwrap().contains(&json!({ "action": "POST", "allowed": false })));
     bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
     let other = bob.group("Run", &[]).await;
-    bob.mutate_ok("forwardMessage", json!({ "messageId": said, "toChatId": other })).await;
+    bob.mutate_ok("forwardMessage", json!({ "messageId": message, "toChatId": other })).await;
     let back = alice.mutate_returning("archiveChat", archive(false), "chat { archivedAt }").await;
     assert_eq!(back.at("archiveChat.chat.archivedAt"), &Value::Null);
     bob.send(&chat, "again").await;
@@ -57,21 +58,21 @@ async fn archived_chats_are_listed_and_counted_separately(app: &TestApp) {
     alice.send_message(&walk, json!({ "text": "hello", "mentionIds": ["bob"] })).await;
     alice.send(&run, "hello").await;
     alice.mutate_ok("archiveChat", json!({ "chatId": walk, "archived": true })).await;
-    assert_eq!(listed(&bob, "").await, ["Run"]);
-    assert_eq!(listed(&bob, "archived: false").await, ["Run"]);
-    assert_eq!(listed(&bob, "archived: true").await, ["Walk"]);
-    assert_eq!(listed(&bob, "archived: true, search: \"run\"").await, Vec::<Value>::new());
+    assert_eq!(listed_titles(&bob, "").await, ["Run"]);
+    assert_eq!(listed_titles(&bob, "archived: false").await, ["Run"]);
+    assert_eq!(listed_titles(&bob, "archived: true").await, ["Walk"]);
+    assert_eq!(listed_titles(&bob, "archived: true, search: \"run\"").await, Vec::<Value>::new());
     let totals =
         async || bob.ask("{ viewer { unread { chats messages mentions } } }").await.at("viewer.unread").clone();
     assert_eq!(totals().await, json!({ "chats": 1, "messages": 1, "mentions": 0 }));
     let own = bob.fetch_chat(&walk, "viewerMembership { unreadCount }").await;
-    assert_eq!(own["viewerMembership"]["unreadCount"], 1, "it is counted in the chat itself");
+    assert_eq!(own["viewerMembership"]["unreadCount"], 1, "the chat itself counts the message");
     alice.mutate_ok("archiveChat", json!({ "chatId": walk, "archived": false })).await;
     assert_eq!(totals().await, json!({ "chats": 2, "messages": 2, "mentions": 1 }));
-    assert_eq!(listed(&bob, "archived: true").await, Vec::<Value>::new());
+    assert_eq!(listed_titles(&bob, "archived: true").await, Vec::<Value>::new());
     let channel = alice.chat("CHANNEL", "News", &[]).await;
     alice.mutate_ok("archiveChat", json!({ "chatId": channel, "archived": true })).await;
-    assert_eq!(listed(&bob, "joinable: true").await, Vec::<Value>::new());
+    assert_eq!(listed_titles(&bob, "joinable: true").await, Vec::<Value>::new());
     bob.mutate("joinChannel", json!({ "chatId": channel })).await.assert_error("FORBIDDEN");
     let direct = alice.mutate_returning("openDirectChat", json!({ "userId": "bob" }), "chat { id }").await;
     let direct = direct.text("openDirectChat.chat.id");
@@ -84,9 +85,9 @@ async fn deleted_chat_disappears_for_members_and_ends_its_feeds(app: &TestApp) {
     let input = json!({ "kind": "GROUP", "title": "Walk", "memberIds": ["bob"], "nonce": "walk" });
     let chat = alice.mutate_returning("createChat", input.clone(), "chat { id }").await.text("createChat.chat.id");
     let kept = alice.group("Kept", &[&bob]).await;
-    let said = alice.send_message(&chat, json!({ "text": "hello bob", "mentionIds": ["bob"] })).await;
-    bob.mutate_ok("addReaction", json!({ "messageId": said, "emoji": "👍" })).await;
-    alice.mutate_ok("pinMessage", json!({ "messageId": said })).await;
+    let message = alice.send_message(&chat, json!({ "text": "hello bob", "mentionIds": ["bob"] })).await;
+    bob.mutate_ok("addReaction", json!({ "messageId": message, "emoji": "👍" })).await;
+    alice.mutate_ok("pinMessage", json!({ "messageId": message })).await;
     let member = bob.fetch_chat(&chat, "viewerMembership { id }").await["viewerMembership"]["id"].clone();
     let mut feed = bob.feed(&chat, None, None).await;
     feed.expect("FeedCaughtUp").await;
@@ -94,30 +95,30 @@ async fn deleted_chat_disappears_for_members_and_ends_its_feeds(app: &TestApp) {
     let delete = json!({ "chatId": chat });
     bob.mutate("deleteChat", delete.clone()).await.assert_error("FORBIDDEN");
     app.user("eve").await.mutate("deleteChat", delete.clone()).await.assert_error("NOT_FOUND");
-    let weak = app.user_in("demo", "alice", Some(&["chat.view", "chat.manage_group"])).await;
-    weak.mutate("deleteChat", delete.clone()).await.assert_error("FORBIDDEN");
+    let powerless = app.user_in("demo", "alice", Some(&["chat.view", "chat.manage_group"])).await;
+    powerless.mutate("deleteChat", delete.clone()).await.assert_error("FORBIDDEN");
     let deleted = alice.mutate_returning("deleteChat", delete.clone(), "deletedChatId").await;
     assert_eq!(deleted.at("deleteChat.deletedChatId"), chat.as_str());
     assert_eq!(feed.error_code().await, "FORBIDDEN");
     alice.mutate("deleteChat", delete).await.assert_error("NOT_FOUND");
-    for who in [&alice, &bob] {
-        let ids = json!({ "ids": [chat, said, member] });
-        let found = who.ask_with("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids).await;
+    for user in [&alice, &bob] {
+        let ids = json!({ "ids": [chat, message, member] });
+        let found = user.ask_with("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids).await;
         assert_eq!(found.at("nodes"), &json!([null, null, null]));
-        let left = who
+        let rest = user
                 .ask("{ chats { nodes { title } } searchMessages(query: \"hello\") { nodes { id } } viewer { unread { chats messages mentions } } }")
                 .await;
-        assert_eq!(left.at("chats.nodes"), &json!([{ "title": "Kept" }]));
-        assert_eq!(left.at("searchMessages.nodes"), &json!([]));
-        assert_eq!(left.at("viewer.unread"), &json!({ "chats": 0, "messages": 0, "mentions": 0 }));
-        who.try_send_message(&chat, json!({ "text": "hello" })).await.assert_error("NOT_FOUND");
+        assert_eq!(rest.at("chats.nodes"), &json!([{ "title": "Kept" }]));
+        assert_eq!(rest.at("searchMessages.nodes"), &json!([]));
+        assert_eq!(rest.at("viewer.unread"), &json!({ "chats": 0, "messages": 0, "mentions": 0 }));
+        user.try_send_message(&chat, json!({ "text": "hello" })).await.assert_error("NOT_FOUND");
     }
     let mut late = bob.feed(&chat, None, None).await;
     assert_eq!(late.error_code().await, "NOT_FOUND");
     let new = alice.mutate_returning("createChat", input, "chat { id }").await.text("createChat.chat.id");
-    assert_ne!(new, chat, "the nonce is free again");
+    assert_ne!(new, chat, "the nonce can be used again");
     alice.send(&kept, "still here").await;
-    // What was told of the new chat comes before it, and nothing of the deleted one.
+    // Earlier events of the new chat are skipped; the feed goes on after the deletion of the other chat.
     while inbox.next().await["text"] != "still here" {}
 }
 
