@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use testkit::User;
 
 /// A fixed time in the far future: the fingerprint of a poll covers the time at which it closes.
-const FAR: &str = "2100-01-01T00:00:00Z";
+const FAR_FUTURE: &str = "2100-01-01T00:00:00Z";
 /// The permissions that the scenarios need.
 const PERMISSIONS: &str = "chat.view chat.create_group chat.manage_group chat.delete chat.initiate_call chat.moderate \
                            organization.admin";
@@ -36,54 +36,55 @@ fn policy() -> Value {
 }
 
 /// Runs a mutation and returns the text at a path of its payload.
-async fn make(who: &User, field: &str, input: Value, path: &str) -> String {
+async fn mutate(user: &User, field: &str, input: Value, path: &str) -> String {
     let selection = path.split('.').rev().fold(String::new(), |inner, step| match inner.as_str() {
         "" => step.to_owned(),
         inner => format!("{step} {{ {inner} }}"),
     });
-    who.mutate_returning(field, input, &selection).await.text(&format!("{field}.{path}"))
+    user.mutate_returning(field, input, &selection).await.text(&format!("{field}.{path}"))
 }
 
 /// Returns the ids of a new call and of the caller as its participant.
-async fn start_call(who: &User, chat: &str, kind: &str) -> (String, String) {
+async fn start_call(user: &User, chat: &str, kind: &str) -> (String, String) {
     let media = json!({ "audio": true, "video": kind == "VIDEO", "screen": false });
     let input = json!({ "chatId": chat, "kind": kind, "deviceId": "phone", "media": media });
-    let started = who.mutate_returning("startCall", input, "call { id } participant { id }").await;
-    (started.text("startCall.call.id"), started.text("startCall.participant.id"))
+    let reply = user.mutate_returning("startCall", input, "call { id } participant { id }").await;
+    (reply.text("startCall.call.id"), reply.text("startCall.participant.id"))
 }
 
-async fn join_call(who: &User, call: &str) -> String {
-    make(who, "joinCall", json!({ "callId": call, "deviceId": "laptop" }), "participant.id").await
+/// Returns the id of the user's participant in the call.
+async fn join_call(user: &User, call: &str) -> String {
+    mutate(user, "joinCall", json!({ "callId": call, "deviceId": "laptop" }), "participant.id").await
 }
 
 /// Returns the ids of a poll's options.
-async fn options(who: &User, poll: &str) -> Vec<Value> {
+async fn option_ids(user: &User, poll: &str) -> Vec<Value> {
     let query = "query($id: ID!) { message(id: $id) { poll { options { id } } } }";
-    let reply = who.ask_with(query, json!({ "id": poll })).await;
+    let reply = user.ask_with(query, json!({ "id": poll })).await;
     let options = reply.at("message.poll.options").as_array().expect("a list");
     options.iter().map(|option| option["id"].clone()).collect()
 }
 
 /// Replaces ids and times, which differ from run to run.
-fn normalised(text: &str) -> String {
-    let mut plain = String::new();
+fn normalized(text: &str) -> String {
+    let mut result = String::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let within = |c: char| c.is_ascii_alphanumeric() || "_-.:+".contains(c);
+        let is_token_char = |c: char| c.is_ascii_alphanumeric() || "_-.:+".contains(c);
         let length = match first.is_ascii_alphanumeric() {
-            true => rest.find(|c| !within(c)).unwrap_or(rest.len()),
+            true => rest.find(|c| !is_token_char(c)).unwrap_or(rest.len()),
             false => first.len_utf8(),
         };
-        let (token, after) = rest.split_at(length);
-        plain += &normalised_token(token);
-        rest = after;
+        let (token, remaining) = rest.split_at(length);
+        result += &normalized_token(token);
+        rest = remaining;
     }
-    plain
+    result
 }
 
-fn normalised_token(token: &str) -> String {
+fn normalized_token(token: &str) -> String {
     let bytes = token.as_bytes();
-    let dashes = |places: &[usize]| places.iter().all(|place| bytes.get(*place) == Some(&b'-'));
+    let dashes = |indexes: &[usize]| indexes.iter().all(|index| bytes.get(*index) == Some(&b'-'));
     let is_hex = |c: char| c.is_ascii_digit() || ('A'..='F').contains(&c);
     match token.split_once('_') {
         _ if token.len() == 36 && dashes(&[8, 13, 18, 23]) => "<id>".to_owned(),
@@ -103,10 +104,10 @@ fn compare(name: &str, text: &str) {
         return std::fs::write(&path, text).expect("the golden file can be written");
     }
     let golden = std::fs::read_to_string(&path).expect("a golden file: UPDATE_GOLDEN=1 writes it");
-    let only = |one: &str, other: &str, mark: &str| -> Vec<String> {
-        let lines = one.lines().filter(|line| !other.lines().any(|known| known == *line));
+    let lines_only_in = |one: &str, other: &str, mark: &str| -> Vec<String> {
+        let lines = one.lines().filter(|line| !other.lines().any(|other_line| other_line == *line));
         lines.map(|line| format!("{mark} {line}")).collect()
     };
-    let differences = [only(&golden, text, "-"), only(text, &golden, "+")].concat().join("\n");
+    let differences = [lines_only_in(&golden, text, "-"), lines_only_in(text, &golden, "+")].concat().join("\n");
     assert!(golden == text, "{name} is different:\n{differences}");
 }

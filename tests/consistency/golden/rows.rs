@@ -1,7 +1,6 @@
-//! Every stored row: table by table, with the names of its columns.
+//! Every stored row, table by table, with the names of its columns.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::Text;
@@ -9,7 +8,8 @@ use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_que
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
-use super::{FAR, compare, join_call, make, normalised, options, permissions, policy, start_call};
+use super::{FAR_FUTURE, compare, join_call, mutate, normalized, option_ids, permissions, policy, start_call};
+use crate::consistency::cluster::harness::eventually;
 use testkit::keys::sign_with_secret;
 use testkit::{Database, Engine, TestApp, User, engine_test};
 
@@ -21,9 +21,9 @@ async fn stored_rows_keep_their_spelling(engine: Engine) {
     let database = app.shut_down().await;
     let tables = rows(&database).await;
     database.drop().await;
-    assert_eq!(unfilled(&tables), Vec::<String>::new(), "on {engine:?} nothing is stored in these");
+    assert_eq!(unfilled(&tables), Vec::<String>::new(), "tables and columns without a value on {engine:?}");
     let text = tables.iter().map(|(table, rows)| {
-        let mut rows: Vec<String> = rows.iter().map(|row| normalised(row)).collect();
+        let mut rows: Vec<String> = rows.iter().map(|row| normalized(row)).collect();
         rows.sort();
         format!("# {table}\n{}\n\n", rows.join("\n"))
     });
@@ -44,24 +44,24 @@ async fn fill(app: &TestApp) {
     let group = json!({ "kind": "GROUP", "title": "Walk", "memberIds": ["bob", "carol", "dave", "eve"],
         "category": "DEPARTMENT", "description": "Over the hill", "avatarUrl": "https://example.org/walk.png",
         "policy": policy(), "nonce": "walk" });
-    let group = &make(alice, "createChat", group, "chat.id").await;
-    let direct = &make(alice, "openDirectChat", json!({ "userId": "bob" }), "chat.id").await;
+    let group = &mutate(alice, "createChat", group, "chat.id").await;
+    let direct = &mutate(alice, "openDirectChat", json!({ "userId": "bob" }), "chat.id").await;
     let channel = json!({ "kind": "CHANNEL", "title": "News", "memberIds": [] });
-    let channel = &make(alice, "createChat", channel, "chat.id").await;
-    let old = json!({ "kind": "GROUP", "title": "Old", "memberIds": [] });
-    let old = &make(alice, "createChat", old, "chat.id").await;
+    let channel = &mutate(alice, "createChat", channel, "chat.id").await;
+    let archived = json!({ "kind": "GROUP", "title": "Old", "memberIds": [] });
+    let archived = &mutate(alice, "createChat", archived, "chat.id").await;
     let ticket = json!({ "resource": { "type": "ticket", "id": "7" }, "title": "Ticket 7", "memberIds": ["carol"] });
-    let ticket = &make(alice, "ensureResourceChat", ticket, "chat.id").await;
-    let gone = json!({ "kind": "GROUP", "title": "Gone", "memberIds": ["bob"] });
-    let gone = &make(alice, "createChat", gone, "chat.id").await;
-    let changed = json!({ "chatId": old, "title": "Older", "description": "Put away", "category": "OPERATIONAL",
+    let ticket = &mutate(alice, "ensureResourceChat", ticket, "chat.id").await;
+    let deleted = json!({ "kind": "GROUP", "title": "Gone", "memberIds": ["bob"] });
+    let deleted = &mutate(alice, "createChat", deleted, "chat.id").await;
+    let changes = json!({ "chatId": archived, "title": "Older", "description": "Put away", "category": "OPERATIONAL",
         "avatarUrl": "https://example.org/old.png", "slowModeSeconds": 30,
         "policy": [{ "action": "POST", "role": "OWNER" }] });
-    for (who, field, input) in [
-        (alice, "updateChat", changed),
+    for (user, field, input) in [
+        (alice, "updateChat", changes),
         (alice, "updateChat", json!({ "chatId": ticket, "category": "CUSTOM" })),
-        (alice, "archiveChat", json!({ "chatId": old, "archived": true })),
-        (alice, "deleteChat", json!({ "chatId": gone })),
+        (alice, "archiveChat", json!({ "chatId": archived, "archived": true })),
+        (alice, "deleteChat", json!({ "chatId": deleted })),
         (bob, "joinChannel", json!({ "chatId": channel })),
         (alice, "addMembers", json!({ "chatId": channel, "userIds": ["carol", "dave"], "role": "MODERATOR" })),
         (alice, "changeMemberRole", json!({ "chatId": channel, "userId": "bob", "role": "ADMIN" })),
@@ -71,7 +71,7 @@ async fn fill(app: &TestApp) {
         (alice, "removeMember", json!({ "chatId": group, "userId": "eve" })),
         (dave, "leaveChat", json!({ "chatId": group })),
     ] {
-        who.mutate_ok(field, input).await;
+        user.mutate_ok(field, input).await;
     }
 
     let text = json!({ "text": "Hello **everybody**", "mentionIds": ["bob"], "nonce": "text" });
@@ -80,35 +80,35 @@ async fn fill(app: &TestApp) {
     send(bob, group, json!({ "text": "In a thread", "threadRootId": hello, "alsoInChat": true })).await;
     send(carol, group, json!({ "text": "🎉" })).await;
     send(alice, group, json!({ "text": "All of you", "mentionsEveryone": true })).await;
-    let place = json!({ "latitude": 47.5, "longitude": 8.25, "name": "Hill", "address": "Hill road 1" });
-    let place = &send(carol, group, json!({ "location": place, "nonce": "location" })).await;
+    let location = json!({ "latitude": 47.5, "longitude": 8.25, "name": "Hill", "address": "Hill road 1" });
+    let location = &send(carol, group, json!({ "location": location, "nonce": "location" })).await;
     let poll = json!({ "question": "When?", "options": ["now", "later"], "multipleChoice": true, "anonymous": true,
-        "closesAt": FAR });
+        "closesAt": FAR_FUTURE });
     let poll = &send(alice, group, json!({ "poll": poll, "nonce": "poll" })).await;
-    let lost = &send(carol, group, json!({ "text": "Never mind" })).await;
-    for (who, field, input) in [
-        (bob, "votePoll", json!({ "messageId": poll, "optionIds": options(bob, poll).await })),
+    let deleted = &send(carol, group, json!({ "text": "Never mind" })).await;
+    for (user, field, input) in [
+        (bob, "votePoll", json!({ "messageId": poll, "optionIds": option_ids(bob, poll).await })),
         (alice, "closePoll", json!({ "messageId": poll })),
         (carol, "addReaction", json!({ "messageId": hello, "emoji": "👍" })),
         (alice, "editMessage", json!({ "messageId": hello, "text": "Hello all" })),
         (alice, "editMessage", json!({ "messageId": hello, "text": "Hello to all" })),
         (alice, "pinMessage", json!({ "messageId": hello })),
-        (carol, "deleteMessage", json!({ "messageId": lost })),
+        (carol, "deleteMessage", json!({ "messageId": deleted })),
         (alice, "forwardMessage", json!({ "messageId": hello, "toChatId": direct })),
         (alice, "blockWords", json!({ "words": ["spam"], "action": "REJECT" })),
         (alice, "blockWords", json!({ "words": ["damn"], "action": "MASK" })),
     ] {
-        who.mutate_ok(field, input).await;
+        user.mutate_ok(field, input).await;
     }
-    for (message, resolution) in [(hello, None), (place, Some("DISMISSED")), (poll, Some("ACTION_TAKEN"))] {
+    for (message, resolution) in [(hello, None), (location, Some("DISMISSED")), (poll, Some("ACTION_TAKEN"))] {
         let report = json!({ "messageId": message, "reason": "Not nice" });
-        let report = make(bob, "reportMessage", report, "reportId").await;
+        let report = mutate(bob, "reportMessage", report, "reportId").await;
         if let Some(resolution) = resolution {
             alice.mutate_ok("resolveReport", json!({ "reportId": report, "resolution": resolution })).await;
         }
     }
 
-    // A call for each reason to end, then two that go on.
+    // One call for each reason to end, and two that do not end.
     let (ended, own) = start_call(alice, direct, "VIDEO").await;
     join_call(bob, &ended).await;
     let media = json!({ "audio": true, "video": false, "screen": true });
@@ -126,19 +126,18 @@ async fn fill(app: &TestApp) {
     let (failed, _) = start_call(alice, direct, "AUDIO").await;
     app.advance(241);
     let query = "query($id: ID!) { call(id: $id) { endReason } }";
-    while alice.ask_with(query, json!({ "id": failed })).await.at("call.endReason") != "FAILED" {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let (live, from) = start_call(alice, channel, "AUDIO").await;
-    let to = join_call(bob, &live).await;
-    carol.mutate_ok("declineCall", json!({ "callId": live })).await;
+    let has_failed = async || alice.ask_with(query, json!({ "id": failed })).await.at("call.endReason") == "FAILED";
+    eventually("the call has failed", has_failed).await;
+    let (active, from) = start_call(alice, channel, "AUDIO").await;
+    let to = join_call(bob, &active).await;
+    carol.mutate_ok("declineCall", json!({ "callId": active })).await;
     for (kind, payload) in [
         ("OFFER", json!({ "type": "offer", "sdp": "v=0\r\n" })),
         ("ANSWER", json!({ "type": "answer", "sdp": "v=0\r\n" })),
         ("ICE_CANDIDATES", json!([{ "candidate": "candidate:1", "sdpMid": "0" }])),
         ("RENEGOTIATE", json!({})),
     ] {
-        let input = json!({ "callId": live, "fromParticipantId": from, "toParticipantId": to, "kind": kind,
+        let input = json!({ "callId": active, "fromParticipantId": from, "toParticipantId": to, "kind": kind,
             "payload": payload });
         alice.mutate_ok("sendSignal", input).await;
     }
@@ -146,28 +145,28 @@ async fn fill(app: &TestApp) {
     join_call(alice, &left).await;
     bob.mutate_ok("leaveCall", json!({ "callId": left, "participantId": own })).await;
 
-    let level = |level: &str| json!({ "chatId": group, "notificationLevel": level });
-    let settings = json!({ "chatId": direct, "mutedUntil": FAR, "pinned": true, "draft": "Dear Alice" });
-    for (who, field, input) in [
+    let notification_level = |value: &str| json!({ "chatId": group, "notificationLevel": value });
+    let settings = json!({ "chatId": direct, "mutedUntil": FAR_FUTURE, "pinned": true, "draft": "Dear Alice" });
+    for (user, field, input) in [
         (bob, "updateMyMembership", settings),
-        (bob, "updateMyMembership", level("MENTIONS")),
-        (carol, "updateMyMembership", level("NONE")),
+        (bob, "updateMyMembership", notification_level("MENTIONS")),
+        (carol, "updateMyMembership", notification_level("NONE")),
         (bob, "markDelivered", json!({ "upTo": [{ "chatId": group, "messageId": poll }] })),
         (bob, "markRead", json!({ "chatId": group, "private": true })),
         (carol, "markRead", json!({ "chatId": group })),
         (bob, "markUnread", json!({ "chatId": direct })),
-        (alice, "silenceMember", json!({ "chatId": group, "userId": "carol", "until": FAR })),
+        (alice, "silenceMember", json!({ "chatId": group, "userId": "carol", "until": FAR_FUTURE })),
         (alice, "revokeSessions", json!({ "userId": "eve" })),
     ] {
-        who.mutate_ok(field, input).await;
+        user.mutate_ok(field, input).await;
     }
     // The server stores when a user was last seen after the last connection, or when it stops.
     drop(dave.socket().await);
 }
 
-async fn send(who: &User, chat: &str, mut input: Value) -> String {
+async fn send(user: &User, chat: &str, mut input: Value) -> String {
     input["chatId"] = chat.into();
-    make(who, "sendMessage", input, "message.id").await
+    mutate(user, "sendMessage", input, "message.id").await
 }
 
 /// Returns the column `line` of each row of a query.
@@ -181,7 +180,7 @@ async fn lines(database: &Database, sql: &str) -> Vec<String> {
         Engine::Sqlite => {
             let file = database.url.strip_prefix("sqlite://").expect("the address of a file");
             let mut conn = SqliteConnection::establish(file).expect("the file opens");
-            // The full-text index keeps no columns: its vocabulary is what can be read.
+            // The full-text index has no readable columns, only a vocabulary.
             conn.batch_execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, message_words, 'row')")
                 .expect("the vocabulary");
             let lines = sql_query(sql).load::<Line>(&mut conn).expect(sql);
