@@ -63,16 +63,6 @@ impl Reply {
 }
 
 impl Feed {
-    /// Asserts that no event comes for 700 ms.
-    ///
-    /// This is for feeds of state, such as typing and presence, which keep the newest state of each subject for a
-    /// slow subscriber: an event that should not come may be overwritten by a later one before it is read. On
-    /// feeds that deliver every event, cause another event and assert that it is the next.
-    pub async fn assert_no_event(&mut self) {
-        let event = tokio::time::timeout(Duration::from_millis(700), self.next()).await;
-        assert!(event.is_err(), "unexpected event: {event:?}");
-    }
-
     /// Returns the next event other than `MemberUpserted`.
     ///
     /// Read positions are published with a delay, so their place among other events varies.

@@ -45,10 +45,3 @@ impl User {
         panic!("{id} is not {status}: {}", self.fetch_presence(id).await);
     }
 }
-
-impl Feed {
-    /// Returns the status in the next event.
-    pub async fn next_status(&mut self) -> Value {
-        self.next().await["status"].clone()
-    }
-}
