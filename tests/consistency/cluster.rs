@@ -1,4 +1,4 @@
-//! Several nodes, which are one server to everybody.
+//! Clusters: several nodes behave as one server.
 
 mod follower;
 pub mod harness;
@@ -10,81 +10,82 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::{Feed, RedisServer, Socket, User, postgres_test};
 
-use crate::consistency::cluster::harness::{TestCluster, eventually, now};
+use crate::consistency::cluster::harness::{TestCluster, eventually, unix_seconds};
 
-/// What has to happen within a second, with slack for a machine that has other things to do.
-const SOON: Duration = Duration::from_secs(3);
+/// The time in which an event reaches other nodes: a second, and a margin for a busy machine.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 
 const PRESENCE: &str = "subscription($ids: [ID!]!) { presence(userIds: $ids) { user { id } status } }";
 const TYPING: &str = "subscription($chat: ID!) { typing(chatId: $chat) { users { id } } }";
 
-/// A feed that is level: from here on it tells what happens.
-async fn live(who: &User, chat: &str) -> Feed {
-    let mut feed = who.feed(chat, None, None).await;
+/// Returns a feed that has caught up.
+async fn caught_up_feed(user: &User, chat: &str) -> Feed {
+    let mut feed = user.feed(chat, None, None).await;
     feed.expect("FeedCaughtUp").await;
     feed
 }
 
-/// The next event that is like this.
-async fn until(feed: &mut Feed, is_it: impl Fn(&Value) -> bool) -> Value {
+/// Returns the next event that satisfies a condition.
+async fn wait_for_event(feed: &mut Feed, condition: impl Fn(&Value) -> bool) -> Value {
     loop {
         let event = feed.next().await;
-        if is_it(&event) {
+        if condition(&event) {
             return event;
         }
     }
 }
 
-/// A cluster of two, with Alice at one node and Bob at the other.
-async fn apart() -> (TestCluster, User, User, String) {
+/// Starts a cluster of two nodes, with Alice at one node, Bob at the other, and a group of both.
+async fn start_with_alice_and_bob() -> (TestCluster, User, User, String) {
     let cluster = TestCluster::start_two().await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
-    let chat = alice.group("Apart", &[&bob]).await;
+    let chat = alice.group("Two nodes", &[&bob]).await;
     cluster.wait_until_connected().await;
     (cluster, alice, bob, chat)
 }
 
-/// What is told through Redis, told to and fro.
-async fn hear_each_other(cluster: &TestCluster, alice: &User, bob: &User, chat: &str) {
-    for (one, other) in [(alice, bob), (bob, alice)] {
-        let mut feed = live(other, chat).await;
-        let begun = Instant::now();
-        let id = one.send(chat, "hello").await;
+/// Asserts that messages, read positions and typing reach the other node, in both directions.
+async fn assert_events_cross_nodes(cluster: &TestCluster, alice: &User, bob: &User, chat: &str) {
+    for (sender, reader) in [(alice, bob), (bob, alice)] {
+        let mut feed = caught_up_feed(reader, chat).await;
+        let start = Instant::now();
+        let id = sender.send(chat, "hello").await;
         assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "hello");
-        one.mutate_ok("editMessage", json!({ "messageId": id, "text": "hello again" })).await;
+        sender.mutate_ok("editMessage", json!({ "messageId": id, "text": "hello again" })).await;
         assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "hello again");
-        one.mutate_ok("addReaction", json!({ "messageId": id, "emoji": "👍" })).await;
+        sender.mutate_ok("addReaction", json!({ "messageId": id, "emoji": "👍" })).await;
         let reactions = json!([{ "emoji": "👍", "count": 1 }]);
         assert_eq!(feed.expect("MessageUpserted").await["message"]["reactions"], reactions);
-        one.delete_message(&id).await;
+        sender.delete_message(&id).await;
         assert_ne!(feed.expect("MessageUpserted").await["message"]["deletedAt"], json!(null));
-        // Not by the look at the database that comes now and then.
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}: {}", begun.elapsed(), cluster.node(0).log());
+        // The events came through Redis, not by the reconciliation with the database.
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}: {}", start.elapsed(), cluster.node(0).log());
 
-        let read = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename
+        let query = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename
             ... on MemberUpserted { member { user { id } lastReadMessage { id } } } } }";
-        let mut positions = other.subscribe(read, json!({ "chat": chat })).await;
-        until(&mut positions, |event| event["__typename"] == "FeedCaughtUp").await;
-        let id = other.send(chat, "read this").await;
-        one.mutate_ok("markRead", json!({ "chatId": chat })).await;
+        let mut receipts = reader.subscribe(query, json!({ "chat": chat })).await;
+        wait_for_event(&mut receipts, |event| event["__typename"] == "FeedCaughtUp").await;
+        let id = reader.send(chat, "read this").await;
+        sender.mutate_ok("markRead", json!({ "chatId": chat })).await;
         let has_read = |event: &Value| {
-            event["member"]["user"]["id"] == one.id.as_str() && event["member"]["lastReadMessage"]["id"] == id.as_str()
+            event["member"]["user"]["id"] == sender.id.as_str()
+                && event["member"]["lastReadMessage"]["id"] == id.as_str()
         };
-        until(&mut positions, has_read).await;
+        wait_for_event(&mut receipts, has_read).await;
 
-        let mut typing = other.subscribe(TYPING, json!({ "chat": chat })).await;
-        until(&mut typing, |list| list["users"] == json!([])).await;
-        one.mutate_ok("setTyping", json!({ "chatId": chat, "typing": true })).await;
-        until(&mut typing, |list| list["users"] == json!([{ "id": one.id }])).await;
-        one.send(chat, "said").await;
-        until(&mut typing, |list| list["users"] == json!([])).await;
+        let mut typing = reader.subscribe(TYPING, json!({ "chat": chat })).await;
+        wait_for_event(&mut typing, |list| list["users"] == json!([])).await;
+        sender.mutate_ok("setTyping", json!({ "chatId": chat, "typing": true })).await;
+        wait_for_event(&mut typing, |list| list["users"] == json!([{ "id": sender.id }])).await;
+        sender.send(chat, "typed").await;
+        wait_for_event(&mut typing, |list| list["users"] == json!([])).await;
     }
 }
 
 #[postgres_test]
 async fn events_reach_members_on_other_nodes() {
-    let (cluster, alice, bob, chat) = apart().await;
-    hear_each_other(&cluster, &alice, &bob, &chat).await;
+    let (cluster, alice, bob, chat) = start_with_alice_and_bob().await;
+    assert_events_cross_nodes(&cluster, &alice, &bob, &chat).await;
     cluster.end().await;
 }
 
@@ -93,22 +94,22 @@ async fn events_reach_members_through_redis_cluster() {
     let settings = [("PARLOR_REDIS_CLUSTER", "true")];
     let cluster = TestCluster::start(2, Some(RedisServer::start_cluster()), &settings).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
-    let chat = alice.group("Apart", &[&bob]).await;
+    let chat = alice.group("Two nodes", &[&bob]).await;
     cluster.wait_until_connected().await;
     let redis = cluster.redis.as_ref().expect("a Redis");
     let channels = redis.cli(&["pubsub", "shardchannels"]);
     assert_eq!(channels.lines().filter(|line| line.starts_with("parlor:")).count(), 16, "{channels}");
-    hear_each_other(&cluster, &alice, &bob, &chat).await;
+    assert_events_cross_nodes(&cluster, &alice, &bob, &chat).await;
     cluster.end().await;
 }
 
-/// Follows people's presence from a node.
-async fn follow(who: &User, people: &[&str]) -> Feed {
-    who.subscribe(PRESENCE, json!({ "ids": people })).await
+/// Subscribes to the presence of these users.
+async fn subscribe_presence(subscriber: &User, user_ids: &[&str]) -> Feed {
+    subscriber.subscribe(PRESENCE, json!({ "ids": user_ids })).await
 }
 
-async fn becomes(presence: &mut Feed, who: &str, status: &str) {
-    until(presence, |event| event["user"]["id"] == who && event["status"] == status).await;
+async fn wait_for_status(presence: &mut Feed, user_id: &str, status: &str) {
+    wait_for_event(presence, |event| event["user"]["id"] == user_id && event["status"] == status).await;
 }
 
 #[postgres_test]
@@ -117,31 +118,31 @@ async fn presence_is_consistent_when_nodes_join_or_die() {
     let mut cluster = TestCluster::start(2, redis, &[("PARLOR_PRESENCE_GRACE_SECONDS", "1")]).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
     cluster.wait_until_connected().await;
-    let mut of_alice = follow(&bob, &["alice"]).await;
-    becomes(&mut of_alice, "alice", "OFFLINE").await;
-    let mut of_bob = follow(&alice, &["bob"]).await;
-    becomes(&mut of_bob, "bob", "ONLINE").await;
-    becomes(&mut of_alice, "alice", "ONLINE").await;
+    let mut alice_presence = subscribe_presence(&bob, &["alice"]).await;
+    wait_for_status(&mut alice_presence, "alice", "OFFLINE").await;
+    let mut bob_presence = subscribe_presence(&alice, &["bob"]).await;
+    wait_for_status(&mut bob_presence, "bob", "ONLINE").await;
+    wait_for_status(&mut alice_presence, "alice", "ONLINE").await;
     alice.mutate_ok("setPresence", json!({ "status": "BUSY" })).await;
-    becomes(&mut of_alice, "alice", "BUSY").await;
+    wait_for_status(&mut alice_presence, "alice", "BUSY").await;
 
-    // A node that joins later is told who is there.
-    cluster.grow();
+    // A node that joins later receives the presence of all users.
+    cluster.add_node();
     cluster.wait_until_connected().await;
     let carol = cluster.user_at(2, "carol").await;
-    let mut of_both = follow(&carol, &["alice", "bob"]).await;
-    becomes(&mut of_both, "alice", "BUSY").await;
-    let mut of_both = follow(&carol, &["alice", "bob"]).await;
-    becomes(&mut of_both, "bob", "ONLINE").await;
+    let mut both_presences = subscribe_presence(&carol, &["alice", "bob"]).await;
+    wait_for_status(&mut both_presences, "alice", "BUSY").await;
+    let mut both_presences = subscribe_presence(&carol, &["alice", "bob"]).await;
+    wait_for_status(&mut both_presences, "bob", "ONLINE").await;
 
-    drop(of_bob);
-    becomes(&mut of_both, "alice", "OFFLINE").await;
-    becomes(&mut of_alice, "alice", "OFFLINE").await;
+    drop(bob_presence);
+    wait_for_status(&mut both_presences, "alice", "OFFLINE").await;
+    wait_for_status(&mut alice_presence, "alice", "OFFLINE").await;
 
-    // One that dies takes those with it who were at it, and comes back without them.
+    // The users of a node that dies become offline, and the restarted node does not restore them.
     cluster.kill(1);
     cluster.restart(1);
-    becomes(&mut of_both, "bob", "OFFLINE").await;
+    wait_for_status(&mut both_presences, "bob", "OFFLINE").await;
     cluster.end().await;
 }
 
@@ -150,13 +151,13 @@ async fn presence_recovers_after_node_pause() {
     let cluster = TestCluster::start(2, Some(RedisServer::start()), &[("PARLOR_PRESENCE_GRACE_SECONDS", "1")]).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
     cluster.wait_until_connected().await;
-    let _there = bob.socket().await;
-    let mut of_bob = follow(&alice, &["bob"]).await;
-    becomes(&mut of_bob, "bob", "ONLINE").await;
+    let _socket = bob.socket().await;
+    let mut bob_presence = subscribe_presence(&alice, &["bob"]).await;
+    wait_for_status(&mut bob_presence, "bob", "ONLINE").await;
     cluster.node(1).signal("STOP");
-    becomes(&mut of_bob, "bob", "OFFLINE").await;
+    wait_for_status(&mut bob_presence, "bob", "OFFLINE").await;
     cluster.node(1).signal("CONT");
-    becomes(&mut of_bob, "bob", "ONLINE").await;
+    wait_for_status(&mut bob_presence, "bob", "ONLINE").await;
     cluster.end().await;
 }
 
@@ -164,16 +165,16 @@ async fn presence_recovers_after_node_pause() {
 async fn node_without_messages_reconciles_from_database() {
     let cluster = TestCluster::start(2, None, &[]).await;
     let (alice, bob) = (cluster.user_at(0, "alice").await, cluster.user_at(1, "bob").await);
-    let chat = alice.group("Apart", &[&bob]).await;
-    let [removed, ended] = [alice.group("Removed", &[&bob]).await, alice.group("Ended", &[&bob]).await];
+    let chat = alice.group("Two nodes", &[&bob]).await;
+    let [removed, deleted] = [alice.group("Removed", &[&bob]).await, alice.group("Deleted", &[&bob]).await];
     let mut inbox = bob.subscribe("subscription { messageAdded { text chat { id } } }", json!({})).await;
-    let mut feeds = [live(&bob, &removed).await, live(&bob, &ended).await];
-    // At Bob's own node, so that the inbox is known to have begun.
-    until_told(&mut inbox, &bob, &removed).await;
-    alice.send(&chat, "nobody tells of this").await;
+    let mut feeds = [caught_up_feed(&bob, &removed).await, caught_up_feed(&bob, &deleted).await];
+    // Bob sends at his own node, so that the subscription is known to have started.
+    send_until_received(&mut inbox, &bob, &removed).await;
+    alice.send(&chat, "not published").await;
     alice.mutate_ok("removeMember", json!({ "chatId": removed, "userId": "bob" })).await;
-    alice.mutate_ok("deleteChat", json!({ "chatId": ended })).await;
-    until(&mut inbox, |message| message["text"] == "nobody tells of this").await;
+    alice.mutate_ok("deleteChat", json!({ "chatId": deleted })).await;
+    wait_for_event(&mut inbox, |message| message["text"] == "not published").await;
     for feed in &mut feeds {
         assert_eq!(feed.error_code().await, "FORBIDDEN");
     }
@@ -182,44 +183,44 @@ async fn node_without_messages_reconciles_from_database() {
 
 #[postgres_test]
 async fn membership_change_takes_effect_on_other_nodes() {
-    let (cluster, alice, bob, chat) = apart().await;
+    let (cluster, alice, bob, chat) = start_with_alice_and_bob().await;
     let mut inbox = bob.subscribe("subscription { messageAdded { text chat { id } } }", json!({})).await;
-    let mut feed = live(&bob, &chat).await;
+    let mut feed = caught_up_feed(&bob, &chat).await;
     let mut typing = bob.subscribe(TYPING, json!({ "chat": chat })).await;
-    until(&mut typing, |list| list["users"] == json!([])).await;
-    // The inbox has begun when it tells of something.
-    until_told(&mut inbox, &alice, &chat).await;
+    wait_for_event(&mut typing, |list| list["users"] == json!([])).await;
+    // The subscription has started when it receives a message.
+    send_until_received(&mut inbox, &alice, &chat).await;
 
-    let begun = Instant::now();
+    let start = Instant::now();
     alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "bob" })).await;
     assert_eq!(feed.error_code().await, "FORBIDDEN");
     assert_eq!(typing.error_code().await, "FORBIDDEN");
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    alice.send(&chat, "behind your back").await;
+    assert!(start.elapsed() < DELIVERY_TIMEOUT, "{:?}", start.elapsed());
+    alice.send(&chat, "sent while removed").await;
 
-    let begun = Instant::now();
+    let start = Instant::now();
     alice.add_member(&chat, "bob", "MEMBER").await;
     alice.send(&chat, "welcome back").await;
-    let is_news = |message: &Value| message["text"].is_string() && message["text"] != "are you there?";
-    let told = until(&mut inbox, is_news).await;
-    assert_eq!((&told["text"], &told["chat"]["id"]), (&json!("welcome back"), &json!(chat)));
+    let is_new = |message: &Value| message["text"].is_string() && message["text"] != "are you there?";
+    let received = wait_for_event(&mut inbox, is_new).await;
+    assert_eq!((&received["text"], &received["chat"]["id"]), (&json!("welcome back"), &json!(chat)));
     let other = alice.group("New", &[&bob]).await;
     alice.send(&other, "and here").await;
-    until(&mut inbox, |message| message["text"] == "and here").await;
-    assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());
+    wait_for_event(&mut inbox, |message| message["text"] == "and here").await;
+    assert!(start.elapsed() < 2 * DELIVERY_TIMEOUT, "{:?}", start.elapsed());
 
-    let mut feed = live(&bob, &other).await;
-    let begun = Instant::now();
+    let mut feed = caught_up_feed(&bob, &other).await;
+    let start = Instant::now();
     alice.mutate_ok("deleteChat", json!({ "chatId": other })).await;
     assert_eq!(feed.error_code().await, "FORBIDDEN");
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert!(start.elapsed() < DELIVERY_TIMEOUT, "{:?}", start.elapsed());
     cluster.end().await;
 }
 
-/// Sends until an inbox tells of it.
-async fn until_told(inbox: &mut Feed, who: &User, chat: &str) {
+/// Sends messages until a subscription receives one.
+async fn send_until_received(inbox: &mut Feed, sender: &User, chat: &str) {
     loop {
-        who.send(chat, "are you there?").await;
+        sender.send(chat, "are you there?").await;
         if tokio::time::timeout(Duration::from_secs(1), inbox.next()).await.is_ok() {
             return;
         }
@@ -233,20 +234,20 @@ async fn rate_limit_usage_is_shared_between_nodes() {
     let chat = alice.group("Loud", &[]).await;
     cluster.wait_until_connected().await;
     let send =
-        async |who: &User| who.try_send_message(&chat, json!({ "text": "!" })).await.body.get("errors").is_none();
+        async |user: &User| user.try_send_message(&chat, json!({ "text": "!" })).await.body.get("errors").is_none();
     while send(&alice).await {}
-    let there = cluster.at(1, &alice);
+    let at_other_node = cluster.at(1, &alice);
     let mut sent = 0;
-    while send(&there).await {
+    while send(&at_other_node).await {
         sent += 1;
     }
-    assert!(sent < 30, "{sent} at the other node, where 60 are allowed at all");
+    assert!(sent < 30, "{sent} messages at the other node, where the limit is 60 in total");
     cluster.end().await;
 }
 
-/// Somebody's socket, which has told something.
-async fn open(who: &User) -> Socket {
-    let mut socket = who.socket().await;
+/// Opens a user's WebSocket, and asserts that it executes operations.
+async fn open_socket(user: &User) -> Socket {
+    let mut socket = user.socket().await;
     socket.subscribe("1", "{ viewer { user { id } } }", json!({})).await;
     assert_eq!(socket.recv().await["type"], "next");
     socket
@@ -260,55 +261,57 @@ async fn token_revocation_closes_sockets_on_other_nodes() {
     cluster.wait_until_connected().await;
     for with_redis in [true, false] {
         let bob = cluster.user_at(1, "bob").await;
-        let here = cluster.at(0, &bob);
+        let bob_at_first = cluster.at(0, &bob);
         let carol = cluster.user_at(1, "carol").await;
-        let (mut socket, mut beside, mut others) = (open(&bob).await, open(&here).await, open(&carol).await);
+        let (mut bob_socket, mut bob_socket_at_first, mut carol_socket) =
+            (open_socket(&bob).await, open_socket(&bob_at_first).await, open_socket(&carol).await);
         if !with_redis {
             cluster.redis.as_mut().expect("a Redis").kill();
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         admin.mutate_ok("revokeSessions", json!({ "userId": "bob" })).await;
-        for socket in [&mut socket, &mut beside] {
+        for socket in [&mut bob_socket, &mut bob_socket_at_first] {
             assert_eq!(socket.expect_close().await.0, 4403);
         }
-        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-        for bob in [&bob, &here] {
+        assert!(start.elapsed() < DELIVERY_TIMEOUT, "{:?}", start.elapsed());
+        for bob in [&bob, &bob_at_first] {
             bob.ask("{ viewer { user { id } } }").await.assert_error("UNAUTHENTICATED");
         }
-        others.subscribe("2", "{ viewer { user { id } } }", json!({})).await;
-        while others.recv().await["id"] != "2" {}
-        // A fresh token is to be of the next second.
-        let second = now();
-        eventually("the next second", async || now() > second).await;
+        carol_socket.subscribe("2", "{ viewer { user { id } } }", json!({})).await;
+        while carol_socket.recv().await["id"] != "2" {}
+        // Tokens of the current second are revoked too, so the next tokens need a later one.
+        let revoked_at = unix_seconds();
+        eventually("the next second begins", async || unix_seconds() > revoked_at).await;
     }
     cluster.end().await;
 }
 
 #[postgres_test]
 async fn concurrent_sends_on_two_nodes_have_one_order() {
-    let (cluster, alice, bob, chat) = apart().await;
+    let (cluster, alice, bob, chat) = start_with_alice_and_bob().await;
     let mut feeds = Vec::new();
     for number in [0, 1, 0, 1] {
-        feeds.push(live(&cluster.at(number, &alice), &chat).await);
+        feeds.push(caught_up_feed(&cluster.at(number, &alice), &chat).await);
     }
-    let sends = [&alice, &bob].map(async |who| {
+    let sends = [&alice, &bob].map(async |user| {
         for number in 0..100 {
-            who.send(&chat, &format!("{} {number}", who.id)).await;
+            user.send(&chat, &format!("{} {number}", user.id)).await;
         }
     });
-    let heard = feeds.iter_mut().map(async |feed| {
-        let mut told: Vec<(i64, String)> = Vec::new();
-        while told.len() < 200 {
+    let receives = feeds.iter_mut().map(async |feed| {
+        let mut received: Vec<(i64, String)> = Vec::new();
+        while received.len() < 200 {
             let event = feed.expect("MessageUpserted").await;
             assert_eq!(event["change"], "ADDED");
             let message = &event["message"];
-            told.push((message["seq"].as_i64().expect("a place"), message["text"].as_str().expect("a text").into()));
+            let seq = message["seq"].as_i64().expect("a sequence number");
+            received.push((seq, message["text"].as_str().expect("a text").to_owned()));
         }
-        told
+        received
     });
-    let (_, heard) = futures_util::join!(join_all(sends), join_all(heard));
-    assert!(heard[0].is_sorted_by(|one, next| one.0 < next.0));
-    assert!(heard.iter().all(|told| told == &heard[0]));
+    let (_, received) = futures_util::join!(join_all(sends), join_all(receives));
+    assert!(received[0].is_sorted_by(|earlier, later| earlier.0 < later.0));
+    assert!(received.iter().all(|messages| messages == &received[0]));
     cluster.end().await;
 }
 
@@ -321,48 +324,49 @@ async fn call_across_nodes_survives_node_death() {
     cluster.wait_until_connected().await;
     let mut rings = bob.inbox_feed(None).await;
     rings.catch_up().await;
-    let a = alice.start_call(&chat).await;
-    let begun = Instant::now();
+    let alice_call = alice.start_call(&chat).await;
+    let start = Instant::now();
     assert_eq!(rings.next_of_type("CallUpserted").await["call"]["status"], "RINGING");
-    let b = bob.join_call(&a.call).await;
-    let (mut hers, mut his) = (alice.call_feed(&a, None).await, bob.call_feed(&b, None).await);
-    hers.catch_up().await;
-    his.catch_up().await;
-    alice.send_signal(&a, &b, "RENEGOTIATE", json!({ "from": "alice" })).await;
-    assert_eq!(his.next_signal().await[2], json!({ "from": "alice" }));
-    bob.send_signal(&b, &a, "RENEGOTIATE", json!({ "from": "bob" })).await;
-    let heard = hers.next_of_type("SignalReceived").await;
-    assert!(begun.elapsed() < SOON, "through Redis, not by a look at the database: {:?}", begun.elapsed());
-    // Alice's node dies; she comes back at the other in time, and has missed nothing.
+    let bob_call = bob.join_call(&alice_call.call).await;
+    let (mut alice_feed, mut bob_feed) =
+        (alice.call_feed(&alice_call, None).await, bob.call_feed(&bob_call, None).await);
+    alice_feed.catch_up().await;
+    bob_feed.catch_up().await;
+    alice.send_signal(&alice_call, &bob_call, "RENEGOTIATE", json!({ "from": "alice" })).await;
+    assert_eq!(bob_feed.next_signal().await[2], json!({ "from": "alice" }));
+    bob.send_signal(&bob_call, &alice_call, "RENEGOTIATE", json!({ "from": "bob" })).await;
+    let signal = alice_feed.next_of_type("SignalReceived").await;
+    assert!(start.elapsed() < DELIVERY_TIMEOUT, "through Redis, not by polling the database: {:?}", start.elapsed());
+    // Alice's node dies. She reconnects at the other node in time and misses no event.
     cluster.kill(0);
-    bob.send_signal(&b, &a, "RENEGOTIATE", json!({ "from": "bob", "again": true })).await;
-    let moved = cluster.at(1, &alice);
-    let mut hers = moved.call_feed(&a, heard["cursor"].as_str()).await;
-    let missed = hers.catch_up().await;
+    bob.send_signal(&bob_call, &alice_call, "RENEGOTIATE", json!({ "from": "bob", "again": true })).await;
+    let alice_at_second = cluster.at(1, &alice);
+    let mut alice_feed = alice_at_second.call_feed(&alice_call, signal["cursor"].as_str()).await;
+    let missed = alice_feed.catch_up().await;
     let signals: Vec<&Value> = missed.iter().filter(|event| event["__typename"] == "SignalReceived").collect();
     assert_eq!(signals.len(), 1, "{missed:?}");
-    assert_eq!(bob.call_status(&a.call).await, json!(["ACTIVE", null]));
-    // Whose node dies and who does not come back has left, by what the other node sees.
+    assert_eq!(bob.call_status(&alice_call.call).await, json!(["ACTIVE", null]));
+    // The other node removes a participant whose node dies and who does not reconnect.
     cluster.restart(0);
     cluster.wait_until_connected().await;
     let carol = cluster.user_at(0, "carol").await;
     let walk = bob.group("Walk", &[&carol]).await;
-    let at = bob.start_call(&walk).await;
-    let c = carol.join_call(&at.call).await;
-    let mut watched = bob.call_feed(&at, None).await;
-    let mut carols = carol.call_feed(&c, None).await;
-    watched.catch_up().await;
-    carols.catch_up().await;
+    let bob_call = bob.start_call(&walk).await;
+    let carol_call = carol.join_call(&bob_call.call).await;
+    let mut bob_feed = bob.call_feed(&bob_call, None).await;
+    let mut carol_feed = carol.call_feed(&carol_call, None).await;
+    bob_feed.catch_up().await;
+    carol_feed.catch_up().await;
     cluster.kill(0);
-    watched.wait_for_participant("carol", "LEFT").await;
-    // What rings at a node that died is missed by the clock of the other.
+    bob_feed.wait_for_participant("carol", "LEFT").await;
+    // The other node ends a call that rings at a node that died.
     cluster.restart(0);
     cluster.wait_until_connected().await;
     let dora = cluster.user_at(0, "dora").await;
     let direct = bob.direct(&dora).await;
-    let rung = cluster.at(0, &bob).start_call(&direct).await;
+    let ringing = cluster.at(0, &bob).start_call(&direct).await;
     cluster.kill(0);
-    let mut watched = bob.watch_call(&rung.call).await;
-    assert!(watched.drain().await.iter().any(|event| event["call"]["status"] == "ENDED"));
+    let mut call_feed = bob.watch_call(&ringing.call).await;
+    assert!(call_feed.drain().await.iter().any(|event| event["call"]["status"] == "ENDED"));
     cluster.end().await;
 }

@@ -1,4 +1,4 @@
-//! A client that keeps a chat, whatever becomes of the nodes.
+//! A client that follows a chat across restarts and failures of nodes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -18,59 +18,64 @@ const FEED: &str = "subscription($chat: ID!, $last: Int, $after: String) {
     }
 }";
 
-/// How long a client waits for a node that says nothing when it comes.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The time after which a client gives up connecting to a node.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The pause before a client tries the next node.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Messages by their places, as the newest event showed each.
-pub type Held = BTreeMap<i64, Value>;
+/// The messages by their sequence numbers, each as the newest event showed it.
+pub type Messages = BTreeMap<i64, Value>;
+
+/// The end of a connection: the close code, if there was one, and the time.
+pub type Disconnect = (Option<u16>, Instant);
 
 #[derive(Default)]
 struct State {
-    held: Held,
+    messages: Messages,
     added: HashSet<i64>,
     cursor: Option<String>,
-    /// How sockets ended: the code where there was one, and when.
-    ends: Vec<(Option<u16>, Instant)>,
-    /// What should never be.
-    wrong: Vec<String>,
+    disconnects: Vec<Disconnect>,
+    /// The events that violate the order or repeat a message.
+    violations: Vec<String>,
 }
 
 pub struct Follower {
-    pub who: User,
+    pub user: User,
     pub chat: String,
+    /// The lock is held for single operations only, never across an `await`.
     state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
 
 impl Follower {
-    /// Begins at one of the nodes, and goes on at the next whenever the socket or the feed ends.
-    pub fn start(who: &User, chat: &str, nodes: Vec<SocketAddr>, first: usize) -> Self {
+    /// Starts a client at one of the nodes. Whenever the socket or the feed ends, it resumes at the next node.
+    pub fn start(user: &User, chat: &str, nodes: Vec<SocketAddr>, first_node: usize) -> Self {
         let state = Arc::<Mutex<State>>::default();
-        let follow = follow(who.clone(), chat.to_owned(), nodes, first, state.clone());
-        Self { who: who.clone(), chat: chat.into(), state, task: tokio::spawn(follow) }
+        let task = tokio::spawn(run(user.clone(), chat.to_owned(), nodes, first_node, state.clone()));
+        Self { user: user.clone(), chat: chat.into(), state, task }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic under it")
+        self.state.lock().expect("no panic under this lock")
     }
 
-    /// Whether it has begun.
-    pub fn is_there(&self) -> bool {
+    /// Returns whether the client has received a first event.
+    pub fn has_started(&self) -> bool {
         self.state().cursor.is_some()
     }
 
-    pub fn held(&self) -> Held {
-        self.state().held.clone()
+    pub fn messages(&self) -> Messages {
+        self.state().messages.clone()
     }
 
-    pub fn ends(&self) -> Vec<(Option<u16>, Instant)> {
-        self.state().ends.clone()
+    pub fn disconnects(&self) -> Vec<Disconnect> {
+        self.state().disconnects.clone()
     }
 
-    /// Asserts that it was told all in order and nothing twice.
-    pub fn was_told_well(&self) {
+    /// Asserts that the client received all messages in order, and none of them twice.
+    pub fn assert_no_violations(&self) {
         let state = self.state();
-        assert!(state.wrong.is_empty(), "{}: {:?}", self.who.id, state.wrong);
+        assert!(state.violations.is_empty(), "{}: {:?}", self.user.id, state.violations);
     }
 }
 
@@ -80,20 +85,20 @@ impl Drop for Follower {
     }
 }
 
-async fn follow(who: User, chat: String, nodes: Vec<SocketAddr>, first: usize, state: Arc<Mutex<State>>) {
-    for addr in nodes.iter().cycle().skip(first) {
-        let Some(socket) = Socket::try_connect(*addr, &who.token, PATIENCE).await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+async fn run(user: User, chat: String, nodes: Vec<SocketAddr>, first_node: usize, state: Arc<Mutex<State>>) {
+    for addr in nodes.iter().cycle().skip(first_node) {
+        let Some(socket) = Socket::try_connect(*addr, &user.token, CONNECT_TIMEOUT).await else {
+            tokio::time::sleep(RETRY_DELAY).await;
             continue;
         };
-        let code = listen(socket, &chat, &state).await;
-        state.lock().expect("no panic under it").ends.push((code, Instant::now()));
+        let code = follow(socket, &chat, &state).await;
+        state.lock().expect("no panic under this lock").disconnects.push((code, Instant::now()));
     }
 }
 
-/// Listens until the socket or the feed ends.
-async fn listen(mut socket: Socket, chat: &str, state: &Mutex<State>) -> Option<u16> {
-    let after = state.lock().expect("no panic under it").cursor.clone();
+/// Receives events until the socket or the feed ends, and returns the close code.
+async fn follow(mut socket: Socket, chat: &str, state: &Mutex<State>) -> Option<u16> {
+    let after = state.lock().expect("no panic under this lock").cursor.clone();
     let variables = json!({ "chat": chat, "last": 0, "after": after });
     let payload = json!({ "query": FEED, "variables": variables });
     socket.try_send(json!({ "type": "subscribe", "id": "1", "payload": payload })).await?;
@@ -106,28 +111,28 @@ async fn listen(mut socket: Socket, chat: &str, state: &Mutex<State>) -> Option<
         if message["type"] != "next" || event.is_null() {
             return None;
         }
-        state.lock().expect("no panic under it").recv(event);
+        state.lock().expect("no panic under this lock").apply(event);
     }
 }
 
 impl State {
-    fn recv(&mut self, event: &Value) {
+    fn apply(&mut self, event: &Value) {
         self.cursor = event["cursor"].as_str().map(str::to_owned);
         match event["__typename"].as_str() {
             Some("MessageUpserted") => {}
-            Some("FeedReset") => return self.wrong.push(format!("{event}")),
+            Some("FeedReset") => return self.violations.push(format!("{event}")),
             _ => return,
         }
         let message = &event["message"];
-        let seq = message["seq"].as_i64().expect("a place");
-        let newest = self.held.last_key_value().map_or(0, |(seq, _)| *seq);
+        let seq = message["seq"].as_i64().expect("a sequence number");
+        let newest = self.messages.last_key_value().map_or(0, |(seq, _)| *seq);
         if event["change"] == "ADDED" && !self.added.insert(seq) {
-            self.wrong.push(format!("{seq} was added twice"));
+            self.violations.push(format!("{seq} was added twice"));
         }
-        // What changed again before it was told is told by its newest change, after others.
-        if !self.held.contains_key(&seq) && seq < newest && event["change"] != "SYNCED" {
-            self.wrong.push(format!("{seq} came after {newest}: {event}"));
+        // A message that changed again before its delivery is delivered with its newest change, after later ones.
+        if !self.messages.contains_key(&seq) && seq < newest && event["change"] != "SYNCED" {
+            self.violations.push(format!("{seq} was delivered after {newest}: {event}"));
         }
-        self.held.insert(seq, message.clone());
+        self.messages.insert(seq, message.clone());
     }
 }

@@ -1,4 +1,4 @@
-//! Nodes of one server: real processes over one PostgreSQL database, and over one Redis.
+//! A cluster of nodes: server processes that share a PostgreSQL database and a Redis.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,12 +9,14 @@ use serde_json::json;
 use tempfile::TempDir;
 use testkit::keys::sign_with_secret;
 use testkit::process::free_port;
-use testkit::{Database, Engine, RedisServer, SECRET, ServerProcess, User};
+use testkit::{Database, Engine, RedisServer, SECRET, ServerProcess, TIMEOUT, User};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Stories with several processes are told one after the other: they would take the machine from each
-/// other.
-static ONE_BY_ONE: Mutex<()> = Mutex::const_new(());
+/// The pause between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(30);
+
+/// The lock under which clusters run one after another: they would compete for the cores.
+static CLUSTER_LOCK: Mutex<()> = Mutex::const_new(());
 
 pub struct TestCluster {
     nodes: Vec<Node>,
@@ -22,43 +24,44 @@ pub struct TestCluster {
     database: Database,
     settings: Vec<(String, String)>,
     folder: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _lock: MutexGuard<'static, ()>,
 }
 
 struct Node {
     addr: SocketAddr,
     process: Option<ServerProcess>,
-    starts: usize,
+    start_count: usize,
 }
 
 impl TestCluster {
-    pub async fn start(number: usize, redis: Option<RedisServer>, settings: &[(&str, &str)]) -> Self {
-        let turn = ONE_BY_ONE.lock().await;
+    /// Starts a cluster of this many nodes, with these settings in addition to the required ones.
+    pub async fn start(node_count: usize, redis: Option<RedisServer>, settings: &[(&str, &str)]) -> Self {
+        let lock = CLUSTER_LOCK.lock().await;
         let database = Database::create(Engine::Postgres).await;
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut cluster = Self { nodes: Vec::new(), redis, database, settings, folder, _turn: turn };
-        for _ in 0..number {
-            cluster.grow();
+        let mut cluster = Self { nodes: Vec::new(), redis, database, settings, folder, _lock: lock };
+        for _ in 0..node_count {
+            cluster.add_node();
         }
         cluster
     }
 
-    /// Two nodes and a Redis.
+    /// Starts two nodes and a Redis.
     pub async fn start_two() -> Self {
         Self::start(2, Some(RedisServer::start()), &[]).await
     }
 
-    /// One node more.
-    pub fn grow(&mut self) {
+    /// Starts a further node.
+    pub fn add_node(&mut self) {
         let addr = ([127, 0, 0, 1], free_port()).into();
-        self.nodes.push(Node { addr, process: None, starts: 0 });
+        self.nodes.push(Node { addr, process: None, start_count: 0 });
         self.restart(self.nodes.len() - 1);
     }
 
-    /// Starts a node where it was, by its name of before.
+    /// Starts a node at its former address and with its former name.
     pub fn restart(&mut self, number: usize) {
-        let folder = self.folder(number, self.nodes[number].starts);
+        let folder = self.folder(number, self.nodes[number].start_count);
         std::fs::create_dir(&folder).expect("a folder");
         let (addr, name) = (self.nodes[number].addr.to_string(), format!("node-{number}"));
         let redis = self.redis.as_ref().map(RedisServer::url);
@@ -74,7 +77,7 @@ impl TestCluster {
         let process = ServerProcess::start(&folder, &settings);
         let node = &mut self.nodes[number];
         node.process = Some(process);
-        node.starts += 1;
+        node.start_count += 1;
     }
 
     fn folder(&self, number: usize, start: usize) -> PathBuf {
@@ -86,30 +89,31 @@ impl TestCluster {
     }
 
     pub fn node(&self, number: usize) -> &ServerProcess {
-        self.nodes[number].process.as_ref().expect("the node runs")
+        self.nodes[number].process.as_ref().expect("a running node")
     }
 
-    /// SIGKILL: nothing is flushed, nobody is told.
+    /// Kills a node with SIGKILL: it flushes nothing and notifies no other node.
     pub fn kill(&mut self, number: usize) {
         drop(self.nodes[number].process.take());
     }
 
-    /// SIGTERM, and the end.
+    /// Stops a node with SIGTERM, and waits until it has ended.
     pub async fn retire(&mut self, number: usize) {
-        let mut process = self.nodes[number].process.take().expect("the node runs");
+        let mut process = self.nodes[number].process.take().expect("a running node");
         process.signal("TERM");
         assert_eq!(process.wait().await.code(), Some(0), "{}", process.log());
     }
 
-    /// Somebody at a node, whom the server has seen.
+    /// Returns a user at a node, after a first request that registers the user.
     pub async fn user_at(&self, number: usize, id: &str) -> User {
         self.user_with(number, id, json!({})).await
     }
 
-    /// The same with more in their token.
-    pub async fn user_with(&self, number: usize, id: &str, more: serde_json::Value) -> User {
-        let mut claims = json!({ "sub": id, "org": "demo", "name": id, "exp": 4_000_000_000_u64, "iat": now() });
-        for (name, value) in more.as_object().expect("an object") {
+    /// Returns a registered user at a node, with additional claims in the token.
+    pub async fn user_with(&self, number: usize, id: &str, additional_claims: serde_json::Value) -> User {
+        let mut claims =
+            json!({ "sub": id, "org": "demo", "name": id, "exp": 4_000_000_000_u64, "iat": unix_seconds() });
+        for (name, value) in additional_claims.as_object().expect("an object") {
             claims[name] = value.clone();
         }
         let user = User::new(self.nodes[number].addr, id, sign_with_secret(claims));
@@ -117,18 +121,19 @@ impl TestCluster {
         user
     }
 
-    /// The same person at another node.
-    pub fn at(&self, number: usize, who: &User) -> User {
-        who.at(self.nodes[number].addr)
+    /// Returns the same user at another node.
+    pub fn at(&self, number: usize, user: &User) -> User {
+        user.at(self.nodes[number].addr)
     }
 
-    /// Waits until each node says that it is connected to Redis, in its newest log.
+    /// Waits until each node has logged, since its start, that it is connected to Redis.
     pub async fn wait_until_connected(&self) {
         for node in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
             eventually("a node is connected to Redis", async || node.log().contains("connected to Redis")).await;
         }
     }
 
+    /// Kills all nodes, ends Redis, and drops the database.
     pub async fn end(mut self) {
         self.nodes.clear();
         self.redis = None;
@@ -136,15 +141,16 @@ impl TestCluster {
     }
 }
 
-pub fn now() -> i64 {
+/// Returns the current time in seconds since the Unix epoch.
+pub fn unix_seconds() -> i64 {
     Clock::system().now().timestamp()
 }
 
-/// Waits until something is so.
-pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
-    let begun = tokio::time::Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < Duration::from_secs(60), "not yet: {what}");
-        tokio::time::sleep(Duration::from_millis(30)).await;
+/// Waits until a condition is true, and panics with its description after [`TIMEOUT`].
+pub async fn eventually(description: &str, condition: impl AsyncFn() -> bool) {
+    let start = tokio::time::Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < TIMEOUT, "not true in time: {description}");
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
