@@ -1,4 +1,4 @@
-//! `viewerCan` says of each action what the mutation then does.
+//! Capabilities: `viewerCan` predicts for each action whether its mutation succeeds.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const POLICIES: [Option<&str>; 3] = [None, Some("MEMBER"), Some("OWNER")];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
     Plain,
-    /// With nothing but the permission to see chats.
+    /// A token with the permission to view chats only.
     Bare,
     Moderator,
 }
@@ -38,21 +38,22 @@ enum State {
     Normal,
     Silenced,
     SlowMode,
-    /// The last: a room that is archived is left so.
+    /// The last state, because an archived chat stays archived.
     Archived,
 }
 const STATES: [State; 4] = [State::Normal, State::Silenced, State::SlowMode, State::Archived];
 
-/// The people of all rooms: their maker, one for each role with each token, one to whom things are
-/// done, and one who is not in.
-struct People {
-    maker: User,
+/// The users of all test chats.
+struct TestUsers {
+    creator: User,
+    /// The users who try actions, one for each role, each with each token.
     viewers: Vec<[User; 3]>,
-    tom: User,
+    /// The member on whom actions are tried.
+    target: User,
 }
 
-impl People {
-    async fn of(app: &TestApp) -> Self {
+impl TestUsers {
+    async fn create(app: &TestApp) -> Self {
         let moderator = [
             "chat.view",
             "chat.create_group",
@@ -70,7 +71,7 @@ impl People {
                 app.user_in("demo", role, Some(&moderator)).await,
             ]);
         }
-        Self { maker: app.user("maker").await, viewers, tom: app.user("tom").await }
+        Self { creator: app.user("creator").await, viewers, target: app.user("target").await }
     }
 
     fn viewer(&self, role: usize, token: Token) -> &User {
@@ -78,80 +79,82 @@ impl People {
     }
 }
 
-/// A chat in which an action is tried by everyone.
-struct Room<'a> {
-    people: &'a People,
+/// A chat in which an action is tried by all viewers.
+struct TestChat<'a> {
+    users: &'a TestUsers,
     kind: &'static str,
     policy: Option<(&'static str, &'static str)>,
     chat: String,
     message: String,
 }
 
-impl<'a> Room<'a> {
-    async fn make(people: &'a People, kind: &'static str, policy: Option<(&'static str, &'static str)>) -> Self {
+impl<'a> TestChat<'a> {
+    async fn create(users: &'a TestUsers, kind: &'static str, policy: Option<(&'static str, &'static str)>) -> Self {
         let rules: Vec<Value> =
             policy.into_iter().map(|(action, role)| json!({ "action": action, "role": role })).collect();
-        let ids: Vec<&str> = ROLES.into_iter().chain(["tom"]).collect();
-        let input = json!({ "kind": kind, "title": "Room", "memberIds": ids, "policy": rules });
-        let chat = people.maker.mutate_returning("createChat", input, "chat { id }").await.text("createChat.chat.id");
-        let message = people.maker.send(&chat, "Hear, hear").await;
-        let room = Self { people, kind, policy, chat, message };
+        let ids: Vec<&str> = ROLES.into_iter().chain(["target"]).collect();
+        let input = json!({ "kind": kind, "title": "Chat", "memberIds": ids, "policy": rules });
+        let chat = users.creator.mutate_returning("createChat", input, "chat { id }").await.text("createChat.chat.id");
+        let message = users.creator.send(&chat, "Welcome").await;
+        let test_chat = Self { users, kind, policy, chat, message };
         for role in ["OWNER", "ADMIN", "MODERATOR"] {
-            room.by_maker("changeMemberRole", json!({ "userId": role, "role": role }), "member { id }").await;
+            test_chat.as_creator("changeMemberRole", json!({ "userId": role, "role": role }), "member { id }").await;
         }
-        for [viewer, ..] in &people.viewers {
-            // For slow mode: of those who may.
-            let input = json!({ "chatId": room.chat, "text": "Here" });
+        for [viewer, ..] in &users.viewers {
+            // Slow mode counts from this message, if the role may post.
+            let input = json!({ "chatId": test_chat.chat, "text": "Hello" });
             viewer.mutate_returning("sendMessage", input, "message { id }").await;
         }
-        room
+        test_chat
     }
 
-    async fn by_maker(&self, field: &str, mut input: Value, selection: &str) -> Reply {
+    async fn as_creator(&self, field: &str, mut input: Value, selection: &str) -> Reply {
         input["chatId"] = json!(self.chat);
-        let reply = self.people.maker.mutate_returning(field, input, selection).await;
+        let reply = self.users.creator.mutate_returning(field, input, selection).await;
         reply.data();
         reply
     }
 
-    async fn enter(&self, state: State) {
+    async fn set_state(&self, state: State) {
         match state {
             State::Normal => {}
             State::Silenced => self.silence(json!("2100-01-01T00:00:00Z")).await,
             State::SlowMode => {
                 self.silence(json!(null)).await;
-                self.by_maker("updateChat", json!({ "slowModeSeconds": 3600 }), "chat { id }").await;
+                self.as_creator("updateChat", json!({ "slowModeSeconds": 3600 }), "chat { id }").await;
             }
-            State::Archived => drop(self.by_maker("archiveChat", json!({ "archived": true }), "chat { id }").await),
+            State::Archived => drop(self.as_creator("archiveChat", json!({ "archived": true }), "chat { id }").await),
         }
     }
 
     async fn silence(&self, until: Value) {
         for role in ROLES {
-            self.by_maker("silenceMember", json!({ "userId": role, "until": until }), "member { id }").await;
+            self.as_creator("silenceMember", json!({ "userId": role, "until": until }), "member { id }").await;
         }
     }
 
-    /// The mutation for an action.
+    /// Sends the mutation of an action.
     async fn attempt(&self, viewer: &User, action: &str) -> Reply {
         let Self { chat, message, .. } = self;
         let (field, input, selection) = match action {
-            "POST" => ("sendMessage", json!({ "chatId": chat, "text": "Hear me" }), "message { id }"),
+            "POST" => ("sendMessage", json!({ "chatId": chat, "text": "Hello again" }), "message { id }"),
             "MENTION_EVERYONE" => {
-                let input = json!({ "chatId": chat, "text": "Hear me", "mentionsEveryone": true });
+                let input = json!({ "chatId": chat, "text": "Hello again", "mentionsEveryone": true });
                 ("sendMessage", input, "message { id }")
             }
             "EDIT_DETAILS" => ("updateChat", json!({ "chatId": chat, "description": "Ours" }), "chat { id }"),
             "ADD_MEMBERS" => ("addMembers", json!({ "chatId": chat, "userIds": ["guest"] }), "chat { id }"),
-            "REMOVE_MEMBERS" => ("removeMember", json!({ "chatId": chat, "userId": "tom" }), "chat { id }"),
+            "REMOVE_MEMBERS" => ("removeMember", json!({ "chatId": chat, "userId": "target" }), "chat { id }"),
             "SILENCE_MEMBERS" => (
                 "silenceMember",
-                json!({ "chatId": chat, "userId": "tom", "until": "2101-01-01T00:00:00Z" }),
+                json!({ "chatId": chat, "userId": "target", "until": "2101-01-01T00:00:00Z" }),
                 "member { id }",
             ),
-            "CHANGE_ROLES" => {
-                ("changeMemberRole", json!({ "chatId": chat, "userId": "tom", "role": "MODERATOR" }), "member { id }")
-            }
+            "CHANGE_ROLES" => (
+                "changeMemberRole",
+                json!({ "chatId": chat, "userId": "target", "role": "MODERATOR" }),
+                "member { id }",
+            ),
             "DELETE_OTHERS_MESSAGES" => ("deleteMessage", json!({ "messageId": message }), "message { id }"),
             "PIN" => ("pinMessage", json!({ "messageId": message }), "message { id }"),
             "DELETE_CHAT" => ("deleteChat", json!({ "chatId": chat }), "deletedChatId"),
@@ -160,35 +163,35 @@ impl<'a> Room<'a> {
         viewer.mutate_returning(field, input, selection).await
     }
 
-    /// Makes an action that was done undone, for the next one to try.
+    /// Reverts an action that succeeded, so that the next viewer can try it.
     async fn undo(&mut self, action: &str, state: State) {
         match action {
-            "ADD_MEMBERS" => drop(self.by_maker("removeMember", json!({ "userId": "guest" }), "removedUserId").await),
+            "ADD_MEMBERS" => drop(self.as_creator("removeMember", json!({ "userId": "guest" }), "removedUserId").await),
             "SILENCE_MEMBERS" => {
-                drop(self.by_maker("silenceMember", json!({ "userId": "tom" }), "member { id }").await);
+                drop(self.as_creator("silenceMember", json!({ "userId": "target" }), "member { id }").await);
             }
             "CHANGE_ROLES" => {
-                let input = json!({ "userId": "tom", "role": "MEMBER" });
-                drop(self.by_maker("changeMemberRole", input, "member { id }").await);
+                let input = json!({ "userId": "target", "role": "MEMBER" });
+                drop(self.as_creator("changeMemberRole", input, "member { id }").await);
             }
             "REMOVE_MEMBERS" if state != State::Archived => {
-                drop(self.by_maker("addMembers", json!({ "userIds": ["tom"] }), "chat { id }").await);
+                drop(self.as_creator("addMembers", json!({ "userIds": ["target"] }), "chat { id }").await);
             }
-            // What can't be undone is begun anew.
+            // These actions cannot be reverted, so a new chat replaces the old one.
             "REMOVE_MEMBERS" | "DELETE_OTHERS_MESSAGES" | "DELETE_CHAT" => {
-                *self = Self::make(self.people, self.kind, self.policy).await;
-                self.enter(state).await;
+                *self = Self::create(self.users, self.kind, self.policy).await;
+                self.set_state(state).await;
             }
             "PIN" if state != State::Archived => {
                 let input = json!({ "messageId": self.message });
-                self.people.maker.mutate_returning("unpinMessage", input, "message { id }").await.data();
+                self.users.creator.mutate_returning("unpinMessage", input, "message { id }").await.data();
             }
             _ => {}
         }
     }
 }
 
-/// What `viewerCan` says of an action.
+/// Returns the capability that `viewerCan` states for an action.
 async fn capability(viewer: &User, chat: &str, action: &str) -> Value {
     let query = format!("{{ chat(id: \"{chat}\") {{ viewerCan {{ action allowed reason until }} }} }}");
     let reply = viewer.ask(&query).await;
@@ -196,71 +199,80 @@ async fn capability(viewer: &User, chat: &str, action: &str) -> Value {
     all.into_iter().find(|capability| capability["action"] == action).expect("each action is there")
 }
 
-/// Asserts that a mutation did what `viewerCan` said it would; true where it was done.
+/// Asserts that a mutation had the result that a capability predicts, and returns true if it succeeded.
 #[track_caller]
-fn agrees(said: &Value, reply: &Reply, case: &str) -> bool {
-    let case = format!("{case}: {said}: {}", reply.body);
-    assert_eq!(said["allowed"] == json!(true), said["reason"].is_null(), "{case}");
+fn assert_predicted(capability: &Value, reply: &Reply, case: &str) -> bool {
+    let case = format!("{case}: {capability}: {}", reply.body);
+    assert_eq!(capability["allowed"] == json!(true), capability["reason"].is_null(), "{case}");
     let error = &reply.body["errors"][0];
-    if said["allowed"] == json!(true) {
-        assert!(error.is_null() && said["until"].is_null(), "{case}");
+    if capability["allowed"] == json!(true) {
+        assert!(error.is_null() && capability["until"].is_null(), "{case}");
         return true;
     }
-    assert_eq!(error["message"], said["reason"], "{case}");
-    let reason = said["reason"].as_str().expect("a reason");
-    let waits = error["extensions"]["retryAfterMs"].as_u64();
+    assert_eq!(error["message"], capability["reason"], "{case}");
+    let reason = capability["reason"].as_str().expect("a reason");
+    let retry_after = error["extensions"]["retryAfterMs"].as_u64();
     match reason.starts_with("slow mode") {
         true => {
-            assert!(error["extensions"]["code"] == "RATE_LIMITED" && waits.is_some_and(|waits| waits > 0), "{case}")
+            assert!(
+                error["extensions"]["code"] == "RATE_LIMITED" && retry_after.is_some_and(|retry_after| retry_after > 0),
+                "{case}"
+            )
         }
-        false => assert!(error["extensions"]["code"] == "FORBIDDEN" && waits.is_none(), "{case}"),
+        false => assert!(error["extensions"]["code"] == "FORBIDDEN" && retry_after.is_none(), "{case}"),
     }
-    let mends = reason.starts_with("slow mode") || reason.starts_with("you are silenced");
-    assert_eq!(said["until"].is_string(), mends, "{case}");
+    let is_temporary = reason.starts_with("slow mode") || reason.starts_with("you are silenced");
+    assert_eq!(capability["until"].is_string(), is_temporary, "{case}");
     false
 }
 
-/// Each action is tried by each role, in each kind of chat, under each policy of the action, with each
-/// token and in each state: a third of all cases, so that any two of these come together.
-async fn try_all(people: &People, kind: &'static str, action: &'static str, policy: usize) -> (usize, usize) {
-    let place = |one: &str| ACTIONS.iter().position(|action| *action == one).unwrap_or_default();
-    let mut room = Room::make(people, kind, POLICIES[policy].map(|role| (action, role))).await;
-    let (mut done, mut refused) = (0, 0);
+/// Tries an action in a kind of chat under a policy, and returns the numbers of successes and failures.
+///
+/// The action is tried by each role, with each token and in each state, except two thirds of the cases. The remaining
+/// third contains all pairs of these values.
+async fn try_action(users: &TestUsers, kind: &'static str, action: &'static str, policy: usize) -> (usize, usize) {
+    let index_of = |name: &str| ACTIONS.iter().position(|action| *action == name).unwrap_or_default();
+    let mut test_chat = TestChat::create(users, kind, POLICIES[policy].map(|role| (action, role))).await;
+    let (mut succeeded, mut failed) = (0, 0);
     for state in STATES {
-        room.enter(state).await;
+        test_chat.set_state(state).await;
         for (role, name) in ROLES.into_iter().enumerate() {
             for token in TOKENS {
-                let number = role + 2 * policy + token as usize + state as usize + place(action);
+                let number = role + 2 * policy + token as usize + state as usize + index_of(action);
                 if !(number + usize::from(kind == "GROUP")).is_multiple_of(3) {
                     continue;
                 }
-                let viewer = people.viewer(role, token);
-                let said = capability(viewer, &room.chat, action).await;
-                let reply = room.attempt(viewer, action).await;
+                let viewer = users.viewer(role, token);
+                let predicted = capability(viewer, &test_chat.chat, action).await;
+                let reply = test_chat.attempt(viewer, action).await;
                 let case =
                     format!("{action} by {name} with {token:?} in a {kind} under {:?}, {state:?}", POLICIES[policy]);
-                let is_about_people = ["REMOVE_MEMBERS", "SILENCE_MEMBERS", "CHANGE_ROLES"].contains(&action);
-                if is_about_people && name == "MEMBER" && token != Token::Moderator && said["allowed"] == json!(true) {
-                    // One may, upon those whom one outranks: of whom there is nobody.
+                let is_about_member = ["REMOVE_MEMBERS", "SILENCE_MEMBERS", "CHANGE_ROLES"].contains(&action);
+                if is_about_member
+                    && name == "MEMBER"
+                    && token != Token::Moderator
+                    && predicted["allowed"] == json!(true)
+                {
+                    // The capability concerns members of a lower role, and there is none.
                     reply.assert_error("FORBIDDEN");
-                    let why = reply.body["errors"][0]["message"].as_str().expect("a message");
-                    assert_eq!(why, "this action requires the role MODERATOR or higher", "{case}");
-                    refused += 1;
-                } else if agrees(&said, &reply, &case) {
-                    room.undo(action, state).await;
-                    done += 1;
+                    let message = reply.body["errors"][0]["message"].as_str().expect("a message");
+                    assert_eq!(message, "this action requires the role MODERATOR or higher", "{case}");
+                    failed += 1;
+                } else if assert_predicted(&predicted, &reply, &case) {
+                    test_chat.undo(action, state).await;
+                    succeeded += 1;
                 } else {
-                    refused += 1;
+                    failed += 1;
                 }
             }
         }
     }
-    (done, refused)
+    (succeeded, failed)
 }
 
 #[engine_test(settings = [("PARLOR_CHATS_PER_MINUTE", "100000")])]
 async fn viewer_can_matches_mutation_outcome(app: &TestApp) {
-    let people = People::of(app).await;
+    let users = TestUsers::create(app).await;
     let mut cases = Vec::new();
     for action in ACTIONS {
         for kind in KINDS {
@@ -268,95 +280,112 @@ async fn viewer_can_matches_mutation_outcome(app: &TestApp) {
         }
     }
     let tried: Vec<(usize, usize)> = stream::iter(cases)
-        .map(|(kind, action, policy)| try_all(&people, kind, action, policy))
+        .map(|(kind, action, policy)| try_action(&users, kind, action, policy))
         .buffer_unordered(8)
         .collect()
         .await;
-    let (done, refused) = tried.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    assert!((900..1_100).contains(&(done + refused)), "{done} done, {refused} refused");
-    assert!(done > 300 && refused > 300, "{done} done, {refused} refused");
+    let (succeeded, failed) = tried.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!((900..1_100).contains(&(succeeded + failed)), "{succeeded} succeeded, {failed} failed");
+    assert!(succeeded > 300 && failed > 300, "{succeeded} succeeded, {failed} failed");
 }
 
 #[engine_test]
 async fn direct_chat_allows_no_moderation(app: &TestApp) {
-    let people = People::of(app).await;
-    let opened = people.tom.mutate_returning("openDirectChat", json!({ "userId": "MEMBER" }), "chat { id }").await;
+    let users = TestUsers::create(app).await;
+    let opened = users.target.mutate_returning("openDirectChat", json!({ "userId": "MEMBER" }), "chat { id }").await;
     let chat = opened.text("openDirectChat.chat.id");
-    let message = people.tom.send(&chat, "Hello").await;
-    let room = Room { people: &people, kind: "DIRECT", policy: None, chat, message };
+    let message = users.target.send(&chat, "Hello").await;
+    let test_chat = TestChat { users: &users, kind: "DIRECT", policy: None, chat, message };
     for token in TOKENS {
-        let viewer = people.viewer(0, token);
+        let viewer = users.viewer(0, token);
         for action in ACTIONS {
-            let said = capability(viewer, &room.chat, action).await;
-            let reply = room.attempt(viewer, action).await;
-            let is_done = agrees(&said, &reply, &format!("{action} with {token:?}"));
-            assert_eq!(is_done, ["POST", "MENTION_EVERYONE", "PIN"].contains(&action), "{action}");
+            let predicted = capability(viewer, &test_chat.chat, action).await;
+            let reply = test_chat.attempt(viewer, action).await;
+            let succeeds = assert_predicted(&predicted, &reply, &format!("{action} with {token:?}"));
+            assert_eq!(succeeds, ["POST", "MENTION_EVERYONE", "PIN"].contains(&action), "{action}");
         }
     }
 }
 
 #[engine_test]
 async fn channel_visitor_has_no_capability(app: &TestApp) {
-    let people = People::of(app).await;
-    let room = Room::make(&people, "CHANNEL", None).await;
+    let users = TestUsers::create(app).await;
+    let test_chat = TestChat::create(&users, "CHANNEL", None).await;
     let moderator = app.user_in("demo", "guest", Some(&["chat.view", "chat.manage_group", "chat.moderate"])).await;
     for viewer in [app.user("guest").await, moderator] {
         for action in ACTIONS {
-            let said = capability(&viewer, &room.chat, action).await;
-            let reply = room.attempt(&viewer, action).await;
+            let predicted = capability(&viewer, &test_chat.chat, action).await;
+            let reply = test_chat.attempt(&viewer, action).await;
             match action {
-                // Its messages are none of theirs to know.
+                // A visitor cannot see the messages.
                 "DELETE_OTHERS_MESSAGES" | "PIN" => {
-                    assert_eq!(said["reason"], "you are not a member of this chat");
+                    assert_eq!(predicted["reason"], "you are not a member of this chat");
                     reply.assert_error("NOT_FOUND");
                 }
-                _ => assert!(!agrees(&said, &reply, action)),
+                _ => assert!(!assert_predicted(&predicted, &reply, action)),
             }
         }
     }
 }
 
-/// Who may not mention everyone because they may not post at all is told so beforehand.
+/// The capability to mention everyone includes the right to post.
 #[engine_test]
 async fn mention_everyone_needs_right_to_post(app: &TestApp) {
-    let people = People::of(app).await;
-    let room = Room::make(&people, "GROUP", Some(("POST", "OWNER"))).await;
-    for (place, role) in ROLES.into_iter().enumerate() {
-        let viewer = people.viewer(place, Token::Plain);
-        let said = capability(viewer, &room.chat, "MENTION_EVERYONE").await;
-        let reply = room.attempt(viewer, "MENTION_EVERYONE").await;
-        assert_eq!(agrees(&said, &reply, role), role == "OWNER");
+    let users = TestUsers::create(app).await;
+    let test_chat = TestChat::create(&users, "GROUP", Some(("POST", "OWNER"))).await;
+    for (index, role) in ROLES.into_iter().enumerate() {
+        let viewer = users.viewer(index, Token::Plain);
+        let predicted = capability(viewer, &test_chat.chat, "MENTION_EVERYONE").await;
+        let reply = test_chat.attempt(viewer, "MENTION_EVERYONE").await;
+        assert_eq!(assert_predicted(&predicted, &reply, role), role == "OWNER");
     }
 }
 
 #[engine_test]
 async fn temporary_denial_ends_at_reported_time(app: &TestApp) {
-    let people = People::of(app).await;
-    let room = Room::make(&people, "GROUP", None).await;
-    let member = people.viewer(0, Token::Plain);
-    let until = |said: &Value| -> chrono::DateTime<chrono::Utc> {
-        said["until"].as_str().expect("a time").parse().expect("a time")
+    let users = TestUsers::create(app).await;
+    let test_chat = TestChat::create(&users, "GROUP", None).await;
+    let member = users.viewer(0, Token::Plain);
+    let end_of = |predicted: &Value| -> chrono::DateTime<chrono::Utc> {
+        predicted["until"].as_str().expect("a time").parse().expect("a time")
     };
-    room.by_maker("updateChat", json!({ "slowModeSeconds": 60 }), "chat { id }").await;
-    let said = capability(member, &room.chat, "POST").await;
-    let reply = room.attempt(member, "POST").await;
-    assert!(!agrees(&said, &reply, "slow mode"));
-    let waits = Duration::from_millis(reply.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().expect("a time"));
-    assert!(waits > Duration::from_secs(50) && waits <= Duration::from_secs(60), "{waits:?}");
-    app.app.clock.advance(waits - Duration::from_secs(10));
-    assert!(!agrees(&capability(member, &room.chat, "POST").await, &room.attempt(member, "POST").await, "too early"));
+    test_chat.as_creator("updateChat", json!({ "slowModeSeconds": 60 }), "chat { id }").await;
+    let predicted = capability(member, &test_chat.chat, "POST").await;
+    let reply = test_chat.attempt(member, "POST").await;
+    assert!(!assert_predicted(&predicted, &reply, "slow mode"));
+    let retry_after =
+        Duration::from_millis(reply.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().expect("a time"));
+    assert!(retry_after > Duration::from_secs(50) && retry_after <= Duration::from_secs(60), "{retry_after:?}");
+    app.app.clock.advance(retry_after - Duration::from_secs(10));
+    assert!(!assert_predicted(
+        &capability(member, &test_chat.chat, "POST").await,
+        &test_chat.attempt(member, "POST").await,
+        "too early"
+    ));
     app.app.clock.advance(Duration::from_secs(10));
-    assert!(app.app.clock.now() >= until(&said));
-    assert!(agrees(&capability(member, &room.chat, "POST").await, &room.attempt(member, "POST").await, "slow mode"));
-    room.by_maker("updateChat", json!({ "slowModeSeconds": 0 }), "chat { id }").await;
+    assert!(app.app.clock.now() >= end_of(&predicted));
+    assert!(assert_predicted(
+        &capability(member, &test_chat.chat, "POST").await,
+        &test_chat.attempt(member, "POST").await,
+        "slow mode"
+    ));
+    test_chat.as_creator("updateChat", json!({ "slowModeSeconds": 0 }), "chat { id }").await;
 
-    let silent = app.app.clock.now() + Duration::from_secs(60);
-    let input = json!({ "userId": "MEMBER", "until": silent.to_rfc3339() });
-    room.by_maker("silenceMember", input, "member { id }").await;
-    let said = capability(member, &room.chat, "POST").await;
-    assert!(!agrees(&said, &room.attempt(member, "POST").await, "silenced"));
+    let silenced_until = app.app.clock.now() + Duration::from_secs(60);
+    let input = json!({ "userId": "MEMBER", "until": silenced_until.to_rfc3339() });
+    test_chat.as_creator("silenceMember", input, "member { id }").await;
+    let predicted = capability(member, &test_chat.chat, "POST").await;
+    assert!(!assert_predicted(&predicted, &test_chat.attempt(member, "POST").await, "silenced"));
     app.app.clock.advance(Duration::from_secs(50));
-    assert!(!agrees(&capability(member, &room.chat, "POST").await, &room.attempt(member, "POST").await, "silenced"));
-    app.app.clock.advance((until(&said) - app.app.clock.now()).to_std().expect("a time to come"));
-    assert!(agrees(&capability(member, &room.chat, "POST").await, &room.attempt(member, "POST").await, "heard"));
+    assert!(!assert_predicted(
+        &capability(member, &test_chat.chat, "POST").await,
+        &test_chat.attempt(member, "POST").await,
+        "silenced"
+    ));
+    app.app.clock.advance((end_of(&predicted) - app.app.clock.now()).to_std().expect("a time in the future"));
+    assert!(assert_predicted(
+        &capability(member, &test_chat.chat, "POST").await,
+        &test_chat.attempt(member, "POST").await,
+        "no longer silenced"
+    ));
 }

@@ -1,4 +1,4 @@
-//! Chats: opening, making, finding and changing them.
+//! Chats: creating, opening, finding and changing them.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -47,8 +47,8 @@ async fn direct_chat_delivers_messages_both_ways(app: &TestApp) {
 async fn direct_chat_is_unique_per_pair_under_concurrency(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let opens = (0..20).map(async |turn| {
-        let (who, other) = if turn % 2 == 0 { (&alice, "bob") } else { (&bob, "alice") };
-        who.mutate_returning("openDirectChat", json!({ "userId": other }), "chat { id }")
+        let (user, other) = if turn % 2 == 0 { (&alice, "bob") } else { (&bob, "alice") };
+        user.mutate_returning("openDirectChat", json!({ "userId": other }), "chat { id }")
             .await
             .text("openDirectChat.chat.id")
     });
@@ -85,13 +85,13 @@ async fn group_is_created_once_per_nonce(app: &TestApp) {
         "avatarUrl": "https://example.org/walk.png", "memberIds": ["bob", "alice", "bob"], "nonce": "walk",
         "policy": [{ "action": "ADD_MEMBERS", "role": "MEMBER" }],
     });
-    let what = "chat { id kind title description category avatarUrl memberCount createdBy { id }
+    let selection = "chat { id kind title description category avatarUrl memberCount createdBy { id }
                     policy { action role } viewerMembership { role } }";
-    let made = join_all((0..10).map(|_| alice.mutate_returning("createChat", input.clone(), what))).await;
-    for again in &made {
-        assert_eq!(again.at("createChat.chat"), made[0].at("createChat.chat"));
+    let replies = join_all((0..10).map(|_| alice.mutate_returning("createChat", input.clone(), selection))).await;
+    for reply in &replies {
+        assert_eq!(reply.at("createChat.chat"), replies[0].at("createChat.chat"));
     }
-    let chat = made[0].at("createChat.chat");
+    let chat = replies[0].at("createChat.chat");
     assert_eq!(chat["title"], "Tuesday walk");
     assert_eq!(chat["memberCount"], 2);
     assert_eq!(chat["viewerMembership"]["role"], "OWNER");
@@ -100,7 +100,7 @@ async fn group_is_created_once_per_nonce(app: &TestApp) {
 
     let mut other = input.clone();
     other["title"] = "Wednesday walk".into();
-    alice.mutate_returning("createChat", other, what).await.assert_error("CONFLICT");
+    alice.mutate_returning("createChat", other, selection).await.assert_error("CONFLICT");
     let list = alice.ask("{ chats { nodes { id } } }").await;
     assert_eq!(list.at("chats.nodes").as_array().unwrap().len(), 1);
 }
@@ -124,26 +124,26 @@ async fn invalid_chat_input_is_rejected_by_field(app: &TestApp) {
     alice.mutate_returning("createChat", stranger, "chat { id }").await.assert_error("NOT_FOUND");
     let script = json!({ "kind": "GROUP", "title": "a", "avatarUrl": "javascript:alert(1)", "memberIds": [] });
     alice.mutate_returning("createChat", script, "chat { id }").await.assert_error("BAD_USER_INPUT");
-    let looker = app.user_in("demo", "looker", Some(&["chat.view"])).await;
+    let viewer_only = app.user_in("demo", "looker", Some(&["chat.view"])).await;
     let input = json!({ "kind": "GROUP", "title": "a", "memberIds": [] });
-    looker.mutate_returning("createChat", input, "chat { id }").await.assert_error("FORBIDDEN");
+    viewer_only.mutate_returning("createChat", input, "chat { id }").await.assert_error("FORBIDDEN");
 }
 
 #[engine_test]
 async fn chat_details_change_needs_right_and_keeps_omitted_fields(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
-    let what = "chat { title description category slowModeSeconds version }";
+    let selection = "chat { title description category slowModeSeconds version }";
     let update = async |input| {
         let mut input: serde_json::Value = input;
         input["chatId"] = chat.as_str().into();
-        alice.mutate_returning("updateChat", input, what).await
+        alice.mutate_returning("updateChat", input, selection).await
     };
     let first = update(json!({ "description": "Bring water", "category": "OPERATIONAL" })).await;
     assert_eq!(first.at("updateChat.chat.title"), "Walk");
     assert_eq!(first.at("updateChat.chat.description"), "Bring water");
     let same = update(json!({ "description": "Bring water" })).await;
-    assert_eq!(same.at("updateChat.chat"), first.at("updateChat.chat"), "no change takes no version");
+    assert_eq!(same.at("updateChat.chat"), first.at("updateChat.chat"), "a change without effect takes no version");
     let emptied = update(json!({ "description": null, "title": "Run", "slowModeSeconds": 21600 })).await;
     assert_eq!(emptied.at("updateChat.chat.title"), "Run");
     assert_eq!(emptied.at("updateChat.chat.description"), &json!(null));
@@ -151,7 +151,7 @@ async fn chat_details_change_needs_right_and_keeps_omitted_fields(app: &TestApp)
     update(json!({ "title": null })).await.assert_bad_input("title");
     update(json!({ "slowModeSeconds": 21601 })).await.assert_bad_input("slowModeSeconds");
     update(json!({ "slowModeSeconds": -1 })).await.assert_bad_input("slowModeSeconds");
-    bob.mutate_returning("updateChat", json!({ "chatId": chat, "title": "Mine" }), what)
+    bob.mutate_returning("updateChat", json!({ "chatId": chat, "title": "Mine" }), selection)
         .await
         .assert_error("FORBIDDEN");
 }
@@ -222,12 +222,12 @@ async fn channel_is_visible_to_all_and_readable_by_members(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.chat("CHANNEL", "News", &[]).await;
     let message = alice.send(&chat, "for members").await;
-    let look = format!(
+    let query = format!(
         "{{ chat(id: \"{chat}\") {{ title memberCount lastMessage {{ id }} viewerMembership {{ id }}
                members {{ nodes {{ id }} }} messages {{ nodes {{ id kind }} totalCount }}
                viewerCan {{ allowed reason }} }} message(id: \"{message}\") {{ id }} }}"
     );
-    let outside = bob.ask(&look).await;
+    let outside = bob.ask(&query).await;
     assert_eq!(outside.at("chat.title"), "News");
     assert_eq!(outside.at("chat.lastMessage"), &json!(null));
     assert_eq!(outside.at("chat.messages"), &json!({ "nodes": [], "totalCount": 0 }));
@@ -239,10 +239,14 @@ async fn channel_is_visible_to_all_and_readable_by_members(app: &TestApp) {
     assert_eq!(joined.at("joinChannel.member.unreadCount"), 0, "a new member starts at the newest message");
     let again = bob.mutate_returning("joinChannel", json!({ "chatId": chat }), "member { id role unreadCount }").await;
     assert_eq!(joined.data(), again.data());
-    let inside = bob.ask(&look).await;
+    let inside = bob.ask(&query).await;
     assert_eq!(inside.at("chat.memberCount"), 2);
     let kinds: Vec<_> = inside.at("chat.messages.nodes").as_array().unwrap().iter().map(|node| &node["kind"]).collect();
-    assert_eq!(kinds, ["SYSTEM", "SYSTEM", "TEXT", "SYSTEM"], "made, welcome, the message, and who joined");
+    assert_eq!(
+        kinds,
+        ["SYSTEM", "SYSTEM", "TEXT", "SYSTEM"],
+        "the creation, the welcome, the message, and the new member"
+    );
     assert_eq!(inside.at("chat.messages.nodes.2.id"), message.as_str());
     assert_eq!(inside.at("chat.messages.totalCount"), 4);
     assert_eq!(inside.at("message.id"), message.as_str());
@@ -258,24 +262,24 @@ async fn chat_capabilities_match_mutation_outcome(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     alice.mutate_returning("updateChat", json!({ "chatId": chat, "slowModeSeconds": 60 }), "chat { id }").await.data();
-    let can = async || {
+    let capability_to_post = async || {
         let query = format!("{{ chat(id: \"{chat}\") {{ viewerCan {{ action allowed reason until }} }} }}");
         let actions = bob.ask(&query).await.at("chat.viewerCan").clone();
         actions.as_array().unwrap().iter().find(|action| action["action"] == "POST").unwrap().clone()
     };
-    assert_eq!(can().await["allowed"], true);
+    assert_eq!(capability_to_post().await["allowed"], true);
     bob.send(&chat, "first").await;
-    let slowed = can().await;
+    let slowed = capability_to_post().await;
     assert_eq!(slowed["allowed"], false);
     assert!(slowed["until"].is_string(), "{slowed}");
-    let refused =
+    let rejected =
         bob.mutate_returning("sendMessage", json!({ "chatId": chat, "text": "second" }), "message { id }").await;
-    refused.assert_error("RATE_LIMITED");
-    let wait = refused.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().unwrap();
+    rejected.assert_error("RATE_LIMITED");
+    let wait = rejected.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().unwrap();
     assert!((1..=60_000).contains(&wait), "{wait}");
     app.app.clock.advance(std::time::Duration::from_millis(wait));
-    assert_eq!(can().await["allowed"], true);
+    assert_eq!(capability_to_post().await["allowed"], true);
     bob.send(&chat, "second").await;
-    alice.send(&chat, "owners need not wait").await;
+    alice.send(&chat, "owners do not wait").await;
     alice.send(&chat, "indeed").await;
 }

@@ -1,4 +1,4 @@
-//! The live feed: nothing lost, doubled or out of order.
+//! Chat feeds: no event is lost, delivered twice, or out of order.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,13 +9,17 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use testkit::{Feed, TestApp, User, engine_test};
 
+/// The text of the messages of [`send_until_delivered`].
+const PROBE: &str = "probe";
+
 fn cursor(event: &Value) -> String {
     event["cursor"].as_str().expect("each event has a cursor").to_owned()
 }
 
-/// What a feed tells up to FeedCaughtUp but for members, whose positions are told again; and the
-/// cursor there.
-async fn caught_up(feed: &mut Feed) -> (Vec<Value>, String) {
+/// Returns the events of a feed up to `FeedCaughtUp`, and the cursor of that event.
+///
+/// Events of members are left out, because a resumed feed repeats read positions.
+async fn catch_up(feed: &mut Feed) -> (Vec<Value>, String) {
     let mut events = Vec::new();
     loop {
         let event = feed.next().await;
@@ -28,8 +32,8 @@ async fn caught_up(feed: &mut Feed) -> (Vec<Value>, String) {
     }
 }
 
-/// The next change is a message of the chat's own that tells of this.
-async fn noticed(feed: &mut Feed, kind: &str) {
+/// Asserts that the next change is a system message of this kind.
+async fn expect_system_message(feed: &mut Feed, kind: &str) {
     let event = feed.expect("MessageUpserted").await;
     assert_eq!((&event["change"], &event["message"]["kind"]), (&json!("ADDED"), &json!("SYSTEM")));
     assert_eq!(event["message"]["system"]["kind"], kind);
@@ -55,14 +59,14 @@ async fn chat_feed_delivers_every_change_with_new_state(app: &TestApp) {
     assert_eq!(reacted["message"]["reactions"], json!([{ "emoji": "👍", "count": 1 }]));
     alice.mutate_returning("addMembers", json!({ "chatId": chat, "userIds": ["carol"] }), "chat { id }").await.data();
     assert_eq!(feed.expect("MemberUpserted").await["member"]["user"]["id"], "carol");
-    noticed(&mut feed, "MEMBER_ADDED").await;
+    expect_system_message(&mut feed, "MEMBER_ADDED").await;
     alice.mutate_returning("removeMember", json!({ "chatId": chat, "userId": "carol" }), "removedUserId").await.data();
     let removed = feed.expect("MemberRemoved").await;
     assert_eq!((&removed["userId"], &removed["chatId"]), (&json!("carol"), &json!(chat)));
-    noticed(&mut feed, "MEMBER_REMOVED").await;
+    expect_system_message(&mut feed, "MEMBER_REMOVED").await;
     alice.mutate_returning("updateChat", json!({ "chatId": chat, "title": "Run" }), "chat { id }").await.data();
     assert_eq!(feed.expect("ChatUpserted").await["chat"]["title"], "Run");
-    noticed(&mut feed, "DETAILS_CHANGED").await;
+    expect_system_message(&mut feed, "DETAILS_CHANGED").await;
     alice.mutate_returning("deleteMessage", json!({ "messageId": id }), "message { id }").await.data();
     let deleted = feed.expect("MessageUpserted").await;
     assert_eq!((&deleted["change"], &deleted["message"]["text"]), (&json!("DELETED"), &json!(null)));
@@ -85,28 +89,32 @@ async fn chat_feed_starts_with_latest_or_resumes_from_any_cursor(app: &TestApp) 
             events.iter().map(|event| event["message"]["text"].as_str().unwrap_or("-").to_owned()).collect();
         texts.join(" ")
     };
-    let (snapshot, level) = caught_up(&mut bob.feed(&chat, Some(3), None).await).await;
+    let (snapshot, caught_up_cursor) = catch_up(&mut bob.feed(&chat, Some(3), None).await).await;
     assert_eq!(texts(&snapshot), "3 four 5");
-    // Cut within the snapshot, the rest of it follows, and nothing twice.
-    let (rest, _) = caught_up(&mut bob.feed(&chat, Some(3), Some(&cursor(&snapshot[0]))).await).await;
-    assert_eq!(texts(&rest), "5 four", "by last change");
-    let (rest, _) = caught_up(&mut bob.feed(&chat, None, Some(&cursor(&snapshot[1]))).await).await;
+    // A feed that resumes within the snapshot delivers the rest of it, and nothing twice.
+    let (rest, _) = catch_up(&mut bob.feed(&chat, Some(3), Some(&cursor(&snapshot[0]))).await).await;
+    assert_eq!(texts(&rest), "5 four", "in the order of the last changes");
+    let (rest, _) = catch_up(&mut bob.feed(&chat, None, Some(&cursor(&snapshot[1]))).await).await;
     assert_eq!(texts(&rest), "5");
-    assert_eq!(texts(&caught_up(&mut bob.feed(&chat, Some(3), Some(&level)).await).await.0), "");
+    assert_eq!(texts(&catch_up(&mut bob.feed(&chat, Some(3), Some(&caught_up_cursor)).await).await.0), "");
 
     alice.send(&chat, "6").await;
     alice.mutate_returning("deleteMessage", json!({ "messageId": ids[0] }), "message { id }").await.data();
     alice.mutate_returning("updateChat", json!({ "chatId": chat, "title": "Run" }), "chat { id }").await.data();
-    let mut resumed = bob.feed(&chat, None, Some(&level)).await;
-    let (missed, _) = caught_up(&mut resumed).await;
+    let mut resumed = bob.feed(&chat, None, Some(&caught_up_cursor)).await;
+    let (missed, _) = catch_up(&mut resumed).await;
     let kinds: Vec<_> = missed
         .iter()
         .map(|event| (event["__typename"].as_str().unwrap(), event["change"].as_str().unwrap_or("-")))
         .collect();
     let (added, synced) = (("MessageUpserted", "ADDED"), ("MessageUpserted", "SYNCED"));
-    assert_eq!(kinds, [added, synced, ("ChatUpserted", "-"), added], "the last tells of the new title");
-    let (rest, _) = caught_up(&mut bob.feed(&chat, None, Some(&cursor(&missed[0]))).await).await;
-    assert_eq!(rest.len(), 3, "each event is a place to go on from");
+    assert_eq!(
+        kinds,
+        [added, synced, ("ChatUpserted", "-"), added],
+        "the last event is the system message about the new title"
+    );
+    let (rest, _) = catch_up(&mut bob.feed(&chat, None, Some(&cursor(&missed[0]))).await).await;
+    assert_eq!(rest.len(), 3, "a client can resume from the cursor of each event");
     alice.send(&chat, "7").await;
     assert_eq!(resumed.expect("MessageUpserted").await["message"]["text"], "7");
 }
@@ -115,14 +123,14 @@ async fn chat_feed_starts_with_latest_or_resumes_from_any_cursor(app: &TestApp) 
 async fn chat_feed_resets_when_catch_up_is_impossible(app: &TestApp) {
     let alice = app.user("alice").await;
     let (chat, other) = (alice.group("Walk", &[]).await, alice.group("Run", &[]).await);
-    let (_, old) = caught_up(&mut alice.feed(&chat, None, None).await).await;
-    let (_, foreign) = caught_up(&mut alice.feed(&other, None, None).await).await;
+    let (_, old_cursor) = catch_up(&mut alice.feed(&chat, None, None).await).await;
+    let (_, other_cursor) = catch_up(&mut alice.feed(&other, None, None).await).await;
     for n in 0..6 {
         alice.send(&chat, &n.to_string()).await;
     }
     for (after, reason) in [
-        (old.as_str(), "TOO_FAR_BEHIND"),
-        (foreign.as_str(), "CURSOR_INVALID"),
+        (old_cursor.as_str(), "TOO_FAR_BEHIND"),
+        (other_cursor.as_str(), "CURSOR_INVALID"),
         ("", "CURSOR_INVALID"),
         ("ÿ", "CURSOR_INVALID"),
     ] {
@@ -131,11 +139,11 @@ async fn chat_feed_resets_when_catch_up_is_impossible(app: &TestApp) {
         assert_eq!(reset["reason"], reason);
         alice.send(&chat, "live again").await;
         assert_eq!(feed.expect("MessageUpserted").await["message"]["text"], "live again");
-        let (missed, _) = caught_up(&mut alice.feed(&chat, None, Some(&cursor(&reset))).await).await;
-        assert_eq!(missed.len(), 1, "the reset's cursor is a place to go on from");
+        let (missed, _) = catch_up(&mut alice.feed(&chat, None, Some(&cursor(&reset))).await).await;
+        assert_eq!(missed.len(), 1, "a client can resume from the cursor of the reset");
     }
-    // Many changes of few messages are few to tell.
-    let (_, level) = caught_up(&mut alice.feed(&chat, None, None).await).await;
+    // Many changes of one message are one change to deliver.
+    let (_, caught_up_cursor) = catch_up(&mut alice.feed(&chat, None, None).await).await;
     let id = alice.send(&chat, "edited often").await;
     for n in 0..10 {
         alice
@@ -143,26 +151,26 @@ async fn chat_feed_resets_when_catch_up_is_impossible(app: &TestApp) {
             .await
             .data();
     }
-    let (missed, _) = caught_up(&mut alice.feed(&chat, None, Some(&level)).await).await;
+    let (missed, _) = catch_up(&mut alice.feed(&chat, None, Some(&caught_up_cursor)).await).await;
     assert_eq!(missed.len(), 1);
 }
 
-/// `messageAdded` tells nothing when it begins: knocks at a chat until it is heard.
-async fn knock(who: &User, chat: &str, added: &mut Feed) {
+/// Sends messages until a `messageAdded` feed, which has no event at its start, delivers one.
+async fn send_until_delivered(user: &User, chat: &str, added: &mut Feed) {
     loop {
-        who.send(chat, "knock").await;
+        user.send(chat, PROBE).await;
         if tokio::time::timeout(Duration::from_millis(500), added.next()).await.is_ok() {
             return;
         }
     }
 }
 
-/// The next that somebody said, and that is no knock.
-async fn next_said(feed: &mut Feed) -> Value {
+/// Returns the next message with a text, except probes.
+async fn next_text_message(feed: &mut Feed) -> Value {
     loop {
         let event = feed.next().await;
         let message = event.get("message").unwrap_or(&event);
-        if message["text"].is_string() && message["text"] != "knock" {
+        if message["text"].is_string() && message["text"] != PROBE {
             return message.clone();
         }
     }
@@ -173,55 +181,58 @@ async fn lost_membership_ends_chat_feed(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let mut feed = bob.feed(&chat, None, None).await;
-    let level = cursor(&feed.expect("FeedCaughtUp").await);
+    let caught_up_cursor = cursor(&feed.expect("FeedCaughtUp").await);
     let mut added = bob
         .subscribe("subscription($chat: ID) { messageAdded(chatId: $chat) { text } }", json!({ "chat": chat }))
         .await;
-    knock(&alice, &chat, &mut added).await;
+    send_until_delivered(&alice, &chat, &mut added).await;
     alice.send(&chat, "for Bob").await;
-    assert_eq!(next_said(&mut added).await["text"], "for Bob");
+    assert_eq!(next_text_message(&mut added).await["text"], "for Bob");
     alice.mutate_returning("removeMember", json!({ "chatId": chat, "userId": "bob" }), "removedUserId").await.data();
     alice.send(&chat, "without Bob").await;
-    assert_eq!(next_said(&mut feed).await["text"], "for Bob");
+    assert_eq!(next_text_message(&mut feed).await["text"], "for Bob");
     assert_eq!(feed.error_code().await, "FORBIDDEN");
     assert_eq!(feed.socket.recv().await, json!({ "type": "complete", "id": "feed" }));
     assert_eq!(added.error_code().await, "FORBIDDEN");
-    assert_eq!(bob.feed(&chat, None, Some(&level)).await.error_code().await, "NOT_FOUND");
+    assert_eq!(bob.feed(&chat, None, Some(&caught_up_cursor)).await.error_code().await, "NOT_FOUND");
 }
 
 #[engine_test]
 async fn message_added_follows_membership_changes(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let known = alice.group("Walk", &[&bob]).await;
-    alice.send(&known, "before").await;
-    let mut all = bob.subscribe("subscription { messageAdded { text chat { id } } }", json!({})).await;
-    knock(&alice, &known, &mut all).await;
-    let fresh = alice.group("Run", &[&bob]).await;
-    alice.send(&fresh, "two").await;
-    let two = next_said(&mut all).await;
-    assert_eq!((&two["text"], &two["chat"]["id"]), (&json!("two"), &json!(fresh)));
-    alice.mutate_returning("removeMember", json!({ "chatId": fresh, "userId": "bob" }), "removedUserId").await.data();
-    alice.send(&fresh, "not for Bob").await;
-    alice.send(&known, "three").await;
-    assert_eq!(next_said(&mut all).await["text"], "three");
-    alice.mutate_returning("addMembers", json!({ "chatId": fresh, "userIds": ["bob"] }), "chat { id }").await.data();
-    alice.send(&fresh, "four").await;
-    assert_eq!(next_said(&mut all).await["text"], "four");
+    let old_chat = alice.group("Walk", &[&bob]).await;
+    alice.send(&old_chat, "before").await;
+    let mut feed = bob.subscribe("subscription { messageAdded { text chat { id } } }", json!({})).await;
+    send_until_delivered(&alice, &old_chat, &mut feed).await;
+    let new_chat = alice.group("Run", &[&bob]).await;
+    alice.send(&new_chat, "two").await;
+    let two = next_text_message(&mut feed).await;
+    assert_eq!((&two["text"], &two["chat"]["id"]), (&json!("two"), &json!(new_chat)));
+    alice
+        .mutate_returning("removeMember", json!({ "chatId": new_chat, "userId": "bob" }), "removedUserId")
+        .await
+        .data();
+    alice.send(&new_chat, "not for Bob").await;
+    alice.send(&old_chat, "three").await;
+    assert_eq!(next_text_message(&mut feed).await["text"], "three");
+    alice.mutate_returning("addMembers", json!({ "chatId": new_chat, "userIds": ["bob"] }), "chat { id }").await.data();
+    alice.send(&new_chat, "four").await;
+    assert_eq!(next_text_message(&mut feed).await["text"], "four");
 }
 
-/// Everything that a client was told, as a client with a normalised cache holds it.
+/// The events that a client with a normalized cache has received.
 #[derive(Default)]
-struct Held {
+struct ClientView {
     added: Vec<i64>,
     seen: BTreeSet<String>,
     cursor: Option<String>,
 }
 
-impl Held {
-    fn take(&mut self, event: &Value) {
-        let fresh = self.seen.insert(format!("{}", event["cursor"]));
+impl ClientView {
+    fn apply(&mut self, event: &Value) {
+        let is_new = self.seen.insert(format!("{}", event["cursor"]));
         if event["__typename"] == "MessageUpserted" {
-            assert!(fresh, "told twice: {event}");
+            assert!(is_new, "delivered twice: {event}");
             if event["change"] == "ADDED" {
                 self.added.push(event["message"]["seq"].as_i64().unwrap());
             }
@@ -236,7 +247,7 @@ async fn randomly_reconnecting_feed_loses_and_duplicates_nothing(app: &TestApp) 
     const SENDS: usize = 2_000;
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.direct(&bob).await;
-    let sending = async {
+    let write = async {
         for burst in 0..SENDS / 20 {
             join_all(
                 (0..20)
@@ -246,27 +257,27 @@ async fn randomly_reconnecting_feed_loses_and_duplicates_nothing(app: &TestApp) 
         }
         alice.send(&chat, "the end").await;
     };
-    let reading = async {
+    let read = async {
         let mut random = StdRng::seed_from_u64(7);
-        let (mut held, mut cuts) = (Held::default(), 0);
+        let (mut view, mut reconnects) = (ClientView::default(), 0);
         'connected: loop {
-            let mut feed = bob.feed(&chat, None, held.cursor.as_deref()).await;
-            let patience = random.random_range(1..60);
-            for heard in 0.. {
-                if cuts < 50 && heard == patience {
-                    cuts += 1;
+            let mut feed = bob.feed(&chat, None, view.cursor.as_deref()).await;
+            let events_until_reconnect = random.random_range(1..60);
+            for events in 0.. {
+                if reconnects < 50 && events == events_until_reconnect {
+                    reconnects += 1;
                     continue 'connected;
                 }
                 let event = feed.next().await;
-                held.take(&event);
+                view.apply(&event);
                 if event["message"]["text"] == "the end" {
-                    return (held, cuts);
+                    return (view, reconnects);
                 }
             }
         }
     };
-    let ((), (held, cuts)) = futures_util::join!(sending, reading);
-    assert_eq!(cuts, 50);
+    let ((), (view, reconnects)) = futures_util::join!(write, read);
+    assert_eq!(reconnects, 50);
     let mut after = String::new();
     let mut all = Vec::new();
     loop {
@@ -281,9 +292,9 @@ async fn randomly_reconnecting_feed_loses_and_duplicates_nothing(app: &TestApp) 
         after = format!(", after: \"{}\"", page.text("chat.messages.pageInfo.endCursor"));
     }
     assert_eq!(all.len(), SENDS + 1);
-    // The feed may have begun after the first messages; from its first on, it has each once.
-    let began = all.iter().position(|seq| *seq == held.added[0]).expect("a message of the chat");
-    assert_eq!(held.added, all[began..]);
+    // The feed may have started after the first messages; from its first message on, it has each once.
+    let start = all.iter().position(|seq| *seq == view.added[0]).expect("a message of the chat");
+    assert_eq!(view.added, all[start..]);
 }
 
 #[engine_test]
@@ -292,7 +303,7 @@ async fn slow_consumer_resumes_from_its_cursor(app: &TestApp) {
     let chat = alice.group("Walk", &[&bob]).await;
     let mut slow = bob.feed(&chat, None, None).await;
     slow.expect("FeedCaughtUp").await;
-    // Far more than mailbox, outbox and kernel hold, while nothing is read.
+    // More than the delivery queue, the outbox and the kernel's buffers hold while the client reads nothing.
     let long = "x".repeat(7_000);
     for _ in 0..60 {
         join_all((0..25).map(|_| alice.send(&chat, &long))).await;

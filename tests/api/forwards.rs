@@ -1,13 +1,13 @@
-//! Forwarded messages: a snapshot of what was said elsewhere.
+//! Forwarded messages: snapshots of messages from other chats.
 
 use serde_json::{Value, json};
 use testkit::{Reply, TestApp, User, engine_test};
 
-const SHOWN: &str = "id kind text sender { id } forwardedFrom { chatTitle sentAt sender { id } }";
+const FIELDS: &str = "id kind text sender { id } forwardedFrom { chatTitle sentAt sender { id } }";
 
-async fn forward(who: &User, message: &str, to: &str, nonce: Option<&str>) -> Reply {
+async fn forward(user: &User, message: &str, to: &str, nonce: Option<&str>) -> Reply {
     let input = json!({ "messageId": message, "toChatId": to, "nonce": nonce });
-    who.mutate_returning("forwardMessage", input, &format!("replayed message {{ {SHOWN} viewerCanEdit }}")).await
+    user.mutate_returning("forwardMessage", input, &format!("replayed message {{ {FIELDS} viewerCanEdit }}")).await
 }
 
 #[engine_test]
@@ -23,7 +23,11 @@ async fn forwarded_message_keeps_original_content(app: &TestApp) {
     assert_eq!((&message["forwardedFrom"], &message["viewerCanEdit"]), (&from, &json!(false)));
     let id = message["id"].as_str().unwrap();
     let rest = carol.fetch_message(id, "mentions { id } html").await;
-    assert_eq!(rest, json!({ "mentions": [], "html": "<p>at <em>nine</em></p>" }), "nobody is mentioned again");
+    assert_eq!(
+        rest,
+        json!({ "mentions": [], "html": "<p>at <em>nine</em></p>" }),
+        "a forwarded message mentions no user"
+    );
     let unread = carol.fetch_chat(&run, "viewerMembership { unreadCount }").await;
     assert_eq!(unread["viewerMembership"]["unreadCount"], 1);
     bob.mutate("editMessage", json!({ "messageId": id, "text": "at ten" })).await.assert_error("FORBIDDEN");
@@ -71,7 +75,7 @@ async fn forward_needs_read_access_and_right_to_post(app: &TestApp) {
     let news = alice.chat("CHANNEL", "News", &[&bob]).await;
     let (source, announced) = (alice.send(&walk, "hello").await, alice.send(&news, "hello").await);
     forward(&eve, &source, &own, None).await.assert_error("NOT_FOUND");
-    // A channel is seen by all, and read by those who joined.
+    // Everyone sees a channel, and its members read its messages.
     forward(&eve, &announced, &own, None).await.assert_error("NOT_FOUND");
     forward(&eve, "msg_nonsense", &own, None).await.assert_error("NOT_FOUND");
     forward(&bob, &source, &own, None).await.assert_error("NOT_FOUND");
@@ -121,27 +125,27 @@ async fn forward_copies_poll_without_votes_and_location(app: &TestApp) {
     let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[]).await);
     let poll = json!({ "question": "Where to?", "options": ["hill", "lake"], "multipleChoice": true, "closesAt": app.time_in(60) });
     let source = alice.send_message(&walk, json!({ "poll": poll })).await;
-    let shown = "poll { question multipleChoice anonymous closed closesAt voterCount options { id text voteCount } }";
-    let options = bob.fetch_message(&source, shown).await["poll"]["options"].clone();
+    let fields = "poll { question multipleChoice anonymous closed closesAt voterCount options { id text voteCount } }";
+    let options = bob.fetch_message(&source, fields).await["poll"]["options"].clone();
     bob.mutate_ok("votePoll", json!({ "messageId": source, "optionIds": [options[1]["id"]] })).await;
     alice.mutate_ok("closePoll", json!({ "messageId": source })).await;
     let copy = forward(&alice, &source, &run, None).await.text("forwardMessage.message.id");
-    let mut anew = alice.fetch_message(&copy, shown).await["poll"].clone();
-    for option in anew["options"].as_array_mut().unwrap() {
+    let mut copied_poll = alice.fetch_message(&copy, fields).await["poll"].clone();
+    for option in copied_poll["options"].as_array_mut().unwrap() {
         let id = option.as_object_mut().unwrap().remove("id").unwrap();
         assert_ne!(id, options[0]["id"]);
         assert_ne!(id, options[1]["id"]);
     }
     let options = json!([{ "text": "hill", "voteCount": 0 }, { "text": "lake", "voteCount": 0 }]);
     assert_eq!(
-        anew,
+        copied_poll,
         json!({ "question": "Where to?", "multipleChoice": true, "anonymous": false, "closed": false, "closesAt": null,
                 "voterCount": 0, "options": options })
     );
-    let place = json!({ "location": { "latitude": 47.5, "longitude": 19.04, "name": "Home" } });
-    let source = alice.send_message(&walk, place).await;
+    let location_message = json!({ "location": { "latitude": 47.5, "longitude": 19.04, "name": "Home" } });
+    let source = alice.send_message(&walk, location_message).await;
     let copy = forward(&bob, &source, &walk, None).await.text("forwardMessage.message.id");
-    let shown = alice.fetch_message(&copy, "kind text location { latitude longitude name address }").await;
+    let fields = alice.fetch_message(&copy, "kind text location { latitude longitude name address }").await;
     let location = json!({ "latitude": 47.5, "longitude": 19.04, "name": "Home", "address": null });
-    assert_eq!(shown, json!({ "kind": "LOCATION", "text": null, "location": location }));
+    assert_eq!(fields, json!({ "kind": "LOCATION", "text": null, "location": location }));
 }
