@@ -17,6 +17,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -36,7 +37,7 @@ use crate::error::{Error, Result};
 pub fn spawn_detached<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send + 'static {
-    let task = tokio::spawn(work);
+    let task = tokio::spawn(work.boxed());
     async { task.await.map_err(Error::internal)? }
 }
 

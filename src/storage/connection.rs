@@ -86,6 +86,7 @@ fn load_erased<'c, 'q: 'c, ST, U>(
     method: &'static str,
 ) -> BoxFuture<'c, QueryResult<Vec<U>>>
 where
+    ST: 'q,
     U: Send + 'q,
     ErasedQuery<'q, ST>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
 {

@@ -152,7 +152,7 @@ impl Database {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
         let task = match self {
-            Self::Postgres(_) => tokio::spawn(work),
+            Self::Postgres(_) => tokio::spawn(work.boxed()),
             Self::Sqlite { .. } => spawn_on_blocking_thread(work),
         };
         task.await.map_err(Error::internal)
