@@ -1,4 +1,4 @@
-//! How often a person may do what costs others something.
+//! Rate limits: their size, their scope, and the requests that share one.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ async fn send_rate_is_limited_per_user(app: &TestApp) {
     for n in 1..5 {
         alice.send(if n % 2 == 0 { &walk } else { &run }, &n.to_string()).await;
     }
-    // Five a minute, in a burst or spread: one comes free in twelve seconds.
+    // Five sends per minute, in a burst or spread out, so the next one is allowed after at most twelve seconds.
     let wait = alice.try_send_message(&walk, json!({ "text": "sixth" })).await.retry_after();
     assert!(wait > Duration::ZERO && wait <= Duration::from_secs(12), "{wait:?}");
     alice.mutate("forwardMessage", json!({ "messageId": id, "toChatId": run })).await.retry_after();
     alice.try_send_message(&walk, json!({ "text": "aside", "threadRootId": id })).await.retry_after();
     for _ in 0..10 {
-        assert_eq!(alice.send_message(&walk, first.clone()).await, id, "what was sent is given back at any time");
+        assert_eq!(alice.send_message(&walk, first.clone()).await, id, "the replay of a send is not limited");
     }
     alice.mutate_ok("editMessage", json!({ "messageId": id, "text": "the first" })).await;
     alice.mutate_ok("addReaction", json!({ "messageId": id, "emoji": "👍" })).await;
-    bob.send(&walk, "each person has their own").await;
+    bob.send(&walk, "each user has a limit of their own").await;
     let wait = alice.try_send_message(&walk, json!({ "text": "sixth" })).await.retry_after();
     app.app.clock.advance(wait);
     alice.send(&walk, "sixth").await;
@@ -34,9 +34,9 @@ async fn send_rate_is_limited_per_user(app: &TestApp) {
         alice.send(&walk, &n.to_string()).await;
     }
     alice.try_send_message(&walk, json!({ "text": "too many" })).await.retry_after();
-    let namesake = app.user_in("other", "alice", Some(&["chat.view", "chat.create_group"])).await;
-    let theirs = namesake.group("Theirs", &[]).await;
-    namesake.send(&theirs, "and in each organisation").await;
+    let other_alice = app.user_in("other", "alice", Some(&["chat.view", "chat.create_group"])).await;
+    let other_chat = other_alice.group("Theirs", &[]).await;
+    other_alice.send(&other_chat, "and in each organization").await;
 }
 
 #[engine_test(settings = [("PARLOR_SENDS_PER_MINUTE", "2")])]
@@ -77,7 +77,7 @@ async fn reactions_votes_and_reports_share_one_rate_limit(app: &TestApp) {
         let wait = bob.mutate(field, input).await.retry_after();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(15), "{wait:?}");
     }
-    bob.send(&chat, "messages are counted apart").await;
+    bob.send(&chat, "messages have a limit of their own").await;
     alice.mutate_ok("addReaction", reaction.clone()).await;
     let wait = bob.mutate("addReaction", reaction.clone()).await.retry_after();
     app.app.clock.advance(wait);
@@ -128,7 +128,7 @@ async fn typing_and_receipts_share_one_rate_limit(app: &TestApp) {
         let wait = bob.mutate(field, input).await.retry_after();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(15), "{wait:?}");
     }
-    bob.send(&chat, "messages are counted apart").await;
+    bob.send(&chat, "messages have a limit of their own").await;
     alice.mutate_ok(presence.0, presence.1.clone()).await;
     let wait = bob.mutate(presence.0, presence.1.clone()).await.retry_after();
     app.app.clock.advance(wait);

@@ -1,4 +1,4 @@
-//! Silence: saying nothing in a chat until a moment.
+//! Silenced members, who cannot post in a chat until a given time.
 
 use std::time::Duration;
 
@@ -21,34 +21,34 @@ async fn silenced_member_cannot_post_until_exact_time(app: &TestApp) {
     let until = app.time_in(3_600);
     let silenced =
         alice.mutate_returning("silenceMember", silence(&chat, "bob", json!(until)), "member { silencedUntil }").await;
-    let told = silenced.text("silenceMember.member.silencedUntil");
-    let all = async |who: &User| {
+    let silenced_until = silenced.text("silenceMember.member.silencedUntil");
+    let all = async |user: &User| {
         [
-            who.mutate("sendMessage", json!({ "chatId": chat, "text": "hello" })).await,
-            who.mutate("editMessage", json!({ "messageId": own, "text": "changed" })).await,
-            who.mutate("addReaction", json!({ "messageId": poll, "emoji": "👍" })).await,
-            who.mutate("votePoll", json!({ "messageId": poll, "optionIds": [option] })).await,
-            who.mutate("forwardMessage", json!({ "messageId": poll, "toChatId": chat })).await,
-            who.mutate("sendMessage", json!({ "chatId": chat, "text": "in it", "threadRootId": poll })).await,
+            user.mutate("sendMessage", json!({ "chatId": chat, "text": "hello" })).await,
+            user.mutate("editMessage", json!({ "messageId": own, "text": "changed" })).await,
+            user.mutate("addReaction", json!({ "messageId": poll, "emoji": "👍" })).await,
+            user.mutate("votePoll", json!({ "messageId": poll, "optionIds": [option] })).await,
+            user.mutate("forwardMessage", json!({ "messageId": poll, "toChatId": chat })).await,
+            user.mutate("sendMessage", json!({ "chatId": chat, "text": "in it", "threadRootId": poll })).await,
         ]
     };
-    for refused in all(&bob).await {
-        refused.assert_error("FORBIDDEN");
+    for reply in all(&bob).await {
+        reply.assert_error("FORBIDDEN");
     }
-    // Reading goes on, and so does the rest of the chat.
+    // A silenced member can read, and other members can post.
     bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
     carol.send(&chat, "hello").await;
-    let seen = carol.fetch_chat(&chat, "members { nodes { user { id } silencedUntil } }").await;
-    assert_eq!(seen["members"]["nodes"][1], json!({ "user": { "id": "bob" }, "silencedUntil": told }));
+    let view = carol.fetch_chat(&chat, "members { nodes { user { id } silencedUntil } }").await;
+    assert_eq!(view["members"]["nodes"][1], json!({ "user": { "id": "bob" }, "silencedUntil": silenced_until }));
     let can = bob.fetch_chat(&chat, "viewerCan { action allowed reason until }").await;
     let post = can["viewerCan"].as_array().unwrap().iter().find(|can| can["action"] == "POST").unwrap().clone();
-    assert_eq!((&post["allowed"], &post["until"]), (&json!(false), &json!(told)));
+    assert_eq!((&post["allowed"], &post["until"]), (&json!(false), &json!(silenced_until)));
     app.advance(3_540);
     bob.try_send_message(&chat, json!({ "text": "a minute before" })).await.assert_error("FORBIDDEN");
-    let until: DateTime<Utc> = told.parse().unwrap();
+    let until: DateTime<Utc> = silenced_until.parse().unwrap();
     app.app.clock.advance((until - app.app.clock.now()).to_std().unwrap_or(Duration::ZERO));
-    for allowed in all(&bob).await {
-        allowed.data();
+    for reply in all(&bob).await {
+        reply.data();
     }
 }
 
@@ -61,8 +61,8 @@ async fn silencing_needs_higher_role_and_can_be_lifted(app: &TestApp) {
     alice.add_member(&chat, "dora", "MODERATOR").await;
     let until = app.time_in(3_600);
     bob.mutate("silenceMember", silence(&chat, "carol", json!(until))).await.assert_error("FORBIDDEN");
-    for above in ["alice", "dora"] {
-        carol.mutate("silenceMember", silence(&chat, above, json!(until))).await.assert_error("FORBIDDEN");
+    for user in ["alice", "dora"] {
+        carol.mutate("silenceMember", silence(&chat, user, json!(until))).await.assert_error("FORBIDDEN");
     }
     alice.mutate("silenceMember", silence(&chat, "alice", json!(until))).await.assert_bad_input("userId");
     for past in [app.time_in(-1), app.time_in(-86_400)] {

@@ -1,13 +1,14 @@
-//! Members: coming, going, and who may send whom away.
+//! Members: adding, removing and listing them, and the rights that it takes.
 
 use serde_json::json;
 use testkit::{TestApp, User, engine_test};
 
-async fn roles(who: &User, chat: &str) -> String {
+/// Returns the members of a chat with their roles, in the order of the list.
+async fn roles(user: &User, chat: &str) -> String {
     let query = format!(
         "{{ chat(id: \"{chat}\") {{ memberCount members(first: 100) {{ nodes {{ role user {{ id }} }} }} }} }}"
     );
-    let reply = who.ask(&query).await;
+    let reply = user.ask(&query).await;
     let members = reply.at("chat.members.nodes").as_array().unwrap().clone();
     assert_eq!(reply.at("chat.memberCount"), members.len());
     let role = |member: &serde_json::Value| {
@@ -16,13 +17,13 @@ async fn roles(who: &User, chat: &str) -> String {
     members.iter().map(role).collect::<Vec<_>>().join(" ")
 }
 
-async fn three(app: &TestApp) -> (User, User, User) {
+async fn alice_bob_and_carol(app: &TestApp) -> (User, User, User) {
     (app.user("alice").await, app.user("bob").await, app.user("carol").await)
 }
 
 #[engine_test]
 async fn members_join_and_leave_chat(app: &TestApp) {
-    let (alice, bob, carol) = three(app).await;
+    let (alice, bob, carol) = alice_bob_and_carol(app).await;
     let chat = alice.group("Walk", &[&bob]).await;
     alice.send(&chat, "before Carol").await;
     let input = json!({ "chatId": chat, "userIds": ["carol", "bob"], "role": "MODERATOR" });
@@ -34,7 +35,7 @@ async fn members_join_and_leave_chat(app: &TestApp) {
         )
         .await;
     assert_eq!(added.at("addMembers.chat.memberCount"), 3);
-    assert_eq!(added.at("addMembers.members.0.role"), "MEMBER", "who is in already stays as they are");
+    assert_eq!(added.at("addMembers.members.0.role"), "MEMBER", "an existing member keeps the role");
     assert_eq!(
         added.at("addMembers.members.1"),
         &json!({ "role": "MODERATOR", "user": { "id": "carol" }, "addedBy": { "id": "alice" }, "unreadCount": 0 })
@@ -49,8 +50,8 @@ async fn members_join_and_leave_chat(app: &TestApp) {
         )
         .await;
     assert_eq!(removed.at("removeMember"), &json!({ "removedUserId": "bob", "chat": { "memberCount": 2 } }));
-    let gone = bob.ask(&format!("{{ chat(id: \"{chat}\") {{ id }} chats {{ nodes {{ id }} }} }}")).await;
-    assert_eq!(gone.data(), &json!({ "chat": null, "chats": { "nodes": [] } }));
+    let removed_view = bob.ask(&format!("{{ chat(id: \"{chat}\") {{ id }} chats {{ nodes {{ id }} }} }}")).await;
+    assert_eq!(removed_view.data(), &json!({ "chat": null, "chats": { "nodes": [] } }));
     bob.mutate_returning("sendMessage", json!({ "chatId": chat, "text": "still here?" }), "message { id }")
         .await
         .assert_error("NOT_FOUND");
@@ -64,7 +65,7 @@ async fn members_join_and_leave_chat(app: &TestApp) {
 
 #[engine_test]
 async fn leaving_last_owner_is_succeeded(app: &TestApp) {
-    let (alice, bob, carol) = three(app).await;
+    let (alice, bob, carol) = alice_bob_and_carol(app).await;
     let chat = alice.group("Walk", &[&bob]).await;
     alice
         .mutate_returning("addMembers", json!({ "chatId": chat, "userIds": ["carol"], "role": "ADMIN" }), "chat { id }")
@@ -80,7 +81,7 @@ async fn leaving_last_owner_is_succeeded(app: &TestApp) {
 
 #[engine_test]
 async fn removing_member_of_equal_role_is_forbidden(app: &TestApp) {
-    let (alice, bob, carol) = three(app).await;
+    let (alice, bob, carol) = alice_bob_and_carol(app).await;
     let chat = alice.group("Walk", &[]).await;
     alice
         .mutate_returning(
@@ -92,8 +93,8 @@ async fn removing_member_of_equal_role_is_forbidden(app: &TestApp) {
         .data();
     let dave = app.user("dave").await;
     bob.mutate_returning("addMembers", json!({ "chatId": chat, "userIds": ["dave"] }), "chat { id }").await.data();
-    let remove = async |who: &User, whom: &str| {
-        who.mutate_returning("removeMember", json!({ "chatId": chat, "userId": whom }), "removedUserId").await
+    let remove = async |user: &User, target: &str| {
+        user.mutate_returning("removeMember", json!({ "chatId": chat, "userId": target }), "removedUserId").await
     };
     remove(&bob, "carol").await.assert_error("FORBIDDEN");
     remove(&bob, "alice").await.assert_error("FORBIDDEN");
@@ -108,35 +109,35 @@ async fn removing_member_of_equal_role_is_forbidden(app: &TestApp) {
 
 #[engine_test]
 async fn adding_members_needs_right(app: &TestApp) {
-    let (alice, bob, _carol) = three(app).await;
+    let (alice, bob, _carol) = alice_bob_and_carol(app).await;
     let chat = alice.group("Walk", &[&bob]).await;
-    let add = async |who: &User, input: serde_json::Value| {
+    let add = async |user: &User, input: serde_json::Value| {
         let mut input = input;
         input["chatId"] = chat.as_str().into();
-        who.mutate_returning("addMembers", input, "chat { id }").await
+        user.mutate_returning("addMembers", input, "chat { id }").await
     };
     add(&bob, json!({ "userIds": ["carol"] })).await.assert_error("FORBIDDEN");
     add(&alice, json!({ "userIds": ["nobody"] })).await.assert_error("NOT_FOUND");
     add(&alice, json!({ "userIds": [] })).await.assert_bad_input("userIds");
     add(&alice, json!({ "userIds": ["carol"], "role": "OWNER" })).await.assert_bad_input("role");
-    let many: Vec<String> = (0..101).map(|n| format!("user{n}")).collect();
-    add(&alice, json!({ "userIds": many })).await.assert_bad_input("userIds");
+    let ids: Vec<String> = (0..101).map(|n| format!("user{n}")).collect();
+    add(&alice, json!({ "userIds": ids })).await.assert_bad_input("userIds");
     let policy = json!({ "chatId": chat, "policy": [{ "action": "ADD_MEMBERS", "role": "MEMBER" }] });
     alice.mutate_returning("updateChat", policy, "chat { id }").await.data();
     add(&bob, json!({ "userIds": ["carol"], "role": "ADMIN" })).await.assert_error("FORBIDDEN");
     add(&bob, json!({ "userIds": ["carol"] })).await.data();
-    let keyless = app.user_in("demo", "alice", Some(&["chat.view"])).await;
-    add(&keyless, json!({ "userIds": ["carol"] })).await.assert_error("FORBIDDEN");
+    let viewer_only = app.user_in("demo", "alice", Some(&["chat.view"])).await;
+    add(&viewer_only, json!({ "userIds": ["carol"] })).await.assert_error("FORBIDDEN");
 }
 
 #[engine_test]
 async fn member_list_is_paged_and_filtered_by_role(app: &TestApp) {
     let alice = app.user("alice").await;
-    let mut people = Vec::new();
+    let mut users = Vec::new();
     for n in 0..7 {
-        people.push(app.user(&format!("user{n}")).await);
+        users.push(app.user(&format!("user{n}")).await);
     }
-    let chat = alice.group("Walk", &people.iter().collect::<Vec<_>>()).await;
+    let chat = alice.group("Walk", &users.iter().collect::<Vec<_>>()).await;
     let page = async |arguments: &str| {
         let query = format!(
             "{{ chat(id: \"{chat}\") {{ members({arguments}) {{ edges {{ cursor node {{ user {{ id }} }} }} pageInfo {{ hasNextPage endCursor }} }} }} }}"
@@ -158,7 +159,7 @@ async fn user_search_by_name_is_paged(app: &TestApp) {
     for id in ["alice", "bob", "bobby", "zoe", "élodie"] {
         app.user_in("demo", id, None).await;
     }
-    app.user_in("elsewhere", "bobo", None).await;
+    app.user_in("other", "bobo", None).await;
     let alice = app.user("alice").await;
     let names = async |arguments: &str| {
         let reply = alice
@@ -182,7 +183,7 @@ async fn user_search_by_name_is_paged(app: &TestApp) {
     let after = info["endCursor"].as_str().unwrap();
     assert_eq!(names(&format!("first: 9, after: \"{after}\"")).await.0, "Bobby,Zoe,Élodie");
     let one = alice
-        .ask("{ user(id: \"bob\") { name } nobody: user(id: \"x\") { name } bobo: user(id: \"bobo\") { name } }")
+        .ask("{ user(id: \"bob\") { name } unknown: user(id: \"x\") { name } bobo: user(id: \"bobo\") { name } }")
         .await;
-    assert_eq!(one.data(), &json!({ "user": { "name": "Bob" }, "nobody": null, "bobo": null }));
+    assert_eq!(one.data(), &json!({ "user": { "name": "Bob" }, "unknown": null, "bobo": null }));
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use testkit::{TestApp, User, engine_test};
 
-async fn unread(who: &User, chat: &str) -> (i64, i64) {
-    let seen = who.fetch_chat(chat, "viewerMembership { unreadCount unreadMentionCount }").await;
+async fn unread(user: &User, chat: &str) -> (i64, i64) {
+    let seen = user.fetch_chat(chat, "viewerMembership { unreadCount unreadMentionCount }").await;
     let own = &seen["viewerMembership"];
     (own["unreadCount"].as_i64().unwrap(), own["unreadMentionCount"].as_i64().unwrap())
 }
@@ -18,13 +18,17 @@ async fn mentions_resolve_to_current_members_only(app: &TestApp) {
     let id = alice.send_message(&chat, mention(&["carol", "bob", "carol"])).await;
     let seen = bob.fetch_message(&id, "mentions { id } mentionsEveryone").await;
     assert_eq!(seen, json!({ "mentions": [{ "id": "bob" }, { "id": "carol" }], "mentionsEveryone": false }));
-    for stranger in ["eve", "nobody"] {
-        alice.try_send_message(&chat, mention(&["bob", stranger])).await.assert_bad_input("mentionIds");
+    for outsider in ["eve", "nobody"] {
+        alice.try_send_message(&chat, mention(&["bob", outsider])).await.assert_bad_input("mentionIds");
     }
     carol.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
     alice.try_send_message(&chat, mention(&["carol"])).await.assert_bad_input("mentionIds");
     let seen = bob.fetch_message(&id, "mentions { id }").await;
-    assert_eq!(seen["mentions"], json!([{ "id": "bob" }, { "id": "carol" }]), "as they were when it was sent");
+    assert_eq!(
+        seen["mentions"],
+        json!([{ "id": "bob" }, { "id": "carol" }]),
+        "the mentions of the time at which the message was sent"
+    );
     let same = mention(&["bob"]);
     let with_nonce = |mut input: Value| {
         input["nonce"] = "n".into();
@@ -86,7 +90,7 @@ async fn unread_mention_count_is_exact(app: &TestApp) {
     bob.send_message(&chat, json!({ "text": "myself", "mentionIds": ["bob"], "threadRootId": first })).await;
     assert_eq!((unread(&bob, &chat).await, unread(&carol, &chat).await), ((3, 2), (3, 1)));
     alice.send_message(&chat, json!({ "text": "aside", "mentionIds": ["bob"], "threadRootId": first })).await;
-    assert_eq!(unread(&bob, &chat).await, (3, 2), "replies of threads are left out");
+    assert_eq!(unread(&bob, &chat).await, (3, 2), "replies in threads do not count");
     alice
         .send_message(
             &chat,
@@ -99,7 +103,7 @@ async fn unread_mention_count_is_exact(app: &TestApp) {
     let others = alice.fetch_chat(&chat, "members { nodes { unreadMentionCount } }").await;
     assert!(others["members"]["nodes"].as_array().unwrap().iter().all(|member| member["unreadMentionCount"] == 0));
     alice.delete_message(&both).await;
-    assert_eq!(unread(&bob, &chat).await, (3, 2), "a deleted one counts no more");
+    assert_eq!(unread(&bob, &chat).await, (3, 2), "a deleted message does not count");
     assert_eq!(
         bob.fetch_message(&both, "mentions { id } mentionsEveryone").await,
         json!({ "mentions": [], "mentionsEveryone": false })
@@ -128,9 +132,9 @@ async fn edit_never_notifies_mentions_again(app: &TestApp) {
     assert_eq!(
         bob.fetch_message(&named, "mentions { id }").await["mentions"],
         json!([{ "id": "bob" }]),
-        "it stays as it was sent"
+        "an edit keeps the mentions"
     );
-    let told = bob.ask("{ viewer { unread { notifications } notifications { nodes { kind } } } }").await;
-    assert_eq!(told.at("viewer.unread.notifications"), 0);
-    assert_eq!(told.at("viewer.notifications.nodes"), &json!([{ "kind": "MENTION" }, { "kind": "ADDED_TO_CHAT" }]));
+    let reply = bob.ask("{ viewer { unread { notifications } notifications { nodes { kind } } } }").await;
+    assert_eq!(reply.at("viewer.unread.notifications"), 0);
+    assert_eq!(reply.at("viewer.notifications.nodes"), &json!([{ "kind": "MENTION" }, { "kind": "ADDED_TO_CHAT" }]));
 }

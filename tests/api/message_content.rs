@@ -1,4 +1,4 @@
-//! What a message can be: a text, emoji, a place, and their limits.
+//! The content of messages: text, emoji and locations, and their limits.
 
 use serde_json::{Value, json};
 use testkit::{TestApp, engine_test};
@@ -31,10 +31,10 @@ async fn emoji_only_text_has_own_kind(app: &TestApp) {
 async fn location_coordinates_are_validated(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
-    let place =
+    let location_message =
         |latitude: Value, longitude: Value| json!({ "location": { "latitude": latitude, "longitude": longitude } });
     for (latitude, longitude) in [(90.0, 180.0), (-90.0, -180.0), (0.0, 0.0), (47.497_912, 19.040_235)] {
-        let id = alice.send_message(&chat, place(json!(latitude), json!(longitude))).await;
+        let id = alice.send_message(&chat, location_message(json!(latitude), json!(longitude))).await;
         let seen =
             alice.fetch_message(&id, "kind text html viewerCanEdit location { latitude longitude name address }").await;
         let location = json!({ "latitude": latitude, "longitude": longitude, "name": null, "address": null });
@@ -50,14 +50,14 @@ async fn location_coordinates_are_validated(app: &TestApp) {
         (json!(0), json!(180.000_001), "location.longitude"),
         (json!(0), json!(-181), "location.longitude"),
     ] {
-        alice.try_send_message(&chat, place(latitude, longitude)).await.assert_bad_input(field);
+        alice.try_send_message(&chat, location_message(latitude, longitude)).await.assert_bad_input(field);
     }
-    for odd in ["NaN", "1e999"] {
-        let input = format!("{{ chatId: \"{chat}\", location: {{ latitude: {odd}, longitude: 0 }} }}");
+    for number in ["NaN", "1e999"] {
+        let input = format!("{{ chatId: \"{chat}\", location: {{ latitude: {number}, longitude: 0 }} }}");
         let reply = alice.ask(&format!("mutation {{ sendMessage(input: {input}) {{ message {{ id }} }} }}")).await;
         reply.assert_error("BAD_USER_INPUT");
     }
-    for (field, text, refused) in [
+    for (field, text, is_rejected) in [
         ("name", "ü".repeat(500), false),
         ("address", "ü".repeat(500), false),
         ("name", "ü".repeat(501), true),
@@ -65,18 +65,18 @@ async fn location_coordinates_are_validated(app: &TestApp) {
         ("name", "a\nb".into(), true),
         ("address", "a\u{0}b".into(), true),
     ] {
-        let mut input = place(json!(1), json!(2));
+        let mut input = location_message(json!(1), json!(2));
         input["location"][field] = text.into();
         let reply = alice.try_send_message(&chat, input).await;
-        if refused {
+        if is_rejected {
             reply.assert_bad_input(&format!("location.{field}"));
         } else {
             reply.data();
         }
     }
-    let mut blank = place(json!(1), json!(2));
-    blank["location"]["name"] = "  ".into();
-    let id = alice.send_message(&chat, blank).await;
+    let mut blank_name = location_message(json!(1), json!(2));
+    blank_name["location"]["name"] = "  ".into();
+    let id = alice.send_message(&chat, blank_name).await;
     assert_eq!(alice.fetch_message(&id, "location { name }").await["location"]["name"], Value::Null);
 }
 
@@ -84,23 +84,27 @@ async fn location_coordinates_are_validated(app: &TestApp) {
 async fn text_combines_with_location_but_location_not_with_poll(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
-    let place = json!({ "latitude": 1.5, "longitude": 2.5, "name": "Home", "address": "Main Street 1" });
+    let location = json!({ "latitude": 1.5, "longitude": 2.5, "name": "Home", "address": "Main Street 1" });
     let poll = json!({ "question": "Where to?", "options": ["hill", "lake"] });
-    let id = alice.send_message(&chat, json!({ "text": "*here*", "location": place })).await;
+    let id = alice.send_message(&chat, json!({ "text": "*here*", "location": location })).await;
     let seen = alice.fetch_message(&id, "kind text html location { latitude longitude name address }").await;
     assert_eq!(
         seen,
-        json!({ "kind": "LOCATION", "text": "*here*", "html": "<p><em>here</em></p>", "location": place })
+        json!({ "kind": "LOCATION", "text": "*here*", "html": "<p><em>here</em></p>", "location": location })
     );
     alice.mutate_ok("editMessage", json!({ "messageId": id, "text": "👍" })).await;
     let seen = alice.fetch_message(&id, "kind text location { name }").await;
-    assert_eq!(seen, json!({ "kind": "LOCATION", "text": "👍", "location": { "name": "Home" } }), "its place stays");
-    alice.try_send_message(&chat, json!({ "location": place, "poll": poll })).await.assert_bad_input("poll");
+    assert_eq!(
+        seen,
+        json!({ "kind": "LOCATION", "text": "👍", "location": { "name": "Home" } }),
+        "an edit keeps the location"
+    );
+    alice.try_send_message(&chat, json!({ "location": location, "poll": poll })).await.assert_bad_input("poll");
     alice.try_send_message(&chat, json!({})).await.assert_bad_input("text");
     alice.try_send_message(&chat, json!({ "mentionIds": ["alice"] })).await.assert_bad_input("text");
-    alice.try_send_message(&chat, json!({ "text": "", "location": place })).await.assert_bad_input("text");
+    alice.try_send_message(&chat, json!({ "text": "", "location": location })).await.assert_bad_input("text");
     alice.try_send_message(&chat, json!({ "text": " \n", "poll": poll })).await.assert_bad_input("text");
-    let same = json!({ "text": "here", "location": place, "nonce": "n" });
+    let same = json!({ "text": "here", "location": location, "nonce": "n" });
     assert_eq!(alice.send_message(&chat, same.clone()).await, alice.send_message(&chat, same.clone()).await);
     let mut other = same;
     other["location"]["latitude"] = 1.6.into();
@@ -141,10 +145,13 @@ async fn markdown_renders_to_inert_html(app: &TestApp) {
 async fn message_text_limit_follows_setting(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
-    let place = json!({ "latitude": 1.5, "longitude": 2.5 });
+    let location = json!({ "latitude": 1.5, "longitude": 2.5 });
     let id = alice.send(&chat, &"👍".repeat(10)).await;
     alice.try_send_message(&chat, json!({ "text": "ü".repeat(11) })).await.assert_bad_input("text");
-    alice.try_send_message(&chat, json!({ "text": "ü".repeat(11), "location": place })).await.assert_bad_input("text");
+    alice
+        .try_send_message(&chat, json!({ "text": "ü".repeat(11), "location": location }))
+        .await
+        .assert_bad_input("text");
     alice.mutate("editMessage", json!({ "messageId": id, "text": "ü".repeat(11) })).await.assert_bad_input("text");
     alice.mutate_ok("editMessage", json!({ "messageId": id, "text": "ü".repeat(10) })).await;
 }

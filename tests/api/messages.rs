@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 use testkit::{TestApp, User, engine_test};
 
-async fn page(who: &User, chat: &str, arguments: &str) -> Value {
+async fn page(user: &User, chat: &str, arguments: &str) -> Value {
     let query = format!(
         "{{ chat(id: \"{chat}\") {{ messages({arguments}) {{ nodes {{ text }} edges {{ cursor node {{ id }} }} totalCount
            pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }} }}"
     );
-    who.ask(&query).await.at("chat.messages").clone()
+    user.ask(&query).await.at("chat.messages").clone()
 }
 
 fn texts(page: &Value) -> String {
@@ -64,7 +64,7 @@ async fn reply_target_must_be_in_same_chat(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (chat, other) = (alice.direct(&bob).await, alice.group("Run", &[]).await);
     let first = alice.send(&chat, "who comes?").await;
-    let elsewhere = alice.send(&other, "elsewhere").await;
+    let other_message = alice.send(&other, "elsewhere").await;
     let reply = async |to: &str| {
         let input = json!({ "chatId": chat, "text": "me", "replyToId": to });
         alice.mutate_returning("sendMessage", input, "message { replyTo { id text replyTo { id } } }").await
@@ -74,7 +74,7 @@ async fn reply_target_must_be_in_same_chat(app: &TestApp) {
         replied.at("sendMessage.message.replyTo"),
         &json!({ "id": first, "text": "who comes?", "replyTo": null })
     );
-    reply(&elsewhere).await.assert_error("NOT_FOUND");
+    reply(&other_message).await.assert_error("NOT_FOUND");
     reply("msg_nonsense").await.assert_error("NOT_FOUND");
     alice.mutate_returning("deleteMessage", json!({ "messageId": first }), "message { id }").await.data();
     reply(&first).await.assert_error("NOT_FOUND");
@@ -91,10 +91,10 @@ async fn reply_target_must_be_in_same_chat(app: &TestApp) {
 async fn invalid_message_input_is_rejected_by_field(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[]).await;
-    let send = async |who: &User, input: Value| {
+    let send = async |user: &User, input: Value| {
         let mut input = input;
         input["chatId"] = chat.as_str().into();
-        who.mutate_returning("sendMessage", input, "message { text }").await
+        user.mutate_returning("sendMessage", input, "message { text }").await
     };
     send(&alice, json!({})).await.assert_bad_input("text");
     send(&alice, json!({ "text": " \n\t" })).await.assert_bad_input("text");
@@ -103,8 +103,8 @@ async fn invalid_message_input_is_rejected_by_field(app: &TestApp) {
     send(&alice, json!({ "text": "hello", "nonce": "x".repeat(129) })).await.assert_bad_input("nonce");
     send(&alice, json!({ "text": "hello", "nonce": "a\u{0}" })).await.assert_bad_input("nonce");
     send(&bob, json!({ "text": "hello" })).await.assert_error("NOT_FOUND");
-    for kept in ["é".repeat(10), "  a\nb 👍🏽".into(), "<b>&\"'".into()] {
-        assert_eq!(send(&alice, json!({ "text": kept })).await.at("sendMessage.message.text"), &json!(kept));
+    for text in ["é".repeat(10), "  a\nb 👍🏽".into(), "<b>&\"'".into()] {
+        assert_eq!(send(&alice, json!({ "text": text })).await.at("sendMessage.message.text"), &json!(text));
     }
     alice
         .mutate_returning("sendMessage", json!({ "chatId": "chat_x", "text": "hello" }), "message { id }")
@@ -117,15 +117,15 @@ async fn edit_keeps_revisions_and_delete_keeps_no_content(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "one").await;
-    let what =
+    let selection =
         "message { text editedAt deletedAt editHistory { text } reactions { emoji } viewerCanEdit viewerCanDelete }";
-    let edit = async |who: &User, text: &str| {
-        who.mutate_returning("editMessage", json!({ "messageId": id, "text": text }), what).await
+    let edit = async |user: &User, text: &str| {
+        user.mutate_returning("editMessage", json!({ "messageId": id, "text": text }), selection).await
     };
     edit(&bob, "mine").await.assert_error("FORBIDDEN");
     edit(&alice, "").await.assert_bad_input("text");
     let same = edit(&alice, "one").await;
-    assert_eq!(same.at("editMessage.message.editedAt"), &json!(null), "the same text is no edit");
+    assert_eq!(same.at("editMessage.message.editedAt"), &json!(null), "an edit to the same text has no effect");
     edit(&alice, "two").await.data();
     let edited = edit(&alice, "three").await;
     assert!(edited.at("editMessage.message.editedAt").is_string());
@@ -133,7 +133,8 @@ async fn edit_keeps_revisions_and_delete_keeps_no_content(app: &TestApp) {
     bob.mutate_returning("addReaction", json!({ "messageId": id, "emoji": "👍" }), "message { id }").await.data();
     let can = bob.ask(&format!("{{ message(id: \"{id}\") {{ viewerCanEdit viewerCanDelete }} }}")).await;
     assert_eq!(can.at("message"), &json!({ "viewerCanEdit": false, "viewerCanDelete": false }));
-    let delete = async |who: &User| who.mutate_returning("deleteMessage", json!({ "messageId": id }), what).await;
+    let delete =
+        async |user: &User| user.mutate_returning("deleteMessage", json!({ "messageId": id }), selection).await;
     delete(&bob).await.assert_error("FORBIDDEN");
     let deleted = delete(&alice).await;
     let message = deleted.at("deleteMessage.message");
@@ -143,14 +144,18 @@ async fn edit_keeps_revisions_and_delete_keeps_no_content(app: &TestApp) {
         (&json!(null), &json!([]), &json!([]))
     );
     assert_eq!((&message["viewerCanEdit"], &message["viewerCanDelete"]), (&json!(false), &json!(false)));
-    assert_eq!(delete(&alice).await.at("deleteMessage.message"), message, "once deleted stays deleted");
+    assert_eq!(delete(&alice).await.at("deleteMessage.message"), message, "a second deletion has no effect");
     edit(&alice, "late").await.assert_error("FORBIDDEN");
     bob.mutate_returning("addReaction", json!({ "messageId": id, "emoji": "👍" }), "message { id }")
         .await
         .assert_error("FORBIDDEN");
-    let left = page(&alice, &chat, "last: 5").await;
-    assert_eq!(left["edges"][2]["node"]["id"], id.as_str(), "its place stays");
-    assert_eq!((texts(&left).as_str(), &left["totalCount"]), ("- - -", &json!(3)), "after the chat's own two");
+    let history = page(&alice, &chat, "last: 5").await;
+    assert_eq!(history["edges"][2]["node"]["id"], id.as_str(), "a deleted message stays in the history");
+    assert_eq!(
+        (texts(&history).as_str(), &history["totalCount"]),
+        ("- - -", &json!(3)),
+        "after the two system messages"
+    );
     let by_owner = bob.send(&chat, "by Bob").await;
     alice.mutate_returning("deleteMessage", json!({ "messageId": by_owner }), "message { deletedAt }").await.data();
 }
@@ -160,9 +165,9 @@ async fn reactions_are_a_set_of_user_and_emoji(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "who comes?").await;
-    let what = "message { reactions { emoji count viewerReacted users { id } } }";
-    let react = async |who: &User, emoji: &str| {
-        who.mutate_returning("addReaction", json!({ "messageId": id, "emoji": emoji }), what).await
+    let selection = "message { reactions { emoji count viewerReacted users { id } } }";
+    let react = async |user: &User, emoji: &str| {
+        user.mutate_returning("addReaction", json!({ "messageId": id, "emoji": emoji }), selection).await
     };
     react(&alice, "👍").await.data();
     react(&bob, "❤").await.data();
@@ -192,13 +197,13 @@ async fn reactions_are_a_set_of_user_and_emoji(app: &TestApp) {
     react(&alice, "🦀").await.assert_bad_input("emoji");
     react(&alice, "❤️").await.data();
     let remove = json!({ "messageId": id, "emoji": "👍" });
-    let removed = bob.mutate_returning("removeReaction", remove.clone(), what).await;
+    let removed = bob.mutate_returning("removeReaction", remove.clone(), selection).await;
     assert_eq!(
         removed.at("removeReaction.message.reactions.0"),
         &json!({ "emoji": "👍", "count": 1, "viewerReacted": false, "users": [{ "id": "alice" }] })
     );
     assert_eq!(
-        bob.mutate_returning("removeReaction", remove, what).await.at("removeReaction.message.reactions.0.count"),
+        bob.mutate_returning("removeReaction", remove, selection).await.at("removeReaction.message.reactions.0.count"),
         1
     );
 }
@@ -207,11 +212,11 @@ async fn reactions_are_a_set_of_user_and_emoji(app: &TestApp) {
 async fn unread_count_excludes_own_and_deleted_messages(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
-    let unread = async |who: &User| {
+    let unread = async |user: &User| {
         let query = format!(
             "{{ chat(id: \"{chat}\") {{ viewerMembership {{ unreadCount }} }} viewer {{ unread {{ chats messages }} }} }}"
         );
-        let reply = who.ask(&query).await;
+        let reply = user.ask(&query).await;
         let count = reply.at("chat.viewerMembership.unreadCount").as_i64().unwrap();
         assert_eq!(reply.at("viewer.unread"), &json!({ "chats": i64::from(count > 0), "messages": count }));
         count
@@ -230,15 +235,19 @@ async fn unread_count_excludes_own_and_deleted_messages(app: &TestApp) {
         .await
     };
     assert_eq!(read(json!(ids[1])).await.at("markRead.member.unreadCount"), 2);
-    assert_eq!(read(json!(ids[0])).await.at("markRead.member.lastReadMessage.id"), &json!(ids[1]), "only forward");
+    assert_eq!(
+        read(json!(ids[0])).await.at("markRead.member.lastReadMessage.id"),
+        &json!(ids[1]),
+        "the read position only moves forward"
+    );
     alice.mutate_returning("deleteMessage", json!({ "messageId": ids[3] }), "message { id }").await.data();
     assert_eq!(unread(&bob).await, 1);
     bob.send(&chat, "reads up to itself").await;
     assert_eq!((unread(&alice).await, unread(&bob).await), (1, 0));
     read(json!("msg_nonsense")).await.assert_error("NOT_FOUND");
     let other = bob.group("Run", &[]).await;
-    let elsewhere = bob.send(&other, "elsewhere").await;
-    read(json!(elsewhere)).await.assert_error("NOT_FOUND");
+    let other_message = bob.send(&other, "elsewhere").await;
+    read(json!(other_message)).await.assert_error("NOT_FOUND");
     assert_eq!(read(json!(null)).await.at("markRead.member.unreadCount"), 0);
 }
 
@@ -262,14 +271,15 @@ async fn node_lookup_needs_read_access(app: &TestApp) {
         let one = bob.ask_with("query($id: ID!) { node(id: $id) { id } }", json!({ "id": id })).await;
         assert_eq!(one.at("node.id"), id);
     }
-    // A person may be called like one of our ids.
-    let odd = app.user_in("demo", &chat, None).await;
+    // The id of a user can equal the id of another object.
+    let user_with_chat_id = app.user_in("demo", &chat, None).await;
     assert_eq!(
-        odd.ask_with("query($id: ID!) { node(id: $id) { __typename } }", json!({ "id": chat }))
+        user_with_chat_id
+            .ask_with("query($id: ID!) { node(id: $id) { __typename } }", json!({ "id": chat }))
             .await
             .at("node.__typename"),
         "User"
     );
-    let many: Vec<&str> = std::iter::repeat_n("bob", 101).collect();
-    bob.ask_with(nodes, json!({ "ids": many })).await.assert_bad_input("ids");
+    let ids: Vec<&str> = std::iter::repeat_n("bob", 101).collect();
+    bob.ask_with(nodes, json!({ "ids": ids })).await.assert_bad_input("ids");
 }

@@ -1,4 +1,4 @@
-//! Moderation: reports, and words that an organisation blocks.
+//! Moderation: reports of messages, and the blocked words of an organization.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -10,40 +10,40 @@ async fn moderator(app: &TestApp, organization: &str, id: &str) -> User {
     app.user_in(organization, id, Some(&ALL)).await
 }
 
-async fn report(who: &User, message: &str, reason: &str) -> Reply {
-    who.mutate_returning("reportMessage", json!({ "messageId": message, "reason": reason }), "reportId").await
+async fn report(user: &User, message: &str, reason: &str) -> Reply {
+    user.mutate_returning("reportMessage", json!({ "messageId": message, "reason": reason }), "reportId").await
 }
 
-async fn resolve(who: &User, report: &Value, resolution: &str) -> Reply {
+async fn resolve(user: &User, report: &Value, resolution: &str) -> Reply {
     let input = json!({ "reportId": report, "resolution": resolution });
-    who.mutate_returning("resolveReport", input, "report { resolvedAt resolution resolvedBy { id } }").await
+    user.mutate_returning("resolveReport", input, "report { resolvedAt resolution resolvedBy { id } }").await
 }
 
-async fn queue(who: &User, arguments: &str) -> Value {
-    let what = "id messageId text reason createdAt resolvedAt resolution reporter { id } resolvedBy { id } message { id } chat { id }";
-    let query = format!("{{ reports{arguments} {{ nodes {{ {what} }} pageInfo {{ hasNextPage endCursor }} }} }}");
-    who.ask(&query).await.at("reports").clone()
+async fn queue(user: &User, arguments: &str) -> Value {
+    let fields = "id messageId text reason createdAt resolvedAt resolution reporter { id } resolvedBy { id } message { id } chat { id }";
+    let query = format!("{{ reports{arguments} {{ nodes {{ {fields} }} pageInfo {{ hasNextPage endCursor }} }} }}");
+    user.ask(&query).await.at("reports").clone()
 }
 
 #[engine_test]
 async fn message_is_reported_once_per_user(app: &TestApp) {
     let (alice, bob, mod_) = (app.user("alice").await, app.user("bob").await, moderator(app, "demo", "mod").await);
     let chat = alice.group("Walk", &[&bob]).await;
-    let said = alice.send(&chat, "something rude").await;
-    let reports = join_all((0..10).map(|_| report(&bob, &said, "rude"))).await;
+    let message = alice.send(&chat, "something rude").await;
+    let reports = join_all((0..10).map(|_| report(&bob, &message, "rude"))).await;
     let id = reports[0].text("reportMessage.reportId");
     assert!(reports.iter().all(|again| again.at("reportMessage.reportId") == id.as_str()));
-    assert_eq!(report(&bob, &said, "very rude").await.at("reportMessage.reportId"), id.as_str());
-    report(&alice, &said, "my own fault").await.data();
+    assert_eq!(report(&bob, &message, "very rude").await.at("reportMessage.reportId"), id.as_str());
+    report(&alice, &message, "my own fault").await.data();
     for (reason, length) in [(String::new(), 0), (" \n".into(), 2), ("ü".repeat(1_001), 1_001)] {
         assert_eq!(reason.chars().count(), length);
-        report(&bob, &said, &reason).await.assert_bad_input("reason");
+        report(&bob, &message, &reason).await.assert_bad_input("reason");
     }
-    report(&app.user("eve").await, &said, "rude").await.assert_error("NOT_FOUND");
+    report(&app.user("eve").await, &message, "rude").await.assert_error("NOT_FOUND");
     report(&bob, "msg_nonsense", "rude").await.assert_error("NOT_FOUND");
-    alice.mutate_ok("editMessage", json!({ "messageId": said, "text": "something nice" })).await;
-    alice.delete_message(&said).await;
-    report(&bob, &said, "rude").await.data();
+    alice.mutate_ok("editMessage", json!({ "messageId": message, "text": "something nice" })).await;
+    alice.delete_message(&message).await;
+    report(&bob, &message, "rude").await.data();
     let other = alice.send(&chat, "gone").await;
     alice.delete_message(&other).await;
     report(&bob, &other, "rude").await.assert_error("FORBIDDEN");
@@ -55,29 +55,32 @@ async fn message_is_reported_once_per_user(app: &TestApp) {
     assert_eq!(
         pluck(&queue["nodes"], "text"),
         ["something rude", "something rude", "Rude?"],
-        "as it was then, the oldest first"
+        "the text at the time of the report, the oldest report first"
     );
     assert!(nodes[0]["createdAt"].is_string());
     let first = json!([nodes[0]["id"], nodes[0]["messageId"], nodes[0]["reason"], nodes[0]["reporter"]["id"]]);
-    assert_eq!(first, json!([id, said, "rude", "bob"]));
-    for open in ["resolvedAt", "resolution", "resolvedBy", "message", "chat"] {
-        assert_eq!(nodes[0][open], Value::Null, "{open}: the moderator isn't in the chat");
+    assert_eq!(first, json!([id, message, "rude", "bob"]));
+    for field in ["resolvedAt", "resolution", "resolvedBy", "message", "chat"] {
+        assert_eq!(nodes[0][field], Value::Null, "{field}: the moderator is not a member of the chat");
     }
     let inside = moderator(app, "demo", "alice").await;
     let seen = inside.ask("{ reports { nodes { message { id text } chat { id } } } }").await;
-    assert_eq!(seen.at("reports.nodes.0"), &json!({ "message": { "id": said, "text": null }, "chat": { "id": chat } }));
+    assert_eq!(
+        seen.at("reports.nodes.0"),
+        &json!({ "message": { "id": message, "text": null }, "chat": { "id": chat } })
+    );
 }
 
 #[engine_test]
 async fn reports_need_moderator_and_resolve_once(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (mona, mike) = (moderator(app, "demo", "mona").await, moderator(app, "demo", "mike").await);
-    let foreign = moderator(app, "other", "mona").await;
+    let other_mona = moderator(app, "other", "mona").await;
     let chat = alice.group("Walk", &[&bob]).await;
     let mut ids = Vec::new();
     for n in 0..3 {
-        let said = alice.send(&chat, &n.to_string()).await;
-        ids.push(json!(report(&bob, &said, "rude").await.text("reportMessage.reportId")));
+        let message = alice.send(&chat, &n.to_string()).await;
+        ids.push(json!(report(&bob, &message, "rude").await.text("reportMessage.reportId")));
     }
     let page = queue(&mona, "(first: 2)").await;
     assert_eq!((pluck(&page["nodes"], "id").as_slice(), &page["pageInfo"]["hasNextPage"]), (&ids[..2], &json!(true)));
@@ -89,23 +92,26 @@ async fn reports_need_moderator_and_resolve_once(app: &TestApp) {
         mona.ask_with(node, json!({ "id": ids[0] })).await.at("node"),
         &json!({ "id": ids[0], "reason": "rude" })
     );
-    for who in [&alice, &bob] {
-        who.ask("{ reports { nodes { id } } }").await.assert_error("FORBIDDEN");
-        resolve(who, &ids[0], "DISMISSED").await.assert_error("FORBIDDEN");
-        assert_eq!(who.ask_with(node, json!({ "id": ids[0] })).await.at("node"), &Value::Null);
+    for user in [&alice, &bob] {
+        user.ask("{ reports { nodes { id } } }").await.assert_error("FORBIDDEN");
+        resolve(user, &ids[0], "DISMISSED").await.assert_error("FORBIDDEN");
+        assert_eq!(user.ask_with(node, json!({ "id": ids[0] })).await.at("node"), &Value::Null);
     }
-    assert_eq!(queue(&foreign, "").await["nodes"], json!([]));
-    assert_eq!(foreign.ask_with(node, json!({ "id": ids[0] })).await.at("node"), &Value::Null);
-    resolve(&foreign, &ids[0], "DISMISSED").await.assert_error("NOT_FOUND");
+    assert_eq!(queue(&other_mona, "").await["nodes"], json!([]));
+    assert_eq!(other_mona.ask_with(node, json!({ "id": ids[0] })).await.at("node"), &Value::Null);
+    resolve(&other_mona, &ids[0], "DISMISSED").await.assert_error("NOT_FOUND");
     resolve(&mona, &json!("report_nonsense"), "DISMISSED").await.assert_error("NOT_FOUND");
     let resolved = resolve(&mona, &ids[1], "ACTION_TAKEN").await;
-    let made = resolved.at("resolveReport.report");
-    assert_eq!((&made["resolution"], &made["resolvedBy"]["id"]), (&json!("ACTION_TAKEN"), &json!("mona")));
-    assert!(made["resolvedAt"].is_string());
+    let report_after = resolved.at("resolveReport.report");
+    assert_eq!(
+        (&report_after["resolution"], &report_after["resolvedBy"]["id"]),
+        (&json!("ACTION_TAKEN"), &json!("mona"))
+    );
+    assert!(report_after["resolvedAt"].is_string());
     assert_eq!(
         resolve(&mike, &ids[1], "ACTION_TAKEN").await.at("resolveReport.report"),
-        made,
-        "what one made of it stays"
+        report_after,
+        "a second resolution of the same kind changes nothing"
     );
     resolve(&mike, &ids[1], "DISMISSED").await.assert_error("CONFLICT");
     for (arguments, expected) in [
@@ -116,17 +122,17 @@ async fn reports_need_moderator_and_resolve_once(app: &TestApp) {
         assert_eq!(pluck(&queue(&mike, arguments).await["nodes"], "id"), expected, "{arguments}");
     }
     let both = join_all([resolve(&mona, &ids[0], "DISMISSED"), resolve(&mike, &ids[0], "ACTION_TAKEN")]).await;
-    let refused: Vec<_> = both.iter().filter(|reply| reply.body.get("errors").is_some()).collect();
-    assert_eq!(refused.len(), 1, "one was first");
-    refused[0].assert_error("CONFLICT");
+    let rejected: Vec<_> = both.iter().filter(|reply| reply.body.get("errors").is_some()).collect();
+    assert_eq!(rejected.len(), 1, "exactly one of two concurrent resolutions succeeds");
+    rejected[0].assert_error("CONFLICT");
 }
 
-async fn words(who: &User, field: &str, words: Value, action: Option<&str>) -> Reply {
+async fn words(user: &User, field: &str, words: Value, action: Option<&str>) -> Reply {
     let mut input = json!({ "words": words });
     if let Some(action) = action {
         input["action"] = action.into();
     }
-    who.mutate_returning(field, input, "blockedWords { word action }").await
+    user.mutate_returning(field, input, "blockedWords { word action }").await
 }
 
 #[engine_test]
@@ -135,10 +141,10 @@ async fn blocked_words_are_masked_or_rejected_everywhere(app: &TestApp) {
     let chat = alice.group("Walk", &[&bob]).await;
     let (before, rude) = (alice.send(&chat, "darn spam").await, alice.send(&chat, "darn it").await);
     let poll = |question: &str, option: &str| json!({ "question": question, "options": [option, "no"] });
-    let asked = alice.send_message(&chat, json!({ "poll": poll("spam?", "darn") })).await;
+    let poll_before = alice.send_message(&chat, json!({ "poll": poll("spam?", "darn") })).await;
     words(&mona, "blockWords", json!(["Dårn"]), Some("MASK")).await.data();
     words(&mona, "blockWords", json!(["spam"]), Some("REJECT")).await.data();
-    assert_eq!(bob.fetch_message(&before, "text").await["text"], "darn spam", "what was sent stays as it was");
+    assert_eq!(bob.fetch_message(&before, "text").await["text"], "darn spam", "earlier messages are unchanged");
     let id = alice.send(&chat, "Darn, DÄRN darned!").await;
     assert_eq!(bob.fetch_message(&id, "text").await["text"], "****, **** darned!");
     let found = bob.ask("{ searchMessages(query: \"darn\") { nodes { id } } }").await;
@@ -153,16 +159,16 @@ async fn blocked_words_are_masked_or_rejected_everywhere(app: &TestApp) {
     let masked = alice.send_message(&chat, json!({ "poll": poll("Darn?", "darn it") })).await;
     let seen = bob.fetch_message(&masked, "poll { question options { text } }").await;
     assert_eq!(seen["poll"], json!({ "question": "****?", "options": [{ "text": "**** it" }, { "text": "no" }] }));
-    let place =
+    let location_message =
         |name: &str| json!({ "location": { "latitude": 1.5, "longitude": 2.5, "name": name, "address": "darn" } });
-    alice.try_send_message(&chat, place("spam")).await.assert_bad_input("location.name");
-    let there = alice.send_message(&chat, place("darn")).await;
+    alice.try_send_message(&chat, location_message("spam")).await.assert_bad_input("location.name");
+    let masked_location = alice.send_message(&chat, location_message("darn")).await;
     assert_eq!(
-        bob.fetch_message(&there, "location { name address }").await["location"],
+        bob.fetch_message(&masked_location, "location { name address }").await["location"],
         json!({ "name": "****", "address": "****" })
     );
-    for refused in [&before, &asked] {
-        bob.mutate("forwardMessage", json!({ "messageId": refused, "toChatId": chat }))
+    for source in [&before, &poll_before] {
+        bob.mutate("forwardMessage", json!({ "messageId": source, "toChatId": chat }))
             .await
             .assert_bad_input("messageId");
     }
@@ -173,9 +179,9 @@ async fn blocked_words_are_masked_or_rejected_everywhere(app: &TestApp) {
     let nonce = json!({ "text": "darn", "nonce": "n" });
     assert_eq!(alice.send_message(&chat, nonce.clone()).await, alice.send_message(&chat, nonce).await);
     let other = app.user_in("other", "alice", Some(&ALL)).await;
-    let theirs = other.group("Theirs", &[]).await;
-    let id = other.send(&theirs, "darn spam").await;
-    assert_eq!(other.fetch_message(&id, "text").await["text"], "darn spam", "each organisation has its own list");
+    let other_chat = other.group("Theirs", &[]).await;
+    let id = other.send(&other_chat, "darn spam").await;
+    assert_eq!(other.fetch_message(&id, "text").await["text"], "darn spam", "each organization has a list of its own");
     words(&mona, "unblockWords", json!(["SPAM", "unknown"]), None).await.data();
     alice.send(&chat, "spam").await;
     words(&mona, "blockWords", json!(["darn"]), Some("REJECT")).await.data();
@@ -184,7 +190,7 @@ async fn blocked_words_are_masked_or_rejected_everywhere(app: &TestApp) {
 
 #[engine_test]
 async fn blocklist_needs_moderator_and_has_limits(app: &TestApp) {
-    let (alice, mona, foreign) =
+    let (alice, mona, other_mona) =
         (app.user("alice").await, moderator(app, "demo", "mona").await, moderator(app, "other", "mona").await);
     words(&alice, "blockWords", json!(["darn"]), Some("MASK")).await.assert_error("FORBIDDEN");
     words(&alice, "unblockWords", json!(["darn"]), None).await.assert_error("FORBIDDEN");
@@ -198,18 +204,18 @@ async fn blocklist_needs_moderator_and_has_limits(app: &TestApp) {
         mona.ask("{ blockedWords { word action } }").await.at("blockedWords"),
         changed.at("blockWords.blockedWords")
     );
-    assert_eq!(foreign.ask("{ blockedWords { word } }").await.at("blockedWords"), &json!([]));
-    let left = words(&mona, "unblockWords", json!(["Darn", "unknown"]), None).await;
-    assert_eq!(left.at("unblockWords.blockedWords"), &json!([{ "word": "zurn", "action": "REJECT" }]));
-    for bad in [json!([]), json!(["two words"]), json!(["fine", ""]), json!(["…"]), json!(["ü".repeat(65)])] {
-        words(&mona, "blockWords", bad.clone(), Some("MASK")).await.assert_bad_input("words");
-        words(&mona, "unblockWords", bad, None).await.assert_bad_input("words");
+    assert_eq!(other_mona.ask("{ blockedWords { word } }").await.at("blockedWords"), &json!([]));
+    let remaining = words(&mona, "unblockWords", json!(["Darn", "unknown"]), None).await;
+    assert_eq!(remaining.at("unblockWords.blockedWords"), &json!([{ "word": "zurn", "action": "REJECT" }]));
+    for invalid in [json!([]), json!(["two words"]), json!(["fine", ""]), json!(["…"]), json!(["ü".repeat(65)])] {
+        words(&mona, "blockWords", invalid.clone(), Some("MASK")).await.assert_bad_input("words");
+        words(&mona, "unblockWords", invalid, None).await.assert_bad_input("words");
     }
     words(&mona, "blockWords", json!(["u".repeat(64)]), Some("MASK")).await.data();
-    let many = |range: std::ops::Range<u32>| range.map(|n| json!(format!("w{n}"))).collect::<Value>();
-    words(&mona, "blockWords", many(0..1_001), Some("MASK")).await.assert_bad_input("words");
-    words(&mona, "blockWords", many(0..999), Some("MASK")).await.assert_bad_input("words");
-    words(&mona, "blockWords", many(0..998), Some("MASK")).await.data();
+    let numbered_words = |range: std::ops::Range<u32>| range.map(|n| json!(format!("w{n}"))).collect::<Value>();
+    words(&mona, "blockWords", numbered_words(0..1_001), Some("MASK")).await.assert_bad_input("words");
+    words(&mona, "blockWords", numbered_words(0..999), Some("MASK")).await.assert_bad_input("words");
+    words(&mona, "blockWords", numbered_words(0..998), Some("MASK")).await.data();
     words(&mona, "blockWords", json!(["w1", "zurn"]), Some("REJECT")).await.data();
     words(&mona, "blockWords", json!(["onemore"]), Some("MASK")).await.assert_bad_input("words");
     let all = mona.ask("{ blockedWords { word } }").await;

@@ -7,11 +7,11 @@ fn message(id: &str) -> Value {
     json!({ "messageId": id })
 }
 
-async fn pinned(who: &User, chat: &str, arguments: &str) -> (Vec<Value>, Value) {
-    let what = format!(
+async fn pinned(user: &User, chat: &str, arguments: &str) -> (Vec<Value>, Value) {
+    let selection = format!(
         "pinnedMessages{arguments} {{ totalCount nodes {{ id }} edges {{ cursor }} pageInfo {{ hasNextPage endCursor }} }}"
     );
-    let seen = who.fetch_chat(chat, &what).await;
+    let seen = user.fetch_chat(chat, &selection).await;
     (pluck(&seen["pinnedMessages"]["nodes"], "id"), seen["pinnedMessages"].clone())
 }
 
@@ -23,12 +23,12 @@ async fn pinned_messages_are_newest_first(app: &TestApp) {
     for text in ["one", "two", "three", "four"] {
         ids.push(bob.send(&chat, text).await);
     }
-    for place in [2, 0, 3, 1] {
-        alice.mutate_ok("pinMessage", message(&ids[place])).await;
+    for index in [2, 0, 3, 1] {
+        alice.mutate_ok("pinMessage", message(&ids[index])).await;
         app.advance(1);
     }
     let (all, _) = pinned(&bob, &chat, "").await;
-    assert_eq!(all, [1, 3, 0, 2].map(|place| json!(ids[place])));
+    assert_eq!(all, [1, 3, 0, 2].map(|index| json!(ids[index])));
     let (first, info) = pinned(&bob, &chat, "(first: 3)").await;
     assert_eq!(first, all[..3]);
     assert_eq!((&info["totalCount"], &info["pageInfo"]["hasNextPage"]), (&json!(4), &json!(true)));
@@ -42,18 +42,18 @@ async fn pinned_messages_are_newest_first(app: &TestApp) {
     assert_eq!(seen["pinnedBy"]["id"], "alice");
     let version = bob.fetch_chat(&chat, "version").await;
     alice.mutate_ok("pinMessage", message(&ids[2])).await;
-    assert_eq!(bob.fetch_chat(&chat, "version").await, version, "pinned once is enough");
+    assert_eq!(bob.fetch_chat(&chat, "version").await, version, "a second pin has no effect");
     assert_eq!(pinned(&bob, &chat, "").await.0, all);
     alice.mutate_ok("unpinMessage", message(&ids[3])).await;
     alice.mutate_ok("unpinMessage", message(&ids[3])).await;
-    assert_eq!(pinned(&bob, &chat, "").await.0, [1, 0, 2].map(|place| json!(ids[place])));
+    assert_eq!(pinned(&bob, &chat, "").await.0, [1, 0, 2].map(|index| json!(ids[index])));
     assert_eq!(
         bob.fetch_message(&ids[3], "pinnedAt pinnedBy { id }").await,
         json!({ "pinnedAt": null, "pinnedBy": null })
     );
     alice.delete_message(&ids[0]).await;
-    let (left, info) = pinned(&bob, &chat, "").await;
-    assert_eq!(left, [json!(ids[1]), json!(ids[2])], "a deleted message is not pinned any more");
+    let (rest, info) = pinned(&bob, &chat, "").await;
+    assert_eq!(rest, [json!(ids[1]), json!(ids[2])], "a deleted message is no longer pinned");
     assert_eq!(info["totalCount"], 2);
     alice.mutate("pinMessage", message(&ids[0])).await.assert_error("FORBIDDEN");
 }
@@ -73,7 +73,7 @@ async fn pinning_needs_right(app: &TestApp) {
     let channel = alice.chat("CHANNEL", "News", &[]).await;
     let announced = alice.send(&channel, "hello").await;
     alice.mutate_ok("pinMessage", message(&announced)).await;
-    assert_eq!(pinned(&eve, &channel, "").await.0, Vec::<Value>::new(), "not for one who is not in");
+    assert_eq!(pinned(&eve, &channel, "").await.0, Vec::<Value>::new(), "users who are not members see no pins");
     assert_eq!(pinned(&eve, &channel, "").await.1["totalCount"], 0);
     let direct = bob.mutate_returning("openDirectChat", json!({ "userId": "alice" }), "chat { id }").await;
     let direct = direct.text("openDirectChat.chat.id");
