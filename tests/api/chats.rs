@@ -120,11 +120,11 @@ async fn invalid_chat_input_is_rejected_by_field(app: &TestApp) {
     for (input, field) in cases {
         alice.mutate_returning("createChat", input, "chat { id }").await.assert_bad_input(field);
     }
-    let stranger = json!({ "kind": "GROUP", "title": "a", "memberIds": ["nobody"] });
-    alice.mutate_returning("createChat", stranger, "chat { id }").await.assert_error("NOT_FOUND");
+    let unknown_member = json!({ "kind": "GROUP", "title": "a", "memberIds": ["nobody"] });
+    alice.mutate_returning("createChat", unknown_member, "chat { id }").await.assert_error("NOT_FOUND");
     let script = json!({ "kind": "GROUP", "title": "a", "avatarUrl": "javascript:alert(1)", "memberIds": [] });
     alice.mutate_returning("createChat", script, "chat { id }").await.assert_error("BAD_USER_INPUT");
-    let viewer_only = app.user_in("demo", "looker", Some(&["chat.view"])).await;
+    let viewer_only = app.user_in("demo", "observer", Some(&["chat.view"])).await;
     let input = json!({ "kind": "GROUP", "title": "a", "memberIds": [] });
     viewer_only.mutate_returning("createChat", input, "chat { id }").await.assert_error("FORBIDDEN");
 }

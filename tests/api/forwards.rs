@@ -87,8 +87,8 @@ async fn forward_needs_read_access_and_right_to_post(app: &TestApp) {
     forward(&eve, &announced, &own, None).await.assert_error("NOT_FOUND");
     let all = ["chat.view", "chat.create_group"];
     let other = app.user_in("other", "bob", Some(&all)).await;
-    let theirs = other.group("Theirs", &[]).await;
-    forward(&other, &source, &theirs, None).await.assert_error("NOT_FOUND");
+    let other_chat = other.group("Theirs", &[]).await;
+    forward(&other, &source, &other_chat, None).await.assert_error("NOT_FOUND");
     alice.mutate_ok("updateChat", json!({ "chatId": walk, "slowModeSeconds": 60 })).await;
     forward(&bob, &source, &walk, None).await.data();
     forward(&bob, &source, &walk, None).await.retry_after();

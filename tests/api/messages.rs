@@ -64,7 +64,7 @@ async fn reply_target_must_be_in_same_chat(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (chat, other) = (alice.direct(&bob).await, alice.group("Run", &[]).await);
     let first = alice.send(&chat, "who comes?").await;
-    let other_message = alice.send(&other, "elsewhere").await;
+    let other_message = alice.send(&other, "in another chat").await;
     let reply = async |to: &str| {
         let input = json!({ "chatId": chat, "text": "me", "replyToId": to });
         alice.mutate_returning("sendMessage", input, "message { replyTo { id text replyTo { id } } }").await
@@ -246,7 +246,7 @@ async fn unread_count_excludes_own_and_deleted_messages(app: &TestApp) {
     assert_eq!((unread(&alice).await, unread(&bob).await), (1, 0));
     read(json!("msg_nonsense")).await.assert_error("NOT_FOUND");
     let other = bob.group("Run", &[]).await;
-    let other_message = bob.send(&other, "elsewhere").await;
+    let other_message = bob.send(&other, "in another chat").await;
     read(json!(other_message)).await.assert_error("NOT_FOUND");
     assert_eq!(read(json!(null)).await.at("markRead.member.unreadCount"), 0);
 }

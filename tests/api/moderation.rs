@@ -27,7 +27,7 @@ async fn queue(user: &User, arguments: &str) -> Value {
 
 #[engine_test]
 async fn message_is_reported_once_per_user(app: &TestApp) {
-    let (alice, bob, mod_) = (app.user("alice").await, app.user("bob").await, moderator(app, "demo", "mod").await);
+    let (alice, bob, mona) = (app.user("alice").await, app.user("bob").await, moderator(app, "demo", "mod").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let message = alice.send(&chat, "something rude").await;
     let reports = join_all((0..10).map(|_| report(&bob, &message, "rude"))).await;
@@ -50,7 +50,7 @@ async fn message_is_reported_once_per_user(app: &TestApp) {
     let poll = json!({ "question": "Rude?", "options": ["yes", "no"] });
     let poll = alice.send_message(&chat, json!({ "poll": poll })).await;
     report(&bob, &poll, &"ü".repeat(1_000)).await.data();
-    let queue = queue(&mod_, "").await;
+    let queue = queue(&mona, "").await;
     let nodes = queue["nodes"].as_array().unwrap();
     assert_eq!(
         pluck(&queue["nodes"], "text"),

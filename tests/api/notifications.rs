@@ -76,7 +76,7 @@ async fn message_causes_one_notification_per_user(app: &TestApp) {
     alice.send_message(&chat, again.clone()).await;
     let once = unread_notifications(&bob).await.len();
     alice.send_message(&chat, again).await;
-    assert_eq!(unread_notifications(&bob).await.len(), once, "a replayed send notifies nobody again");
+    assert_eq!(unread_notifications(&bob).await.len(), once, "a replayed send causes no second notification");
 }
 
 #[engine_test]
@@ -191,7 +191,7 @@ async fn user_marks_only_own_notifications_read(app: &TestApp) {
     assert_eq!(
         remaining.at("markNotificationsRead.unread"),
         &json!({ "notifications": 2, "messages": 3 }),
-        "messages stay"
+        "the messages stay unread"
     );
     assert_eq!(page("first: 100, unreadOnly: true").await.0, [all[0].clone(), all[2].clone()]);
     assert_eq!(mark(&bob, json!([])).await.at("markNotificationsRead.unread.notifications"), 2);

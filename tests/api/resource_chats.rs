@@ -1,22 +1,22 @@
-//! The one chat of an object of the host application.
+//! Resource chats: the one chat of an object of the host application.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::{Engine, TestApp, User, engine_test, pluck};
 
-fn ticket(id: &str, people: &[&str]) -> Value {
-    json!({ "resource": { "type": "ticket", "id": id }, "title": format!("Ticket {id}"), "memberIds": people })
+fn ticket(id: &str, member_ids: &[&str]) -> Value {
+    json!({ "resource": { "type": "ticket", "id": id }, "title": format!("Ticket {id}"), "memberIds": member_ids })
 }
 
-async fn ensure(who: &User, id: &str, people: &[&str]) -> String {
-    who.mutate_returning("ensureResourceChat", ticket(id, people), "chat { id }")
+async fn ensure(user: &User, id: &str, member_ids: &[&str]) -> String {
+    user.mutate_returning("ensureResourceChat", ticket(id, member_ids), "chat { id }")
         .await
         .text("ensureResourceChat.chat.id")
 }
 
-/// Who is in, by name, with the owner's name in capitals.
-async fn people(who: &User, chat: &str) -> String {
-    let seen = who.fetch_chat(chat, "memberCount members(first: 100) { nodes { role user { id } } }").await;
+/// Returns the ids of the members, with the ids of owners in capitals.
+async fn member_list(user: &User, chat: &str) -> String {
+    let seen = user.fetch_chat(chat, "memberCount members(first: 100) { nodes { role user { id } } }").await;
     let members = seen["members"]["nodes"].as_array().unwrap();
     assert_eq!(seen["memberCount"], members.len());
     let name = |member: &Value| {
@@ -57,16 +57,20 @@ async fn resource_chat_members_sync_and_owners_stay(app: &TestApp) {
         app.user(id).await;
     }
     let chat = ensure(&alice, "7", &["bob", "carol", "bob"]).await;
-    assert_eq!(people(&alice, &chat).await, "ALICE bob carol");
+    assert_eq!(member_list(&alice, &chat).await, "ALICE bob carol");
     let mut feed = bob.feed(&chat, None, None).await;
     feed.expect("FeedCaughtUp").await;
     ensure(&alice, "7", &["carol", "dora"]).await;
-    assert_eq!(people(&alice, &chat).await, "ALICE carol dora", "she wasn't named, and owns it");
-    assert_eq!(feed.error_code().await, "FORBIDDEN");
-    let told = alice.fetch_chat(&chat, "messages(last: 2) { nodes { system { kind subject { id } } } }").await;
-    let told = pluck(&told["messages"]["nodes"], "system");
     assert_eq!(
-        told,
+        member_list(&alice, &chat).await,
+        "ALICE carol dora",
+        "the owner stays a member although the list does not contain her"
+    );
+    assert_eq!(feed.error_code().await, "FORBIDDEN");
+    let events = alice.fetch_chat(&chat, "messages(last: 2) { nodes { system { kind subject { id } } } }").await;
+    let events = pluck(&events["messages"]["nodes"], "system");
+    assert_eq!(
+        events,
         [
             json!({ "kind": "MEMBER_ADDED", "subject": { "id": "dora" } }),
             json!({ "kind": "MEMBER_REMOVED", "subject": { "id": "bob" } }),
@@ -76,21 +80,21 @@ async fn resource_chat_members_sync_and_owners_stay(app: &TestApp) {
     ensure(&alice, "7", &["alice", "carol", "dora"]).await;
     assert_eq!(alice.fetch_chat(&chat, "version").await, before, "nothing changed");
     alice.mutate("ensureResourceChat", ticket("7", &["nobody"])).await.assert_error("NOT_FOUND");
-    assert_eq!(people(&alice, &chat).await, "ALICE carol dora", "all or nothing");
+    assert_eq!(member_list(&alice, &chat).await, "ALICE carol dora", "all or nothing");
 }
 
 #[engine_test]
 async fn resource_chat_sync_needs_right_to_change_members(app: &TestApp) {
     let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = ensure(&alice, "7", &["bob"]).await;
-    assert_eq!(ensure(&bob, "7", &["alice", "bob"]).await, chat, "one who is in may ask for it as it is");
+    assert_eq!(ensure(&bob, "7", &["alice", "bob"]).await, chat, "a member may request the chat without changes");
     bob.mutate("ensureResourceChat", ticket("7", &["bob", "carol"])).await.assert_error("FORBIDDEN");
     bob.mutate("ensureResourceChat", ticket("7", &[])).await.assert_error("FORBIDDEN");
     carol.mutate("ensureResourceChat", ticket("7", &["bob", "carol"])).await.assert_error("FORBIDDEN");
     carol.mutate("ensureResourceChat", ticket("7", &["bob"])).await.assert_error("FORBIDDEN");
-    assert_eq!(people(&alice, &chat).await, "ALICE bob");
-    let looker = app.user_in("demo", "looker", Some(&["chat.view"])).await;
-    looker.mutate("ensureResourceChat", ticket("8", &[])).await.assert_error("FORBIDDEN");
+    assert_eq!(member_list(&alice, &chat).await, "ALICE bob");
+    let viewer_only = app.user_in("demo", "observer", Some(&["chat.view"])).await;
+    viewer_only.mutate("ensureResourceChat", ticket("8", &[])).await.assert_error("FORBIDDEN");
 }
 
 #[engine_test]
@@ -99,13 +103,13 @@ async fn host_service_need_not_be_a_member(app: &TestApp) {
     let chat = ensure(&alice, "7", &["bob"]).await;
     let host = app.user_in("demo", "host", Some(&["chat.view", "organization.admin"])).await;
     assert_eq!(ensure(&host, "7", &["carol"]).await, chat);
-    assert_eq!(people(&alice, &chat).await, "ALICE carol");
+    assert_eq!(member_list(&alice, &chat).await, "ALICE carol");
     host.try_send_message(&chat, json!({ "text": "hello" })).await.assert_error("NOT_FOUND");
-    // What it may not read, it doesn't read by this either.
-    let look = "chat { messages { nodes { id } } members { nodes { id } } viewerMembership { id } }";
-    let seen = host.mutate_returning("ensureResourceChat", ticket("7", &["carol"]), look).await;
-    let nothing = json!({ "messages": { "nodes": [] }, "members": { "nodes": [] }, "viewerMembership": null });
-    assert_eq!(seen.at("ensureResourceChat.chat"), &nothing);
+    // The result contains nothing that the host may not read.
+    let selection = "chat { messages { nodes { id } } members { nodes { id } } viewerMembership { id } }";
+    let seen = host.mutate_returning("ensureResourceChat", ticket("7", &["carol"]), selection).await;
+    let expected = json!({ "messages": { "nodes": [] }, "members": { "nodes": [] }, "viewerMembership": null });
+    assert_eq!(seen.at("ensureResourceChat.chat"), &expected);
     host.mutate("ensureResourceChat", ticket("8", &[])).await.assert_error("FORBIDDEN");
 }
 
@@ -115,10 +119,10 @@ async fn resource_chat_is_separate_per_organization(app: &TestApp) {
     let all = ["chat.view", "chat.create_group", "organization.admin"];
     let other = app.user_in("other", "alice", Some(&all)).await;
     let chat = ensure(&alice, "7", &[]).await;
-    let theirs = ensure(&other, "7", &[]).await;
-    assert_ne!(chat, theirs);
+    let other_chat = ensure(&other, "7", &[]).await;
+    assert_ne!(chat, other_chat);
     assert_eq!(other.fetch_chat(&chat, "id").await, Value::Null);
-    assert_eq!(alice.fetch_chat(&theirs, "id").await, Value::Null);
+    assert_eq!(alice.fetch_chat(&other_chat, "id").await, Value::Null);
 }
 
 #[engine_test]
@@ -162,8 +166,8 @@ async fn resource_chat_syncs_a_thousand_members(app: &TestApp) {
     let columns = "organization_id, id, name, name_folded, created_at";
     app.database.execute(&format!("INSERT INTO users ({columns}) VALUES {}", rows.join(", "))).await;
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    for (people, count) in [(&ids[..], 1_001), (&ids[..1], 2), (&ids[..], 1_001)] {
-        let chat = ensure(&alice, "7", people).await;
+    for (member_ids, count) in [(&ids[..], 1_001), (&ids[..1], 2), (&ids[..], 1_001)] {
+        let chat = ensure(&alice, "7", member_ids).await;
         assert_eq!(alice.fetch_chat(&chat, "memberCount").await["memberCount"], count);
     }
 }

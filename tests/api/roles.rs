@@ -1,11 +1,12 @@
-//! Roles: who gives them, who may silence whom, and what a chat asks of them.
+//! Roles: changing them, the succession of owners, and the policy and slow mode of a chat.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::{TestApp, User, engine_test};
 
-struct Crew {
+/// The members of a group, one of each role.
+struct TestGroup {
     owner: User,
     admin: User,
     moderator: User,
@@ -13,19 +14,19 @@ struct Crew {
     chat: String,
 }
 
-/// A group with one of each role.
-async fn crew(app: &TestApp) -> Crew {
+/// Creates a group with one member of each role.
+async fn create_group(app: &TestApp) -> TestGroup {
     let (owner, admin) = (app.user("olga").await, app.user("adam").await);
     let (moderator, member) = (app.user("mona").await, app.user("mike").await);
     let chat = owner.group("Walk", &[&member]).await;
     owner.add_member(&chat, "adam", "ADMIN").await;
     owner.add_member(&chat, "mona", "MODERATOR").await;
-    Crew { owner, admin, moderator, member, chat }
+    TestGroup { owner, admin, moderator, member, chat }
 }
 
-/// The members and their roles, by name.
-async fn roles(who: &User, chat: &str) -> String {
-    let members = who.fetch_chat(chat, "members { nodes { role user { id } } }").await;
+/// Returns the members and their roles, by name.
+async fn roles(user: &User, chat: &str) -> String {
+    let members = user.fetch_chat(chat, "members { nodes { role user { id } } }").await;
     let role =
         |member: &Value| format!("{}:{}", member["user"]["id"].as_str().unwrap(), member["role"].as_str().unwrap());
     members["members"]["nodes"].as_array().unwrap().iter().map(role).collect::<Vec<_>>().join(" ")
@@ -37,12 +38,12 @@ fn role_of(chat: &str, user: &str, role: &str) -> Value {
 
 #[engine_test]
 async fn changing_roles_needs_owner(app: &TestApp) {
-    let Crew { owner, admin, moderator, member, chat } = crew(app).await;
-    for who in [&admin, &moderator, &member] {
-        who.mutate("changeMemberRole", role_of(&chat, "mike", "MODERATOR")).await.assert_error("FORBIDDEN");
+    let TestGroup { owner, admin, moderator, member, chat } = create_group(app).await;
+    for user in [&admin, &moderator, &member] {
+        user.mutate("changeMemberRole", role_of(&chat, "mike", "MODERATOR")).await.assert_error("FORBIDDEN");
     }
-    let stranger = app.user("sven").await;
-    stranger.mutate("changeMemberRole", role_of(&chat, "mike", "ADMIN")).await.assert_error("NOT_FOUND");
+    let outsider = app.user("sven").await;
+    outsider.mutate("changeMemberRole", role_of(&chat, "mike", "ADMIN")).await.assert_error("NOT_FOUND");
     owner.mutate("changeMemberRole", role_of(&chat, "sven", "ADMIN")).await.assert_error("NOT_FOUND");
     let changed = owner
         .mutate_returning(
@@ -58,13 +59,13 @@ async fn changing_roles_needs_owner(app: &TestApp) {
     let before = owner.fetch_chat(&chat, "version").await;
     owner.mutate_ok("changeMemberRole", role_of(&chat, "adam", "MEMBER")).await;
     assert_eq!(owner.fetch_chat(&chat, "version").await, before, "the same role is no change");
-    let weak = app.user_in("demo", "olga", Some(&["chat.view"])).await;
-    weak.mutate("changeMemberRole", role_of(&chat, "mike", "MEMBER")).await.assert_error("FORBIDDEN");
+    let viewer_only = app.user_in("demo", "olga", Some(&["chat.view"])).await;
+    viewer_only.mutate("changeMemberRole", role_of(&chat, "mike", "MEMBER")).await.assert_error("FORBIDDEN");
 }
 
 #[engine_test]
 async fn role_change_cannot_exceed_own_role(app: &TestApp) {
-    let Crew { owner, admin, moderator, member, chat } = crew(app).await;
+    let TestGroup { owner, admin, moderator, member, chat } = create_group(app).await;
     let policy = json!([{ "action": "CHANGE_ROLES", "role": "MODERATOR" }]);
     owner.mutate_ok("updateChat", json!({ "chatId": chat, "policy": policy })).await;
     moderator.mutate_ok("changeMemberRole", role_of(&chat, "mike", "MODERATOR")).await;
@@ -77,7 +78,11 @@ async fn role_change_cannot_exceed_own_role(app: &TestApp) {
     admin.mutate("changeMemberRole", role_of(&chat, "mike", "OWNER")).await.assert_error("FORBIDDEN");
     member.mutate("changeMemberRole", role_of(&chat, "mike", "MODERATOR")).await.assert_error("FORBIDDEN");
     admin.mutate_ok("changeMemberRole", role_of(&chat, "adam", "MODERATOR")).await;
-    assert_eq!(roles(&owner, &chat).await, "adam:MODERATOR mike:MEMBER mona:MODERATOR olga:OWNER", "one may step down");
+    assert_eq!(
+        roles(&owner, &chat).await,
+        "adam:MODERATOR mike:MEMBER mona:MODERATOR olga:OWNER",
+        "a member can step down"
+    );
     let input = json!({ "chatId": chat, "userIds": ["sven"], "role": "ADMIN" });
     app.user("sven").await;
     owner
@@ -91,13 +96,17 @@ async fn role_change_cannot_exceed_own_role(app: &TestApp) {
 
 #[engine_test]
 async fn chat_always_keeps_an_owner(app: &TestApp) {
-    let Crew { owner, admin, member, chat, .. } = crew(app).await;
+    let TestGroup { owner, admin, member, chat, .. } = create_group(app).await;
     owner.mutate("changeMemberRole", role_of(&chat, "olga", "ADMIN")).await.assert_error("FORBIDDEN");
     owner.mutate_ok("changeMemberRole", role_of(&chat, "adam", "OWNER")).await;
     owner.mutate_ok("changeMemberRole", role_of(&chat, "olga", "MEMBER")).await;
     owner.mutate("changeMemberRole", role_of(&chat, "olga", "OWNER")).await.assert_error("FORBIDDEN");
     admin.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
-    assert_eq!(roles(&member, &chat).await, "mike:MEMBER mona:OWNER olga:MEMBER", "the highest of the others");
+    assert_eq!(
+        roles(&member, &chat).await,
+        "mike:MEMBER mona:OWNER olga:MEMBER",
+        "the member with the highest role becomes the owner"
+    );
     let direct = admin.mutate_returning("openDirectChat", json!({ "userId": "mike" }), "chat { id }").await;
     let direct = direct.text("openDirectChat.chat.id");
     admin.mutate("changeMemberRole", role_of(&direct, "mike", "OWNER")).await.assert_error("FORBIDDEN");
@@ -107,7 +116,7 @@ async fn chat_always_keeps_an_owner(app: &TestApp) {
 async fn leaving_owner_is_succeeded_by_highest_then_oldest_member(app: &TestApp) {
     let (owner, zoe, adam) = (app.user("olga").await, app.user("zoe").await, app.user("adam").await);
     let chat = owner.group("Walk", &[]).await;
-    // Zoe comes first, Adam is first by name.
+    // Zoe is the older member, Adam is first by name.
     owner.add_member(&chat, "zoe", "MODERATOR").await;
     app.advance(1);
     owner.add_member(&chat, "adam", "MODERATOR").await;
@@ -122,7 +131,7 @@ async fn leaving_owner_is_succeeded_by_highest_then_oldest_member(app: &TestApp)
 
 #[engine_test]
 async fn chat_policy_changes_rights_of_roles(app: &TestApp) {
-    let Crew { owner, admin, moderator, member, chat } = crew(app).await;
+    let TestGroup { owner, admin, moderator, member, chat } = create_group(app).await;
     let rule = |action: &str, role: &str| json!({ "chatId": chat, "policy": [{ "action": action, "role": role }] });
     admin.mutate("updateChat", rule("POST", "ADMIN")).await.assert_error("FORBIDDEN");
     owner.mutate_ok("updateChat", rule("POST", "MODERATOR")).await;
@@ -133,7 +142,7 @@ async fn chat_policy_changes_rights_of_roles(app: &TestApp) {
     owner.mutate_ok("updateChat", rule("EDIT_DETAILS", "MEMBER")).await;
     member.mutate_ok("updateChat", json!({ "chatId": chat, "title": "Run" })).await;
     member.mutate("updateChat", rule("POST", "MEMBER")).await.assert_error("FORBIDDEN");
-    // Nobody makes themselves one who gives roles.
+    // Members cannot give themselves the right to change roles.
     member.mutate("updateChat", rule("CHANGE_ROLES", "MEMBER")).await.assert_error("FORBIDDEN");
     let policy = owner.fetch_chat(&chat, "policy { action role }").await["policy"].clone();
     let policy = policy.as_array().unwrap();
@@ -148,9 +157,9 @@ async fn chat_policy_changes_rights_of_roles(app: &TestApp) {
 
 #[engine_test]
 async fn slow_mode_allows_next_send_exactly_at_its_end(app: &TestApp) {
-    let Crew { owner, admin, moderator, member, chat } = crew(app).await;
-    let slow = async |who: &User, seconds: i32| {
-        who.mutate("updateChat", json!({ "chatId": chat, "slowModeSeconds": seconds })).await
+    let TestGroup { owner, admin, moderator, member, chat } = create_group(app).await;
+    let slow = async |user: &User, seconds: i32| {
+        user.mutate("updateChat", json!({ "chatId": chat, "slowModeSeconds": seconds })).await
     };
     slow(&owner, -1).await.assert_bad_input("slowModeSeconds");
     slow(&owner, 21_601).await.assert_bad_input("slowModeSeconds");
@@ -159,26 +168,26 @@ async fn slow_mode_allows_next_send_exactly_at_its_end(app: &TestApp) {
     let first = member.send(&chat, "first").await;
     let wait = member.try_send_message(&chat, json!({ "text": "second" })).await.retry_after();
     assert!(wait > Duration::from_secs(21_500) && wait <= Duration::from_secs(21_600), "{wait:?}");
-    for who in [&moderator, &admin, &owner] {
-        who.send(&chat, "one").await;
-        who.send(&chat, "two").await;
+    for user in [&moderator, &admin, &owner] {
+        user.send(&chat, "one").await;
+        user.send(&chat, "two").await;
     }
     member.mutate_ok("editMessage", json!({ "messageId": first, "text": "the first" })).await;
     app.app.clock.advance(wait - Duration::from_secs(60));
-    // The tokens of before have expired by now.
+    // The first tokens have expired by now.
     let (owner, admin, member) = (app.user("olga").await, app.user("adam").await, app.user("mike").await);
     let wait = member.try_send_message(&chat, json!({ "text": "second" })).await.retry_after();
     assert!(wait <= Duration::from_secs(60), "{wait:?}");
     app.app.clock.advance(wait);
     member.send(&chat, "second").await;
     member.try_send_message(&chat, json!({ "text": "third" })).await.retry_after();
-    let other = member.group("Elsewhere", &[]).await;
-    member.send(&other, "each chat is slow by itself").await;
+    let other = member.group("Other", &[]).await;
+    member.send(&other, "slow mode applies to each chat separately").await;
     slow(&admin, 0).await.data();
     member.send(&chat, "third").await;
     member.send(&chat, "fourth").await;
     slow(&admin, 5).await.data();
     member.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
     owner.add_member(&chat, "mike", "MEMBER").await;
-    member.try_send_message(&chat, json!({ "text": "came again" })).await.retry_after();
+    member.try_send_message(&chat, json!({ "text": "after rejoining" })).await.retry_after();
 }

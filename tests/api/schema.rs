@@ -1,4 +1,4 @@
-//! The schema of the API, and those of the databases, are what the files say.
+//! The schema of the API and those of the databases equal their files.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,13 @@ use tokio_postgres::NoTls;
 #[test]
 fn schema_file_equals_generated_schema() {
     let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql")).expect("schema.graphql");
-    assert!(file == parlor::graphql::schema::sdl(), "schema.graphql is out of date: cargo run -- schema > schema.graphql");
+    assert!(
+        file == parlor::graphql::schema::sdl(),
+        "schema.graphql is out of date: cargo run -- schema > schema.graphql"
+    );
 }
 
-/// Table, column, kind of value and whether it may be null, as `src/storage/schema.rs` has them.
+/// Returns the table, name, type and nullability of each column that `src/storage/schema.rs` declares.
 fn declared() -> BTreeSet<(String, String, String, bool)> {
     let source = include_str!("../../src/storage/schema.rs");
     let mut columns = BTreeSet::new();
@@ -59,18 +62,20 @@ async fn migrated_databases_match_schema_rs(app: &TestApp) {
     };
     let declared = declared();
     assert!(declared.len() > 40);
-    for (table, column, wanted, null) in &declared {
+    for (table, column, expected, null) in &declared {
         let found = migrated.iter().find(|(t, c, _, _)| t == table && c == column);
         let (_, _, native, nullable) = found.unwrap_or_else(|| panic!("{engine:?} has no {table}.{column}"));
-        assert!(kind(engine, native, wanted), "{table}.{column}: {native}, not {wanted}");
+        assert!(kind(engine, native, expected), "{table}.{column}: {native}, not {expected}");
         assert_eq!(nullable, null, "{table}.{column}");
     }
     let known = |table: &str, column: &str| declared.iter().any(|(t, c, _, _)| t == table && c == column);
-    // Only SQL names the full-text index, which each engine has in its own way (in SQLite with tables
-    // beneath it), and the rowid of SQLite's messages that it points at.
-    let of_index = |table: &str, column: &str| table.starts_with("message_words") || column == "pk";
-    let extra: Vec<_> =
-        migrated.iter().filter(|(table, column, _, _)| !known(table, column) && !of_index(table, column)).collect();
+    // `schema.rs` leaves out the full-text index, whose tables differ by engine, and the rowid of SQLite's messages,
+    // to which the index refers.
+    let belongs_to_index = |table: &str, column: &str| table.starts_with("message_words") || column == "pk";
+    let extra: Vec<_> = migrated
+        .iter()
+        .filter(|(table, column, _, _)| !known(table, column) && !belongs_to_index(table, column))
+        .collect();
     assert!(extra.is_empty(), "{extra:?}");
 }
 

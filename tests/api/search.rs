@@ -1,4 +1,4 @@
-//! Search: the same words find the same on both engines.
+//! Search: both engines find the same messages by the same words.
 
 use serde_json::{Value, json};
 use testkit::{Database, Engine, Reply, TestApp, User, engine_test, pluck};
@@ -8,20 +8,20 @@ const SEARCH: &str = "query($query: String!, $filter: MessageSearchFilter, $firs
         nodes { id text } edges { cursor snippet node { id } } pageInfo { hasNextPage endCursor }
     } }";
 
-async fn search(who: &User, query: &str, filter: Value) -> Reply {
-    who.ask_with(SEARCH, json!({ "query": query, "filter": filter })).await
+async fn search(user: &User, query: &str, filter: Value) -> Reply {
+    user.ask_with(SEARCH, json!({ "query": query, "filter": filter })).await
 }
 
-/// The texts that are found, newest first.
-async fn found(who: &User, query: &str) -> Vec<Value> {
-    found_with(who, query, Value::Null).await
+/// Returns the texts of the messages that are found, newest first.
+async fn found(user: &User, query: &str) -> Vec<Value> {
+    found_with(user, query, Value::Null).await
 }
 
-async fn found_with(who: &User, query: &str, filter: Value) -> Vec<Value> {
-    pluck(search(who, query, filter).await.at("searchMessages.nodes"), "text")
+async fn found_with(user: &User, query: &str, filter: Value) -> Vec<Value> {
+    pluck(search(user, query, filter).await.at("searchMessages.nodes"), "text")
 }
 
-const NOTHING: [Value; 0] = [];
+const NO_RESULTS: [Value; 0] = [];
 
 #[engine_test]
 async fn search_matches_prefixes_without_case_and_accents(app: &TestApp) {
@@ -74,12 +74,12 @@ async fn search_rejects_empty_query_and_treats_operators_as_text(app: &TestApp) 
     let chat = alice.group("Walk", &[]).await;
     alice.send(&chat, "a b c near or not it's 100% done").await;
     let seventeen = vec!["a"; 17].join(" ");
-    for bad in
+    for query in
         ["", " \n", "\"", "\"\"", "'", "\\", "*", "():&|!<->", "%", "…", "👍", "\u{0}", &seventeen, &"x".repeat(201)]
     {
-        search(&alice, bad, Value::Null).await.assert_bad_input("query");
+        search(&alice, query, Value::Null).await.assert_bad_input("query");
     }
-    for (query, number) in [
+    for (query, count) in [
         ("\" OR 1", 0),
         ("a:*", 1),
         ("a:* & b", 1),
@@ -104,11 +104,11 @@ async fn search_rejects_empty_query_and_treats_operators_as_text(app: &TestApp) 
         ("a\"b\"c", 1),
     ] {
         let reply = search(&alice, query, Value::Null).await;
-        assert_eq!(reply.at("searchMessages.nodes").as_array().unwrap().len(), number, "{query}");
+        assert_eq!(reply.at("searchMessages.nodes").as_array().unwrap().len(), count, "{query}");
     }
     let sixteen = vec!["a"; 16].join(" ");
     assert_eq!(found(&alice, &sixteen).await.len(), 1);
-    assert_eq!(found(&alice, &"ü".repeat(200)).await, NOTHING);
+    assert_eq!(found(&alice, &"ü".repeat(200)).await, NO_RESULTS);
 }
 
 #[engine_test]
@@ -124,8 +124,8 @@ async fn search_filter_narrows_results(app: &TestApp) {
     alice.send_message(&run, json!({ "text": "word four", "mentionsEveryone": true })).await;
     let poll = json!({ "question": "Where to?", "options": ["hill", "lake"] });
     alice.send_message(&run, json!({ "text": "word five", "poll": poll })).await;
-    let place = json!({ "latitude": 1.5, "longitude": 2.5, "name": "word" });
-    alice.send_message(&run, json!({ "text": "word six", "location": place })).await;
+    let location = json!({ "latitude": 1.5, "longitude": 2.5, "name": "word" });
+    alice.send_message(&run, json!({ "text": "word six", "location": location })).await;
     alice.send_message(&run, json!({ "poll": poll })).await;
     for (filter, expected) in [
         (json!({}), "six five four three two one"),
@@ -207,21 +207,21 @@ async fn edited_message_is_found_by_new_text(app: &TestApp) {
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "the hill").await;
     alice.mutate_ok("editMessage", json!({ "messageId": id, "text": "the lake" })).await;
-    assert_eq!(found(&bob, "hill").await, NOTHING);
+    assert_eq!(found(&bob, "hill").await, NO_RESULTS);
     assert_eq!(found(&bob, "lake").await, ["the lake"]);
     let other = alice.group("Run", &[]).await;
     alice.mutate_ok("forwardMessage", json!({ "messageId": id, "toChatId": other })).await;
     assert_eq!(found(&alice, "lake").await, ["the lake", "the lake"]);
     alice.send_message(&chat, json!({ "text": "lake aside", "threadRootId": id })).await;
-    assert_eq!(found(&bob, "lake").await, ["lake aside", "the lake"], "replies of threads too");
+    assert_eq!(found(&bob, "lake").await, ["lake aside", "the lake"], "search includes replies in threads");
     alice.delete_message(&id).await;
     assert_eq!(found(&bob, "lake").await, ["lake aside"]);
-    assert_eq!(found(&bob, "walk").await, NOTHING, "what the server tells is not searched");
+    assert_eq!(found(&bob, "walk").await, NO_RESULTS, "search excludes system messages");
     let emoji = alice.send(&chat, "👍").await;
     alice.mutate_ok("editMessage", json!({ "messageId": emoji, "text": "thumbs" })).await;
     assert_eq!(found(&bob, "thumbs").await, ["thumbs"]);
     alice.mutate_ok("editMessage", json!({ "messageId": emoji, "text": "👍" })).await;
-    assert_eq!(found(&bob, "thumbs").await, NOTHING);
+    assert_eq!(found(&bob, "thumbs").await, NO_RESULTS);
 }
 
 #[engine_test]
@@ -234,28 +234,28 @@ async fn search_covers_only_current_memberships(app: &TestApp) {
     alice.send(&chat, "word").await;
     alice.send(&news, "word").await;
     let own = other.group("Own", &[]).await;
-    assert_eq!(found(&other, "word").await, NOTHING);
+    assert_eq!(found(&other, "word").await, NO_RESULTS);
     other.send(&own, "word of theirs").await;
     assert_eq!(
         (found(&bob, "word").await.len(), found(&carol, "word").await.len()),
         (1, 1),
-        "a channel is found by those who joined"
+        "only members find the messages of a channel"
     );
     bob.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
     alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "carol" })).await;
-    for who in [&bob, &carol] {
-        assert_eq!(found(who, "word").await, NOTHING);
-        assert_eq!(found_with(who, "word", json!({ "chatId": chat })).await, NOTHING);
-        assert_eq!(found_with(who, "word", json!({ "chatId": news })).await, NOTHING);
+    for user in [&bob, &carol] {
+        assert_eq!(found(user, "word").await, NO_RESULTS);
+        assert_eq!(found_with(user, "word", json!({ "chatId": chat })).await, NO_RESULTS);
+        assert_eq!(found_with(user, "word", json!({ "chatId": news })).await, NO_RESULTS);
     }
     alice.add_member(&chat, "carol", "MEMBER").await;
     assert_eq!(found(&carol, "word").await, ["word"]);
     assert_eq!(found(&other, "word").await, ["word of theirs"]);
-    assert_eq!(found_with(&other, "word", json!({ "chatId": chat })).await, NOTHING);
+    assert_eq!(found_with(&other, "word", json!({ "chatId": chat })).await, NO_RESULTS);
     alice.mutate_ok("archiveChat", json!({ "chatId": chat, "archived": true })).await;
-    assert_eq!(found(&carol, "word").await, ["word"], "what is archived is read");
-    let blind = app.user_in("demo", "alice", Some(&["chat.create_group"])).await;
-    search(&blind, "word", Value::Null).await.assert_error("FORBIDDEN");
+    assert_eq!(found(&carol, "word").await, ["word"], "search includes archived chats");
+    let powerless = app.user_in("demo", "alice", Some(&["chat.create_group"])).await;
+    search(&powerless, "word", Value::Null).await.assert_error("FORBIDDEN");
 }
 
 #[engine_test]
@@ -265,12 +265,12 @@ async fn messages_sent_before_index_are_found_after_restart(engine: Engine) {
     let chat = alice.group("Walk", &[]).await;
     alice.send(&chat, "an old lighthouse").await;
     let database = app.shut_down().await;
-    // As a server of before the index left it.
-    let emptied = match engine {
+    // The state that a server without the index left.
+    let delete_index = match engine {
         Engine::Sqlite => "INSERT INTO message_words (message_words) VALUES ('delete-all')",
         Engine::Postgres => "DELETE FROM message_words",
     };
-    database.execute(emptied).await;
+    database.execute(delete_index).await;
     let app = TestApp::start(database, &[]).await;
     let alice = app.user("alice").await;
     assert_eq!(found(&alice, "lighthouse").await, [json!("an old lighthouse")], "{engine:?}");

@@ -1,13 +1,13 @@
-//! What the server tells of a chat, in messages of its own.
+//! System messages, by which the server records changes in the history of a chat.
 
 use serde_json::{Value, json};
 use testkit::{TestApp, User, engine_test};
 
-/// All notices of a chat: kind, actor, subject and detail.
-async fn notices(who: &User, chat: &str) -> Vec<Value> {
-    let what =
+/// Returns the kind, actor, subject and detail of each system message of a chat.
+async fn system_messages(user: &User, chat: &str) -> Vec<Value> {
+    let selection =
         "messages(first: 100) { nodes { kind text sender { id } system { kind detail actor { id } subject { id } } } }";
-    let seen = who.fetch_chat(chat, what).await;
+    let seen = user.fetch_chat(chat, selection).await;
     let messages = seen["messages"]["nodes"].as_array().unwrap();
     let systems: Vec<_> = messages.iter().filter(|message| message["kind"] == "SYSTEM").collect();
     assert!(systems.iter().all(|message| message["sender"].is_null() && message["text"].is_null()), "{systems:?}");
@@ -15,10 +15,10 @@ async fn notices(who: &User, chat: &str) -> Vec<Value> {
         messages.iter().all(|message| message["system"].is_null() == (message["kind"] != "SYSTEM")),
         "{messages:?}"
     );
-    systems.iter().map(|message| brief(&message["system"])).collect()
+    systems.iter().map(|message| fields_of(&message["system"])).collect()
 }
 
-fn brief(system: &Value) -> Value {
+fn fields_of(system: &Value) -> Value {
     json!([system["kind"], system["actor"]["id"], system["subject"]["id"], system["detail"]])
 }
 
@@ -26,14 +26,14 @@ fn brief(system: &Value) -> Value {
 async fn system_message_names_actor_and_subject(app: &TestApp) {
     let (alice, bob, _carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
     let chat = alice.group("Walk", &[&bob]).await;
-    let mut told = vec![json!(["CHAT_CREATED", "alice", null, "Walk"]), json!(["WELCOME", "alice", null, "Walk"])];
-    assert_eq!(notices(&bob, &chat).await, told);
-    let said = bob.send(&chat, "hello").await;
+    let mut expected = vec![json!(["CHAT_CREATED", "alice", null, "Walk"]), json!(["WELCOME", "alice", null, "Walk"])];
+    assert_eq!(system_messages(&bob, &chat).await, expected);
+    let message = bob.send(&chat, "hello").await;
     let mut feed = bob.feed(&chat, None, None).await;
     feed.expect("FeedCaughtUp").await;
     let silenced = json!({ "chatId": chat, "userId": "bob", "until": app.time_in(60) });
     let lifted = json!({ "chatId": chat, "userId": "bob" });
-    for (field, input, notice) in [
+    for (field, input, system_message) in [
         (
             "addMembers",
             json!({ "chatId": chat, "userIds": ["carol", "bob"] }),
@@ -49,8 +49,8 @@ async fn system_message_names_actor_and_subject(app: &TestApp) {
             json!({ "chatId": chat, "title": "Run", "slowModeSeconds": 1, "policy": [{ "action": "PIN", "role": "ADMIN" }] }),
             json!(["DETAILS_CHANGED", "alice", null, "title,policy,slowModeSeconds"]),
         ),
-        ("pinMessage", json!({ "messageId": said }), json!(["MESSAGE_PINNED", "alice", null, said])),
-        ("unpinMessage", json!({ "messageId": said }), Value::Null),
+        ("pinMessage", json!({ "messageId": message }), json!(["MESSAGE_PINNED", "alice", null, message])),
+        ("unpinMessage", json!({ "messageId": message }), Value::Null),
         ("silenceMember", silenced, Value::Null),
         ("silenceMember", lifted, Value::Null),
         (
@@ -71,19 +71,19 @@ async fn system_message_names_actor_and_subject(app: &TestApp) {
         ("updateChat", json!({ "chatId": chat, "title": "Run" }), Value::Null),
     ] {
         alice.mutate_ok(field, input).await;
-        told.extend((!notice.is_null()).then_some(notice));
-        assert_eq!(notices(&bob, &chat).await, told, "{field}");
+        expected.extend((!system_message.is_null()).then_some(system_message));
+        assert_eq!(system_messages(&bob, &chat).await, expected, "{field}");
     }
     alice.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
-    told.push(json!(["MEMBER_LEFT", "alice", "alice", null]));
-    told.push(json!(["ROLE_CHANGED", "alice", "bob", "OWNER"]));
-    assert_eq!(notices(&bob, &chat).await, told);
+    expected.push(json!(["MEMBER_LEFT", "alice", "alice", null]));
+    expected.push(json!(["ROLE_CHANGED", "alice", "bob", "OWNER"]));
+    assert_eq!(system_messages(&bob, &chat).await, expected);
     let channel = alice.chat("CHANNEL", "News", &[]).await;
     bob.mutate_ok("joinChannel", json!({ "chatId": channel })).await;
     assert_eq!(
-        notices(&bob, &channel).await[2..],
+        system_messages(&bob, &channel).await[2..],
         [json!(["MEMBER_ADDED", "bob", "bob", null])],
-        "both, who came by himself"
+        "a user who joins is both the actor and the subject"
     );
     let added = loop {
         let event = feed.next_non_member_event().await;
@@ -91,7 +91,11 @@ async fn system_message_names_actor_and_subject(app: &TestApp) {
             break event;
         }
     };
-    assert_eq!((&added["change"], &added["message"]["sender"]), (&json!("ADDED"), &Value::Null), "feeds tell of it");
+    assert_eq!(
+        (&added["change"], &added["message"]["sender"]),
+        (&json!("ADDED"), &Value::Null),
+        "chat feeds deliver system messages"
+    );
 }
 
 #[engine_test]
@@ -101,11 +105,11 @@ async fn direct_chat_has_no_system_messages(app: &TestApp) {
         alice.mutate_returning("openDirectChat", json!({ "userId": "bob" }), "chat { id lastMessage { id } }").await;
     assert_eq!(direct.at("openDirectChat.chat.lastMessage"), &Value::Null);
     let chat = direct.text("openDirectChat.chat.id");
-    let said = bob.send(&chat, "hello").await;
-    assert_eq!(notices(&alice, &chat).await, Vec::<Value>::new());
-    alice.mutate_ok("pinMessage", json!({ "messageId": said })).await;
-    let seen = notices(&alice, &chat).await;
-    assert_eq!(seen, Vec::<Value>::new(), "not even of a pin");
+    let message = bob.send(&chat, "hello").await;
+    assert_eq!(system_messages(&alice, &chat).await, Vec::<Value>::new());
+    alice.mutate_ok("pinMessage", json!({ "messageId": message })).await;
+    let seen = system_messages(&alice, &chat).await;
+    assert_eq!(seen, Vec::<Value>::new(), "a pin in a direct chat has no system message either");
 }
 
 #[engine_test]
@@ -117,28 +121,28 @@ async fn system_message_is_immutable_and_never_unread(app: &TestApp) {
     let chat = alice.group("Walk", &[&bob]).await;
     let own = alice.send(&chat, "hello").await;
     let seen = alice.fetch_chat(&chat, "messages(first: 1) { nodes { id } }").await;
-    let notice = seen["messages"]["nodes"][0]["id"].clone();
+    let system_message = seen["messages"]["nodes"][0]["id"].clone();
     for (field, input) in [
-        ("editMessage", json!({ "messageId": notice, "text": "changed" })),
-        ("deleteMessage", json!({ "messageId": notice })),
-        ("addReaction", json!({ "messageId": notice, "emoji": "👍" })),
-        ("removeReaction", json!({ "messageId": notice, "emoji": "👍" })),
-        ("pinMessage", json!({ "messageId": notice })),
-        ("unpinMessage", json!({ "messageId": notice })),
-        ("forwardMessage", json!({ "messageId": notice, "toChatId": chat })),
-        ("reportMessage", json!({ "messageId": notice, "reason": "rude" })),
-        ("votePoll", json!({ "messageId": notice, "optionIds": [] })),
-        ("closePoll", json!({ "messageId": notice })),
-        ("sendMessage", json!({ "chatId": chat, "text": "in it", "threadRootId": notice })),
+        ("editMessage", json!({ "messageId": system_message, "text": "changed" })),
+        ("deleteMessage", json!({ "messageId": system_message })),
+        ("addReaction", json!({ "messageId": system_message, "emoji": "👍" })),
+        ("removeReaction", json!({ "messageId": system_message, "emoji": "👍" })),
+        ("pinMessage", json!({ "messageId": system_message })),
+        ("unpinMessage", json!({ "messageId": system_message })),
+        ("forwardMessage", json!({ "messageId": system_message, "toChatId": chat })),
+        ("reportMessage", json!({ "messageId": system_message, "reason": "rude" })),
+        ("votePoll", json!({ "messageId": system_message, "optionIds": [] })),
+        ("closePoll", json!({ "messageId": system_message })),
+        ("sendMessage", json!({ "chatId": chat, "text": "in it", "threadRootId": system_message })),
     ] {
         alice.mutate(field, input.clone()).await.assert_error("FORBIDDEN");
         bob.mutate(field, input).await.assert_error("FORBIDDEN");
     }
-    let can = alice.fetch_message(notice.as_str().unwrap(), "viewerCanEdit viewerCanDelete").await;
+    let can = alice.fetch_message(system_message.as_str().unwrap(), "viewerCanEdit viewerCanDelete").await;
     assert_eq!(can, json!({ "viewerCanEdit": false, "viewerCanDelete": false }));
     let unread = bob.fetch_chat(&chat, "viewerMembership { unreadCount }").await;
-    assert_eq!(unread["viewerMembership"]["unreadCount"], 1, "what Alice said");
+    assert_eq!(unread["viewerMembership"]["unreadCount"], 1, "only the message of Alice counts");
     alice.delete_message(&own).await;
     let newest = bob.fetch_chat(&chat, "lastMessage { id }").await;
-    assert_eq!(newest["lastMessage"]["id"], own, "its place stays");
+    assert_eq!(newest["lastMessage"]["id"], own, "a deleted message stays the last one");
 }

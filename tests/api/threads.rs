@@ -1,28 +1,29 @@
-//! Threads: replies that stand beside the chat.
+//! Threads: replies to a message that the timeline of the chat does not contain.
 
 use serde_json::{Value, json};
 use testkit::{Feed, TestApp, User, engine_test, pluck};
 
-async fn replies(who: &User, root: &str, arguments: &str) -> (Value, Value) {
-    let what = format!(
+async fn replies(user: &User, root: &str, arguments: &str) -> (Value, Value) {
+    let selection = format!(
         "replyCount replies{arguments} {{ totalCount nodes {{ text threadRoot {{ id }} }} edges {{ cursor }}
            pageInfo {{ hasNextPage hasPreviousPage }} }}"
     );
-    let seen = who.fetch_message(root, &what).await;
+    let seen = user.fetch_message(root, &selection).await;
     let nodes = &seen["replies"]["nodes"];
     assert!(pluck(nodes, "threadRoot").iter().all(|thread| thread["id"] == root), "{nodes}");
     let texts: Value = pluck(nodes, "text").into();
     (texts, seen)
 }
 
-async fn said(who: &User, chat: &str) -> Vec<Value> {
-    let seen = who.fetch_chat(chat, "messages { nodes { kind text } }").await;
+/// Returns the texts of the messages in the timeline of a chat.
+async fn timeline_texts(user: &User, chat: &str) -> Vec<Value> {
+    let seen = user.fetch_chat(chat, "messages { nodes { kind text } }").await;
     let messages = seen["messages"]["nodes"].as_array().unwrap().clone();
     messages.into_iter().filter(|message| message["kind"] != "SYSTEM").map(|message| message["text"].clone()).collect()
 }
 
-async fn reply(who: &User, chat: &str, root: &str, text: &str) -> String {
-    who.send_message(chat, json!({ "text": text, "threadRootId": root })).await
+async fn reply(user: &User, chat: &str, root: &str, text: &str) -> String {
+    user.send_message(chat, json!({ "text": text, "threadRootId": root })).await
 }
 
 #[engine_test]
@@ -35,7 +36,7 @@ async fn thread_replies_stay_out_of_chat_timeline(app: &TestApp) {
         ids.push(reply(&bob, &chat, &root, text).await);
     }
     alice.send(&chat, "later").await;
-    assert_eq!(said(&alice, &chat).await, ["where to?", "later"]);
+    assert_eq!(timeline_texts(&alice, &chat).await, ["where to?", "later"]);
     let (texts, seen) = replies(&alice, &root, "").await;
     assert_eq!((&texts, &seen["replyCount"]), (&json!(["one", "two", "three", "four"]), &json!(4)));
     let cursor = |n: usize| seen["replies"]["edges"][n]["cursor"].as_str().unwrap().to_owned();
@@ -69,8 +70,8 @@ async fn thread_reply_counts_unread_only_when_echoed(app: &TestApp) {
     let chat = alice.group("Walk", &[&bob]).await;
     let root = alice.send(&chat, "where to?").await;
     bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
-    let unread = async |who: &User| {
-        let seen = who.fetch_chat(&chat, "viewerMembership { unreadCount }").await;
+    let unread = async |user: &User| {
+        let seen = user.fetch_chat(&chat, "viewerMembership { unreadCount }").await;
         seen["viewerMembership"]["unreadCount"].as_i64().unwrap()
     };
     reply(&alice, &chat, &root, "in the thread").await;
@@ -81,12 +82,12 @@ async fn thread_reply_counts_unread_only_when_echoed(app: &TestApp) {
     );
     alice.send_message(&chat, json!({ "text": "in both", "threadRootId": root, "alsoInChat": true })).await;
     assert_eq!(unread(&bob).await, 1);
-    assert_eq!(said(&bob, &chat).await, ["where to?", "in both"]);
+    assert_eq!(timeline_texts(&bob, &chat).await, ["where to?", "in both"]);
     let (texts, seen) = replies(&bob, &root, "").await;
     assert_eq!((&texts, &seen["replyCount"]), (&json!(["in the thread", "in both"]), &json!(2)));
     alice.send(&chat, "more").await;
     reply(&bob, &chat, &root, "mine").await;
-    assert_eq!(unread(&bob).await, 2, "a word in a thread reads nothing of the chat");
+    assert_eq!(unread(&bob).await, 2, "a reply in a thread marks nothing as read");
 }
 
 #[engine_test]
@@ -96,15 +97,15 @@ async fn thread_root_must_exist_in_same_chat(app: &TestApp) {
     let root = alice.send(&chat, "where to?").await;
     let inner = reply(&bob, &chat, &root, "there").await;
     let both = alice.send_message(&chat, json!({ "text": "both", "threadRootId": root, "alsoInChat": true })).await;
-    let elsewhere = alice.send(&other, "elsewhere").await;
-    let gone = alice.send(&chat, "gone").await;
-    alice.delete_message(&gone).await;
+    let other_message = alice.send(&other, "in another chat").await;
+    let deleted = alice.send(&chat, "gone").await;
+    alice.delete_message(&deleted).await;
     let to = |root: &str| json!({ "text": "me", "threadRootId": root });
     for reply in [&inner, &both] {
         alice.try_send_message(&chat, to(reply)).await.assert_bad_input("threadRootId");
     }
-    for none in [elsewhere.as_str(), &gone, "msg_nonsense"] {
-        alice.try_send_message(&chat, to(none)).await.assert_error("NOT_FOUND");
+    for invalid_root in [other_message.as_str(), &deleted, "msg_nonsense"] {
+        alice.try_send_message(&chat, to(invalid_root)).await.assert_error("NOT_FOUND");
     }
     alice.try_send_message(&chat, json!({ "text": "me", "alsoInChat": true })).await.assert_bad_input("alsoInChat");
     let answer = alice.send_message(&chat, json!({ "text": "me", "threadRootId": root, "replyToId": inner })).await;
@@ -112,7 +113,7 @@ async fn thread_root_must_exist_in_same_chat(app: &TestApp) {
     assert_eq!(replies(&alice, &root, "").await.1["replyCount"], 3);
     let again = json!({ "text": "once", "threadRootId": root, "nonce": "n" });
     assert_eq!(alice.send_message(&chat, again.clone()).await, alice.send_message(&chat, again.clone()).await);
-    assert_eq!(replies(&alice, &root, "").await.1["replyCount"], 4, "a repeated send counts once");
+    assert_eq!(replies(&alice, &root, "").await.1["replyCount"], 4, "a replayed send counts once");
     alice.try_send_message(&chat, json!({ "text": "once", "nonce": "n" })).await.assert_error("CONFLICT");
 }
 
@@ -127,7 +128,7 @@ async fn deleted_reply_leaves_thread_count(app: &TestApp) {
     alice.delete_message(&first).await;
     let (texts, seen) = replies(&alice, &root, "").await;
     assert_eq!((&texts, &seen["replyCount"]), (&json!([null, "or there"]), &json!(1)));
-    assert_eq!(seen["replies"]["totalCount"], 2, "its place stays");
+    assert_eq!(seen["replies"]["totalCount"], 2, "a deleted reply stays in the list");
     alice.delete_message(&root).await;
     let (texts, seen) = replies(&bob, &root, "").await;
     assert_eq!((&texts, &seen["replyCount"]), (&json!([null, "or there"]), &json!(1)), "replies outlive their root");
@@ -158,14 +159,14 @@ async fn chat_feed_delivers_thread_count_changes(app: &TestApp) {
     bob.delete_message(&first).await;
     assert_eq!(change(&mut feed).await, json!(["DELETED", first, 0]));
     assert_eq!(change(&mut feed).await, json!(["THREAD", root, 1]));
-    let mut late = alice.subscribe(FEED, json!({ "chat": chat, "after": cursor })).await;
-    let mut told = Vec::new();
+    let mut resumed = alice.subscribe(FEED, json!({ "chat": chat, "after": cursor })).await;
+    let mut changes = Vec::new();
     loop {
-        let event = late.next_non_member_event().await;
+        let event = resumed.next_non_member_event().await;
         if event["__typename"] == "FeedCaughtUp" {
             break;
         }
-        told.push(json!([event["change"], event["message"]["id"], event["message"]["replyCount"]]));
+        changes.push(json!([event["change"], event["message"]["id"], event["message"]["replyCount"]]));
     }
-    assert_eq!(told, [json!(["ADDED", second, 0]), json!(["SYNCED", first, 0]), json!(["SYNCED", root, 1])]);
+    assert_eq!(changes, [json!(["ADDED", second, 0]), json!(["SYNCED", first, 0]), json!(["SYNCED", root, 1])]);
 }

@@ -1,18 +1,18 @@
-//! What is unread over all chats, and what people set for themselves in a chat.
+//! Unread totals over all chats, and the preferences of members in a chat.
 
 use serde_json::{Value, json};
 use testkit::{TestApp, User, engine_test, pluck};
 
-async fn totals(who: &User) -> Value {
-    let seen = who.ask("{ viewer { unread { chats messages mentions } } }").await;
+async fn totals(user: &User) -> Value {
+    let seen = user.ask("{ viewer { unread { chats messages mentions } } }").await;
     let unread = seen.at("viewer.unread");
     json!([unread["chats"], unread["messages"], unread["mentions"]])
 }
 
-async fn set(who: &User, chat: &str, field: &str, value: Value) -> Value {
+async fn set(user: &User, chat: &str, field: &str, value: Value) -> Value {
     let input = json!({ "chatId": chat, field: value });
-    let what = format!("member {{ {field} }}");
-    who.mutate_returning("updateMyMembership", input, &what).await.at("updateMyMembership.member")[field].clone()
+    let selection = format!("member {{ {field} }}");
+    user.mutate_returning("updateMyMembership", input, &selection).await.at("updateMyMembership.member")[field].clone()
 }
 
 #[engine_test]
@@ -29,7 +29,7 @@ async fn muted_chats_are_excluded_from_unread_totals(app: &TestApp) {
     let own = bob.fetch_chat(&walk, "viewerMembership { unreadCount unreadMentionCount }").await;
     assert_eq!(own["viewerMembership"], json!({ "unreadCount": 2, "unreadMentionCount": 1 }));
     app.advance(600);
-    assert_eq!(totals(&bob).await, json!([2, 3, 1]), "until exactly then");
+    assert_eq!(totals(&bob).await, json!([2, 3, 1]), "the mute ends at its exact time");
     set(&bob, &walk, "mutedUntil", json!(app.time_in(600))).await;
     assert_eq!(set(&bob, &walk, "mutedUntil", Value::Null).await, Value::Null);
     assert_eq!(totals(&bob).await, json!([2, 3, 1]));
@@ -54,11 +54,15 @@ async fn unread_count_is_capped_at_1000(app: &TestApp) {
         json!([seen["viewerMembership"]["unreadCount"], seen["viewerMembership"]["unreadMentionCount"]])
     };
     send(950).await;
-    assert_eq!((own().await, totals(&bob).await), (json!([950, 950]), json!([1, 950, 950])), "exact below it");
+    assert_eq!(
+        (own().await, totals(&bob).await),
+        (json!([950, 950]), json!([1, 950, 950])),
+        "the count is exact below the limit"
+    );
     send(100).await;
     assert_eq!((own().await, totals(&bob).await), (json!([1_000, 1_000]), json!([1, 1_000, 1_000])));
-    let told = bob.ask("{ viewer { unread { notifications } } }").await;
-    assert_eq!(told.at("viewer.unread.notifications"), 1_000);
+    let reply = bob.ask("{ viewer { unread { notifications } } }").await;
+    assert_eq!(reply.at("viewer.unread.notifications"), 1_000);
 }
 
 #[engine_test]
@@ -81,10 +85,10 @@ async fn member_preferences_persist_until_changed(app: &TestApp) {
         assert_eq!(set(&bob, &chat, field, value.clone()).await, value, "{field}");
     }
     let set_by_bob = json!({ "notificationLevel": "MENTIONS", "mutedUntil": muted, "pinned": true, "draft": draft, "markedUnread": false });
-    assert_eq!(own().await, set_by_bob, "a field left out stays");
+    assert_eq!(own().await, set_by_bob, "an omitted field keeps its value");
     bob.mutate_ok("updateMyMembership", json!({ "chatId": chat })).await;
     assert_eq!(own().await, set_by_bob);
-    assert_eq!(bob.fetch_chat(&chat, "version").await, version, "it is no change of the chat");
+    assert_eq!(bob.fetch_chat(&chat, "version").await, version, "preferences do not change the version of the chat");
     let listed = async |pinned: bool| {
         let query = format!("{{ chats(filter: {{ pinned: {pinned} }}) {{ nodes {{ id }} }} }}");
         bob.ask(&query).await.at("chats.nodes").as_array().unwrap().len()
@@ -92,14 +96,14 @@ async fn member_preferences_persist_until_changed(app: &TestApp) {
     assert_eq!((listed(true).await, listed(false).await), (1, 0));
     let others =
         alice.fetch_chat(&chat, "members { nodes { notificationLevel mutedUntil pinned draft markedUnread } }").await;
-    assert_eq!(others["members"]["nodes"], json!([default, default]), "nobody else sees it");
+    assert_eq!(others["members"]["nodes"], json!([default, default]), "other members do not see preferences");
     bob.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
     alice.add_member(&chat, "bob", "MEMBER").await;
-    assert_eq!(own().await, set_by_bob, "who comes back finds it as it was");
+    assert_eq!(own().await, set_by_bob, "a returning member has the old preferences");
     for field in ["notificationLevel", "mutedUntil", "pinned", "draft"] {
         set(&bob, &chat, field, Value::Null).await;
     }
-    assert_eq!(own().await, default, "null is the default");
+    assert_eq!(own().await, default, "null restores the default");
 }
 
 #[engine_test]
@@ -110,19 +114,19 @@ async fn member_preference_limits_are_enforced(app: &TestApp) {
     alice.mutate_ok("updateMyMembership", draft("ü".repeat(10_000))).await;
     alice.mutate("updateMyMembership", draft("ü".repeat(10_001))).await.assert_bad_input("draft");
     alice.mutate("updateMyMembership", draft("a\u{0}b".into())).await.assert_bad_input("draft");
-    assert_eq!(set(&alice, &chat, "draft", json!("")).await, Value::Null, "nothing forgets it");
+    assert_eq!(set(&alice, &chat, "draft", json!("")).await, Value::Null, "an empty draft is no draft");
     bob.mutate("updateMyMembership", draft("mine".into())).await.assert_error("NOT_FOUND");
     let news = alice.chat("CHANNEL", "News", &[]).await;
     bob.mutate("updateMyMembership", json!({ "chatId": news, "pinned": true })).await.assert_error("FORBIDDEN");
     let feed = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename ... on MemberUpserted { member { draft user { id } } } } }";
     let own = alice.group("Own", &[&bob]).await;
-    let mut of_bob = bob.subscribe(feed, json!({ "chat": own })).await;
-    of_bob.expect("FeedCaughtUp").await;
+    let mut bob_feed = bob.subscribe(feed, json!({ "chat": own })).await;
+    bob_feed.expect("FeedCaughtUp").await;
     set(&alice, &own, "draft", json!("secret")).await;
     set(&bob, &own, "draft", json!("mine")).await;
     let mut drafts = Vec::new();
     while drafts.last() != Some(&json!("mine")) {
-        let event = of_bob.next().await;
+        let event = bob_feed.next().await;
         drafts.extend(pluck(&json!([event["member"]]), "draft"));
     }
     assert!(!drafts.contains(&json!("secret")), "{drafts:?}");
