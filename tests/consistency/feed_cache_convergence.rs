@@ -1,5 +1,6 @@
-//! Each mutation reaches those who hold the state: by applying a feed's events, live or after a
-//! reconnect, a client comes to hold what a fresh query gives.
+//! Client caches converge: after each mutation, a cache that applies a feed's events equals a new query.
+//!
+//! This holds for a feed that is live, and for one that resumes after a reconnect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,11 +8,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::{Feed, TestApp, User, engine_test};
 
-/// What a client holds of a chat, its messages and its members. Where an event has a node, it has all
-/// of this of it, and of the chat that the node is in: a normalised cache needs no more.
+/// The fields of a chat that a client caches.
 ///
-/// What a message's own upserts can't tell of is left out: `viewerCanEdit` and `viewerCanDelete` follow
-/// from the viewer's role, `status` and `readBy` from the members' positions.
+/// An event selects all cached fields of its node and of the node's chat, which is all that a normalized cache needs.
+/// A message's fields that change without an upsert of the message are not cached: `viewerCanEdit` and
+/// `viewerCanDelete` depend on the viewer's role, `status` and `readBy` on the members' read positions.
 const CHAT: &str = "fragment C on Chat {
         id kind category title description avatarUrl createdBy { id } lastActivityAt archivedAt version memberCount
         policy { action role } slowModeSeconds resource { type id } lastMessage { id } pinnedMessages { nodes { id } }
@@ -40,34 +41,36 @@ const FEED: &str = "subscription($chat: ID!, $after: String) { chatFeed(chatId: 
     ... on MemberRemoved { userId }
 } }";
 
-/// Nodes by their ids.
+/// Nodes by id.
 type Nodes = BTreeMap<String, Value>;
 
+/// A client's cache of a chat with its messages and members.
 #[derive(Debug, Clone, PartialEq)]
-struct Held {
+struct ChatCache {
     chat: Value,
     messages: Nodes,
     members: Nodes,
 }
 
-impl Held {
-    /// What a fresh query gives; none to one who is not in (any more).
-    async fn fresh(who: &User, chat: &str) -> Option<Self> {
+impl ChatCache {
+    /// Queries the content of a cache. Returns `None` if the user is not a member.
+    async fn query(user: &User, chat: &str) -> Option<Self> {
         let query = format!(
             "query($id: ID!) {{ chat(id: $id) {{ ...C messages(first: 60) {{ nodes {{ ...M }} }}
              members(first: 100) {{ nodes {{ ...P }} }} }} }} {CHAT} {MESSAGE} {MEMBER}"
         );
-        let reply = who.ask_with(&query, json!({ "id": chat })).await;
+        let reply = user.ask_with(&query, json!({ "id": chat })).await;
         let mut chat = reply.at("chat").clone();
-        let take = |chat: &mut Value, field: &str| chat.as_object_mut().and_then(|chat| chat.remove(field));
-        let members = take(&mut chat, "members")?;
-        let mut messages: Nodes = by_id(nodes(&take(&mut chat, "messages")?)).collect();
-        let roots: Vec<String> = messages.values().filter(|message| message["replyCount"] != 0).map(id_of).collect();
-        for root in roots {
+        let remove = |chat: &mut Value, field: &str| chat.as_object_mut().and_then(|chat| chat.remove(field));
+        let members = remove(&mut chat, "members")?;
+        let mut messages: Nodes = by_id(nodes(&remove(&mut chat, "messages")?)).collect();
+        let thread_roots: Vec<String> =
+            messages.values().filter(|message| message["replyCount"] != 0).map(id_of).collect();
+        for root in thread_roots {
             let query = format!(
                 "query($id: ID!) {{ message(id: $id) {{ replies(first: 60) {{ nodes {{ ...M }} }} }} }} {MESSAGE}"
             );
-            let thread = who.ask_with(&query, json!({ "id": root })).await;
+            let thread = user.ask_with(&query, json!({ "id": root })).await;
             messages.extend(by_id(nodes(thread.at("message.replies"))));
         }
         (chat["viewerMembership"] != Value::Null).then(|| Self {
@@ -89,7 +92,7 @@ impl Held {
                 self.members.remove(event["userId"].as_str().expect("an id"));
                 return;
             }
-            other => panic!("{other}"),
+            other => panic!("unexpected event: {other}"),
         };
         let mut node = node.clone();
         self.chat = node.as_object_mut().and_then(|node| node.remove("chat")).expect("the node's chat");
@@ -113,19 +116,19 @@ fn by_id(nodes: impl Iterator<Item = Value>) -> impl Iterator<Item = (String, Va
     nodes.map(|node| (id_of(&node), node))
 }
 
-/// The people and things of each case: Alice owns the group, Bob moderates, Carol and Dave are in.
-struct World {
-    people: BTreeMap<&'static str, User>,
+/// A group that Alice owns and Bob moderates, with the members Carol and Dave.
+struct Fixture {
+    users: BTreeMap<&'static str, User>,
     chat: String,
-    /// Messages and an option by the names that cases call them.
+    /// The ids of messages and of an option, by the names that the cases use.
     ids: BTreeMap<&'static str, String>,
 }
 
-impl World {
-    async fn new(app: &TestApp) -> Self {
-        let mut people = BTreeMap::new();
+impl Fixture {
+    async fn create(app: &TestApp) -> Self {
+        let mut users = BTreeMap::new();
         for name in ["alice", "bob", "carol", "dave", "erin"] {
-            let all: Option<&[&str]> = (name == "alice").then_some(&[
+            let permissions: Option<&[&str]> = (name == "alice").then_some(&[
                 "chat.view",
                 "chat.create_group",
                 "chat.manage_group",
@@ -133,10 +136,10 @@ impl World {
                 "chat.moderate",
                 "chat.initiate_call",
             ]);
-            people.insert(name, app.user_in("demo", name, all).await);
+            users.insert(name, app.user_in("demo", name, permissions).await);
         }
-        let alice = &people["alice"];
-        let chat = alice.group("Walk", &[&people["bob"], &people["carol"], &people["dave"]]).await;
+        let alice = &users["alice"];
+        let chat = alice.group("Walk", &[&users["bob"], &users["carol"], &users["dave"]]).await;
         let mut ids = BTreeMap::new();
         for (name, input) in [
             ("first", json!({ "text": "first" })),
@@ -145,20 +148,15 @@ impl World {
         ] {
             ids.insert(name, alice.send_message(&chat, input).await);
         }
-        let reply = people["bob"].send_message(&chat, json!({ "text": "a reply", "threadRootId": ids["first"] })).await;
+        let reply = users["bob"].send_message(&chat, json!({ "text": "a reply", "threadRootId": ids["first"] })).await;
         ids.insert("reply", reply);
-        let mine = people["bob"].send_message(&chat, json!({ "text": "bob's" })).await;
-        ids.insert("bobs", mine);
-        let world = Self { people, chat, ids };
-        let poll = world.people["alice"]
-            .ask(&format!("{{ message(id: \"{}\") {{ poll {{ options {{ id }} }} }} }}", world.ids["poll"]))
-            .await
-            .text("message.poll.options.0.id");
-        let mut world = world;
-        world.ids.insert("lake", poll);
-        let role = json!({ "chatId": world.chat, "userId": "bob", "role": "MODERATOR" });
-        world.people["alice"].mutate_ok("changeMemberRole", role).await;
-        world
+        let bob_message = users["bob"].send_message(&chat, json!({ "text": "bob's" })).await;
+        ids.insert("bob_message", bob_message);
+        let poll = alice.fetch_message(&ids["poll"], "poll { options { id } }").await;
+        ids.insert("lake", id_of(&poll["poll"]["options"][0]));
+        let role = json!({ "chatId": chat, "userId": "bob", "role": "MODERATOR" });
+        alice.mutate_ok("changeMemberRole", role).await;
+        Self { users, chat, ids }
     }
 
     fn id(&self, name: &str) -> &str {
@@ -166,15 +164,15 @@ impl World {
     }
 }
 
-/// The mutations of a case, one after the other: who, what, with which input.
-type Steps = Vec<(&'static str, &'static str, Value)>;
+/// The consecutive mutations of a case, each with its user, field and input.
+type Case = Vec<(&'static str, &'static str, Value)>;
 
-/// Every mutation with a case; some need another before them.
-fn cases(world: &World) -> Vec<Steps> {
-    let chat = &world.chat;
-    let [first, second, poll, reply, bobs, lake] =
-        ["first", "second", "poll", "reply", "bobs", "lake"].map(|name| world.id(name));
-    let later = "2100-01-01T00:00:00Z";
+/// Returns a case for each mutation. Some cases start with a mutation that the tested one requires.
+fn cases(fixture: &Fixture) -> Vec<Case> {
+    let chat = &fixture.chat;
+    let [first, second, poll, reply, bob_message, lake] =
+        ["first", "second", "poll", "reply", "bob_message", "lake"].map(|name| fixture.id(name));
+    let far_future = "2100-01-01T00:00:00Z";
     vec![
         vec![(
             "carol",
@@ -204,7 +202,7 @@ fn cases(world: &World) -> Vec<Steps> {
         vec![("alice", "closePoll", json!({ "messageId": poll }))],
         vec![("dave", "reportMessage", json!({ "messageId": second, "reason": "dull" }))],
         vec![("bob", "deleteMessage", json!({ "messageId": reply }))],
-        vec![("alice", "deleteMessage", json!({ "messageId": bobs }))],
+        vec![("alice", "deleteMessage", json!({ "messageId": bob_message }))],
         vec![("dave", "markRead", json!({ "chatId": chat }))],
         vec![("dave", "markUnread", json!({ "chatId": chat, "fromMessageId": second }))],
         vec![("dave", "markRead", json!({ "chatId": chat, "private": true }))],
@@ -213,7 +211,7 @@ fn cases(world: &World) -> Vec<Steps> {
         vec![(
             "dave",
             "updateMyMembership",
-            json!({ "chatId": chat, "draft": "I", "pinned": true, "mutedUntil": later, "notificationLevel": "MENTIONS" }),
+            json!({ "chatId": chat, "draft": "I", "pinned": true, "mutedUntil": far_future, "notificationLevel": "MENTIONS" }),
         )],
         vec![(
             "alice",
@@ -224,11 +222,11 @@ fn cases(world: &World) -> Vec<Steps> {
         vec![("alice", "addMembers", json!({ "chatId": chat, "userIds": ["erin"] }))],
         vec![("alice", "removeMember", json!({ "chatId": chat, "userId": "erin" }))],
         vec![("alice", "changeMemberRole", json!({ "chatId": chat, "userId": "dave", "role": "ADMIN" }))],
-        vec![("alice", "silenceMember", json!({ "chatId": chat, "userId": "carol", "until": later }))],
+        vec![("alice", "silenceMember", json!({ "chatId": chat, "userId": "carol", "until": far_future }))],
         vec![("alice", "silenceMember", json!({ "chatId": chat, "userId": "carol" }))],
         vec![("alice", "archiveChat", json!({ "chatId": chat, "archived": true }))],
         vec![("alice", "archiveChat", json!({ "chatId": chat, "archived": false }))],
-        // What makes another chat, or changes none, leaves this one as it is.
+        // The next mutations create another chat or change none, so this chat stays as it is.
         vec![("alice", "openDirectChat", json!({ "userId": "dave" }))],
         vec![("alice", "createChat", json!({ "kind": "GROUP", "title": "Other", "memberIds": ["dave"] }))],
         vec![(
@@ -247,103 +245,103 @@ fn cases(world: &World) -> Vec<Steps> {
     ]
 }
 
-/// Mutations whose effect no chat holds, each with why it has no case of its own.
-const ELSEWHERE: [(&str, &str); 13] = [
+/// The mutations without a case, each with the reason.
+const WITHOUT_CASE: [(&str, &str); 13] = [
     ("joinCall", "a call has a feed of its own"),
     ("declineCall", "a call has a feed of its own"),
     ("leaveCall", "a call has a feed of its own"),
-    ("endCall", "below, as it names its call"),
+    ("endCall", "has a test of its own, because it needs the id of a call"),
     ("updateCallMedia", "a call has a feed of its own"),
-    ("sendSignal", "is for one participant"),
+    ("sendSignal", "reaches one participant only"),
     ("reportCallQuality", "a call has a feed of its own"),
-    ("joinChannel", "a channel of its own, below"),
-    ("resolveReport", "the queue of reports has no feed, and no chat shows it"),
-    ("setTyping", "is over by itself, and has a subscription of its own"),
-    ("setPresence", "is a person's, and has a subscription of its own"),
-    ("renewSession", "is a socket's own"),
-    ("revokeSessions", "ends sockets, and no chat shows it"),
+    ("joinChannel", "has a test of its own, because it needs a channel"),
+    ("resolveReport", "the report queue has no feed, and no chat shows it"),
+    ("setTyping", "is transient, and has a subscription of its own"),
+    ("setPresence", "belongs to a user, and has a subscription of its own"),
+    ("renewSession", "affects one WebSocket only"),
+    ("revokeSessions", "closes WebSockets, and no chat shows it"),
 ];
 
-/// A person who holds the chat and listens to it.
-struct Watcher<'a> {
-    who: &'a User,
-    held: Held,
+/// A client that caches the chat and subscribes to its feed.
+struct CachingClient<'a> {
+    user: &'a User,
+    cache: ChatCache,
     feed: Feed,
     cursor: String,
 }
 
-impl<'a> Watcher<'a> {
-    async fn of(who: &'a User, chat: &str) -> Self {
-        let mut feed = subscribe(who, chat, None).await;
+impl<'a> CachingClient<'a> {
+    async fn connect(user: &'a User, chat: &str) -> Self {
+        let mut feed = subscribe(user, chat, None).await;
         let cursor = feed.expect("FeedCaughtUp").await["cursor"].as_str().expect("a cursor").to_owned();
-        let held = Held::fresh(who, chat).await.expect("a member");
-        Self { who, held, feed, cursor }
+        let cache = ChatCache::query(user, chat).await.expect("a member");
+        Self { user, cache, feed, cursor }
     }
 
-    /// Applies what the feed tells until all is as a fresh query has it.
-    async fn follow(&mut self, chat: &str, case: &str) {
+    /// Applies events of the live feed until the cache equals a new query.
+    async fn assert_converges(&mut self, chat: &str, case: &str) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
-            let fresh = Held::fresh(self.who, chat).await.expect("a member");
-            if self.held == fresh {
+            let expected = ChatCache::query(self.user, chat).await.expect("a member");
+            if self.cache == expected {
                 return;
             }
             match tokio::time::timeout_at(deadline, self.feed.next()).await {
-                Ok(event) => self.held.apply(&event),
-                Err(_) => assert_eq!(self.held, fresh, "{case}: live, for {}", self.who.id),
+                Ok(event) => self.cache.apply(&event),
+                Err(_) => assert_eq!(self.cache, expected, "{case}: live, for {}", self.user.id),
             }
         }
     }
 
-    /// Applies what a feed tells that goes on from before: once it is level, all is as a fresh query has it.
-    async fn resume(&self, chat: &str, mut held: Held, case: &str) -> String {
-        let mut feed = subscribe(self.who, chat, Some(&self.cursor)).await;
+    /// Applies the backfill of a resumed feed, asserts the same, and returns the new cursor.
+    async fn assert_resume_converges(&self, chat: &str, mut cache: ChatCache, case: &str) -> String {
+        let mut feed = subscribe(self.user, chat, Some(&self.cursor)).await;
         loop {
             let event = feed.next().await;
             if event["__typename"] == "FeedCaughtUp" {
-                let fresh = Held::fresh(self.who, chat).await.expect("a member");
-                assert_eq!(held, fresh, "{case}: after a reconnect, for {}", self.who.id);
+                let expected = ChatCache::query(self.user, chat).await.expect("a member");
+                assert_eq!(cache, expected, "{case}: after a reconnect, for {}", self.user.id);
                 return event["cursor"].as_str().expect("a cursor").to_owned();
             }
-            held.apply(&event);
+            cache.apply(&event);
         }
     }
 }
 
-async fn subscribe(who: &User, chat: &str, after: Option<&str>) -> Feed {
-    who.subscribe(&format!("{FEED} {CHAT} {MESSAGE} {MEMBER}"), json!({ "chat": chat, "after": after })).await
+async fn subscribe(user: &User, chat: &str, after: Option<&str>) -> Feed {
+    user.subscribe(&format!("{FEED} {CHAT} {MESSAGE} {MEMBER}"), json!({ "chat": chat, "after": after })).await
 }
 
 #[engine_test]
 async fn chat_cache_fed_by_feed_equals_fresh_query(app: &TestApp) {
-    let world = World::new(app).await;
-    let mut watchers = Vec::new();
-    // An owner, a member whose own rows change, and one who leaves.
+    let fixture = Fixture::create(app).await;
+    let mut clients = Vec::new();
+    // The clients of an owner, of a member whose own state changes, and of a member who leaves.
     for name in ["alice", "dave", "carol"] {
-        watchers.push(Watcher::of(&world.people[name], &world.chat).await);
+        clients.push(CachingClient::connect(&fixture.users[name], &fixture.chat).await);
     }
-    for steps in cases(&world) {
-        let case = format!("{steps:?}");
-        let before: Vec<Held> = watchers.iter().map(|watcher| watcher.held.clone()).collect();
-        let (actor, field, _) = steps.last().expect("a step");
-        let gone: BTreeSet<&str> = match *field {
+    for mutations in cases(&fixture) {
+        let case = format!("{mutations:?}");
+        let caches: Vec<ChatCache> = clients.iter().map(|client| client.cache.clone()).collect();
+        let (actor, field, _) = mutations.last().expect("a mutation");
+        let removed: BTreeSet<&str> = match *field {
             "leaveChat" => [*actor].into(),
             "deleteChat" => ["alice", "dave"].into(),
             _ => BTreeSet::new(),
         };
-        for (who, field, input) in &steps {
-            world.people[who].mutate_ok(field, input.clone()).await;
+        for (user, field, input) in &mutations {
+            fixture.users[user].mutate_ok(field, input.clone()).await;
         }
-        for (watcher, before) in watchers.iter_mut().zip(before) {
-            if gone.contains(watcher.who.id.as_str()) {
-                assert_eq!(watcher.feed.error_code().await, "FORBIDDEN", "{case}");
-                assert_eq!(Held::fresh(watcher.who, &world.chat).await, None, "{case}");
+        for (client, cache) in clients.iter_mut().zip(caches) {
+            if removed.contains(client.user.id.as_str()) {
+                assert_eq!(client.feed.error_code().await, "FORBIDDEN", "{case}");
+                assert_eq!(ChatCache::query(client.user, &fixture.chat).await, None, "{case}");
                 continue;
             }
-            watcher.follow(&world.chat, &case).await;
-            watcher.cursor = watcher.resume(&world.chat, before, &case).await;
+            client.assert_converges(&fixture.chat, &case).await;
+            client.cursor = client.assert_resume_converges(&fixture.chat, cache, &case).await;
         }
-        watchers.retain(|watcher| !gone.contains(watcher.who.id.as_str()));
+        clients.retain(|client| !removed.contains(client.user.id.as_str()));
     }
 }
 
@@ -351,44 +349,44 @@ async fn chat_cache_fed_by_feed_equals_fresh_query(app: &TestApp) {
 async fn channel_cache_learns_of_new_members(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.chat("CHANNEL", "News", &[]).await;
-    let mut watcher = Watcher::of(&alice, &chat).await;
-    let before = watcher.held.clone();
+    let mut client = CachingClient::connect(&alice, &chat).await;
+    let before = client.cache.clone();
     bob.mutate_ok("joinChannel", json!({ "chatId": chat })).await;
-    watcher.follow(&chat, "joinChannel").await;
-    watcher.resume(&chat, before, "joinChannel").await;
-    assert!(watcher.held.members.contains_key("bob"));
+    client.assert_converges(&chat, "joinChannel").await;
+    client.assert_resume_converges(&chat, before, "joinChannel").await;
+    assert!(client.cache.members.contains_key("bob"));
 }
 
 #[engine_test]
 async fn chat_cache_learns_of_call_start_and_end(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.direct(&bob).await;
-    let mut watcher = Watcher::of(&bob, &chat).await;
-    let mut before = watcher.held.clone();
-    let at = alice.start_call(&chat).await;
-    watcher.follow(&chat, "startCall").await;
-    assert_eq!(watcher.held.chat["activeCall"], json!({ "id": at.call }));
-    watcher.cursor = watcher.resume(&chat, before, "startCall").await;
-    before = watcher.held.clone();
-    alice.mutate_ok("endCall", json!({ "callId": at.call })).await;
-    watcher.follow(&chat, "endCall").await;
-    assert_eq!(watcher.held.chat["activeCall"], json!(null));
-    watcher.resume(&chat, before, "endCall").await;
+    let mut client = CachingClient::connect(&bob, &chat).await;
+    let mut before = client.cache.clone();
+    let call = alice.start_call(&chat).await;
+    client.assert_converges(&chat, "startCall").await;
+    assert_eq!(client.cache.chat["activeCall"], json!({ "id": call.call }));
+    client.cursor = client.assert_resume_converges(&chat, before, "startCall").await;
+    before = client.cache.clone();
+    alice.mutate_ok("endCall", json!({ "callId": call.call })).await;
+    client.assert_converges(&chat, "endCall").await;
+    assert_eq!(client.cache.chat["activeCall"], json!(null));
+    client.assert_resume_converges(&chat, before, "endCall").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn convergence_covers_every_mutation() {
     let app = TestApp::sqlite(&[]).await;
-    let world = World::new(&app).await;
-    let cases = cases(&world);
-    let told: BTreeSet<&str> = cases.iter().flatten().map(|(_, field, _)| *field).collect();
-    let elsewhere: BTreeSet<&str> = ELSEWHERE.iter().map(|(field, _)| *field).collect();
+    let fixture = Fixture::create(&app).await;
+    let cases = cases(&fixture);
+    let covered: BTreeSet<&str> = cases.iter().flatten().map(|(_, field, _)| *field).collect();
+    let without_case: BTreeSet<&str> = WITHOUT_CASE.iter().map(|(field, _)| *field).collect();
     let sdl = parlor::graphql::schema::sdl();
     let (_, mutations) = sdl.split_once("\ntype Mutation {").expect("mutations");
     let (mutations, _) = mutations.split_once("\n}").expect("an end");
     let all = mutations.lines().filter_map(|line| line.strip_prefix('\t')?.strip_suffix('('));
     let all: BTreeSet<&str> = all.collect();
     assert!(all.len() > 30);
-    assert_eq!(told.union(&elsewhere).copied().collect::<BTreeSet<_>>(), all);
+    assert_eq!(covered.union(&without_case).copied().collect::<BTreeSet<_>>(), all);
     app.stop().await;
 }
