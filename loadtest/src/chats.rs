@@ -1,4 +1,4 @@
-//! Many small chats at once, beside one of them alone: what it costs that each message is for another few.
+//! The cost of a delivery in many small chats, compared with a single such chat.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use crate::engines::Engine;
 use crate::tools::report::{Table, number, ratio, whole};
 use crate::tools::{Error, Result};
 
-/// Members of each chat.
+/// The number of members of each chat.
 const MEMBERS: usize = 10;
 const IN_FLIGHT: usize = 8;
-/// Requests under way while chats are made.
+/// The number of concurrent requests while chats are created.
 const CONCURRENCY: usize = 32;
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
@@ -29,60 +29,60 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     let chats = scale.small_chats;
     eprintln!("chats: {chats} of {MEMBERS} members");
     let parlor = Parlor::start(database, folder).await?;
-    let population = TestPopulation::gather(parlor.address, chats * MEMBERS).await?;
+    let population = TestPopulation::create(parlor.address, chats * MEMBERS).await?;
     let mut harnesses = Vec::new();
     for (name, count) in [("one chat".to_string(), 1), (format!("{} chats", whole(chats as f64)), chats)] {
         let (pool, publisher) = small_chats(&parlor, &population, "Busy", count).await?;
         let (_, baseline) = small_chats(&parlor, &population, "Quiet", count).await?;
         let mut harness = Harness::new(pool, publisher);
-        harness.gather().await?;
+        harness.connect().await?;
         harnesses.push((name, harness, BaselineSender::new(baseline), Results::default()));
     }
     let messages = scale.sends.max(chats);
-    let spans = [messages / 10, messages].map(Window::Messages);
+    let windows = [messages / 10, messages].map(Window::Messages);
     for round in 1..=scale.rounds {
         eprintln!("chats: round {round} of {}", scale.rounds);
-        for (_, harness, baseline, figures) in &mut harnesses {
-            let flow = harness.measure(&[&parlor.server.process], IN_FLIGHT, spans).await?;
-            figures.add(&flow, &harness.pool.latencies());
-            figures.add_request(baseline.cost(&parlor.server.process, IN_FLIGHT, messages).await?, MEMBERS);
+        for (_, harness, baseline, results) in &mut harnesses {
+            let throughput = harness.measure(&[&parlor.server.process], IN_FLIGHT, windows).await?;
+            results.add(&throughput, &harness.pool.take_latencies());
+            results.add_request(baseline.cost(&parlor.server.process, IN_FLIGHT, messages).await?, MEMBERS);
         }
     }
     let mut table = Table::new(&[
         "chats",
         "subscribers",
         "CPU µs/delivery",
-        "to one chat",
+        "vs one chat",
         "without the send",
-        "to one chat",
+        "vs one chat",
         "deliveries/s",
         "p50 ms",
         "p99 ms",
     ]);
-    let without = |figures: &Results| figures.without_requests().unwrap_or_default();
+    let without = |results: &Results| results.without_requests().unwrap_or_default();
     let one = &harnesses[0].3;
-    for (name, harness, _, figures) in &harnesses {
+    for (name, harness, _, results) in &harnesses {
         table.row([
             name.clone(),
-            whole((harness.pool.groups() * MEMBERS) as f64),
-            number(figures.cpu()),
-            ratio(figures.cpu(), one.cpu()),
-            number(without(figures)),
-            ratio(without(figures), without(one)),
-            whole(figures.rate()),
-            number(figures.latencies.p50()),
-            number(figures.latencies.p99()),
+            whole((harness.pool.chats() * MEMBERS) as f64),
+            number(results.cpu()),
+            ratio(results.cpu(), one.cpu()),
+            number(without(results)),
+            ratio(without(results), without(one)),
+            whole(results.rate()),
+            number(results.latencies.p50()),
+            number(results.latencies.p99()),
         ]);
     }
     drop(harnesses);
     parlor.stop().await;
     println!(
         "## Fan-out in {} chats of {MEMBERS} members\n\n\
-         Each member has one socket, subscribed to their one chat; {IN_FLIGHT} messages are in flight and go round \
-         the chats. Beside it as many messages, and so deliveries, in one such chat. Server CPU for each delivery, \
-         medians of {} rounds in turns; it includes the `sendMessage` of every {MEMBERS} deliveries and its commit \
-         ({}). `without the send` is less what `sendMessage` costs in as many such chats to which nobody is \
-         subscribed.\n\n{table}",
+         Each member has one socket and subscribes to one chat. Messages are sent to the chats in turn, {IN_FLIGHT} of \
+         them in flight. The reference is the same number of messages, and so of deliveries, in one such chat. Server \
+         CPU per delivery; medians of {} rounds, in which the two alternate. The CPU includes the `sendMessage` of \
+         every {MEMBERS} deliveries and its commit ({}). `without the send` subtracts the CPU of `sendMessage` in the \
+         same number of chats without subscribers.\n\n{table}",
         whole(chats as f64),
         scale.rounds,
         engine.name(),
@@ -90,21 +90,23 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     Ok(())
 }
 
-/// So many chats, each of other people; the first member of each sends, the chats in turns.
+/// Creates chats without common members, a pool of all members, and a publisher.
+///
+/// The publisher sends to the chats in turn, as the first member of each.
 async fn small_chats(
     parlor: &Parlor,
     population: &TestPopulation,
     title: &str,
     count: usize,
 ) -> Result<(SubscriberPool, Publisher)> {
-    let making = (0..count).map(|number| async move {
-        let people = number * MEMBERS..(number + 1) * MEMBERS;
-        let chat = population.group_of(&format!("{title} {number}"), people.clone()).await?;
-        let request = Request::send(&population.tokens[people.start], &chat);
-        Ok::<_, Error>((subscriber_specs(parlor.address, &population.tokens[people], &chat), request))
+    let creating = (0..count).map(|number| async move {
+        let members = number * MEMBERS..(number + 1) * MEMBERS;
+        let chat = population.group_with(&format!("{title} {number}"), members.clone()).await?;
+        let request = Request::send(&population.tokens[members.start], &chat);
+        Ok::<_, Error>((subscriber_specs(parlor.address, &population.tokens[members], &chat), request))
     });
-    let made: Vec<_> = stream::iter(making).buffered(CONCURRENCY).try_collect().await?;
-    let (subscriber_specs, requests): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-    let pool = SubscriberPool::new(subscriber_specs.concat(), FEED, MEMBERS);
+    let created: Vec<_> = stream::iter(creating).buffered(CONCURRENCY).try_collect().await?;
+    let (specs, requests): (Vec<_>, Vec<_>) = created.into_iter().unzip();
+    let pool = SubscriberPool::new(specs.concat(), FEED, MEMBERS);
     Ok((pool, Publisher::new(population.api.clone(), requests)))
 }

@@ -1,4 +1,4 @@
-//! The server's clients: over HTTP, over a WebSocket, and a crowd of them.
+//! Clients of the server under test, over HTTP and WebSockets, and the measurements that they share.
 
 pub mod api;
 pub mod harness;

@@ -1,5 +1,4 @@
-//! Two servers over one database, with Redis between them: what a delivery costs where the message was
-//! sent, and on the other.
+//! The cost of a delivery in a cluster of two nodes: on the node that received the message, and on the other one.
 
 use std::fs;
 use std::path::Path;
@@ -23,8 +22,10 @@ const IN_FLIGHT: [usize; 2] = [1, 8];
 pub async fn run(engines: &[Engine], scale: Scale) -> Result<()> {
     let postgres = engines.iter().find(|engine| engine.is_postgres());
     match postgres {
-        None => println!("Two nodes are left out: they need PostgreSQL.\n"),
-        Some(_) if !RedisServer::is_installed() => println!("Two nodes are left out: no redis-server in the PATH.\n"),
+        None => println!("The cluster scenario is skipped: it needs PostgreSQL.\n"),
+        Some(_) if !RedisServer::is_installed() => {
+            println!("The cluster scenario is skipped: no redis-server in the PATH.\n")
+        }
         Some(engine) => {
             let work = async |database: &Database, folder: &Path| measure(database, folder, scale).await;
             engine.with_database(work).await?;
@@ -34,28 +35,29 @@ pub async fn run(engines: &[Engine], scale: Scale) -> Result<()> {
 }
 
 async fn measure(database: &Database, folder: &Path, scale: Scale) -> Result<()> {
-    eprintln!("nodes: {SUBSCRIBERS} subscribers, half on each of two");
+    eprintln!("cluster: {SUBSCRIBERS} subscribers, half on each of two nodes");
     let redis = RedisServer::start();
-    let near = node(database, folder, &redis, "near").await?;
-    let far = node(database, folder, &redis, "far").await?;
-    let population = TestPopulation::gather(near.address, SUBSCRIBERS).await?;
-    let chat = population.group("Everybody").await?;
-    let (here, there) = population.tokens.split_at(HALF);
-    let subscriber_specs =
-        [subscriber_specs(near.address, here, &chat), subscriber_specs(far.address, there, &chat)].concat();
+    let sender = start_node(database, folder, &redis, "sender").await?;
+    let peer = start_node(database, folder, &redis, "peer").await?;
+    let population = TestPopulation::create(sender.address, SUBSCRIBERS).await?;
+    let chat = population.group("Everyone").await?;
+    let (first, second) = population.tokens.split_at(HALF);
+    let specs =
+        [subscriber_specs(sender.address, first, &chat), subscriber_specs(peer.address, second, &chat)].concat();
     let publisher = Publisher::new(population.api.clone(), [Request::send(&population.tokens[0], &chat)]);
-    let mut harness = Harness::new(SubscriberPool::new(subscriber_specs, FEED, SUBSCRIBERS), publisher);
-    harness.gather().await?;
+    let mut harness = Harness::new(SubscriberPool::new(specs, FEED, SUBSCRIBERS), publisher);
+    harness.connect().await?;
 
-    let mut figures: [[Results; 2]; 2] = Default::default();
-    let spans = [scale.warm_up, scale.duration].map(Window::Time);
+    let mut results: [[Results; 2]; 2] = Default::default();
+    let windows = [scale.warm_up, scale.duration].map(Window::Time);
     for round in 1..=scale.rounds {
-        eprintln!("nodes: round {round} of {}", scale.rounds);
-        for (figures, in_flight) in figures.iter_mut().zip(IN_FLIGHT) {
-            let flow = harness.measure(&[&near.server.process, &far.server.process], in_flight, spans).await?;
+        eprintln!("cluster: round {round} of {}", scale.rounds);
+        for (results, in_flight) in results.iter_mut().zip(IN_FLIGHT) {
+            let throughput =
+                harness.measure(&[&sender.server.process, &peer.server.process], in_flight, windows).await?;
             let halves = [0..HALF, HALF..SUBSCRIBERS];
-            for (node, (figures, half)) in figures.iter_mut().zip(halves).enumerate() {
-                figures.add(&flow.of(node, 0.5), &harness.pool.latencies_of(half));
+            for (node, (results, half)) in results.iter_mut().zip(halves).enumerate() {
+                results.add(&throughput.of_server(node, 0.5), &harness.pool.take_latencies_of(half));
             }
         }
     }
@@ -63,46 +65,46 @@ async fn measure(database: &Database, folder: &Path, scale: Scale) -> Result<()>
         "node",
         "in flight",
         "CPU µs/delivery",
-        "to the near",
+        "vs sender",
         "deliveries/s",
         "p50 ms",
-        "to the near",
+        "vs sender",
         "p99 ms",
-        "to the near",
+        "vs sender",
     ]);
-    for (figures, in_flight) in figures.iter().zip(IN_FLIGHT) {
-        let near = &figures[0];
-        for (name, figures) in ["near", "far"].into_iter().zip(figures) {
-            let [p50, p99] = [figures.latencies.p50(), figures.latencies.p99()];
+    for (results, in_flight) in results.iter().zip(IN_FLIGHT) {
+        let sender = &results[0];
+        for (name, results) in ["sender", "peer"].into_iter().zip(results) {
+            let [p50, p99] = [results.latencies.p50(), results.latencies.p99()];
             table.row([
                 name.to_string(),
                 in_flight.to_string(),
-                number(figures.cpu()),
-                ratio(figures.cpu(), near.cpu()),
-                whole(figures.rate()),
+                number(results.cpu()),
+                ratio(results.cpu(), sender.cpu()),
+                whole(results.rate()),
                 number(p50),
-                ratio(p50, near.latencies.p50()),
+                ratio(p50, sender.latencies.p50()),
                 number(p99),
-                ratio(p99, near.latencies.p99()),
+                ratio(p99, sender.latencies.p99()),
             ]);
         }
     }
     drop(harness);
-    near.stop().await;
-    far.stop().await;
+    sender.stop().await;
+    peer.stop().await;
     drop(redis);
     println!(
-        "## Two nodes: one message to each of {SUBSCRIBERS} subscribers, half on each\n\n\
-         Over one PostgreSQL database and one Redis, whose own CPU is in no figure. All is sent to the near node, \
-         whose CPU includes the `sendMessage` of each message and its commit; a latency is from the request to the \
-         subscriber. Medians of {} rounds.\n\n{table}",
+        "## Two nodes: one message to each of {SUBSCRIBERS} subscribers, half on each node\n\n\
+         The nodes share one PostgreSQL database and one Redis, whose CPU is not counted. All messages are sent to the \
+         node `sender`, whose CPU includes the `sendMessage` of each message and its commit. A latency is the time \
+         from the request to the subscriber. Medians of {} rounds.\n\n{table}",
         scale.rounds
     );
     Ok(())
 }
 
-/// A server in a folder of its own.
-async fn node(database: &Database, folder: &Path, redis: &RedisServer, name: &str) -> Result<Parlor> {
+/// Starts a node in its own folder.
+async fn start_node(database: &Database, folder: &Path, redis: &RedisServer, name: &str) -> Result<Parlor> {
     let folder = folder.join(name);
     fs::create_dir(&folder)?;
     let url = redis.url();

@@ -1,4 +1,4 @@
-//! The two database engines, and which of them a run can use.
+//! The database engines of a run.
 
 use std::env;
 use std::path::Path;
@@ -10,6 +10,7 @@ use testkit::postgres::PostgresServer;
 
 use crate::tools::Result;
 
+/// The engines that the command line selects.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
     Sqlite,
@@ -17,16 +18,20 @@ pub enum Choice {
     Both,
 }
 
+/// A database engine that a run can use.
 pub enum Engine {
     Sqlite,
-    /// The server at `PARLOR_TEST_POSTGRES`, by its address.
+    /// The server at `PARLOR_TEST_POSTGRES`, by its URL.
     Postgres(String),
     PrivatePostgres(PostgresServer),
 }
 
 impl Engine {
-    /// Returns the engines to run on. An engine that was asked for must be available; another is left out with a note.
-    pub async fn chosen(choice: Option<Choice>) -> Result<Vec<Self>> {
+    /// Returns the engines to run on.
+    ///
+    /// An engine that the command line selects must be available. Without a selection, PostgreSQL is skipped with a
+    /// note if it is not available.
+    pub async fn select(choice: Option<Choice>) -> Result<Vec<Self>> {
         let mut engines = Vec::new();
         if choice != Some(Choice::Postgres) {
             engines.push(Self::Sqlite);
@@ -34,7 +39,7 @@ impl Engine {
         if choice != Some(Choice::Sqlite) {
             match Self::postgres().await {
                 Ok(engine) => engines.push(engine),
-                Err(error) if choice.is_none() => println!("- PostgreSQL left out: {error}"),
+                Err(error) if choice.is_none() => println!("- PostgreSQL is skipped: {error}"),
                 Err(error) => return Err(error),
             }
         }
@@ -48,7 +53,7 @@ impl Engine {
                 Ok(Self::Postgres(url))
             }
             Err(_) if PostgresServer::is_installed() => Ok(Self::PrivatePostgres(PostgresServer::start().await)),
-            Err(_) => Err("no initdb found in the PATH or in the usual folder".into()),
+            Err(_) => Err("no initdb in the PATH or below /usr/lib/postgresql".into()),
         }
     }
 
@@ -68,10 +73,10 @@ impl Engine {
         }
     }
 
-    /// Describes the settings that the figures depend on.
+    /// Describes the settings that affect the measurements.
     pub async fn describe(&self) -> Result<String> {
         let Some(url) = self.postgres_url() else {
-            return Ok("SQLite, as the server sets it: WAL, synchronous=FULL".into());
+            return Ok("SQLite with the server's pragmas: WAL, synchronous=FULL".into());
         };
         let client = connect_postgres(url).await?;
         let mut settings = Vec::new();
@@ -80,17 +85,17 @@ impl Engine {
             settings.push(format!("{name}={}", row.get::<_, String>(0)));
         }
         let server = match self {
-            Self::PrivatePostgres(_) => "a private server with its defaults",
+            Self::PrivatePostgres(_) => "a private server with default settings",
             _ => "the server at PARLOR_TEST_POSTGRES",
         };
         let warning = match settings.contains(&"fsync=off".into()) {
-            true => " **Without fsync its figures don't compare with anything durable.**",
+            true => " **Without fsync, the figures are not comparable with those of durable commits.**",
             false => "",
         };
         Ok(format!("PostgreSQL, {server}: {}{warning}", settings.join(", ")))
     }
 
-    /// Runs a measurement on an empty database and in an empty folder, which are removed after it.
+    /// Runs a measurement with an empty database and an empty folder, and removes both afterwards.
     pub async fn with_database(&self, work: impl AsyncFnOnce(&Database, &Path) -> Result<()>) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let database = self.database().await;
@@ -107,6 +112,7 @@ impl Engine {
         }
     }
 
+    /// Stops a private server.
     pub async fn close(self) {
         if let Self::PrivatePostgres(server) = self {
             server.stop().await;

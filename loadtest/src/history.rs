@@ -1,5 +1,5 @@
-//! A page of history: 50 messages at the newest end, in the middle and at the oldest end of a chat of
-//! ten thousand and of one of a million messages, asked for in turns.
+//! Pages of 50 messages at the newest end, in the middle and at the oldest end, of chats of 10,000 and of 1,000,000
+//! messages.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::Database;
 
 use crate::Scale;
-use crate::client::history_seed;
+use crate::client::history_seed::HistorySeed;
 use crate::client::interleaved::interleaved;
 use crate::client::parlor::Parlor;
 use crate::client::population::TestPopulation;
@@ -15,7 +15,7 @@ use crate::engines::Engine;
 use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
 
-const PEOPLE: usize = 20;
+const USERS: usize = 20;
 const SMALL_CHAT: i64 = 10_000;
 const PAGE: usize = 50;
 const TEXT: &str = "'Message ' || n || ': the meeting moves to three o''clock, in the small room upstairs.'";
@@ -36,56 +36,58 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     let sizes = [SMALL_CHAT, scale.large_chat];
     let [small_size, large_size] = sizes.map(|size| whole(size as f64));
     eprintln!("history: chats of {small_size} and {large_size} messages on {}", engine.name());
-    // Rows are written past the server, so only while it isn't running and holds nothing in memory.
+    // Most messages are inserted by SQL while the server is stopped, because it keeps chat state in memory.
     let parlor = Parlor::start(database, folder).await?;
-    let mut population = TestPopulation::gather(parlor.address, PEOPLE).await?;
+    let mut population = TestPopulation::create(parlor.address, USERS).await?;
     let mut chats = Vec::new();
     for size in &sizes {
         let chat = population.group(&title(*size)).await?;
-        // A full-text index with anything in it isn't filled at the next start.
-        ask(&population, MIDDLE, json!({ "input": { "chatId": chat, "text": "The first one" } })).await?;
+        // One indexed message prevents the next start from indexing the whole history.
+        ask(&population, MIDDLE, json!({ "input": { "chatId": chat, "text": "The first message" } })).await?;
         chats.push(chat);
     }
     parlor.stop().await;
     for size in sizes {
-        history_seed::seed(database, &title(size), size / 2, PEOPLE, TEXT).await?;
+        let count = size / 2;
+        HistorySeed { title: &title(size), count, users: USERS, text: TEXT }.insert(database).await?;
     }
-    // A cursor is the server's own word, so the one in the middle is got by sending a message there.
+    // Cursors are opaque, so sending a message in the middle provides the cursor there.
     let parlor = Parlor::start(database, folder).await?;
-    population.moved_to(parlor.address)?;
+    population.set_address(parlor.address)?;
     let mut middles = Vec::new();
     for chat in &chats {
-        let input = json!({ "chatId": chat, "text": "The one in the middle" });
+        let input = json!({ "chatId": chat, "text": "The message in the middle" });
         let sent = ask(&population, MIDDLE, json!({ "input": input })).await?;
         middles.push(sent["sendMessage"]["messageEdge"]["cursor"].clone());
     }
     parlor.stop().await;
     for size in sizes {
-        history_seed::seed(database, &title(size), size - size / 2 - 1, PEOPLE, TEXT).await?;
+        let count = size - size / 2 - 1;
+        HistorySeed { title: &title(size), count, users: USERS, text: TEXT }.insert(database).await?;
     }
     database.execute_by_engine("", "VACUUM ANALYZE").await;
 
     let parlor = Parlor::start(database, folder).await?;
-    population.moved_to(parlor.address)?;
+    population.set_address(parlor.address)?;
     let mut table = Table::new(&[
         "page".into(),
         format!("{small_size}: p50 ms"),
         "p99 ms".into(),
         format!("{large_size}: p50 ms"),
         "p99 ms".into(),
-        "p50 to p50".into(),
-        "p99 to p99".into(),
+        "p50 ratio".into(),
+        "p99 ratio".into(),
     ]);
-    for place in [Place::Newest, Place::Middle, Place::Oldest] {
-        eprintln!("history: the {} page", place.name());
+    for position in [Position::Newest, Position::Middle, Position::Oldest] {
+        eprintln!("history: the {} page", position.name());
         let mut pages = Vec::new();
         for (chat, middle) in chats.iter().zip(&middles) {
-            pages.push(Page::at(place, &population, chat, middle).await?);
+            pages.push(Page::load(position, &population, chat, middle).await?);
         }
         let [small, large] =
             interleaved(&population, [(0, pages[0].0.as_str()), (0, pages[1].0.as_str())], scale).await?;
         table.row([
-            place.name().to_string(),
+            position.name().to_string(),
             number(small.p50()),
             number(small.p99()),
             number(large.p50()),
@@ -97,8 +99,8 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     parlor.stop().await;
     println!(
         "## History on {}\n\n\
-         A page of {PAGE} messages over HTTP, one request at a time, from a chat of {small_size} messages \
-         and one of {large_size} in turns.\n\n{table}",
+         Pages of {PAGE} messages over HTTP, one request at a time, alternately from a chat of {small_size} messages \
+         and from one of {large_size}.\n\n{table}",
         engine.name()
     );
     Ok(())
@@ -109,13 +111,13 @@ fn title(size: i64) -> String {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     Newest,
     Middle,
     Oldest,
 }
 
-impl Place {
+impl Position {
     fn name(self) -> &'static str {
         match self {
             Self::Newest => "newest",
@@ -129,33 +131,33 @@ impl Place {
 struct Page(String);
 
 impl Page {
-    /// The page before the newest end, the message in the middle, or the 51st from the oldest end.
-    async fn at(place: Place, population: &TestPopulation, chat: &str, middle: &Value) -> Result<Self> {
-        let before = match place {
-            Place::Newest => Value::Null,
-            Place::Middle => middle.clone(),
-            Place::Oldest => {
-                let answer = ask(population, OLDEST, json!({ "chat": chat })).await?;
-                answer["chat"]["messages"]["pageInfo"]["endCursor"].clone()
+    /// Prepares a page of the newest messages, of those before the middle, or of the oldest.
+    async fn load(position: Position, population: &TestPopulation, chat: &str, middle: &Value) -> Result<Self> {
+        let before = match position {
+            Position::Newest => Value::Null,
+            Position::Middle => middle.clone(),
+            Position::Oldest => {
+                let data = ask(population, OLDEST, json!({ "chat": chat })).await?;
+                data["chat"]["messages"]["pageInfo"]["endCursor"].clone()
             }
         };
         let variables = json!({ "chat": chat, "before": before });
-        let answer = ask(population, HISTORY, variables.clone()).await?;
-        check(place, &answer["chat"]["messages"])?;
+        let data = ask(population, HISTORY, variables.clone()).await?;
+        check(position, &data["chat"]["messages"])?;
         Ok(Self(json!({ "query": HISTORY, "variables": variables }).to_string()))
     }
 }
 
-/// Whether it is the page that was meant, with its messages in order.
-fn check(place: Place, page: &Value) -> Result<()> {
+/// Checks that a response is the expected page, with its messages in order.
+fn check(position: Position, page: &Value) -> Result<()> {
     let nodes = page["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let seqs: Vec<i64> = nodes.iter().filter_map(|node| node["seq"].as_i64()).collect();
     let info = &page["pageInfo"];
-    let sound = seqs.len() == PAGE
-        && seqs.is_sorted_by(|one, next| one < next)
-        && info["hasNextPage"] == json!(place != Place::Newest)
-        && info["hasPreviousPage"] == json!(place != Place::Oldest);
-    if sound { Ok(()) } else { Err(format!("not the {} page: {page}", place.name()).into()) }
+    let is_valid = seqs.len() == PAGE
+        && seqs.is_sorted_by(|seq, next| seq < next)
+        && info["hasNextPage"] == json!(position != Position::Newest)
+        && info["hasPreviousPage"] == json!(position != Position::Oldest);
+    if is_valid { Ok(()) } else { Err(format!("not the {} page: {page}", position.name()).into()) }
 }
 
 async fn ask(population: &TestPopulation, query: &str, variables: Value) -> Result<Value> {

@@ -1,18 +1,18 @@
-//! The load generator: what Parlor costs, beside what the same work costs without it.
+//! The load generator: measures the cost of Parlor, and compares it with references.
 //!
-//! `cargo run --release -p loadtest -- [SCENARIO] [--engine sqlite|postgres|both] [--quick] [--subscribers N]`, where a
-//! scenario is
-//! `sends`, `history`, `search`, `lists`, `fanout`, `memory`, `per-viewer-fields`, `chats`, `reconnect-storm`,
-//! `presence`, `cluster`,
-//! `soak`, or `all` of them but the soak.
+//! `cargo run --release -p loadtest -- [SCENARIO] [--engine sqlite|postgres|both] [--quick] [--subscribers N]`, where
+//! SCENARIO is one of `sends`, `history`, `search`, `lists`, `fanout`, `memory`, `per-viewer-fields`, `chats`,
+//! `reconnect-storm`, `presence`, `cluster`, `soak` and `all`. `all` runs every scenario except `soak`.
 //!
-//! Each run starts the real binary in a temporary folder, drives it over its public API, and prints
-//! Markdown. A figure alone says more about the machine than about the server, so each stands beside
-//! one taken in the same run: the engine's own inserts, a raw WebSocket broadcast, the stock handler.
+//! Each run starts the server's binary in a temporary folder, drives it over its public API, and prints Markdown. An
+//! absolute figure depends mostly on the machine, so each is printed with a reference of the same run: bare inserts
+//! into the database, a raw WebSocket broadcast, or the stock async-graphql handler.
 //!
-//! PostgreSQL is the cluster at `PARLOR_TEST_POSTGRES`, where the generator may create databases, or
-//! else a private one, on this machine's disk and with fsync on. CPU and memory are read from
-//! `/proc`, so it runs on Linux.
+//! The server is built from the working tree. To compare two builds, set `PARLOR_TEST_BINARY` to the path of one binary
+//! and of the other in alternate runs; then nothing is built.
+//!
+//! PostgreSQL is the server at `PARLOR_TEST_POSTGRES`, whose user must be able to create databases, or a private server
+//! with fsync on. CPU time and memory are read from `/proc`, so the load generator needs Linux.
 
 mod chats;
 mod client;
@@ -41,9 +41,10 @@ use clap::{Parser, ValueEnum};
 
 use engines::{Choice, Engine};
 use references::Reference;
+use testkit::process::server_binary;
 use tools::{Result, limits, machine};
 
-/// The same as the server's, so that memory and CPU compare the servers and not their allocators.
+/// The server's allocator, so that a comparison with the references does not compare allocators.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -51,16 +52,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     #[arg(value_enum, default_value_t = Scenario::All)]
     scenario: Scenario,
-    /// The engines to run on; by default those that are there.
+    /// The database engines to run on [default: every available engine]
     #[arg(long, value_enum)]
     engine: Option<Choice>,
-    /// Shorter and smaller: to see that all works, not to quote.
+    /// Run shorter and smaller, to check that a scenario works; don't quote the figures
     #[arg(long)]
     quick: bool,
-    /// So many subscribers of one chat, instead of each number in turn.
+    /// The number of subscribers in `fanout`, instead of each default number in turn
     #[arg(long)]
     subscribers: Option<usize>,
-    /// Be this server instead: how the generator starts those that it compares with.
+    /// Run as a reference server; the load generator starts itself with this option
     #[arg(long, hide = true, requires = "address")]
     reference: Option<Reference>,
     #[arg(long, hide = true)]
@@ -69,59 +70,60 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
-    /// Messages sent a second, beside the engine's own inserts.
+    /// Messages sent per second, compared with bare inserts
     Sends,
-    /// A page of history in a small chat and in a large one.
+    /// A page of history in a small and in a large chat
     History,
-    /// Searching a small chat and a large one.
+    /// Full-text search in a small and in a large chat
     Search,
-    /// The chat list of a person with few chats and of one with two thousand.
+    /// The chat list of a user with few chats and of one with many
     Lists,
-    /// The cost of one delivery to one subscriber.
+    /// The cost of a delivery to one subscriber
     Fanout,
-    /// The memory of an idle subscriber.
+    /// The memory of an idle subscriber
     Memory,
-    /// The cost of a delivery that differs by who sees it.
+    /// The cost of a delivery with a field that depends on the viewer
     PerViewerFields,
-    /// The cost of a delivery where there are many small chats.
+    /// The cost of a delivery in many small chats
     Chats,
-    /// All subscribers of a chat gone and back at once.
+    /// All subscribers of a chat disconnect and resume together
     ReconnectStorm,
-    /// People who come and go, and others who are told.
+    /// Users connect and disconnect while others subscribe to their presence
     Presence,
-    /// Two servers over one database, with Redis between them.
+    /// Two nodes with one database and Redis
     Cluster,
-    /// The server's memory over minutes of steady load; not a part of all.
+    /// The server's memory over minutes of steady load; not part of `all`
     Soak,
+    /// All scenarios except `soak`
     All,
 }
 
-/// How long and how large.
+/// The durations and sizes of a run.
 #[derive(Clone, Copy)]
 pub struct Scale {
-    /// Of one measurement.
+    /// The duration of one measurement.
     pub duration: Duration,
-    /// Before it, uncounted.
+    /// The duration of the warm-up before a measurement.
     pub warm_up: Duration,
-    /// How often servers are measured in turns.
+    /// The number of rounds, in which servers alternate.
     pub rounds: usize,
-    /// Messages of the large chat.
+    /// The number of messages in the large chat.
     pub large_chat: i64,
-    /// Chats of the person with many.
+    /// The number of chats of the user with many.
     pub many_chats: usize,
-    /// Subscribers that a message is sent to.
+    /// The numbers of subscribers in `fanout`.
     pub pools: &'static [usize],
-    /// Messages by which the cost of a send alone is measured.
+    /// The number of messages in a measurement by count, such as that of a send without subscribers.
     pub sends: usize,
-    /// Idle subscribers, few and many.
+    /// The numbers of idle subscribers: few and many.
     pub subscriber_counts: [usize; 2],
-    /// Subscribers before whom messages are reacted to.
+    /// The number of subscribers in `per-viewer-fields`.
     pub subscribers: usize,
-    /// Chats of ten members.
+    /// The number of chats in `chats`.
     pub small_chats: usize,
-    /// People who come back at once, or come and go.
+    /// The number of users in `reconnect-storm` and `presence`.
     pub users: usize,
-    /// Of steady load.
+    /// The duration of `soak`.
     pub soak: Duration,
 }
 
@@ -171,18 +173,20 @@ async fn start(arguments: Arguments) -> Result<()> {
     if let (Some(reference), Some(address)) = (arguments.reference, arguments.address) {
         return references::serve(reference, address).await;
     }
-    build_server()?;
+    if env::var_os("PARLOR_TEST_BINARY").is_none() {
+        build_server()?;
+    }
     limits::raise_open_files()?;
-    // Asked for by the HTTP client, though no address here is https.
+    // The HTTP client needs a TLS provider, although no URL is https.
     testkit::provide_tls();
     tokio::select! {
         result = measure(&arguments) => result,
-        // Ends what is running by dropping it.
+        // Dropping the measurement kills its child processes.
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     }
 }
 
-/// Builds the server as it is now, where Cargo started this program: Cargo builds the load generator only.
+/// Builds the server if Cargo started this program, because Cargo has built only the load generator.
 fn build_server() -> Result<()> {
     let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
     let mut build = Command::new(cargo);
@@ -193,7 +197,7 @@ fn build_server() -> Result<()> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     match build.current_dir(root).status()?.success() {
         true => Ok(()),
-        false => Err("the server can't be built".into()),
+        false => Err("the build of the server failed".into()),
     }
 }
 
@@ -204,10 +208,11 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     let runs = |scenario| arguments.scenario == scenario || arguments.scenario == Scenario::All;
     println!("# Parlor under load\n\n{}\n", machine::describe()?);
+    println!("- Server: {}", server_binary().display());
     if arguments.quick {
-        println!("A quick run: to see that all works, not to quote.\n");
+        println!("- A quick run, which shows that the scenarios work; don't quote its figures.");
     }
-    let engines = Engine::chosen(arguments.engine).await?;
+    let engines = Engine::select(arguments.engine).await?;
     for engine in &engines {
         println!("- {}", engine.describe().await?);
     }
@@ -227,8 +232,8 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             lists::run(engine, scale).await?;
         }
     }
-    // What these measure lies above the database: one engine is enough.
-    let engine = engines.first().ok_or("no engine to run on")?;
+    // The other scenarios depend little on the database, so they run on one engine.
+    let engine = engines.first().ok_or("no database engine is available")?;
     if runs(Scenario::Fanout) {
         fanout::run(engine, scale).await?;
     }

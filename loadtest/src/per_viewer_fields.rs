@@ -1,8 +1,7 @@
-//! What it costs that an event differs by who sees it: reactions with `viewerReacted`, which is executed
-//! for each subscriber, beside the same without it, which is executed once for all.
+//! The cost of a field that depends on the viewer.
 //!
-//! The messages were sent before, with their marks; each event is a reaction to the next of them, so that
-//! the mark in its frame numbers the event.
+//! Subscribers that select `viewerReacted` need one execution each; otherwise one execution is shared by all. Each
+//! event is a reaction to a message that was sent beforehand, whose mark in the frame numbers the event.
 
 use std::path::Path;
 
@@ -21,9 +20,9 @@ use crate::tools::Result;
 use crate::tools::report::{Table, number, ratio, whole};
 
 const IN_FLIGHT: [usize; 2] = [1, 8];
-/// Messages for the probes that find out whether all are there.
+/// The number of messages for the probes that detect active subscriptions.
 const PROBES: usize = 30;
-/// Messages under way while they are sent before.
+/// The number of concurrent requests while messages are sent beforehand.
 const CONCURRENCY: usize = 32;
 const REACT: &str = "mutation React($input: ReactionInput!) { addReaction(input: $input) { message { id } } }";
 
@@ -32,50 +31,43 @@ pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {
-    eprintln!("tainted: reactions before {} subscribers", scale.subscribers);
+    eprintln!("per-viewer-fields: reactions for {} subscribers", scale.subscribers);
     let parlor = Parlor::start(database, folder).await?;
-    let population = TestPopulation::gather(parlor.address, scale.subscribers).await?;
-    let of_viewer = FEED.replace("emoji count", "emoji count viewerReacted");
+    let population = TestPopulation::create(parlor.address, scale.subscribers).await?;
+    let per_viewer_feed = FEED.replace("emoji count", "emoji count viewerReacted");
     let mut harnesses = Vec::new();
-    for (name, feed) in [("the same for all", FEED), ("with viewerReacted", &of_viewer)] {
+    for (name, feed) in [("shared", FEED), ("with viewerReacted", &per_viewer_feed)] {
         let chat = population.group(name).await?;
-        let publisher = reactions(&population, &chat, scale).await?;
+        let publisher = reaction_publisher(&population, &chat, scale).await?;
         let pool =
             SubscriberPool::new(subscriber_specs(parlor.address, &population.tokens, &chat), feed, scale.subscribers);
         let mut harness = Harness::new(pool, publisher);
-        harness.gather().await?;
+        harness.connect().await?;
         harnesses.push((name, harness, [Results::default(), Results::default()]));
     }
-    let spans = spans(scale).map(Window::Messages);
+    let windows = window_sizes(scale).map(Window::Messages);
     for round in 1..=scale.rounds {
-        eprintln!("tainted: round {round} of {}", scale.rounds);
-        for (_, harness, figures) in &mut harnesses {
-            for (figures, in_flight) in figures.iter_mut().zip(IN_FLIGHT) {
-                let flow = harness.measure(&[&parlor.server.process], in_flight, spans).await?;
-                figures.add(&flow, &harness.pool.latencies());
+        eprintln!("per-viewer-fields: round {round} of {}", scale.rounds);
+        for (_, harness, results) in &mut harnesses {
+            for (results, in_flight) in results.iter_mut().zip(IN_FLIGHT) {
+                let throughput = harness.measure(&[&parlor.server.process], in_flight, windows).await?;
+                results.add(&throughput, &harness.pool.take_latencies());
             }
         }
     }
-    let mut table = Table::new(&[
-        "event",
-        "in flight",
-        "CPU µs/delivery",
-        "to the same for all",
-        "deliveries/s",
-        "p50 ms",
-        "p99 ms",
-    ]);
+    let mut table =
+        Table::new(&["event", "in flight", "CPU µs/delivery", "vs shared", "deliveries/s", "p50 ms", "p99 ms"]);
     for (index, in_flight) in IN_FLIGHT.into_iter().enumerate() {
-        for (name, _, figures) in &harnesses {
-            let figures = &figures[index];
+        for (name, _, results) in &harnesses {
+            let results = &results[index];
             table.row([
                 name.to_string(),
                 in_flight.to_string(),
-                number(figures.cpu()),
-                ratio(figures.cpu(), harnesses[0].2[index].cpu()),
-                whole(figures.rate()),
-                number(figures.latencies.p50()),
-                number(figures.latencies.p99()),
+                number(results.cpu()),
+                ratio(results.cpu(), harnesses[0].2[index].cpu()),
+                whole(results.rate()),
+                number(results.latencies.p50()),
+                number(results.latencies.p99()),
             ]);
         }
     }
@@ -83,9 +75,9 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     parlor.stop().await;
     println!(
         "## Fan-out of reactions to {} subscribers\n\n\
-         Server CPU for each delivery of an event that a reaction makes, in which all subscribers ask for \
-         `reactions {{ emoji count }}` or for `reactions {{ emoji count viewerReacted }}`; medians of {} rounds in \
-         turns. Both include the `addReaction` of each event and its commit ({}).\n\n{table}",
+         Server CPU per delivery of an event that a reaction publishes, if all subscribers select \
+         `reactions {{ emoji count }}` (shared) or `reactions {{ emoji count viewerReacted }}`; medians of {} rounds, \
+         in which the two alternate. Both include the `addReaction` of each event and its commit ({}).\n\n{table}",
         scale.subscribers,
         scale.rounds,
         engine.name(),
@@ -93,20 +85,20 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     Ok(())
 }
 
-/// How many events of one measurement come before it, and in it.
-fn spans(scale: Scale) -> [usize; 2] {
+/// Returns the numbers of events in the warm-up and in the measurement.
+fn window_sizes(scale: Scale) -> [usize; 2] {
     [scale.sends / 10, scale.sends]
 }
 
-/// Sends all messages that are reacted to. The first person reacts.
-async fn reactions(population: &TestPopulation, chat: &str, scale: Scale) -> Result<Publisher> {
+/// Sends a message for each event, and returns a publisher of reactions to them by the first user.
+async fn reaction_publisher(population: &TestPopulation, chat: &str, scale: Scale) -> Result<Publisher> {
     let token = &population.tokens[0];
-    let events = scale.rounds * IN_FLIGHT.len() * spans(scale).iter().sum::<usize>() + PROBES;
+    let events = scale.rounds * IN_FLIGHT.len() * window_sizes(scale).iter().sum::<usize>() + PROBES;
     let sends = Publisher::new(population.api.clone(), [Request::send(token, chat)]);
     let messages = stream::iter(0..events).map(|number| sends.publish(number)).buffered(CONCURRENCY);
-    let requests = messages.map(|answer| {
-        let answer: Value = serde_json::from_str(&answer?)?;
-        let message = &answer["data"]["sendMessage"]["message"]["id"];
+    let requests = messages.map(|response| {
+        let response: Value = serde_json::from_str(&response?)?;
+        let message = &response["data"]["sendMessage"]["message"]["id"];
         Ok(Request::new(token, REACT, json!({ "messageId": message, "emoji": "👍" })))
     });
     let requests: Result<Vec<Request>> = requests.try_collect().await;

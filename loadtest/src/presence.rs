@@ -1,4 +1,4 @@
-//! People who come and go, and others who are told: what a connection costs, and what telling of it does.
+//! The cost of a connection, and of the delivery of a presence change to a subscriber.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,12 +23,12 @@ use crate::tools::latency::median;
 use crate::tools::report::{Table, number, whole};
 use crate::tools::{Result, TIMEOUT, within};
 
-const FOLLOWERS: usize = 50;
-/// People whom each follows: as many as one subscription takes.
-const FOLLOWED: usize = 200;
-/// Sockets opened at the same time.
+const SUBSCRIBERS: usize = 50;
+/// The number of users in each subscription, which is the API's limit.
+const USERS_PER_SUBSCRIBER: usize = 200;
+/// The number of sockets that are opened at the same time.
 const CONCURRENCY: usize = 50;
-/// So that the server has noticed who is gone, and written it.
+/// The time in which the server notices closed sockets and stores the last-seen times.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 const PRESENCE: &str = "subscription Presence($userIds: [ID!]!) { presence(userIds: $userIds) { status user { id } } }";
 
@@ -37,47 +37,47 @@ pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {
-    let people = scale.users;
-    eprintln!("presence: {people} people come and go before {FOLLOWERS}");
+    let users = scale.users;
+    eprintln!("presence: {users} users connect and disconnect, {SUBSCRIBERS} subscribers");
     let parlor = Parlor::start_with(database, folder, &[("PARLOR_PRESENCE_GRACE_SECONDS", "0")]).await?;
-    let population = TestPopulation::gather(parlor.address, people + FOLLOWERS).await?;
-    let (people, followers) = population.tokens.split_at(people);
-    // Once uncounted, so that code and pools are in memory.
-    come_and_go(&parlor, people, None).await?;
-    let (mut alone, mut followed, mut told) = (Vec::new(), Vec::new(), 0);
+    let population = TestPopulation::create(parlor.address, users + SUBSCRIBERS).await?;
+    let (users, subscribers) = population.tokens.split_at(users);
+    // A warm-up, so that code and pools are in memory.
+    connect_and_disconnect(&parlor, users, None).await?;
+    let (mut unobserved, mut observed, mut received) = (Vec::new(), Vec::new(), 0);
     for round in 1..=scale.rounds {
         eprintln!("presence: round {round} of {}", scale.rounds);
-        alone.push(come_and_go(&parlor, people, None).await?);
-        let users = Followers::gather(parlor.address, followers, people.len()).await?;
-        let before = users.log.told.load(Ordering::Acquire);
-        followed.push(come_and_go(&parlor, people, Some(&users)).await?);
-        told += users.log.told.load(Ordering::Acquire) - before;
+        unobserved.push(connect_and_disconnect(&parlor, users, None).await?);
+        let subscribers = PresenceSubscribers::connect(parlor.address, subscribers, users.len()).await?;
+        let before = subscribers.log.received.load(Ordering::Acquire);
+        observed.push(connect_and_disconnect(&parlor, users, Some(&subscribers)).await?);
+        received += subscribers.log.received.load(Ordering::Acquire) - before;
     }
-    let changes = told as f64 / scale.rounds as f64;
-    let (alone, followed) = (median(alone), median(followed));
-    let connections = people.len() as f64;
+    let changes = received as f64 / scale.rounds as f64;
+    let (unobserved, observed) = (median(unobserved), median(observed));
+    let connections = users.len() as f64;
     let mut table = Table::new(&[
-        "people",
-        "changes told",
-        "CPU µs/connection, none told",
+        "users",
+        "changes delivered",
+        "CPU µs/connection without subscribers",
         "CPU µs/connection",
-        "CPU µs/change told",
+        "CPU µs/change delivered",
     ]);
     table.row([
         whole(connections),
         whole(changes),
-        number(alone / connections),
-        number(followed / connections),
-        number((followed - alone) / changes),
+        number(unobserved / connections),
+        number(observed / connections),
+        number((observed - unobserved) / changes),
     ]);
     parlor.stop().await;
     println!(
-        "## Presence of {} people ({})\n\n\
-         All connect, {CONCURRENCY} at a time, and disconnect again, once while nobody follows them and once while \
-         {FOLLOWERS} others follow {FOLLOWED} of them each; without the grace in which one who has gone still counts \
-         as there. A connection is the socket's opening, the token, the close and the note of when they were last \
-         there; the difference of the two, over the changes told, is what it costs to tell one. Medians of {} rounds. \
-         In the end all followers had seen all whom they follow come, and go.\n\n{table}",
+        "## Presence of {} users ({})\n\n\
+         All users connect, {CONCURRENCY} at a time, and disconnect: once without subscribers, and once while \
+         {SUBSCRIBERS} subscribers observe {USERS_PER_SUBSCRIBER} users each. The grace period is 0 s. A connection \
+         includes the handshake, the token, the close and the stored last-seen time. `CPU µs/change delivered` is the \
+         difference of the two, divided by the number of changes delivered. Medians of {} rounds. Each subscriber received the \
+         connection and the disconnection of each user that it observes.\n\n{table}",
         whole(connections),
         engine.name(),
         scale.rounds,
@@ -85,66 +85,77 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     Ok(())
 }
 
-/// Lets all come and go once. Gives the server's CPU for it, in microseconds.
-async fn come_and_go(parlor: &Parlor, people: &[String], followers: Option<&Followers>) -> Result<f64> {
+/// Connects and disconnects all users once, and returns the server's CPU time for this in microseconds.
+async fn connect_and_disconnect(
+    parlor: &Parlor,
+    users: &[String],
+    subscribers: Option<&PresenceSubscribers>,
+) -> Result<f64> {
     let cpu = parlor.server.process.cpu_time();
-    let sockets = stream::iter(people).map(|token| Socket::open(parlor.address, token));
+    let sockets = stream::iter(users).map(|token| Socket::open(parlor.address, token));
     let sockets: Vec<Socket> = sockets.buffered(CONCURRENCY).try_collect().await?;
-    if let Some(followers) = followers {
-        followers.see(FOLLOWERS * FOLLOWED).await?;
+    if let Some(subscribers) = subscribers {
+        subscribers.wait_for_present(SUBSCRIBERS * USERS_PER_SUBSCRIBER).await?;
     }
     drop(sockets);
-    if let Some(followers) = followers {
-        followers.see(0).await?;
+    if let Some(subscribers) = subscribers {
+        subscribers.wait_for_present(0).await?;
     }
     sleep(SETTLE_TIME).await;
     Ok(micros(parlor.server.process.cpu_time() - cpu))
 }
 
-/// Those who are told. They leave when they are dropped.
-struct Followers {
+/// Subscribers to the presence of users. Their sockets are closed when this value is dropped.
+struct PresenceSubscribers {
     log: Arc<SharedLog>,
     readers: JoinSet<()>,
 }
 
-/// What all of them write on.
+/// The log that all readers share.
 #[derive(Default)]
 struct SharedLog {
-    told: AtomicUsize,
-    /// Whom they know to be there, added up.
+    /// The number of presence events received.
+    received: AtomicUsize,
+    /// The number of users that are present, summed over all subscribers.
     present: AtomicUsize,
+    /// The first error of a reader.
     failure: OnceLock<String>,
 }
 
-impl Followers {
-    /// Each follows some of the people, the next the next of them, and knows how all are now.
-    async fn gather(address: SocketAddr, tokens: &[String], people: usize) -> Result<Self> {
-        let mut followers = Self { log: Arc::default(), readers: JoinSet::new() };
+impl PresenceSubscribers {
+    /// Connects one subscriber per token, and waits for the initial presence of all users.
+    ///
+    /// Each subscriber observes the next slice of the users.
+    async fn connect(address: SocketAddr, tokens: &[String], users: usize) -> Result<Self> {
+        let mut subscribers = Self { log: Arc::default(), readers: JoinSet::new() };
         for (number, token) in tokens.iter().enumerate() {
-            let first = number * FOLLOWED;
-            let followed: Vec<String> = (first..first + FOLLOWED).map(|other| user(other % people)).collect();
+            let first = number * USERS_PER_SUBSCRIBER;
+            let observed: Vec<String> =
+                (first..first + USERS_PER_SUBSCRIBER).map(|number| user(number % users)).collect();
             let mut socket = Socket::open(address, token).await?;
-            socket.send(subscribe("presence", PRESENCE, json!({ "userIds": followed }))).await?;
-            let log = followers.log.clone();
-            followers.readers.spawn(async move {
-                if let Err(error) = follow(socket, &log).await {
+            socket.send(subscribe("presence", PRESENCE, json!({ "userIds": observed }))).await?;
+            let log = subscribers.log.clone();
+            subscribers.readers.spawn(async move {
+                if let Err(error) = read(socket, &log).await {
                     log.failure.get_or_init(|| error.to_string());
                 }
             });
         }
-        let told = || followers.log.told.load(Ordering::Acquire);
-        followers.wait("how all are at first", || told() >= FOLLOWERS * FOLLOWED).await?;
-        Ok(followers)
+        let received = || subscribers.log.received.load(Ordering::Acquire);
+        subscribers
+            .wait("the initial presence of all users", || received() >= SUBSCRIBERS * USERS_PER_SUBSCRIBER)
+            .await?;
+        Ok(subscribers)
     }
 
-    /// Waits until so many are known to be there.
-    async fn see(&self, present: usize) -> Result<()> {
-        self.wait("all changes", || self.log.present.load(Ordering::Acquire) == present).await
+    /// Waits until this number of users is present, summed over all subscribers.
+    async fn wait_for_present(&self, present: usize) -> Result<()> {
+        self.wait("the presence of all users", || self.log.present.load(Ordering::Acquire) == present).await
     }
 
-    async fn wait(&self, what: &str, done: impl Fn() -> bool) -> Result<()> {
-        within(TIMEOUT, what, async {
-            while !done() {
+    async fn wait(&self, name: &str, is_done: impl Fn() -> bool) -> Result<()> {
+        within(TIMEOUT, name, async {
+            while !is_done() {
                 if let Some(failure) = self.log.failure.get() {
                     return Err(failure.clone().into());
                 }
@@ -154,26 +165,27 @@ impl Followers {
         })
         .await
         .map_err(|error| {
-            let [told, present] = [&self.log.told, &self.log.present].map(|count| count.load(Ordering::Acquire));
-            format!("{error}; {told} told, {present} there").into()
+            let [received, present] =
+                [&self.log.received, &self.log.present].map(|count| count.load(Ordering::Acquire));
+            format!("{error}; {received} events received, {present} users present").into()
         })
     }
 }
 
-/// Reads what one follower is told until the socket ends.
-async fn follow(mut socket: Socket, log: &SharedLog) -> Result<()> {
+/// Reads one subscriber's events until the socket ends.
+async fn read(mut socket: Socket, log: &SharedLog) -> Result<()> {
     let mut known: HashMap<String, bool> = HashMap::new();
     loop {
         let frame: Value = serde_json::from_str(&socket.next().await?)?;
         let presence = &frame["payload"]["data"]["presence"];
-        let person = presence["user"]["id"].as_str().ok_or_else(|| format!("a follower got {frame}"))?;
-        let is_there = presence["status"] != "OFFLINE";
-        let was_there = known.insert(person.into(), is_there).unwrap_or_default();
-        match (was_there, is_there) {
+        let user = presence["user"]["id"].as_str().ok_or_else(|| format!("unexpected frame: {frame}"))?;
+        let is_present = presence["status"] != "OFFLINE";
+        let was_present = known.insert(user.into(), is_present).unwrap_or_default();
+        match (was_present, is_present) {
             (false, true) => log.present.fetch_add(1, Ordering::AcqRel),
             (true, false) => log.present.fetch_sub(1, Ordering::AcqRel),
             _ => 0,
         };
-        log.told.fetch_add(1, Ordering::AcqRel);
+        log.received.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -1,8 +1,7 @@
-//! The least that storing messages costs: the engine's own inserts of many rows, one transaction each,
-//! by one writer that does nothing else.
+//! The lower bound of storing messages: bare inserts by one writer, without the server.
 //!
-//! The rows are those that the server writes, into the tables that its own migrations made, with all
-//! their indexes. What else a send does (rights, positions, the chat's counter) isn't done.
+//! The rows equal those of the server, in tables that its migrations created, with all their indexes. Everything else
+//! that a send does is missing: authorisation, read positions, the chat's counter and the full-text index.
 
 mod postgres;
 mod sqlite;
@@ -18,19 +17,20 @@ use crate::client::sender::TEXT;
 use crate::engines::Engine;
 use crate::tools::{Error, Result};
 
-/// When the first row is from, in microseconds since 1970.
-const EPOCH: i64 = 1_700_000_000_000_000;
+/// The time of the first row, in microseconds since 1970.
+const FIRST_CREATED_AT: i64 = 1_700_000_000_000_000;
 
-/// Makes numbers look like hashes: the golden ratio's digits.
+/// A multiplier that makes numbers look like hashes: the digits of the golden ratio.
 const SCATTER: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
-/// An engine's own rate, in a fresh database.
+/// A new database, and the rows to insert into it.
 pub struct RawInserts {
     database: Database,
     rows: Rows,
 }
 
 impl RawInserts {
+    /// Creates a database with this number of chats.
     pub async fn new(engine: &Engine, folder: &Path, chats: usize) -> Result<Self> {
         let database = engine.database().await;
         Parlor::migrate(&database, folder)?;
@@ -38,22 +38,21 @@ impl RawInserts {
         Ok(Self { database, rows: Rows { chats, next: 0 } })
     }
 
-    /// Writes for so long, going on from where it was, `TOGETHER` rows in each transaction. Gives the
-    /// rows written a second.
-    pub async fn write<const TOGETHER: usize>(&mut self, duration: Duration) -> Result<f64> {
+    /// Inserts rows for a duration, `BATCH` of them per transaction, and returns the rows per second.
+    pub async fn write<const BATCH: usize>(&mut self, duration: Duration) -> Result<f64> {
         let mut rows = self.rows;
         let (rows, time) = match self.database.engine {
             testkit::Engine::Sqlite => {
                 let path = self.database.sqlite_path();
                 let write = move || {
-                    let time = sqlite::write::<TOGETHER>(&path, &mut rows, duration)?;
+                    let time = sqlite::write::<BATCH>(&path, &mut rows, duration)?;
                     Ok::<_, Error>((rows, time))
                 };
                 spawn_blocking(write).await??
             }
             testkit::Engine::Postgres => {
                 let client = self.database.postgres_client().await;
-                let time = postgres::write::<TOGETHER>(&client, &mut rows, duration).await?;
+                let time = postgres::write::<BATCH>(&client, &mut rows, duration).await?;
                 (rows, time)
             }
         };
@@ -62,12 +61,13 @@ impl RawInserts {
         Ok(written as f64 / time.as_secs_f64())
     }
 
+    /// Removes the database.
     pub async fn close(self) {
         self.database.drop().await;
     }
 }
 
-/// The rows to write, without end: in turns to each chat, from 256 people.
+/// An endless sequence of rows, for each chat in turn, with 256 senders.
 #[derive(Clone, Copy)]
 struct Rows {
     chats: usize,
@@ -81,7 +81,7 @@ struct Row {
     nonce: String,
     fingerprint: [u8; 16],
     text: &'static str,
-    /// Microseconds since 1970.
+    /// The time in microseconds since 1970.
     created_at: i64,
 }
 
@@ -91,7 +91,7 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Row> {
         let number = self.next;
         self.next += 1;
-        let place = i64::try_from(number).ok()?;
+        let offset = i64::try_from(number).ok()?;
         Some(Row {
             chat: u128::to_be_bytes((number % self.chats) as u128),
             seq: i64::try_from(number / self.chats).ok()? + 1,
@@ -99,7 +99,7 @@ impl Iterator for Rows {
             nonce: format!("{number:016x}"),
             fingerprint: (number as u128).wrapping_mul(SCATTER).to_be_bytes(),
             text: TEXT,
-            created_at: EPOCH + place,
+            created_at: FIRST_CREATED_AT + offset,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Servers to compare with, each a child process of its own so that it is measured like Parlor.
+//! Reference servers, which run as child processes so that they are measured like Parlor.
 
 mod async_graphql_reference;
 mod raw_broadcast;
@@ -19,14 +19,15 @@ use tokio::net::TcpListener;
 
 use crate::tools::Result;
 
-/// Events that a slow connection may fall behind before it loses some: more than are ever under way.
+/// The number of events that a slow connection can be behind without loss. It exceeds every number in flight.
 const BACKLOG: usize = 1_024;
 
+/// A server that Parlor is compared with.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Reference {
-    /// The least that a WebSocket server can do: the same bytes to each.
+    /// The minimal WebSocket server, which sends the same bytes to each subscriber.
     RawBroadcast,
-    /// What one gets from async-graphql and its handler for axum as they come.
+    /// The stock async-graphql server with its handler for axum.
     AsyncGraphql,
 }
 
@@ -38,7 +39,7 @@ impl Reference {
         }
     }
 
-    /// Starts it as a child: this same program, told to be that server.
+    /// Starts the server as a child process of the same executable, and waits until it is ready.
     pub async fn start(self, folder: &Path) -> Result<(ChildProcess, SocketAddr)> {
         let address = free_addr();
         let mut command = Command::new(env::current_exe()?);
@@ -49,7 +50,9 @@ impl Reference {
     }
 }
 
-/// Is that server, until the parent ends it or has gone.
+/// Runs a reference server until the parent process kills it or ends.
+///
+/// A thread exits the process at the end of the standard input, which is a pipe from the parent.
 pub async fn serve(reference: Reference, address: SocketAddr) -> Result<()> {
     thread::spawn(|| {
         io::copy(&mut io::stdin(), &mut io::sink()).ok();
@@ -60,7 +63,7 @@ pub async fn serve(reference: Reference, address: SocketAddr) -> Result<()> {
         Reference::AsyncGraphql => async_graphql_reference::router(),
     };
     let router = router.route("/readyz", get(async || "ready"));
-    // As any server of small messages should: else the kernel holds them back for 40 ms at times.
+    // Without TCP_NODELAY the kernel can delay small messages by 40 ms.
     let listener = TcpListener::bind(address).await?.tap_io(|stream| {
         stream.set_nodelay(true).ok();
     });

@@ -1,5 +1,4 @@
-//! Full-text search: the newest 30 of what is found in a chat of ten thousand and in one of a million
-//! messages, asked for in turns.
+//! Full-text search: the newest 30 matches in a chat of 10,000 messages and in one of 1,000,000.
 
 use std::path::Path;
 use std::time::Instant;
@@ -8,7 +7,7 @@ use serde_json::json;
 use testkit::Database;
 
 use crate::Scale;
-use crate::client::history_seed;
+use crate::client::history_seed::HistorySeed;
 use crate::client::interleaved::interleaved;
 use crate::client::parlor::Parlor;
 use crate::client::population::TestPopulation;
@@ -23,13 +22,13 @@ const TEXT: &str = "'About topic' || (n % 100) || ' and item' || (n % 5000) \
 const SEARCH: &str = "query($query: String!, $chat: ID) { searchMessages(query: $query, filter: { chatId: $chat }, \
     first: 30) { edges { snippet node { id text sender { name } } } pageInfo { hasNextPage } } }";
 
-/// What is searched for, and how many messages of a chat have it.
+/// The queries, and a description of the messages that match each.
 const QUERIES: [(&str, &str); 5] = [
-    ("item42", "a word of one message in 5,000"),
-    ("topic7", "a word of one in 100"),
-    ("meeting", "a word of every message"),
-    ("\"small room upstairs\"", "a phrase of every message"),
-    ("item4", "the beginning of words of one in 10"),
+    ("item42", "a word in 1 of 5,000 messages"),
+    ("topic7", "a word in 1 of 100 messages"),
+    ("meeting", "a word in every message"),
+    ("\"small room upstairs\"", "a phrase in every message"),
+    ("item4", "a prefix of a word in 1 of 10 messages"),
 ];
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
@@ -41,41 +40,41 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     let [small_size, large_size] = sizes.map(|size| whole(size as f64));
     eprintln!("search: chats of {small_size} and {large_size} messages on {}", engine.name());
     let parlor = Parlor::start(database, folder).await?;
-    let mut population = TestPopulation::gather(parlor.address, 2).await?;
+    let mut population = TestPopulation::create(parlor.address, 2).await?;
     let mut chats = Vec::new();
     for size in sizes {
         chats.push(population.group(&title(size)).await?);
     }
     parlor.stop().await;
     for size in sizes {
-        history_seed::seed(database, &title(size), size, 2, TEXT).await?;
+        HistorySeed { title: &title(size), count: size, users: 2, text: TEXT }.insert(database).await?;
     }
-    // The server indexes what it finds without an index.
+    // At its start the server indexes messages without an index.
     let start = Instant::now();
     let parlor = Parlor::start(database, folder).await?;
     let indexed = start.elapsed();
-    population.moved_to(parlor.address)?;
+    population.set_address(parlor.address)?;
     database.execute_by_engine("", "VACUUM ANALYZE").await;
 
     let mut table = Table::new(&[
-        "searched for".into(),
+        "query".into(),
         format!("{small_size}: p50 ms"),
         format!("{large_size}: p50 ms"),
         "p99 ms".into(),
-        "p50 to p50".into(),
+        "p50 ratio".into(),
     ]);
-    for (query, what) in QUERIES {
-        eprintln!("search: {what}");
+    for (query, description) in QUERIES {
+        eprintln!("search: {description}");
         let body = |chat: &str| json!({ "query": SEARCH, "variables": { "query": query, "chat": chat } }).to_string();
-        let answer =
+        let data =
             population.api.ask(&population.tokens[0], SEARCH, json!({ "query": query, "chat": chats[1] })).await?;
-        let found = answer["searchMessages"]["edges"].as_array().map_or(0, Vec::len);
-        if found == 0 {
-            return Err(format!("nothing was found for {query}: {answer}").into());
+        let matches = data["searchMessages"]["edges"].as_array().map_or(0, Vec::len);
+        if matches == 0 {
+            return Err(format!("no match for {query}: {data}").into());
         }
         let [small, large] = interleaved(&population, [(0, &body(&chats[0])), (0, &body(&chats[1]))], scale).await?;
         table.row([
-            format!("`{query}`, {what}"),
+            format!("`{query}`, {description}"),
             number(small.p50()),
             number(large.p50()),
             number(large.p99()),
@@ -85,8 +84,8 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     parlor.stop().await;
     println!(
         "## Search on {}\n\n\
-         The newest 30 found, over HTTP, one request at a time, in a chat of {small_size} messages and in one of \
-         {large_size} in turns. The server put {} messages into its index in {} s.\n\n{table}",
+         The newest 30 matches over HTTP, one request at a time, alternately in a chat of {small_size} messages and in \
+         one of {large_size}. The server indexed {} messages in {} s.\n\n{table}",
         engine.name(),
         whole((sizes[0] + sizes[1]) as f64),
         number(indexed.as_secs_f64()),

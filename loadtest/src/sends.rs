@@ -1,7 +1,7 @@
-//! Messages sent a second, from a client's call to its answer, beside the engine's own inserts.
+//! Messages sent per second, from request to response, compared with bare inserts into the database.
 //!
-//! Every sender has one message under way. The engine's inserts are measured directly before and
-//! after each row, half as long each, in a database of their own.
+//! Every sender has one message in flight. The bare inserts are measured directly before and after each row, for half
+//! of the row's duration each, in a separate database.
 
 use std::ops::Range;
 use std::path::Path;
@@ -24,13 +24,13 @@ use crate::tools::latency::Latencies;
 use crate::tools::report::{Table, number, share, whole};
 use crate::tools::{Result, TIMEOUT, within};
 
-/// (Chats, senders) of the rows over sockets.
+/// The numbers of chats and senders in the rows over WebSockets.
 const ROWS: [(usize, usize); 6] = [(1, 1), (1, 16), (1, 256), (100, 1), (100, 16), (100, 256)];
-/// Rows of one transaction of the engine's own: as many sends as the server commits at once.
-const TOGETHER: usize = 256;
-const PEOPLE: usize = 256;
+/// The number of rows in a transaction of bare inserts, which is the server's largest batch of sends.
+const BATCH: usize = 256;
+const USERS: usize = 256;
 const CHATS: usize = 100;
-/// Sockets opened at the same time.
+/// The number of sockets that are opened at the same time.
 const CONCURRENCY: usize = 50;
 
 pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
@@ -38,16 +38,16 @@ pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
 }
 
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {
-    eprintln!("sends: {PEOPLE} people in {CHATS} chats on {}", engine.name());
+    eprintln!("sends: {USERS} users in {CHATS} chats on {}", engine.name());
     let parlor = Parlor::start(database, folder).await?;
-    let population = TestPopulation::gather(parlor.address, PEOPLE).await?;
+    let population = TestPopulation::create(parlor.address, USERS).await?;
     let mut chats = Vec::new();
     for number in 0..CHATS {
         chats.push(population.group(&format!("Chat {number}")).await?);
     }
-    let opening = population.tokens.iter().enumerate();
-    let opening = opening.map(|(number, token)| Sender::on_socket(number, parlor.address, token));
-    let mut sockets: Vec<Sender> = stream::iter(opening).buffered(CONCURRENCY).try_collect().await?;
+    let connecting = population.tokens.iter().enumerate();
+    let connecting = connecting.map(|(number, token)| Sender::over_socket(number, parlor.address, token));
+    let mut sockets: Vec<Sender> = stream::iter(connecting).buffered(CONCURRENCY).try_collect().await?;
     let tokens = population.tokens.iter().enumerate();
     let over_http = tokens.map(|(number, token)| Sender::over_http(number, &population.api, token));
 
@@ -59,13 +59,13 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
         "p50 ms",
         "p99 ms",
         "CPU µs/send",
-        "engine's inserts/s",
-        "sends of these",
-        "one by one/s",
+        "bare inserts/s",
+        "sends/bare inserts",
+        "single-row inserts/s",
     ]);
     let bench = Bench { engine, folder, server: &parlor.server.process, scale };
     for (chat_count, senders) in ROWS {
-        let mut row = Row::new("sockets", &chats[..chat_count], sockets.drain(..senders).collect());
+        let mut row = Row::new("WebSocket", &chats[..chat_count], sockets.drain(..senders).collect());
         table.row(bench.measure(&mut row).await?);
         sockets.splice(..0, row.senders);
     }
@@ -82,9 +82,9 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     }
     println!(
         "## Sends on {}\n\n\
-         `sendMessage` by senders who wait for each answer before they send again, and the server's own CPU. \
-         Beside it the engine's own inserts into the same table by one writer in a loop, {TOGETHER} rows a \
-         transaction (taken directly before and after each row), and one row a transaction.\n\n\
+         `sendMessage` by senders who wait for each response before they send again, and the server's CPU. The \
+         reference is bare inserts into the same table by one writer: {BATCH} rows per transaction, measured directly \
+         before and after each row of this table, and one row per transaction.\n\n\
          {table}\n\
          All {} acknowledged sends are stored, each once.\n",
         engine.name(),
@@ -93,20 +93,20 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
     Ok(())
 }
 
-/// Those who send in one row of the table, and where.
+/// The senders, transport and chats of one row of the table.
 struct Row {
-    over: &'static str,
+    transport: &'static str,
     chats: Arc<[String]>,
     senders: Vec<Sender>,
 }
 
 impl Row {
-    fn new(over: &'static str, chats: &[String], senders: Vec<Sender>) -> Self {
-        Self { over, chats: chats.into(), senders }
+    fn new(transport: &'static str, chats: &[String], senders: Vec<Sender>) -> Self {
+        Self { transport, chats: chats.into(), senders }
     }
 }
 
-/// What all rows share.
+/// The context of all rows.
 struct Bench<'a> {
     engine: &'a Engine,
     folder: &'a Path,
@@ -115,40 +115,40 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// A row's figures, with the engine's own around them.
+    /// Measures a row, and bare inserts before and after it.
     async fn measure(&self, row: &mut Row) -> Result<[String; 10]> {
         let (chats, senders) = (row.chats.len(), row.senders.len());
-        eprintln!("sends: {senders} senders in {chats} chats over {}", row.over);
+        eprintln!("sends: {senders} senders in {chats} chats over {}", row.transport);
         let mut raw = RawInserts::new(self.engine, self.folder, chats).await?;
-        let figures = self.figures(row, &mut raw).await;
+        let cells = self.measure_between(row, &mut raw).await;
         raw.close().await;
-        figures
+        cells
     }
 
-    async fn figures(&self, row: &mut Row, raw: &mut RawInserts) -> Result<[String; 10]> {
+    async fn measure_between(&self, row: &mut Row, raw: &mut RawInserts) -> Result<[String; 10]> {
         let (chats, senders) = (row.chats.len(), row.senders.len());
-        let before = raw.write::<TOGETHER>(self.scale.duration / 2).await?;
-        let sent = self.drive(row).await?;
-        let after = raw.write::<TOGETHER>(self.scale.duration / 2).await?;
+        let before = raw.write::<BATCH>(self.scale.duration / 2).await?;
+        let sent = self.send_all(row).await?;
+        let after = raw.write::<BATCH>(self.scale.duration / 2).await?;
         let inserts = (before + after) / 2.0;
-        let one_by_one = raw.write::<1>(self.scale.duration / 4).await?;
+        let single = raw.write::<1>(self.scale.duration / 4).await?;
         let rate = sent.count as f64 / self.scale.duration.as_secs_f64();
         Ok([
             chats.to_string(),
             senders.to_string(),
-            row.over.into(),
+            row.transport.into(),
             whole(rate),
             number(sent.latencies.p50()),
             number(sent.latencies.p99()),
             number(sent.cpu.as_secs_f64() * 1e6 / sent.count as f64),
             whole(inserts),
             share(rate, inserts),
-            whole(one_by_one),
+            whole(single),
         ])
     }
 
-    /// Lets all send until the time is up, and counts what was acknowledged after the warm-up.
-    async fn drive(&self, row: &mut Row) -> Result<Sent> {
+    /// Runs all senders for the scale's duration, and counts the acknowledgements after the warm-up.
+    async fn send_all(&self, row: &mut Row) -> Result<Sent> {
         let start = Instant::now() + self.scale.warm_up;
         let end = start + self.scale.duration;
         let mut tasks = JoinSet::new();
@@ -169,32 +169,33 @@ impl Bench<'_> {
     }
 }
 
-/// Sends until the time is up. Gives the sender back, and how long those took that were acknowledged
-/// within the time.
+/// Sends until the end of a time range.
+///
+/// Returns the sender and the latencies of the messages that were acknowledged within the range.
 async fn keep_sending(
     mut sender: Sender,
     chats: Arc<[String]>,
-    time: Range<Instant>,
+    range: Range<Instant>,
 ) -> Result<(Sender, Vec<Duration>)> {
     let mut latencies = Vec::new();
     loop {
-        let sent = Instant::now();
-        if sent >= time.end {
+        let sent_at = Instant::now();
+        if sent_at >= range.end {
             return Ok((sender, latencies));
         }
         within(TIMEOUT, "a send", sender.send(&chats)).await?;
-        let acknowledged = Instant::now();
-        if time.contains(&acknowledged) {
-            latencies.push(acknowledged - sent);
+        let acknowledged_at = Instant::now();
+        if range.contains(&acknowledged_at) {
+            latencies.push(acknowledged_at - sent_at);
         }
     }
 }
 
-/// What was acknowledged within the time.
+/// The messages that were acknowledged within the measured time.
 #[derive(Default)]
 struct Sent {
     count: usize,
     latencies: Latencies,
-    /// Of the server's process.
+    /// The CPU time of the server's process.
     cpu: Duration,
 }

@@ -1,4 +1,4 @@
-//! Whether memory grows: minutes of steady load, with some subscribers cut and back every second.
+//! Memory over minutes of steady load, while some subscribers disconnect and resume every second.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::client::api::Api;
 use crate::client::parlor::Parlor;
 use crate::client::population::TestPopulation;
 use crate::client::publisher::{Publisher, Request};
-use crate::client::resuming_subscriber::{FeedEvent, ResumingSubscriber, gather};
+use crate::client::resuming_subscriber::{FeedEvent, ResumingSubscriber, connect_all};
 use crate::client::subscriber_pool::subscriber_specs;
 use crate::engines::Engine;
 use crate::tools::report::{Table, number, ratio, whole};
@@ -25,14 +25,15 @@ use crate::tools::{Result, TIMEOUT, within};
 
 const CHATS: usize = 10;
 const MEMBERS: usize = 50;
-/// Between two messages.
+/// The time between two messages.
 const SEND_INTERVAL: Duration = Duration::from_millis(20);
-/// A second's messages.
-const SECOND: usize = 50;
-/// Subscribers who are cut each second, and how long they are away.
-const CUT: usize = 5;
+/// The number of messages per second.
+const SENDS_PER_SECOND: usize = 50;
+/// The number of subscribers that disconnect each second.
+const DISCONNECTS_PER_SECOND: usize = 5;
+/// The time after which a disconnected subscriber resumes.
 const OFFLINE: Duration = Duration::from_millis(500);
-/// How often memory is looked at.
+/// The number of times that memory is read.
 const SAMPLES: u32 = 10;
 const MIB: f64 = 1_048_576.0;
 const REACT: &str = "mutation React($input: ReactionInput!) { addReaction(input: $input) { message { id } } }";
@@ -45,72 +46,73 @@ pub async fn run(engine: &Engine, scale: Scale) -> Result<()> {
 async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Scale) -> Result<()> {
     eprintln!("soak: {:?} of steady load", scale.soak);
     let parlor = Parlor::start(database, folder).await?;
-    let population = TestPopulation::gather(parlor.address, CHATS * MEMBERS).await?;
-    let mut users = Subscribers::default();
+    let population = TestPopulation::create(parlor.address, CHATS * MEMBERS).await?;
+    let mut subscribers = Subscribers::default();
     let mut writers = Vec::new();
     for (number, members) in population.tokens.chunks(MEMBERS).enumerate() {
-        let people = number * MEMBERS..number * MEMBERS + members.len();
-        let chat = population.group_of(&format!("Chat {number}"), people).await?;
-        for follower in gather(subscriber_specs(parlor.address, members, &chat)).await? {
-            users.add(follower, number);
+        let range = number * MEMBERS..number * MEMBERS + members.len();
+        let chat = population.group_with(&format!("Chat {number}"), range).await?;
+        for subscriber in connect_all(subscriber_specs(parlor.address, members, &chat)).await? {
+            subscribers.add(subscriber, number);
         }
         writers.push(Arc::new(Writers::new(&population.api, members, chat)));
     }
 
-    let mut table = Table::new(&["after s", "RSS MiB", "to the first", "of it not files MiB", "to the first"]);
+    let mut table = Table::new(&["after s", "RSS MiB", "vs first", "anonymous MiB", "vs first"]);
     let mut first = None;
-    let (mut pace, mut acts, mut sent) = (interval(SEND_INTERVAL), JoinSet::new(), 0);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut ticks, mut sends, mut sent) = (interval(SEND_INTERVAL), JoinSet::new(), 0);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let start = Instant::now();
-    for look in 1..=SAMPLES {
-        let until = scale.soak * look / SAMPLES;
+    for sample in 1..=SAMPLES {
+        let until = scale.soak * sample / SAMPLES;
         while start.elapsed() < until {
-            pace.tick().await;
-            acts.spawn(act(writers[sent % CHATS].clone(), sent));
+            ticks.tick().await;
+            sends.spawn(send_and_react(writers[sent % CHATS].clone(), sent));
             sent += 1;
-            if sent.is_multiple_of(SECOND) {
-                users.cut(sent / SECOND);
-                users.check()?;
+            if sent.is_multiple_of(SENDS_PER_SECOND) {
+                subscribers.disconnect_some(sent / SENDS_PER_SECOND);
+                subscribers.check()?;
             }
-            while let Some(act) = acts.try_join_next() {
-                act??;
+            while let Some(send) = sends.try_join_next() {
+                send??;
             }
         }
-        let [resident, own] =
+        let [resident, anonymous] =
             [parlor.server.process.resident_memory() as f64, parlor.server.process.anonymous_memory() as f64];
-        let [first_resident, first_own] = *first.get_or_insert([resident, own]);
+        let [first_resident, first_anonymous] = *first.get_or_insert([resident, anonymous]);
         eprintln!("soak: {} MiB after {until:?}", number(resident / MIB));
         table.row([
             until.as_secs().to_string(),
             number(resident / MIB),
             ratio(resident, first_resident),
-            number(own / MIB),
-            ratio(own, first_own),
+            number(anonymous / MIB),
+            ratio(anonymous, first_anonymous),
         ]);
     }
-    while let Some(act) = acts.join_next().await {
-        act??;
+    while let Some(send) = sends.join_next().await {
+        send??;
     }
-    users.all_told(sent).await?;
-    let returns = users.log.returns.load(Ordering::Acquire);
-    drop(users);
+    subscribers.wait_for_all(sent).await?;
+    let resumes = subscribers.log.resumes.load(Ordering::Acquire);
+    drop(subscribers);
     parlor.stop().await;
     println!(
         "## Memory over {:?} of steady load ({})\n\n\
-         {} subscribers of {CHATS} chats; {} messages were sent, every second of them got a reaction and every third \
-         was marked as read; {CUT} subscribers are cut each second and resume after {OFFLINE:?}, {} times in all. Each \
-         was told every message of their chat exactly once. Resident memory of the server's process; what is not a \
-         file's is without its code and the database that is mapped.\n\n{table}",
+         {} subscribers of {CHATS} chats. {} messages were sent; every second message received a reaction, and every \
+         third was marked as read. {DISCONNECTS_PER_SECOND} subscribers disconnected each second and resumed after \
+         {OFFLINE:?}, {} times in total. Each subscriber received every message of its chat exactly once. RSS is the \
+         resident memory of the server's process; anonymous memory is RSS without mapped files, such as the program \
+         and an SQLite database.\n\n{table}",
         scale.soak,
         engine.name(),
         CHATS * MEMBERS,
         whole(sent as f64),
-        whole(returns as f64),
+        whole(resumes as f64),
     );
     Ok(())
 }
 
-/// What is said and done in one chat.
+/// The members who write in one chat.
 struct Writers {
     api: Api,
     tokens: Vec<String>,
@@ -119,21 +121,22 @@ struct Writers {
 }
 
 impl Writers {
-    /// Several members send, by the message's number.
+    /// Creates the writers of a chat, who send in turn.
     fn new(api: &Api, tokens: &[String], chat: String) -> Self {
         let requests: Vec<Request> = tokens.iter().map(|token| Request::send(token, &chat)).collect();
         Self { api: api.clone(), tokens: tokens.to_vec(), chat, publisher: Publisher::new(api.clone(), requests) }
     }
 
+    /// Returns the token of a member, by any number.
     fn member(&self, number: usize) -> &str {
         &self.tokens[number % self.tokens.len()]
     }
 }
 
-/// One message, and what others do with it.
-async fn act(writers: Arc<Writers>, number: usize) -> Result<()> {
-    let answer: Value = serde_json::from_str(&writers.publisher.publish(number).await?)?;
-    let message = &answer["data"]["sendMessage"]["message"]["id"];
+/// Sends a message. Depending on its number, other members react to it or mark it as read.
+async fn send_and_react(writers: Arc<Writers>, number: usize) -> Result<()> {
+    let response: Value = serde_json::from_str(&writers.publisher.publish(number).await?)?;
+    let message = &response["data"]["sendMessage"]["message"]["id"];
     if number.is_multiple_of(2) {
         let input = json!({ "messageId": message, "emoji": "👍" });
         writers.api.ask(writers.member(number + 1), REACT, json!({ "input": input })).await?;
@@ -145,40 +148,44 @@ async fn act(writers: Arc<Writers>, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// All subscribers. They leave when it is dropped.
+/// The subscribers of all chats. Their sockets are closed when this value is dropped.
 #[derive(Default)]
 struct Subscribers {
-    cuts: Vec<Arc<Notify>>,
-    /// How many messages each was told, in which of the chats.
-    told: Vec<(usize, Arc<AtomicUsize>)>,
+    /// Notified to disconnect a subscriber.
+    disconnects: Vec<Arc<Notify>>,
+    /// The chat of each subscriber, and the number of messages that it has received.
+    received: Vec<(usize, Arc<AtomicUsize>)>,
     log: Arc<SharedLog>,
     readers: JoinSet<()>,
 }
 
+/// The log that all readers share.
 #[derive(Default)]
 struct SharedLog {
-    returns: AtomicUsize,
+    resumes: AtomicUsize,
+    /// The first error of a reader.
     failure: OnceLock<String>,
 }
 
 impl Subscribers {
-    fn add(&mut self, follower: ResumingSubscriber, chat: usize) {
-        let (cut, told, log) = (Arc::<Notify>::default(), Arc::<AtomicUsize>::default(), self.log.clone());
-        self.cuts.push(cut.clone());
-        self.told.push((chat, told.clone()));
+    fn add(&mut self, subscriber: ResumingSubscriber, chat: usize) {
+        let (disconnect, received, log) = (Arc::<Notify>::default(), Arc::<AtomicUsize>::default(), self.log.clone());
+        self.disconnects.push(disconnect.clone());
+        self.received.push((chat, received.clone()));
         self.readers.spawn(async move {
-            if let Err(error) = follow(follower, &cut, &told, &log.returns).await {
+            if let Err(error) = read(subscriber, &disconnect, &received, &log.resumes).await {
                 log.failure.get_or_init(|| error.to_string());
             }
         });
     }
 
-    /// Cuts the next few, after so many seconds.
-    fn cut(&self, second: usize) {
-        let cut = second * CUT..(second + 1) * CUT;
-        cut.for_each(|number| self.cuts[number % self.cuts.len()].notify_one());
+    /// Disconnects the subscribers whose turn it is in a second.
+    fn disconnect_some(&self, second: usize) {
+        let numbers = second * DISCONNECTS_PER_SECOND..(second + 1) * DISCONNECTS_PER_SECOND;
+        numbers.for_each(|number| self.disconnects[number % self.disconnects.len()].notify_one());
     }
 
+    /// Returns the first error of a subscriber.
     fn check(&self) -> Result<()> {
         match self.log.failure.get() {
             Some(failure) => Err(failure.clone().into()),
@@ -186,13 +193,14 @@ impl Subscribers {
         }
     }
 
-    /// Waits until all know all that was said in their chat.
-    async fn all_told(&self, sent: usize) -> Result<()> {
-        // The first chats had one more where the turns didn't come out even.
-        let said = |chat: usize| (sent + CHATS - 1 - chat) / CHATS;
-        let knows = |(chat, told): &(usize, Arc<AtomicUsize>)| told.load(Ordering::Acquire) == said(*chat);
-        within(TIMEOUT, "telling all subscribers all", async {
-            while !self.told.iter().all(knows) {
+    /// Waits until all subscribers have received all messages of their chats.
+    async fn wait_for_all(&self, sent: usize) -> Result<()> {
+        // Messages are sent to the chats in turn, so the first chats may have one more.
+        let expected = |chat: usize| (sent + CHATS - 1 - chat) / CHATS;
+        let has_all =
+            |(chat, received): &(usize, Arc<AtomicUsize>)| received.load(Ordering::Acquire) == expected(*chat);
+        within(TIMEOUT, "the delivery of all messages", async {
+            while !self.received.iter().all(has_all) {
                 self.check()?;
                 sleep(Duration::from_millis(20)).await;
             }
@@ -202,31 +210,31 @@ impl Subscribers {
     }
 }
 
-/// Follows a chat, away for a moment whenever it is cut.
-async fn follow(
-    mut follower: ResumingSubscriber,
-    cut: &Notify,
-    told: &AtomicUsize,
-    returns: &AtomicUsize,
+/// Reads a chat's feed, and resumes it `OFFLINE` after each notification.
+async fn read(
+    mut subscriber: ResumingSubscriber,
+    disconnect: &Notify,
+    received: &AtomicUsize,
+    resumes: &AtomicUsize,
 ) -> Result<()> {
-    let mut known = HashSet::new();
-    let mut learn = |message: i64| match known.insert(message) {
-        true => Ok(told.fetch_add(1, Ordering::AcqRel)),
-        false => Err(format!("a message was told twice: {message}")),
+    let mut seqs = HashSet::new();
+    let mut record = |seq: i64| match seqs.insert(seq) {
+        true => Ok(received.fetch_add(1, Ordering::AcqRel)),
+        false => Err(format!("message {seq} was delivered twice")),
     };
     loop {
         tokio::select! {
-            news = follower.next() => if let FeedEvent::New(message) = news? {
-                learn(message)?;
+            event = subscriber.next() => if let FeedEvent::New(seq) = event? {
+                record(seq)?;
             },
-            () = cut.notified() => {
-                follower.cut();
+            () = disconnect.notified() => {
+                subscriber.disconnect();
                 sleep(OFFLINE).await;
-                follower.come().await?;
-                for message in within(TIMEOUT, "catching up", follower.catch_up()).await? {
-                    learn(message)?;
+                subscriber.connect().await?;
+                for seq in within(TIMEOUT, "the catch-up of a feed", subscriber.catch_up()).await? {
+                    record(seq)?;
                 }
-                returns.fetch_add(1, Ordering::AcqRel);
+                resumes.fetch_add(1, Ordering::AcqRel);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What any load generator needs: processes, limits, latencies, tables.
+//! General tools: time limits, resource limits, latencies and tables.
 
 pub mod latency;
 pub mod limits;
@@ -8,18 +8,19 @@ pub mod report;
 use std::future::Future;
 use std::time::Duration;
 
-/// Nobody handles a benchmark's errors but its reader.
+/// Any error: a benchmark only prints it.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+/// The result of a fallible step.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The longest that one step may take, unless a caller says otherwise.
+/// The default time limit of one step.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Ends work that takes too long, with an error that names it.
-pub async fn within<T>(limit: Duration, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Runs a step with a time limit; errors contain its name.
+pub async fn within<T>(limit: Duration, name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(limit, work).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(format!("{what}: {error}").into()),
-        Err(_) => Err(format!("{what}: not done after {limit:?}").into()),
+        Ok(Err(error)) => Err(format!("{name}: {error}").into()),
+        Err(_) => Err(format!("{name}: not complete after {limit:?}").into()),
     }
 }

@@ -141,7 +141,11 @@ impl User {
     /// Sends a signal to a participant, and returns the response.
     pub async fn try_send_signal(&self, from: &JoinedCall, to: &str, kind: &str, payload: Value) -> Reply {
         let input = json!({
-            "callId": from.call, "fromParticipantId": from.participant, "toParticipantId": to, "kind": kind, "payload": payload,
+            "callId": from.call,
+            "fromParticipantId": from.participant,
+            "toParticipantId": to,
+            "kind": kind,
+            "payload": payload,
         });
         self.mutate_returning("sendSignal", input, "delivered").await
     }

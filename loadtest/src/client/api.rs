@@ -1,4 +1,4 @@
-//! GraphQL over HTTP, on connections that are kept.
+//! GraphQL over HTTP with persistent connections.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::tools::{Result, TIMEOUT};
 
-/// A handle, cheap to clone: all clones share the connections.
+/// An HTTP client whose clones share its connections.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
@@ -16,32 +16,33 @@ pub struct Api {
 }
 
 impl Api {
+    /// Creates a client of `/graphql` on a server.
     pub fn new(address: SocketAddr) -> Result<Self> {
-        Self::at(address, "/graphql")
+        Self::with_path(address, "/graphql")
     }
 
-    /// The same for another path of a server.
-    pub fn at(address: SocketAddr, path: &str) -> Result<Self> {
+    /// Creates a client of another path on a server.
+    pub fn with_path(address: SocketAddr, path: &str) -> Result<Self> {
         Ok(Self { client: Client::builder().timeout(TIMEOUT).build()?, url: format!("http://{address}{path}") })
     }
 
-    /// The data of an answer without errors.
+    /// Sends an operation and returns its data; an error in the response is an error.
     pub async fn ask(&self, token: &str, query: &str, variables: Value) -> Result<Value> {
         let body = json!({ "query": query, "variables": variables }).to_string();
-        let mut answer: Value = serde_json::from_str(&self.post(token, body).await?)?;
-        match &answer["errors"] {
-            Value::Null => Ok(answer["data"].take()),
+        let mut response: Value = serde_json::from_str(&self.post(token, body).await?)?;
+        match &response["errors"] {
+            Value::Null => Ok(response["data"].take()),
             errors => Err(format!("{errors} for {query}").into()),
         }
     }
 
-    /// The text of the answer.
+    /// Sends a request body and returns the response's body.
     pub async fn post(&self, token: &str, body: String) -> Result<String> {
         let request = self.client.post(&self.url).bearer_auth(token);
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
-        let answer = request.send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
+        let response = request.send().await?;
+        let status = response.status();
+        let text = response.text().await?;
         if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}").into()) }
     }
 }

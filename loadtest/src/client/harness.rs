@@ -1,4 +1,4 @@
-//! Servers, their subscribers, and who makes them tell something: what a delivery is measured on.
+//! Measurement of deliveries: a publisher sends messages, and a pool of subscribers receives them.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,16 @@ use super::subscriber_pool::SubscriberPool;
 use crate::tools::Result;
 use crate::tools::latency::{Latencies, median};
 
-/// How often a probe is sent until it reaches everybody.
+/// The number of attempts to reach every subscriber with probe messages.
 const PROBES: usize = 30;
 
+/// A pool of subscribers, and the publisher whose messages they receive.
 pub struct Harness {
     pub pool: SubscriberPool,
     pub publisher: Publisher,
 }
 
-/// How long messages flow.
+/// The length of a measurement.
 #[derive(Clone, Copy)]
 pub enum Window {
     Time(Duration),
@@ -34,125 +35,132 @@ impl Window {
     }
 }
 
-/// What flowed.
+/// The result of one measurement.
 pub struct Throughput {
     pub deliveries: f64,
     pub elapsed: Duration,
-    /// Of each server that was looked at.
+    /// The CPU time that each measured server used.
     pub cpu: Vec<Duration>,
 }
 
 impl Throughput {
-    /// The part of one server, which delivers so much of it.
-    pub fn of(&self, server: usize, share: f64) -> Self {
+    /// Returns the part of one server, which made this share of the deliveries.
+    pub fn of_server(&self, server: usize, share: f64) -> Self {
         Self { deliveries: self.deliveries * share, elapsed: self.elapsed, cpu: vec![self.cpu[server]] }
     }
 }
 
 impl Harness {
+    /// Creates a harness whose subscribers are not connected yet.
     pub fn new(pool: SubscriberPool, publisher: Publisher) -> Self {
         Self { pool, publisher }
     }
 
-    /// Lets the audience come, and waits until every subscription is in place: nobody says so, but
-    /// messages that reach all.
-    pub async fn gather(&mut self) -> Result<()> {
-        self.pool.gather().await?;
-        // In so many messages everybody is told something.
-        let round = self.pool.groups();
-        let limit = Duration::from_secs(1) + Duration::from_millis(1) * u32::try_from(self.pool.reach() * round)?;
+    /// Connects the subscribers, and waits until every subscription is active.
+    ///
+    /// The protocol does not acknowledge a subscription, so probe messages are sent until one round reaches everyone.
+    pub async fn connect(&mut self) -> Result<()> {
+        self.pool.connect().await?;
+        // One message to each chat reaches every subscriber.
+        let round = self.pool.chats();
+        let deliveries = u32::try_from(self.pool.recipients() * round)?;
+        let limit = Duration::from_secs(1) + Duration::from_millis(1) * deliveries;
         for _ in 0..PROBES {
             for _ in 0..round {
-                let number = self.pool.announce()?;
+                let number = self.pool.start_message()?;
                 self.publisher.publish(number).await?;
             }
             if self.pool.complete_within(limit, round).await? {
                 return Ok(());
             }
         }
-        Err("a message never reached all subscribers".into())
+        Err(format!("no probe of {PROBES} reached all subscribers").into())
     }
 
-    /// Looks at the servers while messages flow, after a while uncounted.
+    /// Runs a warm-up window and a measured window, and returns the throughput and CPU time of the latter.
     pub async fn measure(
         &mut self,
         servers: &[&ChildProcess],
         in_flight: usize,
-        spans: [Window; 2],
+        windows: [Window; 2],
     ) -> Result<Throughput> {
-        let [warm_up, counted] = spans;
-        self.flow(in_flight, warm_up).await?;
-        self.pool.latencies();
+        let [warm_up, measured] = windows;
+        self.run_window(in_flight, warm_up).await?;
+        self.pool.take_latencies();
         let cpu = || servers.iter().map(|server| server.cpu_time()).collect::<Vec<_>>();
         let (start, before) = (Instant::now(), cpu());
-        let messages = self.flow(in_flight, counted).await?;
+        let messages = self.run_window(in_flight, measured).await?;
         let (elapsed, after) = (start.elapsed(), cpu());
         let cpu = after.into_iter().zip(before).map(|(after, before)| after - before).collect();
-        Ok(Throughput { deliveries: (messages * self.pool.reach()) as f64, elapsed, cpu })
+        Ok(Throughput { deliveries: (messages * self.pool.recipients()) as f64, elapsed, cpu })
     }
 
-    /// Sends messages, the next as soon as fewer than `in_flight` are under way, until all that were
-    /// sent have reached everybody. Returns how many.
-    async fn flow(&mut self, in_flight: usize, span: Window) -> Result<usize> {
+    /// Sends messages for a window, and waits until all subscribers have received them.
+    ///
+    /// At most `in_flight` messages are sent but not yet received by all. Returns the number of messages.
+    async fn run_window(&mut self, in_flight: usize, window: Window) -> Result<usize> {
         let start = Instant::now();
         let mut requests = JoinSet::new();
-        let (mut sent, mut arrived) = (0, 0);
-        while !span.is_over(start, sent) {
-            if sent - arrived == in_flight {
-                self.pool.one_complete().await?;
-                arrived += 1;
+        let (mut sent, mut completed) = (0, 0);
+        while !window.is_over(start, sent) {
+            if sent - completed == in_flight {
+                self.pool.wait_for_one().await?;
+                completed += 1;
             }
-            let number = self.pool.announce()?;
+            let number = self.pool.start_message()?;
             let publisher = self.publisher.clone();
             requests.spawn(async move { publisher.publish(number).await });
             sent += 1;
-            while let Some(answer) = requests.try_join_next() {
-                answer??;
+            while let Some(response) = requests.try_join_next() {
+                response??;
             }
         }
-        for _ in arrived..sent {
-            self.pool.one_complete().await?;
+        for _ in completed..sent {
+            self.pool.wait_for_one().await?;
         }
-        while let Some(answer) = requests.join_next().await {
-            answer??;
+        while let Some(response) = requests.join_next().await {
+            response??;
         }
         Ok(sent)
     }
 }
 
-/// What one server was measured at, in several rounds.
+/// The measurements of one server in several rounds.
 #[derive(Default)]
 pub struct Results {
-    /// Microseconds of the server's CPU for each delivery; one a round, as the others are.
+    /// Server CPU per delivery in microseconds, by round.
     cpu: Vec<f64>,
+    /// Deliveries per second, by round.
     rates: Vec<f64>,
-    /// Microseconds of the same requests alone, shared among the deliveries of each.
+    /// Server CPU per delivery that the request itself costs, in microseconds, by round.
     requests: Vec<f64>,
     pub latencies: Latencies,
 }
 
 impl Results {
-    /// A round's flow, of one server.
-    pub fn add(&mut self, flow: &Throughput, latencies: &Latencies) {
-        self.cpu.push(flow.cpu.iter().copied().map(micros).sum::<f64>() / flow.deliveries);
-        self.rates.push(flow.deliveries / flow.elapsed.as_secs_f64());
+    /// Adds a round.
+    pub fn add(&mut self, throughput: &Throughput, latencies: &Latencies) {
+        self.cpu.push(throughput.cpu.iter().copied().map(micros).sum::<f64>() / throughput.deliveries);
+        self.rates.push(throughput.deliveries / throughput.elapsed.as_secs_f64());
         self.latencies.add(latencies);
     }
 
-    /// What a request costs by itself, which tells so many.
-    pub fn add_request(&mut self, micros: f64, reach: usize) {
-        self.requests.push(micros / reach as f64);
+    /// Adds a round's CPU time of a request without subscribers, which is divided by the recipients of one.
+    pub fn add_request(&mut self, micros: f64, recipients: usize) {
+        self.requests.push(micros / recipients as f64);
     }
 
+    /// Returns the median CPU time per delivery in microseconds.
     pub fn cpu(&self) -> f64 {
         median(self.cpu.clone())
     }
 
-    /// The same without the requests, where these were measured.
+    /// Returns the median CPU time per delivery without the request's, if the latter was measured.
     pub fn without_requests(&self) -> Option<f64> {
         (!self.requests.is_empty()).then(|| self.cpu() - median(self.requests.clone()))
     }
 
+    /// Returns the median number of deliveries per second.
     pub fn rate(&self) -> f64 {
         median(self.rates.clone())
     }

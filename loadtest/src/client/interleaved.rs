@@ -1,4 +1,4 @@
-//! Two requests, asked in turns, so that what the machine does meanwhile falls on both.
+//! Two requests measured alternately, so that other load on the machine affects both alike.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use crate::Scale;
 use crate::tools::Result;
 use crate::tools::latency::Latencies;
 
-/// Asks two requests, each of a person by their number, one after the other until the time is up.
+/// Sends two requests alternately for the scale's duration. Each request has the index of its user.
 pub async fn interleaved(
     population: &TestPopulation,
     requests: [(usize, &str); 2],
@@ -16,11 +16,11 @@ pub async fn interleaved(
     let mut latencies = [Latencies::default(), Latencies::default()];
     let start = Instant::now();
     while start.elapsed() < scale.warm_up + scale.duration {
-        for ((person, body), latencies) in requests.into_iter().zip(&mut latencies) {
-            let asked = Instant::now();
-            population.api.post(&population.tokens[person], body.into()).await?;
+        for ((user, body), latencies) in requests.into_iter().zip(&mut latencies) {
+            let sent_at = Instant::now();
+            population.api.post(&population.tokens[user], body.into()).await?;
             if start.elapsed() > scale.warm_up {
-                latencies.record(asked.elapsed());
+                latencies.record(sent_at.elapsed());
             }
         }
     }

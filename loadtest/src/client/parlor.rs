@@ -1,4 +1,4 @@
-//! The server under test: the real binary, in a folder of its own.
+//! The server under test: the binary as a child process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,9 @@ use testkit::{Database, SECRET, ServerProcess};
 
 use crate::tools::Result;
 
-/// The settings beside the defaults: no limits per user, as one user here stands for many, and a stop without delay.
+/// Settings that differ from the defaults.
+///
+/// Rate limits are high, because one user of a scenario sends as much as many real ones. The stop has no delay.
 const SETTINGS: [(&str, &str); 6] = [
     ("PARLOR_JWT_SECRET", SECRET),
     ("PARLOR_SENDS_PER_MINUTE", "1000000"),
@@ -20,18 +22,19 @@ const SETTINGS: [(&str, &str); 6] = [
     ("PARLOR_DRAIN_SECONDS", "0"),
 ];
 
+/// A running server.
 pub struct Parlor {
     pub server: ServerProcess,
     pub address: SocketAddr,
 }
 
 impl Parlor {
-    /// Serves the database, and migrates it first where it is new.
+    /// Starts the server on a database, which it migrates if necessary, and waits until it is ready.
     pub async fn start(database: &Database, folder: &Path) -> Result<Self> {
         Self::start_with(database, folder, &[]).await
     }
 
-    /// Starts the server with further settings.
+    /// Starts the server like [`Self::start`], with more settings.
     pub async fn start_with(database: &Database, folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let settings = [&SETTINGS[..], &[("DATABASE_URL", &database.url)], settings].concat();
         let mut server = ServerProcess::start(folder, &settings);
@@ -40,7 +43,7 @@ impl Parlor {
         Ok(Self { server, address })
     }
 
-    /// Creates the tables.
+    /// Creates the tables in a database.
     pub fn migrate(database: &Database, folder: &Path) -> Result<()> {
         let output = run_command(folder, &[("DATABASE_URL", &database.url)], &["migrate"]);
         match output.status.success() {
@@ -49,6 +52,7 @@ impl Parlor {
         }
     }
 
+    /// Stops the server by SIGTERM, and waits for its end.
     pub async fn stop(self) {
         self.server.process.stop("TERM").await;
     }

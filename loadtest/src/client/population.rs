@@ -1,4 +1,4 @@
-//! The people and chats that a scenario needs, made through the API.
+//! The users and chats of a scenario, created through the API.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -10,22 +10,23 @@ use super::api::Api;
 use super::parlor::token;
 use crate::tools::Result;
 
-/// As many people as the API takes in one call.
-const AT_ONCE: usize = 100;
-/// Requests under way while people are introduced.
+/// The number of members that the API accepts in one request.
+const MEMBERS_PER_REQUEST: usize = 100;
+/// The number of concurrent requests while users are registered.
 const CONCURRENCY: usize = 32;
 
+/// The users of one organisation, named `user0`, `user1` and so on.
 pub struct TestPopulation {
     pub api: Api,
-    /// One for each person, by their number.
+    /// The tokens of the users, by number.
     pub tokens: Vec<String>,
 }
 
 impl TestPopulation {
-    /// People appear by being seen in a token, so each says hello once.
-    pub async fn gather(address: SocketAddr, people: usize) -> Result<Self> {
+    /// Registers users: the server creates a user at the first request with their token.
+    pub async fn create(address: SocketAddr, users: usize) -> Result<Self> {
         let api = Api::new(address)?;
-        let tokens: Vec<String> = (0..people).map(|number| token(&user(number))).collect();
+        let tokens: Vec<String> = (0..users).map(|number| token(&user(number))).collect();
         stream::iter(&tokens)
             .map(|token| api.ask(token, "{ viewer { user { id } } }", json!({})))
             .buffer_unordered(CONCURRENCY)
@@ -34,24 +35,24 @@ impl TestPopulation {
         Ok(Self { api, tokens })
     }
 
-    /// Follows a server that was started anew.
-    pub fn moved_to(&mut self, address: SocketAddr) -> Result<()> {
+    /// Sends further requests to another address, after a restart of the server.
+    pub fn set_address(&mut self, address: SocketAddr) -> Result<()> {
         self.api = Api::new(address)?;
         Ok(())
     }
 
-    /// A group of everybody, owned by the first.
+    /// Creates a group of all users, owned by the first, and returns its id.
     pub async fn group(&self, title: &str) -> Result<String> {
-        self.group_of(title, 0..self.tokens.len()).await
+        self.group_with(title, 0..self.tokens.len()).await
     }
 
-    /// A group of these people, owned by the first of them.
-    pub async fn group_of(&self, title: &str, people: Range<usize>) -> Result<String> {
+    /// Creates a group of these users, owned by the first of them, and returns its id.
+    pub async fn group_with(&self, title: &str, users: Range<usize>) -> Result<String> {
         const CREATE: &str = "mutation($input: CreateChatInput!) { createChat(input: $input) { chat { id } } }";
         const ADD: &str = "mutation($input: AddMembersInput!) { addMembers(input: $input) { chat { id } } }";
-        let owner = &self.tokens[people.start];
-        let others: Vec<String> = people.skip(1).map(user).collect();
-        let mut others = others.chunks(AT_ONCE);
+        let owner = &self.tokens[users.start];
+        let others: Vec<String> = users.skip(1).map(user).collect();
+        let mut others = others.chunks(MEMBERS_PER_REQUEST);
         let members = others.next().unwrap_or_default();
         let input = json!({ "kind": "GROUP", "title": title, "memberIds": members });
         let data = self.api.ask(owner, CREATE, json!({ "input": input })).await?;
@@ -64,7 +65,7 @@ impl TestPopulation {
     }
 }
 
-/// Their id in the host application.
+/// Returns the id of a user.
 pub fn user(number: usize) -> String {
     format!("user{number}")
 }

@@ -1,4 +1,4 @@
-//! Who makes a server tell its subscribers something: requests prepared once, numbered as they go.
+//! Publishers: prepared requests, each of which makes the server deliver a numbered message to its subscribers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +12,29 @@ use super::sender::SEND;
 use super::subscriber_pool::mark;
 use crate::tools::Result;
 
-/// One request, of one person.
+/// A prepared request of one user.
 #[derive(Clone)]
 pub struct Request {
     pub token: String,
-    /// With the mark of message 0 wherever that of another is to be.
+    /// The JSON body, with the mark of message 0 wherever a message's mark belongs.
     pub body: String,
 }
 
 impl Request {
+    /// Prepares a mutation.
     pub fn new(token: &str, query: &str, input: Value) -> Self {
         let body = json!({ "query": query, "variables": { "input": input } });
         Self { token: token.into(), body: body.to_string() }
     }
 
-    /// A message with its mark.
+    /// Prepares a `sendMessage` whose text contains the mark.
     pub fn send(token: &str, chat: &str) -> Self {
         let text = format!("{} The meeting moves to three, in the small room upstairs.", mark(0));
         Self::new(token, SEND, json!({ "chatId": chat, "nonce": mark(0), "text": text }))
     }
 }
 
-/// A handle, cheap to clone.
+/// Requests that are sent with successive message numbers; cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
     api: Api,
@@ -41,38 +42,38 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Number n is told by request n; where there are fewer, they take turns.
+    /// Creates a publisher that uses the requests in turn, by message number.
     pub fn new(api: Api, requests: impl Into<Arc<[Request]>>) -> Self {
         Self { api, requests: requests.into() }
     }
 
-    /// Gives the answer, which has no errors.
+    /// Sends the request for a message number and returns the response, which has no errors.
     pub async fn publish(&self, number: usize) -> Result<String> {
         let request = &self.requests[number % self.requests.len()];
         let body = request.body.replace(&mark(0), &mark(number));
-        let answer = self.api.post(&request.token, body).await?;
-        match answer.contains(r#""errors""#) {
-            true => Err(answer.into()),
-            false => Ok(answer),
+        let response = self.api.post(&request.token, body).await?;
+        match response.contains(r#""errors""#) {
+            true => Err(response.into()),
+            false => Ok(response),
         }
     }
 }
 
-/// The same requests where nobody listens: what they cost by themselves.
+/// A publisher in chats without subscribers, which measures the cost of the requests themselves.
 pub struct BaselineSender {
     publisher: Publisher,
     next: usize,
 }
 
 impl BaselineSender {
-    /// `publisher` tells chats without subscribers.
+    /// Creates a sender from a publisher whose chats have no subscribers.
     pub fn new(publisher: Publisher) -> Self {
         Self { publisher, next: 0 }
     }
 
-    /// Microseconds of the server's CPU for each of so many.
+    /// Returns the server's CPU time per request in microseconds, measured over this number of requests.
     pub async fn cost(&mut self, server: &ChildProcess, in_flight: usize, count: usize) -> Result<f64> {
-        // First some uncounted, so that connections and caches are warm.
+        // A warm-up opens connections and fills caches.
         self.send(in_flight, count / 10).await?;
         let cpu = server.cpu_time();
         self.send(in_flight, count).await?;
@@ -82,11 +83,12 @@ impl BaselineSender {
     async fn send(&mut self, in_flight: usize, count: usize) -> Result<()> {
         let numbers = self.next..self.next + count;
         self.next = numbers.end;
-        let answers = stream::iter(numbers).map(|number| self.publisher.publish(number));
-        answers.buffer_unordered(in_flight).try_for_each(async |_| Ok(())).await
+        let responses = stream::iter(numbers).map(|number| self.publisher.publish(number));
+        responses.buffer_unordered(in_flight).try_for_each(async |_| Ok(())).await
     }
 }
 
+/// Returns a duration in microseconds.
 pub fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

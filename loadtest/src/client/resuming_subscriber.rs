@@ -1,4 +1,4 @@
-//! A subscriber who keeps their place in a chat's feed, and goes on from there after their socket is gone.
+//! A subscriber that keeps the cursor of a chat's feed, and resumes from it after its socket was dropped.
 
 use std::collections::HashSet;
 
@@ -9,48 +9,51 @@ use super::socket::{Socket, subscribe};
 use super::subscriber_pool::SubscriberSpec;
 use crate::tools::{Error, Result, TIMEOUT, within};
 
-/// Sockets opened at the same time while a crowd gathers.
+/// The number of sockets that are opened at the same time.
 const CONCURRENCY: usize = 50;
 
 const FEED: &str = "subscription Follow($chatId: ID!, $after: String) { chatFeed(chatId: $chatId, after: $after) { \
     __typename ... on FeedEvent { cursor } ... on FeedReset { reason } \
     ... on MessageUpserted { change message { seq } } } }";
 
+/// A subscriber to one chat's feed.
 pub struct ResumingSubscriber {
     spec: SubscriberSpec,
     socket: Option<Socket>,
     cursor: Option<String>,
-    known: HashSet<i64>,
+    /// The sequence numbers of the messages received.
+    received: HashSet<i64>,
 }
 
-/// What a follower is told.
+/// An event of the feed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum FeedEvent {
-    /// A message that the follower knew nothing of, by its number in the chat: as it was added, or as it is
-    /// by the time that a gap is read.
+    /// The sequence number of a message that the subscriber has not received before.
+    ///
+    /// After a gap its first event may be a later change of the message.
     New(i64),
     CaughtUp,
     Other,
 }
 
-/// A follower for each seat, who knows all of before.
-pub async fn gather(subscriber_specs: Vec<SubscriberSpec>) -> Result<Vec<ResumingSubscriber>> {
-    let opening = stream::iter(subscriber_specs).map(async |spec| {
-        let mut follower = ResumingSubscriber::new(spec);
-        follower.come().await?;
-        within(TIMEOUT, "a feed's beginning", follower.catch_up()).await?;
-        Ok::<_, Error>(follower)
+/// Connects a subscriber for each spec, and waits until it has caught up.
+pub async fn connect_all(specs: Vec<SubscriberSpec>) -> Result<Vec<ResumingSubscriber>> {
+    let connecting = stream::iter(specs).map(async |spec| {
+        let mut subscriber = ResumingSubscriber::new(spec);
+        subscriber.connect().await?;
+        within(TIMEOUT, "the first catch-up of a feed", subscriber.catch_up()).await?;
+        Ok::<_, Error>(subscriber)
     });
-    opening.buffered(CONCURRENCY).try_collect().await
+    connecting.buffered(CONCURRENCY).try_collect().await
 }
 
 impl ResumingSubscriber {
     fn new(spec: SubscriberSpec) -> Self {
-        Self { spec, socket: None, cursor: None, known: HashSet::new() }
+        Self { spec, socket: None, cursor: None, received: HashSet::new() }
     }
 
-    /// Opens a socket and subscribes, after what was told before.
-    pub async fn come(&mut self) -> Result<()> {
+    /// Opens a socket and subscribes, from the last cursor if there is one.
+    pub async fn connect(&mut self) -> Result<()> {
         let mut socket = Socket::open(self.spec.address, &self.spec.token).await?;
         let variables = json!({ "chatId": self.spec.chat, "after": self.cursor });
         socket.send(subscribe("feed", FEED, variables)).await?;
@@ -58,27 +61,29 @@ impl ResumingSubscriber {
         Ok(())
     }
 
-    /// Drops the socket, without a word to the server.
-    pub fn cut(&mut self) {
+    /// Drops the socket without a close handshake.
+    pub fn disconnect(&mut self) {
         self.socket = None;
     }
 
-    /// The next event. It may never come: callers bound their wait. Waiting for it may be given up.
+    /// Returns the next event.
+    ///
+    /// An event may never arrive, so callers limit the wait. The future is cancel-safe.
     pub async fn next(&mut self) -> Result<FeedEvent> {
-        let socket = self.socket.as_mut().ok_or("a follower without a socket")?;
+        let socket = self.socket.as_mut().ok_or("the subscriber is not connected")?;
         let frame = socket.next().await?;
         let mut frame: Value = serde_json::from_str(&frame)?;
         let event = frame["payload"]["data"]["chatFeed"].take();
-        let cursor = event["cursor"].as_str().ok_or_else(|| format!("a follower got {frame}"))?;
+        let cursor = event["cursor"].as_str().ok_or_else(|| format!("unexpected frame: {frame}"))?;
         self.cursor = Some(cursor.into());
         match event["__typename"].as_str() {
             Some("FeedCaughtUp") => Ok(FeedEvent::CaughtUp),
-            Some("FeedReset") => Err(format!("a feed was reset: {}", event["reason"]).into()),
+            Some("FeedReset") => Err(format!("the feed was reset: {}", event["reason"]).into()),
             Some("MessageUpserted") => {
-                let seq = event["message"]["seq"].as_i64().ok_or("a message without its number")?;
-                match self.known.insert(seq) {
+                let seq = event["message"]["seq"].as_i64().ok_or("a message without seq")?;
+                match self.received.insert(seq) {
                     true => Ok(FeedEvent::New(seq)),
-                    false if event["change"] == "ADDED" => Err(format!("a message was told twice: {seq}").into()),
+                    false if event["change"] == "ADDED" => Err(format!("message {seq} was delivered twice").into()),
                     false => Ok(FeedEvent::Other),
                 }
             }
@@ -86,12 +91,12 @@ impl ResumingSubscriber {
         }
     }
 
-    /// Reads until all of before is told. Gives the messages that are new since.
+    /// Reads events until the feed has caught up, and returns the sequence numbers of new messages.
     pub async fn catch_up(&mut self) -> Result<Vec<i64>> {
         let mut added = Vec::new();
         loop {
             match self.next().await? {
-                FeedEvent::New(number) => added.push(number),
+                FeedEvent::New(seq) => added.push(seq),
                 FeedEvent::CaughtUp => return Ok(added),
                 FeedEvent::Other => {}
             }

@@ -1,4 +1,4 @@
-//! Someone who sends messages, one at a time.
+//! A user who sends messages, one at a time.
 
 use std::net::SocketAddr;
 
@@ -8,69 +8,72 @@ use super::api::Api;
 use super::socket::{Socket, subscribe};
 use crate::tools::Result;
 
-/// The mutation, asking for what a client needs to show a message as sent.
+/// The mutation, with the fields that a client needs to show a message as sent.
 pub const SEND: &str = "mutation Send($input: SendMessageInput!) { sendMessage(input: $input) \
     { message { id seq createdAt } replayed } }";
 
-/// What everybody says: as long as a usual message.
+/// The text of all messages, of a typical length.
 pub const TEXT: &str = "The meeting moves to three o'clock, in the small room upstairs, as we agreed.";
 
-/// What stands in a prepared request in the place of a nonce, and of a chat.
+/// The placeholders of the nonce and the chat in a prepared request.
 const NONCE: &str = "<nonce>";
 const CHAT: &str = "<chat>";
 
+/// A user who sends messages over one transport, and waits for each acknowledgement.
 pub struct Sender {
     number: usize,
-    line: Line,
+    transport: Transport,
     request: String,
     acknowledged: usize,
 }
 
-enum Line {
+enum Transport {
     Socket(Box<Socket>),
     Http { api: Api, token: String },
 }
 
 impl Sender {
-    pub async fn on_socket(number: usize, address: SocketAddr, token: &str) -> Result<Self> {
+    /// Opens a WebSocket for a sender.
+    pub async fn over_socket(number: usize, address: SocketAddr, token: &str) -> Result<Self> {
         Ok(Self {
             number,
-            line: Line::Socket(Box::new(Socket::open(address, token).await?)),
-            // The nonce serves as the operation's id too.
+            transport: Transport::Socket(Box::new(Socket::open(address, token).await?)),
+            // The nonce is also the operation's id.
             request: subscribe(NONCE, SEND, variables()),
             acknowledged: 0,
         })
     }
 
+    /// Creates a sender over HTTP.
     pub fn over_http(number: usize, api: &Api, token: &str) -> Self {
         Self {
             number,
-            line: Line::Http { api: api.clone(), token: token.into() },
+            transport: Transport::Http { api: api.clone(), token: token.into() },
             request: json!({ "query": SEND, "variables": variables() }).to_string(),
             acknowledged: 0,
         }
     }
 
-    /// How many of its messages were acknowledged.
+    /// Returns the number of acknowledged messages.
     pub fn acknowledged(&self) -> usize {
         self.acknowledged
     }
 
-    /// Sends its next message, to the chats in turns, and waits until it is acknowledged.
+    /// Sends the next message to one of the chats in turn, and waits for its acknowledgement.
     pub async fn send(&mut self, chats: &[String]) -> Result<()> {
         let chat = &chats[(self.number + self.acknowledged) % chats.len()];
-        let over = match self.line {
-            Line::Socket(_) => "socket",
-            Line::Http { .. } => "http",
+        let transport = match self.transport {
+            Transport::Socket(_) => "socket",
+            Transport::Http { .. } => "http",
         };
-        let nonce = format!("{over}-{:03}-{:08}", self.number, self.acknowledged);
+        let nonce = format!("{transport}-{:03}-{:08}", self.number, self.acknowledged);
         let request = self.request.replace(NONCE, &nonce).replace(CHAT, chat);
-        match &mut self.line {
-            Line::Socket(socket) => {
+        match &mut self.transport {
+            Transport::Socket(socket) => {
                 socket.send(request).await?;
-                acknowledgement(socket, &nonce).await?;
+                wait_for_acknowledgement(socket, &nonce).await?;
             }
-            Line::Http { api, token } => acknowledged(&api.post(token, request).await?)?,
+            Transport::Http { api, token } => check_acknowledgement(&api.post(token, request).await?)?,
         }
         self.acknowledged += 1;
         Ok(())
@@ -81,19 +84,19 @@ fn variables() -> serde_json::Value {
     json!({ "input": { "chatId": CHAT, "nonce": NONCE, "text": TEXT } })
 }
 
-async fn acknowledgement(socket: &mut Socket, id: &str) -> Result<()> {
+async fn wait_for_acknowledgement(socket: &mut Socket, id: &str) -> Result<()> {
     loop {
-        let answer = socket.next().await?;
-        // The completion of the send before may still be on its way.
-        if answer.contains(id) && !answer.contains(r#""complete""#) {
-            return acknowledged(&answer);
+        let frame = socket.next().await?;
+        // The `complete` of the previous send may arrive first.
+        if frame.contains(id) && !frame.contains(r#""complete""#) {
+            return check_acknowledgement(&frame);
         }
     }
 }
 
-fn acknowledged(answer: &str) -> Result<()> {
-    match answer.contains(r#""replayed":false"#) {
+fn check_acknowledgement(response: &str) -> Result<()> {
+    match response.contains(r#""replayed":false"#) {
         true => Ok(()),
-        false => Err(format!("not acknowledged: {answer}").into()),
+        false => Err(format!("not acknowledged: {response}").into()),
     }
 }

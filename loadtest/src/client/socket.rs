@@ -1,4 +1,4 @@
-//! GraphQL over one WebSocket, by the graphql-transport-ws protocol.
+//! GraphQL over a WebSocket with the graphql-transport-ws protocol.
 
 use std::net::SocketAddr;
 
@@ -12,10 +12,11 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::tools::{Result, TIMEOUT, within};
 
+/// A WebSocket on which the server has acknowledged the connection.
 pub struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
-    /// A connection that the server has acknowledged.
+    /// Connects, authenticates with a token, and waits for the acknowledgement.
     pub async fn open(address: SocketAddr, token: &str) -> Result<Self> {
         within(TIMEOUT, "opening a socket", async {
             let mut request = format!("ws://{address}/graphql").into_client_request()?;
@@ -23,28 +24,31 @@ impl Socket {
             request.headers_mut().insert("sec-websocket-protocol", protocol);
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            // With its usual 128 KiB, which are cleared at every read, the generator would be slower
-            // than what it measures.
+            // The default buffer of 128 KiB, which is cleared at every read, would make the generator slower than the
+            // server that it measures.
             let config = WebSocketConfig::default().read_buffer_size(4_096);
             let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
             let mut socket = Self(stream);
             let payload = json!({ "Authorization": format!("Bearer {token}") });
             let init = json!({ "type": "connection_init", "payload": payload });
             socket.send(init.to_string()).await?;
-            let answer = socket.next().await?;
-            match answer.contains(r#""connection_ack""#) {
+            let response = socket.next().await?;
+            match response.contains(r#""connection_ack""#) {
                 true => Ok(socket),
-                false => Err(format!("no acknowledgement but {answer}").into()),
+                false => Err(format!("expected connection_ack, received {response}").into()),
             }
         })
         .await
     }
 
+    /// Sends a text message.
     pub async fn send(&mut self, text: String) -> Result<()> {
         Ok(self.0.send(Message::text(text)).await?)
     }
 
-    /// The next message that is no ping. It may never come: callers bound their wait.
+    /// Returns the next message, and answers the protocol's pings.
+    ///
+    /// A message may never arrive, so callers limit the wait.
     pub async fn next(&mut self) -> Result<Utf8Bytes> {
         loop {
             match self.0.next().await.ok_or("the server ended the connection")?? {
@@ -59,12 +63,12 @@ impl Socket {
     }
 }
 
-/// Told by length first, so that no large message is searched.
+/// Checks the length first, so that no large message is searched.
 fn is_ping(text: &str) -> bool {
     text.len() < 64 && text.contains(r#""ping""#)
 }
 
-/// The message that begins an operation.
+/// Returns the message that starts an operation.
 pub fn subscribe(id: &str, query: &str, variables: Value) -> String {
     let payload = json!({ "query": query, "variables": variables });
     json!({ "id": id, "type": "subscribe", "payload": payload }).to_string()

@@ -1,4 +1,4 @@
-//! PostgreSQL's side: one prepared `INSERT .. SELECT unnest(..)`.
+//! Bare inserts into PostgreSQL by one prepared `INSERT .. SELECT unnest(..)`.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +15,7 @@ const INSERT: &str = "INSERT INTO messages \
     FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::timestamptz[]) \
     AS rows (chat, seq, sender, nonce, fingerprint, text, created_at)";
 
-/// A uuid by its bytes, which are what PostgreSQL wants.
+/// A UUID as its bytes, which is the binary format of PostgreSQL.
 #[derive(Debug)]
 struct Id([u8; 16]);
 
@@ -32,7 +32,7 @@ impl ToSql for Id {
     to_sql_checked!();
 }
 
-/// Makes chats whose ids are the numbers from 0.
+/// Returns the SQL that creates chats, whose ids are the numbers from 0.
 pub fn chats(count: usize) -> String {
     format!(
         "INSERT INTO organizations (id, created_at) VALUES ('load', now());
@@ -43,12 +43,12 @@ pub fn chats(count: usize) -> String {
     )
 }
 
-/// Inserts for so long; returns how long it took.
-pub async fn write<const TOGETHER: usize>(client: &Client, rows: &mut Rows, duration: Duration) -> Result<Duration> {
+/// Inserts rows for a duration, and returns the time that passed.
+pub async fn write<const BATCH: usize>(client: &Client, rows: &mut Rows, duration: Duration) -> Result<Duration> {
     let insert = client.prepare(INSERT).await?;
     let start = Instant::now();
     while start.elapsed() < duration {
-        let batch: Vec<Row> = rows.by_ref().take(TOGETHER).collect();
+        let batch: Vec<Row> = rows.by_ref().take(BATCH).collect();
         let chats: Vec<Id> = batch.iter().map(|row| Id(row.chat)).collect();
         let seqs: Vec<i64> = batch.iter().map(|row| row.seq).collect();
         let senders: Vec<&str> = batch.iter().map(|row| row.sender.as_str()).collect();

@@ -1,4 +1,4 @@
-//! SQLite's side: one prepared insert, on a connection set as the server's.
+//! Bare inserts into SQLite by one prepared statement, on a connection with the server's pragmas.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ impl From<Row> for NewMessage {
     }
 }
 
-/// Makes chats whose ids are the numbers from 0.
+/// Returns the SQL that creates chats, whose ids are the numbers from 0.
 pub fn chats(count: usize) -> String {
     format!(
         "INSERT INTO organizations (id, created_at) VALUES ('load', 0);
@@ -65,15 +65,14 @@ pub fn chats(count: usize) -> String {
     )
 }
 
-/// Inserts for so long; returns how long it took.
-pub fn write<const TOGETHER: usize>(path: &Path, rows: &mut Rows, duration: Duration) -> Result<Duration> {
+/// Inserts rows for a duration, and returns the time that passed.
+pub fn write<const BATCH: usize>(path: &Path, rows: &mut Rows, duration: Duration) -> Result<Duration> {
     let mut connection = open_sqlite(path);
     let start = Instant::now();
     while start.elapsed() < duration {
-        let batch: Vec<NewMessage> = rows.by_ref().take(TOGETHER).map(NewMessage::from).collect();
-        // An array's length is part of its type, so that the statement is prepared once.
-        let batch: Box<[NewMessage; TOGETHER]> =
-            batch.into_boxed_slice().try_into().map_err(|_| "rows came to an end")?;
+        let batch: Vec<NewMessage> = rows.by_ref().take(BATCH).map(NewMessage::from).collect();
+        // Diesel caches the statement by type, and an array's length is part of its type.
+        let batch: Box<[NewMessage; BATCH]> = batch.into_boxed_slice().try_into().map_err(|_| "too few rows")?;
         diesel::insert_into(messages::table).values(batch).execute(&mut connection)?;
     }
     Ok(start.elapsed())

@@ -1,6 +1,6 @@
-//! The stock handler: `GraphQLSubscription` as it comes, over a schema with events of Parlor's shape.
+//! The stock handler: async-graphql's `GraphQLSubscription` with a schema whose events have the shape of Parlor's.
 //!
-//! Its resolvers read nothing but the event, which is the least that they can do.
+//! Its resolvers only read the event, which is the minimum.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub fn router() -> Router {
 
 async fn publish(State(events): State<Events>, event: String) -> Result<(), StatusCode> {
     let event = serde_json::from_str(&event).map_err(|_| StatusCode::BAD_REQUEST)?;
-    // It fails where nobody listens, which is no failure.
+    // Sending fails if there are no subscribers, which is not an error.
     events.send(Arc::new(event)).ok();
     Ok(())
 }
@@ -58,7 +58,7 @@ impl Subscriptions {
             loop {
                 match receiver.recv().await {
                     Ok(event) => return Some((ChatFeedEvent::MessageUpserted(event), receiver)),
-                    // Who falls behind loses messages: what the stock pattern does.
+                    // As in the usual pattern, a slow subscriber loses messages.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 }

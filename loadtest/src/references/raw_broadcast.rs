@@ -1,4 +1,4 @@
-//! The floor: a raw WebSocket broadcast of ready-made frames, without GraphQL and without a database.
+//! A raw WebSocket broadcast of prepared frames, without GraphQL and without a database.
 
 use axum::Router;
 use axum::extract::State;
@@ -17,19 +17,19 @@ pub fn router() -> Router {
 }
 
 async fn publish(State(frames): State<Frames>, frame: String) {
-    // It fails where nobody listens, which is no failure.
+    // Sending fails if there are no subscribers, which is not an error.
     frames.send(frame.into()).ok();
 }
 
 async fn subscribe(State(frames): State<Frames>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.read_buffer_size(4_096).protocols(["graphql-transport-ws"]).on_upgrade(async move |socket| {
-        // A connection that breaks has no more to say.
+        // A broken connection needs no handling.
         serve(socket, frames.subscribe()).await.ok();
     })
 }
 
 async fn serve(mut socket: WebSocket, mut frames: Receiver<Utf8Bytes>) -> Result<(), axum::Error> {
-    // So much of the protocol that the same client can use it.
+    // The minimum of the protocol that the load generator's client needs.
     socket.recv().await.transpose()?;
     socket.send(Message::text(r#"{"type":"connection_ack"}"#)).await?;
     loop {

@@ -1,4 +1,4 @@
-//! The limit on open files, which here means sockets.
+//! The limit on open files, which include sockets.
 
 use std::env;
 use std::fs;
@@ -7,13 +7,13 @@ use std::process::Command;
 
 use super::Result;
 
-/// The largest audience, and room for all else.
+/// The largest number of subscribers, with a margin for other files.
 const NEEDED: u64 = 12_288;
 
-/// Lets this process and its children hold enough sockets.
+/// Raises the soft limit on open files for this process and its children.
 ///
-/// The standard library can't set a limit, so where it is too low (1,024 by default on many systems)
-/// the process replaces itself by one that a shell started with more.
+/// The standard library cannot set limits. If the soft limit is too low (1,024 on many systems), the process replaces
+/// itself by a shell that raises the limit and starts the program again.
 pub fn raise_open_files() -> Result<()> {
     let (soft, hard) = open_files()?;
     if soft >= NEEDED {
@@ -30,7 +30,7 @@ pub fn raise_open_files() -> Result<()> {
     Err(error.into())
 }
 
-/// The soft and the hard limit.
+/// Returns the soft and the hard limit.
 fn open_files() -> Result<(u64, u64)> {
     let limits = fs::read_to_string("/proc/self/limits")?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));

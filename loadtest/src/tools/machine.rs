@@ -1,10 +1,11 @@
-//! What the figures were taken on.
+//! The description of the machine.
 
 use std::fs;
 use std::thread;
 
 use super::Result;
 
+/// Returns a sentence about the CPU, the kernel and the load.
 pub fn describe() -> Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus.lines().find(|line| line.starts_with("model name"));
@@ -14,8 +15,8 @@ pub fn describe() -> Result<String> {
     let load = load.split(' ').next().unwrap_or_default();
     let cores = thread::available_parallelism()?;
     Ok(format!(
-        "{model}, {cores} cores, Linux {}, load {load} at the start; server, database and generator on \
-         the same machine, over loopback.",
+        "{model}, {cores} cores, Linux {}, load {load} at the start. Server, database and generator share \
+         the machine and use loopback.",
         kernel.trim()
     ))
 }

@@ -1,17 +1,20 @@
-//! Markdown tables, aligned so that they read well as text too.
+//! Markdown tables, aligned so that they are readable as plain text.
 
 use std::fmt::{self, Display, Formatter};
 
+/// A table whose first row is its header.
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub fn new<T: ToString>(headings: &[T]) -> Self {
-        let headings = headings.iter().map(T::to_string).collect();
-        Self { rows: vec![headings] }
+    /// Creates a table with this header.
+    pub fn new<T: ToString>(header: &[T]) -> Self {
+        let header = header.iter().map(T::to_string).collect();
+        Self { rows: vec![header] }
     }
 
+    /// Adds a row.
     pub fn row(&mut self, cells: impl Into<Vec<String>>) {
         self.rows.push(cells.into());
     }
@@ -46,7 +49,7 @@ impl Display for Table {
     }
 }
 
-/// A whole number with its thousands set apart: 12,345.
+/// Formats a number without decimals and with thousands separators, such as 12,345.
 pub fn whole(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -59,7 +62,7 @@ pub fn whole(number: f64) -> String {
     text
 }
 
-/// A number with as many decimals as its size deserves.
+/// Formats a number with about three significant digits.
 pub fn number(number: f64) -> String {
     match number.abs() {
         100.0.. => whole(number),
@@ -68,12 +71,12 @@ pub fn number(number: f64) -> String {
     }
 }
 
-/// How often the second goes into the first.
-pub fn ratio(one: f64, other: f64) -> String {
-    if other == 0.0 { "-".into() } else { format!("{}x", number(one / other)) }
+/// Formats the ratio of a value to a reference, such as 1.25x.
+pub fn ratio(value: f64, reference: f64) -> String {
+    if reference == 0.0 { "-".into() } else { format!("{}x", number(value / reference)) }
 }
 
-/// How much of the second the first is.
+/// Formats a part of a whole as a percentage.
 pub fn share(part: f64, whole: f64) -> String {
     if whole == 0.0 { "-".into() } else { format!("{}%", number(100.0 * part / whole)) }
 }
