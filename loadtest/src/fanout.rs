@@ -67,8 +67,8 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
          Parlor's `CPU µs/delivery` includes everything that its process does for a message: the `sendMessage` over \
          HTTP, its commit ({}) and the deliveries. `without the send` subtracts the CPU of `sendMessage` in a chat \
          with the same members and no subscribers, measured directly afterwards over {} messages. The broadcast sends \
-         the bytes that Parlor sends, prepared in advance; the stock handler executes each subscriber's operation for the \
-         same event. Neither of them has a mutation or a database. The CPU of PostgreSQL's processes is not counted. A \
+         the bytes that Parlor sends, prepared in advance; the stock handler executes each subscriber's operation for \
+         the same event. Neither of them has a mutation or a database. The CPU of PostgreSQL's processes is not counted. A \
          ratio below 1x means that Parlor costs less.\n\n{table}",
         scale.rounds,
         engine.name(),

@@ -76,8 +76,8 @@ async fn measure(engine: &Engine, database: &Database, folder: &Path, scale: Sca
          All users connect, {CONCURRENCY} at a time, and disconnect: once without subscribers, and once while \
          {SUBSCRIBERS} subscribers observe {USERS_PER_SUBSCRIBER} users each. The grace period is 0 s. A connection \
          includes the handshake, the token, the close and the stored last-seen time. `CPU µs/change delivered` is the \
-         difference of the two, divided by the number of changes delivered. Medians of {} rounds. Each subscriber received the \
-         connection and the disconnection of each user that it observes.\n\n{table}",
+         difference of the two, divided by the number of changes delivered. Medians of {} rounds. Each subscriber \
+         received the connection and the disconnection of each user that it observes.\n\n{table}",
         whole(connections),
         engine.name(),
         scale.rounds,
