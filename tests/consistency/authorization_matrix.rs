@@ -109,7 +109,7 @@ const NO_TIMEOUTS: [(&str, &str); 3] = [
 struct NonMember {
     user: User,
     is_in_other_organization: bool,
-    /// True if the user has all permissions, including those to moderate and to administer the organization.
+    /// True if the user has all permissions, also those to moderate and administer the organization.
     is_moderator: bool,
 }
 

@@ -1,23 +1,23 @@
-//! Many at once.
+//! Concurrent requests.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::{TestApp, User, engine_test};
 
-/// What people said, with its place.
-async fn history(who: &User, chat: &str) -> Vec<(i64, String)> {
-    let mut all = Vec::new();
+/// Returns the messages of users, each with its sequence number.
+async fn history(reader: &User, chat: &str) -> Vec<(i64, String)> {
+    let mut messages = Vec::new();
     let mut before = String::new();
     loop {
         let query = format!(
             "{{ chat(id: \"{chat}\") {{ messages(last: 100{before}) {{ nodes {{ seq kind text }} pageInfo {{ hasPreviousPage startCursor }} }} }} }}"
         );
-        let page = who.ask(&query).await;
+        let page = reader.ask(&query).await;
         let nodes = page.at("chat.messages.nodes").as_array().unwrap();
-        let message = |node: &Value| (node["seq"].as_i64().unwrap(), node["text"].as_str().unwrap().to_owned());
-        all.splice(0..0, nodes.iter().filter(|node| node["kind"] != "SYSTEM").map(message));
+        let to_message = |node: &Value| (node["seq"].as_i64().unwrap(), node["text"].as_str().unwrap().to_owned());
+        messages.splice(0..0, nodes.iter().filter(|node| node["kind"] != "SYSTEM").map(to_message));
         if page.at("chat.messages.pageInfo.hasPreviousPage") == &json!(false) {
-            return all;
+            return messages;
         }
         before = format!(", before: \"{}\"", page.text("chat.messages.pageInfo.startCursor"));
     }
@@ -25,37 +25,37 @@ async fn history(who: &User, chat: &str) -> Vec<(i64, String)> {
 
 #[engine_test]
 async fn concurrent_sends_have_one_order_for_every_reader(app: &TestApp) {
-    let mut people = Vec::new();
+    let mut users = Vec::new();
     for n in 0..50 {
-        people.push(app.user(&format!("user{n}")).await);
+        users.push(app.user(&format!("user{n}")).await);
     }
-    let chat = people[0].group("Crowd", &people[1..].iter().collect::<Vec<_>>()).await;
+    let chat = users[0].group("Crowd", &users[1..].iter().collect::<Vec<_>>()).await;
     let mut feeds = Vec::new();
-    for reader in &people[..5] {
+    for reader in &users[..5] {
         let mut feed = reader.feed(&chat, None, None).await;
         feed.expect("FeedCaughtUp").await;
         feeds.push(feed);
     }
-    join_all(people.iter().map(async |who| {
+    join_all(users.iter().map(async |user| {
         for n in 0..10 {
-            who.send(&chat, &format!("{} {n}", who.id)).await;
+            user.send(&chat, &format!("{} {n}", user.id)).await;
         }
     }))
     .await;
-    let kept = history(&people[7], &chat).await;
-    assert_eq!(kept.len(), 500);
-    assert!(kept.is_sorted_by(|one, next| one.0 < next.0), "strictly rising");
-    for who in &people {
-        let own: Vec<_> = kept
+    let stored = history(&users[7], &chat).await;
+    assert_eq!(stored.len(), 500);
+    assert!(stored.is_sorted_by(|earlier, later| earlier.0 < later.0), "strictly ascending");
+    for user in &users {
+        let own: Vec<_> = stored
             .iter()
-            .filter(|(_, text)| text.starts_with(&format!("{} ", who.id)))
+            .filter(|(_, text)| text.starts_with(&format!("{} ", user.id)))
             .map(|(_, text)| text.clone())
             .collect();
-        let sent: Vec<_> = (0..10).map(|n| format!("{} {n}", who.id)).collect();
-        assert_eq!(own, sent, "each person's messages, in the order of sending");
+        let sent: Vec<_> = (0..10).map(|n| format!("{} {n}", user.id)).collect();
+        assert_eq!(own, sent, "the messages of each user, in the order of sending");
     }
     for feed in &mut feeds {
-        for (seq, text) in &kept {
+        for (seq, text) in &stored {
             let event = feed.expect("MessageUpserted").await;
             assert_eq!(
                 (event["message"]["seq"].as_i64(), event["message"]["text"].as_str()),
@@ -69,8 +69,8 @@ async fn concurrent_sends_have_one_order_for_every_reader(app: &TestApp) {
 async fn concurrent_replays_create_one_message(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
-    let send = async |who: &User, text: &str| {
-        who.mutate_returning(
+    let send = async |user: &User, text: &str| {
+        user.mutate_returning(
             "sendMessage",
             json!({ "chatId": chat, "text": text, "nonce": "once" }),
             "replayed message { id text }",
@@ -87,7 +87,7 @@ async fn concurrent_replays_create_one_message(app: &TestApp) {
     assert_eq!(send(&bob, "Bob's own nonce").await.at("sendMessage.replayed"), false);
     assert_eq!(history(&alice, &chat).await.len(), 2);
 
-    // The first is given back whatever became of it, and of the right to send, but only to a member.
+    // A replay returns the first message in its current state, even to a member who may no longer send.
     let id = replies[0].text("sendMessage.message.id");
     alice.mutate_returning("editMessage", json!({ "messageId": id, "text": "edited" }), "message { id }").await.data();
     alice
@@ -113,8 +113,8 @@ async fn full_send_queue_rejects_without_losing_messages(app: &TestApp) {
         alice.mutate_returning("sendMessage", input, "message { text }")
     }))
     .await;
-    let (sent, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.body.get("errors").is_none());
-    for reply in &refused {
+    let (sent, rejected): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.body.get("errors").is_none());
+    for reply in &rejected {
         reply.assert_error("UNAVAILABLE");
         assert!(reply.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().unwrap() > 0);
     }
@@ -146,7 +146,7 @@ async fn in_flight_sends_of_removed_member_are_rejected(app: &TestApp) {
 async fn requests_with_many_lookups_do_not_deadlock_on_connections(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
-    // Fields that are looked up one by one, beside those that are looked up together.
+    // Some of these fields are loaded individually, others in batches.
     let query = format!(
             "{{ viewer {{ unread {{ chats }} }} chats {{ nodes {{ id }} }}
                chat(id: \"{chat}\") {{ viewerMembership {{ unreadCount }} messages {{ totalCount nodes {{ id }} }} }} }}"
@@ -182,6 +182,6 @@ async fn concurrent_chat_changes_take_distinct_versions(app: &TestApp) {
     for reply in titles.iter().chain(&edits).chain(&reactions).chain(&sends) {
         reply.data();
     }
-    // The chat's own message of each change of its title takes one too.
+    // The system message for each change of the title takes a version too.
     assert_eq!(version().await, before + 50);
 }

@@ -1,4 +1,4 @@
-//! What one operation asks for at once doesn't stand in its own way.
+//! The lists and lookups of one operation do not block each other.
 
 use std::fmt::Write as _;
 
@@ -6,17 +6,19 @@ use futures_util::future::join_all;
 use serde_json::json;
 use testkit::{TestApp, engine_test};
 
-/// More than there are connections, of either engine.
+/// More fields than either engine has connections.
 const FIELDS: usize = 24;
 
-/// Lists hold a connection each while they are read, and what else is looked up meanwhile needs one too.
-fn lists_and_look_ups(chat: &str) -> String {
+/// Returns a query of lists and lookups.
+///
+/// A list holds a connection while it is read, and the lookups meanwhile need one too.
+fn lists_and_lookups(chat: &str) -> String {
     let mut fields = String::new();
     for number in 0..FIELDS {
-        let look_up = format!(
-            "look{number}: chat(id: \"{chat}\") {{ messages {{ totalCount }} viewerMembership {{ unreadCount }} }}"
+        let lookup = format!(
+            "lookup{number}: chat(id: \"{chat}\") {{ messages {{ totalCount }} viewerMembership {{ unreadCount }} }}"
         );
-        write!(fields, "list{number}: chats {{ nodes {{ id lastMessage {{ id }} }} }} {look_up} ").expect("a text");
+        write!(fields, "list{number}: chats {{ nodes {{ id lastMessage {{ id }} }} }} {lookup} ").expect("a text");
     }
     format!("{{ {fields} viewer {{ unread {{ chats }} notifications {{ nodes {{ id }} }} }} }}")
 }
@@ -25,13 +27,13 @@ fn lists_and_look_ups(chat: &str) -> String {
 async fn lists_beyond_pool_size_load_beside_lookups(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Walk", &[]).await;
-    let answer = alice.ask(&lists_and_look_ups(&chat)).await;
+    let reply = alice.ask(&lists_and_lookups(&chat)).await;
     for number in 0..FIELDS {
-        assert_eq!(answer.at(&format!("list{number}.nodes.0.id")), &json!(chat));
+        assert_eq!(reply.at(&format!("list{number}.nodes.0.id")), &json!(chat));
     }
-    let many = join_all((0..FIELDS).map(async |_| {
-        let answer = alice.ask(&format!("{{ chats {{ nodes {{ id }} }} chat(id: \"{chat}\") {{ id }} }}")).await;
-        assert_eq!(answer.at("chat.id"), &json!(chat));
+    let requests = join_all((0..FIELDS).map(async |_| {
+        let reply = alice.ask(&format!("{{ chats {{ nodes {{ id }} }} chat(id: \"{chat}\") {{ id }} }}")).await;
+        assert_eq!(reply.at("chat.id"), &json!(chat));
     }));
-    many.await;
+    requests.await;
 }

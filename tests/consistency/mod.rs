@@ -1,4 +1,4 @@
-//! What holds for every operation together: authorization, order, delivery, caches, nodes, crashes.
+//! Properties of all operations together: authorization, order, delivery, caches, clusters and crashes.
 
 mod authorization_matrix;
 mod authorization_matrix_rows;

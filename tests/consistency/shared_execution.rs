@@ -1,7 +1,7 @@
-//! Those who ask the same share what is made of an event, and nobody is told what was made for another.
+//! Shared execution: equal subscriptions share a rendered event, and no user receives one rendered for another user.
 //!
-//! Every field that a feed or a new message leads to is asked for by three different members, each twice:
-//! in words that all three use, and in words of their own. What they are told has to be the same.
+//! Three different members select every field that a feed or a new message leads to, each of them twice: in a
+//! subscription that all three use, and in one of their own. Both have to receive the same events.
 
 mod observer;
 
@@ -13,77 +13,80 @@ use testkit::schema::Schema;
 use testkit::{Engine, Feed, TestApp, User, engine_test, postgres_test};
 
 use crate::consistency::cluster::harness::TestCluster;
-use observer::{Kind, Watcher};
+use observer::{Kind, Observer};
 
-/// Fields that are asked for by one operation where nothing in it depends on who asks.
-const TOGETHER: usize = 60;
+/// The number of fields that one operation selects.
+const FIELDS_PER_OPERATION: usize = 60;
 
 const SETTINGS: [(&str, &str); 6] = [
-    // The call goes on.
+    // The call does not end during the test.
     ("PARLOR_CALL_RING_SECONDS", "600"),
     ("PARLOR_CALL_LOST_SECONDS", "600"),
-    // So many ask at once that they wait for a connection.
+    // Concurrent requests outnumber the connections, and wait for one.
     ("PARLOR_DATABASE_WAIT_SECONDS", "60"),
     ("PARLOR_SOCKET_OPERATIONS", "10000"),
     ("PARLOR_MAX_COMPLEXITY", "10000000"),
     ("PARLOR_PRESENCE_GRACE_SECONDS", "300"),
 ];
 
+const FAR_FUTURE: &str = "2100-01-01T00:00:00Z";
+
+/// The selections from an event to a field.
 type Path = Vec<String>;
 
-/// Alice owns the chat, Bob reads it privately, Carol has a draft and more of her own; Dave moderates it
-/// and listens to nothing.
-struct World {
-    people: [User; 3],
+/// A group that Alice owns, with members whose views of it differ.
+///
+/// Bob reads it privately, and Carol has a draft and settings of her own. Dave moderates the group without a
+/// subscription.
+struct Fixture {
+    subscribers: [User; 3],
     dave: User,
     chat: String,
     first: String,
-    root: String,
+    thread_root: String,
     poll: String,
     options: Vec<String>,
-    bobs: String,
+    bob_message: String,
 }
 
-impl World {
-    async fn new(app: &TestApp) -> Self {
+impl Fixture {
+    async fn create(app: &TestApp) -> Self {
         let [alice, bob, carol, dave, erin] = ["alice", "bob", "carol", "dave", "erin"].map(|id| app.user(id));
         let (alice, bob, carol, dave) = (alice.await, bob.await, carol.await, dave.await);
         erin.await;
         let chat = alice.group("Walk", &[&bob, &carol, &dave]).await;
         alice.mutate_ok("changeMemberRole", json!({ "chatId": chat, "userId": "dave", "role": "MODERATOR" })).await;
         let first = alice.send_message(&chat, json!({ "text": "first", "mentionIds": ["bob", "carol"] })).await;
-        let root = bob.send_message(&chat, json!({ "text": "a thread", "replyToId": first })).await;
-        bob.send_message(&chat, json!({ "text": "in the thread", "threadRootId": root })).await;
+        let thread_root = bob.send_message(&chat, json!({ "text": "a thread", "replyToId": first })).await;
+        bob.send_message(&chat, json!({ "text": "in the thread", "threadRootId": thread_root })).await;
         let poll = json!({ "poll": { "question": "Where?", "options": ["Lake", "Hill"] } });
         let poll = dave.send_message(&chat, poll).await;
         let options = dave.fetch_message(&poll, "poll { options { id } }").await;
         let options = testkit::pluck(&options["poll"]["options"], "id");
         let options: Vec<String> = options.iter().map(|id| id.as_str().expect("an id").to_owned()).collect();
         alice.start_call(&chat).await;
-        let bobs = bob.send_message(&chat, json!({ "text": "bob's" })).await;
-        for (who, emoji) in [(&bob, "👍"), (&carol, "🎉"), (&dave, "👍")] {
-            who.mutate_ok("addReaction", json!({ "messageId": first, "emoji": emoji })).await;
-            who.mutate_ok("addReaction", json!({ "messageId": poll, "emoji": emoji })).await;
+        let bob_message = bob.send_message(&chat, json!({ "text": "bob's" })).await;
+        for (user, emoji) in [(&bob, "👍"), (&carol, "🎉"), (&dave, "👍")] {
+            user.mutate_ok("addReaction", json!({ "messageId": first, "emoji": emoji })).await;
+            user.mutate_ok("addReaction", json!({ "messageId": poll, "emoji": emoji })).await;
         }
         bob.mutate_ok("votePoll", json!({ "messageId": poll, "optionIds": [options[0]] })).await;
         alice.mutate_ok("pinMessage", json!({ "messageId": first })).await;
-        bob.mutate_ok("markRead", json!({ "chatId": chat, "upToMessageId": root, "private": true })).await;
+        bob.mutate_ok("markRead", json!({ "chatId": chat, "upToMessageId": thread_root, "private": true })).await;
         carol.mutate_ok("markRead", json!({ "chatId": chat, "upToMessageId": first })).await;
-        carol.mutate_ok("markUnread", json!({ "chatId": chat, "fromMessageId": root })).await;
-        carol
-            .mutate_ok(
-                "updateMyMembership",
-                json!({ "chatId": chat, "draft": "psst", "pinned": true, "mutedUntil": "2100-01-01T00:00:00Z", "notificationLevel": "NONE" }),
-            )
-            .await;
-        Self { people: [alice, bob, carol], dave, chat, first, root, poll, options, bobs }
+        carol.mutate_ok("markUnread", json!({ "chatId": chat, "fromMessageId": thread_root })).await;
+        let preferences = json!({ "chatId": chat, "draft": "psst", "pinned": true, "mutedUntil": FAR_FUTURE,
+            "notificationLevel": "NONE" });
+        carol.mutate_ok("updateMyMembership", preferences).await;
+        Self { subscribers: [alice, bob, carol], dave, chat, first, thread_root, poll, options, bob_message }
     }
 
-    /// What happens while all listen.
-    fn steps(&self) -> Vec<(&User, &'static str, Value)> {
-        let Self { people: [alice, bob, carol], dave, chat, first, root, poll, options, bobs } = self;
+    /// Returns the mutations that are run while all observers are subscribed.
+    fn mutations(&self) -> Vec<(&User, &'static str, Value)> {
+        let Self { subscribers: [alice, bob, carol], dave, chat, first, thread_root, poll, options, bob_message } =
+            self;
         let member = |user: &str| json!({ "chatId": chat, "userId": user });
-        let with = |mut input: Value, name: &str, value: &str| {
+        let with_field = |mut input: Value, name: &str, value: &str| {
             input[name] = value.into();
             input
         };
@@ -96,7 +99,7 @@ impl World {
             ),
             (bob, "addReaction", json!({ "messageId": first, "emoji": "🦀" })),
             (carol, "votePoll", json!({ "messageId": poll, "optionIds": [options[1]] })),
-            (carol, "sendMessage", with(text("in the thread too"), "threadRootId", root)),
+            (carol, "sendMessage", with_field(text("in the thread too"), "threadRootId", thread_root)),
             (alice, "editMessage", json!({ "messageId": first, "text": "first, edited" })),
             (dave, "pinMessage", json!({ "messageId": poll })),
             (
@@ -107,12 +110,12 @@ impl World {
             (bob, "markRead", json!({ "chatId": chat, "private": true })),
             (carol, "markRead", json!({ "chatId": chat })),
             (alice, "addMembers", json!({ "chatId": chat, "userIds": ["erin"] })),
-            (alice, "changeMemberRole", with(member("carol"), "role", "MODERATOR")),
-            (alice, "silenceMember", with(member("bob"), "until", "2100-01-01T00:00:00Z")),
+            (alice, "changeMemberRole", with_field(member("carol"), "role", "MODERATOR")),
+            (alice, "silenceMember", with_field(member("bob"), "until", FAR_FUTURE)),
             (carol, "updateMyMembership", json!({ "chatId": chat, "draft": "psst, psst" })),
             (alice, "markRead", json!({ "chatId": chat })),
-            (alice, "changeMemberRole", with(member("dave"), "role", "ADMIN")),
-            (bob, "deleteMessage", json!({ "messageId": bobs })),
+            (alice, "changeMemberRole", with_field(member("dave"), "role", "ADMIN")),
+            (bob, "deleteMessage", json!({ "messageId": bob_message })),
             (alice, "removeMember", member("erin")),
             (
                 dave,
@@ -123,120 +126,124 @@ impl World {
         ]
     }
 
-    /// Takes the steps, each when all have heard of the one before.
-    async fn walk(&self, watchers: &mut [Watcher]) {
+    /// Runs the mutations, each after all observers have received the events of the one before.
+    async fn run_mutations(&self, observers: &mut [Observer]) {
         let member = self.dave.fetch_chat(&self.chat, "viewerMembership { id }").await;
-        let dave = member["viewerMembership"]["id"].as_str().expect("an id");
-        let mut there = vec![false; watchers.len()];
-        while there.contains(&false) {
-            let marker = self.dave.send(&self.chat, "is everybody there?").await;
-            there = join_all(watchers.iter_mut().map(|watcher| watcher.is_there(&marker, dave))).await;
+        let dave_member = member["viewerMembership"]["id"].as_str().expect("an id");
+        let mut are_subscribed = vec![false; observers.len()];
+        while are_subscribed.contains(&false) {
+            let marker = self.dave.send(&self.chat, "a marker").await;
+            let receipts = observers.iter_mut().map(|observer| observer.receives_marker(&marker, dave_member));
+            are_subscribed = join_all(receipts).await;
         }
-        for (who, field, input) in self.steps() {
-            // Who sends reads too; what is one's own, or is read privately, is told to oneself alone.
-            let moves = ["sendMessage", "markRead", "markUnread", "updateMyMembership"].contains(&field);
-            let is_shown = field == "sendMessage" || field == "markRead" && input["private"] != true;
-            who.mutate_ok(field, input).await;
+        for (user, field, input) in self.mutations() {
+            // These change the read state of the user: sending a message marks the chat as read. Others see only a
+            // read position that is not private.
+            let changes_read_state = ["sendMessage", "markRead", "markUnread", "updateMyMembership"].contains(&field);
+            let is_visible = field == "sendMessage" || field == "markRead" && input["private"] != true;
+            user.mutate_ok(field, input).await;
             let version = self.dave.fetch_chat(&self.chat, "version").await["version"].as_i64().expect("a number");
-            join_all(watchers.iter_mut().map(|watcher| {
-                let moved = (moves && (is_shown || watcher.id == who.id)).then_some(who.id.as_str());
-                watcher.settle(version, moved)
+            join_all(observers.iter_mut().map(|observer| {
+                let receives_reader = changes_read_state && (is_visible || observer.id == user.id);
+                observer.settle(version, receives_reader.then_some(user.id.as_str()))
             }))
             .await;
         }
     }
 
-    async fn watchers(&self) -> Vec<Watcher> {
-        join_all(self.people.iter().map(|who| Watcher::of(who, &self.chat))).await
+    async fn observers(&self) -> Vec<Observer> {
+        join_all(self.subscribers.iter().map(|user| Observer::connect(user, &self.chat))).await
     }
 }
 
-/// What is at a path of an event, all places of lists together.
-fn at<'a>(value: &'a Value, path: &[String], found: &mut Vec<&'a Value>) {
+/// Collects the values at a path of an event, from all items of lists.
+fn collect_values<'a>(value: &'a Value, path: &[String], found: &mut Vec<&'a Value>) {
     match (value, path) {
         (Value::Null, _) => found.push(value),
-        (Value::Array(items), _) => items.iter().for_each(|item| at(item, path, found)),
+        (Value::Array(items), _) => items.iter().for_each(|item| collect_values(item, path, found)),
         (_, []) => found.push(value),
         (_, [field, rest @ ..]) => match field.strip_prefix("... on ") {
-            Some(ty) if value["__typename"] == ty => at(value, rest, found),
+            Some(ty) if value["__typename"] == ty => collect_values(value, rest, found),
             Some(_) => {}
-            None => at(&value[field.split('(').next().expect("a name")], rest, found),
+            None => collect_values(&value[field.split('(').next().expect("a name")], rest, found),
         },
     }
 }
 
-/// The ways to what was different for different people, found by asking each in words of their own.
-async fn personal(app: &TestApp, kind: Kind, leaves: &[Path]) -> BTreeSet<Path> {
-    let world = World::new(app).await;
-    let mut watchers = world.watchers().await;
-    for watcher in &mut watchers {
-        for leaves in leaves.chunks(TOGETHER) {
-            let own = format!("{} # as {}", kind.asking(leaves), watcher.id);
-            watcher.subscribe(kind, &own).await;
+/// Returns the paths whose values differ between users, each of whom has a subscription of their own.
+async fn viewer_dependent_paths(app: &TestApp, kind: Kind, paths: &[Path]) -> BTreeSet<Path> {
+    let fixture = Fixture::create(app).await;
+    let mut observers = fixture.observers().await;
+    for observer in &mut observers {
+        for chunk in paths.chunks(FIELDS_PER_OPERATION) {
+            let own_subscription = format!("{} # as {}", kind.subscription(chunk), observer.id);
+            observer.subscribe(kind, &own_subscription).await;
         }
     }
-    world.walk(&mut watchers).await;
-    let mut personal = BTreeSet::new();
-    for (chunk, leaves) in leaves.chunks(TOGETHER).enumerate() {
-        for leaf in leaves {
-            let mut told: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
-            for watcher in &watchers {
-                // Who reads privately hears of more than others do: by what it is about.
-                let mut own: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
-                own.extend(told_at(watcher.told(kind, chunk), leaf));
-                for (subject, found) in own {
-                    if told.entry(subject).or_insert_with(|| found.clone()) != &found {
-                        personal.insert(leaf.clone());
+    fixture.run_mutations(&mut observers).await;
+    let mut dependent = BTreeSet::new();
+    for (index, chunk) in paths.chunks(FIELDS_PER_OPERATION).enumerate() {
+        for path in chunk {
+            let mut values_by_subject: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+            for observer in &observers {
+                // A user who reads privately receives additional events, so events are compared by their subjects.
+                let mut own_values: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+                own_values.extend(values_at(observer.events(kind, index), path));
+                for (subject, values) in own_values {
+                    if values_by_subject.entry(subject).or_insert_with(|| values.clone()) != &values {
+                        dependent.insert(path.clone());
                     }
                 }
             }
         }
     }
-    personal
+    dependent
 }
 
-/// What a subscription told of one way, event by event.
-fn told_at<'a>(told: &'a [Value], leaf: &[String]) -> Vec<(String, Vec<&'a Value>)> {
-    let found = |event: &'a Value| {
-        let mut found = Vec::new();
-        at(event, leaf, &mut found);
-        (Kind::subject(event), found)
+/// Returns the subject of each event with the values at a path.
+fn values_at<'a>(events: &'a [Value], path: &[String]) -> Vec<(String, Vec<&'a Value>)> {
+    let to_values = |event: &'a Value| {
+        let mut values = Vec::new();
+        collect_values(event, path, &mut values);
+        (Kind::subject(event), values)
     };
-    told.iter().map(found).collect()
+    events.iter().map(to_values).collect()
 }
 
-/// Asks in shared words and in own, and finds both told the same. What depends on who asks is asked for
-/// alone where it is shared, so that nothing beside it keeps it from being shared.
-async fn is_told_its_own(app: &TestApp, kind: Kind, common: &[Path], personal: &[Path]) {
-    let world = World::new(app).await;
-    let mut watchers = world.watchers().await;
-    for watcher in &mut watchers {
-        let id = watcher.id.clone();
-        for leaves in common.chunks(TOGETHER).chain(personal.chunks(TOGETHER)) {
-            watcher.subscribe(kind, &format!("{} # as {id}", kind.asking(leaves))).await;
+/// Asserts that each user receives the same events from a shared subscription and from an own one.
+///
+/// A shared subscription selects a viewer-dependent field individually, so that no other field prevents sharing.
+async fn assert_shared_equals_own(app: &TestApp, kind: Kind, common: &[Path], dependent: &[Path]) {
+    let fixture = Fixture::create(app).await;
+    let mut observers = fixture.observers().await;
+    for observer in &mut observers {
+        let id = observer.id.clone();
+        for chunk in common.chunks(FIELDS_PER_OPERATION).chain(dependent.chunks(FIELDS_PER_OPERATION)) {
+            observer.subscribe(kind, &format!("{} # as {id}", kind.subscription(chunk))).await;
         }
-        for leaves in common.chunks(TOGETHER).chain(personal.chunks(1)) {
-            watcher.subscribe(kind, &kind.asking(leaves)).await;
+        for chunk in common.chunks(FIELDS_PER_OPERATION).chain(dependent.chunks(1)) {
+            observer.subscribe(kind, &kind.subscription(chunk)).await;
         }
     }
-    world.walk(&mut watchers).await;
-    let (commons, own_words) = (common.len().div_ceil(TOGETHER), personal.len().div_ceil(TOGETHER));
-    for watcher in &watchers {
-        for place in 0..commons {
-            let [own, shared] = [place, commons + own_words + place].map(|place| watcher.told(kind, place));
+    fixture.run_mutations(&mut observers).await;
+    let common_operations = common.len().div_ceil(FIELDS_PER_OPERATION);
+    let own_operations = common_operations + dependent.len().div_ceil(FIELDS_PER_OPERATION);
+    for observer in &observers {
+        for index in 0..common_operations {
+            let [own, shared] = [index, own_operations + index].map(|index| observer.events(kind, index));
             assert!(own.len() >= 6);
-            assert_eq!(shared, own, "{}: one of {:?}", watcher.id, &common[place * TOGETHER]);
+            assert_eq!(shared, own, "{}: one of {:?}", observer.id, &common[index * FIELDS_PER_OPERATION]);
         }
-        for (place, leaf) in personal.iter().enumerate() {
-            let own = watcher.told(kind, commons + place / TOGETHER);
-            let shared = watcher.told(kind, 2 * commons + own_words + place);
-            assert_eq!(told_at(shared, leaf), told_at(own, leaf), "{}: {leaf:?}", watcher.id);
+        for (index, path) in dependent.iter().enumerate() {
+            let own = observer.events(kind, common_operations + index / FIELDS_PER_OPERATION);
+            let shared = observer.events(kind, own_operations + common_operations + index);
+            assert_eq!(values_at(shared, path), values_at(own, path), "{}: {path:?}", observer.id);
         }
     }
 }
 
-/// What has to be different for different people, or the walk proves little.
-const KNOWN: [&str; 13] = [
+/// Fields that must differ between users: otherwise the mutations would prove little.
+const EXPECTED_DEPENDENT: [&str; 13] = [
     "activeCall viewerDirection",
     "reactions viewerReacted",
     "viewerCan allowed",
@@ -251,8 +258,8 @@ const KNOWN: [&str; 13] = [
     "viewerMembership unreadCount",
     "viewerMembership lastReadAt",
 ];
-/// And of what is no new message.
-const KNOWN_OF_FEEDS: [&str; 6] = [
+/// Fields that must differ between users in events other than new messages.
+const EXPECTED_DEPENDENT_IN_FEEDS: [&str; 6] = [
     "message viewerCanEdit",
     "message viewerCanDelete",
     "viewerMembership unreadMentionCount",
@@ -261,26 +268,28 @@ const KNOWN_OF_FEEDS: [&str; 6] = [
     "lastReadMessage id",
 ];
 
-async fn nobody_is_told_what_is_another_s(app: &TestApp, kind: Kind) {
-    // The longest ways on one engine: what is shared is the same on both.
-    let objects = if app.database.engine == Engine::Sqlite { kind.objects() } else { 2 };
-    let leaves = Schema::read().leaves(kind.ty(), objects);
-    let personal = personal(app, kind, &leaves).await;
+async fn assert_no_leaks(app: &TestApp, kind: Kind) {
+    // The longest paths are tested on one engine, because both share the execution.
+    let depth = if app.database.engine == Engine::Sqlite { kind.depth() } else { 2 };
+    let paths = Schema::read().leaves(kind.event_type(), depth);
+    let dependent = viewer_dependent_paths(app, kind, &paths).await;
     let last_two = |path: &Path| path[path.len().saturating_sub(2)..].join(" ");
-    let found: BTreeSet<String> = personal.iter().map(|path| last_two(path).replace("(first: 3)", "")).collect();
-    eprintln!("{kind:?}: {} ways, {} of them personal", leaves.len(), personal.len());
-    let of_feeds = KNOWN_OF_FEEDS.iter().filter(|_| kind == Kind::Feed);
-    let far_away = ["options viewerVoted"].iter().filter(|_| objects == 3);
-    for known in KNOWN.iter().chain(of_feeds).chain(far_away) {
-        assert!(found.contains(*known), "{known} was the same for all; different: {found:?}");
+    let found: BTreeSet<String> = dependent.iter().map(|path| last_two(path).replace("(first: 3)", "")).collect();
+    eprintln!("{kind:?}: {} paths, {} of them depend on the viewer", paths.len(), dependent.len());
+    let in_feeds = EXPECTED_DEPENDENT_IN_FEEDS.iter().filter(|_| kind == Kind::ChatFeed);
+    let at_depth_3 = ["options viewerVoted"].iter().filter(|_| depth == 3);
+    for expected in EXPECTED_DEPENDENT.iter().chain(in_feeds).chain(at_depth_3) {
+        assert!(found.contains(*expected), "{expected} was the same for all users; different: {found:?}");
     }
-    let (personal, common): (Vec<Path>, Vec<Path>) = leaves.into_iter().partition(|leaf| personal.contains(leaf));
-    is_told_its_own(app, kind, &common, &personal).await;
+    let (dependent, common): (Vec<Path>, Vec<Path>) = paths.into_iter().partition(|path| dependent.contains(path));
+    assert_shared_equals_own(app, kind, &common, &dependent).await;
 }
 
-/// Statements that a message takes which so many are told, each in the same words from another place.
-async fn statements_for(cluster: &TestCluster, readers: &[User], chat: &str) -> usize {
-    let query = "subscription Told($chat: ID!, $last: Int, $after: String) {
+/// Counts the statements that a message takes which these readers receive in equal subscriptions.
+///
+/// The subscriptions start at different positions.
+async fn count_statements(cluster: &TestCluster, readers: &[User], chat: &str) -> usize {
+    let query = "subscription Shared($chat: ID!, $last: Int, $after: String) {
         chatFeed(chatId: $chat, last: $last, after: $after) {
             __typename
             ... on FeedEvent { cursor }
@@ -291,14 +300,14 @@ async fn statements_for(cluster: &TestCluster, readers: &[User], chat: &str) -> 
     }";
     let mut feeds: Vec<Feed> = Vec::new();
     let mut cursor = json!(null);
-    for (number, who) in readers.iter().enumerate() {
-        // From now, from the newest, and from a cursor.
+    for (number, reader) in readers.iter().enumerate() {
+        // A feed starts now, at the newest messages, or at a cursor.
         let variables = match number % 3 {
             0 => json!({ "chat": chat }),
             1 => json!({ "chat": chat, "last": 2 }),
             _ => json!({ "chat": chat, "last": 7, "after": cursor }),
         };
-        let mut feed = who.subscribe(query, variables).await;
+        let mut feed = reader.subscribe(query, variables).await;
         loop {
             let event = feed.next().await;
             if event["__typename"] == "FeedCaughtUp" {
@@ -321,28 +330,28 @@ async fn statements_for(cluster: &TestCluster, readers: &[User], chat: &str) -> 
 async fn shared_execution_loads_data_once() {
     let log = [("PARLOR_LOG", "warn,parlor::sql=trace")];
     let cluster = TestCluster::start(1, None, &log).await;
-    let people: Vec<User> = join_all((0..50).map(|n| {
+    let users: Vec<User> = join_all((0..50).map(|n| {
         let cluster = &cluster;
         async move { cluster.user_at(0, &format!("reader{n}")).await }
     }))
     .await;
-    let chat = people[0].group("Crowd", &people[1..].iter().collect::<Vec<_>>()).await;
+    let chat = users[0].group("Crowd", &users[1..].iter().collect::<Vec<_>>()).await;
     let [few, many] =
-        [statements_for(&cluster, &people[..3], &chat).await, statements_for(&cluster, &people, &chat).await];
+        [count_statements(&cluster, &users[..3], &chat).await, count_statements(&cluster, &users, &chat).await];
     eprintln!("{few} statements for 3, {many} for 50");
-    // What goes on beside it takes some too: read positions, and the look at the database now and then.
+    // Read positions and the periodic reconciliation take some statements too.
     assert!(few >= 5 && many <= few + 12, "{few} statements for 3, {many} for 50");
     cluster.end().await;
 }
 
 #[engine_test(settings = SETTINGS)]
 async fn shared_execution_never_leaks_feed_fields_between_viewers(app: &TestApp) {
-    nobody_is_told_what_is_another_s(app, Kind::Feed).await;
+    assert_no_leaks(app, Kind::ChatFeed).await;
 }
 
 #[engine_test(settings = SETTINGS)]
 async fn shared_execution_never_leaks_message_fields_between_viewers(app: &TestApp) {
-    for kind in [Kind::OfChat, Kind::OfAll] {
-        nobody_is_told_what_is_another_s(app, kind).await;
+    for kind in [Kind::ChatMessages, Kind::AllMessages] {
+        assert_no_leaks(app, kind).await;
     }
 }
