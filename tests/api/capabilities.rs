@@ -212,7 +212,7 @@ fn assert_predicted(capability: &Value, reply: &Reply, case: &str) -> bool {
     assert_eq!(error["message"], capability["reason"], "{case}");
     let reason = capability["reason"].as_str().expect("a reason");
     let retry_after = error["extensions"]["retryAfterMs"].as_u64();
-    match reason.starts_with("slow mode") {
+    match reason.starts_with("the chat is in slow mode") {
         true => {
             assert!(
                 error["extensions"]["code"] == "RATE_LIMITED" && retry_after.is_some_and(|retry_after| retry_after > 0),
@@ -221,7 +221,7 @@ fn assert_predicted(capability: &Value, reply: &Reply, case: &str) -> bool {
         }
         false => assert!(error["extensions"]["code"] == "FORBIDDEN" && retry_after.is_none(), "{case}"),
     }
-    let is_temporary = reason.starts_with("slow mode") || reason.starts_with("you are silenced");
+    let is_temporary = reason.starts_with("the chat is in slow mode") || reason.starts_with("you are silenced");
     assert_eq!(capability["until"].is_string(), is_temporary, "{case}");
     false
 }
