@@ -1,4 +1,4 @@
-//! What is made to hurt: documents and JSON, against the real process.
+//! Adversarial documents and JSON, sent to a server process.
 
 use std::path::Path;
 
@@ -7,17 +7,18 @@ use testkit::keys::sign_with_secret;
 use testkit::tungstenite::Message;
 use testkit::{SECRET, ServerProcess, Socket, User, http_client};
 
-use crate::transport::conformance_corpus::hostile;
+use crate::transport::conformance_corpus::adversarial_documents;
 
-/// The server as a process, which takes bodies so long that all documents reach its guard.
-fn process(folder: &Path) -> (ServerProcess, User) {
+/// Starts a server process whose body limit lets every document reach the document limits.
+fn start_process(folder: &Path) -> (ServerProcess, User) {
     let server = ServerProcess::start(folder, &[("PARLOR_JWT_SECRET", SECRET), ("PARLOR_MAX_BODY_BYTES", "4194304")]);
     let token = sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": 4_000_000_000_u64 }));
     let alice = User::new(server.addr, "alice", token);
     (server, alice)
 }
 
-fn is_refusal(errors: &Value) -> bool {
+/// Returns whether a request was rejected, with errors of the code `BAD_USER_INPUT` only.
+fn is_rejection(errors: &Value) -> bool {
     let errors = errors.as_array().map_or(&[][..], Vec::as_slice);
     !errors.is_empty() && errors.iter().all(|error| error["extensions"]["code"] == "BAD_USER_INPUT")
 }
@@ -25,36 +26,36 @@ fn is_refusal(errors: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn adversarial_document_never_harms_process() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut server, alice) = process(folder.path());
+    let (mut server, alice) = start_process(folder.path());
     let mut socket = alice.socket().await;
-    let mut refused = 0;
-    for (name, document) in hostile() {
+    let mut rejected = 0;
+    for (name, document) in adversarial_documents() {
         let reply =
-            alice.try_ask(&document, json!({})).await.unwrap_or_else(|| panic!("{name}: no answer; {}", server.log()));
+            alice.try_ask(&document, json!({})).await.unwrap_or_else(|| panic!("{name}: no reply; {}", server.log()));
         assert_eq!(reply.status, 200, "{name}: {}", reply.body);
-        let answered = reply.body.get("data").is_some();
-        assert!(answered || is_refusal(&reply.body["errors"]), "{name}: {}", reply.body);
-        refused += usize::from(!answered);
+        let has_data = reply.body.get("data").is_some();
+        assert!(has_data || is_rejection(&reply.body["errors"]), "{name}: {}", reply.body);
+        rejected += usize::from(!has_data);
 
-        // The same of what comes over a socket.
+        // A WebSocket returns the same result.
         socket.subscribe(name, &document, json!({})).await;
-        let heard = socket.recv().await;
-        assert_eq!(heard["id"], name);
-        if answered {
-            assert_eq!((&heard["type"], &heard["payload"]), (&json!("next"), &reply.body), "{name}");
+        let message = socket.recv().await;
+        assert_eq!(message["id"], name);
+        if has_data {
+            assert_eq!((&message["type"], &message["payload"]), (&json!("next"), &reply.body), "{name}");
             assert_eq!(socket.recv().await["type"], "complete", "{name}");
-        } else if heard["payload"]
+        } else if message["payload"]
             .as_array()
             .is_some_and(|errors| errors[0]["message"] != reply.body["errors"][0]["message"])
         {
-            // A subscription is one thing there and another here.
-            assert!(document.starts_with("subscription"), "{name}: {heard}");
+            // A subscription over HTTP is rejected for another reason than over a WebSocket.
+            assert!(document.starts_with("subscription"), "{name}: {message}");
         } else {
-            assert_eq!((&heard["type"], &heard["payload"]), (&json!("error"), &reply.body["errors"]), "{name}");
+            assert_eq!((&message["type"], &message["payload"]), (&json!("error"), &reply.body["errors"]), "{name}");
         }
         assert!(server.is_running(), "{name}");
     }
-    assert!(refused > 50, "{refused} refused");
+    assert!(rejected > 50, "{rejected} rejected");
     assert_eq!(alice.ask("{ viewer { user { id } } }").await.text("viewer.user.id"), "alice");
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }
@@ -62,14 +63,14 @@ async fn adversarial_document_never_harms_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn adversarial_json_never_harms_process() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut server, alice) = process(folder.path());
-    let nested = |open: &str, close: &str, depth: usize| open.repeat(depth) + "1" + &close.repeat(depth);
+    let (mut server, alice) = start_process(folder.path());
+    let nest = |open: &str, close: &str, depth: usize| open.repeat(depth) + "1" + &close.repeat(depth);
     let http = http_client();
-    for (json, takes) in [
-        (nested("[", "]", 100), true),
-        (nested("{\"a\":", "}", 100), true),
-        (nested("[", "]", 1_000_000), false),
-        (nested("{\"a\":", "}", 500_000), false),
+    for (json, is_accepted) in [
+        (nest("[", "]", 100), true),
+        (nest("{\"a\":", "}", 100), true),
+        (nest("[", "]", 1_000_000), false),
+        (nest("{\"a\":", "}", 500_000), false),
         ("[".repeat(2_000_000), false),
         (format!("[{}1]", "1,".repeat(1_500_000)), true),
         (format!("{{{}\"b\":1}}", (0..200_000).map(|n| format!("\"a{n}\":0,")).collect::<String>()), true),
@@ -81,30 +82,30 @@ async fn adversarial_json_never_harms_process() {
         ("NaN".into(), false),
         ("{\"__proto__\":{\"constructor\":1}}".into(), true),
     ] {
-        for place in ["variables", "extensions"] {
-            // What is given is of no use to the operation, or refused.
-            let body = format!("{{\"query\":\"{{ __typename }}\",\"{place}\":{{\"x\":{json}}}}}");
-            let asked = http
+        for field in ["variables", "extensions"] {
+            // The operation does not use the value, so it is ignored unless it is rejected.
+            let body = format!("{{\"query\":\"{{ __typename }}\",\"{field}\":{{\"x\":{json}}}}}");
+            let request = http
                 .post(format!("http://{}/graphql", server.addr))
                 .bearer_auth(&alice.token)
                 .header("content-type", "application/json");
-            let answer = asked.body(body).send().await.unwrap_or_else(|error| panic!("{error}: {}", server.log()));
-            let (status, body) = (answer.status(), answer.json::<Value>().await.expect("JSON"));
-            let shown = &json[..json.len().min(40)];
+            let response = request.body(body).send().await.unwrap_or_else(|error| panic!("{error}: {}", server.log()));
+            let (status, body) = (response.status(), response.json::<Value>().await.expect("JSON"));
+            let excerpt = &json[..json.len().min(40)];
             assert_eq!(
                 (status.as_u16(), body.get("data").is_some()),
-                (if takes { 200 } else { 400 }, takes),
-                "{shown}: {body}"
+                (if is_accepted { 200 } else { 400 }, is_accepted),
+                "{excerpt}: {body}"
             );
-            assert!(takes || is_refusal(&body["errors"]), "{shown}: {body}");
+            assert!(is_accepted || is_rejection(&body["errors"]), "{excerpt}: {body}");
         }
         let mut socket = Socket::connect(server.addr).await;
         socket.init(&alice.token).await;
         let message = format!("{{\"type\":\"ping\",\"payload\":{{\"x\":{json}}}}}");
         socket.send_raw(Message::text(message)).await;
         match socket.recv_or_close().await {
-            Ok(pong) => assert!(takes && pong["type"] == "pong"),
-            Err(closed) => assert!(!takes && closed.is_some_and(|frame| u16::from(frame.code) == 4400)),
+            Ok(pong) => assert!(is_accepted && pong["type"] == "pong"),
+            Err(close_frame) => assert!(!is_accepted && close_frame.is_some_and(|frame| u16::from(frame.code) == 4400)),
         }
         assert!(server.is_running());
     }

@@ -1,4 +1,4 @@
-//! GraphQL over HTTP: how a request is written, and how an answer.
+//! GraphQL over HTTP: the formats of requests and responses.
 
 use std::io::{Read, Write};
 
@@ -45,16 +45,16 @@ async fn response_media_type_follows_accept_header() {
         (vec![""], ""),
     ] {
         let headers: Vec<_> = accept.iter().map(|value| ("accept", *value)).collect();
-        for heard in [
+        for response in [
             post(&app, &headers, graphql_body("{ __typename }", json!({}))).await,
             get(&app, &headers, &[("query", "{__typename}")]).await,
         ] {
             if expected.is_empty() {
-                heard.assert_error(406, "BAD_USER_INPUT");
-                assert_eq!(heard.header("content-type"), JSON);
+                response.assert_error(406, "BAD_USER_INPUT");
+                assert_eq!(response.header("content-type"), JSON);
             } else {
-                assert_eq!((heard.status, heard.header("content-type").as_str()), (200, expected), "{accept:?}");
-                assert_eq!(heard.json(), json!({ "data": { "__typename": "Query" } }));
+                assert_eq!((response.status, response.header("content-type").as_str()), (200, expected), "{accept:?}");
+                assert_eq!(response.json(), json!({ "data": { "__typename": "Query" } }));
             }
         }
     }
@@ -64,41 +64,41 @@ async fn response_media_type_follows_accept_header() {
 #[tokio::test(flavor = "multi_thread")]
 async fn response_status_follows_media_type() {
     let app = TestApp::sqlite(&[]).await;
-    let well = |query: &str, variables| (graphql_body(query, variables), true);
-    let badly = |body: &str| (body.to_owned(), false);
+    let well_formed = |query: &str, variables| (graphql_body(query, variables), true);
+    let malformed = |body: &str| (body.to_owned(), false);
     let two = "query A { __typename } query B { __typename }";
-    for ((body, well_formed), said) in [
-        (well("{", json!({})), "unclosed bracket"),
-        (well("", json!({})), "expected"),
-        (well("{ nonsense }", json!({})), "Unknown field \"nonsense\""),
-        (well("{ viewer }", json!({})), "must have a selection"),
-        (well("query($a: Int!) { __typename }", json!({})), "\"Int!\" was not provided"),
-        (well("query($a: Nope) { __typename }", json!({})), "cannot be used as an input type"),
-        (well(two, json!({})), "Must provide operation name"),
-        (badly(""), "not valid JSON"),
-        (badly("{\"query\":"), "not valid JSON"),
-        (badly("\u{feff}{}"), "not valid JSON"),
-        (badly("7"), "must be a JSON object"),
-        (badly("null"), "must be a JSON object"),
-        (badly("\"{ __typename }\""), "must be a JSON object"),
-        (badly("[]"), "batched requests are not supported"),
-        (badly("[{\"query\":\"{ __typename }\"}]"), "batched requests are not supported"),
-        (badly("{}"), "no query"),
-        (badly("{\"query\":null}"), "no query"),
-        (badly("{\"query\":7}"), "malformed"),
-        (badly("{\"query\":[\"{ __typename }\"]}"), "malformed"),
-        (badly("{\"query\":\"{ __typename }\",\"variables\":[]}"), "malformed"),
-        (badly("{\"query\":\"{ __typename }\",\"variables\":\"{}\"}"), "malformed"),
-        (badly("{\"query\":\"{ __typename }\",\"operationName\":7}"), "malformed"),
-        (badly("{\"query\":\"{ __typename }\",\"extensions\":[]}"), "malformed"),
-        (badly("{\"extensions\":{\"unknown\":1}}"), "no query"),
+    for ((body, is_well_formed), expected) in [
+        (well_formed("{", json!({})), "unclosed bracket"),
+        (well_formed("", json!({})), "expected"),
+        (well_formed("{ nonsense }", json!({})), "Unknown field \"nonsense\""),
+        (well_formed("{ viewer }", json!({})), "must have a selection"),
+        (well_formed("query($a: Int!) { __typename }", json!({})), "\"Int!\" was not provided"),
+        (well_formed("query($a: Nope) { __typename }", json!({})), "cannot be used as an input type"),
+        (well_formed(two, json!({})), "Must provide operation name"),
+        (malformed(""), "not valid JSON"),
+        (malformed("{\"query\":"), "not valid JSON"),
+        (malformed("\u{feff}{}"), "not valid JSON"),
+        (malformed("7"), "must be a JSON object"),
+        (malformed("null"), "must be a JSON object"),
+        (malformed("\"{ __typename }\""), "must be a JSON object"),
+        (malformed("[]"), "batched requests are not supported"),
+        (malformed("[{\"query\":\"{ __typename }\"}]"), "batched requests are not supported"),
+        (malformed("{}"), "no query"),
+        (malformed("{\"query\":null}"), "no query"),
+        (malformed("{\"query\":7}"), "malformed"),
+        (malformed("{\"query\":[\"{ __typename }\"]}"), "malformed"),
+        (malformed("{\"query\":\"{ __typename }\",\"variables\":[]}"), "malformed"),
+        (malformed("{\"query\":\"{ __typename }\",\"variables\":\"{}\"}"), "malformed"),
+        (malformed("{\"query\":\"{ __typename }\",\"operationName\":7}"), "malformed"),
+        (malformed("{\"query\":\"{ __typename }\",\"extensions\":[]}"), "malformed"),
+        (malformed("{\"extensions\":{\"unknown\":1}}"), "no query"),
     ] {
         for (accept, status) in
-            [("application/json", if well_formed { 200 } else { 400 }), ("application/graphql-response+json", 400)]
+            [("application/json", if is_well_formed { 200 } else { 400 }), ("application/graphql-response+json", 400)]
         {
-            let heard = post(&app, &[("accept", accept)], body.clone()).await;
-            heard.assert_error(status, "BAD_USER_INPUT");
-            assert!(heard.message().contains(said), "{body}: {}", heard.message());
+            let response = post(&app, &[("accept", accept)], body.clone()).await;
+            response.assert_error(status, "BAD_USER_INPUT");
+            assert!(response.message().contains(expected), "{body}: {}", response.message());
         }
     }
     let nulls = json!({ "query": "{ __typename }", "variables": null, "operationName": null, "extensions": null });
@@ -109,14 +109,14 @@ async fn response_status_follows_media_type() {
     let unknown = json!({ "query": two, "operationName": "C" }).to_string();
     assert_eq!(post(&app, &[], unknown).await.message(), "Unknown operation named \"C\".");
 
-    // What fails in a field ran: the status is that of an answer, and there is data.
+    // An operation with an error in a field was executed: the status is 200, and the response has data.
     for accept in ["application/json", "application/graphql-response+json"] {
-        let heard = post(&app, &[("accept", accept)], graphql_body("{ viewer { user { id } } }", json!({}))).await;
-        assert_eq!((heard.status, heard.code().as_str()), (200, "UNAUTHENTICATED"));
-        assert_eq!(heard.json()["data"], json!(null));
-        assert!(heard.json().as_object().unwrap().contains_key("data"));
-        assert_eq!(heard.json()["errors"][0]["path"], json!(["viewer"]));
-        assert_eq!(heard.json()["errors"][0]["locations"], json!([{ "line": 1, "column": 3 }]));
+        let response = post(&app, &[("accept", accept)], graphql_body("{ viewer { user { id } } }", json!({}))).await;
+        assert_eq!((response.status, response.code().as_str()), (200, "UNAUTHENTICATED"));
+        assert_eq!(response.json()["data"], json!(null));
+        assert!(response.json().as_object().unwrap().contains_key("data"));
+        assert_eq!(response.json()["errors"][0]["path"], json!(["viewer"]));
+        assert_eq!(response.json()["errors"][0]["locations"], json!([{ "line": 1, "column": 3 }]));
     }
     app.stop().await;
 }
@@ -134,7 +134,7 @@ async fn request_body_must_be_utf_8_json() {
         ("application/graphql", 415),
         ("application/jsonx", 415),
         ("text/json", 415),
-        // What a browser sends to any site without asking it first.
+        // A browser sends these to any site without a preflight request.
         ("text/plain", 415),
         ("text/plain; application/json", 415),
         ("application/x-www-form-urlencoded", 415),
@@ -143,10 +143,10 @@ async fn request_body_must_be_utf_8_json() {
     ] {
         let headers = [("content-type", content_type)];
         let headers = if content_type.is_empty() { &[][..] } else { &headers };
-        let heard = request(&app, Method::POST, "/graphql", headers, body.clone()).await;
-        assert_eq!(heard.status, status, "{content_type:?}");
+        let response = request(&app, Method::POST, "/graphql", headers, body.clone()).await;
+        assert_eq!(response.status, status, "{content_type:?}");
         if status == 415 {
-            heard.assert_error(415, "BAD_USER_INPUT");
+            response.assert_error(415, "BAD_USER_INPUT");
         }
     }
     let latin = [&b"{\"query\":\"{ __typename } #"[..], &[0xe9], b"\"}"].concat();
@@ -161,9 +161,9 @@ async fn get_request_runs_queries_only() {
     let bearer = bearer(&alice);
     let headers = [("authorization", bearer.as_str()), ("accept", "application/graphql-response+json")];
     let query = "query A { __typename } query B($id: ID!) { user(id: $id) { name } }";
-    let heard =
+    let response =
         get(&app, &headers, &[("query", query), ("operationName", "B"), ("variables", r#"{"id":"alice"}"#)]).await;
-    assert_eq!((heard.status, heard.json()), (200, json!({ "data": { "user": { "name": "Alice" } } })));
+    assert_eq!((response.status, response.json()), (200, json!({ "data": { "user": { "name": "Alice" } } })));
 
     for parameters in [
         &[][..],
@@ -188,13 +188,13 @@ async fn get_request_runs_queries_only() {
     ] {
         let mut parameters = vec![("query", query.as_str())];
         parameters.extend((!name.is_empty()).then_some(("operationName", name)));
-        let heard = get(&app, &headers, &parameters).await;
-        heard.assert_error(405, "BAD_USER_INPUT");
-        assert_eq!(heard.header("allow"), "POST");
+        let response = get(&app, &headers, &parameters).await;
+        response.assert_error(405, "BAD_USER_INPUT");
+        assert_eq!(response.header("allow"), "POST");
     }
-    assert_eq!(alice.ask("{ chats { nodes { id } } }").await.at("chats.nodes"), &json!([]), "nothing was made");
+    assert_eq!(alice.ask("{ chats { nodes { id } } }").await.at("chats.nodes"), &json!([]), "no chat was created");
     for method in [Method::PUT, Method::PATCH, Method::DELETE] {
-        let heard = request(
+        let response = request(
             &app,
             method,
             "/graphql",
@@ -202,8 +202,8 @@ async fn get_request_runs_queries_only() {
             graphql_body("{ __typename }", json!({})),
         )
         .await;
-        heard.assert_error(405, "BAD_USER_INPUT");
-        assert_eq!(heard.header("allow"), "GET, POST");
+        response.assert_error(405, "BAD_USER_INPUT");
+        assert_eq!(response.header("allow"), "GET, POST");
     }
     let subscription = post(&app, &headers, graphql_body("subscription { messageAdded { id } }", json!({}))).await;
     subscription.assert_error(400, "BAD_USER_INPUT");
@@ -219,15 +219,15 @@ async fn oversized_body_is_rejected_with_413() {
         body.clone() + &" ".repeat(length - body.len())
     };
     assert_eq!(post(&app, &[], padded(65_536)).await.status, 200);
-    let heard = post(&app, &[], padded(65_537)).await;
-    heard.assert_error(413, "PAYLOAD_TOO_LARGE");
-    assert!(heard.message().contains("65536"));
+    let response = post(&app, &[], padded(65_537)).await;
+    response.assert_error(413, "PAYLOAD_TOO_LARGE");
+    assert!(response.message().contains("65536"));
 
-    // A client that reads nothing before it has written all gets the answer too, whether or not it
-    // says the length in advance.
+    // A client that reads nothing before it has written the whole body receives the response too, with and without a
+    // length in advance.
     let addr = app.addr;
     for chunked in [false, true] {
-        let answer = tokio::task::spawn_blocking(move || {
+        let response = tokio::task::spawn_blocking(move || {
             let mut stream = std::net::TcpStream::connect(addr).unwrap();
             let length = if chunked { "transfer-encoding: chunked" } else { "content-length: 10485760" };
             write!(stream, "POST /graphql HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n{length}\r\n\r\n").unwrap();
@@ -242,13 +242,13 @@ async fn oversized_body_is_rejected_with_413() {
             if chunked {
                 stream.write_all(b"0\r\n\r\n").unwrap();
             }
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            answer
+            let mut response = String::new();
+            stream.read_to_string(&mut response).unwrap();
+            response
         });
-        let answer = answer.await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-        assert!(answer.contains("PAYLOAD_TOO_LARGE"), "{answer}");
+        let response = response.await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+        assert!(response.contains("PAYLOAD_TOO_LARGE"), "{response}");
     }
     app.stop().await;
 }
@@ -269,20 +269,20 @@ async fn token_is_read_from_bearer_header() {
         (vec![format!("Basic {token}")], 401),
         (vec![format!("{good}, Basic YWxpY2U6c2VjcmV0")], 401),
         (vec![format!("Basic YWxpY2U6c2VjcmV0, {good}")], 401),
-        // Which of two is meant, nobody can say.
+        // Two headers are ambiguous.
         (vec![good.clone(), "Basic YWxpY2U6c2VjcmV0".into()], 401),
         (vec!["Basic YWxpY2U6c2VjcmV0".into(), good.clone()], 401),
         (vec![good.clone(), good.clone()], 401),
     ] {
-        let named: Vec<_> = headers.iter().map(|value| ("authorization", value.as_str())).collect();
-        for heard in [
-            post(&app, &named, graphql_body("{ __typename }", json!({}))).await,
-            get(&app, &named, &[("query", "{__typename}")]).await,
+        let named_headers: Vec<_> = headers.iter().map(|value| ("authorization", value.as_str())).collect();
+        for response in [
+            post(&app, &named_headers, graphql_body("{ __typename }", json!({}))).await,
+            get(&app, &named_headers, &[("query", "{__typename}")]).await,
         ] {
-            assert_eq!(heard.status, status, "{headers:?}");
+            assert_eq!(response.status, status, "{headers:?}");
             if status == 401 {
-                heard.assert_error(401, "UNAUTHENTICATED");
-                assert!(heard.header("www-authenticate").starts_with("Bearer"));
+                response.assert_error(401, "UNAUTHENTICATED");
+                assert!(response.header("www-authenticate").starts_with("Bearer"));
             }
         }
     }

@@ -1,12 +1,12 @@
-//! Documents and their variables: what becomes of them once they are read.
+//! Execution of documents: results and errors, variables, and persisted queries.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use testkit::http::{bearer, get, post};
 use testkit::{TestApp, engine_test};
 
-/// The extension that stands for a document, or goes with it.
-fn persisted(query: &str) -> Value {
+/// Returns the extension that a document is stored under, or that replaces the document.
+fn persisted_extension(query: &str) -> Value {
     let hash: String = Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect();
     json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } })
 }
@@ -33,13 +33,13 @@ async fn failed_field_is_null_beside_successful_fields(app: &TestApp) {
         .collect();
     assert_eq!(errors, [(&json!(["second"]), &json!("BAD_USER_INPUT")), (&json!(["third"]), &json!("NOT_FOUND"))]);
 
-    // Each in its place, in the order asked.
+    // The response has the fields in the order of the query.
     let query = "query Q($chat: ID!) { z: __typename chat(id: $chat) { viewerCan { allowed } title lastMessage { sender { name id } text } id }
             users { nodes { name } } viewer { unread { messages chats } user { name id } } a: __typename ...F }
             fragment F on Query { m: user(id: \"bob\") { id } b: __typename }";
     let body = json!({ "query": query, "variables": { "chat": chat } }).to_string();
     let text = String::from_utf8(post(app, &[("authorization", &bearer(&alice))], body).await.body.to_vec()).unwrap();
-    let mut place = 0;
+    let mut offset = 0;
     for name in [
         "z",
         "chat",
@@ -64,15 +64,16 @@ async fn failed_field_is_null_beside_successful_fields(app: &TestApp) {
         "m",
         "b",
     ] {
-        let next =
-            text[place..].find(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name} after {place} in {text}"));
-        place += next + 1;
+        let next = text[offset..]
+            .find(&format!("\"{name}\":"))
+            .unwrap_or_else(|| panic!("no {name} after {offset} in {text}"));
+        offset += next + 1;
     }
 
-    // A list's field that must not be null takes no more with it than it must.
+    // An error in a non-null field replaces the nearest nullable field by null, and nothing above it.
     let reply = alice.ask("{ here: __typename chats(first: 101) { nodes { id } } }").await;
     reply.assert_bad_input("first");
-    assert_eq!(reply.body["data"], json!(null), "chats is never null, so nothing is left");
+    assert_eq!(reply.body["data"], json!(null), "chats is not nullable, so the data is null");
     let reply = alice
         .ask_with(
             "query($chat: ID!) { chat(id: $chat) { title messages(first: 101) { totalCount } } here: __typename }",
@@ -89,7 +90,7 @@ async fn variables_are_coerced_like_graphql_js() {
     let alice = app.user("alice").await;
     let chats =
         "query($first: Int, $kinds: [ChatKind!]) { chats(first: $first, filter: { kinds: $kinds }) { nodes { id } } }";
-    for (variables, refused) in [
+    for (variables, expected) in [
         (json!({ "first": 1.0, "kinds": "GROUP" }), None),
         (json!({ "first": null, "unknown": {} }), None),
         (
@@ -124,17 +125,17 @@ async fn variables_are_coerced_like_graphql_js() {
         ),
     ] {
         let reply = alice.ask_with(chats, variables).await;
-        match refused {
+        match expected {
             None => assert_eq!(reply.at("chats.nodes"), &json!([])),
-            Some(words) => {
+            Some(message) => {
                 reply.assert_error("BAD_USER_INPUT");
-                assert_eq!(reply.body["errors"][0]["message"], words);
+                assert_eq!(reply.body["errors"][0]["message"], message);
                 assert_eq!(reply.body.get("data"), None);
             }
         }
     }
     let open = "mutation($input: OpenDirectChatInput!) { openDirectChat(input: $input) { chat { id } } }";
-    for (variables, words) in [
+    for (variables, message) in [
         (json!({}), "Variable \"$input\" of required type \"OpenDirectChatInput!\" was not provided."),
         (json!({ "input": null }), "Variable \"$input\" of non-null type \"OpenDirectChatInput!\" must not be null."),
         (
@@ -154,14 +155,14 @@ async fn variables_are_coerced_like_graphql_js() {
             "Variable \"$input\" got invalid value \"bob\"; Expected type \"OpenDirectChatInput\" to be an object.",
         ),
     ] {
-        assert_eq!(alice.ask_with(open, variables).await.body["errors"][0]["message"], words);
+        assert_eq!(alice.ask_with(open, variables).await.body["errors"][0]["message"], message);
     }
-    // async-graphql by itself would run this one: the argument may be null, the variable may not.
+    // async-graphql itself would execute this query: the argument may be null, but the variable may not.
     let strict = "query($search: String!) { users(search: $search) { nodes { id } } }";
     for variables in [json!({ "search": null }), json!({})] {
         assert_eq!(alice.ask_with(strict, variables).await.body.get("data"), None);
     }
-    // A number is an id too, and a default stands in where nothing is given.
+    // A number is a valid id, and a default replaces a missing variable.
     let user = "query($id: ID! = \"alice\", $skip: Boolean! = true) { user(id: $id) { id name @skip(if: $skip) } }";
     assert_eq!(alice.ask(user).await.data(), &json!({ "user": { "id": "alice" } }));
     assert_eq!(alice.ask_with(user, json!({ "id": 7 })).await.data(), &json!({ "user": null }));
@@ -174,25 +175,25 @@ async fn persisted_query_is_sent_by_hash() {
     let app = TestApp::sqlite(&[]).await;
     let accept = [("accept", "application/graphql-response+json,application/json;q=0.9")];
     let query = "query Q($a: Boolean!) { here: __typename ...F @include(if: $a) } fragment F on Query { __typename }";
-    let extension = persisted(query);
+    let extension = persisted_extension(query);
     let hash = extension["persistedQuery"]["sha256Hash"].clone();
     let variables = json!({ "a": true });
     let by_hash = json!({ "extensions": extension, "variables": variables }).to_string();
     let (extensions, variables_text) = (extension.to_string(), variables.to_string());
     let parameters = [("extensions", extensions.as_str()), ("variables", variables_text.as_str())];
-    for heard in [post(&app, &accept, by_hash.clone()).await, get(&app, &accept, &parameters).await] {
-        heard.assert_error(200, "PERSISTED_QUERY_NOT_FOUND");
-        assert_eq!(heard.message(), "PersistedQueryNotFound");
+    for response in [post(&app, &accept, by_hash.clone()).await, get(&app, &accept, &parameters).await] {
+        response.assert_error(200, "PERSISTED_QUERY_NOT_FOUND");
+        assert_eq!(response.message(), "PersistedQueryNotFound");
     }
     let other = json!({ "query": "{ __typename }", "extensions": extension }).to_string();
     post(&app, &accept, other).await.assert_error(400, "BAD_USER_INPUT");
     post(&app, &accept, by_hash.clone()).await.assert_error(200, "PERSISTED_QUERY_NOT_FOUND");
 
     let with_query = json!({ "query": query, "extensions": extension, "variables": variables }).to_string();
-    let answer = json!({ "data": { "here": "Query", "__typename": "Query" } });
-    assert_eq!(post(&app, &accept, with_query).await.json(), answer);
-    assert_eq!(post(&app, &accept, by_hash).await.json(), answer);
-    assert_eq!(get(&app, &accept, &parameters).await.json(), answer);
+    let expected = json!({ "data": { "here": "Query", "__typename": "Query" } });
+    assert_eq!(post(&app, &accept, with_query).await.json(), expected);
+    assert_eq!(post(&app, &accept, by_hash).await.json(), expected);
+    assert_eq!(get(&app, &accept, &parameters).await.json(), expected);
     assert_eq!(
         get(&app, &accept, &parameters[..1]).await.message(),
         "Variable \"$a\" of required type \"Boolean!\" was not provided."
@@ -208,18 +209,18 @@ async fn persisted_query_is_sent_by_hash() {
         let body = json!({ "query": query, "extensions": { "persistedQuery": wrong } }).to_string();
         post(&app, &accept, body).await.assert_error(400, "BAD_USER_INPUT");
     }
-    // What is refused is not kept under its hash.
+    // A rejected document is not stored under its hash.
     let bad = "{ nonsense ".to_owned() + &"{ a ".repeat(30);
-    let extension = persisted(&bad);
+    let extension = persisted_extension(&bad);
     post(&app, &accept, json!({ "query": bad, "extensions": extension }).to_string())
         .await
         .assert_error(400, "BAD_USER_INPUT");
     post(&app, &accept, json!({ "extensions": extension }).to_string())
         .await
         .assert_error(200, "PERSISTED_QUERY_NOT_FOUND");
-    // A hash runs no mutation by GET either.
+    // GET executes no mutation, not even by its hash.
     let mutation = "mutation M { __typename }";
-    let extension = persisted(mutation);
+    let extension = persisted_extension(mutation);
     assert_eq!(
         post(&app, &accept, json!({ "query": mutation, "extensions": extension }).to_string()).await.json(),
         json!({ "data": { "__typename": "Mutation" } })

@@ -1,4 +1,4 @@
-//! HTTP, WebSockets, Server-Sent Events, tokens, and the server as a process.
+//! Transports and tokens: HTTP, WebSocket, Server-Sent Events, and the server as a process.
 
 mod adversarial_documents;
 pub mod conformance_corpus;

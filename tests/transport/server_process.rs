@@ -1,4 +1,4 @@
-//! The binary as an operator meets it: its commands, its settings, its log, its end.
+//! The server binary: commands, settings, log and shutdown.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,15 +11,15 @@ use testkit::{Database, Engine, SECRET, ServerProcess, TestApp, User, engine_tes
 
 const KEYS: (&str, &str) = ("PARLOR_JWT_SECRET", SECRET);
 
-/// What a command printed, which ended well.
-fn printed(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> String {
+/// Runs a command, asserts that it succeeds, and returns its output.
+fn run_ok(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> String {
     let output = run_command(folder, settings, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command says is wrong; it printed nothing, and listened nowhere.
-fn refused(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> String {
+/// Runs a command, asserts that it fails with status 2 and without output, and returns the error.
+fn run_failing(folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> String {
     let output = run_command(folder, settings, arguments);
     assert_eq!(output.status.code(), Some(2), "{settings:?} {arguments:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
@@ -34,7 +34,7 @@ fn claims(token: &str) -> Value {
 #[test]
 fn help_lists_every_command_and_setting() {
     let folder = tempfile::tempdir().unwrap();
-    let help = printed(folder.path(), &[], &["--help"]);
+    let help = run_ok(folder.path(), &[], &["--help"]);
     for command in ["serve", "migrate", "token", "schema", "settings"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
     }
@@ -44,7 +44,7 @@ fn help_lists_every_command_and_setting() {
     for setting in settings {
         assert!(help.contains(&format!("\n  {setting} ")), "{setting} is missing");
     }
-    assert!(printed(folder.path(), &[], &["--version"]).starts_with("parlor "));
+    assert!(run_ok(folder.path(), &[], &["--version"]).starts_with("parlor "));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no file was created");
 }
 
@@ -52,18 +52,18 @@ fn help_lists_every_command_and_setting() {
 fn settings_command_prints_settings_document() {
     let folder = tempfile::tempdir().unwrap();
     let document = include_str!("../../docs/SETTINGS.md");
-    assert!(printed(folder.path(), &[], &["settings"]) == document, "parlor settings > docs/SETTINGS.md");
+    assert!(run_ok(folder.path(), &[], &["settings"]) == document, "parlor settings > docs/SETTINGS.md");
     // The command needs no settings, so wrong ones do not matter.
-    assert!(printed(folder.path(), &[("DATABASE_URL", "x")], &["settings"]) == document);
+    assert!(run_ok(folder.path(), &[("DATABASE_URL", "x")], &["settings"]) == document);
 }
 
 #[test]
 fn schema_command_prints_schema_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = include_str!("../../schema.graphql");
-    assert!(printed(folder.path(), &[], &["schema"]) == file, "parlor schema > schema.graphql");
+    assert!(run_ok(folder.path(), &[], &["schema"]) == file, "parlor schema > schema.graphql");
     // The command needs no settings, so wrong ones do not matter.
-    assert!(printed(folder.path(), &[("DATABASE_URL", "x")], &["schema"]) == file);
+    assert!(run_ok(folder.path(), &[("DATABASE_URL", "x")], &["schema"]) == file);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn invalid_setting_is_reported_before_listening() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("empty.json"), "{\"keys\":[]}").unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
-    for (settings, said) in [
+    for (settings, expected) in [
         (vec![("PARLOR_PORT", "80")], "PARLOR_PORT: there is no such setting"),
         (vec![("PARLOR_ADDR", "here")], "PARLOR_ADDR=here"),
         (vec![("PARLOR_ADDR", "0.0.0.0:0")], "PARLOR_ADDR=0.0.0.0:0: without PARLOR_JWT_SECRET or PARLOR_JWKS"),
@@ -96,37 +96,38 @@ fn invalid_setting_is_reported_before_listening() {
         if !settings.iter().any(|(name, _)| *name == "PARLOR_ADDR") {
             settings.push(("PARLOR_ADDR", "127.0.0.1:0"));
         }
-        let error = refused(folder.path(), &settings, &[]);
-        assert!(error.contains(said), "{said}: {error}");
+        let error = run_failing(folder.path(), &settings, &[]);
+        assert!(error.contains(expected), "{expected}: {error}");
         assert!(!error.contains("hush") && !error.contains(SECRET), "{error}");
     }
-    let all = refused(folder.path(), &[("PARLOR_ADDR", "x"), ("PARLOR_MAX_DEPTH", "y"), ("PARLOR_Z", "z")], &["serve"]);
-    assert_eq!(all.lines().count(), 3, "{all}");
+    let errors =
+        run_failing(folder.path(), &[("PARLOR_ADDR", "x"), ("PARLOR_MAX_DEPTH", "y"), ("PARLOR_Z", "z")], &["serve"]);
+    assert_eq!(errors.lines().count(), 3, "{errors}");
 
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = taken.local_addr().unwrap().to_string();
-    let error = refused(folder.path(), &[KEYS, ("PARLOR_ADDR", &addr), ("PARLOR_LOG", "off")], &[]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let error = run_failing(folder.path(), &[KEYS, ("PARLOR_ADDR", &addr), ("PARLOR_LOG", "off")], &[]);
     assert!(error.starts_with(&format!("PARLOR_ADDR={addr}: ")), "{error}");
-    for wrong in
+    for arguments in
         [&["fly"][..], &["token"], &["token", "--user", "alice", "--expires", "soon"], &["serve", "--port", "1"]]
     {
-        assert!(!refused(folder.path(), &[KEYS], wrong).is_empty(), "{wrong:?}");
+        assert!(!run_failing(folder.path(), &[KEYS], arguments).is_empty(), "{arguments:?}");
     }
 }
 
-/// What a development server prints: where GraphiQL is, and two tokens.
-fn announced(server: &ServerProcess) -> (String, Vec<String>) {
-    let (mut graphiql, mut warned, mut tokens) = (String::new(), false, Vec::new());
+/// Returns the address of GraphiQL and the two tokens that a development server prints.
+fn read_announcement(server: &ServerProcess) -> (String, Vec<String>) {
+    let (mut graphiql, mut has_warning, mut tokens) = (String::new(), false, Vec::new());
     while tokens.len() < 2 {
         let line = server.next_line();
-        warned |= line.contains("DEVELOPMENT SERVER");
+        has_warning |= line.contains("DEVELOPMENT SERVER");
         if let Some(address) = line.strip_prefix("GraphiQL:") {
             graphiql = address.trim().to_owned();
         } else if line.starts_with("eyJ") {
             tokens.push(line);
         }
     }
-    assert!(warned);
+    assert!(has_warning);
     (graphiql, tokens)
 }
 
@@ -135,48 +136,48 @@ async fn bare_run_starts_development_server_with_persistent_secret() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = ServerProcess::start(folder.path(), &[]);
     assert!(server.addr.ip().is_loopback());
-    let (graphiql, tokens) = announced(&server);
+    let (graphiql, tokens) = read_announcement(&server);
     assert_eq!(graphiql, format!("http://{}/", server.addr));
     assert_eq!(http_client().get(&graphiql).send().await.unwrap().status(), 200);
     let [alice, bob] =
         [("alice", &tokens[0]), ("bob", &tokens[1])].map(|(id, token)| User::new(server.addr, id, token.clone()));
-    for (who, name) in [(&alice, "Alice"), (&bob, "Bob")] {
-        let viewer = who.ask("{ viewer { user { id name } organization { id } } }").await;
-        let whole = json!({ "user": { "id": who.id, "name": name }, "organization": { "id": "org_demo" } });
-        assert_eq!(viewer.at("viewer"), &whole);
+    for (user, name) in [(&alice, "Alice"), (&bob, "Bob")] {
+        let viewer = user.ask("{ viewer { user { id name } organization { id } } }").await;
+        let expected = json!({ "user": { "id": user.id, "name": name }, "organization": { "id": "org_demo" } });
+        assert_eq!(viewer.at("viewer"), &expected);
     }
     let chat = alice.group("First", &[&bob]).await;
     alice.send(&chat, "hello").await;
     let mode = folder.path().join("data/development-secret").metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "the secret is nobody else's");
+    assert_eq!(mode & 0o777, 0o600, "only the owner can read the secret");
     server.signal("TERM");
     assert_eq!(server.wait().await.code(), Some(0));
 
     let server = ServerProcess::start(folder.path(), &[]);
-    let read = bob
+    let reply = bob
         .at(server.addr)
         .ask_with("query($id: ID!) { chat(id: $id) { lastMessage { text } } }", json!({ "id": chat }))
         .await;
-    assert_eq!(read.at("chat.lastMessage.text"), "hello", "with the token of before");
-    // So does a token that is made beside it.
-    let carol = printed(folder.path(), &[], &["token", "--user", "carol"]).trim().to_owned();
+    assert_eq!(reply.at("chat.lastMessage.text"), "hello", "the former token is still valid");
+    // A token from the command is signed with the same secret.
+    let carol = run_ok(folder.path(), &[], &["token", "--user", "carol"]).trim().to_owned();
     let viewer = User::new(server.addr, "carol", carol).ask("{ viewer { user { id } organization { id } } }").await;
     assert_eq!(viewer.at("viewer"), &json!({ "user": { "id": "carol" }, "organization": { "id": "org_demo" } }));
 
-    // One with keys makes and prints none.
+    // A server with keys creates no secret.
     let other = tempfile::tempdir().unwrap();
-    let mut served = ServerProcess::start(other.path(), &[KEYS]);
-    served.signal("TERM");
-    assert!(served.wait().await.success());
+    let mut server = ServerProcess::start(other.path(), &[KEYS]);
+    server.signal("TERM");
+    assert!(server.wait().await.success());
     assert!(!other.path().join("data/development-secret").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_command_prints_requested_claims() {
     let folder = tempfile::tempdir().unwrap();
-    let held = [KEYS, ("PARLOR_JWT_ISSUER", "https://host"), ("PARLOR_JWT_AUDIENCE", "chat")];
-    let app = TestApp::sqlite(&held).await;
-    let asked = [
+    let settings = [KEYS, ("PARLOR_JWT_ISSUER", "https://host"), ("PARLOR_JWT_AUDIENCE", "chat")];
+    let app = TestApp::sqlite(&settings).await;
+    let arguments = [
         "token",
         "--org",
         "red",
@@ -191,33 +192,39 @@ async fn token_command_prints_requested_claims() {
         "--expires",
         "2h",
     ];
-    let token = printed(folder.path(), &held, &asked);
+    let token = run_ok(folder.path(), &settings, &arguments);
     assert_eq!(token.lines().count(), 1);
-    let said = claims(&token);
-    let left = said["exp"].as_i64().expect("whole seconds") - app.app.clock.now().timestamp();
-    assert!((7_000..=7_200).contains(&left), "{left}");
+    let token_claims = claims(&token);
+    let lifetime = token_claims["exp"].as_i64().expect("whole seconds") - app.app.clock.now().timestamp();
+    assert!((7_000..=7_200).contains(&lifetime), "{lifetime}");
     let viewer = User::new(app.addr, "zoë", token.trim().into())
         .ask("{ viewer { user { id name } organization { id } permissions } }")
         .await;
-    let whole = json!({ "user": { "id": "zoë", "name": "Zoë Z" }, "organization": { "id": "org_red" }, "permissions": ["CHAT_VIEW", "AUDIT_READ"] });
-    assert_eq!(viewer.at("viewer"), &whole);
+    let expected = json!({ "user": { "id": "zoë", "name": "Zoë Z" }, "organization": { "id": "org_red" }, "permissions": ["CHAT_VIEW", "AUDIT_READ"] });
+    assert_eq!(viewer.at("viewer"), &expected);
     app.stop().await;
 
-    let plain = claims(&printed(folder.path(), &[KEYS], &["token", "--user", "bob"]));
-    assert_eq!((&plain["org"], &plain["sub"]), (&json!("demo"), &json!("bob")));
-    assert_eq!((plain.get("permissions"), plain.get("iss"), plain.get("aud")), (None, None, None), "{plain}");
+    let default_claims = claims(&run_ok(folder.path(), &[KEYS], &["token", "--user", "bob"]));
+    assert_eq!((&default_claims["org"], &default_claims["sub"]), (&json!("demo"), &json!("bob")));
+    assert_eq!(
+        (default_claims.get("permissions"), default_claims.get("iss"), default_claims.get("aud")),
+        (None, None, None),
+        "{default_claims}"
+    );
     for (expires, seconds) in [("90s", 90), ("15m", 900), ("1h", 3_600), ("30d", 2_592_000)] {
-        let said = claims(&printed(folder.path(), &[KEYS], &["token", "--user", "bob", "--expires", expires]));
-        let left = said["exp"].as_i64().expect("whole seconds") - plain["exp"].as_i64().expect("whole seconds") + 3_600;
-        assert!((seconds..seconds + 60).contains(&left), "{expires}: {left}");
+        let token_claims = claims(&run_ok(folder.path(), &[KEYS], &["token", "--user", "bob", "--expires", expires]));
+        let difference = token_claims["exp"].as_i64().expect("whole seconds")
+            - default_claims["exp"].as_i64().expect("whole seconds");
+        let lifetime = difference + 3_600;
+        assert!((seconds..seconds + 60).contains(&lifetime), "{expires}: {lifetime}");
     }
     for expires in ["", "h", "1", "-1h", "101y", "99999999999999999999d", "1ü"] {
-        let error = refused(folder.path(), &[KEYS], &["token", "--user", "bob", &format!("--expires={expires}")]);
+        let error = run_failing(folder.path(), &[KEYS], &["token", "--user", "bob", &format!("--expires={expires}")]);
         assert!(error.contains("--expires"), "{expires}: {error}");
     }
-    let error = refused(folder.path(), &[KEYS], &["token", "--user", "bob", "--permission", "chat.fly"]);
+    let error = run_failing(folder.path(), &[KEYS], &["token", "--user", "bob", "--permission", "chat.fly"]);
     assert!(error.contains("--permission chat.fly"), "{error}");
-    let error = refused(folder.path(), &[("PARLOR_JWKS", "https://host/keys")], &["token", "--user", "bob"]);
+    let error = run_failing(folder.path(), &[("PARLOR_JWKS", "https://host/keys")], &["token", "--user", "bob"]);
     assert!(error.contains("PARLOR_JWKS"), "{error}");
 }
 
@@ -227,10 +234,10 @@ async fn migrate_command_migrates_database_once(engine: Engine) {
     let database = Database::create(engine).await;
     let settings = [KEYS, ("DATABASE_URL", database.url.as_str())];
     let number = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap().count();
-    assert_eq!(printed(folder.path(), &settings, &["migrate"]), format!("{number} migrations run\n"));
-    assert_eq!(printed(folder.path(), &settings, &["migrate"]), "0 migrations run\n");
+    assert_eq!(run_ok(folder.path(), &settings, &["migrate"]), format!("{number} migrations run\n"));
+    assert_eq!(run_ok(folder.path(), &settings, &["migrate"]), "0 migrations run\n");
     let mut server = ServerProcess::start(folder.path(), &settings);
-    assert!(!server.log().contains("migrated the database"), "there is nothing left to do for it");
+    assert!(!server.log().contains("migrated the database"), "the server finds a migrated database");
     server.signal("TERM");
     server.wait().await;
     database.drop().await;
@@ -241,14 +248,14 @@ async fn signal_stops_server_gracefully_with_open_feeds() {
     for signal in ["TERM", "INT"] {
         let folder = tempfile::tempdir().unwrap();
         let mut server = ServerProcess::start(folder.path(), &[KEYS, ("PARLOR_SHUTDOWN_SECONDS", "2")]);
-        let token = printed(folder.path(), &[KEYS], &["token", "--user", "alice"]);
+        let token = run_ok(folder.path(), &[KEYS], &["token", "--user", "alice"]);
         let alice = User::new(server.addr, "alice", token.trim().into());
-        let chat = alice.group("Last words", &[]).await;
+        let chat = alice.group("Shutdown", &[]).await;
         let mut feed = alice.feed(&chat, None, None).await;
         feed.expect("FeedCaughtUp").await;
-        // One that reads nothing of what it is told, which is more than lies between it and the server.
-        let mut deaf = alice.feed(&chat, None, None).await;
-        deaf.expect("FeedCaughtUp").await;
+        // A client that reads nothing, while the events exceed the socket buffers between it and the server.
+        let mut stalled_feed = alice.feed(&chat, None, None).await;
+        stalled_feed.expect("FeedCaughtUp").await;
         for _ in 0..250 {
             alice.send(&chat, &"𝒳".repeat(8_000)).await;
         }
@@ -256,8 +263,8 @@ async fn signal_stops_server_gracefully_with_open_feeds() {
         assert_eq!(feed.socket.expect_close().await, (1012, "Service restart".into()), "{signal}");
         assert_eq!(server.wait().await.code(), Some(0), "{signal}");
         assert!(server.log().contains("stopped"), "{}", server.log());
-        assert!(alice.try_ask("{ __typename }", json!({})).await.is_none(), "nobody listens there any more");
-        drop((feed, deaf));
+        assert!(alice.try_ask("{ __typename }", json!({})).await.is_none(), "the port is closed");
+        drop((feed, stalled_feed));
     }
 }
 
@@ -266,7 +273,7 @@ async fn json_log_hides_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [KEYS, ("PARLOR_LOG_FORMAT", "json"), ("PARLOR_LOG", "parlor=trace,tower_http=trace,info")];
     let mut server = ServerProcess::start(folder.path(), &settings);
-    let token = printed(folder.path(), &[KEYS], &["token", "--user", "alice"]).trim().to_owned();
+    let token = run_ok(folder.path(), &[KEYS], &["token", "--user", "alice"]).trim().to_owned();
     let alice = User::new(server.addr, "alice", token.clone());
     let chat = alice.group("canary-title", &[]).await;
     alice.send(&chat, "canary-text").await;
@@ -276,9 +283,9 @@ async fn json_log_hides_secrets() {
         .await;
     assert_eq!(socket.recv().await["type"], "next");
     drop(socket);
-    let get = format!("http://{}/graphql?query={{__typename}}&variables={{\"canary\":1}}", server.addr);
-    let asked = http_client().get(get).header("x-request-id", "the-request").bearer_auth(&token);
-    assert_eq!(asked.send().await.unwrap().status(), 200);
+    let url = format!("http://{}/graphql?query={{__typename}}&variables={{\"canary\":1}}", server.addr);
+    let request = http_client().get(url).header("x-request-id", "the-request").bearer_auth(&token);
+    assert_eq!(request.send().await.unwrap().status(), 200);
     server.signal("TERM");
     server.wait().await;
 
@@ -290,11 +297,14 @@ async fn json_log_hides_secrets() {
             .iter()
             .all(|line| line["timestamp"].is_string() && line["level"].is_string() && line["target"].is_string())
     );
-    let said = |message: &str| lines.iter().any(|line| line["fields"]["message"] == message);
-    assert!(said("listening") && said("stopping") && said("stopped"));
-    let ours: Vec<_> = lines.iter().filter(|line| line["span"]["id"] == "the-request").collect();
-    assert!(!ours.is_empty(), "what was said of a request has its id");
-    assert!(ours.iter().all(|line| line["span"]["method"] == "GET" && line["span"]["path"] == "/graphql"), "{ours:?}");
+    let has_logged = |message: &str| lines.iter().any(|line| line["fields"]["message"] == message);
+    assert!(has_logged("listening") && has_logged("stopping") && has_logged("stopped"));
+    let request_lines: Vec<_> = lines.iter().filter(|line| line["span"]["id"] == "the-request").collect();
+    assert!(!request_lines.is_empty(), "the lines of a request have its id");
+    assert!(
+        request_lines.iter().all(|line| line["span"]["method"] == "GET" && line["span"]["path"] == "/graphql"),
+        "{request_lines:?}"
+    );
     let signature = token.rsplit('.').next().expect("a signature");
     for secret in ["canary", SECRET, signature] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");

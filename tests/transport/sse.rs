@@ -1,4 +1,4 @@
-//! GraphQL over Server-Sent Events: the same feeds where proxies block WebSockets.
+//! GraphQL over Server-Sent Events, which deliver the same feeds where proxies block WebSockets.
 
 use std::time::Duration;
 
@@ -12,40 +12,42 @@ const ACCEPT: (&str, &str) = ("accept", "text/event-stream");
 const FEED: &str = "subscription($chat: ID!, $after: String) { chatFeed(chatId: $chat, after: $after) {
     __typename ... on FeedEvent { cursor } ... on MessageUpserted { message { text } } } }";
 
-/// A stream of events as a client reads it.
-struct Events {
+/// A stream of events, as a client reads it.
+struct EventStream {
     response: Response,
     text: String,
 }
 
-impl Events {
+impl EventStream {
     async fn open(app: &TestApp, token: &str, query: &str, variables: Value) -> Self {
-        let asked = http_client()
+        let request = http_client()
             .post(app.url("/graphql"))
             .header(ACCEPT.0, ACCEPT.1)
             .header("content-type", "application/json");
-        let response = asked.bearer_auth(token).body(graphql_body(query, variables)).send().await.expect("an answer");
+        let response =
+            request.bearer_auth(token).body(graphql_body(query, variables)).send().await.expect("a response");
         assert_eq!(response.status(), 200);
-        let media = response.headers()["content-type"].to_str().unwrap().to_owned();
-        assert!(media.starts_with("text/event-stream"), "{media}");
+        let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(media_type.starts_with("text/event-stream"), "{media_type}");
         assert_eq!(response.headers()["cache-control"], "no-cache");
         Self { response, text: String::new() }
     }
 
-    /// The next event and its data; none where the stream has ended.
+    /// Returns the next event with its data, or `None` if the stream has ended.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
                 self.text = rest;
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                // A comment is nobody's event.
+                // A comment has no type.
                 let Some(kind) = field("event:") else { continue };
                 let data = field("data:").filter(|data| !data.is_empty());
                 return Some((kind.to_owned(), data.map_or(Value::Null, |data| serde_json::from_str(data).unwrap())));
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.expect("in time");
-            match chunk.expect("a whole chunk") {
+            let chunk =
+                tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.expect("a chunk in time");
+            match chunk.expect("a complete chunk") {
                 Some(chunk) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
                 None => return None,
             }
@@ -58,15 +60,15 @@ impl Events {
         data
     }
 
-    /// Nothing but the end of the operation, and of the stream.
-    async fn completes(&mut self) {
+    /// Asserts that the operation and then the stream end.
+    async fn expect_complete(&mut self) {
         assert_eq!(self.next().await, Some(("complete".into(), Value::Null)));
         assert_eq!(self.next().await, None);
     }
 }
 
-async fn feed(app: &TestApp, user: &User, chat: &str, after: Option<&str>) -> Events {
-    Events::open(app, &user.token, FEED, json!({ "chat": chat, "after": after })).await
+async fn feed(app: &TestApp, user: &User, chat: &str, after: Option<&str>) -> EventStream {
+    EventStream::open(app, &user.token, FEED, json!({ "chat": chat, "after": after })).await
 }
 
 #[engine_test]
@@ -75,14 +77,14 @@ async fn feed_is_live_and_resumes_over_sse(app: &TestApp) {
     let chat = alice.group("Walk", &[&bob]).await;
     let mut events = feed(app, &bob, &chat, None).await;
     assert_eq!(events.expect().await["data"]["chatFeed"]["__typename"], "FeedCaughtUp");
-    // Beside a socket that asks the same, in the same words.
+    // A WebSocket has an equal subscription, so both share the execution.
     let mut socket = bob.subscribe(FEED, json!({ "chat": chat })).await;
     socket.expect("FeedCaughtUp").await;
     alice.send(&chat, "one\ntwo").await;
-    let heard = events.expect().await;
-    assert_eq!(heard["data"]["chatFeed"]["message"]["text"], "one\ntwo");
-    assert_eq!(heard["data"]["chatFeed"], socket.expect("MessageUpserted").await);
-    let cursor = heard["data"]["chatFeed"]["cursor"].as_str().unwrap().to_owned();
+    let event = events.expect().await;
+    assert_eq!(event["data"]["chatFeed"]["message"]["text"], "one\ntwo");
+    assert_eq!(event["data"]["chatFeed"], socket.expect("MessageUpserted").await);
+    let cursor = event["data"]["chatFeed"]["cursor"].as_str().unwrap().to_owned();
     drop(events);
     alice.send(&chat, "three").await;
     let mut resumed = feed(app, &bob, &chat, Some(&cursor)).await;
@@ -93,7 +95,7 @@ async fn feed_is_live_and_resumes_over_sse(app: &TestApp) {
         }
     };
     assert_eq!(missed["message"]["text"], "three");
-    // One who is taken out is told so, and it is the end.
+    // The feed of a removed member ends with an error.
     alice.mutate_returning("removeMember", json!({ "chatId": chat, "userId": "bob" }), "removedUserId").await.data();
     loop {
         let event = resumed.expect().await;
@@ -102,26 +104,26 @@ async fn feed_is_live_and_resumes_over_sse(app: &TestApp) {
             break;
         }
     }
-    resumed.completes().await;
+    resumed.expect_complete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_kind_runs_over_sse() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
-    let mut query = Events::open(&app, &alice.token, "{ viewer { user { id } } }", json!({})).await;
+    let mut query = EventStream::open(&app, &alice.token, "{ viewer { user { id } } }", json!({})).await;
     assert_eq!(query.expect().await, json!({ "data": { "viewer": { "user": { "id": "alice" } } } }));
-    query.completes().await;
+    query.expect_complete().await;
     let create = "mutation { createChat(input: { kind: GROUP, title: \"Run\", memberIds: [] }) { chat { title } } }";
-    let mut mutation = Events::open(&app, &alice.token, create, json!({})).await;
+    let mut mutation = EventStream::open(&app, &alice.token, create, json!({})).await;
     assert_eq!(mutation.expect().await["data"]["createChat"]["chat"]["title"], "Run");
-    mutation.completes().await;
-    // What is wrong is an event, by the protocol: a browser would give a stream of another status up.
-    for wrong in ["{ nothing }", "{", "subscription { chatFeed(chatId: \"chat_x\") { __typename } }"] {
-        let mut events = Events::open(&app, &alice.token, wrong, json!({})).await;
-        let told = events.expect().await;
-        assert!(told["errors"][0]["extensions"]["code"].is_string(), "{told}");
-        events.completes().await;
+    mutation.expect_complete().await;
+    // The protocol sends errors as events: a browser would not read a stream of another status.
+    for query in ["{ nothing }", "{", "subscription { chatFeed(chatId: \"chat_x\") { __typename } }"] {
+        let mut events = EventStream::open(&app, &alice.token, query, json!({})).await;
+        let event = events.expect().await;
+        assert!(event["errors"][0]["extensions"]["code"].is_string(), "{event}");
+        events.expect_complete().await;
     }
     app.stop().await;
 }
@@ -134,21 +136,26 @@ async fn rejected_sse_request_is_answered_in_json() {
     let forged = [ACCEPT, ("authorization", "Bearer nonsense")];
     post(&app, &forged, graphql_body("{ __typename }", json!({}))).await.assert_error(401, "UNAUTHENTICATED");
     let mutation = [("query", "mutation { leaveChat(input: { chatId: \"chat_x\" }) { removedUserId } }")];
-    let by_get = get(&app, &[ACCEPT, ("authorization", &authorization)], &mutation).await;
-    by_get.assert_error(405, "BAD_USER_INPUT");
-    // One who takes JSON too gets it, but for a subscription.
-    let both = [("accept", "application/json, text/event-stream"), ("authorization", authorization.as_str())];
-    let plain = post(&app, &both, graphql_body("{ __typename }", json!({}))).await;
+    let get_response = get(&app, &[ACCEPT, ("authorization", &authorization)], &mutation).await;
+    get_response.assert_error(405, "BAD_USER_INPUT");
+    // A client that also accepts JSON receives JSON, except for a subscription.
+    let both_accepted = [("accept", "application/json, text/event-stream"), ("authorization", authorization.as_str())];
+    let plain = post(&app, &both_accepted, graphql_body("{ __typename }", json!({}))).await;
     assert_eq!((plain.status, plain.json()), (200, json!({ "data": { "__typename": "Query" } })));
-    let json = [
+    let headers = [
         ("accept", "application/json"),
         ("authorization", authorization.as_str()),
         ("content-type", "application/json"),
     ];
-    let refused =
-        request(&app, Method::POST, "/graphql", &json, graphql_body("subscription { messageAdded { id } }", json!({})))
-            .await;
-    assert!(refused.message().contains("text/event-stream"), "{}", refused.message());
+    let rejection = request(
+        &app,
+        Method::POST,
+        "/graphql",
+        &headers,
+        graphql_body("subscription { messageAdded { id } }", json!({})),
+    )
+    .await;
+    assert!(rejection.message().contains("text/event-stream"), "{}", rejection.message());
     app.stop().await;
 }
 
@@ -156,13 +163,14 @@ async fn rejected_sse_request_is_answered_in_json() {
 async fn sse_stream_ends_with_error_when_token_expires() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
     app.user("alice").await;
-    let until = app.app.clock.now().timestamp() + 3_600;
-    let token = sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": until, "permissions": ["chat.view"] }));
-    let mut events = Events::open(&app, &token, "subscription { messageAdded { id } }", json!({})).await;
+    let expires_at = app.app.clock.now().timestamp() + 3_600;
+    let token =
+        sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": expires_at, "permissions": ["chat.view"] }));
+    let mut events = EventStream::open(&app, &token, "subscription { messageAdded { id } }", json!({})).await;
     app.app.clock.advance(Duration::from_secs(3_601));
-    let told = events.expect().await;
-    assert_eq!(told["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
-    assert_eq!(events.next().await, None, "without `complete`: the client comes back with a fresh token");
+    let event = events.expect().await;
+    assert_eq!(event["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+    assert_eq!(events.next().await, None, "no `complete`, because the client reconnects with a new token");
     app.stop().await;
 }
 
@@ -170,7 +178,7 @@ async fn sse_stream_ends_with_error_when_token_expires() {
 async fn sse_stream_ended_by_server_is_resumable() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
-    let mut events = Events::open(&app, &alice.token, "subscription { messageAdded { id } }", json!({})).await;
+    let mut events = EventStream::open(&app, &alice.token, "subscription { messageAdded { id } }", json!({})).await;
     let reading = tokio::spawn(async move { events.next().await });
     app.stop().await;
     assert_eq!(reading.await.unwrap(), None);

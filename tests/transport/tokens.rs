@@ -1,4 +1,4 @@
-//! Tokens of the host application: who is let in, and as whom.
+//! Tokens of the host application: their validation, and the users that they identify.
 
 use std::time::Duration;
 
@@ -6,39 +6,42 @@ use serde_json::{Value, json};
 use testkit::keys::sign_with_secret;
 use testkit::{Reply, TestApp, User, engine_test};
 
-/// What Alice's token says, with what is to be different; null takes a claim away.
-pub fn claims(different: Value) -> Value {
+/// Returns the claims of Alice's token with some of them replaced, or removed by null.
+pub fn claims(replaced: Value) -> Value {
     let mut claims = json!({ "sub": "alice", "org": "demo", "name": "Alice", "exp": 4_000_000_000_u64 });
-    for (name, value) in different.as_object().expect("an object") {
+    for (name, value) in replaced.as_object().expect("an object") {
         claims[name] = value.clone();
     }
     claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
     claims
 }
 
-pub async fn show(app: &TestApp, token: String) -> Reply {
+/// Queries the viewer with a token.
+pub async fn fetch_viewer(app: &TestApp, token: String) -> Reply {
     let query = "{ viewer { user { id name avatarUrl } organization { id } permissions } }";
-    User::new(app.addr, "whoever", token).ask(query).await
+    User::new(app.addr, "any", token).ask(query).await
 }
 
-pub async fn accepted(app: &TestApp, token: String) -> Value {
-    show(app, token).await.at("viewer").clone()
+/// Asserts that a token is accepted, and returns the viewer.
+pub async fn assert_accepted(app: &TestApp, token: String) -> Value {
+    fetch_viewer(app, token).await.at("viewer").clone()
 }
 
-pub async fn refused(app: &TestApp, token: String, why: &str) {
-    let reply = show(app, token).await;
+/// Asserts that a token is rejected with an error message that contains this reason.
+pub async fn assert_rejected(app: &TestApp, token: String, reason: &str) {
+    let reply = fetch_viewer(app, token).await;
     reply.assert_error("UNAUTHENTICATED");
-    assert_eq!(reply.status, 401, "{why}");
+    assert_eq!(reply.status, 401, "{reason}");
     let message = reply.body["errors"][0]["message"].as_str().unwrap_or_default();
-    assert!(message.contains(why), "{message:?} says nothing of {why:?}");
+    assert!(message.contains(reason), "{message:?} does not contain {reason:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_is_valid_only_within_its_lifetime() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "60")]).await;
     let now = app.app.clock.now().timestamp();
-    let with = |times: &str| sign_with_secret(format!(r#"{{"sub":"alice","org":"demo"{times}}}"#));
-    for (times, why) in [
+    let token_with = |times: &str| sign_with_secret(format!(r#"{{"sub":"alice","org":"demo"{times}}}"#));
+    for (times, reason) in [
         ("", "malformed"),
         (r#","exp":"4000000000""#, "malformed"),
         (r#","exp":null"#, "malformed"),
@@ -53,30 +56,30 @@ async fn token_is_valid_only_within_its_lifetime() {
         (r#","exp":4000000000,"nbf":1e300"#, "not valid yet"),
         (&format!(r#","exp":4000000000,"nbf":{}"#, now + 600), "not valid yet"),
     ] {
-        refused(&app, with(times), why).await;
+        assert_rejected(&app, token_with(times), reason).await;
     }
     for times in [
         r#","exp":4000000000"#,
         r#","exp":4000000000.25"#,
         r#","exp":1e300"#,
-        r#","exp":4000000000,"nbf":0,"iat":"whatever""#,
+        r#","exp":4000000000,"nbf":0,"iat":"invalid""#,
         &format!(r#","exp":{}"#, now - 20),
         &format!(r#","exp":4000000000,"nbf":{}"#, now + 40),
     ] {
-        accepted(&app, with(times)).await;
+        assert_accepted(&app, token_with(times)).await;
     }
 
-    // At the very ends of the leeway, by the server's own clock.
+    // These tokens become invalid and valid at the limits of the leeway, by the server's clock.
     let now = app.app.clock.now().timestamp_millis();
     let at = |seconds: i64| format!("{}e-3", now + seconds * 1_000);
-    let ending = with(&format!(r#","exp":{}"#, at(60)));
-    let beginning = with(&format!(r#","exp":4000000000,"nbf":{}"#, at(180)));
+    let expiring = token_with(&format!(r#","exp":{}"#, at(60)));
+    let not_yet_valid = token_with(&format!(r#","exp":4000000000,"nbf":{}"#, at(180)));
     app.app.clock.advance(Duration::from_secs(80));
-    accepted(&app, ending.clone()).await;
-    refused(&app, beginning.clone(), "not valid yet").await;
+    assert_accepted(&app, expiring.clone()).await;
+    assert_rejected(&app, not_yet_valid.clone(), "not valid yet").await;
     app.app.clock.advance(Duration::from_secs(40));
-    refused(&app, ending, "expired").await;
-    accepted(&app, beginning).await;
+    assert_rejected(&app, expiring, "expired").await;
+    assert_accepted(&app, not_yet_valid).await;
     app.stop().await;
 }
 
@@ -96,68 +99,70 @@ async fn issuer_and_audience_must_match_settings() {
         (json!({ "iss": "https://host", "aud": [] }), Some("must contain the configured audience")),
         (json!({ "iss": "https://host", "aud": 7 }), Some("")),
     ];
-    let held = TestApp::sqlite(&[("PARLOR_JWT_ISSUER", "https://host"), ("PARLOR_JWT_AUDIENCE", "chat")]).await;
-    let free = TestApp::sqlite(&[]).await;
-    for (said, why) in table {
-        let token = sign_with_secret(claims(said.clone()));
-        match why {
-            None => drop(accepted(&held, token.clone()).await),
-            Some(why) => refused(&held, token.clone(), why).await,
+    let strict_app = TestApp::sqlite(&[("PARLOR_JWT_ISSUER", "https://host"), ("PARLOR_JWT_AUDIENCE", "chat")]).await;
+    let lenient_app = TestApp::sqlite(&[]).await;
+    for (replaced, reason) in table {
+        let token = sign_with_secret(claims(replaced.clone()));
+        match reason {
+            None => drop(assert_accepted(&strict_app, token.clone()).await),
+            Some(reason) => assert_rejected(&strict_app, token.clone(), reason).await,
         }
-        if said["iss"] != 7 {
-            accepted(&free, token).await;
+        if replaced["iss"] != 7 {
+            assert_accepted(&lenient_app, token).await;
         }
     }
-    // What the server issues by itself it takes too.
-    accepted(&held, held.token("demo", "alice", None)).await;
-    held.stop().await;
-    free.stop().await;
+    // The server accepts the tokens that it issues.
+    assert_accepted(&strict_app, strict_app.token("demo", "alice", None)).await;
+    strict_app.stop().await;
+    lenient_app.stop().await;
 }
 
 #[engine_test]
 async fn token_subject_and_organization_are_host_ids(app: &TestApp) {
     let longest = "ü".repeat(127) + "x";
     for claim in ["sub", "org"] {
-        for bad in
+        for invalid in
             [json!(null), json!(""), json!(7), json!(["alice"]), json!("a\0b"), json!("a\nb"), json!("x".repeat(256))]
         {
-            let why = if bad.is_string() { format!("{claim} must have 1 to 255 bytes") } else { "malformed".into() };
-            refused(app, sign_with_secret(claims(json!({ claim: bad }))), &why).await;
+            let reason =
+                if invalid.is_string() { format!("{claim} must have 1 to 255 bytes") } else { "malformed".into() };
+            assert_rejected(app, sign_with_secret(claims(json!({ claim: invalid }))), &reason).await;
         }
-        for good in [longest.as_str(), "auth0|5f7c8ec7", "org_demo", "a b", "'; DROP TABLE users; --", "🦀"] {
-            let viewer = accepted(app, sign_with_secret(claims(json!({ claim: good })))).await;
-            let (shown, prefix) =
+        for valid in [longest.as_str(), "auth0|5f7c8ec7", "org_demo", "a b", "'; DROP TABLE users; --", "🦀"] {
+            let viewer = assert_accepted(app, sign_with_secret(claims(json!({ claim: valid })))).await;
+            let (returned, prefix) =
                 if claim == "sub" { (&viewer["user"]["id"], "") } else { (&viewer["organization"]["id"], "org_") };
-            assert_eq!(shown, &format!("{prefix}{good}"));
+            assert_eq!(returned, &format!("{prefix}{valid}"));
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_permissions_decide_user_rights() {
-    let everyone = json!(["CHAT_VIEW", "CHAT_CREATE_GROUP", "CHAT_MANAGE_GROUP", "CHAT_DELETE", "CHAT_INITIATE_CALL"]);
+    let default_permissions =
+        json!(["CHAT_VIEW", "CHAT_CREATE_GROUP", "CHAT_MANAGE_GROUP", "CHAT_DELETE", "CHAT_INITIATE_CALL"]);
     let app = TestApp::sqlite(&[]).await;
-    for (said, meant) in [
-        (json!(null), everyone),
+    for (permissions, expected) in [
+        (json!(null), default_permissions),
         (json!([]), json!([])),
         (json!(["chat.view"]), json!(["CHAT_VIEW"])),
         (json!(["chat.fly", "audit.read", "", "CHAT_VIEW", "chat.view "]), json!(["AUDIT_READ"])),
         (json!(["chat.view", "chat.view", "organization.admin"]), json!(["CHAT_VIEW", "ORGANIZATION_ADMIN"])),
     ] {
         assert_eq!(
-            accepted(&app, sign_with_secret(claims(json!({ "permissions": said })))).await["permissions"],
-            meant
+            assert_accepted(&app, sign_with_secret(claims(json!({ "permissions": permissions })))).await["permissions"],
+            expected
         );
     }
-    for said in [json!("chat.view"), json!({ "chat.view": true }), json!([7])] {
-        refused(&app, sign_with_secret(claims(json!({ "permissions": said }))), "malformed").await;
+    for permissions in [json!("chat.view"), json!({ "chat.view": true }), json!([7])] {
+        assert_rejected(&app, sign_with_secret(claims(json!({ "permissions": permissions }))), "malformed").await;
     }
-    let powerless = User::new(app.addr, "alice", sign_with_secret(claims(json!({ "permissions": [] }))));
-    powerless.ask("{ chats { nodes { id } } }").await.assert_error("FORBIDDEN");
+    let user = User::new(app.addr, "alice", sign_with_secret(claims(json!({ "permissions": [] }))));
+    user.ask("{ chats { nodes { id } } }").await.assert_error("FORBIDDEN");
     app.stop().await;
 
     let app = TestApp::sqlite(&[("PARLOR_DEFAULT_PERMISSIONS", "chat.view, support.agent")]).await;
-    let viewer = accepted(&app, sign_with_secret(claims(json!({})))).await;
+    let viewer = assert_accepted(&app, sign_with_secret(claims(json!({})))).await;
     assert_eq!(viewer["permissions"], json!(["CHAT_VIEW", "SUPPORT_AGENT"]));
     app.stop().await;
 }
@@ -165,7 +170,7 @@ async fn token_permissions_decide_user_rights() {
 #[engine_test]
 async fn user_profile_follows_latest_token(app: &TestApp) {
     let bob = app.user("bob").await;
-    for (said, name, picture) in [
+    for (replaced, name, picture) in [
         (json!({ "picture": "https://host/a.png" }), "Alice", json!("https://host/a.png")),
         (
             json!({ "name": "Alice Liddell", "picture": "http://host/b.png" }),
@@ -181,10 +186,10 @@ async fn user_profile_follows_latest_token(app: &TestApp) {
             json!(null),
         ),
     ] {
-        let shown = json!({ "id": "alice", "name": name, "avatarUrl": picture });
-        assert_eq!(accepted(app, sign_with_secret(claims(said))).await["user"], shown);
-        let seen = bob.ask("{ user(id: \"alice\") { id name avatarUrl } }").await;
-        assert_eq!(seen.at("user"), &shown, "to others too");
+        let profile = json!({ "id": "alice", "name": name, "avatarUrl": picture });
+        assert_eq!(assert_accepted(app, sign_with_secret(claims(replaced))).await["user"], profile);
+        let reply = bob.ask("{ user(id: \"alice\") { id name avatarUrl } }").await;
+        assert_eq!(reply.at("user"), &profile, "other users see the same profile");
     }
 }
 
@@ -199,16 +204,16 @@ async fn same_user_id_in_two_organizations_is_two_users(app: &TestApp) {
         .text("openDirectChat.chat.id");
     let message = red.send(&chat, "for red eyes").await;
 
-    let everything = json!({ "chat": chat, "message": message, "org": "org_red" });
+    let variables = json!({ "chat": chat, "message": message, "org": "org_red" });
     let query = "query($chat: ID!, $message: ID!, $org: ID!) {
             viewer { user { name } organization { id } unread { chats } }
             chat(id: $chat) { id } message(id: $message) { id } user(id: \"bob\") { id }
             chats { nodes { id } } users { nodes { id name } }
             node(id: $org) { id } nodes(ids: [$chat, $message, $org, \"bob\"]) { id }
         }";
-    let seen = blue.ask_with(query, everything.clone()).await;
+    let reply = blue.ask_with(query, variables.clone()).await;
     assert_eq!(
-        seen.data(),
+        reply.data(),
         &json!({
             "viewer": { "user": { "name": "Blue Alice" }, "organization": { "id": "org_blue" }, "unread": { "chats": 0 } },
             "chat": null, "message": null, "user": null,
@@ -222,8 +227,8 @@ async fn same_user_id_in_two_organizations_is_two_users(app: &TestApp) {
         .assert_error("NOT_FOUND");
     assert_eq!(blue.feed(&chat, Some(5), None).await.error_code().await, "NOT_FOUND");
 
-    let own = red.ask_with(query, everything).await;
-    assert_eq!(own.at("viewer.user.name"), "Alice");
-    assert_eq!(own.at("chat.id"), chat.as_str());
-    assert_eq!(own.at("node.id"), "org_red");
+    let reply = red.ask_with(query, variables).await;
+    assert_eq!(reply.at("viewer.user.name"), "Alice");
+    assert_eq!(reply.at("chat.id"), chat.as_str());
+    assert_eq!(reply.at("node.id"), "org_red");
 }

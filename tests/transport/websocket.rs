@@ -1,4 +1,4 @@
-//! graphql-transport-ws, message by message, over real sockets.
+//! The messages of the protocol graphql-transport-ws.
 
 use serde_json::{Value, json};
 use testkit::tungstenite::Message;
@@ -8,8 +8,8 @@ pub const FEED: &str =
     "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename ... on MessageUpserted { message { text } } } }";
 pub const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
-/// The next message but for read positions, which a feed tells a moment after what moved them.
-async fn hear_change(socket: &mut Socket) -> Value {
+/// Receives the next message, without read positions, which a feed publishes later than their causes.
+async fn recv_change(socket: &mut Socket) -> Value {
     loop {
         let message = socket.recv().await;
         if message["payload"]["data"]["chatFeed"]["__typename"] != "MemberUpserted" {
@@ -26,8 +26,8 @@ pub fn init(token: &str) -> Value {
     json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {token}") } })
 }
 
-/// What comes of a message after these others.
-pub async fn closed_after(app: &TestApp, messages: &[Message]) -> (u16, String) {
+/// Returns the close code and the reason after these messages.
+pub async fn close_after(app: &TestApp, messages: &[Message]) -> (u16, String) {
     let mut socket = Socket::connect(app.addr).await;
     for message in messages {
         socket.send_raw(message.clone()).await;
@@ -43,14 +43,14 @@ async fn protocol_violation_has_its_close_code() {
     let init = text(&init(&token));
     let long = format!("{{\"type\":\"{}\"}}", "ü".repeat(300));
     let deep = format!("{{\"type\":\"ping\",\"payload\":{}1{}}}", "{\"a\":".repeat(500), "}".repeat(500));
-    let mut table = vec![
+    let mut cases = vec![
         (vec![text(&subscribe("1"))], 4401),
         (vec![init.clone(), init.clone()], 4429),
         (vec![init.clone(), text(&json!({ "type": "ping" })), init.clone()], 4429),
         (vec![Message::binary(init.clone().into_data())], 4400),
         (vec![init.clone(), Message::binary(&b"\xff\x00"[..])], 4400),
     ];
-    // Before and after the acknowledgement alike.
+    // These are violations before and after the acknowledgement.
     for malformed in [
         "",
         "nonsense",
@@ -76,8 +76,8 @@ async fn protocol_violation_has_its_close_code() {
         long.as_str(),
         deep.as_str(),
     ] {
-        table.push((vec![Message::text(malformed)], 4400));
-        table.push((vec![init.clone(), Message::text(malformed)], 4400));
+        cases.push((vec![Message::text(malformed)], 4400));
+        cases.push((vec![init.clone(), Message::text(malformed)], 4400));
     }
     for payload in [
         json!(null),
@@ -91,10 +91,10 @@ async fn protocol_violation_has_its_close_code() {
         json!({ "query": "{ __typename }", "extensions": "x" }),
         json!({ "extensions": {} }),
     ] {
-        table.push((vec![init.clone(), text(&json!({ "type": "subscribe", "id": "1", "payload": payload }))], 4400));
+        cases.push((vec![init.clone(), text(&json!({ "type": "subscribe", "id": "1", "payload": payload }))], 4400));
     }
     for id in [json!(""), json!(1), json!(null), json!({})] {
-        table.push((
+        cases.push((
             vec![
                 init.clone(),
                 text(&json!({ "type": "subscribe", "id": id, "payload": { "query": "{ __typename }" } })),
@@ -103,11 +103,11 @@ async fn protocol_violation_has_its_close_code() {
         ));
     }
     for payload in [json!(7), json!("Bearer"), json!([]), json!(true)] {
-        table.push((vec![text(&json!({ "type": "connection_init", "payload": payload }))], 4400));
+        cases.push((vec![text(&json!({ "type": "connection_init", "payload": payload }))], 4400));
     }
-    for (messages, code) in table {
-        let (closed, reason) = closed_after(&app, &messages).await;
-        assert_eq!(closed, code, "{reason}: {messages:?}");
+    for (messages, code) in cases {
+        let (close_code, reason) = close_after(&app, &messages).await;
+        assert_eq!(close_code, code, "{reason}: {messages:?}");
         assert!(!reason.is_empty() && reason.len() <= 123);
     }
     app.stop().await;
@@ -116,7 +116,7 @@ async fn protocol_violation_has_its_close_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn subprotocol_must_be_negotiated() {
     let app = TestApp::sqlite(&[]).await;
-    for (headers, chosen) in [
+    for (headers, is_accepted) in [
         (vec![PROTOCOL], true),
         (vec![("sec-websocket-protocol", "graphql-ws, graphql-transport-ws")], true),
         (vec![("sec-websocket-protocol", "graphql-ws")], false),
@@ -125,10 +125,14 @@ async fn subprotocol_must_be_negotiated() {
     ] {
         let (head, stream) = Socket::handshake(app.addr, &headers).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        let says = head.to_lowercase().contains("sec-websocket-protocol: graphql-transport-ws\r\n");
-        assert_eq!((says, head.to_lowercase().contains("sec-websocket-protocol")), (chosen, chosen), "{head}");
+        let is_selected = head.to_lowercase().contains("sec-websocket-protocol: graphql-transport-ws\r\n");
+        assert_eq!(
+            (is_selected, head.to_lowercase().contains("sec-websocket-protocol")),
+            (is_accepted, is_accepted),
+            "{head}"
+        );
         let mut socket = Socket::from_stream(stream).await;
-        if chosen {
+        if is_accepted {
             socket.send(json!({ "type": "ping" })).await;
             assert_eq!(socket.recv().await, json!({ "type": "pong" }));
         } else {
@@ -143,13 +147,13 @@ async fn ping_is_answered_at_any_time() {
     let app = TestApp::sqlite(&[]).await;
     let token = app.user("alice").await.token;
     let mut socket = Socket::connect(app.addr).await;
-    for initialised in [false, true] {
-        if initialised {
+    for is_initialized in [false, true] {
+        if is_initialized {
             socket.init(&token).await;
         }
         socket.send(json!({ "type": "ping" })).await;
         assert_eq!(socket.recv().await, json!({ "type": "pong" }));
-        socket.send(json!({ "type": "pong", "payload": { "unasked": true } })).await;
+        socket.send(json!({ "type": "pong", "payload": { "unsolicited": true } })).await;
         socket.send(json!({ "type": "ping", "payload": { "at": [1, null, "ü"] } })).await;
         assert_eq!(socket.recv().await, json!({ "type": "pong", "payload": { "at": [1, null, "ü"] } }));
     }
@@ -170,7 +174,7 @@ async fn websocket_multiplexes_operations_of_every_kind() {
         );
     }
     socket.subscribe("q", "query A { __typename } query B { viewer { user { id } } }", json!({})).await;
-    assert_eq!(socket.recv().await["type"], "error", "which of the two?");
+    assert_eq!(socket.recv().await["type"], "error", "the operation name is missing");
     let named = json!({ "query": "query A { __typename } query B { viewer { user { id } } }", "operationName": "B", "extensions": {} });
     socket.send(json!({ "type": "subscribe", "id": "q", "payload": named })).await;
     assert_eq!(
@@ -182,22 +186,22 @@ async fn websocket_multiplexes_operations_of_every_kind() {
     let send =
         "mutation($chat: ID!) { sendMessage(input: { chatId: $chat, text: \"by socket\" }) { message { text } } }";
     socket.subscribe("m", send, json!({ "chat": chats[1] })).await;
-    let mut heard = [hear_change(&mut socket).await, hear_change(&mut socket).await, hear_change(&mut socket).await];
-    heard.sort_by_key(|message| (message["id"].to_string(), message["type"] == "complete"));
+    let mut messages = [recv_change(&mut socket).await, recv_change(&mut socket).await, recv_change(&mut socket).await];
+    messages.sort_by_key(|message| (message["id"].to_string(), message["type"] == "complete"));
     let text = json!({ "message": { "text": "by socket" } });
     assert_eq!(
-        heard[0],
+        messages[0],
         json!({ "id": "b", "type": "next", "payload": { "data": { "chatFeed": { "__typename": "MessageUpserted", "message": { "text": "by socket" } } } } })
     );
-    assert_eq!(heard[1], json!({ "id": "m", "type": "next", "payload": { "data": { "sendMessage": text } } }));
-    assert_eq!(heard[2], json!({ "id": "m", "type": "complete" }));
+    assert_eq!(messages[1], json!({ "id": "m", "type": "next", "payload": { "data": { "sendMessage": text } } }));
+    assert_eq!(messages[2], json!({ "id": "m", "type": "complete" }));
 
-    // A field that fails is an answer too, with data; only a request error is an error.
+    // A failed field leads to a result with data; only a request error leads to an error message.
     socket.subscribe("m", send, json!({ "chat": "chat_none" })).await;
-    let heard = hear_change(&mut socket).await;
-    assert_eq!((&heard["type"], &heard["payload"]["data"]), (&json!("next"), &json!({ "sendMessage": null })));
-    assert_eq!(heard["payload"]["errors"][0]["extensions"]["code"], "NOT_FOUND");
-    assert_eq!(hear_change(&mut socket).await, json!({ "id": "m", "type": "complete" }));
+    let message = recv_change(&mut socket).await;
+    assert_eq!((&message["type"], &message["payload"]["data"]), (&json!("next"), &json!({ "sendMessage": null })));
+    assert_eq!(message["payload"]["errors"][0]["extensions"]["code"], "NOT_FOUND");
+    assert_eq!(recv_change(&mut socket).await, json!({ "id": "m", "type": "complete" }));
     app.stop().await;
 }
 
@@ -207,7 +211,7 @@ async fn request_error_ends_operation_with_one_error() {
     let alice = app.user("alice").await;
     let chat = alice.group("Errors", &[]).await;
     let mut socket = alice.socket().await;
-    for (query, variables, said) in [
+    for (query, variables, expected) in [
         ("{", json!({}), "unclosed bracket"),
         ("{ nonsense }", json!({}), "Unknown field"),
         ("query($a: Int!) { __typename }", json!({}), "was not provided"),
@@ -216,15 +220,15 @@ async fn request_error_ends_operation_with_one_error() {
         ("subscription($s: Boolean!) { messageAdded @skip(if: $s) { id } }", json!({ "s": false }), "@skip"),
         (FEED, json!({ "chat": null }), "must not be null"),
     ] {
-        // The id is free again at once.
+        // Each error ends the operation, so the id is available again.
         socket.subscribe("1", query, variables).await;
-        let heard = socket.recv().await;
-        assert_eq!((&heard["type"], &heard["id"]), (&json!("error"), &json!("1")), "{heard}");
-        let errors = heard["payload"].as_array().expect("a list of errors");
-        assert!(errors[0]["message"].as_str().unwrap().contains(said), "{heard}");
+        let message = socket.recv().await;
+        assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("1")), "{message}");
+        let errors = message["payload"].as_array().expect("a list of errors");
+        assert!(errors[0]["message"].as_str().unwrap().contains(expected), "{message}");
         assert_eq!(errors[0]["extensions"]["code"], "BAD_USER_INPUT");
         socket.send(json!({ "type": "ping" })).await;
-        assert_eq!(socket.recv().await, json!({ "type": "pong" }), "nothing comes after it");
+        assert_eq!(socket.recv().await, json!({ "type": "pong" }), "no message follows the error");
     }
     socket.subscribe("1", FEED, json!({ "chat": chat })).await;
     assert_eq!(socket.recv().await["type"], "next");
@@ -239,40 +243,40 @@ async fn completed_subscription_receives_no_more_events() {
     let alice = app.user("alice").await;
     let chat = alice.group("Enough", &[]).await;
     let mut socket = alice.socket().await;
-    for id in ["stays", "goes"] {
+    for id in ["active", "completed"] {
         socket.subscribe(id, FEED, json!({ "chat": chat })).await;
         assert_eq!(socket.recv().await["id"], id);
     }
-    // There is room for two.
+    // The limit is two operations.
     socket.send(subscribe("third")).await;
-    let refused = socket.recv().await;
-    assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("third")));
-    assert_eq!(refused["payload"][0]["extensions"], json!({ "code": "RATE_LIMITED", "retryAfterMs": 1_000 }));
+    let rejection = socket.recv().await;
+    assert_eq!((&rejection["type"], &rejection["id"]), (&json!("error"), &json!("third")));
+    assert_eq!(rejection["payload"][0]["extensions"], json!({ "code": "RATE_LIMITED", "retryAfterMs": 1_000 }));
 
     for text in ["one", "two", "three"] {
-        socket.send(json!({ "type": "complete", "id": "goes" })).await;
-        socket.send(json!({ "type": "complete", "id": "never was" })).await;
+        socket.send(json!({ "type": "complete", "id": "completed" })).await;
+        socket.send(json!({ "type": "complete", "id": "unknown" })).await;
         socket.send(json!({ "type": "ping" })).await;
         while socket.recv().await["type"] != "pong" {}
         alice.send(&chat, text).await;
-        let heard = hear_change(&mut socket).await;
+        let message = recv_change(&mut socket).await;
         assert_eq!(
-            (&heard["id"], &heard["payload"]["data"]["chatFeed"]["message"]["text"]),
-            (&json!("stays"), &json!(text))
+            (&message["id"], &message["payload"]["data"]["chatFeed"]["message"]["text"]),
+            (&json!("active"), &json!(text))
         );
         socket.send(subscribe("third")).await;
-        let [next, complete] = [hear_change(&mut socket).await, hear_change(&mut socket).await];
+        let [next, complete] = [recv_change(&mut socket).await, recv_change(&mut socket).await];
         assert_eq!(
             (&next["id"], &next["type"]),
             (&json!("third"), &json!("next")),
-            "nothing came of the one that was ended"
+            "the completed subscription sent nothing"
         );
         assert_eq!(complete, json!({ "id": "third", "type": "complete" }));
-        // The id is free for another.
-        socket.subscribe("goes", FEED, json!({ "chat": chat })).await;
+        // The id is available for another operation.
+        socket.subscribe("completed", FEED, json!({ "chat": chat })).await;
         assert_eq!(
-            hear_change(&mut socket).await,
-            json!({ "id": "goes", "type": "next", "payload": { "data": { "chatFeed": { "__typename": "FeedCaughtUp" } } } })
+            recv_change(&mut socket).await,
+            json!({ "id": "completed", "type": "next", "payload": { "data": { "chatFeed": { "__typename": "FeedCaughtUp" } } } })
         );
     }
     app.stop().await;

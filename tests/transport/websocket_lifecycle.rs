@@ -1,4 +1,4 @@
-//! A socket's life beside its messages: who may open one, how long it lasts, and how it ends.
+//! The lifecycle of WebSockets: authentication, origins, timeouts, limits and close codes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use testkit::tungstenite::protocol::frame::coding::{Data, OpCode};
 use testkit::{Socket, TestApp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::transport::websocket::{FEED, PROTOCOL, closed_after, init, subscribe};
+use crate::transport::websocket::{FEED, PROTOCOL, close_after, init, subscribe};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_connection_closes_with_final_or_retryable_code() {
@@ -29,19 +29,19 @@ async fn rejected_connection_closes_with_final_or_retryable_code() {
         json!({ "token": format!("Bearer {}", alice.token) }),
     ] {
         let message = Message::text(json!({ "type": "connection_init", "payload": payload }).to_string());
-        assert_eq!(closed_after(&app, &[message]).await.0, 4401, "{payload}");
+        assert_eq!(close_after(&app, &[message]).await.0, 4401, "{payload}");
     }
     let without_payload = Message::text(json!({ "type": "connection_init" }).to_string());
-    assert_eq!(closed_after(&app, &[without_payload]).await.0, 4401);
+    assert_eq!(close_after(&app, &[without_payload]).await.0, 4401);
 
-    // Clients call the field as they like.
+    // The name of the field and the scheme are not case-sensitive.
     let mut socket = Socket::connect(app.addr).await;
     socket.send(json!({ "type": "connection_init", "payload": { "authorization": format!("bearer {}", alice.token), "x": 1 } })).await;
     assert_eq!(socket.recv().await, json!({ "type": "connection_ack" }));
 
-    // An expired token is what a client mends by itself: 4403 is a code that it comes back after.
+    // A client can replace an expired token, so the close code 4403 lets it reconnect.
     app.app.clock.advance(Duration::from_secs(31 * 24 * 3_600));
-    assert_eq!(closed_after(&app, &[Message::text(init(&alice.token).to_string())]).await.0, 4403);
+    assert_eq!(close_after(&app, &[Message::text(init(&alice.token).to_string())]).await.0, 4403);
     app.stop().await;
 }
 
@@ -50,14 +50,14 @@ async fn websocket_closes_when_token_expires() {
     let app = TestApp::sqlite(&[("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
     let alice = app.user("alice").await;
     let chat = alice.group("Short", &[]).await;
-    let until = app.app.clock.now().timestamp() + 5;
+    let expires_at = app.app.clock.now().timestamp() + 5;
     let mut socket = Socket::connect(app.addr).await;
-    socket.init(&sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": until }))).await;
+    socket.init(&sign_with_secret(json!({ "sub": "alice", "org": "demo", "exp": expires_at }))).await;
     socket.subscribe("1", FEED, json!({ "chat": chat })).await;
     assert_eq!(socket.recv().await["payload"]["data"]["chatFeed"]["__typename"], "FeedCaughtUp");
     assert_eq!(socket.recv_or_close().await.unwrap_err().map(|frame| frame.code.into()), Some(4403_u16));
     let now = app.app.clock.now().timestamp();
-    assert!(now >= until, "closed {} seconds too early", until - now);
+    assert!(now >= expires_at, "closed {} seconds too early", expires_at - now);
     app.stop().await;
 }
 
@@ -65,13 +65,13 @@ async fn websocket_closes_when_token_expires() {
 async fn websocket_must_init_before_timeout() {
     let app = TestApp::sqlite(&[("PARLOR_SOCKET_INIT_SECONDS", "1")]).await;
     let alice = app.user("alice").await;
-    let mut settled = alice.socket().await;
+    let mut initialized = alice.socket().await;
     let mut silent = Socket::connect(app.addr).await;
     silent.send(json!({ "type": "ping" })).await;
-    assert_eq!(silent.recv().await, json!({ "type": "pong" }), "a ping is no reason to stay");
+    assert_eq!(silent.recv().await, json!({ "type": "pong" }), "a ping does not extend the timeout");
     assert_eq!(silent.expect_close().await, (4408, "Connection initialisation timeout".into()));
-    settled.send(subscribe("1")).await;
-    assert_eq!(settled.recv().await["type"], "next", "one who has said so stays");
+    initialized.send(subscribe("1")).await;
+    assert_eq!(initialized.recv().await["type"], "next", "an initialized socket stays open");
     app.stop().await;
 }
 
@@ -87,18 +87,18 @@ async fn oversized_websocket_message_closes_socket() {
     socket.init(&token).await;
     socket.send_raw(Message::text(padded(20_000))).await;
     assert_eq!(socket.recv().await, json!({ "type": "pong" }));
-    // Pieces of one message count together.
-    let pieces = |text: &str| {
-        let (one, other) = text.as_bytes().split_at(text.len() / 2);
+    // The limit applies to the sum of a message's fragments.
+    let fragments = |text: &str| {
+        let (first, second) = text.as_bytes().split_at(text.len() / 2);
         let frame = |data: &[u8], kind, last| Message::Frame(Frame::message(data.to_vec(), OpCode::Data(kind), last));
-        [frame(one, Data::Text, false), frame(other, Data::Continue, true)]
+        [frame(first, Data::Text, false), frame(second, Data::Continue, true)]
     };
-    for piece in pieces(&padded(20_000)) {
-        socket.send_raw(piece).await;
+    for fragment in fragments(&padded(20_000)) {
+        socket.send_raw(fragment).await;
     }
     assert_eq!(socket.recv().await, json!({ "type": "pong" }));
-    for piece in pieces(&padded(20_001)) {
-        socket.send_raw(piece).await;
+    for fragment in fragments(&padded(20_001)) {
+        socket.send_raw(fragment).await;
     }
     assert_eq!(socket.expect_close().await.0, 1009);
     for length in [20_001, 200_000, 5_000_000] {
@@ -169,27 +169,27 @@ async fn websocket_closes_when_pings_stay_unanswered() {
     let app = TestApp::sqlite(&[("PARLOR_SOCKET_PING_SECONDS", "1"), ("PARLOR_SOCKET_INIT_SECONDS", "60")]).await;
     let alice = app.user("alice").await;
     let mut alive = alice.socket().await;
-    let living = async {
-        // Longer than the silent one is waited for; each ping is answered by the client library.
+    let answering = async {
+        // This takes longer than the timeout of the silent client. The client library answers each ping.
         for _ in 0..4 {
-            let heard = alive.recv_raw().await.expect("it stays open").expect("it stays open");
-            assert_eq!(heard, Message::Ping(Default::default()));
+            let message = alive.recv_raw().await.expect("an open socket").expect("a message");
+            assert_eq!(message, Message::Ping(Default::default()));
         }
         alive.send(subscribe("1")).await;
         assert_eq!(alive.recv().await["type"], "next");
     };
     let (_, mut silent) = Socket::handshake(app.addr, &[PROTOCOL]).await;
-    let dying = async {
-        let mut heard = Vec::new();
-        tokio::time::timeout(Duration::from_secs(60), silent.read_to_end(&mut heard))
+    let not_answering = async {
+        let mut received = Vec::new();
+        tokio::time::timeout(Duration::from_secs(60), silent.read_to_end(&mut received))
             .await
             .expect("an end")
-            .expect("an end in order");
+            .expect("an orderly end");
         assert!(
-            !heard.is_empty() && heard.chunks(2).all(|frame| frame == [0x89, 0]),
-            "pings, and no close frame: {heard:x?}"
+            !received.is_empty() && received.chunks(2).all(|frame| frame == [0x89, 0]),
+            "pings, and no close frame: {received:x?}"
         );
     };
-    tokio::join!(living, dying);
+    tokio::join!(answering, not_answering);
     app.stop().await;
 }
