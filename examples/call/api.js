@@ -1,32 +1,32 @@
-// Parlor over one WebSocket: queries and mutations too, so that the server needs no CORS setting.
+// All operations use one WebSocket, also queries and mutations, so that the server needs no CORS setting.
 
 import { createClient } from 'graphql-ws'
 
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
 export function connect(server, token) {
-  let silence
+  let pongTimeout
   const socket = createClient({
     url: new URL('/graphql', server).href.replace(/^http/, 'ws'),
-    // Asked at each connection: an application gives a fresh token here.
+    // Called at each connection; an application returns a valid token here.
     connectionParams: () => ({ Authorization: `Bearer ${token}` }),
-    // One whose feed is gone for 15 seconds has left the call. So a lost line is noticed soon, and tried anew soon,
-    // also where there is no network, which a browser tells as a mere error.
+    // A participant without a feed for 15 seconds has left the call. So a lost connection is detected soon, and retried
+    // soon, also without a network, which a browser reports like any other error.
     keepAlive: 5_000,
     on: {
-      ping: (received) => received || (silence = setTimeout(() => socket.terminate(), 3_000)),
-      pong: (received) => received && clearTimeout(silence),
-      closed: () => clearTimeout(silence),
+      ping: (received) => received || (pongTimeout = setTimeout(() => socket.terminate(), 3_000)),
+      pong: (received) => received && clearTimeout(pongTimeout),
+      closed: () => clearTimeout(pongTimeout),
     },
     retryAttempts: Infinity,
     retryWait: (retries) => sleep(Math.min(250 * 2 ** retries, 3_000) * (0.5 + Math.random())),
     shouldRetry: () => true,
   })
 
-  /** What a query or mutation of one field answers. Where the server asks to come later, it is asked later. */
+  /** Returns the result of a query or mutation with one field. After a rate limit error it retries in time. */
   async function ask(query, variables) {
-    const { data, errors } = await new Promise((next, failed) => {
-      const error = (reason) => (Array.isArray(reason) ? next({ errors: reason }) : failed(reason))
+    const { data, errors } = await new Promise((next, reject) => {
+      const error = (reason) => (Array.isArray(reason) ? next({ errors: reason }) : reject(reason))
       socket.subscribe({ query, variables }, { next, error, complete() {} })
     })
     if (!errors) return Object.values(data)[0]
@@ -37,15 +37,15 @@ export function connect(server, token) {
   }
 
   /**
-   * Follows a feed, one event after the other, and returns what stops it. After a reconnect it goes on behind its
-   * last event: graphql-ws subscribes anew with the variables as they are then.
+   * Subscribes to a feed, handles its events one after the other, and returns a function that unsubscribes. After a
+   * reconnect, graphql-ws subscribes with the current variables, so the feed resumes after its last event.
    */
-  function follow(query, variables, handle, ended = () => {}) {
+  function subscribe(query, variables, handle, ended = () => {}) {
     let handled = Promise.resolve()
     const then = (next) => void (handled = handled.then(next).catch(console.error))
     return socket.subscribe({ query, variables }, {
       next({ data, errors }) {
-        if (!data) return console.warn('the end of a feed:', errors)
+        if (!data) return console.warn('feed ended with errors:', errors)
         const [event] = Object.values(data)
         variables.after = event.cursor
         then(() => handle(event))
@@ -55,5 +55,5 @@ export function connect(server, token) {
     })
   }
 
-  return { ask, follow }
+  return { ask, subscribe }
 }

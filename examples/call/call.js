@@ -1,4 +1,4 @@
-// A call, from joining to hanging up. Media goes between the browsers; Parlor carries the signals and tells who is in.
+// A call, from joining to hanging up. Browsers exchange media directly; Parlor delivers signals and participants.
 
 import { sleep } from './api.js'
 import { Peer } from './peer.js'
@@ -32,37 +32,37 @@ const FEED = `subscription ($callId: ID!, $participantId: ID!, $after: String) {
 } ${CALL}`
 
 export class Call {
-  /** Whoever is or was in, by participant id, and the connections to the others who are. */
+  /** All participants, including those who have left, and the connections to the others in the call, both by id. */
   participants = new Map()
   peers = new Map()
-  /** What this side sends. */
+  /** The media that this side sends. */
   stream = new MediaStream()
   screen = null
   media = { audio: true, video: false, screen: false }
   over = false
   #counters = { at: Date.now() }
 
-  /** `changed()` is called when there is something new to show. */
+  /** `changed()` is called when the page must be redrawn. */
   constructor({ api, deviceId, relay, changed }) {
     Object.assign(this, { api, deviceId, relay, changed })
   }
 
-  /** Starts a call in a chat; where one goes on there already, joins it. */
+  /** Starts a call in a chat, or joins the active one. */
   start(chatId, kind) {
     return this.#begin(kind, START, { chatId, kind })
   }
 
-  /** Answers a call that rings, or joins one that goes on. */
+  /** Answers a ringing call, or joins an active one. */
   join({ id, kind }) {
     return this.#begin(kind, JOIN, { callId: id })
   }
 
   async setAudio(on) {
     for (const track of this.stream.getAudioTracks()) track.enabled = on
-    await this.#tell({ audio: on })
+    await this.#updateMedia({ audio: on })
   }
 
-  /** While it is off the camera is let go, and its light goes out. */
+  /** Turning the video off releases the camera, so that its light goes out. */
   async setVideo(on) {
     const [track = null] = on ? (await navigator.mediaDevices.getUserMedia({ video: true })).getTracks() : []
     for (const old of this.stream.getVideoTracks()) {
@@ -71,22 +71,22 @@ export class Call {
     }
     if (track) this.stream.addTrack(track)
     for (const peer of this.peers.values()) await peer.setTrack('video', track, this.stream)
-    await this.#tell({ video: on })
+    await this.#updateMedia({ video: on })
   }
 
   async setScreen(on) {
     this.screen?.getTracks().forEach((track) => track.stop())
     this.screen = on ? await navigator.mediaDevices.getDisplayMedia() : null
     const [track] = this.screen?.getVideoTracks() ?? []
-    if (track) track.onended = () => this.setScreen(false) // by the browser's own button
+    if (track) track.onended = () => this.setScreen(false) // stopped by the browser's button
     for (const peer of this.peers.values()) {
       if (track) await peer.setTrack('screen', track, this.screen)
       else peer.removeTrack('screen')
     }
-    await this.#tell({ screen: on })
+    await this.#updateMedia({ screen: on })
   }
 
-  /** Between two people a call ends when one hangs up; a group's goes on without them. */
+  /** Ends a call in a direct chat. A call in a group continues with the other participants. */
   async hangUp() {
     this.over = true
     try {
@@ -97,13 +97,13 @@ export class Call {
     }
   }
 
-  // ---------------------------------------------------------------- how it goes
+  // ---------------------------------------------------------------- internals
 
-  async #begin(kind, join, where) {
+  async #begin(kind, join, target) {
     try {
       this.media.video = kind === 'VIDEO'
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: this.media.video })
-      await this.#enter(join, where)
+      await this.#enter(join, target)
       this.timer = setInterval(() => this.#report().catch(console.warn), 5_000)
     } catch (error) {
       this.#close()
@@ -111,28 +111,28 @@ export class Call {
     }
   }
 
-  /** Joins, and follows the feed from its beginning: who is there already comes as events too. */
-  async #enter(join, where) {
-    const input = { ...where, deviceId: this.deviceId, media: this.media }
+  /** Joins, and subscribes to the feed from its beginning, which also delivers the current participants. */
+  async #enter(join, target) {
+    const input = { ...target, deviceId: this.deviceId, media: this.media }
     const { call, participant, iceServers } = await this.api.ask(join, { input })
     this.call = call
     this.configuration = this.#configurationOf(iceServers)
     this.own = { callId: call.id, participantId: participant.id }
-    this.stop = this.api.follow(FEED, { ...this.own }, (event) => this.#handle(event), () => this.#feedEnded())
+    this.stop = this.api.subscribe(FEED, { ...this.own }, (event) => this.#handle(event), () => this.#feedEnded())
   }
 
   async #handle({ __typename, call, participant, negotiation, signal }) {
     if (__typename === 'CallUpserted') this.call = call
-    if (__typename === 'ParticipantUpserted') await this.#meet(participant, negotiation)
+    if (__typename === 'ParticipantUpserted') await this.#updateParticipant(participant, negotiation)
     if (__typename === 'SignalReceived') await this.peers.get(signal.from.id)?.receive(signal)
-    if (__typename === 'FeedReset') this.stop() // signals may be lost, so join anew
+    if (__typename === 'FeedReset') this.stop() // signals may be lost, so join again
     this.changed()
   }
 
-  /** A new connection to who came in, or came in again (then at another time); none to who is gone. */
-  async #meet(participant, negotiation) {
+  /** Connects to a participant who joined, again after a new `joinedAt`, and disconnects after they left. */
+  async #updateParticipant(participant, negotiation) {
     const { id, joinedAt } = participant
-    if (!negotiation || this.participants.get(id)?.joinedAt !== joinedAt) this.#part(id)
+    if (!negotiation || this.participants.get(id)?.joinedAt !== joinedAt) this.#disconnect(id)
     this.participants.set(id, participant)
     if (!negotiation || this.peers.has(id)) return
 
@@ -149,15 +149,15 @@ export class Call {
     for (const track of this.screen?.getVideoTracks() ?? []) await peer.setTrack('screen', track, this.screen)
   }
 
-  #part(id) {
+  #disconnect(id) {
     this.peers.get(id)?.close()
     this.peers.delete(id)
   }
 
-  /** With the call. If not, this side was away for too long and has left: it comes in again. */
+  /** Closes an ended call. Otherwise this side was disconnected for too long and has left, so it joins again. */
   async #feedEnded() {
     if (this.over || this.call.status === 'ENDED') return this.#close()
-    for (const id of this.peers.keys()) this.#part(id)
+    for (const id of this.peers.keys()) this.#disconnect(id)
     await sleep(1_000)
     if (!this.over) await this.#enter(JOIN, { callId: this.call.id }).catch(() => this.#close())
   }
@@ -166,24 +166,24 @@ export class Call {
     this.over = true
     this.stop?.()
     clearInterval(this.timer)
-    for (const id of this.peers.keys()) this.#part(id)
+    for (const id of this.peers.keys()) this.#disconnect(id)
     for (const stream of [this.stream, this.screen]) stream?.getTracks().forEach((track) => track.stop())
     this.changed()
   }
 
-  /** Credentials for a relay end after a time; a connection that lives longer needs others to begin again. */
+  /** Returns a configuration with new credentials for an ICE restart, because those of a TURN server expire. */
   async #freshConfiguration() {
     const { iceServers } = await this.api.ask('{ viewer { iceServers { urls username credential } } }')
     return this.#configurationOf(iceServers)
   }
 
   #configurationOf(servers) {
-    // STUN needs no credentials, and a browser takes no nulls.
+    // STUN servers have no credentials, and a browser rejects null.
     const withoutNulls = ({ urls, username, credential }) => (username ? { urls, username, credential } : { urls })
     return { iceServers: servers.map(withoutNulls), iceTransportPolicy: this.relay ? 'relay' : 'all' }
   }
 
-  async #tell(change) {
+  async #updateMedia(change) {
     Object.assign(this.media, change)
     this.changed()
     await this.api.ask(MEDIA, { input: { ...this.own, media: this.media } })

@@ -1,9 +1,9 @@
-// The connection to one other participant, by the "perfect negotiation" of the W3C: either side may change what it
-// sends at any time, and where two offers collide the polite side gives way.
+// The connection to one other participant, by the "perfect negotiation" of the W3C: either side may change its media at
+// any time, and if two offers collide, the polite side withdraws its own.
 // https://www.w3.org/TR/webrtc/#perfect-negotiation-example
 
 export class Peer {
-  /** What arrives: first voice and camera, then a shared screen. */
+  /** The received streams: first microphone and camera, then a shared screen. */
   streams = new Set()
   #senders = {}
   #makingOffer = false
@@ -11,7 +11,7 @@ export class Peer {
   #outbox = []
   #sending = false
 
-  /** `signal(kind, payload)` sends to the other side; `configure()` gives an RTCConfiguration that is fresh. */
+  /** `signal(kind, payload)` sends a signal to the other side; `configure()` returns a current RTCConfiguration. */
   constructor({ negotiation, configuration, configure, signal, changed }) {
     Object.assign(this, { negotiation, configure, signal })
     const pc = (this.pc = new RTCPeerConnection(configuration))
@@ -26,19 +26,19 @@ export class Peer {
       changed()
     }
     pc.onconnectionstatechange = () => {
-      // One side alone tries again, so that the two do not collide.
+      // Only one side restarts ICE, so that no offers collide.
       if (pc.connectionState === 'failed') negotiation.offers ? this.#restart() : this.#send('RENEGOTIATE', {})
       changed()
     }
   }
 
-  /** Sends a track, or null to pause: negotiated the first time only. */
+  /** Sends a track, or nothing if it is null. Only the first call with a name needs a negotiation. */
   async setTrack(name, track, stream) {
     if (this.#senders[name]) await this.#senders[name].replaceTrack(track)
     else if (track) this.#senders[name] = this.pc.addTrack(track, stream)
   }
 
-  /** Takes a track away, so that it ends at the other side too: negotiated. */
+  /** Removes a track by a negotiation, so that it also ends on the other side. */
   removeTrack(name) {
     if (this.#senders[name]) this.pc.removeTrack(this.#senders[name])
     delete this.#senders[name]
@@ -48,14 +48,14 @@ export class Peer {
     const { pc } = this
     if (kind === 'RENEGOTIATE') return this.#restart()
     if (kind === 'ICE_CANDIDATES') {
-      // Those of an offer that was ignored fit nothing.
+      // Candidates of an ignored offer cannot be added.
       const failed = (error) => this.#ignoringOffer || console.warn(error)
       return Promise.all(payload.map((candidate) => pc.addIceCandidate(candidate).catch(failed)))
     }
     const collides = kind === 'OFFER' && (this.#makingOffer || pc.signalingState !== 'stable')
     this.#ignoringOffer = collides && !this.negotiation.polite
     if (this.#ignoringOffer) return
-    await pc.setRemoteDescription(payload) // where they collide, this takes the own offer back
+    await pc.setRemoteDescription(payload) // on a collision, this rolls back the own offer
     if (kind === 'OFFER') await this.#describe()
   }
 
@@ -65,13 +65,13 @@ export class Peer {
   }
 
   async #offer() {
-    // Who came later makes the first offer; what the other one sends is told in the answer.
+    // The participant who joined later makes the first offer; the answer adds the media of the other side.
     if (!this.negotiation.offers && !this.pc.remoteDescription) return
     this.#makingOffer = true
     await this.#describe().finally(() => (this.#makingOffer = false))
   }
 
-  /** Makes and sends what is due, an offer or an answer. */
+  /** Creates and sends an offer or an answer, depending on the signaling state. */
   async #describe() {
     await this.pc.setLocalDescription()
     const { type, sdp } = this.pc.localDescription
@@ -83,7 +83,7 @@ export class Peer {
     this.pc.restartIce()
   }
 
-  /** Signals keep their order: each waits until the one before is there. Meanwhile candidates gather. */
+  /** Sends signals in order, each after the previous one is delivered. Candidates that wait are sent together. */
   async #send(kind, payload) {
     const last = this.#outbox.at(-1)
     if (kind === 'ICE_CANDIDATES' && last?.kind === kind && last.payload.length < 50) last.payload.push(...payload)

@@ -1,8 +1,8 @@
-// How good a call is, by the browser's own counters.
+// The quality of a call, measured by the browser's statistics.
 
 const sum = (entries, counter) => entries.reduce((total, entry) => total + (entry[counter] ?? 0), 0)
 
-/** Since the counters were `before`; false where nothing arrived. */
+/** Returns the counters, and the quality since the counters `before`, which is false if no media was received. */
 export async function measure(peers, before) {
   const reports = await Promise.all(peers.map(({ pc }) => pc.getStats()))
   const entries = reports.flatMap((report) => [...report.values()])
@@ -11,13 +11,13 @@ export async function measure(peers, before) {
   const counters = { at: Date.now() }
   for (const name of ['packetsLost', 'packetsReceived', 'bytesReceived']) counters[name] = sum(inbound, name)
 
-  // The counters of one who left are gone, so a difference may be less than nothing.
-  const grown = (name) => Math.max(0, counters[name] - (before[name] ?? 0))
-  const [lost, received] = [grown('packetsLost'), grown('packetsReceived')]
+  // The counters of a participant who left are missing, so a difference can be negative.
+  const growth = (name) => Math.max(0, counters[name] - (before[name] ?? 0))
+  const [lost, received] = [growth('packetsLost'), growth('packetsReceived')]
   const quality = pairs.length > 0 && received > 0 && {
     roundTripMs: (sum(pairs, 'currentRoundTripTime') / pairs.length) * 1_000,
     packetLossPercent: (lost / (lost + received)) * 100,
-    bitrateKbps: (grown('bytesReceived') * 8) / grown('at'),
+    bitrateKbps: (growth('bytesReceived') * 8) / growth('at'),
   }
   return { counters, quality }
 }

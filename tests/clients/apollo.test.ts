@@ -1,5 +1,5 @@
-// Apollo Client as an application sets it up: queries by HTTP, subscriptions by graphql-ws, one
-// normalised cache. Run under the `development` condition, where Apollo says what it dislikes.
+// Apollo Client as an application sets it up: queries over HTTP, subscriptions over graphql-ws, and one normalised
+// cache. It runs under the `development` condition, in which Apollo logs problems.
 
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from '@apollo/client'
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions'
@@ -8,38 +8,38 @@ import { __DEV__ } from '@apollo/client/utilities/environment'
 import type { TypedDocumentNode as Document } from '@graphql-typed-document-node/core'
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
-import { consoleStaysSilent, httpUrl, type Person, possibleTypes, socketOf } from './helpers.ts'
-import { type CachingClient, twoPeopleTalk, type Variables } from './story.ts'
+import { createSocketClient, expectSilentConsole, httpUrl, possibleTypes, type User } from './helpers.ts'
+import { type CachingClient, testCachingClient, type Variables } from './caching-client.ts'
 
 const cache = () =>
   new InMemoryCache({
     possibleTypes: possibleTypes(),
     typePolicies: {
       Query: { fields: { chats: relayStylePagination(['filter']) } },
-      // There is one viewer, and so it has no id.
+      // The viewer is a singleton without an id.
       Viewer: { keyFields: [] },
       Chat: { fields: { messages: relayStylePagination() } },
-      // Lists of plain values are replaced as a whole,
+      // Lists of objects without ids are replaced as a whole,
       Message: { fields: { reactions: { merge: false }, editHistory: { merge: false } } },
-      // and so is each event by the next one, which may be of another type.
+      // and so is each event, because the next one may have another type.
       Subscription: { fields: { chatFeed: { merge: false } } },
     },
   })
 
 test('Apollo Client', async (t) => {
-  assert.ok(__DEV__, 'run under `node -C development`, or Apollo keeps its complaints to itself')
-  consoleStaysSilent(t)
-  await twoPeopleTalk(t, (who) => apolloFor(t, who))
+  assert.ok(__DEV__, 'run under `node -C development`, otherwise Apollo logs no problems')
+  expectSilentConsole(t)
+  await testCachingClient(t, (user) => apolloFor(t, user))
 })
 
-function apolloFor(t: TestContext, who: Person): CachingClient {
-  const asked: (string | undefined)[] = []
+function apolloFor(t: TestContext, user: User): CachingClient {
+  const requests: (string | undefined)[] = []
   const count = new ApolloLink((operation, forward) => {
-    asked.push(operation.operationName)
+    requests.push(operation.operationName)
     return forward(operation)
   })
-  const http = new HttpLink({ uri: httpUrl, headers: who.headers })
-  const socket = new GraphQLWsLink(socketOf(who))
+  const http = new HttpLink({ uri: httpUrl, headers: user.headers })
+  const socket = new GraphQLWsLink(createSocketClient(user))
   const client = new ApolloClient({
     link: count.split(({ query }) => isSubscriptionOperation(query), socket, http),
     cache: cache(),
@@ -56,7 +56,7 @@ function apolloFor(t: TestContext, who: Person): CachingClient {
       const subscription = watched.subscribe({})
       t.after(() => subscription.unsubscribe())
       return {
-        shown() {
+        data() {
           const { data, dataState, error } = watched.getCurrentResult()
           if (error) throw error
           return dataState === 'complete' ? (data as T) : undefined
@@ -71,6 +71,6 @@ function apolloFor(t: TestContext, who: Person): CachingClient {
       })
       t.after(() => subscription.unsubscribe())
     },
-    timesAsked: (name) => asked.filter((other) => other === name).length,
+    requestCount: (name) => requests.filter((other) => other === name).length,
   }
 }

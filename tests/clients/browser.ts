@@ -12,6 +12,9 @@ const args = [
   '--disable-sync',
 ]
 
-/** A Chromium that speaks to nobody by itself. It ends with this process, which a test runner out of patience ends. */
+/**
+ * Starts a Chromium without requests of its own. It ends with this process; Playwright's handler of SIGTERM would keep
+ * the process alive when the test runner ends it after a timeout.
+ */
 export const launch = (...more: string[]) =>
   chromium.launch({ executablePath, args: [...args, ...more], handleSIGTERM: false })

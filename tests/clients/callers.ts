@@ -1,24 +1,24 @@
-// The page of examples/call in real Chromium pages, with a camera and a microphone of the browser's own making,
-// and a line between each page and the server that can be cut.
+// Opens the page of examples/call in Chromium, with the browser's fake camera and microphone, and with a proxy between
+// each page and the server that can drop the connection.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import type { Browser, Page } from 'playwright-core'
 import { launch } from './browser.ts'
-import { eventually, type Person, until } from './helpers.ts'
+import { eventually, until, type User } from './helpers.ts'
 
 const flags = [
-  // A few pictures a second are enough to see that they flow.
+  // A few frames per second are enough to detect a video.
   '--use-fake-device-for-media-stream=fps=5',
   '--use-fake-ui-for-media-stream',
-  // Media between two pages of one machine, which need not have a network.
+  // Media between two pages on one machine, even without a network.
   '--allow-loopback-in-peer-connection',
   '--disable-features=WebRtcHideLocalIpsWithMdns',
 ]
 
-/** Lets the test see each connection that the page makes. In plain text, as it isn't for Node. */
-const watch = `{
+/** A script that exposes the page's peer connections to the test; a string, because Node does not run it. */
+const exposeConnections = `{
   window.connections = []
   const Original = RTCPeerConnection
   window.RTCPeerConnection = function (configuration) {
@@ -30,13 +30,13 @@ const watch = `{
 
 declare const connections: RTCPeerConnection[]
 
-/** Where a caller finds Parlor, and whether all its media goes through a relay. */
+/** The address of Parlor, and whether all media goes through a relay. */
 export type Options = { server: string; relay?: boolean }
 export type Kind = 'audio' | 'video'
-export type Stage = Awaited<ReturnType<typeof stage>>
+export type Environment = Awaited<ReturnType<typeof startEnvironment>>
 
-/** A browser, and the example's own server for its page. */
-export async function stage() {
+/** Starts a browser, and the example's server for its page. */
+export async function startEnvironment() {
   process.env.PORT = '0'
   const { server } = (await import(new URL('../../examples/call/serve.js', import.meta.url).href)) as { server: Server }
   if (!server.listening) await once(server, 'listening')
@@ -44,44 +44,44 @@ export async function stage() {
   const callers: Caller[] = []
 
   return {
-    /** A person's device before a chat; each call of it is another device. */
-    async caller(who: Person, chatId: string, options: Options) {
-      const caller = await Caller.open(browser, addressOf(server), who, chatId, options)
+    /** Opens the page for a user and a chat, as another device at each call. */
+    async openCaller(user: User, chatId: string, options: Options) {
+      const caller = await Caller.open(browser, addressOf(server), user, chatId, options)
       callers.push(caller)
       return caller
     },
     async close() {
       await browser.close()
-      callers.forEach((caller) => caller.line.close())
+      callers.forEach((caller) => caller.proxy.close())
       server.close()
     },
   }
 }
 
 export class Caller {
-  readonly who: Person
+  readonly user: User
   readonly page: Page
-  readonly line: Line
-  /** What went wrong in the page without being told on it. */
-  readonly complaints: string[] = []
+  readonly proxy: TcpProxy
+  /** Uncaught errors of the page. */
+  readonly errors: string[] = []
 
-  private constructor(who: Person, page: Page, line: Line) {
-    this.who = who
+  private constructor(user: User, page: Page, proxy: TcpProxy) {
+    this.user = user
     this.page = page
-    this.line = line
-    page.on('pageerror', (error) => this.complaints.push(String(error)))
+    this.proxy = proxy
+    page.on('pageerror', (error) => this.errors.push(String(error)))
   }
 
-  static async open(browser: Browser, address: string, who: Person, chatId: string, options: Options) {
-    const line = await Line.to(options.server)
+  static async open(browser: Browser, address: string, user: User, chatId: string, options: Options) {
+    const proxy = await TcpProxy.start(options.server)
     const context = await browser.newContext()
-    await context.addInitScript(watch)
+    await context.addInitScript(exposeConnections)
     const page = await context.newPage()
-    const search = new URLSearchParams({ server: line.address, ...(options.relay && { relay: '' }) })
-    const hash = new URLSearchParams({ token: who.token, chat: chatId })
+    const search = new URLSearchParams({ server: proxy.address, ...(options.relay && { relay: '' }) })
+    const hash = new URLSearchParams({ token: user.token, chat: chatId })
     await page.goto(`${address}?${search}#${hash}`)
-    const caller = new Caller(who, page, line)
-    await caller.reads('status', `You are ${who.name}.`)
+    const caller = new Caller(user, page, proxy)
+    await caller.waitForText('status', `You are ${user.name}.`)
     return caller
   }
 
@@ -89,17 +89,17 @@ export class Caller {
     return this.page.getByRole('button', { name, exact: true }).click({ timeout: 10_000 })
   }
 
-  /** Waits until a part of the page says something. */
-  reads(part: string, what: string | RegExp, milliseconds = 15_000) {
+  /** Waits until a part of the page contains a text. */
+  waitForText(part: string, expected: string | RegExp, milliseconds = 15_000) {
     return eventually(async () => {
       const text = await this.page.locator(`#${part}`).innerText()
-      const found = typeof what === 'string' ? text.includes(what) : what.test(text)
-      assert.ok(found, `${this.who.name} reads “${text}”, not ${what}`)
+      const found = typeof expected === 'string' ? text.includes(expected) : expected.test(text)
+      assert.ok(found, `the page of ${this.user.name} shows “${text}”, not ${expected}`)
     }, milliseconds)
   }
 
-  /** Waits until these are the videos of others that are shown. */
-  shows(...names: string[]) {
+  /** Waits until the page shows exactly these videos of other users. */
+  waitForVideos(...names: string[]) {
     return eventually(async () => {
       const videos = this.page.locator('#videos video')
       const shown = await videos.evaluateAll((elements) => elements.map(({ ariaLabel }) => ariaLabel!))
@@ -107,11 +107,11 @@ export class Caller {
     }, 15_000)
   }
 
-  stopsRinging() {
+  waitUntilNotRinging() {
     return this.page.getByRole('alert').waitFor({ state: 'hidden', timeout: 10_000 })
   }
 
-  /** How many connections are open, and a counter of what arrives by them, for each track. */
+  /** Returns the number of open connections, and a counter of the received media for each track. */
   async received(kind: Kind, counter = 'bytesReceived') {
     const { open, tracks } = await this.page.evaluate(
       async ([kind, counter]) => {
@@ -127,22 +127,22 @@ export class Caller {
     return { open, tracks: new Map(tracks) }
   }
 
-  /** Waits until sound and pictures arrive, and go on arriving, of so many others and of so many screens. */
-  async receives(others = 1, screens = 0) {
+  /** Waits until audio and video of this number of other users and screens are being received. */
+  async waitForMedia(others = 1, screens = 0) {
     for (const kind of ['audio', 'video'] as const) {
       const before = (await this.received(kind)).tracks
       await eventually(async () => {
         const { open, tracks } = await this.received(kind)
-        assert.equal(open, others, `open connections of ${this.who.name}`)
+        assert.equal(open, others, `open connections of ${this.user.name}`)
         const flowing = [...tracks].filter(([track, bytes]) => bytes > (before.get(track) ?? 0))
-        const wanted = kind === 'audio' ? others : others + screens
-        assert.ok(flowing.length >= wanted, `${this.who.name} receives ${kind} of ${flowing.length}, not of ${wanted}`)
+        const expected = kind === 'audio' ? others : others + screens
+        assert.ok(flowing.length >= expected, `${this.user.name}: ${flowing.length} of ${expected} ${kind} tracks`)
       }, 20_000)
     }
   }
 
-  /** The kinds of the candidates of the pair that each open connection has chosen. */
-  routes() {
+  /** Returns the types of the selected candidate pair of each open connection. */
+  candidateTypes() {
     return this.page.evaluate(async () => {
       const open = connections.filter(({ connectionState }) => connectionState === 'connected')
       const reports = await Promise.all(open.map((connection) => connection.getStats()))
@@ -155,8 +155,8 @@ export class Caller {
     })
   }
 
-  /** Lets the page believe that its connection has failed, which would take half a minute. */
-  fails() {
+  /** Simulates a failed connection; a real failure would take half a minute. */
+  simulateFailure() {
     return this.page.evaluate(() => {
       const connection = connections.at(-1)!
       Object.defineProperty(connection, 'connectionState', { value: 'failed', configurable: true })
@@ -165,40 +165,40 @@ export class Caller {
     })
   }
 
-  /** The name of the newest connection's ways, which is another one when they are looked for anew. */
-  fragment() {
+  /** Returns the ICE username fragment of the newest connection, which changes at an ICE restart. */
+  iceFragment() {
     return this.page.evaluate(() => connections.at(-1)!.localDescription!.sdp.match(/ice-ufrag:(\S+)/)![1]!)
   }
 
-  /** How many connections the page has made since it was loaded. */
-  made() {
+  /** Returns the number of connections created since the page was loaded. */
+  connectionCount() {
     return this.page.evaluate(() => connections.length)
   }
 
-  /** Waits until the page is in no call. */
-  isFree() {
+  /** Waits until the page is not in a call. */
+  waitUntilIdle() {
     return this.page.getByRole('button', { name: 'Video call' }).waitFor({ timeout: 10_000 })
   }
 
-  hangsUp() {
+  hangUp() {
     return this.press('Hang up')
   }
 }
 
 const addressOf = (server: Server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
 
-/** A way to the server that can be cut, as a network is lost, and mended. */
-class Line {
+/** A TCP proxy in front of the server that can drop all connections, like a lost network. */
+class TcpProxy {
   readonly address: string
   readonly #server: Server
   readonly #sockets: Set<Socket>
-  #isCut = false
+  #isOffline = false
 
-  static async to(target: string) {
+  static async start(target: string) {
     const { hostname, port } = new URL(target)
     const sockets = new Set<Socket>()
     const server = createServer((near) => {
-      if (line.#isCut) return near.destroy()
+      if (proxy.#isOffline) return near.destroy()
       const far = connect(Number(port), hostname)
       for (const [one, other] of [[near, far], [far, near]] as const) {
         sockets.add(one)
@@ -207,8 +207,8 @@ class Line {
       }
     })
     await once(server.listen(0, '127.0.0.1'), 'listening')
-    const line = new Line(server, sockets)
-    return line
+    const proxy = new TcpProxy(server, sockets)
+    return proxy
   }
 
   private constructor(server: Server, sockets: Set<Socket>) {
@@ -217,14 +217,14 @@ class Line {
     this.address = addressOf(server)
   }
 
-  async cut() {
-    this.#isCut = true
+  async goOffline() {
+    this.#isOffline = true
     this.#sockets.forEach((socket) => socket.destroy())
     await until(() => this.#sockets.size === 0)
   }
 
-  mend() {
-    this.#isCut = false
+  goOnline() {
+    this.#isOffline = false
   }
 
   close() {

@@ -1,289 +1,290 @@
-// Calls, by the page of examples/call in real Chromium pages that know each other through Parlor alone.
+// Calls between pages of examples/call in Chromium, which are connected only by Parlor.
 
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, afterEach, before, suite, test } from 'node:test'
-import { type Caller, type Kind, type Options, stage, type Stage } from './callers.ts'
+import { type Caller, type Environment, type Kind, type Options, startEnvironment } from './callers.ts'
 import { CallHistoryDocument, CreateChatDocument, MissedCallsDocument, ViewerDocument } from './generated/operations.ts'
-import { eventually, httpUrl, type Person, person, twoPeople } from './helpers.ts'
+import { createTwoUsers, createUser, eventually, httpUrl, type User } from './helpers.ts'
 
-// Where calls ring for 5 seconds, and go through a relay if the page wants it.
+// The server whose calls ring for 5 seconds, and which has a TURN relay.
 const callsUrl = process.env.PARLOR_TEST_CALLS_URL
 
 suite('calls', { skip: callsUrl ? false : 'PARLOR_TEST_CALLS_URL is not set' }, () => {
   const relayed = new URL(callsUrl ?? httpUrl).origin
   const direct = new URL(httpUrl).origin
   const graphql = `${relayed}/graphql`
-  let scene: Stage
+  let environment: Environment
   let open: Caller[] = []
 
-  before(async () => void (scene = await stage()))
-  after(() => scene?.close())
+  before(async () => void (environment = await startEnvironment()))
+  after(() => environment?.close())
 
-  async function enter(who: Person, chatId: string, options: Options) {
-    const caller = await scene.caller(who, chatId, options)
+  async function openCaller(user: User, chatId: string, options: Options) {
+    const caller = await environment.openCaller(user, chatId, options)
     open.push(caller)
     return caller
   }
 
-  /** The pages of a story go with it, and have had nothing to complain of. */
-  async function leave() {
-    const left = open
+  /** Closes the pages of a test, and asserts that they had no errors. */
+  async function closeCallers() {
+    const closing = open
     open = []
-    for (const { page } of left) await page.context().close()
-    assert.deepEqual(left.flatMap(({ complaints }) => complaints), [])
+    for (const { page } of closing) await page.context().close()
+    assert.deepEqual(closing.flatMap(({ errors }) => errors), [])
   }
 
-  const history = async (who: Person, chatId: string) => (await who.ask(CallHistoryDocument, { chatId })).calls.nodes
+  const history = async (user: User, chatId: string) => (await user.ask(CallHistoryDocument, { chatId })).calls.nodes
 
-  /** By how much a counter of what arrives from the one other person grows in the next second of sound. */
-  async function grows(caller: Caller, kind: Kind, counter: string) {
+  /** Returns the growth of a counter of the other user's media during the next second of audio. */
+  async function growth(caller: Caller, kind: Kind, counter: string) {
     const count = async (kind: Kind, counter: string) => {
       const [first] = (await caller.received(kind, counter)).tracks.values()
       return first!
     }
     const samples = () => count('audio', 'totalSamplesReceived')
     const [began, before] = [await samples(), await count(kind, counter)]
-    await eventually(async () => assert.ok((await samples()) > began + 48_000, 'no sound'))
+    await eventually(async () => assert.ok((await samples()) > began + 48_000, 'no audio'))
     return (await count(kind, counter)) - before
   }
 
   for (const [way, options] of [
-    ['straight', { server: direct }],
+    ['directly', { server: direct }],
     ['through a relay', { server: relayed, relay: true }],
   ] as const) {
-    suite(`of two people, ${way}`, () => {
+    suite(`between two users, ${way}`, () => {
       let alice: Caller
       let bob: Caller
       let chatId: string
 
       before(async () => {
-        const people = await twoPeople(new URL('/graphql', options.server).href)
-        chatId = people.chatId
-        alice = await enter(people.alice, chatId, options)
-        bob = await enter(people.bob, chatId, options)
+        const users = await createTwoUsers(new URL('/graphql', options.server).href)
+        chatId = users.chatId
+        alice = await openCaller(users.alice, chatId, options)
+        bob = await openCaller(users.bob, chatId, options)
       })
-      after(leave)
+      after(closeCallers)
 
-      test('one calls and the other answers', async () => {
+      test('Bob answers a call from Alice', async () => {
         await alice.press('Video call')
-        await bob.reads('ringing', 'Alice calls (video)')
+        await bob.waitForText('ringing', 'Alice is calling (video)')
         await bob.press('Answer')
-        await alice.reads('participants', 'Bob: connected, microphone on, camera on, screen off')
-        await bob.reads('participants', 'Alice: connected, microphone on, camera on, screen off')
-        await bob.stopsRinging()
+        await alice.waitForText('participants', 'Bob: connected, microphone on, camera on, screen off')
+        await bob.waitForText('participants', 'Alice: connected, microphone on, camera on, screen off')
+        await bob.waitUntilNotRinging()
       })
 
-      test('sound and pictures flow both ways', async () => {
-        await Promise.all([alice.receives(), bob.receives()])
-        await alice.shows('Bob')
-        await bob.shows('Alice')
+      test('audio and video are received in both directions', async () => {
+        await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
+        await alice.waitForVideos('Bob')
+        await bob.waitForVideos('Alice')
       })
 
       if ('relay' in options) {
-        test('and through the relay alone', async () => {
-          assert.deepEqual(await alice.routes(), [['relay', 'relay']])
-          assert.deepEqual(await bob.routes(), [['relay', 'relay']])
+        test('media only goes through the relay', async () => {
+          assert.deepEqual(await alice.candidateTypes(), [['relay', 'relay']])
+          assert.deepEqual(await bob.candidateTypes(), [['relay', 'relay']])
         })
       }
 
-      test('one who mutes the microphone is silent', async () => {
+      test('a muted microphone is silent', async () => {
         await alice.press('Microphone')
-        await bob.reads('participants', 'Alice: connected, microphone off, camera on')
-        // Packets go on, with silence in them; the false microphone beeps twice a second.
-        const loudness = () => grows(bob, 'audio', 'totalAudioEnergy')
-        await eventually(async () => assert.ok((await loudness()) < 1e-7, 'Alice is heard'), 15_000)
+        await bob.waitForText('participants', 'Alice: connected, microphone off, camera on')
+        // Packets with silence continue. The fake microphone beeps twice a second.
+        const loudness = () => growth(bob, 'audio', 'totalAudioEnergy')
+        await eventually(async () => assert.ok((await loudness()) < 1e-7, 'audio of a muted microphone'), 15_000)
         await alice.press('Microphone')
-        await bob.reads('participants', 'Alice: connected, microphone on')
-        await eventually(async () => assert.ok((await loudness()) > 1e-7, 'Alice is not heard'), 15_000)
+        await bob.waitForText('participants', 'Alice: connected, microphone on')
+        await eventually(async () => assert.ok((await loudness()) > 1e-7, 'no audio'), 15_000)
       })
 
-      test('one who turns the camera off is not seen', async () => {
+      test('a camera that is turned off sends no frames', async () => {
         await alice.press('Camera')
-        await bob.reads('participants', 'Alice: connected, microphone on, camera off')
-        await eventually(async () => assert.equal(await grows(bob, 'video', 'framesDecoded'), 0), 15_000)
+        await bob.waitForText('participants', 'Alice: connected, microphone on, camera off')
+        await eventually(async () => assert.equal(await growth(bob, 'video', 'framesDecoded'), 0), 15_000)
         await alice.press('Camera')
-        await bob.reads('participants', 'Alice: connected, microphone on, camera on')
-        await bob.receives()
+        await bob.waitForText('participants', 'Alice: connected, microphone on, camera on')
+        await bob.waitForMedia()
       })
 
-      test('a shared screen is a stream more, until it ends', async () => {
+      test('a shared screen is an additional stream until it ends', async () => {
         await alice.press('Share screen')
-        await bob.shows('Alice', "Alice's screen")
-        await bob.reads('participants', 'Alice: connected, microphone on, camera on, screen on')
+        await bob.waitForVideos('Alice', "Alice's screen")
+        await bob.waitForText('participants', 'Alice: connected, microphone on, camera on, screen on')
         await alice.press('Share screen')
-        await bob.shows('Alice')
-        await bob.reads('participants', /Alice: .* screen off/)
+        await bob.waitForVideos('Alice')
+        await bob.waitForText('participants', /Alice: .* screen off/)
       })
 
-      test('both change what they send at once, and both arrive', async () => {
+      test('simultaneous offers of both sides succeed', async () => {
         await Promise.all([alice.press('Share screen'), bob.press('Share screen')])
-        await Promise.all([bob.shows('Alice', "Alice's screen"), alice.shows('Bob', "Bob's screen")])
+        await Promise.all([bob.waitForVideos('Alice', "Alice's screen"), alice.waitForVideos('Bob', "Bob's screen")])
         await Promise.all([alice.press('Share screen'), bob.press('Share screen')])
-        await Promise.all([bob.shows('Alice'), alice.shows('Bob')])
-        await Promise.all([alice.receives(), bob.receives()])
+        await Promise.all([bob.waitForVideos('Alice'), alice.waitForVideos('Bob')])
+        await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
       })
 
-      test('a connection that fails is tried anew by either side', async () => {
-        for (const one of [alice, bob]) {
-          const before = [await alice.fragment(), await bob.fragment()]
-          await one.fails()
+      test('either side restarts a failed connection', async () => {
+        for (const caller of [alice, bob]) {
+          const before = [await alice.iceFragment(), await bob.iceFragment()]
+          await caller.simulateFailure()
           await eventually(async () => {
-            assert.notEqual(await alice.fragment(), before[0])
-            assert.notEqual(await bob.fragment(), before[1])
+            assert.notEqual(await alice.iceFragment(), before[0])
+            assert.notEqual(await bob.iceFragment(), before[1])
           })
-          await Promise.all([alice.receives(), bob.receives()])
+          await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
         }
       })
 
-      test('one whose socket is cut stays, and gets what was sent meanwhile', async () => {
-        const joined = (await history(alice.who, chatId))[0]!.participants
-        await bob.line.cut()
+      test('a participant whose socket drops stays, and receives missed signals after the reconnect', async () => {
+        const joined = (await history(alice.user, chatId))[0]!.participants
+        await bob.proxy.goOffline()
         await alice.press('Share screen')
-        await alice.reads('participants', /Alice: .* screen on/)
-        await Promise.all([alice.receives(), bob.receives()])
-        await bob.shows('Alice')
+        await alice.waitForText('participants', /Alice: .* screen on/)
+        await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
+        await bob.waitForVideos('Alice')
 
-        bob.line.mend()
-        await bob.shows('Alice', "Alice's screen")
-        await bob.receives(1, 1)
-        assert.deepEqual((await history(alice.who, chatId))[0]!.participants, joined)
-        assert.deepEqual([await alice.made(), await bob.made()], [1, 1], 'a connection was made anew')
+        bob.proxy.goOnline()
+        await bob.waitForVideos('Alice', "Alice's screen")
+        await bob.waitForMedia(1, 1)
+        assert.deepEqual((await history(alice.user, chatId))[0]!.participants, joined)
+        const connections = [await alice.connectionCount(), await bob.connectionCount()]
+        assert.deepEqual(connections, [1, 1], 'a peer connection was replaced')
       })
 
-      test('one who loads the page again joins again', async () => {
+      test('a user user reloads the page joins again', async () => {
         await bob.page.reload()
         await bob.press('Join the call')
-        await Promise.all([alice.receives(), bob.receives(1, 1)])
-        await bob.shows('Alice', "Alice's screen")
-        assert.deepEqual([await alice.made(), await bob.made()], [2, 1])
+        await Promise.all([alice.waitForMedia(), bob.waitForMedia(1, 1)])
+        await bob.waitForVideos('Alice', "Alice's screen")
+        assert.deepEqual([await alice.connectionCount(), await bob.connectionCount()], [2, 1])
       })
 
-      test('how good it was is known', () =>
+      test('the call has quality reports', () =>
         eventually(async () => {
-          const { quality } = (await history(alice.who, chatId))[0]!
+          const { quality } = (await history(alice.user, chatId))[0]!
           assert.ok(quality && quality.reports > 0, 'no reports')
           assert.ok(quality.averageBitrateKbps! > 0, 'no bitrate')
         }, 10_000))
 
-      test('one hangs up, and it is history', async () => {
-        await alice.hangsUp()
-        await alice.isFree()
-        await bob.isFree()
-        await alice.reads('history', /^outgoing video call of Alice: \d+:\d\d$/)
-        await bob.reads('history', /^incoming video call of Alice: \d+:\d\d$/)
-        await bob.reads('messages', /^Alice started a call\s+The call ended after \d+:\d\d$/)
-        const [call] = await history(bob.who, chatId)
+      test('a call that was hung up is in the history', async () => {
+        await alice.hangUp()
+        await alice.waitUntilIdle()
+        await bob.waitUntilIdle()
+        await alice.waitForText('history', /^outgoing video call from Alice: \d+:\d\d$/)
+        await bob.waitForText('history', /^incoming video call from Alice: \d+:\d\d$/)
+        await bob.waitForText('messages', /^Alice started a call\s+The call ended after \d+:\d\d$/)
+        const [call] = await history(bob.user, chatId)
         assert.equal(call!.endReason, 'COMPLETED')
-        assert.ok(call!.durationSeconds! > 0, 'it took no time')
+        assert.ok(call!.durationSeconds! > 0, 'a duration of 0')
       })
     })
   }
 
-  suite('of more devices than two', () => {
-    afterEach(leave)
+  suite('between more than two devices', () => {
+    afterEach(closeCallers)
 
-    test('three people each see the two others, and two go on when one leaves', async () => {
+    test('three users see each other, and two remain when one leaves', async () => {
       const org = `org-${randomUUID()}`
-      const people = ['Alice', 'Bob', 'Carol'].map((name) => person(org, name))
-      for (const who of people) await who.ask(ViewerDocument)
-      const memberIds = people.slice(1).map(({ id }) => id)
-      const created = await people[0]!.ask(CreateChatDocument, { input: { kind: 'GROUP', title: 'Three', memberIds } })
+      const users = ['Alice', 'Bob', 'Carol'].map((name) => createUser(org, name))
+      for (const user of users) await user.ask(ViewerDocument)
+      const memberIds = users.slice(1).map(({ id }) => id)
+      const created = await users[0]!.ask(CreateChatDocument, { input: { kind: 'GROUP', title: 'Three', memberIds } })
       const chatId = created.createChat!.chat.id
       const callers: Caller[] = []
-      for (const who of people) callers.push(await enter(who, chatId, { server: direct }))
+      for (const user of users) callers.push(await openCaller(user, chatId, { server: direct }))
       const [alice, bob, carol] = callers as [Caller, Caller, Caller]
 
       await alice.press('Video call')
       await bob.press('Answer')
-      await Promise.all([alice.receives(), bob.receives()])
+      await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
       await carol.press('Answer')
-      await Promise.all(callers.map((caller) => caller.receives(2)))
-      await bob.shows('Alice', 'Carol')
+      await Promise.all(callers.map((caller) => caller.waitForMedia(2)))
+      await bob.waitForVideos('Alice', 'Carol')
 
-      await alice.hangsUp()
-      await Promise.all([bob.receives(), carol.receives()])
-      await bob.shows('Carol')
-      await bob.hangsUp()
-      await carol.hangsUp()
-      await alice.reads('history', /^outgoing video call of Alice: \d+:\d\d$/)
+      await alice.hangUp()
+      await Promise.all([bob.waitForMedia(), carol.waitForMedia()])
+      await bob.waitForVideos('Carol')
+      await bob.hangUp()
+      await carol.hangUp()
+      await alice.waitForText('history', /^outgoing video call from Alice: \d+:\d\d$/)
     })
 
-    test('where one device answers, the other one of the same person stops ringing', async () => {
-      const people = await twoPeople()
-      const alice = await enter(people.alice, people.chatId, { server: direct })
-      const phone = await enter(people.bob, people.chatId, { server: direct })
-      const laptop = await enter(people.bob, people.chatId, { server: direct })
+    test('a device stops ringing when another device of the user answers', async () => {
+      const users = await createTwoUsers()
+      const alice = await openCaller(users.alice, users.chatId, { server: direct })
+      const phone = await openCaller(users.bob, users.chatId, { server: direct })
+      const laptop = await openCaller(users.bob, users.chatId, { server: direct })
 
       await alice.press('Audio call')
-      await phone.reads('ringing', 'Alice calls (audio)')
-      await laptop.reads('ringing', 'Alice calls (audio)')
+      await phone.waitForText('ringing', 'Alice is calling (audio)')
+      await laptop.waitForText('ringing', 'Alice is calling (audio)')
       await laptop.press('Answer')
-      await alice.reads('participants', 'Bob: connected, microphone on, camera off')
-      await phone.stopsRinging()
-      // One is in a call by one device at a time.
+      await alice.waitForText('participants', 'Bob: connected, microphone on, camera off')
+      await phone.waitUntilNotRinging()
+      // A user can be in a call with only one device.
       await phone.press('Join the call')
-      await phone.reads('status', 'CONFLICT')
-      await laptop.hangsUp()
-      await phone.reads('history', /^incoming audio call of Alice: \d+:\d\d$/)
+      await phone.waitForText('status', 'CONFLICT')
+      await laptop.hangUp()
+      await phone.waitForText('history', /^incoming audio call from Alice: \d+:\d\d$/)
     })
   })
 
-  suite('without a socket for long', () => {
-    afterEach(leave)
+  suite('after a long disconnection', () => {
+    afterEach(closeCallers)
 
-    test('one who is away for too long has left, and comes in again by itself', async () => {
-      const people = await twoPeople()
-      const alice = await enter(people.alice, people.chatId, { server: direct })
-      const bob = await enter(people.bob, people.chatId, { server: direct })
+    test('a participant user is disconnected for too long has left, and joins again automatically', async () => {
+      const users = await createTwoUsers()
+      const alice = await openCaller(users.alice, users.chatId, { server: direct })
+      const bob = await openCaller(users.bob, users.chatId, { server: direct })
 
       await alice.press('Video call')
       await bob.press('Answer')
-      await Promise.all([alice.receives(), bob.receives()])
-      await bob.line.cut()
-      await alice.reads('participants', 'Bob: left', 25_000)
-      await alice.shows()
-      bob.line.mend()
-      await Promise.all([alice.receives(), bob.receives()])
-      await alice.shows('Bob')
-      assert.deepEqual([await alice.made(), await bob.made()], [2, 2])
-      await bob.hangsUp()
-      await alice.isFree()
+      await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
+      await bob.proxy.goOffline()
+      await alice.waitForText('participants', 'Bob: left', 25_000)
+      await alice.waitForVideos()
+      bob.proxy.goOnline()
+      await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
+      await alice.waitForVideos('Bob')
+      assert.deepEqual([await alice.connectionCount(), await bob.connectionCount()], [2, 2])
+      await bob.hangUp()
+      await alice.waitUntilIdle()
     })
   })
 
-  suite('that nobody takes', () => {
-    afterEach(leave)
+  suite('without an answer', () => {
+    afterEach(closeCallers)
 
-    test('one that nobody answers is missed, and says so', async () => {
-      const people = await twoPeople(graphql)
-      const alice = await enter(people.alice, people.chatId, { server: relayed })
-      const bob = await enter(people.bob, people.chatId, { server: relayed })
+    test('an unanswered call is missed, with a notification', async () => {
+      const users = await createTwoUsers(graphql)
+      const alice = await openCaller(users.alice, users.chatId, { server: relayed })
+      const bob = await openCaller(users.bob, users.chatId, { server: relayed })
 
       await alice.press('Audio call')
-      await bob.reads('ringing', 'Alice calls')
-      await bob.reads('status', 'You missed a call of Alice.')
-      await bob.stopsRinging()
-      await alice.reads('history', /^outgoing audio call of Alice: missed$/)
-      await bob.reads('history', /^incoming audio call of Alice: missed$/)
-      await bob.reads('messages', 'Alice called, and nobody answered')
+      await bob.waitForText('ringing', 'Alice is calling')
+      await bob.waitForText('status', 'You missed a call from Alice.')
+      await bob.waitUntilNotRinging()
+      await alice.waitForText('history', /^outgoing audio call from Alice: missed$/)
+      await bob.waitForText('history', /^incoming audio call from Alice: missed$/)
+      await bob.waitForText('messages', 'Missed call from Alice')
 
-      const [call] = await history(bob.who, people.chatId)
-      const { notifications } = (await bob.who.ask(MissedCallsDocument)).viewer
+      const [call] = await history(bob.user, users.chatId)
+      const { notifications } = (await bob.user.ask(MissedCallsDocument)).viewer
       const missed = { id: call!.id, endReason: 'MISSED' }
-      assert.deepEqual(notifications.nodes, [{ kind: 'MISSED_CALL', actor: { id: alice.who.id }, call: missed }])
+      assert.deepEqual(notifications.nodes, [{ kind: 'MISSED_CALL', actor: { id: alice.user.id }, call: missed }])
     })
 
-    test('one that is declined stops at once', async () => {
-      const people = await twoPeople()
-      const alice = await enter(people.alice, people.chatId, { server: direct })
-      const bob = await enter(people.bob, people.chatId, { server: direct })
+    test('a declined call ends immediately', async () => {
+      const users = await createTwoUsers()
+      const alice = await openCaller(users.alice, users.chatId, { server: direct })
+      const bob = await openCaller(users.bob, users.chatId, { server: direct })
 
       await alice.press('Video call')
       await bob.press('Decline')
-      await alice.reads('history', /^outgoing video call of Alice: declined$/)
-      await alice.isFree()
-      await bob.stopsRinging()
+      await alice.waitForText('history', /^outgoing video call from Alice: declined$/)
+      await alice.waitUntilIdle()
+      await bob.waitUntilNotRinging()
     })
   })
 })

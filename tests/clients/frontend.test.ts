@@ -1,6 +1,5 @@
-// The front end of frontend.ts is Alice's. Everything that can happen in Parlor happens around her
-// (everything.ts), mixed at random; what she is shown must come to be, field by field, what a client
-// with no cache is answered.
+// Alice uses the front end of frontend.ts while the scenarios of everything.ts run, interleaved at random. All data of
+// the front end must converge, field by field, to the responses that a client without a cache receives.
 
 import assert from 'node:assert/strict'
 import { randomInt, randomUUID } from 'node:crypto'
@@ -9,160 +8,160 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { TypedDocumentNode as Document } from '@graphql-typed-document-node/core'
 import { buildClientSchema, getIntrospectionQuery, type IntrospectionQuery } from 'graphql'
-import { type Actor, type Cast, makeChat, openDirectChat, type Scene, scenes } from './everything.ts'
-import { arranged, FrontEnd } from './frontend.ts'
+import { type Actor, createChat, openDirectChat, type Scenario, scenarios, type Setup } from './everything.ts'
+import { FrontEnd, sortedChats } from './frontend.ts'
 import { ChatListDocument, ChatWindowDocument, JustSendDocument, ViewerDocument } from './generated/operations.ts'
-import { consoleStaysSilent, eventually, person, type Person, post, withoutTypenames } from './helpers.ts'
+import { createUser, eventually, expectSilentConsole, post, type User, withoutTypenames } from './helpers.ts'
 
-/** Another run with the same seed mixes the scenes alike; times are the machine's. */
+/** The seed of the order of steps. Their timing depends on the machine. */
 const SEED = Number(process.env.PARLOR_TEST_SEED ?? randomInt(1_000_000))
 
-/** How many steps of the story between two looks at what is shown. */
+/** The number of steps between two comparisons. */
 const STEPS = 25
 
 suite(`a front end (PARLOR_TEST_SEED=${SEED})`, { concurrency: false }, () => {
-  test('keeps right through everything, by its feeds', async (t) => {
-    const stage = await Stage.set(t)
-    for await (const _ of mixed(stage.scenes(), STEPS)) await stage.isRight()
-    await stage.isRight()
-    t.diagnostic(`asked over the network: ${JSON.stringify(stage.frontEnd.asked)}`)
+  test('stays correct through every mutation', async (t) => {
+    const fixture = await Fixture.create(t)
+    for await (const _ of interleave(fixture.scenarios(), STEPS)) await fixture.assertCorrect()
+    await fixture.assertCorrect()
+    t.diagnostic(`requests: ${JSON.stringify(fixture.frontEnd.requests)}`)
   })
 
-  test('keeps right through everything with its line cut again and again', async (t) => {
-    const stage = await Stage.set(t)
-    let cuts = 0
+  test('stays correct through every mutation while its connection drops repeatedly', async (t) => {
+    const fixture = await Fixture.create(t)
+    let drops = 0
     const stopped = new AbortController()
-    const cutting = (async () => {
+    const dropping = (async () => {
       while (!stopped.signal.aborted) {
-        await sleep(100 + chance(700))
-        // Mostly it comes back at once, sometimes after much has happened.
-        stage.frontEnd.cut(chance(4) === 0 ? sleep(chance(600)) : undefined)
-        cuts++
+        await sleep(100 + random(700))
+        // Usually the reconnect is immediate, sometimes it is delayed until many steps have passed.
+        fixture.frontEnd.dropConnection(random(4) === 0 ? sleep(random(600)) : undefined)
+        drops++
       }
     })()
-    for await (const _ of mixed(stage.scenes(), STEPS * 3)) await stage.isRight()
+    for await (const _ of interleave(fixture.scenarios(), STEPS * 3)) await fixture.assertCorrect()
     stopped.abort()
-    await cutting
-    await stage.isRight()
-    t.diagnostic(`cut ${cuts} times; asked over the network: ${JSON.stringify(stage.frontEnd.asked)}`)
+    await dropping
+    await fixture.assertCorrect()
+    t.diagnostic(`dropped ${drops} times; requests: ${JSON.stringify(fixture.frontEnd.requests)}`)
   })
 
-  test('keeps right when it missed too much to be told', async (t) => {
-    const { frontEnd, cast, isRight } = await Stage.set(t)
-    let comeBack = () => {}
-    frontEnd.cut(new Promise((resolve) => (comeBack = resolve)))
-    // More than a feed is told one by one.
-    for (let said = 0; said <= 1_000; said += 40) await sayMuch(cast.bob, cast.team, 40)
-    comeBack()
-    await isRight()
+  test('stays correct after it missed more events than a feed replays', async (t) => {
+    const { frontEnd, setup, assertCorrect } = await Fixture.create(t)
+    let reconnect = () => {}
+    frontEnd.dropConnection(new Promise((resolve) => (reconnect = resolve)))
+    // More messages than a feed replays one by one.
+    for (let sent = 0; sent <= 1_000; sent += 40) await sendMany(setup.bob, setup.team, 40)
+    reconnect()
+    await assertCorrect()
   })
 
-  test('was shown every mutation of the schema', async () => {
-    const { headers } = person(`org-${randomUUID()}`, 'Alice')
+  test('the scenarios use every mutation of the schema', async () => {
+    const { headers } = createUser(`org-${randomUUID()}`, 'Alice')
     const { data } = await post(headers, { query: getIntrospectionQuery() })
     const mutations = Object.keys(buildClientSchema(data as IntrospectionQuery).getMutationType()!.getFields())
-    // Those of tokens change nothing that a front end shows; the stories of sessions have them.
-    const ofTokens = ['renewSession', 'revokeSessions']
-    const shown = mutations.filter((name) => !ofTokens.includes(name))
-    assert.deepEqual(shown.filter((name) => !done.has(name)), [], 'add them to a scene of everything.ts')
+    // Mutations of tokens don't change the data of a front end; the tests of sessions cover them.
+    const tokenMutations = ['renewSession', 'revokeSessions']
+    const expected = mutations.filter((name) => !tokenMutations.includes(name))
+    assert.deepEqual(expected.filter((name) => !executed.has(name)), [], 'add them to a scenario of everything.ts')
   })
 })
 
-/** The people, their first chats, and Alice's front end. */
-class Stage {
+/** The users, their first chats, and Alice's front end. */
+class Fixture {
   readonly frontEnd: FrontEnd
-  readonly cast: Cast
-  readonly #alice: Person
+  readonly setup: Setup
+  readonly #alice: User
 
-  static async set(t: TestContext) {
-    consoleStaysSilent(t)
+  static async create(t: TestContext) {
+    expectSilentConsole(t)
     const org = `org-${randomUUID()}`
-    const [alice, bob, carol] = [person(org, 'Alice'), person(org, 'Bob'), person(org, 'Carol')]
-    const mona = person(org, 'Mona', ['chat.view', 'chat.moderate'])
-    // A person is known to the server from their first request on.
-    for (const who of [alice, bob, carol, mona]) await who.ask(ViewerDocument)
-    const team = await makeChat(bob, [alice, carol], { title: 'The team' })
+    const [alice, bob, carol] = [createUser(org, 'Alice'), createUser(org, 'Bob'), createUser(org, 'Carol')]
+    const mona = createUser(org, 'Mona', ['chat.view', 'chat.moderate'])
+    // The server registers a user at their first request.
+    for (const user of [alice, bob, carol, mona]) await user.ask(ViewerDocument)
+    const team = await createChat(bob, [alice, carol], { title: 'The team' })
     const direct = await openDirectChat(bob, alice)
 
     const frontEnd = await FrontEnd.open(alice)
     t.after(() => frontEnd.close())
-    const inFront: Actor = { id: alice.id, ask: (mutation, variables) => frontEnd.mutate(mutation, variables) }
-    const cast = { alice: inFront, aliceElsewhere: alice, bob, carol, mona, team, direct }
-    return new Stage(frontEnd, noting(cast), alice)
+    const aliceInFrontEnd: Actor = { id: alice.id, ask: (mutation, variables) => frontEnd.mutate(mutation, variables) }
+    const setup = { alice: aliceInFrontEnd, aliceOnOtherDevice: alice, bob, carol, mona, team, direct }
+    return new Fixture(frontEnd, recordMutations(setup), alice)
   }
 
-  constructor(frontEnd: FrontEnd, cast: Cast, alice: Person) {
+  constructor(frontEnd: FrontEnd, setup: Setup, alice: User) {
     this.frontEnd = frontEnd
-    this.cast = cast
+    this.setup = setup
     this.#alice = alice
   }
 
-  scenes = () => Object.entries(scenes).map(([name, scene]): [string, ReturnType<Scene>] => [name, scene(this.cast)])
+  scenarios = () =>
+    Object.entries(scenarios).map(([name, scenario]): [string, ReturnType<Scenario>] => [name, scenario(this.setup)])
 
-  /** What is shown comes to be what the server answers: the list, and each chat's window. */
-  isRight = async () => {
-    let found = await this.#difference()
-    // To say how two large answers differ takes seconds, in which nothing else would go on: so that
-    // is said once it is sure that they do.
-    const isGone = async () => assert.ok(!(found = await this.#difference()), 'what is shown is not right')
-    await eventually(isGone, 15_000).catch(() => assert.deepEqual(found?.shown, found?.answer))
+  /** Waits until the chat list and each chat's window equal the server's responses. */
+  assertCorrect = async () => {
+    let difference = await this.#difference()
+    // `deepEqual` needs seconds to describe how two large values differ, so it is only called after the timeout.
+    const isCorrect = async () => assert.ok(!(difference = await this.#difference()), 'the front end is not up to date')
+    await eventually(isCorrect, 15_000).catch(() => assert.deepEqual(difference?.actual, difference?.expected))
   }
 
   async #difference() {
     const lists = [false, true].map((archived) => this.#alice.ask(ChatListDocument, { archived }))
-    const answer = arranged(await Promise.all(lists))
-    const shown = this.frontEnd.list()
-    if (!isDeepStrictEqual(shown && withoutTypenames(shown), answer)) return { shown, answer }
-    for (const { id } of [...answer.chats, ...answer.archived]) {
-      const answer = await this.#alice.ask(ChatWindowDocument, { chatId: id })
-      const shown = withoutTypenames(this.frontEnd.window(id) ?? null)
-      if (!isDeepStrictEqual(shown, answer)) return { shown, answer }
+    const list = sortedChats(await Promise.all(lists))
+    const actual = this.frontEnd.list()
+    if (!isDeepStrictEqual(actual && withoutTypenames(actual), list)) return { actual, expected: list }
+    for (const { id } of [...list.chats, ...list.archived]) {
+      const expected = await this.#alice.ask(ChatWindowDocument, { chatId: id })
+      const actual = withoutTypenames(this.frontEnd.window(id) ?? null)
+      if (!isDeepStrictEqual(actual, expected)) return { actual, expected }
     }
     return undefined
   }
 }
 
-/** Plays scenes, each a step at a time, whichever comes; yields after every so many steps. */
-async function* mixed(scenes: [string, AsyncGenerator<void>][], steps: number) {
+/** Runs steps of randomly selected scenarios, and yields after every `steps` steps. */
+async function* interleave(scenarios: [string, AsyncGenerator<void>][], steps: number) {
   let step = 0
-  while (scenes.length > 0) {
-    const [name, scene] = scenes[chance(scenes.length)]!
+  while (scenarios.length > 0) {
+    const [name, scenario] = scenarios[random(scenarios.length)]!
     try {
-      const { done } = await scene.next()
-      if (done) scenes = scenes.filter(([other]) => other !== name)
+      const { done } = await scenario.next()
+      if (done) scenarios = scenarios.filter(([other]) => other !== name)
     } catch (cause) {
-      throw new Error(`the scene "${name}" went wrong`, { cause })
+      throw new Error(`the scenario "${name}" failed`, { cause })
     }
     if (++step % steps === 0) yield
   }
 }
 
-/** A number below another, from the seed: Mulberry32. */
+/** Returns a random number below a limit: Mulberry32 with the seed. */
 let state = SEED
-function chance(below: number) {
+function random(limit: number) {
   state = (state + 0x6d2b79f5) | 0
   let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
   mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-  return ((mixed ^ (mixed >>> 14)) >>> 0) % below
+  return ((mixed ^ (mixed >>> 14)) >>> 0) % limit
 }
 
-/** The mutations that were done. */
-const done = new Set<string>()
+/** The mutations that were executed. */
+const executed = new Set<string>()
 
-/** The same cast, whose mutations are noted. */
-function noting(cast: Cast): Cast {
-  const noted = (who: Actor): Actor => ({
-    id: who.id,
+/** Returns a setup whose actors record their mutations. */
+function recordMutations(setup: Setup): Setup {
+  const recording = (actor: Actor): Actor => ({
+    id: actor.id,
     async ask(document, variables) {
-      const answer = await who.ask(document, variables)
-      for (const field of mutationsOf(document)) done.add(field)
-      return answer
+      const data = await actor.ask(document, variables)
+      for (const field of mutationsOf(document)) executed.add(field)
+      return data
     },
   })
-  const { alice, aliceElsewhere, bob, carol, mona, team, direct } = cast
-  const people = { alice, aliceElsewhere, bob, carol, mona }
-  const all = Object.entries(people).map(([name, who]) => [name, noted(who)])
-  return { ...(Object.fromEntries(all) as typeof people), team, direct }
+  const { alice, aliceOnOtherDevice, bob, carol, mona, team, direct } = setup
+  const actors = { alice, aliceOnOtherDevice, bob, carol, mona }
+  const all = Object.entries(actors).map(([name, actor]) => [name, recording(actor)])
+  return { ...(Object.fromEntries(all) as typeof actors), team, direct }
 }
 
 const mutationsOf = ({ definitions }: Document<unknown, any>) =>
@@ -170,8 +169,8 @@ const mutationsOf = ({ definitions }: Document<unknown, any>) =>
     .flatMap((part) => (part.kind === 'OperationDefinition' && part.operation === 'mutation' ? [part.selectionSet] : []))
     .flatMap(({ selections }) => selections.flatMap((field) => (field.kind === 'Field' ? [field.name.value] : [])))
 
-/** Many at once: their order is not of interest. */
-async function sayMuch(who: Actor, chatId: string, times: number) {
-  const say = (_: unknown, n: number) => who.ask(JustSendDocument, { input: { chatId, text: `number ${n}` } })
-  await Promise.all(Array.from({ length: times }, say))
+/** Sends messages concurrently, because their order does not matter. */
+async function sendMany(actor: Actor, chatId: string, count: number) {
+  const send = (_: unknown, n: number) => actor.ask(JustSendDocument, { input: { chatId, text: `number ${n}` } })
+  await Promise.all(Array.from({ length: count }, send))
 }

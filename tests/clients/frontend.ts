@@ -1,14 +1,13 @@
-// A front end with no screen: a list of chats, a window for each of them, and what keeps both right.
+// A front end without a screen: a list of chats, a window for each chat, and the code that keeps both up to date.
 //
-// What is shown is read from urql's graphcache, by two queries: ChatList and ChatWindow. What happens
-// is told by a feed for each chat, ChatChanges, which selects what happened in the fragments of these
-// queries (operations/frontend.graphql). The cache puts each thing in its place by its id; nothing
-// here merges, counts, sorts messages in or takes them out. What is left to do is:
+// All data are read from urql's graphcache by two queries, ChatList and ChatWindow. One feed per chat, ChatChanges,
+// delivers changes; it selects the fragments of these queries (operations/frontend.graphql), so the cache updates each
+// object by its id. No code here merges, counts, inserts or removes messages. The remaining tasks are:
 //
-//  - to go on from the feed's last cursor when the line was cut: `Line`;
-//  - to ask a query again in the few cases where the feed can't carry the answer: `#told`;
-//  - to let queries and feeds take turns, as they come by different ways: `Turns`;
-//  - to notice chats that are new: `#lookForChats`.
+//  - to resume a feed from its last cursor after a reconnect: `FeedConnection`;
+//  - to repeat a query in the few cases in which a feed cannot contain the new data: `#handleEvent`;
+//  - to order the results of queries and feeds, which arrive over different connections: `EventQueue`;
+//  - to detect new chats: `#findNewChats`.
 
 import {
   Client,
@@ -37,149 +36,149 @@ import {
   type ChatWindowQuery,
   MessageAnywhereDocument,
 } from './generated/operations.ts'
-import { httpUrl, type Person, post, socketUrl } from './helpers.ts'
+import { httpUrl, post, socketUrl, type User } from './helpers.ts'
 
 type Variables = Record<string, any>
 
-/** How often to look whether there are new chats. An application would take some ten seconds. */
-const LOOK_EVERY = 250
+/** The interval of queries for new chats. An application would use about ten seconds. */
+const CHAT_POLL_INTERVAL = 250
 
-/** How soon to ask again what could not be answered. */
-const RETRY_AFTER = 100
+/** The delay before a failed query is repeated. */
+const RETRY_DELAY = 100
 
 export class FrontEnd {
-  readonly #turns = new Turns()
-  readonly #line: Line
+  readonly #events = new EventQueue()
+  readonly #connection: FeedConnection
   readonly #client: Client
   readonly #sender: Client
-  readonly #lists: View<ChatListQuery, { archived: boolean }>[]
-  readonly #chats = new Map<string, { feed: Stoppable; window?: View<ChatWindowQuery, { chatId: string }> }>()
-  readonly #running: Stoppable[] = []
-  /** How often each operation was asked over the network. */
-  readonly asked: Record<string, number> = {}
+  readonly #lists: WatchedQuery<ChatListQuery, { archived: boolean }>[]
+  readonly #chats = new Map<string, Chat>()
+  readonly #subscriptions: Subscription[] = []
+  /** The number of requests for each query. */
+  readonly requests: Record<string, number> = {}
 
-  static async open(who: Person) {
-    const { data } = await post(who.headers, { query: getIntrospectionQuery() })
-    return new FrontEnd(who, data as IntrospectionQuery)
+  static async open(user: User) {
+    const { data } = await post(user.headers, { query: getIntrospectionQuery() })
+    return new FrontEnd(user, data as IntrospectionQuery)
   }
 
-  private constructor(who: Person, schema: IntrospectionQuery) {
-    this.#line = new Line(who, this.#turns)
-    const http = { url: httpUrl, preferGetMethod: false, fetchOptions: { headers: who.headers } } as const
+  private constructor(user: User, schema: IntrospectionQuery) {
+    this.#connection = new FeedConnection(user, this.#events)
+    const http = { url: httpUrl, preferGetMethod: false, fetchOptions: { headers: user.headers } } as const
     const cache = cacheExchange({ schema, keys: keys(schema) })
     this.#client = new Client({
       ...http,
       exchanges: [
         cache,
-        this.#notingQueries,
+        this.#trackQueries,
         fetchExchange,
-        subscriptionExchange({ forwardSubscription: this.#line.subscribe }),
+        subscriptionExchange({ forwardSubscription: this.#connection.subscribe }),
       ],
     })
-    // Mutations go past the cache. Who sent them hears of them by the feed, like all others; an answer
-    // that came after a newer event would put the old in the place of the new. (An application that
-    // wants to show what it sends at once shows it as "being sent", until the nonce comes back.)
+    // Mutations bypass the cache. Their effects arrive by the feed, as for all other members; a response that arrived
+    // after a newer event would overwrite newer data. (An application that shows a message while it is being sent
+    // replaces it when the feed delivers a message with its nonce.)
     this.#sender = new Client({ ...http, exchanges: [fetchExchange] })
 
     const list = (archived: boolean) =>
-      new View(this.#client, this.#turns, ChatListDocument, { archived }, () => this.#followTheLists())
+      new WatchedQuery(this.#client, this.#events, ChatListDocument, { archived }, () => this.#updateFeeds())
     this.#lists = [list(false), list(true)]
-    const anywhere = this.#client.subscription(MessageAnywhereDocument, {})
-    this.#running.push(
+    const allMessages = this.#client.subscription(MessageAnywhereDocument, {})
+    this.#subscriptions.push(
       ...this.#lists,
-      anywhere.subscribe(({ data }) => {
-        if (data && !this.#chats.has(data.messageAdded.chat.id)) void this.#lookForChats()
+      allMessages.subscribe(({ data }) => {
+        if (data && !this.#chats.has(data.messageAdded.chat.id)) void this.#findNewChats()
       }),
     )
-    const look = setInterval(() => void this.#lookForChats(), LOOK_EVERY)
-    this.#running.push({ unsubscribe: () => clearInterval(look) })
+    const poll = setInterval(() => void this.#findNewChats(), CHAT_POLL_INTERVAL)
+    this.#subscriptions.push({ unsubscribe: () => clearInterval(poll) })
   }
 
-  // -------------------------------------------------------------- what is shown
+  // -------------------------------------------------------------- data
 
-  /** The chats, and those that were put away; undefined before both are known. */
+  /** Returns the chats and the archived chats; undefined before both are loaded. */
   list() {
-    const lists = this.#lists.map((list) => list.shown())
-    return lists.every((list) => list !== undefined) ? arranged(lists) : undefined
+    const lists = this.#lists.map((list) => list.data())
+    return lists.every((list) => list !== undefined) ? sortedChats(lists) : undefined
   }
 
   window(chatId: string) {
-    return this.#chats.get(chatId)?.window?.shown()
+    return this.#chats.get(chatId)?.window?.data()
   }
 
-  // -------------------------------------------------------------- what is done
+  // -------------------------------------------------------------- actions
 
   async mutate<T, V>(mutation: Document<T, V>, variables: V): Promise<T> {
-    return answerOf(await this.#sender.mutation(mutation as Document<T, Variables>, variables as Variables).toPromise())!
+    return dataOf(await this.#sender.mutation(mutation as Document<T, Variables>, variables as Variables).toPromise())!
   }
 
-  /** Cuts the line, as a lost network does. It comes back by itself, but not before `until`. */
-  cut(until: Promise<void> = Promise.resolve()) {
-    this.#line.cut(until)
+  /** Drops the connection like a lost network. It reconnects automatically, not before `until`. */
+  dropConnection(until: Promise<void> = Promise.resolve()) {
+    this.#connection.drop(until)
   }
 
   close() {
-    for (const running of this.#running) running.unsubscribe()
-    for (const id of this.#chats.keys()) this.#unfollow(id)
-    this.#line.close()
+    for (const subscription of this.#subscriptions) subscription.unsubscribe()
+    for (const id of this.#chats.keys()) this.#closeFeed(id)
+    this.#connection.close()
   }
 
-  // -------------------------------------------------------------- what keeps it right
+  // -------------------------------------------------------------- updates
 
-  /** One feed for each chat that is listed, and none for others. */
-  #followTheLists() {
+  /** Opens a feed for each chat in the lists, and closes all other feeds. */
+  #updateFeeds() {
     const lists = this.list()
     if (!lists) return
     const ids = new Set([...lists.chats, ...lists.archived].map(({ id }) => id))
-    for (const id of this.#chats.keys()) if (!ids.has(id)) this.#unfollow(id)
-    for (const id of ids) if (!this.#chats.has(id)) this.#follow(id)
+    for (const id of this.#chats.keys()) if (!ids.has(id)) this.#closeFeed(id)
+    for (const id of ids) if (!this.#chats.has(id)) this.#openFeed(id)
   }
 
-  #refreshTheLists() {
+  #refreshLists() {
     for (const list of this.#lists) list.refresh()
   }
 
-  #follow(chatId: string) {
-    // Whatever the source tells at once is told after it is in the map.
-    const chat = { feed: { unsubscribe() {} } as Stoppable }
+  #openFeed(chatId: string) {
+    // The chat is in the map before the subscription delivers its first event.
+    const chat: Chat = { feed: { unsubscribe() {} } }
     this.#chats.set(chatId, chat)
     chat.feed = this.#client.subscription(ChatChangesDocument, { chatId }).subscribe(({ data, error }) => {
       if (this.#chats.get(chatId) !== chat) return
-      if (error) this.#lose(chatId)
-      else if (data) this.#told(chatId, data.chatFeed)
+      if (error) this.#removeChat(chatId)
+      else if (data) this.#handleEvent(chatId, data.chatFeed)
     })
   }
 
-  /** What an event leaves to do once the cache has it: for most of them nothing. */
-  #told(chatId: string, event: ChatChangesSubscription['chatFeed']) {
+  /** Handles an event that the cache has already processed; most events need nothing else. */
+  #handleEvent(chatId: string, event: ChatChangesSubscription['chatFeed']) {
     const chat = this.#chats.get(chatId)!
     switch (event.__typename) {
       case 'FeedCaughtUp':
-        // The feed is there first and the window after it, so that nothing falls between. What was
-        // listed meanwhile is made good, too: the window has all that the row of the list has.
-        if (!chat.window) chat.window = new View(this.#client, this.#turns, ChatWindowDocument, { chatId })
+        // The window is queried after its feed has started, so that no change is missed between them. The window has
+        // all fields of the list's row, so its response also updates a stale row.
+        if (!chat.window) chat.window = new WatchedQuery(this.#client, this.#events, ChatWindowDocument, { chatId })
         break
       case 'FeedReset':
-        // Too much happened to be told one by one. The feed goes on from its new cursor.
+        // The feed missed more events than it replays, and continues from its new cursor.
         if (chat.window) chat.window.refresh()
-        else chat.window = new View(this.#client, this.#turns, ChatWindowDocument, { chatId })
+        else chat.window = new WatchedQuery(this.#client, this.#events, ChatWindowDocument, { chatId })
         break
       case 'MemberRemoved':
-        // Tells ids alone; with the member went what they had read.
+        // The event only has ids, and the member's read position affects the status of messages.
         chat.window?.refresh()
         break
     }
-    // Asked for while the viewer was out of the chat, and in again before the feed noticed anything.
-    if (chat.window?.shown()?.chat === null) chat.window.refresh()
+    // The window was queried between the viewer's removal and return, both of which the feed has not seen.
+    if (chat.window?.data()?.chat === null) chat.window.refresh()
   }
 
-  /** A feed that ends with an error is that of a chat which was deleted, or which the viewer is out of. */
-  #lose(chatId: string) {
-    this.#unfollow(chatId)
-    this.#refreshTheLists()
+  /** Removes a chat whose feed ended with an error: it was deleted, or the viewer is no longer a member. */
+  #removeChat(chatId: string) {
+    this.#closeFeed(chatId)
+    this.#refreshLists()
   }
 
-  #unfollow(chatId: string) {
+  #closeFeed(chatId: string) {
     const { feed, window } = this.#chats.get(chatId)!
     this.#chats.delete(chatId)
     feed.unsubscribe()
@@ -187,197 +186,196 @@ export class FrontEnd {
   }
 
   /**
-   * No feed tells yet of chats that are new to the viewer: a later one of the server, over all chats,
-   * will. Until then a message in a chat that isn't listed is one sign; a direct chat begins without
-   * any message, so the front end looks from time to time as well.
+   * Refreshes the lists if there are new chats.
+   *
+   * The chat feeds don't report them. A message in an unlisted chat indicates one; a direct chat starts without a
+   * message, so the front end also polls. (`inboxFeed` reports new chats; this front end does not use it.)
    */
-  async #lookForChats() {
-    const ask = (archived: boolean) => this.#sender.query(ChatIdsDocument, { archived }).toPromise()
-    const answers = await Promise.all([ask(false), ask(true)])
-    if (answers.some(({ error }) => error)) return
-    const ids = new Set(answers.flatMap(({ data }) => data!.chats.nodes).map(({ id }) => id))
-    const same = ids.size === this.#chats.size && [...ids].every((id) => this.#chats.has(id))
-    if (!same) this.#refreshTheLists()
+  async #findNewChats() {
+    const queryIds = (archived: boolean) => this.#sender.query(ChatIdsDocument, { archived }).toPromise()
+    const results = await Promise.all([queryIds(false), queryIds(true)])
+    if (results.some(({ error }) => error)) return
+    const ids = new Set(results.flatMap(({ data }) => data!.chats.nodes).map(({ id }) => id))
+    const isCurrent = ids.size === this.#chats.size && [...ids].every((id) => this.#chats.has(id))
+    if (!isCurrent) this.#refreshLists()
   }
 
-  #notingQueries: Exchange = (input) =>
+  #trackQueries: Exchange = (input) =>
     mapExchange({
       onOperation: ({ kind, key, query }) => {
         if (kind !== 'query') return
         const name = query.definitions.flatMap((part) => (part.kind === 'OperationDefinition' ? part.name!.value : []))[0]!
-        this.asked[name] = (this.asked[name] ?? 0) + 1
-        this.#turns.asks(key)
+        this.requests[name] = (this.requests[name] ?? 0) + 1
+        this.#events.queryStarted(key)
       },
       onResult: ({ operation }) => {
-        if (operation.kind === 'query') this.#turns.answered(operation.key)
+        if (operation.kind === 'query') this.#events.queryFinished(operation.key)
       },
     })(input)
 }
 
 /**
- * While a query is under way, events wait, and then are told in their order. Otherwise an answer that
- * was made before an event and arrives after it would put the old in the place of the new, and no
- * further event might come to mend it. The other way round no harm is done: if the answer is newer
- * than the events that waited, the last of them has what the answer has.
+ * Holds back events while a query is pending, and then delivers them in order. Otherwise a response that was created
+ * before an event and arrives after it would overwrite newer data, possibly without a later event that corrects them.
+ * The reverse order is harmless: if the response is newer than the events, the last of them has the same data.
  */
-class Turns {
-  readonly #asked = new Set<number>()
-  readonly #waiting: (() => void)[] = []
-  #telling = false
+class EventQueue {
+  readonly #pendingQueries = new Set<number>()
+  readonly #events: (() => void)[] = []
+  #isDelivering = false
 
-  /** A query with this key is under way. */
-  asks(key: number) {
-    this.#asked.add(key)
+  /** Records that a query with this key is pending. */
+  queryStarted(key: number) {
+    this.#pendingQueries.add(key)
   }
 
-  isAsked(key: number) {
-    return this.#asked.has(key)
+  isPending(key: number) {
+    return this.#pendingQueries.has(key)
   }
 
-  /** The query is answered, or nobody waits for the answer any more. */
-  answered(key: number) {
-    this.#asked.delete(key)
-    void this.#tell()
+  /** Records that the query has a result, or was cancelled. */
+  queryFinished(key: number) {
+    this.#pendingQueries.delete(key)
+    void this.#deliver()
   }
 
-  tell(event: () => void) {
-    this.#waiting.push(event)
-    void this.#tell()
+  push(event: () => void) {
+    this.#events.push(event)
+    void this.#deliver()
   }
 
-  async #tell() {
-    if (this.#telling) return
-    this.#telling = true
+  async #deliver() {
+    if (this.#isDelivering) return
+    this.#isDelivering = true
     for (;;) {
-      // An answer gets into the cache first; and what an event gives cause to ask is asked before
-      // the next one is told.
-      await nextTurn()
-      if (this.#asked.size > 0) break
-      const event = this.#waiting.shift()
+      // In the next task a response is in the cache, and a query that an event caused has been sent.
+      await nextTask()
+      if (this.#pendingQueries.size > 0) break
+      const event = this.#events.shift()
       if (!event) break
       event()
     }
-    this.#telling = false
+    this.#isDelivering = false
   }
 }
 
-const nextTurn = () => new Promise((resolve) => setTimeout(resolve))
+const nextTask = () => new Promise((resolve) => setTimeout(resolve))
 
-type Stoppable = { unsubscribe(): void }
+type Subscription = { unsubscribe(): void }
 
-/** A query that is kept up to date from the cache, as a mounted component's is. */
-class View<T, V extends Variables> {
+type Chat = { feed: Subscription; window?: WatchedQuery<ChatWindowQuery, { chatId: string }> }
+
+/** A query whose data follow the cache, like those of a mounted component. */
+class WatchedQuery<T, V extends Variables> {
   readonly #client: Client
-  readonly #turns: Turns
+  readonly #events: EventQueue
   readonly #request: GraphQLRequest<T, V>
-  #shown: T | undefined
+  #data: T | undefined
   readonly unsubscribe: () => void
 
-  constructor(client: Client, turns: Turns, query: Document<T, V>, variables: V, changed = () => {}) {
+  constructor(client: Client, events: EventQueue, query: Document<T, V>, variables: V, changed = () => {}) {
     this.#client = client
-    this.#turns = turns
+    this.#events = events
     this.#request = createRequest(query, variables)
-    // What the cache has is shown, and asked for anyway: nobody kept it right until now.
+    // Cached data are used at once and queried again, because no feed has kept them up to date until now.
     const source = client.executeQuery<T, V>(this.#request, { requestPolicy: 'cache-and-network' })
     const { unsubscribe } = source.subscribe(({ data, error }) => {
-      // What was right a moment ago is better than nothing: a server that is busy, a chat that was
-      // deleted while it was asked for.
-      if (error) setTimeout(() => this.refresh(), RETRY_AFTER)
-      else if (data) this.#shown = data
-      // Not before the constructor is done.
+      // After an error (a busy server, a chat deleted during the query) the previous data remain.
+      if (error) setTimeout(() => this.refresh(), RETRY_DELAY)
+      else if (data) this.#data = data
+      // Deferred, because a cached result arrives during the constructor.
       queueMicrotask(changed)
     })
     this.unsubscribe = () => {
       unsubscribe()
-      turns.answered(this.#request.key)
+      events.queryFinished(this.#request.key)
     }
   }
 
-  /** What a component would show now; undefined before the first answer. */
-  shown() {
-    return this.#shown
+  /** Returns the current data; undefined before the first response. */
+  data() {
+    return this.#data
   }
 
   refresh() {
-    if (this.#turns.isAsked(this.#request.key)) return
+    if (this.#events.isPending(this.#request.key)) return
     const operation = this.#client.createRequestOperation('query', this.#request, { requestPolicy: 'network-only' })
     this.#client.reexecuteOperation(operation)
   }
 }
 
-/** The line on which feeds come in. */
-class Line {
-  readonly #socket
-  #line: WebSocket | undefined
-  readonly #turns: Turns
-  #mayComeBack = Promise.resolve()
+/** The connection of all feeds, which reconnects and resumes them. */
+class FeedConnection {
+  readonly #client
+  #socket: WebSocket | undefined
+  readonly #events: EventQueue
+  #reconnectAllowed = Promise.resolve()
 
-  constructor(who: Person, turns: Turns) {
-    this.#turns = turns
-    this.#socket = createClient({
+  constructor(user: User, events: EventQueue) {
+    this.#events = events
+    this.#client = createClient({
       url: socketUrl,
-      // A function: a line that comes back needs a token that is still good.
-      connectionParams: () => ({ Authorization: `Bearer ${who.token}` }),
+      // A function, because a reconnect needs a token that is still valid.
+      connectionParams: () => ({ Authorization: `Bearer ${user.token}` }),
       webSocketImpl: WebSocket,
       retryAttempts: Infinity,
       shouldRetry: () => true,
-      // An application waits a little, and longer each time.
-      retryWait: () => this.#mayComeBack,
-      on: { opened: (socket) => void (this.#line = socket as WebSocket) },
+      // An application uses an exponential backoff.
+      retryWait: () => this.#reconnectAllowed,
+      on: { opened: (socket) => void (this.#socket = socket as WebSocket) },
     })
   }
 
   /** For urql's subscriptionExchange. */
   subscribe = ({ query, variables }: Pick<SubscriptionOperation, 'query' | 'variables'>) => ({
     subscribe: (sink: Sink) => {
-      // On a new line graphql-ws sends this very object again: with the cursor in it, the feed goes on
-      // where it was.
+      // After a reconnect graphql-ws sends this same object again, so the feed resumes from the cursor stored in it.
       const payload = { query: query!, variables: { ...variables } as Variables }
       const next = (result: any) => {
         const cursor = result.data?.chatFeed?.cursor
         if (cursor) payload.variables.after = cursor
-        this.#turns.tell(() => sink.next(result))
+        this.#events.push(() => sink.next(result))
       }
-      const error = (errors: any) => this.#turns.tell(() => sink.error(errors))
-      const complete = () => this.#turns.tell(() => sink.complete())
-      return { unsubscribe: this.#socket.subscribe<any>(payload, { next, error, complete }) }
+      const error = (errors: any) => this.#events.push(() => sink.error(errors))
+      const complete = () => this.#events.push(() => sink.complete())
+      return { unsubscribe: this.#client.subscribe<any>(payload, { next, error, complete }) }
     },
   })
 
-  cut(until: Promise<void>) {
-    this.#mayComeBack = until
-    this.#line?.terminate()
+  drop(until: Promise<void>) {
+    this.#reconnectAllowed = until
+    this.#socket?.terminate()
   }
 
   close() {
-    void this.#socket.dispose()
-    this.#line?.terminate()
+    void this.#client.dispose()
+    this.#socket?.terminate()
   }
 }
 
 type Sink = { next(result: any): void; error(error: any): void; complete(): void }
 
-/** graphcache finds a thing again by its id if it is a Node; all else is kept inside of what holds it. */
+/** Returns the keys for graphcache: types with the interface Node have their id, and all others are embedded. */
 function keys(schema: IntrospectionQuery) {
   const types = Object.values(buildClientSchema(schema).getTypeMap()).filter(isObjectType)
   const embedded = types.filter((type) => !type.getInterfaces().some(({ name }) => name === 'Node'))
   return Object.fromEntries(embedded.map(({ name }) => [name, () => null]))
 }
 
-function answerOf<T>({ data, error }: { data?: T; error?: CombinedError } | OperationResult<T>) {
+function dataOf<T>({ data, error }: { data?: T; error?: CombinedError } | OperationResult<T>) {
   if (error) throw error
   return data
 }
 
 /**
- * The two lists, newest activity first. A chat changes its place, and is put away and taken back, by
- * what the cache knows of itself; so the lists that the server made are taken as one heap.
+ * Returns the chats and the archived chats, sorted by their last activity. Feeds update `lastActivityAt` and
+ * `archivedAt` in the cache, but not the lists of a query, so both lists are merged and divided again.
  */
-export function arranged(lists: ChatListQuery[]) {
+export function sortedChats(lists: ChatListQuery[]) {
   const all = [...new Map(lists.flatMap(({ chats }) => chats.nodes).map((chat) => [chat.id, chat])).values()]
   type Row = (typeof all)[number]
-  const newestFirst = (one: Row, other: Row) =>
-    other.lastActivityAt.localeCompare(one.lastActivityAt) || one.id.localeCompare(other.id)
+  const newestFirst = (a: Row, b: Row) =>
+    b.lastActivityAt.localeCompare(a.lastActivityAt) || a.id.localeCompare(b.id)
   all.sort(newestFirst)
   return { chats: all.filter((chat) => !chat.archivedAt), archived: all.filter((chat) => chat.archivedAt) }
 }

@@ -1,4 +1,4 @@
-// The page that a development server shows at `/`, in a real browser that may speak to nobody else.
+// The page of a development server at `/`, in a real browser, without requests to any other host.
 
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
@@ -9,7 +9,7 @@ import { eventually } from './helpers.ts'
 const address = process.env.PARLOR_TEST_GRAPHIQL_URL
 
 suite('GraphiQL', { skip: address ? false : 'PARLOR_TEST_GRAPHIQL_URL is not set' }, () => {
-  const complaints: string[] = []
+  const errors: string[] = []
   let browser: Browser
   let page: Page
 
@@ -19,12 +19,12 @@ suite('GraphiQL', { skip: address ? false : 'PARLOR_TEST_GRAPHIQL_URL is not set
     page.on('request', (request) => {
       const url = new URL(request.url())
       const local = url.host === new URL(address!).host || url.protocol === 'data:' || url.protocol === 'blob:'
-      if (!local) complaints.push(`asked for ${url}`)
+      if (!local) errors.push(`request to ${url}`)
     })
-    page.on('pageerror', (error) => complaints.push(String(error)))
-    // A breach of the content security policy is told here.
+    page.on('pageerror', (error) => errors.push(String(error)))
+    // The browser logs violations of the content security policy.
     page.on('console', (message) => {
-      if (message.type() === 'error') complaints.push(message.text())
+      if (message.type() === 'error') errors.push(message.text())
     })
     await page.goto(address!)
     await page.locator('.graphiql-execute-button').waitFor()
@@ -35,10 +35,10 @@ suite('GraphiQL', { skip: address ? false : 'PARLOR_TEST_GRAPHIQL_URL is not set
   const openTab = (name: string) => page.locator('.graphiql-tab', { hasText: name }).click()
   const run = () => page.locator('.graphiql-execute-button').click()
 
-  /** Monaco shows every blank as a no-break space. */
+  /** Reads a part of the page. Monaco renders spaces as no-break spaces. */
   const read = async (part: string) => (await page.locator(part).innerText()).replaceAll('\u00a0', ' ')
 
-  const shows = (part: string, pattern: RegExp) =>
+  const waitForText = (part: string, pattern: RegExp) =>
     eventually(async () => assert.match(await read(part), pattern), 15_000)
 
   async function setVariables(value: unknown) {
@@ -49,40 +49,40 @@ suite('GraphiQL', { skip: address ? false : 'PARLOR_TEST_GRAPHIQL_URL is not set
     await page.keyboard.insertText(JSON.stringify(value))
   }
 
-  /** Speaks to the server beside the page, as the person whose token the page was given. */
+  /** Sends an operation to the server without the page, with the page's token. */
   async function ask(query: string): Promise<any> {
     const { token } = JSON.parse((await page.locator('#parlor').textContent())!)
     const headers = { 'content-type': 'application/json', authorization: `Bearer ${token}` }
-    const body = JSON.stringify({ query })
-    const response = await fetch(new URL('/graphql', address), { method: 'POST', headers, body })
-    const { data, errors } = await response.json()
-    assert.equal(errors, undefined, JSON.stringify(errors))
-    return data
+    const request = { method: 'POST', headers, body: JSON.stringify({ query }) }
+    const response = await fetch(new URL('/graphql', address), request)
+    const body = await response.json()
+    assert.equal(body.errors, undefined, JSON.stringify(body.errors))
+    return body.data
   }
 
-  test('the token is filled in', () => shows('.graphiql-editor-tool', /"Authorization": "Bearer \S+/))
+  test('the headers contain the token', () => waitForText('.graphiql-editor-tool', /"Authorization": "Bearer \S+/))
 
-  test('the first query shows the viewer', async () => {
+  test('the first query returns the viewer', async () => {
     const { viewer } = await ask('{ viewer { user { name } } }')
     await openTab('FirstQuery')
     await run()
-    await shows('.result-window', new RegExp(`"viewer": [^]*"name": "${viewer.user.name}"`))
+    await waitForText('.result-window', new RegExp(`"viewer": [^]*"name": "${viewer.user.name}"`))
   })
 
-  test('the first feed shows what happens', async () => {
+  test('the first feed receives new messages', async () => {
     const group = '{ kind: GROUP, title: "GraphiQL", memberIds: [] }'
     const chatId = (await ask(`mutation { createChat(input: ${group}) { chat { id } } }`)).createChat.chat.id
-    const say = (text: string) =>
+    const send = (text: string) =>
       ask(`mutation { sendMessage(input: { chatId: "${chatId}", text: "${text}" }) { message { id } } }`)
 
-    await say('before the feed')
+    await send('before the feed')
     await openTab('FirstFeed')
     await setVariables({ chatId })
     await run()
-    await shows('.result-window', /FeedCaughtUp/)
-    await say('while it runs')
-    await shows('.result-window', /while it runs/)
+    await waitForText('.result-window', /FeedCaughtUp/)
+    await send('while it runs')
+    await waitForText('.result-window', /while it runs/)
   })
 
-  test('no one else was spoken to, and nothing was refused', () => assert.deepEqual(complaints, []))
+  test('the page made no other requests and logged no errors', () => assert.deepEqual(errors, []))
 })

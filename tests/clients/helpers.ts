@@ -20,38 +20,38 @@ export const httpUrl = new URL('/graphql', fromEnvironment('PARLOR_TEST_URL')).h
 export const socketUrl = httpUrl.replace(/^http/, 'ws')
 const secret = fromEnvironment('PARLOR_TEST_SECRET')
 
-/** The server's own description of itself, as the repository holds it. */
+/** Returns the schema in the repository. */
 export function readSchema() {
   const file = new URL('../../schema.graphql', import.meta.url)
   return buildSchema(readFileSync(file, 'utf8'))
 }
 
-/** Which types a union or an interface may be: a cache must know it to match fragments. */
+/** Returns the possible types of each union and interface, which a cache needs to match fragments. */
 export function possibleTypes() {
   const schema = readSchema()
   const abstract = Object.values(schema.getTypeMap()).filter(isAbstractType)
   return Object.fromEntries(abstract.map((type) => [type.name, schema.getPossibleTypes(type).map(({ name }) => name)]))
 }
 
-// ---------------------------------------------------------------- people
+// ---------------------------------------------------------------- users
 
 const base64url = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
-/** A token such as a host application makes. `key` is for those that forge one. */
+/** Signs a token as a host application does. Another `key` makes it a forged one. */
 export function signToken(claims: Record<string, unknown>, key = secret) {
   const signed = `${base64url({ alg: 'HS256', typ: 'JWT' })}.${base64url(claims)}`
   return `${signed}.${createHmac('sha256', key).update(signed).digest('base64url')}`
 }
 
-export type Person = ReturnType<typeof person>
+export type User = ReturnType<typeof createUser>
 
-/** A person with a fresh id: no test meets the people of another one. They may what the server's default is. */
-export function person(org: string, name: string, permissions?: string[], url = httpUrl) {
+/** Creates a user with a new id, so that tests don't share users. By default the server's permissions apply. */
+export function createUser(org: string, name: string, permissions?: string[], url = httpUrl) {
   const id = `${name.toLowerCase()}-${randomUUID().slice(0, 8)}`
   const token = signToken({ sub: id, org, name, permissions, exp: Math.floor(Date.now() / 1000) + 3600 })
   const headers = { authorization: `Bearer ${token}` }
 
-  /** Asks the server with no client and no cache between: what the tests hold the clients to. */
+  /** Sends an operation without a client library or a cache: the reference for the clients under test. */
   async function ask<T, V>(document: TypedDocumentNode<T, V>, variables?: V): Promise<T> {
     const { data, errors } = await post(headers, { query: print(document), variables }, url)
     assert.equal(errors, undefined, JSON.stringify(errors))
@@ -69,50 +69,50 @@ export async function post(headers: Record<string, string>, body: unknown, url =
   return (await response.json()) as { data?: unknown; errors?: GraphQLFormattedError[] }
 }
 
-/** Alice and Bob of a new organisation, and the direct chat between them. */
-export async function twoPeople(url = httpUrl) {
+/** Creates Alice and Bob in a new organisation, and their direct chat. */
+export async function createTwoUsers(url = httpUrl) {
   const org = `org-${randomUUID()}`
-  const [alice, bob] = [person(org, 'Alice', undefined, url), person(org, 'Bob', undefined, url)]
-  // A person is known to the server from their first request on.
+  const [alice, bob] = [createUser(org, 'Alice', undefined, url), createUser(org, 'Bob', undefined, url)]
+  // The server registers a user at their first request.
   await bob.ask(ViewerDocument)
   const opened = await alice.ask(OpenDirectChatDocument, { userId: bob.id })
   return { alice, bob, chatId: opened.openDirectChat!.chat.id }
 }
 
-export async function say(who: Person, chatId: string, text: string) {
-  const sent = await who.ask(SendMessageDocument, { input: { chatId, text, nonce: randomUUID() } })
+export async function sendText(user: User, chatId: string, text: string) {
+  const sent = await user.ask(SendMessageDocument, { input: { chatId, text, nonce: randomUUID() } })
   return sent.sendMessage!.message
 }
 
 // ---------------------------------------------------------------- sockets
 
-const lines: { terminate(): void }[] = []
-after(() => lines.forEach((line) => line.terminate()))
+const sockets: { terminate(): void }[] = []
+after(() => sockets.forEach((socket) => socket.terminate()))
 
-/** A bare socket, hung up at the end of the tests whatever becomes of them. */
-export function dial(protocol: string) {
-  const line = new WebSocket(socketUrl, protocol)
-  lines.push(line)
-  return line
+/** Opens a WebSocket without a client library. It is closed at the end of the tests, even if they fail. */
+export function openRawSocket(protocol: string) {
+  const socket = new WebSocket(socketUrl, protocol)
+  sockets.push(socket)
+  return socket
 }
 
-/** A graphql-ws client, and with it a way to cut its line as a lost network would. */
-export function socketOf(who: Person): SocketClient & { cut(): void } {
-  let line: WebSocket | undefined
-  const connected = (socket: unknown) => lines.push((line = socket as WebSocket))
+/** Creates a graphql-ws client that can drop its connection like a lost network. */
+export function createSocketClient(user: User): SocketClient & { dropConnection(): void } {
+  let current: WebSocket | undefined
+  const connected = (socket: unknown) => sockets.push((current = socket as WebSocket))
   const client = createClient({
     url: socketUrl,
-    connectionParams: { Authorization: `Bearer ${who.token}` },
+    connectionParams: { Authorization: `Bearer ${user.token}` },
     webSocketImpl: WebSocket,
     retryAttempts: 0,
     on: { connected },
   })
-  return { ...client, cut: () => line?.terminate() }
+  return { ...client, dropConnection: () => current?.terminate() }
 }
 
 // ---------------------------------------------------------------- waiting and comparing
 
-/** Tries until it passes: for what comes by a subscription and so a moment later. */
+/** Repeats an attempt until it succeeds, because events of a subscription arrive with a delay. */
 export async function eventually<T>(attempt: () => T | Promise<T>, milliseconds = 5_000): Promise<T> {
   const deadline = Date.now() + milliseconds
   for (;;) {
@@ -125,22 +125,22 @@ export async function eventually<T>(attempt: () => T | Promise<T>, milliseconds 
   }
 }
 
-/** The same for a mere condition. */
+/** Waits until a condition is true. */
 export const until = (condition: () => boolean) =>
   eventually(() => {
-    if (!condition()) throw new Error(`this did not come true: ${condition}`)
+    if (!condition()) throw new Error(`not true in time: ${condition}`)
   })
 
-/** Clients ask for `__typename` in addition; an answer without is the same answer. */
+/** Removes each `__typename`, which clients add to their operations. */
 export function withoutTypenames<T>(value: T): T {
   return JSON.parse(JSON.stringify(value, (key, inner) => (key === '__typename' ? undefined : inner)))
 }
 
-/** Fails the test if anything was told to the console: there the clients complain of a bad schema or answer. */
-export function consoleStaysSilent(t: TestContext) {
-  const complaints = (['warn', 'error'] as const).map((level) => t.mock.method(console, level))
+/** Fails the test if a warning or an error is logged: clients log problems with a schema or a response. */
+export function expectSilentConsole(t: TestContext) {
+  const methods = (['warn', 'error'] as const).map((level) => t.mock.method(console, level))
   t.after(() => {
-    const told = complaints.flatMap(({ mock }) => mock.calls.map((call) => format(...call.arguments)))
-    assert.deepEqual(told, [])
+    const logged = methods.flatMap(({ mock }) => mock.calls.map((call) => format(...call.arguments)))
+    assert.deepEqual(logged, [])
   })
 }

@@ -1,14 +1,13 @@
-// GraphQL over HTTP, held to its specification by the audits of npm `graphql-http`. An audit that
-// isn't met "warns" where the specification says SHOULD and is a "notice" where it says MAY: here
-// all of them must be met.
+// Checks GraphQL over HTTP by the audits of npm `graphql-http`. If an audit fails, its status is "warn" where the
+// specification says SHOULD and "notice" where it says MAY. Here all audits must pass.
 
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { serverAudits } from 'graphql-http'
-import { httpUrl, person, post } from './helpers.ts'
+import { createUser, httpUrl, post } from './helpers.ts'
 
-const { headers } = person(`org-${randomUUID()}`, 'Auditor')
+const { headers } = createUser(`org-${randomUUID()}`, 'Auditor')
 
 const withToken: typeof fetch = (url, init) => {
   const all = new Headers(init?.headers)
@@ -16,18 +15,18 @@ const withToken: typeof fetch = (url, init) => {
   return fetch(url, { ...init, headers: all })
 }
 
-test('a person with a token meets every audit', (t) => audit(t, withToken))
-test('a stranger meets every audit', (t) => audit(t, fetch))
+test('a user with a token passes every audit', (t) => audit(t, withToken))
+test('a client without a token passes every audit', (t) => audit(t, fetch))
 
-// The audits ask for an anonymous mutation only; a named one takes another way through some parsers.
-test('a named mutation is refused by GET', async () => {
+// The audits only send an anonymous mutation, and some parsers treat a named one differently.
+test('GET rejects a named mutation', async () => {
   const query = encodeURIComponent('mutation Named { __typename }')
   const response = await withToken(`${httpUrl}?query=${query}&operationName=Named`)
   assert.equal(response.status, 405)
   assert.equal(response.headers.get('allow'), 'POST')
 })
 
-test('a stranger is told that introspection is not for them', async () => {
+test('introspection without a token fails with UNAUTHENTICATED', async () => {
   const { data, errors } = await post({}, { query: '{ __schema { queryType { name } } }' })
   assert.deepEqual(errors?.map(({ extensions }) => extensions?.code), ['UNAUTHENTICATED'])
   assert.equal(data ?? null, null)

@@ -1,5 +1,5 @@
-// The graphql-transport-ws protocol: first as the graphql-ws client sees it, then frame by frame for
-// what a well-behaved client never does, and last a line that is cut again and again.
+// The graphql-transport-ws protocol: first with the graphql-ws client, then frame by frame for everything that a
+// correct client never does, and last with a connection that is dropped repeatedly.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -15,62 +15,71 @@ import {
   SendMessageDocument,
   ViewerDocument,
 } from './generated/operations.ts'
-import { dial, eventually, type Person, say, signToken, socketOf, twoPeople, until } from './helpers.ts'
+import {
+  createSocketClient,
+  createTwoUsers,
+  eventually,
+  openRawSocket,
+  sendText,
+  signToken,
+  until,
+  type User,
+} from './helpers.ts'
 
-const { alice, bob, chatId } = await twoPeople()
+const { alice, bob, chatId } = await createTwoUsers()
 
 suite('the graphql-ws client', () => {
-  test('queries, sends and subscribes on one socket, many at once', async () => {
-    const socket = socketOf(bob)
-    const heard = [collect(socket, { chatId }), collect(socket, { chatId, last: 10 })]
-    await until(() => heard.every((feed) => feed.caughtUp()))
+  test('runs queries, mutations and subscriptions concurrently on one socket', async () => {
+    const socket = createSocketClient(bob)
+    const feeds = [collect(socket, { chatId }), collect(socket, { chatId, last: 10 })]
+    await until(() => feeds.every((feed) => feed.caughtUp()))
 
     const query = print(ViewerDocument)
-    const viewers = await Promise.all(Array.from({ length: 10 }, () => answer(socket, { query })))
+    const viewers = await Promise.all(Array.from({ length: 10 }, () => request(socket, { query })))
     for (const { data } of viewers) assert.equal(data?.viewer.user.id, bob.id)
 
     const input = { chatId, text: 'by socket' }
-    const sent = await answer(socket, { query: print(SendMessageDocument), variables: { input } })
+    const sent = await request(socket, { query: print(SendMessageDocument), variables: { input } })
     assert.equal(sent.data?.sendMessage.message.text, 'by socket')
 
-    await say(alice, chatId, 'by http')
+    await sendText(alice, chatId, 'by http')
     await eventually(() => {
-      for (const feed of heard) assert.deepEqual(feed.texts(), ['by socket', 'by http'])
+      for (const feed of feeds) assert.deepEqual(feed.texts(), ['by socket', 'by http'])
     })
   })
 
-  test('gets a request error as an error, and not as data', async () => {
-    const socket = socketOf(bob)
+  test('receives a request error as an error, not as data', async () => {
+    const socket = createSocketClient(bob)
     const twoFields = 'subscription { a: messageAdded { id } b: messageAdded { id } }'
-    await assert.rejects(answer(socket, { query: '{ nonsense }' }), Array.isArray)
-    await assert.rejects(answer(socket, { query: twoFields }), Array.isArray)
-    // The socket is none the worse.
-    const { data } = await answer(socket, { query: '{ viewer { user { id } } }' })
+    await assert.rejects(request(socket, { query: '{ nonsense }' }), Array.isArray)
+    await assert.rejects(request(socket, { query: twoFields }), Array.isArray)
+    // The socket remains usable.
+    const { data } = await request(socket, { query: '{ viewer { user { id } } }' })
     assert.equal(data?.viewer.user.id, bob.id)
   })
 })
 
-suite('who may connect', () => {
+suite('authentication', () => {
   const eve = { sub: 'eve', org: 'an-org', name: 'Eve' }
   const now = Math.floor(Date.now() / 1000)
   const expired = signToken({ ...eve, exp: now - 3600 })
   const forged = signToken({ ...eve, exp: now + 3600 }, 'x'.repeat(32))
 
-  test('an expired token closes with 4403, which clients try again with a fresh one', async () => {
-    const line = await Line.open()
-    line.send({ type: 'connection_init', payload: { Authorization: `Bearer ${expired}` } })
-    assert.equal(await line.closed(), 4403)
+  test('an expired token closes with 4403, after which clients retry with a new token', async () => {
+    const raw = await RawSocket.open()
+    raw.send({ type: 'connection_init', payload: { Authorization: `Bearer ${expired}` } })
+    assert.equal(await raw.closeCode(), 4403)
   })
 
-  test('a forged token closes too', async () => {
-    const line = await Line.open()
-    line.send({ type: 'connection_init', payload: { Authorization: `Bearer ${forged}` } })
-    const code = await line.closed()
+  test('a forged token closes with 4401 or 4403', async () => {
+    const raw = await RawSocket.open()
+    raw.send({ type: 'connection_init', payload: { Authorization: `Bearer ${forged}` } })
+    const code = await raw.closeCode()
     assert.ok(code === 4401 || code === 4403, `closed with ${code}`)
   })
 
-  test('the legacy subprotocol is refused', async () => {
-    const socket = dial('graphql-ws')
+  test('the legacy subprotocol is rejected with 4406', async () => {
+    const socket = openRawSocket('graphql-ws')
     const refused = Promise.race([once(socket, 'error').then(() => 4406), once(socket, 'close').then(([code]) => code)])
     assert.equal(await refused, 4406)
   })
@@ -81,139 +90,139 @@ suite('the protocol, frame by frame', () => {
   const live = `subscription { messageAdded(chatId: "${chatId}") { text } }`
 
   test('connection_init is answered by connection_ack', async () => {
-    const line = await Line.open()
-    line.send({ type: 'connection_init', payload: { Authorization: `Bearer ${bob.token}` } })
-    assert.equal((await line.next()).type, 'connection_ack')
+    const raw = await RawSocket.open()
+    raw.send({ type: 'connection_init', payload: { Authorization: `Bearer ${bob.token}` } })
+    assert.equal((await raw.next()).type, 'connection_ack')
   })
 
   test('no connection_init in time: 4408', async () => {
-    const line = await Line.open()
-    assert.equal(await line.closed(), 4408)
+    const raw = await RawSocket.open()
+    assert.equal(await raw.closeCode(), 4408)
   })
 
   test('subscribe before the ack: 4401', async () => {
-    const line = await Line.open()
-    line.send(subscribe('1', '{ __typename }'))
-    assert.equal(await line.closed(), 4401)
+    const raw = await RawSocket.open()
+    raw.send(subscribe('1', '{ __typename }'))
+    assert.equal(await raw.closeCode(), 4401)
   })
 
   test('a second connection_init: 4429', async () => {
-    const line = await Line.openFor(bob)
-    line.send({ type: 'connection_init', payload: { Authorization: `Bearer ${bob.token}` } })
-    assert.equal(await line.closed(), 4429)
+    const raw = await RawSocket.openAs(bob)
+    raw.send({ type: 'connection_init', payload: { Authorization: `Bearer ${bob.token}` } })
+    assert.equal(await raw.closeCode(), 4429)
   })
 
   test('an id that is in use: 4409', async () => {
-    const line = await Line.openFor(bob)
-    line.send(subscribe('1', live))
-    line.send(subscribe('1', live))
-    assert.equal(await line.closed(), 4409)
+    const raw = await RawSocket.openAs(bob)
+    raw.send(subscribe('1', live))
+    raw.send(subscribe('1', live))
+    assert.equal(await raw.closeCode(), 4409)
   })
 
-  test('an id may be used again once it is complete', async () => {
-    const line = await Line.openFor(bob)
+  test('an id is free again after its operation completes', async () => {
+    const raw = await RawSocket.openAs(bob)
     for (let round = 0; round < 2; round++) {
-      line.send(subscribe('1', '{ __typename }'))
-      assert.deepEqual(await line.next(), { id: '1', type: 'next', payload: { data: { __typename: 'Query' } } })
-      assert.deepEqual(await line.next(), { id: '1', type: 'complete' })
+      raw.send(subscribe('1', '{ __typename }'))
+      assert.deepEqual(await raw.next(), { id: '1', type: 'next', payload: { data: { __typename: 'Query' } } })
+      assert.deepEqual(await raw.next(), { id: '1', type: 'complete' })
     }
   })
 
   const malformed = {
-    'no JSON': '{"type":',
-    'no object': '"ping"',
+    'invalid JSON': '{"type":',
+    'a string instead of an object': '"ping"',
     'an unknown type': JSON.stringify({ type: 'shout' }),
-    // The close frame has room for 123 bytes of reason.
-    'an unknown type of 200 letters': JSON.stringify({ type: 'é'.repeat(200) }),
-    'subscribe with no id': JSON.stringify({ type: 'subscribe', payload: { query: '{ __typename }' } }),
+    // A close frame has room for a reason of 123 bytes.
+    'an unknown type of 200 characters': JSON.stringify({ type: 'é'.repeat(200) }),
+    'subscribe without an id': JSON.stringify({ type: 'subscribe', payload: { query: '{ __typename }' } }),
     'subscribe with an empty id': JSON.stringify(subscribe('', '{ __typename }')),
-    'subscribe with no query': JSON.stringify({ id: '1', type: 'subscribe', payload: {} }),
+    'subscribe without a query': JSON.stringify({ id: '1', type: 'subscribe', payload: {} }),
   }
-  for (const [what, frame] of Object.entries(malformed)) {
-    test(`${what}: 4400`, async () => {
-      const line = await Line.openFor(bob)
-      line.sendRaw(frame)
-      assert.equal(await line.closed(), 4400)
+  for (const [name, frame] of Object.entries(malformed)) {
+    test(`${name}: 4400`, async () => {
+      const raw = await RawSocket.openAs(bob)
+      raw.sendRaw(frame)
+      assert.equal(await raw.closeCode(), 4400)
     })
   }
 
   test('a ping is answered by a pong with its payload', async () => {
-    const line = await Line.openFor(bob)
-    line.send({ type: 'ping', payload: { at: 'noon' } })
-    assert.deepEqual(await line.next(), { type: 'pong', payload: { at: 'noon' } })
+    const raw = await RawSocket.openAs(bob)
+    raw.send({ type: 'ping', payload: { at: 'noon' } })
+    assert.deepEqual(await raw.next(), { type: 'pong', payload: { at: 'noon' } })
   })
 
   test('a request error is one error frame', async () => {
-    const line = await Line.openFor(bob)
-    line.send(subscribe('1', '{ nonsense }'))
-    const { type, payload } = await line.next()
+    const raw = await RawSocket.openAs(bob)
+    raw.send(subscribe('1', '{ nonsense }'))
+    const { type, payload } = await raw.next()
     assert.equal(type, 'error')
     assert.ok(Array.isArray(payload), 'the payload is a list of errors')
-    await line.nothingMore()
+    await raw.expectNoFrame()
   })
 
-  test('the client hangs up, and the server answers its close frame', async () => {
-    const line = await Line.openFor(bob)
-    line.hangUp()
-    assert.equal(await line.closed(), 1000)
+  test('the server answers the close frame of the client', async () => {
+    const raw = await RawSocket.openAs(bob)
+    raw.close()
+    assert.equal(await raw.closeCode(), 1000)
   })
 
-  test('after the client completes, nothing more comes', async () => {
-    const line = await Line.openFor(bob)
-    line.send(subscribe('1', `subscription { chatFeed(chatId: "${chatId}") { __typename } }`))
+  test('no message follows after the client completes an operation', async () => {
+    const raw = await RawSocket.openAs(bob)
+    raw.send(subscribe('1', `subscription { chatFeed(chatId: "${chatId}") { __typename } }`))
     const caughtUp = { id: '1', type: 'next', payload: { data: { chatFeed: { __typename: 'FeedCaughtUp' } } } }
-    assert.deepEqual(await line.next(), caughtUp)
+    assert.deepEqual(await raw.next(), caughtUp)
 
-    line.send({ id: '1', type: 'complete' })
-    line.send({ type: 'ping' })
-    assert.equal((await line.next()).type, 'pong')
-    await say(alice, chatId, 'Do you hear me?')
-    await line.nothingMore()
+    raw.send({ id: '1', type: 'complete' })
+    raw.send({ type: 'ping' })
+    assert.equal((await raw.next()).type, 'pong')
+    await sendText(alice, chatId, 'after complete')
+    await raw.expectNoFrame()
   })
 })
 
-test('a feed that is cut again and again, and resumed from its cursor, misses nothing', async () => {
-  const socket = socketOf(bob)
+test('a feed that is dropped repeatedly and resumed from its cursor misses no message', async () => {
+  const socket = createSocketClient(bob)
   const first = collect(socket, { chatId })
   await until(() => first.caughtUp())
 
-  const said = Array.from({ length: 60 }, (_, n) => `message ${n}`)
-  const talking = (async () => {
-    for (const text of said) await say(alice, chatId, text)
+  const texts = Array.from({ length: 60 }, (_, n) => `message ${n}`)
+  const sending = (async () => {
+    for (const text of texts) await sendText(alice, chatId, text)
   })()
 
-  // Each feed is cut after some events of it, and the next one goes on from the last cursor.
-  const heard: string[] = []
+  // Each feed is dropped after some events, and the next one resumes from the last cursor.
+  const received: string[] = []
   let feed = first
-  let cuts = 0
-  while (heard.length < said.length) {
-    await until(() => feed.events.length >= 8 || heard.length + feed.texts().length >= said.length)
-    socket.cut()
-    cuts++
+  let drops = 0
+  while (received.length < texts.length) {
+    await until(() => feed.events.length >= 8 || received.length + feed.texts().length >= texts.length)
+    socket.dropConnection()
+    drops++
     await feed.ended
-    heard.push(...feed.texts())
+    received.push(...feed.texts())
     feed = collect(socket, { chatId, after: feed.cursor(), last: 5 })
     await until(() => feed.caughtUp())
   }
-  await talking
-  assert.deepEqual(heard, said)
-  assert.ok(cuts > 1, 'the line was hardly ever cut')
+  await sending
+  assert.deepEqual(received, texts)
+  assert.ok(drops > 1, 'the connection was dropped only once')
 })
 
-// ---------------------------------------------------------------- by the client
+// ---------------------------------------------------------------- with the graphql-ws client
 
 type Result = { data?: Record<string, any> | null }
 
-/** The one result of a query or mutation that goes over the socket. */
-function answer(socket: Client, request: { query: string; variables?: Record<string, unknown> }) {
+/** Runs a query or mutation over the socket, and returns its result. */
+function request(socket: Client, payload: { query: string; variables?: Record<string, unknown> }) {
   return new Promise<Result>((resolve, reject) => {
     let result: Result = {}
     const next = (value: Result) => void (result = value)
-    socket.subscribe(request, { next, error: reject, complete: () => resolve(result) })
+    socket.subscribe(payload, { next, error: reject, complete: () => resolve(result) })
   })
 }
 
-/** A chat's feed, and what it has told until now. */
+/** Subscribes to a chat's feed, and collects its events. */
 function collect(socket: Client, variables: ChatFeedSubscriptionVariables) {
   const events: ChatFeedSubscription['chatFeed'][] = []
   const ended = new Promise<void>((resolve) => {
@@ -234,34 +243,34 @@ function collect(socket: Client, variables: ChatFeedSubscriptionVariables) {
   }
 }
 
-// ---------------------------------------------------------------- by hand
+// ---------------------------------------------------------------- frame by frame
 
 type Frame = { id?: string; type: string; payload?: unknown }
 
-/** A bare socket: frames as they are, and the code it is closed with. */
-class Line {
-  readonly #arrived: Frame[] = []
+/** A WebSocket without a client library, with its frames and its close code. */
+class RawSocket {
+  readonly #received: Frame[] = []
   readonly #closed: Promise<number>
   readonly #socket: WebSocket
 
   private constructor(socket: WebSocket) {
     this.#socket = socket
     this.#closed = once(socket, 'close').then(([code]) => code)
-    socket.on('message', (text) => this.#arrived.push(JSON.parse(String(text))))
+    socket.on('message', (text) => this.#received.push(JSON.parse(String(text))))
   }
 
   static async open() {
-    const socket = dial('graphql-transport-ws')
-    const line = new Line(socket)
+    const socket = openRawSocket('graphql-transport-ws')
+    const raw = new RawSocket(socket)
     await once(socket, 'open')
-    return line
+    return raw
   }
 
-  static async openFor(who: Person) {
-    const line = await Line.open()
-    line.send({ type: 'connection_init', payload: { Authorization: `Bearer ${who.token}` } })
-    assert.equal((await line.next()).type, 'connection_ack')
-    return line
+  static async openAs(user: User) {
+    const raw = await RawSocket.open()
+    raw.send({ type: 'connection_init', payload: { Authorization: `Bearer ${user.token}` } })
+    assert.equal((await raw.next()).type, 'connection_ack')
+    return raw
   }
 
   send(frame: Frame) {
@@ -272,24 +281,24 @@ class Line {
     this.#socket.send(text)
   }
 
-  /** The next frame; the server's own pings are not looked at. */
+  /** Returns the next frame, without the server's pings. */
   async next(): Promise<Frame> {
-    await until(() => this.#arrived.length > 0)
-    const frame = this.#arrived.shift()!
+    await until(() => this.#received.length > 0)
+    const frame = this.#received.shift()!
     return frame.type === 'ping' ? this.next() : frame
   }
 
-  /** The code that the server closes with; 0 if it doesn't, though no client is waited for so long. */
-  closed() {
+  /** Returns the close code; 0 if the socket is open after 15 seconds, longer than any timeout of the server. */
+  closeCode() {
     return Promise.race([this.#closed, sleep(15_000, 0, { ref: false })])
   }
 
-  hangUp() {
+  close() {
     this.#socket.close(1000)
   }
 
-  async nothingMore() {
+  async expectNoFrame() {
     await sleep(300)
-    assert.deepEqual(this.#arrived.filter(({ type }) => type !== 'ping'), [])
+    assert.deepEqual(this.#received.filter(({ type }) => type !== 'ping'), [])
   }
 }

@@ -1,4 +1,4 @@
-// urql with graphcache, its normalised cache, which is given the server's own introspection.
+// urql with graphcache, its normalised cache, which is configured with the server's introspection.
 
 import { Client, type CombinedError, fetchExchange, subscriptionExchange } from '@urql/core'
 import { cacheExchange } from '@urql/exchange-graphcache'
@@ -7,8 +7,8 @@ import type { TypedDocumentNode as Document } from '@graphql-typed-document-node
 import { test, type TestContext } from 'node:test'
 import { buildClientSchema, getIntrospectionQuery, type IntrospectionQuery, isObjectType } from 'graphql'
 import type { Client as SocketClient, SubscribePayload } from 'graphql-ws'
-import { consoleStaysSilent, httpUrl, type Person, post, socketOf } from './helpers.ts'
-import { type CachingClient, twoPeopleTalk, type Variables } from './story.ts'
+import { createSocketClient, expectSilentConsole, httpUrl, post, type User } from './helpers.ts'
+import { type CachingClient, testCachingClient, type Variables } from './caching-client.ts'
 
 const cache = (schema: IntrospectionQuery) =>
   cacheExchange({
@@ -16,12 +16,12 @@ const cache = (schema: IntrospectionQuery) =>
     keys: Object.fromEntries(typesWithoutId(schema).map((name) => [name, () => null])),
     resolvers: {
       Query: { chats: relayPagination() },
-      // 'outwards': older pages go before the page that was first, newer ones behind it.
+      // 'outwards' puts older pages before the first page, and newer pages after it.
       Chat: { messages: relayPagination({ mergeMode: 'outwards' }) },
     },
   })
 
-/** What has no id of its own is kept inside of what holds it. */
+/** Returns the types without an id, which graphcache stores embedded in their parents. */
 function typesWithoutId(schema: IntrospectionQuery) {
   const types = Object.values(buildClientSchema(schema).getTypeMap())
   return types.filter(isObjectType).filter((type) => !('id' in type.getFields())).map(({ name }) => name)
@@ -35,22 +35,22 @@ const overSocket = (socket: SocketClient) =>
   })
 
 test('urql', async (t) => {
-  consoleStaysSilent(t)
-  await twoPeopleTalk(t, (who) => urqlFor(t, who))
+  expectSilentConsole(t)
+  await testCachingClient(t, (user) => urqlFor(t, user))
 })
 
-async function urqlFor(t: TestContext, who: Person): Promise<CachingClient> {
-  const { data } = await post(who.headers, { query: getIntrospectionQuery() })
-  const asked: string[] = []
+async function urqlFor(t: TestContext, user: User): Promise<CachingClient> {
+  const { data } = await post(user.headers, { query: getIntrospectionQuery() })
+  const requests: string[] = []
   const client = new Client({
     url: httpUrl,
     preferGetMethod: false,
     fetch: (resource, init) => {
-      asked.push(JSON.parse(String(init!.body)).operationName)
+      requests.push(JSON.parse(String(init!.body)).operationName)
       return fetch(resource, init)
     },
-    fetchOptions: { headers: who.headers },
-    exchanges: [cache(data as IntrospectionQuery), fetchExchange, overSocket(socketOf(who))],
+    fetchOptions: { headers: user.headers },
+    exchanges: [cache(data as IntrospectionQuery), fetchExchange, overSocket(createSocketClient(user))],
   })
 
   const dataOf = <T>(result: { data?: T; error?: CombinedError }) => {
@@ -66,7 +66,7 @@ async function urqlFor(t: TestContext, who: Person): Promise<CachingClient> {
       const { unsubscribe } = client.query(query, variables).subscribe((result) => void (latest = result))
       t.after(unsubscribe)
       return {
-        shown: () => dataOf(latest),
+        data: () => dataOf(latest),
         fetchMore: async (more) => dataOf(await client.query(query, { ...variables, ...more }).toPromise()),
       }
     },
@@ -74,6 +74,6 @@ async function urqlFor(t: TestContext, who: Person): Promise<CachingClient> {
       const { unsubscribe } = client.subscription(query, variables).subscribe((result) => next(dataOf(result)!))
       t.after(unsubscribe)
     },
-    timesAsked: (name) => asked.filter((other) => other === name).length,
+    requestCount: (name) => requests.filter((other) => other === name).length,
   }
 }
