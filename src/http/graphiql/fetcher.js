@@ -4,7 +4,7 @@ import { createClient } from 'graphql-ws'
 const socketUrl = new URL('/graphql', location.href)
 socketUrl.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:'
 
-/** Queries and mutations by POST, subscriptions over a socket that was opened with the same headers. */
+/** Sends queries and mutations by POST, and subscriptions over a WebSocket that was opened with the same headers. */
 export const fetcher = async (request, options) => {
   const fetch = createGraphiQLFetcher({
     url: '/graphql',
@@ -19,13 +19,13 @@ let client = null
 let clientHeaders = null
 
 /**
- * A socket keeps the person it was opened for, so other headers need another one. The client before
- * it is lazy: it closes by itself when its last subscription ends.
+ * Returns a WebSocket client for these headers. A socket keeps the user that it was opened for, so other headers need
+ * another client. The previous client is lazy: it closes its socket after its last subscription.
  */
 function clientFor(headers) {
   const key = JSON.stringify(headers)
   if (key !== clientHeaders) {
-    // No retries: a refused token or a restarted server is to be seen here, not smoothed over.
+    // No retries, so that a rejected token or a restart of the server is visible.
     client = createClient({ url: socketUrl.href, connectionParams: headers, retryAttempts: 0 })
     clientHeaders = key
   }
@@ -35,9 +35,9 @@ function clientFor(headers) {
 const EVENTS_KEPT = 100
 
 /**
- * GraphiQL shows the last result alone, which for a feed hides all but one of the events that come
- * at once. So each result is the list of those until now. Not a generator: its `return` would wait
- * for the next event, and Stop must stop at once.
+ * Returns an iterator whose results are lists of the latest events. GraphiQL only shows the last result, which would
+ * hide all but one of several events that arrive together. This is not a generator, because its `return` would wait for
+ * the next event, and the stop button must work immediately.
  */
 function collect(events) {
   const source = events[Symbol.asyncIterator]()

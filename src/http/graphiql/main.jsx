@@ -1,4 +1,4 @@
-// The workers come first: Monaco asks for them as soon as it is loaded.
+// The workers are imported first, because Monaco starts them when it is loaded.
 import 'graphiql/setup-workers/vite'
 import 'graphiql/style.css'
 import './style.css'

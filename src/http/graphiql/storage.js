@@ -1,5 +1,5 @@
-// Every GraphiQL keeps its tabs under the same names, and every development server is on the same
-// few origins: a prefix of our own keeps another application's tabs out of this page.
+// Every GraphiQL stores its tabs under the same keys, and development servers share a few origins. The prefix separates
+// the tabs of this page from those of other applications.
 const PREFIX = 'parlor/'
 
 const ownKeys = () => Object.keys(localStorage).filter((key) => key.startsWith(PREFIX))

@@ -1,4 +1,4 @@
-/** What a newcomer finds: four tabs, to be run from left to right. */
+/** The initial tabs: four operations for a new user, to be run from left to right. */
 
 const FIRST_QUERY = `# 1. Who you are, and the chats you are in.
 #
