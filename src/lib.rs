@@ -22,6 +22,7 @@
 //!
 //! `docs/ARCHITECTURE.md` describes the layers and the path of a request and of an event through them.
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod access;

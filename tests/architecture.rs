@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::Visit;
-use syn::{Attribute, File, Item, ItemMod, ItemUse, Macro, UseTree};
+use syn::{Attribute, File, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
 /// The modules of the crate from the bottom to the top: a module uses those of lower rows and of its own entry.
 ///
@@ -128,6 +128,10 @@ impl<'ast> Visit<'ast> for Paths {
         self.enclosing -= 1;
     }
 
+    fn visit_visibility(&mut self, _: &'ast Visibility) {
+        // `pub(super)` names a module, but imports nothing.
+    }
+
     fn visit_item_use(&mut self, import: &'ast ItemUse) {
         self.add_use(&[], &import.tree);
     }
@@ -168,8 +172,11 @@ fn resolve(module: &[String], path: &WrittenPath) -> Option<Vec<String>> {
 
 /// Returns what is wrong with the structure of these files.
 fn violations(sources: &[Source]) -> Vec<String> {
-    let modules: BTreeMap<Vec<String>, &str> =
-        sources.iter().map(|(file, _)| (module_of(file), file.as_str())).filter(|(module, _)| !module.is_empty()).collect();
+    let modules: BTreeMap<Vec<String>, &str> = sources
+        .iter()
+        .map(|(file, _)| (module_of(file), file.as_str()))
+        .filter(|(module, _)| !module.is_empty())
+        .collect();
     let rank = |name: &str| LAYERS.iter().position(|layer| layer.contains(&name));
     let mut wrong = Vec::new();
     let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -201,7 +208,7 @@ fn violations(sources: &[Source]) -> Vec<String> {
                 let allowed = LIBRARIES.iter().find(|(name, _)| name == library);
                 let own = module.join("::");
                 let permits = |place: &&str| own == **place || own.starts_with(&format!("{place}::"));
-                if allowed.is_some_and(|(_, places)| !places.iter().any(|place| permits(&place))) {
+                if allowed.is_some_and(|(_, places)| !places.iter().any(permits)) {
                     wrong.push(format!("{file}: {own} may not use the library {library}"));
                 }
             }
@@ -230,7 +237,9 @@ fn cycles<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<Vec<&'a 
     let reached: BTreeMap<&str, BTreeSet<&str>> = edges.keys().map(|file| (*file, reached_from(file))).collect();
     let reaches = |from: &str, to: &str| reached.get(from).is_some_and(|files| files.contains(to));
     let groups = edges.keys().filter(|file| reaches(file, file));
-    groups.map(|file| edges.keys().filter(|other| reaches(file, other) && reaches(other, file)).copied().collect()).collect()
+    groups
+        .map(|file| edges.keys().filter(|other| reaches(file, other) && reaches(other, file)).copied().collect())
+        .collect()
 }
 
 fn read_sources(folder: &Path, root: &Path, found: &mut Vec<Source>) {
@@ -297,7 +306,10 @@ fn import_of_a_higher_layer_is_a_violation_in_every_notation() {
             source("domain/mod.rs", ""),
         ];
         let wrong = violations(&sources);
-        assert!(wrong.iter().all(|wrong| wrong.starts_with("realtime/hub.rs: realtime may not use service")), "{wrong:?}");
+        assert!(
+            wrong.iter().all(|wrong| wrong.starts_with("realtime/hub.rs: realtime may not use service")),
+            "{wrong:?}"
+        );
         assert_eq!(wrong.len(), 1, "{text}: {wrong:?}");
     }
 }
@@ -311,8 +323,11 @@ fn layer_may_not_use_its_neighbour_of_the_same_row() {
 #[test]
 fn library_outside_its_layer_is_a_violation_for_each_library() {
     for (library, _) in LIBRARIES {
-        let texts =
-            [format!("use {library}::Thing;"), format!("fn f() {{ {library}::call(); }}"), format!("m!({library}::x);")];
+        let texts = [
+            format!("use {library}::Thing;"),
+            format!("fn f() {{ {library}::call(); }}"),
+            format!("m!({library}::x);"),
+        ];
         for text in texts {
             let wrong = violations(&[source("domain/chats.rs", &text)]);
             assert_eq!(wrong, [format!("domain/chats.rs: domain::chats may not use the library {library}")], "{text}");
@@ -321,7 +336,16 @@ fn library_outside_its_layer_is_a_violation_for_each_library() {
 }
 
 #[test]
-fn unit_tests_may_use_what_they_need() {
+fn restricted_visibility_is_no_import() {
+    let sources = [
+        source("config/mod.rs", "use self::log::LogSettings;"),
+        source("config/log.rs", "pub struct LogSettings { pub(super) level: String }"),
+    ];
+    assert_eq!(violations(&sources), [""; 0]);
+}
+
+#[test]
+fn unit_tests_are_exempt_from_layers() {
     let text = "#[cfg(test)] mod tests { use crate::service::chats; use axum::Router; }";
     let sources = [source("domain/chats.rs", text), source("service/chats.rs", "use crate::domain::chats;")];
     assert_eq!(violations(&sources), [""; 0]);

@@ -65,7 +65,10 @@ fn defined_names() -> BTreeSet<String> {
 
 /// Returns the paths that a text of inline code stands for: `a/{b,c}.rs` stands for two.
 fn expand(text: &str) -> Vec<String> {
-    match text.split_once('{').and_then(|(before, rest)| rest.split_once('}').map(|(inner, after)| (before, inner, after))) {
+    match text
+        .split_once('{')
+        .and_then(|(before, rest)| rest.split_once('}').map(|(inner, after)| (before, inner, after)))
+    {
         Some((before, inner, after)) => {
             inner.split(',').flat_map(|part| expand(&format!("{before}{}{after}", part.trim()))).collect()
         }
@@ -75,8 +78,24 @@ fn expand(text: &str) -> Vec<String> {
 
 fn is_path(text: &str) -> bool {
     const FOLDERS: &[&str] = &[
-        "src/", "tests/", "docs/", "benches/", "migrations/", "testkit/", "loadtest/", "examples/", "clients/", ".ci/",
-        "domain/", "storage/", "realtime/", "service/", "graphql/", "http/", "config/", "auth/",
+        "src/",
+        "tests/",
+        "docs/",
+        "benches/",
+        "migrations/",
+        "testkit/",
+        "loadtest/",
+        "examples/",
+        "clients/",
+        ".ci/",
+        "domain/",
+        "storage/",
+        "realtime/",
+        "service/",
+        "graphql/",
+        "http/",
+        "config/",
+        "auth/",
     ];
     let plain = text.chars().all(|c| c.is_alphanumeric() || "/._-{},".contains(c));
     let is_file = [".rs", ".md", ".sql", ".ts", ".js", ".toml"].iter().any(|ending| text.ends_with(ending));
@@ -126,9 +145,11 @@ fn items_named_in_documents_exist() {
             let path = code.trim_end_matches("()");
             let segments: Vec<&str> = path.split("::").collect();
             let is_identifier = |text: &&str| {
-                text.chars().next().is_some_and(char::is_alphabetic) && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+                text.chars().next().is_some_and(char::is_alphabetic)
+                    && text.chars().all(|c| c.is_alphanumeric() || c == '_')
             };
-            let is_item = segments.len() > 1 && segments.iter().all(is_identifier) && segments[0].starts_with(char::is_uppercase);
+            let is_item =
+                segments.len() > 1 && segments.iter().all(is_identifier) && segments[0].starts_with(char::is_uppercase);
             let known = |name: &&&str| defined.contains(**name) || schema.contains(**name);
             if is_item && segments.iter().filter(|name| !known(name)).count() > 0 {
                 wrong.push(format!("{}: {code}", document.display()));

@@ -5,8 +5,21 @@ use std::path::{Path, PathBuf};
 
 /// Openings that leave a sentence without a subject that the reader knows.
 const OPENINGS: &[&str] = &[
-    "what", "who", "whom", "whose", "how far", "how many", "how long", "those", "until when", "of whom", "whether", "which",
-    "so many", "so long", "but", "nobody who", "the same with",
+    "what",
+    "who",
+    "whom",
+    "whose",
+    "how far",
+    "how many",
+    "those",
+    "until when",
+    "of whom",
+    "which",
+    "so many",
+    "so long",
+    "but",
+    "nobody who",
+    "the same with",
 ];
 
 /// A sentence, or the end of one block of comment lines, with the line on which its block starts.
@@ -65,9 +78,8 @@ fn descriptions(schema: &str) -> Vec<Block> {
 fn forbidden_opening(text: &str) -> Option<&'static str> {
     text.trim().split_inclusive(". ").find_map(|sentence| {
         let sentence = sentence.trim().to_lowercase();
-        let opens = |opening: &&&str| {
-            sentence.strip_prefix(**opening).is_some_and(|rest| rest.starts_with([' ', ',', '\'']))
-        };
+        let opens =
+            |opening: &&&str| sentence.strip_prefix(**opening).is_some_and(|rest| rest.starts_with([' ', ',', '\'']));
         // A question is a complete sentence.
         OPENINGS.iter().find(opens).copied().filter(|_| !sentence.ends_with('?'))
     })
@@ -127,10 +139,10 @@ fn first_sentence_of_documentation_has_at_most_100_characters() {
     for (file, text) in read_rust_files(&["src"]) {
         let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
         for (number, line) in lines.iter().enumerate() {
-            let is_first = line.starts_with("/// ") && !number.checked_sub(1).is_some_and(|n| lines[n].starts_with("///"));
+            let is_first =
+                line.starts_with("/// ") && !number.checked_sub(1).is_some_and(|n| lines[n].starts_with("///"));
             if is_first {
-                let block: Vec<&str> =
-                    lines[number..].iter().map_while(|line| line.strip_prefix("/// ")).collect();
+                let block: Vec<&str> = lines[number..].iter().map_while(|line| line.strip_prefix("/// ")).collect();
                 let text = block.join(" ");
                 let first = text.split_inclusive(". ").next().unwrap_or_default().trim();
                 // Descriptions of the schema are for readers of the API: they may be longer.
@@ -145,12 +157,15 @@ fn first_sentence_of_documentation_has_at_most_100_characters() {
 
 #[test]
 fn tests_are_named_by_subject_and_behaviour() {
-    const VAGUE: &[&str] = &["what", "who", "whom", "whose", "how", "those", "nobody", "nothing", "until", "whether", "which"];
+    const VAGUE: &[&str] =
+        &["what", "who", "whom", "whose", "how", "those", "nobody", "nothing", "until", "whether", "which"];
     let mut wrong = Vec::new();
     for (file, text) in read_rust_files(&["src", "tests", "testkit", "loadtest"]) {
         let mut is_test = false;
         for line in text.lines().map(str::trim) {
-            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test") || line.starts_with("#[engine_test")
+            is_test |= line.starts_with("#[test]")
+                || line.starts_with("#[tokio::test")
+                || line.starts_with("#[engine_test")
                 || line.starts_with("#[postgres_test");
             let name = line.trim_start_matches("async ").strip_prefix("fn ").and_then(|rest| rest.split('(').next());
             if let Some(name) = name.filter(|_| std::mem::take(&mut is_test)) {
@@ -182,7 +197,8 @@ fn forbidden_opening_is_found_in_any_sentence() {
 
 #[test]
 fn comment_blocks_are_read_without_examples() {
-    let source = "//! One\n//! two.\n//!\n//! - three\n//! - four\n//! ```\n//! What is code\n//! ```\nfn f() {} // five\n";
+    let source =
+        "//! One\n//! two.\n//!\n//! - three\n//! - four\n//! ```\n//! What is code\n//! ```\nfn f() {} // five\n";
     let texts: Vec<String> = comment_blocks(source).into_iter().map(|block| block.text).collect();
     assert_eq!(texts, ["One two.", "three", "four"]);
 }

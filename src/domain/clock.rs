@@ -11,23 +11,34 @@ use chrono::{DateTime, Utc};
 /// Both database engines store microseconds, so a row that is read back equals the row that was written.
 #[derive(Debug, Clone)]
 pub struct Clock {
-    /// The offset from the system's clock in microseconds, shared by all clones.
-    ///
-    /// A system clock has none.
-    offset_micros: Option<Arc<AtomicI64>>,
+    /// What a test changed, shared by all clones; `None` for a system clock.
+    adjustment: Option<Arc<Adjustment>>,
 }
+
+#[derive(Debug)]
+struct Adjustment {
+    /// The offset from the system's clock, or from the time of the pause, in microseconds.
+    offset_micros: AtomicI64,
+    /// The time at which the clock was paused, in microseconds since 1970; [`RUNNING`] if it runs.
+    paused_at_micros: AtomicI64,
+}
+
+/// The value of `paused_at_micros` while a clock runs.
+const RUNNING: i64 = i64::MIN;
 
 impl Clock {
     /// Returns the clock of a server: the system's.
     pub fn system() -> Self {
-        Self { offset_micros: None }
+        Self { adjustment: None }
     }
 
-    /// Returns a clock that runs with the system's and that a test can [`advance`](Self::advance).
+    /// Returns a clock that runs with the system's and that a test can [`advance`](Self::advance) and
+    /// [`pause`](Self::pause).
     ///
     /// It is not limited to `cfg(test)` because the test kit is another crate.
     pub fn adjustable() -> Self {
-        Self { offset_micros: Some(Arc::default()) }
+        let adjustment = Adjustment { offset_micros: AtomicI64::new(0), paused_at_micros: AtomicI64::new(RUNNING) };
+        Self { adjustment: Some(Arc::new(adjustment)) }
     }
 
     /// Returns the current time.
@@ -37,9 +48,15 @@ impl Clock {
     /// Panics if the time is beyond chrono's range, about the year 262,000.
     #[expect(clippy::disallowed_methods, reason = "this is the clock that all other code uses")]
     pub fn now(&self) -> DateTime<Utc> {
-        let offset = self.offset_micros.as_ref().map_or(0, |offset| offset.load(Ordering::Relaxed));
-        DateTime::from_timestamp_micros(Utc::now().timestamp_micros() + offset)
-            .expect("the time is within chrono's range")
+        let system = Utc::now().timestamp_micros();
+        let micros = self.adjustment.as_ref().map_or(system, |adjustment| {
+            let base = match adjustment.paused_at_micros.load(Ordering::Relaxed) {
+                RUNNING => system,
+                paused_at => paused_at,
+            };
+            base + adjustment.offset_micros.load(Ordering::Relaxed)
+        });
+        DateTime::from_timestamp_micros(micros).expect("the time is within chrono's range")
     }
 
     /// Moves this clock and its clones forward.
@@ -48,7 +65,21 @@ impl Clock {
     ///
     /// Panics if the clock is not [adjustable](Self::adjustable).
     pub fn advance(&self, duration: Duration) {
-        let offset = self.offset_micros.as_ref().expect("only an adjustable clock can be advanced");
+        let offset = &self.adjustment().offset_micros;
         offset.fetch_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Stops this clock and its clones: from now on only [`advance`](Self::advance) moves them.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the clock is not [adjustable](Self::adjustable).
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that all other code uses")]
+    pub fn pause(&self) {
+        self.adjustment().paused_at_micros.store(Utc::now().timestamp_micros(), Ordering::Relaxed);
+    }
+
+    fn adjustment(&self) -> &Adjustment {
+        self.adjustment.as_ref().expect("only an adjustable clock can be changed")
     }
 }

@@ -129,8 +129,9 @@ macro_rules! uuid_id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// Creates an id that is greater than earlier ones (RFC 9562, version 7), so that new rows are close
-            /// together on disk.
+            /// Creates an id that is greater than earlier ones (RFC 9562, version 7).
+            ///
+            /// Rows that are created one after the other are therefore close together on disk.
             #[expect(clippy::new_without_default, reason = "each call returns a different id")]
             pub fn new() -> Self {
                 Self(new_uuid())

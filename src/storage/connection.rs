@@ -69,8 +69,7 @@ where
     Q: AsQuery + Send + 'q,
     Q::Query: EngineStatement + 'q,
     U: Send + 'q,
-    ErasedQuery<'q, Q::SqlType>:
-        methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
+    ErasedQuery<'q, Q::SqlType>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
 {
     fn load_rows<'c>(self, conn: &'c mut Conn, method: &'static str) -> BoxFuture<'c, QueryResult<Vec<U>>>
     where

@@ -6,10 +6,10 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use diesel_async::sync_connection_wrapper::SpawnBlocking;
+use diesel::SqliteConnection;
+use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 thread_local! {
@@ -17,8 +17,23 @@ thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Names the type that runs the statements of a connection.
+trait HasSpawner {
+    type Spawner: SpawnBlocking;
+}
+
+impl<C, S: SpawnBlocking> HasSpawner for SyncConnectionWrapper<C, S> {
+    type Spawner = S;
+}
+
+/// diesel-async's own spawner, which has no public name: it moves each statement to another thread.
+///
+/// When the future of a statement is dropped, it waits until the statement has ended. The connection is then no longer
+/// in use by another thread and can go back to its pool.
+type PerStatement = <SyncConnectionWrapper<SqliteConnection> as HasSpawner>::Spawner;
+
 /// Runs a statement in place if the current thread may block, and otherwise on a thread that may.
-pub struct TokioBlocking;
+pub struct TokioBlocking(PerStatement);
 
 impl SpawnBlocking for TokioBlocking {
     fn spawn_blocking<'a, R>(
@@ -28,25 +43,18 @@ impl SpawnBlocking for TokioBlocking {
     where
         R: Send + 'static,
     {
+        // A boxed statement lets tokio's task be compiled once per type of result, and not once per type of statement.
+        let statement: Box<dyn FnOnce() -> R + Send> = Box::new(statement);
         if MAY_BLOCK.get() {
             // A panic ends the statement and not its connection, as it would on a thread of the statement's own.
             let result = catch_unwind(AssertUnwindSafe(statement));
             return ready(result.map_err(|_| "a statement panicked".into())).boxed();
         }
-        // A boxed statement lets tokio's task be compiled once, and not once per type of statement.
-        let (sender, receiver) = oneshot::channel();
-        let task = spawn_blocking(Box::new(move || drop(sender.send(statement()))) as Box<dyn FnOnce() + Send>);
-        Box::pin(async move {
-            // The channel closes without a result only if the statement panicked.
-            match receiver.await {
-                Ok(result) => Ok(result),
-                Err(closed) => Err(task.await.err().map_or_else(|| closed.into(), Into::into)),
-            }
-        })
+        self.0.spawn_blocking(statement)
     }
 
     fn get_runtime() -> Self {
-        Self
+        Self(PerStatement::get_runtime())
     }
 }
 
@@ -73,5 +81,32 @@ struct MayBlockGuard;
 impl Drop for MayBlockGuard {
     fn drop(&mut self) {
         MAY_BLOCK.set(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::storage::connection::RunQueryDsl;
+    use crate::storage::pool::{Database, Engine};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn dropped_statement_leaves_its_connection_usable() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::Sqlite(folder.path().join("parlor.db"));
+        let database = Database::open(&engine, 1, Duration::from_secs(5)).unwrap();
+        // More often than there are connections, so that a lost connection would be missed.
+        for _ in 0..20 {
+            let mut conn = database.write().await.unwrap();
+            let slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) \
+                        SELECT count(*) FROM n";
+            let statement = diesel::sql_query(slow).execute(&mut conn);
+            assert!(
+                tokio::time::timeout(Duration::from_millis(1), statement).await.is_err(),
+                "the statement was quick"
+            );
+        }
+        database.write().await.unwrap().check_alive().await.unwrap();
     }
 }

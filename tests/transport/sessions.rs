@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testkit::keys::sign_with_secret;
 use testkit::{Engine, Socket, TestApp, User, engine_test};
 
-use crate::transport::websocket::{FEED, closed_after, init};
+use crate::transport::websocket::{FEED, close_after, init};
 
 /// Tokens expire at exactly their `exp`.
 const NO_LEEWAY: [(&str, &str); 1] = [("PARLOR_JWT_LEEWAY_SECONDS", "0")];
@@ -147,7 +147,7 @@ async fn revocation_ends_only_sessions_of_its_user(app: &TestApp) {
     reply.assert_error("UNAUTHENTICATED");
     assert_eq!(reply.status, 401);
     let init = testkit::tungstenite::Message::text(init(&alice.token).to_string());
-    assert_eq!(closed_after(app, &[init]).await.0, 4401);
+    assert_eq!(close_after(app, &[init]).await.0, 4401);
     assert_open(&mut bob_socket, "after").await;
     assert_open(&mut namesake_socket, "after").await;
     namesake.ask("{ viewer { user { id } } }").await.data();

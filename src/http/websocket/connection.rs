@@ -95,7 +95,7 @@ impl Connection {
         Box::new(Self {
             state,
             socket,
-            protocol: Protocol::new(),
+            protocol: Protocol::default(),
             session: None,
             presence: None,
             operations: Operations::new(writer),

@@ -28,15 +28,16 @@ pub enum Action {
     Close(CloseStatus),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
+    #[default]
     AwaitingInit,
     Authenticating,
     Ready,
 }
 
-/// The state of one connection in the protocol.
-#[derive(Debug)]
+/// The state of one connection in the protocol; a new connection awaits `connection_init`.
+#[derive(Debug, Default)]
 pub struct Protocol {
     phase: Phase,
     /// The running operations: the client's id, which it may use again later, and the connection's number.
@@ -45,11 +46,6 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// Creates the state of a new connection, which awaits `connection_init`.
-    pub fn new() -> Self {
-        Self { phase: Phase::AwaitingInit, operations: HashMap::new(), next_number: 0 }
-    }
-
     /// Returns whether the client has not sent `connection_init` yet.
     pub fn awaits_init(&self) -> bool {
         self.phase == Phase::AwaitingInit
@@ -176,7 +172,7 @@ mod tests {
     const SUBSCRIBE: &str = r#"{"type":"subscribe","id":"1","payload":{"query":"{ a }"}}"#;
 
     fn ready() -> Protocol {
-        let mut protocol = Protocol::new();
+        let mut protocol = Protocol::default();
         assert_eq!(protocol.receive(INIT), Action::Authenticate(Value::Null));
         protocol.acknowledge();
         protocol
@@ -214,14 +210,14 @@ mod tests {
             r#"{"type":"complete"}"#,
             long.as_str(),
         ] {
-            let mut protocol = if text.contains("connection_init") { Protocol::new() } else { ready() };
+            let mut protocol = if text.contains("connection_init") { Protocol::default() } else { ready() };
             assert_eq!(close_code(protocol.receive(text)), 4400, "{text}");
         }
     }
 
     #[test]
     fn subscribe_before_the_acknowledgement_closes_with_4401() {
-        let mut protocol = Protocol::new();
+        let mut protocol = Protocol::default();
         assert_eq!(close_code(protocol.receive(SUBSCRIBE)), 4401);
         protocol.receive(INIT);
         assert_eq!(close_code(protocol.receive(SUBSCRIBE)), 4401);
@@ -229,7 +225,7 @@ mod tests {
 
     #[test]
     fn second_initialisation_closes_with_4429() {
-        let mut waiting = Protocol::new();
+        let mut waiting = Protocol::default();
         waiting.receive(INIT);
         assert_eq!(close_code(waiting.receive(INIT)), 4429);
         assert_eq!(close_code(ready().receive(INIT)), 4429);
@@ -254,7 +250,7 @@ mod tests {
 
     #[test]
     fn ping_is_answered_in_every_phase_with_its_payload() {
-        for mut protocol in [Protocol::new(), ready()] {
+        for mut protocol in [Protocol::default(), ready()] {
             assert_eq!(protocol.receive(r#"{"type":"ping"}"#), Action::Send(r#"{"type":"pong"}"#.into()));
             let action = protocol.receive(r#"{"type":"ping","payload":{"a":1}}"#);
             assert_eq!(action, Action::Send(r#"{"payload":{"a":1},"type":"pong"}"#.into()));
