@@ -1,8 +1,9 @@
 //! The configuration of a server, read from environment variables.
 //!
 //! Each layer defines the settings that it needs; this module reads them and composes them. A setting is written once,
-//! in the file of its section: the help text and `docs/SETTINGS.md` come from the same calls ([`reference`](mod@reference)). All
-//! settings are read at start, before the server listens, and all errors are reported together.
+//! in the file of its section: the help text and `docs/SETTINGS.md` come from the same calls
+//! ([`reference`](mod@reference)). All settings are read at start, before the server listens, and all errors are
+//! reported together.
 
 use crate::auth::settings::AuthSettings;
 use crate::config::log::LogSettings;

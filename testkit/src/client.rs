@@ -125,7 +125,7 @@ impl User {
         Feed::new(socket)
     }
 
-    /// Subscribes to a chat's feed with the selection [`CHAT_FEED`].
+    /// Subscribes to a chat's feed with the selection `CHAT_FEED`.
     pub async fn feed(&self, chat: &str, last: Option<i32>, after: Option<&str>) -> Feed {
         let variables = json!({ "chat": chat, "last": last, "after": after });
         self.subscribe(CHAT_FEED, variables).await
