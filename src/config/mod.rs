@@ -62,7 +62,9 @@ impl Config {
         Self::from_vars(std::env::vars())
     }
 
-    /// Reads variables, given by name and value. Those that are not named like settings are ignored.
+    /// Reads variables, given by name and value.
+    ///
+    /// Variables that are not named like settings are ignored.
     ///
     /// # Errors
     ///

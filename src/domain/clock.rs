@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 /// Both database engines store microseconds, so a row that is read back equals the row that was written.
 #[derive(Debug, Clone)]
 pub struct Clock {
-    /// What a test changed, shared by all clones; `None` for a system clock.
+    /// The changes that a test made, shared by all clones; `None` for a system clock.
     adjustment: Option<Arc<Adjustment>>,
 }
 
@@ -32,10 +32,9 @@ impl Clock {
         Self { adjustment: None }
     }
 
-    /// Returns a clock that runs with the system's and that a test can [`advance`](Self::advance) and
-    /// [`pause`](Self::pause).
+    /// Returns a clock of a test, which runs with the system's.
     ///
-    /// It is not limited to `cfg(test)` because the test kit is another crate.
+    /// A test can [`advance`](Self::advance) it and [`pause`](Self::pause) it. The constructor is not limited to `cfg(test)` because the test kit is another crate.
     pub fn adjustable() -> Self {
         let adjustment = Adjustment { offset_micros: AtomicI64::new(0), paused_at_micros: AtomicI64::new(RUNNING) };
         Self { adjustment: Some(Arc::new(adjustment)) }

@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 
 use crate::error::{Error, Result};
 use crate::metrics::{METRICS, TimerGuard};
-use crate::storage::erased_query::{EngineStatement, ErasedQuery};
+use crate::storage::erased_sql::{EngineSql, ErasedSql};
 use crate::storage::sqlite_blocking::TokioBlocking;
 
 /// A connection to PostgreSQL.
@@ -67,27 +67,27 @@ pub trait LoadQuery<'q, U>: Send + 'q {
 impl<'q, Q, U> LoadQuery<'q, U> for Q
 where
     Q: AsQuery + Send + 'q,
-    Q::Query: EngineStatement + 'q,
+    Q::Query: EngineSql + 'q,
     U: Send + 'q,
-    ErasedQuery<'q, Q::SqlType>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
+    ErasedSql<'q, Q::SqlType>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
 {
     fn load_rows<'c>(self, conn: &'c mut Conn, method: &'static str) -> BoxFuture<'c, QueryResult<Vec<U>>>
     where
         'q: 'c,
     {
-        load_erased(ErasedQuery::<Q::SqlType>::new(self.as_query()), conn, method)
+        load_erased(ErasedSql::<Q::SqlType>::new(self.as_query()), conn, method)
     }
 }
 
 fn load_erased<'c, 'q: 'c, ST, U>(
-    query: ErasedQuery<'q, ST>,
+    query: ErasedSql<'q, ST>,
     conn: &'c mut Conn,
     method: &'static str,
 ) -> BoxFuture<'c, QueryResult<Vec<U>>>
 where
     ST: 'q,
     U: Send + 'q,
-    ErasedQuery<'q, ST>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
+    ErasedSql<'q, ST>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
 {
     Box::pin(async move {
         tracing::trace!(target: SQL_LOG_TARGET, "{method}");
@@ -96,7 +96,7 @@ where
     })
 }
 
-fn execute_erased<'c, 'q: 'c>(query: ErasedQuery<'q, ()>, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<usize>> {
+fn execute_erased<'c, 'q: 'c>(query: ErasedSql<'q, ()>, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<usize>> {
     Box::pin(async move {
         tracing::trace!(target: SQL_LOG_TARGET, "execute");
         let _timer = TimerGuard::start(&METRICS.db_statement_duration, "execute");
@@ -130,9 +130,9 @@ pub trait RunQueryDsl: Sized + Send {
     /// Runs a statement and returns the number of rows that it affected.
     fn execute<'c, 'q: 'c>(self, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<usize>>
     where
-        Self: EngineStatement + 'q,
+        Self: EngineSql + 'q,
     {
-        execute_erased(ErasedQuery::new(self), conn)
+        execute_erased(ErasedSql::new(self), conn)
     }
 }
 

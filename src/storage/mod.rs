@@ -10,7 +10,7 @@ pub mod chat_removals;
 pub mod chats;
 pub mod column_types;
 pub mod connection;
-pub mod erased_query;
+pub mod erased_sql;
 pub mod errors;
 pub mod members;
 pub mod messages;

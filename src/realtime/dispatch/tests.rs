@@ -192,7 +192,7 @@ async fn subscriber_receives_events_of_its_chats_until_it_unsubscribes() {
 }
 
 #[tokio::test]
-async fn subscriber_is_told_once_that_it_lagged_after_its_queue_overflowed() {
+async fn overflowed_queue_delivers_one_lagged_event() {
     let hub = Arc::new(Hub::default());
     let chat = ChatId::new();
     let mut subscriber = subscriber_of(&hub, "alice", chat);

@@ -2,22 +2,17 @@
 
 use diesel::backend::Backend;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
-use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::Bool;
-use diesel::sqlite::Sqlite;
 
-/// A piece of SQL that can be written for both engines.
-pub trait Fragment: QueryFragment<Pg> + QueryFragment<Sqlite> + Send {}
-
-impl<T: QueryFragment<Pg> + QueryFragment<Sqlite> + Send> Fragment for T {}
+use crate::storage::erased_sql::{EngineSql, ErasedSql};
 
 /// The conjunction of any number of conditions, which every row meets if there are none.
 ///
 /// Diesel's `into_boxed` serves the same purpose, but ties a query to one engine.
 #[derive(Default)]
-pub struct Conditions<'a>(Vec<Box<dyn Fragment + 'a>>);
+pub struct Conditions<'a>(Vec<ErasedSql<'a, Bool>>);
 
 impl<'a> Conditions<'a> {
     /// Returns a conjunction without conditions.
@@ -27,14 +22,14 @@ impl<'a> Conditions<'a> {
 
     /// Adds a condition.
     #[must_use]
-    pub fn and(mut self, condition: impl Fragment + 'a) -> Self {
-        self.0.push(Box::new(condition));
+    pub fn and(mut self, condition: impl EngineSql + 'a) -> Self {
+        self.0.push(ErasedSql::new(condition));
         self
     }
 
     /// Adds a condition if there is one.
     #[must_use]
-    pub fn and_option<C: Fragment + 'a>(self, condition: Option<C>) -> Self {
+    pub fn and_option<C: EngineSql + 'a>(self, condition: Option<C>) -> Self {
         match condition {
             Some(condition) => self.and(condition),
             None => self,
@@ -61,13 +56,13 @@ impl QueryId for Conditions<'_> {
 
 impl<'a, DB: Backend> QueryFragment<DB> for Conditions<'a>
 where
-    dyn Fragment + 'a: QueryFragment<DB>,
+    ErasedSql<'a, Bool>: QueryFragment<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         out.push_sql("(1 = 1");
         for condition in &self.0 {
             out.push_sql(" AND (");
-            QueryFragment::<DB>::walk_ast(&**condition, out.reborrow())?;
+            condition.walk_ast(out.reborrow())?;
             out.push_sql(")");
         }
         out.push_sql(")");
