@@ -32,7 +32,7 @@ pub async fn block(app: &AppContext, viewer: &Viewer, words: &[String], action: 
         blocklist::block(conn, viewer.organization(), &words, action).await?;
         let list = load_for_viewer(conn, viewer).await?;
         if list.0.len() > MAX_WORDS {
-            return Err(Error::bad_input("words", format!("the blocklist can have at most {MAX_WORDS} words")));
+            return Err(Error::bad_input("words", format!("must not bring the blocklist above {MAX_WORDS} words")));
         }
         Ok(list)
     })

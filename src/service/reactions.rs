@@ -35,7 +35,7 @@ pub async fn set(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str, p
             if present && reactions::count_other_emoji(conn, id, emoji).await? >= MAX_EMOJI_PER_MESSAGE {
                 return Err(Error::bad_input(
                     "emoji",
-                    format!("a message can have at most {MAX_EMOJI_PER_MESSAGE} different emoji"),
+                    format!("must not be one of more than {MAX_EMOJI_PER_MESSAGE} different emoji on the message"),
                 ));
             }
             let changed = match present {

@@ -109,7 +109,9 @@ impl Connection {
     pub async fn serve(mut self: Box<Self>) {
         let _gauge = GaugeGuard::increment(&METRICS.connections.get_or_create(&KindLabel { kind: "websocket" }));
         let reason = self.run().await;
-        let Self { socket, operations, .. } = *self;
+        let Self { socket, operations, events, .. } = *self;
+        // An authentication may hold a database connection, and nothing polls it during the close handshake.
+        drop(events);
         // Boxed, because an idle connection holds as much memory as this future may ever need.
         close::end(socket, operations.into_writer(), reason).boxed().await;
     }

@@ -202,11 +202,12 @@ async fn open_direct(ctx: &Context<'_>, input: OpenDirectChatInput) -> Result<Ch
 
 async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
+    let title = ChatDetails::checked_title(&input.title)?;
     let description = input.description.as_deref().map(ChatDetails::checked_description).transpose()?;
     let draft = ChatDraft {
         kind: input.kind.into(),
         details: ChatDetails {
-            title: Some(ChatDetails::checked_title(&input.title)?),
+            title: Some(title),
             description: description.flatten(),
             avatar_url: input.avatar_url.map(|url| url.0),
             category: input.category.map(Into::into),
@@ -223,8 +224,8 @@ async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload
 async fn ensure_resource(ctx: &Context<'_>, input: EnsureResourceChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
     let resource = Resource::checked(&input.resource.kind, &input.resource.id)?;
-    let title = ChatDetails::checked_title(&input.title)?;
     let members = parse_user_ids(&input.member_ids)?;
+    let title = ChatDetails::checked_title(&input.title)?;
     let chat = service::chats::ensure_resource_chat(ctx.app(), viewer, resource, title, members).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
