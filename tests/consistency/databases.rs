@@ -10,13 +10,13 @@ use tokio_postgres::NoTls;
 
 use crate::consistency::cluster::harness::eventually;
 
-/// Returns whether all other connections to a database are encrypted, or `None` if there are no others.
-async fn are_connections_encrypted(url: &str) -> Option<bool> {
+/// Returns whether the connections of an application to a database are encrypted, or `None` if it has none.
+async fn are_connections_encrypted(url: &str, application: &str) -> Option<bool> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
     tokio::spawn(connection);
     let query = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
-                 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
-    client.query_one(query, &[]).await.expect("the statistics").get(0)
+                 WHERE datname = current_database() AND application_name = $1 AND backend_type = 'client backend'";
+    client.query_one(query, &[&application]).await.expect("the statistics").get(0)
 }
 
 #[postgres_test]
@@ -27,7 +27,7 @@ async fn sslmode_setting_is_honored() {
     let by_ip_address = base.replace("@localhost:", "@127.0.0.1:");
     assert_ne!(base, by_ip_address);
     let trusted = format!("sslrootcert={issuer}");
-    for (url, expected) in [
+    let cases = [
         (format!("{base}?sslmode=disable"), Some(false)),
         (base.clone(), Some(true)),
         (format!("{base}?sslmode=prefer"), Some(true)),
@@ -41,20 +41,23 @@ async fn sslmode_setting_is_honored() {
         // The system does not trust the issuer.
         (format!("{base}?sslmode=verify-full"), None),
         (format!("{base}?sslmode=verify-ca"), None),
-    ] {
+    ];
+    for (number, (url, expected)) in cases.into_iter().enumerate() {
+        // The name tells the connections of this case from late ones of the case before.
+        let application = format!("case-{number}");
+        let url = format!("{url}{}application_name={application}", if url.contains('?') { '&' } else { '?' });
         let started = bootstrap::start(&config(&url, &[("PARLOR_DATABASE_WAIT_SECONDS", "3")]), Clock::system()).await;
         match (started, expected) {
             (Ok(app), Some(tls)) => {
                 app.database.read().await.expect("a connection").check_alive().await.expect("a reply");
-                assert_eq!(are_connections_encrypted(&base).await, Some(tls), "{url}");
+                assert_eq!(are_connections_encrypted(&base, &application).await, Some(tls), "{url}");
                 app.database.close();
             }
             (Err(error), None) => assert!(error.to_string().starts_with("DATABASE_URL"), "{error}"),
             (started, _) => panic!("{url}: {:?}", started.map(|_| "started")),
         }
-        // The next connections are counted after the pool's connections have ended.
-        eventually("the pool's connections have ended", async || are_connections_encrypted(&base).await.is_none())
-            .await;
+        let has_ended = async || are_connections_encrypted(&base, &application).await.is_none();
+        eventually("the pool's connections have ended", has_ended).await;
     }
     plain.drop().await;
 }
