@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::Visit;
 use syn::{Attribute, File, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
+
+use crate::source_tree::{files, root};
 
 /// The modules of the crate from the bottom to the top: a module uses those of lower rows and of its own entry.
 ///
@@ -242,25 +244,17 @@ fn cycles<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<Vec<&'a 
         .collect()
 }
 
-fn read_sources(folder: &Path, root: &Path, found: &mut Vec<Source>) {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() && !path.ends_with("node_modules") {
-            read_sources(&path, root, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let file = path.strip_prefix(root).expect("a path below the root").to_string_lossy().into_owned();
-            found.push((file, fs::read_to_string(&path).expect("a source file")));
-        }
-    }
+fn read_sources() -> Vec<Source> {
+    let read = |path: PathBuf| {
+        let file = path.strip_prefix(root().join("src")).expect("a path below src").to_string_lossy().into_owned();
+        (file, fs::read_to_string(&path).expect("a source file"))
+    };
+    files("src", "rs").into_iter().map(read).collect()
 }
 
 #[test]
 fn sources_follow_the_layers_without_a_cycle() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut sources = Vec::new();
-    read_sources(&root, &root, &mut sources);
+    let sources = read_sources();
     assert!(sources.len() > 100, "found {} source files", sources.len());
     let wrong = violations(&sources);
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -353,7 +347,7 @@ fn unit_tests_are_exempt_from_layers() {
 
 #[test]
 fn migrations_are_paired_by_name() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let root = root().join("migrations");
     let names = |engine: &str| {
         let mut names: Vec<_> = fs::read_dir(root.join(engine))
             .expect("migrations")

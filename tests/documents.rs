@@ -2,26 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-        if entry.is_dir() && !["node_modules", "target"].iter().any(|name| entry.ends_with(name)) {
-            files(&entry, extension, found);
-        } else if entry.extension().is_some_and(|ending| ending == extension) {
-            found.push(entry);
-        }
-    }
-}
+use crate::source_tree::{files, root};
 
 /// Returns the documents for people, each with its text.
 fn documents() -> Vec<(PathBuf, String)> {
     let mut paths = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
-    files(&root().join("docs"), "md", &mut paths);
+    paths.extend(files("docs", "md"));
     paths.push(root().join("tests/clients/README.md"));
     paths.push(root().join("examples/call/README.md"));
     let read = |path: PathBuf| {
@@ -47,8 +35,7 @@ fn inline_code(document: &str) -> Vec<&str> {
 
 /// Returns the names of the types, traits and constants that the workspace defines.
 fn defined_names() -> BTreeSet<String> {
-    let mut sources = Vec::new();
-    ["src", "tests", "testkit", "loadtest"].iter().for_each(|folder| files(&root().join(folder), "rs", &mut sources));
+    let sources = ["src", "tests", "testkit", "loadtest"].into_iter().flat_map(|folder| files(folder, "rs"));
     let mut names = BTreeSet::new();
     for source in sources {
         let text = fs::read_to_string(&source).expect("a source file");

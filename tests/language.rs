@@ -1,7 +1,9 @@
 //! The language of comments, of the schema's descriptions and of test names.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::source_tree::{files, root};
 
 /// Openings that leave a sentence without a subject that the reader knows.
 const OPENINGS: &[&str] = &[
@@ -85,26 +87,12 @@ fn forbidden_opening(text: &str) -> Option<&'static str> {
     })
 }
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-        if entry.is_dir() && !entry.ends_with("node_modules") && !entry.ends_with("target") {
-            rust_files(&entry, found);
-        } else if entry.extension().is_some_and(|extension| extension == "rs") {
-            found.push(entry);
-        }
-    }
-}
-
 fn read_rust_files(folders: &[&str]) -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    folders.iter().for_each(|folder| rust_files(&root.join(folder), &mut files));
-    files.sort();
-    let named = files.into_iter().map(|path| {
+    let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).expect("a source file");
-        (path.strip_prefix(root).expect("a path below the root").to_string_lossy().into_owned(), text)
-    });
-    named.collect()
+        (path.strip_prefix(root()).expect("a path below the root").to_string_lossy().into_owned(), text)
+    };
+    folders.iter().flat_map(|folder| files(folder, "rs")).map(read).collect()
 }
 
 #[test]

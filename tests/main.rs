@@ -7,4 +7,5 @@ mod architecture;
 mod consistency;
 mod documents;
 mod language;
+mod source_tree;
 mod transport;

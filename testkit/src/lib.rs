@@ -18,6 +18,7 @@ pub mod process;
 pub mod redis;
 pub mod schema;
 mod typing;
+mod wait;
 mod websocket;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use feed::{Feed, position};
 pub use process::ServerProcess;
 pub use redis::RedisServer;
 pub use testkit_macros::{engine_test, postgres_test};
+pub use wait::wait_until;
 pub use websocket::Socket;
 
 /// The secret that signs the tokens of tests.

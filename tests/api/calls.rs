@@ -2,9 +2,7 @@
 
 use serde_json::{Value, json};
 use testkit::calls::{ActiveCall, JoinedCall, alice_and_bob, sdp};
-use testkit::{Feed, TestApp, User, engine_test, pluck};
-
-use crate::api::wait_until;
+use testkit::{Feed, TestApp, User, engine_test, pluck, wait_until};
 
 /// Waits until the scheduler has brought a call into a state.
 async fn wait_for_call_status(user: &User, call: &str, status: Value) {

@@ -30,22 +30,3 @@ mod system_messages;
 mod threads;
 mod typing;
 mod unread;
-
-use std::time::Duration;
-
-use testkit::TIMEOUT;
-use tokio::time::{Instant, sleep};
-
-/// The interval in which [`wait_until`] checks its condition.
-const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Waits until a condition holds that a background task of the server brings about.
-///
-/// `description` completes the failure message "timed out before …".
-async fn wait_until(description: &str, condition: impl AsyncFn() -> bool) {
-    let started_at = Instant::now();
-    while !condition().await {
-        assert!(started_at.elapsed() < TIMEOUT, "timed out before {description}");
-        sleep(CHECK_INTERVAL).await;
-    }
-}

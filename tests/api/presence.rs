@@ -12,9 +12,7 @@ use parlor::realtime::presence::snapshot::PresenceSnapshot;
 use serde_json::{Value, json};
 use testkit::presence::PRESENCE_FEED;
 use testkit::tungstenite::Message;
-use testkit::{Feed, Socket, TestApp, User, engine_test, pluck};
-
-use crate::api::wait_until;
+use testkit::{Feed, Socket, TestApp, User, engine_test, pluck, wait_until};
 
 /// More than the default of `PARLOR_PRESENCE_GRACE_SECONDS`.
 const BEYOND_GRACE_SECONDS: u64 = 6;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testkit::{Feed, RedisServer, Socket, User, postgres_test};
+use testkit::{Feed, RedisServer, Socket, User, postgres_test, wait_until};
 
-use crate::consistency::cluster::harness::{TestCluster, eventually, unix_seconds};
+use crate::consistency::cluster::harness::{TestCluster, unix_seconds};
 
 /// The time in which an event reaches other nodes: a second, and a margin for a busy machine.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -281,7 +281,7 @@ async fn token_revocation_closes_sockets_on_other_nodes() {
         while carol_socket.recv().await["id"] != "2" {}
         // Tokens of the current second are revoked too, so the next tokens need a later one.
         let revoked_at = unix_seconds();
-        eventually("the next second begins", async || unix_seconds() > revoked_at).await;
+        wait_until("the next second begins", async || unix_seconds() > revoked_at).await;
     }
     cluster.end().await;
 }

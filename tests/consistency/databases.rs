@@ -5,10 +5,8 @@ use parlor::bootstrap;
 use parlor::domain::clock::Clock;
 use parlor::domain::messages::{DraftBody, MessageDraft};
 use serde_json::json;
-use testkit::{Database, Engine, TestApp, config, postgres_test};
+use testkit::{Database, Engine, TestApp, config, postgres_test, wait_until};
 use tokio_postgres::NoTls;
-
-use crate::consistency::cluster::harness::eventually;
 
 /// Returns whether the connections of an application to a database are encrypted, or `None` if it has none.
 async fn are_connections_encrypted(url: &str, application: &str) -> Option<bool> {
@@ -57,7 +55,7 @@ async fn sslmode_setting_is_honored() {
             (started, _) => panic!("{url}: {:?}", started.map(|_| "started")),
         }
         let has_ended = async || are_connections_encrypted(&base, &application).await.is_none();
-        eventually("the pool's connections have ended", has_ended).await;
+        wait_until("the pool's connections have ended", has_ended).await;
     }
     plain.drop().await;
 }

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use testkit::process::run_command;
-use testkit::{SECRET, ServerProcess, User, http_client};
+use testkit::{SECRET, ServerProcess, User, http_client, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-
-use crate::consistency::cluster::harness::eventually;
 
 const KEYS: (&str, &str) = ("PARLOR_JWT_SECRET", SECRET);
 
@@ -78,7 +76,7 @@ async fn metrics_are_served_on_separate_address() {
     assert_eq!(metric_value(&fetch_metrics().await, r#"parlor_calls_ended_total{kind="cancelled"}"#), 1.0);
     drop((first_feed, second_feed));
     // The server notices later that the sockets are closed.
-    eventually("closed subscriptions are not counted", async || {
+    wait_until("closed subscriptions are not counted", async || {
         metric_value(&fetch_metrics().await, r#"parlor_subscriptions{field="chatFeed"}"#) == 0.0
     })
     .await;

@@ -2,18 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use parlor::domain::clock::Clock;
 use serde_json::json;
 use tempfile::TempDir;
 use testkit::keys::sign_with_secret;
 use testkit::process::free_port;
-use testkit::{Database, Engine, RedisServer, SECRET, ServerProcess, TIMEOUT, User};
+use testkit::{Database, Engine, RedisServer, SECRET, ServerProcess, User, wait_until};
 use tokio::sync::{Mutex, MutexGuard};
-
-/// The pause between two checks of a condition.
-const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
 /// The lock under which clusters run one after another: they would compete for the cores.
 static CLUSTER_LOCK: Mutex<()> = Mutex::const_new(());
@@ -129,7 +125,7 @@ impl TestCluster {
     /// Waits until each node has logged, since its start, that it is connected to Redis.
     pub async fn wait_until_connected(&self) {
         for node in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
-            eventually("a node is connected to Redis", async || node.log().contains("connected to Redis")).await;
+            wait_until("a node is connected to Redis", async || node.log().contains("connected to Redis")).await;
         }
     }
 
@@ -144,13 +140,4 @@ impl TestCluster {
 /// Returns the current time in seconds since the Unix epoch.
 pub fn unix_seconds() -> i64 {
     Clock::system().now().timestamp()
-}
-
-/// Waits until a condition is true, and panics with its description after [`TIMEOUT`].
-pub async fn eventually(description: &str, condition: impl AsyncFn() -> bool) {
-    let start = tokio::time::Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < TIMEOUT, "not true in time: {description}");
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testkit::{Reply, User};
+use testkit::{Reply, User, wait_until};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::follower::{Follower, Messages};
-use super::harness::{TestCluster, eventually};
+use super::harness::TestCluster;
 
 const CHATS: usize = 3;
 const FOLLOWERS: usize = 12;
@@ -63,7 +63,7 @@ impl Workload {
         let followers: Vec<Follower> = (0..FOLLOWERS)
             .map(|n| Follower::start(&users[n % SENDERS], &chats[n % CHATS], nodes.clone(), n % nodes.len()))
             .collect();
-        eventually("all followers have started", async || followers.iter().all(Follower::has_started)).await;
+        wait_until("all followers have started", async || followers.iter().all(Follower::has_started)).await;
         let progress = Arc::<Progress>::default();
         let senders = users
             .iter()
@@ -77,7 +77,7 @@ impl Workload {
     pub async fn wait_for_messages(&self, messages: usize) {
         let target = self.progress.sent_count.load(Ordering::Relaxed) + messages;
         let is_reached = async || self.progress.sent_count.load(Ordering::Relaxed) >= target;
-        eventually("further messages were acknowledged", is_reached).await;
+        wait_until("further messages were acknowledged", is_reached).await;
     }
 
     /// Ends the senders, and asserts that all followers converge on the content of the database.

@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
 use super::{FAR_FUTURE, compare, join_call, mutate, normalized, option_ids, permissions, policy, start_call};
-use crate::consistency::cluster::harness::eventually;
 use testkit::keys::sign_with_secret;
-use testkit::{Database, Engine, TestApp, User, engine_test};
+use testkit::{Database, Engine, TestApp, User, engine_test, wait_until};
 
 #[engine_test]
 async fn stored_rows_keep_their_spelling(engine: Engine) {
@@ -127,7 +126,7 @@ async fn fill(app: &TestApp) {
     app.advance(241);
     let query = "query($id: ID!) { call(id: $id) { endReason } }";
     let has_failed = async || alice.ask_with(query, json!({ "id": failed })).await.at("call.endReason") == "FAILED";
-    eventually("the call has failed", has_failed).await;
+    wait_until("the call has failed", has_failed).await;
     let (active, from) = start_call(alice, channel, "AUDIO").await;
     let to = join_call(bob, &active).await;
     carol.mutate_ok("declineCall", json!({ "callId": active })).await;
