@@ -15,8 +15,9 @@
 //! (`NOT_FOUND`). The viewer of a feed knew the chat when the feed started, so a feed ends with `FORBIDDEN` when the
 //! membership, the chat or the permission is lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 
@@ -34,6 +35,8 @@ use crate::storage::{chats, members};
 pub enum ReadScope<'a> {
     /// One viewer, with their own permissions and memberships.
     Viewer(&'a Viewer),
+    /// A viewer to whom an event of one of their chats is delivered.
+    EventRecipient(&'a Viewer, &'a EventAccess),
     /// All members of a chat: the data of that chat which every member may read.
     ChatMembers(&'a OrganizationId, ChatId),
 }
@@ -41,6 +44,36 @@ pub enum ReadScope<'a> {
 impl<'a> From<&'a Viewer> for ReadScope<'a> {
     fn from(viewer: &'a Viewer) -> Self {
         Self::Viewer(viewer)
+    }
+}
+
+/// The membership by which an event is delivered, and whether it turned out to have ended.
+///
+/// An event is authorised before its fields are read. If the membership ends in between, the fields would be null where
+/// the member could read them, so such an event is not delivered.
+#[derive(Debug)]
+pub struct EventAccess {
+    chat: ChatId,
+    is_lost: AtomicBool,
+}
+
+impl EventAccess {
+    /// Creates the access of an event's recipient, who was a member when the event was authorised.
+    pub fn new(chat: ChatId) -> Self {
+        Self { chat, is_lost: AtomicBool::new(false) }
+    }
+
+    /// Returns whether a read found that the recipient is no longer a member.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Records what a read of the given chats found.
+    fn observe(&self, ids: &[ChatId], visible: &HashMap<ChatId, ChatAccess>) {
+        let is_member = || visible.get(&self.chat).is_some_and(|access| access.active_membership().is_some());
+        if ids.contains(&self.chat) && !is_member() {
+            self.is_lost.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -66,14 +99,58 @@ impl ChatAccess {
         if !viewer.permissions.contains(&Permission::ChatView) || ids.is_empty() {
             return Ok(HashMap::new());
         }
+        let found = Self::find_all(conn, viewer, ids).await?;
+        Ok(found.into_iter().filter(Self::is_visible).map(|access| (access.chat.id, access)).collect())
+    }
+
+    /// Returns those of the given chats that exist in a scope, by id.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database does.
+    pub async fn find_in_scope(conn: &mut Conn, scope: ReadScope<'_>, ids: &[ChatId]) -> Result<HashMap<ChatId, Self>> {
+        match scope {
+            ReadScope::Viewer(viewer) => Self::find_visible(conn, viewer, ids).await,
+            ReadScope::EventRecipient(viewer, event_access) => {
+                let visible = Self::find_visible(conn, viewer, ids).await?;
+                event_access.observe(ids, &visible);
+                Ok(visible)
+            }
+            ReadScope::ChatMembers(organization, chat) => {
+                let ids: Vec<ChatId> = ids.iter().copied().filter(|id| *id == chat).collect();
+                let chats = chats::by_ids(conn, organization, &ids).await?;
+                Ok(chats.into_iter().map(|chat| (chat.id, Self { chat, membership: None })).collect())
+            }
+        }
+    }
+
+    /// Returns those of the given chats from which the viewer may ban users at the time `now`.
+    ///
+    /// The host's service need not see a chat of one of its resources.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database does.
+    pub async fn find_moderated(
+        conn: &mut Conn,
+        viewer: &Viewer,
+        ids: &[ChatId],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<ChatId>> {
+        let found = Self::find_all(conn, viewer, ids).await?;
+        let moderated = found.iter().filter(|access| access.rights(viewer, now).can_ban().is_ok());
+        Ok(moderated.map(|access| access.chat.id).collect())
+    }
+
+    /// Returns those of the given chats that belong to the viewer's organisation, visible or not.
+    async fn find_all(conn: &mut Conn, viewer: &Viewer, ids: &[ChatId]) -> Result<Vec<Self>> {
         let chats = chats::by_ids(conn, viewer.organization(), ids).await?;
         let member_ids: Vec<_> =
             chats.iter().map(|chat| MemberId { chat: chat.id, user: viewer.id().clone() }).collect();
         let memberships = members::by_ids(conn, &member_ids).await?;
         let mut memberships: HashMap<ChatId, Member> =
             memberships.into_iter().map(|member| (member.chat, member)).collect();
-        let access = chats.into_iter().map(|chat| Self { membership: memberships.remove(&chat.id), chat });
-        Ok(access.filter(Self::is_visible).map(|access| (access.chat.id, access)).collect())
+        Ok(chats.into_iter().map(|chat| Self { membership: memberships.remove(&chat.id), chat }).collect())
     }
 
     /// Returns a chat in which the viewer is a member.
@@ -101,16 +178,13 @@ impl ChatAccess {
         keys: &[K],
         chat_of: impl Fn(&K) -> ChatId,
     ) -> Result<Vec<K>> {
-        let viewer = match scope {
-            ReadScope::Viewer(viewer) => viewer,
-            ReadScope::ChatMembers(_, chat) => {
-                return Ok(keys.iter().filter(|key| chat_of(key) == chat).cloned().collect());
-            }
-        };
+        if let ReadScope::ChatMembers(_, chat) = scope {
+            return Ok(keys.iter().filter(|key| chat_of(key) == chat).cloned().collect());
+        }
         let mut ids: Vec<ChatId> = keys.iter().map(&chat_of).collect();
         ids.sort();
         ids.dedup();
-        let visible = Self::find_visible(conn, viewer, &ids).await?;
+        let visible = Self::find_in_scope(conn, scope, &ids).await?;
         let is_readable =
             |key: &&K| visible.get(&chat_of(key)).is_some_and(|access| access.active_membership().is_some());
         Ok(keys.iter().filter(is_readable).cloned().collect())

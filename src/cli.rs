@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::auth::authenticator::{Authenticator, KeyError, TokenSpec};
 use crate::bootstrap::{self, StartupError};
@@ -14,8 +15,14 @@ use crate::config::{Config, ConfigError, reference};
 use crate::domain::clock::Clock;
 use crate::domain::users::Permission;
 use crate::error::Error;
+use crate::http::descriptors;
+use crate::http::health::StartProgress;
+use crate::http::server::{ListenError, Listeners};
+use crate::http::shutdown::Shutdown;
 use crate::service::context::AppContext;
 use crate::service::users;
+use crate::signals::Signals;
+use crate::storage::settings::MigrationMode;
 use crate::telemetry::{Telemetry, TelemetryError};
 
 /// The maximum lifetime of a token.
@@ -35,6 +42,8 @@ enum Command {
     Serve,
     /// Migrate the database and exit
     Migrate,
+    /// Record that an older state of the database was restored, so that clients load everything again
+    Restored,
     /// Print a token that is signed by the configured secret
     Token {
         /// Organisation of the user
@@ -77,23 +86,15 @@ pub enum CliError {
     /// A permission of a token does not exist.
     #[error("--permission {0}: there is no such permission; see docs/OPERATIONS.md")]
     UnknownPermission(String),
-    /// The address of the API is not available.
-    #[error("PARLOR_ADDR={addr}: {source}")]
-    Listen {
-        /// The configured address.
-        addr: SocketAddr,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The handlers of SIGTERM and SIGINT cannot be installed.
+    /// A configured address is not available.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The handlers of signals cannot be installed.
     #[error("signal handlers cannot be installed: {0}")]
     Signals(#[source] io::Error),
     /// A user of a development server cannot be created.
     #[error("the users of the development server cannot be created: {0}")]
     DemoUser(#[source] Error),
-    /// The server stopped by an error.
-    #[error("the server failed: {0}")]
-    Serve(#[source] io::Error),
 }
 
 /// Runs the command that the arguments of this process name.
@@ -113,13 +114,17 @@ pub async fn run() -> Result<(), CliError> {
             print!("{}", reference::markdown());
             return Ok(());
         }
-        Command::Serve | Command::Migrate | Command::Token { .. } => {}
+        Command::Serve | Command::Migrate | Command::Restored | Command::Token { .. } => {}
     }
     let config = Config::from_env()?;
+    if matches!(command, Command::Serve) {
+        config.check_development()?;
+    }
     let telemetry = Telemetry::start(&config.log, config.realtime.cluster.node_name.as_deref())?;
     let result = match command {
         Command::Serve => serve(config).await,
         Command::Migrate => migrate(&config).await,
+        Command::Restored => record_restore(&config).await,
         Command::Token { org, user, name, permissions, expires } => {
             let permissions = (!permissions.is_empty()).then_some(permissions);
             print_token(&config, &TokenSpec { organization: org, user, name, permissions, lifetime: expires })
@@ -131,18 +136,62 @@ pub async fn run() -> Result<(), CliError> {
 }
 
 async fn serve(config: Config) -> Result<(), CliError> {
-    let app = bootstrap::start(&config, Clock::system()).await?;
-    let addr = config.http.addr;
-    let listen_error = |source| CliError::Listen { addr, source };
-    let listener = TcpListener::bind(addr).await.map_err(listen_error)?;
-    let addr = listener.local_addr().map_err(listen_error)?;
-    // Before the address is announced, because a supervisor may stop the server from then on.
-    let stop = stop_on_signal()?;
+    // First, because a supervisor may stop or check the server from now on.
+    let (shutdown, reload) = (Shutdown::default(), Arc::<Notify>::default());
+    Signals::install().map_err(CliError::Signals)?.handle(shutdown.clone(), config.http.stop_delay, reload.clone());
+    descriptors::raise_limit();
+    let listeners = Listeners::bind(&config.http).await?;
+    let (addr, metrics_addr) = (listeners.addr, listeners.metrics_addr);
+    let progress = StartProgress::default();
+    let server = bootstrap::listen(listeners, &config, &progress, &shutdown);
     tracing::info!(%addr, "listening");
+    let Some(app) = start(config.clone(), progress, &shutdown).await? else {
+        tracing::info!("stopped before the start was complete");
+        return Ok(());
+    };
+    let serving = bootstrap::serve(server, app.clone(), config.clone(), shutdown);
     print_listening(&app, &config, addr).await?;
-    bootstrap::serve(listener, app, config, stop).await.map_err(CliError::Serve)?;
+    if let Some(addr) = metrics_addr {
+        println!("Metrics are at http://{addr}/metrics");
+    }
+    tracing::info!("ready");
+    tokio::spawn(reload_keys(app, reload));
+    serving.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Starts all components, on a thread of its own; returns `None` if a signal stops the server before.
+///
+/// A step of the start may block its thread, which is left behind then and ends with the process.
+async fn start(
+    config: Config,
+    progress: StartProgress,
+    shutdown: &Shutdown,
+) -> Result<Option<Arc<AppContext>>, CliError> {
+    let runtime = Handle::current();
+    let starting = tokio::task::spawn_blocking(move || {
+        runtime.block_on(bootstrap::start_with_progress(&config, Clock::system(), &progress))
+    });
+    tokio::select! {
+        started = starting => match started {
+            Ok(app) => Ok(Some(app?)),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        },
+        () = shutdown.leaving.cancelled() => Ok(None),
+    }
+}
+
+/// Reads the token keys again whenever it is notified, until the runtime ends.
+async fn reload_keys(app: Arc<AppContext>, reload: Arc<Notify>) {
+    loop {
+        reload.notified().await;
+        match app.authenticator.reload_keys().await {
+            Ok(Some(keys)) => tracing::info!(keys, "SIGHUP: read the token keys again"),
+            Ok(None) => tracing::info!("SIGHUP: nothing to read again, because the keys are no key set"),
+            Err(error) => tracing::warn!(%error, "SIGHUP: the token keys cannot be read; the known keys stay valid"),
+        }
+    }
 }
 
 /// Prints the address of the server, and tokens if it is a development server.
@@ -168,9 +217,15 @@ async fn print_listening(app: &AppContext, config: &Config, addr: SocketAddr) ->
 }
 
 async fn migrate(config: &Config) -> Result<(), CliError> {
-    let database = bootstrap::open_database(&config.database)?;
-    let migrations = bootstrap::migrate(&database).await?;
+    bootstrap::open_database(&config.database, "parlor migrate")?;
+    let migrations = bootstrap::migrate(&config.database, MigrationMode::Auto).await?;
     println!("{} migrations run", migrations.len());
+    Ok(())
+}
+
+async fn record_restore(config: &Config) -> Result<(), CliError> {
+    bootstrap::record_restore(&config.database).await?;
+    println!("The restore is recorded. Nodes that are running have to be restarted.");
     Ok(())
 }
 
@@ -182,26 +237,6 @@ fn print_token(config: &Config, spec: &TokenSpec) -> Result<(), CliError> {
     }
     println!("{}", Authenticator::new(&config.auth, Clock::system())?.issue(spec)?);
     Ok(())
-}
-
-/// Returns a token that SIGTERM or SIGINT cancels.
-///
-/// The task that waits for the signals ends at the first one, or with the runtime.
-fn stop_on_signal() -> Result<CancellationToken, CliError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(CliError::Signals);
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let cancelled_by_signal = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
-        cancelled_by_signal.cancel();
-    });
-    Ok(stop)
 }
 
 /// Parses a lifetime such as `90s`, `15m`, `1h` or `30d`.

@@ -38,6 +38,9 @@ pub enum Error {
     /// The document, the variables or the envelope of the request are invalid.
     #[error("{0}")]
     BadRequest(String),
+    /// The operation needs more of a resource than one operation may use.
+    #[error("{message}")]
+    OverLimit { message: String, limit: usize },
     /// The request contradicts the current state, for example a nonce that was used for other content.
     #[error("{0}")]
     Conflict(String),
@@ -54,6 +57,11 @@ pub enum Error {
     /// It has changed nothing, and the client should retry.
     #[error("{message}")]
     Unavailable { message: &'static str, retry_after: Duration },
+    /// The operation was not finished in time.
+    ///
+    /// A mutation may have been carried out.
+    #[error("{message}")]
+    TimedOut { message: String, retry_after: Duration },
     /// A fault of the server.
     ///
     /// The request may have been carried out. The cause is logged and never sent to a client.
@@ -84,18 +92,33 @@ impl Error {
         Self::Unavailable { message, retry_after: Duration::from_secs(1) }
     }
 
+    /// Returns true if the server cannot process the request now.
+    ///
+    /// The log has the condition of the database that is the cause, once for all requests.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
     /// Returns the value of `extensions.code`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unauthenticated { .. } => "UNAUTHENTICATED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::NotFound(_) => "NOT_FOUND",
-            Self::BadUserInput { .. } | Self::BadRequest(_) => "BAD_USER_INPUT",
+            Self::BadUserInput { .. } | Self::BadRequest(_) | Self::OverLimit { .. } => "BAD_USER_INPUT",
             Self::Conflict(_) => "CONFLICT",
             Self::RateLimited { .. } => "RATE_LIMITED",
             Self::PayloadTooLarge(_) => "PAYLOAD_TOO_LARGE",
-            Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::Unavailable { .. } | Self::TimedOut { .. } => "UNAVAILABLE",
             Self::Internal(_) => "INTERNAL",
         }
     }
+}
+
+/// Returns the message of an error followed by those of its sources.
+///
+/// Libraries name the cause, such as a refused connection, in a source only.
+pub fn message_with_sources(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |source| source.source());
+    sources.fold(error.to_string(), |message, source| format!("{message}: {source}"))
 }

@@ -17,6 +17,7 @@
 //! | [`http`] | routes and transports; the only layer that uses axum |
 //! | [`config`] | the settings, read from the environment |
 //! | [`telemetry`] | the log and the traces |
+//! | [`signals`] | the signals that a supervisor sends |
 //! | [`bootstrap`] | the composition root: builds all components and starts the background tasks |
 //! | [`cli`] | the command line |
 //!
@@ -38,6 +39,7 @@ pub mod http;
 pub mod metrics;
 pub mod realtime;
 pub mod service;
+pub mod signals;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;

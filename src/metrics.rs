@@ -5,6 +5,7 @@
 //! have one. The updates are atomic and without order, because a reading needs no consistency between metrics.
 
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -37,6 +38,20 @@ pub type HistogramFamily = Family<KindLabel, Histogram, fn() -> Histogram>;
 /// All metrics. Their help texts state the labels and units.
 pub struct Metrics {
     registry: Registry,
+    /// The metrics of the process, whose names have no prefix.
+    process_registry: Registry,
+    /// Open file descriptors of the process.
+    process_open_fds: Gauge,
+    /// The limit of open file descriptors of the process.
+    process_max_fds: Gauge,
+    /// Open TCP connections to the API and the metrics.
+    pub open_connections: Gauge,
+    /// Refused connections, by `total` and `address`.
+    pub connections_refused: Family<KindLabel, Counter>,
+    /// Connections that were closed while they waited, by `head`, `idle`, `response` and `replaced`.
+    pub connections_closed: Family<KindLabel, Counter>,
+    /// Failed attempts to accept a connection.
+    pub accept_errors: Counter,
     /// Open long-lived connections, by `websocket` and `sse`.
     pub connections: Family<KindLabel, Gauge>,
     /// Active subscriptions, by root field.
@@ -55,20 +70,37 @@ pub struct Metrics {
     pub gap_repairs: Counter,
     /// WebSockets closed because the peer stopped reading.
     pub slow_sockets_closed: Counter,
+    /// Requests that were rejected because a quota was used up.
+    ///
+    /// The kinds are `websockets`, `event_streams`, `subscriptions`,
+    /// `operations`, `queued_sends`, `operation_memory` and `socket_operations`.
+    pub quota_rejections: Family<KindLabel, Counter>,
     /// Calls that ended, by `completed`, `missed`, `declined`, `cancelled` and `failed`.
     pub calls_ended: Family<KindLabel, Counter>,
     /// Signals sent between devices in calls.
     pub call_signals: Counter,
+    /// Texts of messages rendered as HTML.
+    pub message_renders: Counter,
     /// Sends committed in one transaction.
     pub send_batch_size: Histogram,
+    /// Reads that waited because too many of their user, of their organization or in all were running.
+    pub read_waits: Counter,
     /// Duration of operations, by `query`, `mutation` and `subscription`.
     pub graphql_operation_duration: HistogramFamily,
+    /// Operations beyond a limit, by `cost`, `response_bytes`, `read_bytes` and `deadline`.
+    pub operations_rejected: Family<KindLabel, Counter>,
     /// Duration of database statements, by `load`, `get_result` and `execute`.
     pub db_statement_duration: HistogramFamily,
+    /// Statements and connections that failed, by the labels of `storage::errors::Failure`.
+    pub db_failures: Family<KindLabel, Counter>,
+    /// Sends that waited because another transaction had locked their chat.
+    pub sends_held: Counter,
     /// 1 while this node is connected to Redis.
     pub redis_connected: Gauge,
-    /// Messages between nodes, by `sent`, `received` and `dropped`.
+    /// Messages between nodes, by `sent`, `received`, `dropped`, `rejected` and `stale`.
     pub cluster_messages: Family<KindLabel, Counter>,
+    /// The seconds by which this machine's clock is ahead of others, by `database` and `nodes`.
+    pub clock_difference: Family<KindLabel, Gauge<f64, AtomicU64>>,
 }
 
 /// Returns a histogram with buckets from 50 µs to 6.6 s.
@@ -80,6 +112,13 @@ impl Metrics {
     fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("parlor"),
+            process_registry: Registry::default(),
+            process_open_fds: Gauge::default(),
+            process_max_fds: Gauge::default(),
+            open_connections: Gauge::default(),
+            connections_refused: Family::default(),
+            connections_closed: Family::default(),
+            accept_errors: Counter::default(),
             connections: Family::default(),
             subscriptions: Family::default(),
             events_delivered: Counter::default(),
@@ -89,14 +128,22 @@ impl Metrics {
             queue_overflows: Counter::default(),
             gap_repairs: Counter::default(),
             slow_sockets_closed: Counter::default(),
+            quota_rejections: Family::default(),
             calls_ended: Family::default(),
             call_signals: Counter::default(),
+            message_renders: Counter::default(),
             send_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            read_waits: Counter::default(),
             graphql_operation_duration: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
+            operations_rejected: Family::default(),
             db_statement_duration: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
+            db_failures: Family::default(),
+            sends_held: Counter::default(),
             redis_connected: Gauge::default(),
             cluster_messages: Family::default(),
+            clock_difference: Family::default(),
         };
+        metrics.register_connections();
         let registry = &mut metrics.registry;
         registry.register(
             "connections",
@@ -137,17 +184,38 @@ impl Metrics {
             metrics.slow_sockets_closed.clone(),
         );
         registry.register(
+            "quota_rejections",
+            "Requests rejected because a quota was used up by kind: websockets, event_streams, subscriptions, operations, \
+             queued_sends, operation_memory, socket_operations",
+            metrics.quota_rejections.clone(),
+        );
+        registry.register(
             "calls_ended",
             "Calls that ended by kind: completed, missed, declined, cancelled, failed",
             metrics.calls_ended.clone(),
         );
         registry.register("call_signals", "Signals sent between devices in calls", metrics.call_signals.clone());
+        registry.register(
+            "message_renders",
+            "Texts of messages rendered as HTML; a cached text is not rendered again",
+            metrics.message_renders.clone(),
+        );
         registry.register("send_batch_size", "Sends committed in one transaction", metrics.send_batch_size.clone());
+        registry.register(
+            "read_waits",
+            "Reads that waited because too many of their user, of their organization or in all were running",
+            metrics.read_waits.clone(),
+        );
         registry.register_with_unit(
             "graphql_operation_duration",
             "Duration of operations in seconds by kind: query, mutation, subscription (its start)",
             Unit::Seconds,
             metrics.graphql_operation_duration.clone(),
+        );
+        registry.register(
+            "operations_rejected",
+            "Operations beyond a limit by kind: cost, response_bytes, read_bytes, deadline",
+            metrics.operations_rejected.clone(),
         );
         registry.register_with_unit(
             "db_statement_duration",
@@ -155,13 +223,77 @@ impl Metrics {
             Unit::Seconds,
             metrics.db_statement_duration.clone(),
         );
+        registry.register(
+            "db_failures",
+            "Failed statements and connections of the database by kind: unreachable, no_answer, timed_out, no_connection_free, \
+             locked, conflict, read_only, storage_full, storage_failed, exhausted, internal",
+            metrics.db_failures.clone(),
+        );
+        registry.register(
+            "sends_held",
+            "Sends that waited because another transaction had locked their chat",
+            metrics.sends_held.clone(),
+        );
         registry.register("redis_connected", "1 if connected to Redis, otherwise 0", metrics.redis_connected.clone());
         registry.register(
             "cluster_messages",
-            "Messages between nodes by kind: sent, received, dropped",
+            "Messages between nodes by kind: sent, received, dropped (the queue was full), rejected (without a valid \
+             code), stale (received before, or too old)",
             metrics.cluster_messages.clone(),
         );
+        registry.register_with_unit(
+            "clock_difference",
+            "Seconds by which this machine's clock is ahead by kind: database (of the database's clock), nodes (of the \
+             clock of the node that differs most)",
+            Unit::Seconds,
+            metrics.clock_difference.clone(),
+        );
+        // A counter that is missing until its first increment shows no increase.
+        for kind in ["dropped", "rejected", "stale"] {
+            drop(metrics.cluster_messages.get_or_create(&KindLabel { kind }));
+        }
         metrics
+    }
+
+    fn register_connections(&mut self) {
+        // A counter that is missing until its first increment shows no increase.
+        for kind in ["total", "address"] {
+            drop(self.connections_refused.get_or_create(&KindLabel { kind }));
+        }
+        for kind in ["head", "idle", "response", "replaced"] {
+            drop(self.connections_closed.get_or_create(&KindLabel { kind }));
+        }
+        self.registry.register(
+            "open_connections",
+            "Open TCP connections to the API and the metrics",
+            self.open_connections.clone(),
+        );
+        self.registry.register(
+            "connections_refused",
+            "Refused connections by kind: total (too many in all), address (too many of one address)",
+            self.connections_refused.clone(),
+        );
+        self.registry.register(
+            "connections_closed",
+            "Connections closed while they waited, by kind: head (the headers of a request did not arrive), idle (no \
+             further request arrived), response (the client did not read), replaced (another connection took the place)",
+            self.connections_closed.clone(),
+        );
+        self.registry.register(
+            "accept_errors",
+            "Failed attempts to accept a connection, usually for lack of file descriptors",
+            self.accept_errors.clone(),
+        );
+        let process = &mut self.process_registry;
+        process.register("process_open_fds", "Open file descriptors", self.process_open_fds.clone());
+        process.register("process_max_fds", "Maximum open file descriptors", self.process_max_fds.clone());
+    }
+
+    /// Records how many file descriptors the process has open, and how many it may have.
+    pub fn set_descriptors(&self, open: Option<u64>, max: Option<u64>) {
+        let to_gauge = |number: Option<u64>| number.and_then(|number| i64::try_from(number).ok()).unwrap_or_default();
+        self.process_open_fds.set(to_gauge(open));
+        self.process_max_fds.set(to_gauge(max));
     }
 
     /// Returns the current values as OpenMetrics text.
@@ -171,6 +303,7 @@ impl Metrics {
     /// Fails if a metric cannot be written, which is a bug in this module.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
+        prometheus_client::encoding::text::encode_registry(&mut text, &self.process_registry)?;
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }

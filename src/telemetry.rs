@@ -11,6 +11,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::log::LogSettings;
 use crate::crypto_provider;
+use crate::domain::text::redact_url;
 
 /// A reason why the log or the traces cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum TelemetryError {
         source: ParseError,
     },
     /// The exporter of traces cannot be built.
-    #[error("PARLOR_OTLP_ENDPOINT={endpoint}: {source}")]
+    #[error("PARLOR_OTLP_ENDPOINT={}: {source}", redact_url(endpoint))]
     Exporter {
         /// The configured address.
         endpoint: String,

@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["graphql"],
     &["http"],
     &["config"],
-    &["telemetry"],
+    &["telemetry", "signals"],
     &["bootstrap"],
     &["cli"],
 ];

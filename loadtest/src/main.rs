@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p loadtest -- [SCENARIO] [--engine sqlite|postgres|both] [--quick] [--subscribers N]`, where
 //! SCENARIO is one of `sends`, `history`, `search`, `lists`, `fanout`, `memory`, `per-viewer-fields`, `chats`,
-//! `reconnect-storm`, `presence`, `cluster`, `soak` and `all`. `all` runs every scenario except `soak`.
+//! `reconnect-storm`, `presence`, `cluster`, `hostile`, `soak` and `all`. `all` runs every scenario except `hostile` and
+//! `soak`.
 //!
 //! Each run starts the server's binary in a temporary folder, drives it over its public API, and prints Markdown. An
 //! absolute figure depends mostly on the machine, so each is printed with a reference of the same run: bare inserts
@@ -20,6 +21,7 @@ mod cluster;
 mod engines;
 mod fanout;
 mod history;
+mod hostile;
 mod lists;
 mod memory;
 mod per_viewer_fields;
@@ -92,9 +94,11 @@ enum Scenario {
     Presence,
     /// Two nodes with one database and Redis
     Cluster,
+    /// Attacks on a server with default limits; not part of `all`
+    Hostile,
     /// The server's memory over minutes of steady load; not part of `all`
     Soak,
-    /// All scenarios except `soak`
+    /// All scenarios except `hostile` and `soak`
     All,
 }
 
@@ -125,6 +129,8 @@ pub struct Scale {
     pub users: usize,
     /// The duration of `soak`.
     pub soak: Duration,
+    /// The divisor of the repetitions in `hostile`.
+    pub hostile_divisor: usize,
 }
 
 impl Scale {
@@ -141,6 +147,7 @@ impl Scale {
         small_chats: 1_000,
         users: 5_000,
         soak: Duration::from_secs(600),
+        hostile_divisor: 1,
     };
     const QUICK: Self = Self {
         duration: Duration::from_secs(2),
@@ -155,6 +162,7 @@ impl Scale {
         small_chats: 100,
         users: 500,
         soak: Duration::from_secs(60),
+        hostile_divisor: 10,
     };
 }
 
@@ -230,6 +238,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         }
         if runs(Scenario::Lists) {
             lists::run(engine, scale).await?;
+        }
+        if arguments.scenario == Scenario::Hostile {
+            hostile::run(engine, scale, arguments.quick).await?;
         }
     }
     // The other scenarios depend little on the database, so they run on one engine.

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::Deserialize;
 use serde_json::Value;
 
+use crate::auth::claims::Claims;
 use crate::auth::jwks::{Jwks, JwksError, JwksLocation};
 use crate::auth::keys::{KeySource, load_or_create_development_secret};
 use crate::auth::settings::AuthSettings;
@@ -17,7 +18,7 @@ use crate::crypto_provider;
 use crate::domain::clock::Clock;
 use crate::domain::text;
 use crate::domain::users::{Permission, Permissions, User, Viewer};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, message_with_sources};
 
 /// The maximum length of a token.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -31,13 +32,27 @@ pub struct Authenticator {
     keys: KeyStore,
     validation: Validation,
     leeway: Duration,
+    max_lifetime: Duration,
     default_permissions: Permissions,
     clock: Clock,
 }
 
 enum KeyStore {
-    Secret { decoding: DecodingKey, encoding: EncodingKey },
-    Jwks(Box<Jwks>),
+    Secret {
+        /// The current secret, and the previous one if a rotation is in progress.
+        decoding: Vec<DecodingKey>,
+        encoding: EncodingKey,
+    },
+    Jwks(Arc<Jwks>),
+}
+
+/// The ability of an authenticator to verify tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyReadiness {
+    /// Whether there are keys: they were read once, or come from a secret.
+    pub has_keys: bool,
+    /// The cause of the last failure to read the keys, with its sources, unless a read succeeded since.
+    pub last_error: Option<Arc<str>>,
 }
 
 /// A reason why keys cannot be used.
@@ -55,7 +70,7 @@ pub enum KeyError {
     #[error("PARLOR_JWKS: the HTTP client cannot be created: {0}")]
     HttpClient(#[source] reqwest::Error),
     /// The key set cannot be used.
-    #[error("PARLOR_JWKS: {0}")]
+    #[error("PARLOR_JWKS: {}", message_with_sources(.0))]
     Jwks(#[from] JwksError),
     /// A key set has no private key to issue tokens with.
     #[error("PARLOR_JWKS: contains public keys only; tokens are issued by the host application")]
@@ -63,23 +78,6 @@ pub enum KeyError {
     /// A token cannot be signed.
     #[error("the token cannot be signed: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
-}
-
-/// The claims that Parlor reads (RFC 7519, section 4.1, and `org` and `permissions`).
-///
-/// jsonwebtoken verifies `iss` and `aud`.
-#[derive(Debug, Deserialize)]
-struct Claims {
-    sub: String,
-    org: String,
-    name: Option<String>,
-    picture: Option<String>,
-    permissions: Option<Vec<String>>,
-    /// A NumericDate may have a fraction.
-    exp: f64,
-    nbf: Option<f64>,
-    /// A value of any type: one that is not a NumericDate counts as absent.
-    iat: Option<Value>,
 }
 
 /// The content of a token to issue.
@@ -126,21 +124,24 @@ impl Authenticator {
                 let path = &settings.data_dir;
                 let secret = load_or_create_development_secret(path)
                     .map_err(|source| KeyError::DevelopmentSecret { path: path.clone(), source })?;
-                KeySource::Secret(secret)
+                KeySource::Secret { current: secret, previous: None }
             }
         };
         let keys = match source {
-            KeySource::Secret(secret) => KeyStore::Secret {
-                decoding: DecodingKey::from_secret(secret.as_bytes()),
-                encoding: EncodingKey::from_secret(secret.as_bytes()),
+            KeySource::Secret { current, previous } => KeyStore::Secret {
+                encoding: EncodingKey::from_secret(current.as_bytes()),
+                decoding: std::iter::once(current)
+                    .chain(previous)
+                    .map(|secret| DecodingKey::from_secret(secret.as_bytes()))
+                    .collect(),
             },
-            KeySource::File(file) => {
-                KeyStore::Jwks(Box::new(Jwks::new(JwksLocation::File(file), algorithm, clock.clone())))
-            }
+            KeySource::File(file) => KeyStore::Jwks(Jwks::new(JwksLocation::File(file), algorithm, clock.clone())),
             KeySource::Url(url) => {
                 crypto_provider::install_crypto_provider();
-                let client = reqwest::Client::builder().build().map_err(KeyError::HttpClient)?;
-                KeyStore::Jwks(Box::new(Jwks::new(JwksLocation::Url { url, client }, algorithm, clock.clone())))
+                // A redirect could lead to a host that the operator does not trust with keys.
+                let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+                let client = client.build().map_err(KeyError::HttpClient)?;
+                KeyStore::Jwks(Jwks::new(JwksLocation::Url { url, client }, algorithm, clock.clone()))
             }
         };
         let mut validation = Validation::new(algorithm);
@@ -157,10 +158,13 @@ impl Authenticator {
             validation.required_spec_claims.insert("aud".into());
         }
         let default_permissions = settings.default_permissions.clone();
-        Ok(Self { keys, validation, leeway: settings.leeway, default_permissions, clock })
+        let (leeway, max_lifetime) = (settings.leeway, settings.max_lifetime);
+        Ok(Self { keys, validation, leeway, max_lifetime, default_permissions, clock })
     }
 
-    /// Reads a key set for the first time. An address that cannot be reached yet is only logged.
+    /// Reads a key set for the first time, and starts to read it again while it is used.
+    ///
+    /// An address that cannot be reached yet is only logged.
     ///
     /// # Errors
     ///
@@ -169,10 +173,40 @@ impl Authenticator {
         let KeyStore::Jwks(jwks) = &self.keys else { return Ok(()) };
         match jwks.load().await {
             Ok(keys) => tracing::info!(keys, "read the token keys"),
-            Err(error) if jwks.is_remote() => tracing::warn!(%error, "the token keys cannot be read yet"),
+            Err(error) if jwks.is_remote() => {
+                let error = message_with_sources(&error);
+                tracing::warn!(error, "the token keys cannot be read yet");
+            }
             Err(error) => return Err(error.into()),
         }
+        jwks.start_refreshing();
         Ok(())
+    }
+
+    /// Returns the difference between clocks that the times of tokens allow for.
+    pub fn leeway(&self) -> Duration {
+        self.leeway
+    }
+
+    /// Returns whether tokens can be verified, and otherwise why not.
+    pub fn readiness(&self) -> KeyReadiness {
+        let (has_keys, last_error) = match &self.keys {
+            KeyStore::Secret { .. } => (true, None),
+            KeyStore::Jwks(jwks) => jwks.state(),
+        };
+        KeyReadiness { has_keys, last_error }
+    }
+
+    /// Reads a key set again and returns the number of its keys; `None` for a secret, which cannot change.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the set cannot be read or contains no key for the configured algorithm. The known keys stay valid.
+    pub async fn reload_keys(&self) -> Result<Option<usize>, KeyError> {
+        match &self.keys {
+            KeyStore::Secret { .. } => Ok(None),
+            KeyStore::Jwks(jwks) => Ok(Some(jwks.load().await?)),
+        }
     }
 
     /// Verifies a token and returns the user that it identifies.
@@ -190,43 +224,59 @@ impl Authenticator {
             KeyStore::Jwks(jwks) => {
                 let header =
                     jsonwebtoken::decode_header(token).map_err(|_| Error::unauthenticated("the token is malformed"))?;
-                self.decode(token, &jwks.key(header.kid.as_deref()).await?)?
+                self.decode(token, &[jwks.key(header.kid.as_deref()).await?])?
             }
         };
+        self.viewer(&claims)
+    }
+
+    /// Returns the viewer of a token whose signature, issuer and audience are verified.
+    fn viewer(&self, claims: &Claims) -> Result<Viewer> {
         let invalid = |claim: &str, rule: &str| Error::unauthenticated(format!("the token's {claim} must {rule}"));
-        let be_a_date = "be a NumericDate (RFC 7519, section 2)";
-        let be_an_id = "have 1 to 255 bytes without control characters";
-        let expires_at = numeric_date(claims.exp).ok_or_else(|| invalid("exp", be_a_date))? + self.leeway;
+        let be_an_id = "have 1 to 255 bytes without control, invisible or surrounding white space characters";
         let now = self.clock.now();
+        let expires_at = claims.expires_at()? + self.leeway;
         if now >= expires_at {
             return Err(Error::Unauthenticated { message: "the token has expired".into(), retryable: true });
         }
-        if let Some(nbf) = claims.nbf {
-            let not_before = numeric_date(nbf).ok_or_else(|| invalid("nbf", be_a_date))?;
-            if now + self.leeway < not_before {
-                return Err(Error::unauthenticated("the token is not valid yet"));
-            }
+        if expires_at > now + self.max_lifetime + self.leeway {
+            let days = self.max_lifetime.as_secs() / 86_400;
+            return Err(invalid("exp", &format!("be at most {days} days from now, in seconds since 1970")));
         }
-        let id = claims.sub.parse().map_err(|_| invalid("sub", be_an_id))?;
-        let organization = claims.org.parse().map_err(|_| invalid("org", be_an_id))?;
-        let name = claims.name.as_deref().and_then(display_name).unwrap_or_else(|| claims.sub.clone());
-        let avatar_url = claims.picture.as_deref().and_then(|url| text::validate_url("picture", url).ok());
-        let permissions = match claims.permissions {
+        if claims.not_before()?.is_some_and(|not_before| now + self.leeway < not_before) {
+            return Err(Error::unauthenticated("the token is not valid yet"));
+        }
+        let issued_at = claims.issued_at()?;
+        // A revocation could never reach such a token.
+        if issued_at.is_some_and(|issued_at| now + self.leeway < issued_at) {
+            return Err(invalid("iat", "not be in the future, in seconds since 1970"));
+        }
+        let (subject, name) = (claims.subject()?, claims.name()?);
+        let id = subject.parse().map_err(|_| invalid("sub", be_an_id))?;
+        let organization = claims.organization()?.parse().map_err(|_| invalid("org", be_an_id))?;
+        let name = name.and_then(|name| text::clean_line(name, MAX_NAME_CHARS)).unwrap_or_else(|| subject.to_owned());
+        let avatar_url = claims.picture()?.and_then(|url| text::validate_url("picture", url).ok());
+        let permissions = match claims.permissions()? {
             // A host application may know permissions of a newer version, which grant nothing here.
-            Some(names) => names.iter().filter_map(|name| name.parse::<Permission>().ok()).collect(),
+            Some(names) => names.into_iter().filter_map(|name| name.parse::<Permission>().ok()).collect(),
             None => self.default_permissions.clone(),
         };
-        Ok(Viewer {
-            user: User { organization, id, name, avatar_url, last_seen_at: None },
-            permissions,
-            issued_at: claims.iat.as_ref().and_then(Value::as_f64).and_then(numeric_date),
-            expires_at,
-        })
+        let user = User { organization, id, name, avatar_url, last_seen_at: None };
+        Ok(Viewer { user, permissions, issued_at, expires_at })
     }
 
-    fn decode(&self, token: &str, key: &DecodingKey) -> Result<Claims> {
-        use jsonwebtoken::errors::ErrorKind;
-        let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation);
+    /// Returns the claims of a token that one of the keys has signed.
+    fn decode(&self, token: &str, keys: &[DecodingKey]) -> Result<Claims> {
+        let mut decoded = None;
+        for key in keys {
+            let result = jsonwebtoken::decode::<Claims>(token, key, &self.validation);
+            let has_other_key = result.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::InvalidSignature));
+            decoded = Some(result);
+            if !has_other_key {
+                break;
+            }
+        }
+        let decoded = decoded.ok_or_else(|| Error::unauthenticated("there is no key for the token"))?;
         // Critical header parameters must be understood (RFC 7515, section 4.1.11), and Parlor understands none.
         if decoded.as_ref().is_ok_and(|token| token.header.crit.is_some()) {
             return Err(Error::unauthenticated("the token must have no critical header parameters"));
@@ -272,20 +322,4 @@ impl Authenticator {
         }
         Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, encoding)?)
     }
-}
-
-/// Converts a NumericDate (RFC 7519, section 2). A later date than the year 9999 becomes the end of that year.
-fn numeric_date(seconds: f64) -> Option<DateTime<Utc>> {
-    const YEAR_9999: f64 = 253_402_300_799.0;
-    if !seconds.is_finite() || seconds < 0.0 {
-        return None;
-    }
-    DateTime::from_timestamp_millis((seconds.min(YEAR_9999) * 1000.0) as i64)
-}
-
-/// Returns a name on one line, cut to [`MAX_NAME_CHARS`], or `None` if it is blank.
-fn display_name(name: &str) -> Option<String> {
-    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_NAME_CHARS).collect();
-    let name = name.trim();
-    (!name.is_empty()).then(|| name.to_owned())
 }

@@ -17,8 +17,10 @@ pub struct AuthSettings {
     pub issuer: Option<String>,
     /// The `aud` that a token must have.
     pub audience: Option<String>,
-    /// The difference between clocks that `exp` and `nbf` allow for.
+    /// The difference between clocks that `exp`, `nbf` and `iat` allow for.
     pub leeway: Duration,
+    /// The greatest time from now to the expiry of a token.
+    pub max_lifetime: Duration,
     /// The permissions of a token that has no claim `permissions`.
     pub default_permissions: Permissions,
     /// The directory in which a development server keeps its secret.

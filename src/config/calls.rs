@@ -59,8 +59,8 @@ pub(super) fn read(reader: &mut Reader) -> CallSettings {
             .map(Secret::from),
         turn_credential_ttl: reader.seconds(
             "PARLOR_TURN_SECONDS",
-            "Seconds for which TURN credentials are valid",
-            43_200,
+            "Seconds for which TURN credentials are valid, at most as long as the token",
+            3_600,
             60..=604_800,
         ),
     };

@@ -1,7 +1,7 @@
 //! The settings of the database.
 
 use crate::config::reader::Reader;
-use crate::storage::pool::Engine;
+use crate::storage::engine::Engine;
 use crate::storage::settings::DatabaseSettings;
 
 pub(super) fn read(reader: &mut Reader) -> DatabaseSettings {
@@ -14,6 +14,12 @@ pub(super) fn read(reader: &mut Reader) -> DatabaseSettings {
             "sqlite://./data/parlor.db",
             Engine::parse,
         ),
+        migration_mode: reader.value(
+            "PARLOR_MIGRATE",
+            "Migrations at start: run them, refuse to start if any are missing, or do not look",
+            "auto, check or off",
+            "auto",
+        ),
         max_connections: reader.number(
             "PARLOR_DATABASE_CONNECTIONS",
             "Maximum connections to PostgreSQL",
@@ -21,11 +27,31 @@ pub(super) fn read(reader: &mut Reader) -> DatabaseSettings {
             16,
             2..=1_000,
         ),
-        acquire_timeout: reader.seconds(
+        wait_timeout: reader.seconds(
             "PARLOR_DATABASE_WAIT_SECONDS",
             "Seconds that a request waits for a connection",
-            5,
+            3,
             1..=300,
+        ),
+        statement_timeout: reader.seconds(
+            "PARLOR_DATABASE_STATEMENT_SECONDS",
+            "Seconds that a statement may take, the wait for its connection included",
+            4,
+            1..=600,
+        ),
+        reads_per_organization: reader.number(
+            "PARLOR_READS_PER_ORGANIZATION",
+            "Reads of an organization at once; one connection stays free for others",
+            "reads",
+            12,
+            1..=1_000,
+        ),
+        reads_per_user: reader.number(
+            "PARLOR_READS_PER_USER",
+            "Reads of a user at once; one of the organization stays free for others",
+            "reads",
+            4,
+            1..=1_000,
         ),
     }
 }

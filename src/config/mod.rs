@@ -9,9 +9,10 @@ use crate::auth::settings::AuthSettings;
 use crate::config::log::LogSettings;
 use crate::config::reader::{Reader, Setting, SettingError};
 use crate::graphql::settings::GraphqlSettings;
-use crate::http::settings::HttpSettings;
+use crate::http::settings::{HttpSettings, WebOrigin};
 use crate::realtime::settings::RealtimeSettings;
 use crate::service::settings::ServiceSettings;
+use crate::storage::engine::Engine;
 use crate::storage::settings::DatabaseSettings;
 
 mod auth;
@@ -81,6 +82,39 @@ impl Config {
         self.auth.is_development()
     }
 
+    /// Checks that a development server has no settings of an installation that others use.
+    ///
+    /// Such settings suggest that the keys were forgotten; without them, anybody on this machine could use the data.
+    ///
+    /// # Errors
+    ///
+    /// Fails with all settings that a development server must not have.
+    pub fn check_development(&self) -> Result<(), ConfigError> {
+        if !self.is_development() {
+            return Ok(());
+        }
+        let is_shared = |origin: &WebOrigin| !origin.is_any() && !origin.is_loopback();
+        let metrics_are_public = self.http.metrics_addr.is_some_and(|addr| !addr.ip().is_loopback());
+        let errors: Vec<_> = [
+            ("DATABASE_URL", matches!(self.database.engine, Engine::Postgres(_)), "must be an SQLite file"),
+            ("REDIS_URL", self.realtime.cluster.redis.is_some(), "must not be set"),
+            ("PARLOR_METRICS_ADDR", metrics_are_public, "must be a loopback address"),
+            ("PARLOR_CORS_ORIGINS", self.http.cors_origins.iter().any(is_shared), "must be origins of this machine"),
+            ("PARLOR_JWT_ISSUER", self.auth.issuer.is_some(), "must not be set"),
+            ("PARLOR_JWT_AUDIENCE", self.auth.audience.is_some(), "must not be set"),
+        ]
+        .into_iter()
+        .filter(|(_, is_wrong, _)| *is_wrong)
+        .map(|(name, _, rule)| {
+            let rule = format!(
+                "{rule} without PARLOR_JWT_SECRET or PARLOR_JWKS: a server without keys is a development server"
+            );
+            SettingError { name: name.to_owned(), value: None, rule }
+        })
+        .collect();
+        if errors.is_empty() { Ok(()) } else { Err(ConfigError(errors)) }
+    }
+
     /// Returns the descriptions of all settings, by section.
     pub fn settings() -> Vec<Setting> {
         let mut reader = Reader::new([]);
@@ -104,8 +138,9 @@ impl Config {
         let limits = limits::read_sizes(reader);
         let realtime = limits::read_feeds(reader, cluster);
         let rate_limits = limits::read_rates(reader);
+        let quotas = limits::read_quotas(reader, limits.send_queue_capacity);
         let calls = calls::read(reader);
-        let service = ServiceSettings { limits, rate_limits, calls };
+        let service = ServiceSettings { limits, rate_limits, quotas, calls };
         let log = log::read(reader);
         Self { http, graphql, service, realtime, database, auth, log }
     }
@@ -137,6 +172,20 @@ mod tests {
             (vec![("PARLOR_METRICS_ADDR", "9464")], "PARLOR_METRICS_ADDR=9464: must be an IP address and a port"),
             (vec![("PARLOR_JWT_SECRET", "short")], "PARLOR_JWT_SECRET: must have at least 32 bytes"),
             (vec![("PARLOR_JWT_SECRET", SECRET), ("PARLOR_JWKS", "keys.json")], "PARLOR_JWKS: must not be set"),
+            (
+                vec![("PARLOR_JWT_SECRET", SECRET), ("PARLOR_JWT_SECRET_PREVIOUS", "short")],
+                "PARLOR_JWT_SECRET_PREVIOUS: must have at least 32 bytes",
+            ),
+            (
+                vec![("PARLOR_JWT_SECRET", SECRET), ("PARLOR_JWT_SECRET_PREVIOUS", SECRET)],
+                "PARLOR_JWT_SECRET_PREVIOUS: must be set together with PARLOR_JWT_SECRET, and differ from it",
+            ),
+            (
+                vec![("PARLOR_JWT_SECRET_PREVIOUS", SECRET)],
+                "PARLOR_JWT_SECRET_PREVIOUS: must be set together with PARLOR_JWT_SECRET, and differ from it",
+            ),
+            (vec![("PARLOR_JWKS", "https://u:secret@")], "PARLOR_JWKS: must be a file or an http(s) address"),
+            (vec![("PARLOR_JWT_MAX_DAYS", "0")], "PARLOR_JWT_MAX_DAYS=0: must be a whole number from 1 to 36525"),
             (vec![("PARLOR_JWT_SECRET", SECRET), ("PARLOR_JWT_ALGORITHM", "RS256")], "PARLOR_JWT_ALGORITHM=RS256"),
             (vec![("PARLOR_JWKS", "keys.json"), ("PARLOR_JWT_ALGORITHM", "HS256")], "PARLOR_JWT_ALGORITHM=HS256"),
             (vec![("PARLOR_DEFAULT_PERMISSIONS", "chat.fly")], "\"chat.fly\" is not a permission"),
@@ -156,6 +205,34 @@ mod tests {
             assert!(error.contains(expected), "{expected}: {error}");
             assert!(!error.contains("secret@"), "{error}");
         }
+    }
+
+    #[test]
+    fn development_server_rejects_settings_of_a_shared_installation() {
+        for (name, value) in [
+            ("DATABASE_URL", "postgres://u:secret@db/chat"),
+            ("DATABASE_URL", "postgresql://localhost/chat"),
+            ("REDIS_URL", "redis://localhost"),
+            ("PARLOR_METRICS_ADDR", "0.0.0.0:9464"),
+            ("PARLOR_CORS_ORIGINS", "http://localhost:5173,https://app.example"),
+            ("PARLOR_JWT_ISSUER", "https://issuer.example"),
+            ("PARLOR_JWT_AUDIENCE", "parlor"),
+        ] {
+            let error = read_config(&[(name, value)]).unwrap().check_development().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name}: must ")), "{error}");
+            assert!(
+                error.contains("without PARLOR_JWT_SECRET or PARLOR_JWKS") && !error.contains("secret@"),
+                "{error}"
+            );
+            read_config(&[(name, value), ("PARLOR_JWT_SECRET", SECRET)]).unwrap().check_development().unwrap();
+        }
+        let local = [
+            ("DATABASE_URL", "sqlite://./chat.db"),
+            ("PARLOR_METRICS_ADDR", "127.0.0.1:9464"),
+            ("PARLOR_CORS_ORIGINS", "http://localhost:5173,http://127.0.0.1,http://[::1]:80"),
+        ];
+        read_config(&local).unwrap().check_development().unwrap();
+        read_config(&[("PARLOR_CORS_ORIGINS", "*")]).unwrap().check_development().unwrap();
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub struct Reader {
 impl Reader {
     /// Creates a reader of those variables that are named like settings.
     pub fn new(vars: impl IntoIterator<Item = (String, String)>) -> Self {
-        let vars = vars.into_iter().filter(|(name, _)| is_setting_name(name)).collect();
+        let is_setting = |(name, value): &(String, String)| is_setting_name(name) && !is_service_link(name, value);
+        let vars = vars.into_iter().filter(is_setting).collect();
         Self { vars, section: "", settings: Vec::new(), errors: Vec::new() }
     }
 
@@ -251,7 +252,65 @@ fn is_setting_name(name: &str) -> bool {
     name == "DATABASE_URL" || name == "REDIS_URL" || name.starts_with("PARLOR_") && !name.starts_with("PARLOR_TEST_")
 }
 
+/// Returns true for a variable by which Kubernetes announces a service whose name begins with "parlor".
+///
+/// For each service of a namespace, every container gets variables such as `PARLOR_SERVICE_HOST`,
+/// `PARLOR_SERVICE_PORT_HTTP`, `PARLOR_PORT=tcp://10.0.0.1:80`, `PARLOR_PORT_80_TCP_ADDR` and `PARLOR_API_PORT`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let Some(name) = name.strip_prefix("PARLOR_") else { return false };
+    // The name of the service may be longer: PARLOR_API_SERVICE_HOST, PARLOR_API_PORT_80_TCP.
+    let parts: Vec<&str> = name.split('_').collect();
+    (0..parts.len()).any(|start| match parts[start..] {
+        ["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] => true,
+        ["PORT"] => value.starts_with("tcp://") || value.starts_with("udp://") || value.starts_with("sctp://"),
+        ["PORT", port, "TCP" | "UDP" | "SCTP", ..] => port.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    })
+}
+
 /// Returns true if errors must not show the value: the address of a server may contain a password.
 fn is_confidential(name: &str) -> bool {
-    name.ends_with("_URL") || name.ends_with("_SECRET")
+    name.ends_with("_URL") || name.contains("_SECRET")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_service_link;
+
+    #[test]
+    fn service_link_of_kubernetes_is_recognised_by_name_and_value() {
+        for (name, value) in [
+            ("PARLOR_SERVICE_HOST", "10.0.0.1"),
+            ("PARLOR_SERVICE_PORT", "80"),
+            ("PARLOR_SERVICE_PORT_HTTP_METRICS", "9464"),
+            ("PARLOR_PORT", "tcp://10.0.0.1:80"),
+            ("PARLOR_PORT", "udp://[fd00::1]:80"),
+            ("PARLOR_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("PARLOR_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("PARLOR_PORT_80_TCP_PORT", "80"),
+            ("PARLOR_PORT_80_TCP_PROTO", "tcp"),
+            ("PARLOR_PORT_3478_UDP_ADDR", "10.0.0.1"),
+            ("PARLOR_CHAT_API_SERVICE_HOST", "10.0.0.1"),
+            ("PARLOR_CHAT_API_SERVICE_PORT_HTTP", "80"),
+            ("PARLOR_CHAT_API_PORT", "tcp://10.0.0.1:80"),
+            ("PARLOR_CHAT_API_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("PARLOR_POSTGRESQL_PORT_5432_TCP_PROTO", "tcp"),
+        ] {
+            assert!(is_service_link(name, value), "{name}");
+        }
+        for (name, value) in [
+            ("PARLOR_PORT", "8080"),
+            ("PARLOR_PORT", ""),
+            ("PARLOR_PORT_80", "tcp://10.0.0.1:80"),
+            ("PARLOR_PORT_X_TCP", "tcp://10.0.0.1:80"),
+            ("PARLOR_API_PORT", "80"),
+            ("PARLOR_SERVICE", "x"),
+            ("PARLOR_SERVICE_NAME", "x"),
+            ("PARLOR_ADDR", "tcp://10.0.0.1:80"),
+            ("PARLOR_SUPPORT", "tcp://10.0.0.1:80"),
+            ("OTHER_PORT", "tcp://10.0.0.1:80"),
+        ] {
+            assert!(!is_service_link(name, value), "{name}={value}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use strum::{EnumString, IntoStaticStr};
 
-use crate::domain::search;
+use crate::domain::{search, text};
 use crate::error::{Error, Result};
 
 /// The effect of a blocked word on a message.
@@ -33,10 +33,10 @@ pub struct Blocklist(pub HashMap<String, BlockAction>);
 /// Returns [`Error::BadUserInput`] if the text is not one word of at most [`MAX_WORD_CHARS`] characters.
 pub fn normalize_word(text: &str) -> Result<String> {
     // Counted in the original text, because `search` truncates long words.
-    let fits = text.trim().chars().count() <= MAX_WORD_CHARS;
-    let mut words = search::words(text).into_iter();
+    let text = text::validate_line("words", text, MAX_WORD_CHARS)?;
+    let mut words = search::words(&text).into_iter();
     match (words.next(), words.next()) {
-        (Some(word), None) if fits => Ok(word),
+        (Some(word), None) => Ok(word),
         _ => {
             Err(Error::bad_input("words", format!("must each be a single word of at most {MAX_WORD_CHARS} characters")))
         }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::chats::Chat;
-use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId};
+use crate::domain::ids::{CallId, ChatId, NotificationId, OrganizationId, UserId};
 use crate::domain::members::Member;
 use crate::domain::messages::Message;
 use crate::domain::notifications::Notification;
@@ -70,11 +70,13 @@ pub enum ChatEventKind {
     #[serde(rename = "Changed")]
     LogChanges(LogSlice),
     /// Changes of read positions and preferences of members, which take no version.
-    #[serde(rename = "Moved")]
+    ///
+    /// It is never sent to other nodes, where it could arrive after newer state: each node reads the rows itself.
+    #[serde(skip)]
     MembersUpdated(UnversionedMemberUpdates),
     /// The chat was deleted.
     Deleted,
-    /// Notifications, published to their users only.
+    /// Notifications changed; it is published to their users only, who read them.
     #[serde(rename = "Notified")]
     NotificationsChanged(NotificationBatch),
     /// A change of a call, published to its subscribers and to the users it concerns.
@@ -104,22 +106,20 @@ impl LogSlice {
 }
 
 /// Members whose rows changed without taking a version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct UnversionedMemberUpdates {
     pub members: Vec<UnversionedMemberUpdate>,
-    /// The chat's version when the rows were read: they include all changes up to it.
-    #[serde(rename = "as_of")]
+    /// The chat's version when the rows were read: they include all changes up to it, and none after it.
     pub as_of_version: i64,
 }
 
 /// The newest state of a member whose row changed without taking a version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct UnversionedMemberUpdate {
     pub member: Arc<Member>,
     /// Whether other members may see the change.
     ///
     /// They can't if the member reads privately.
-    #[serde(rename = "shown")]
     pub visible_to_others: bool,
 }
 
@@ -134,7 +134,7 @@ impl UnversionedMemberUpdates {
     }
 }
 
-/// New notifications, or notifications that were read.
+/// New notifications, or notifications that were read: a hint to read them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NotificationBatch {
     /// The users whose notifications changed.
@@ -142,8 +142,21 @@ pub struct NotificationBatch {
     pub user_ids: Vec<UserId>,
     /// The notifications.
     ///
-    /// Empty if there are too many for one event; subscribers then read the database.
-    pub notifications: Vec<Notification>,
+    /// Empty if there are too many for one event; subscribers then read all that changed.
+    pub notifications: Vec<NotificationRef>,
+}
+
+/// The id of a notification, and its user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationRef {
+    pub id: NotificationId,
+    pub user: UserId,
+}
+
+impl From<&Notification> for NotificationRef {
+    fn from(notification: &Notification) -> Self {
+        Self { id: notification.id, user: notification.user.clone() }
+    }
 }
 
 impl NotificationBatch {
@@ -151,16 +164,16 @@ impl NotificationBatch {
     pub const MAX_PER_EVENT: usize = 100;
 
     /// Returns the event for these users, with their notifications unless there are too many.
-    pub fn new(user_ids: Vec<UserId>, notifications: Vec<Notification>) -> Self {
-        let notifications = if notifications.len() > Self::MAX_PER_EVENT { Vec::new() } else { notifications };
-        Self { user_ids, notifications }
+    pub fn new(user_ids: Vec<UserId>, notifications: &[Notification]) -> Self {
+        let notifications = if notifications.len() > Self::MAX_PER_EVENT { &[][..] } else { notifications };
+        Self { user_ids, notifications: notifications.iter().map(NotificationRef::from).collect() }
     }
 
     /// Returns the events that have all these notifications, as few as possible.
     pub fn chunked(notifications: &[Notification]) -> impl Iterator<Item = Self> {
         notifications.chunks(Self::MAX_PER_EVENT).map(|chunk| {
             let user_ids: BTreeSet<&UserId> = chunk.iter().map(|notification| &notification.user).collect();
-            Self { user_ids: user_ids.into_iter().cloned().collect(), notifications: chunk.to_vec() }
+            Self::new(user_ids.into_iter().cloned().collect(), chunk)
         })
     }
 }
@@ -204,6 +217,17 @@ impl ChatEvent {
         match &self.kind {
             ChatEventKind::LogChanges(slice) => Some((slice.after_version + 1, slice.to_version)),
             ChatEventKind::MembersUpdated(_)
+            | ChatEventKind::Deleted
+            | ChatEventKind::NotificationsChanged(_)
+            | ChatEventKind::CallChanged(_) => None,
+        }
+    }
+
+    /// Returns the chat's version at which the event's rows were read, if the event takes no version.
+    pub fn read_at_version(&self) -> Option<i64> {
+        match &self.kind {
+            ChatEventKind::MembersUpdated(updates) => Some(updates.as_of_version),
+            ChatEventKind::LogChanges(_)
             | ChatEventKind::Deleted
             | ChatEventKind::NotificationsChanged(_)
             | ChatEventKind::CallChanged(_) => None,

@@ -198,12 +198,13 @@ impl ChatDetails {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::BadUserInput`] if the description is longer than [`Self::MAX_DESCRIPTION_CHARS`] characters.
+    /// Returns [`Error::BadUserInput`] if the description has invisible characters or more than
+    /// [`Self::MAX_DESCRIPTION_CHARS`] characters.
     pub fn checked_description(description: &str) -> Result<Option<String>> {
-        match description.trim() {
-            "" => Ok(None),
-            text => text::validate_block("description", text, Self::MAX_DESCRIPTION_CHARS).map(Some),
+        if text::is_blank(description) {
+            return Ok(None);
         }
+        text::validate_lines("description", description, Self::MAX_DESCRIPTION_CHARS).map(Some)
     }
 
     /// Sets the slow mode; 0 turns it off.

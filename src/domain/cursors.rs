@@ -7,6 +7,21 @@ use uuid::Uuid;
 
 use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId, fingerprint};
 
+/// A number that identifies the history of a database since its creation or its last restore.
+///
+/// After a restore, versions and times that clients know belong to other changes. A cursor of another epoch is therefore
+/// not valid, and its client loads everything again. Cursors of pages have no epoch: they are positions in an order,
+/// which mean the same in every history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabaseEpoch(pub i64);
+
+impl DatabaseEpoch {
+    /// Returns the rest of a cursor's bytes if they begin with this epoch.
+    fn strip<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        bytes.strip_prefix(self.0.to_be_bytes().as_slice())
+    }
+}
+
 /// A position in a chat's change log: the client has every change up to `version`.
 ///
 /// A feed may start with a snapshot of the chat's messages in pages. Within it, `snapshot_version` is the version at
@@ -14,6 +29,7 @@ use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId, fingerprint};
 /// and no later messages yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedCursor {
+    pub epoch: DatabaseEpoch,
     pub chat: ChatId,
     pub version: i64,
     pub snapshot_version: Option<i64>,
@@ -26,7 +42,8 @@ pub struct FeedCursor {
 impl FeedCursor {
     /// Returns the text form.
     pub fn encode(&self) -> String {
-        let mut bytes = Vec::with_capacity(40);
+        let mut bytes = Vec::with_capacity(48);
+        bytes.extend_from_slice(&self.epoch.0.to_be_bytes());
         bytes.extend_from_slice(self.chat.0.as_bytes());
         bytes.extend_from_slice(&self.version.to_be_bytes());
         bytes.extend_from_slice(&self.as_of.timestamp_micros().to_be_bytes());
@@ -38,10 +55,10 @@ impl FeedCursor {
 
     /// Parses the text form.
     ///
-    /// Returns `None` unless it is a cursor of this chat.
-    pub fn decode(cursor: &str, chat: ChatId) -> Option<Self> {
+    /// Returns `None` unless it is a cursor of this chat in this epoch.
+    pub fn decode(cursor: &str, epoch: DatabaseEpoch, chat: ChatId) -> Option<Self> {
         let bytes = BASE64.decode(cursor).ok()?;
-        let (id, rest) = bytes.split_first_chunk::<16>()?;
+        let (id, rest) = epoch.strip(&bytes)?.split_first_chunk::<16>()?;
         let (version, rest) = rest.split_first_chunk::<8>()?;
         let (as_of, rest) = rest.split_first_chunk::<8>()?;
         let snapshot_version = match rest {
@@ -53,7 +70,7 @@ impl FeedCursor {
             && version >= 0
             && snapshot_version.is_none_or(|snapshot_version| snapshot_version >= version);
         let as_of = decode_timestamp(*as_of)?;
-        is_valid.then_some(Self { chat, version, snapshot_version, as_of })
+        is_valid.then_some(Self { epoch, chat, version, snapshot_version, as_of })
     }
 
     /// Returns whether a client at this cursor has the given version of the message with the number `seq`.
@@ -66,6 +83,7 @@ impl FeedCursor {
 /// A position in the inbox of one user: the client has every change before `as_of`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxCursor {
+    pub epoch: DatabaseEpoch,
     pub organization: OrganizationId,
     pub user: UserId,
     pub as_of: DateTime<Utc>,
@@ -74,25 +92,27 @@ pub struct InboxCursor {
 impl InboxCursor {
     /// Returns the text form.
     pub fn encode(&self) -> String {
-        let mut bytes = fingerprint(&(&self.organization, &self.user));
+        let mut bytes = self.epoch.0.to_be_bytes().to_vec();
+        bytes.extend(fingerprint(&(&self.organization, &self.user)));
         bytes.extend_from_slice(&self.as_of.timestamp_micros().to_be_bytes());
         BASE64.encode(bytes)
     }
 
     /// Parses the text form.
     ///
-    /// Returns `None` unless it is a cursor of this user.
-    pub fn decode(cursor: &str, organization: &OrganizationId, user: &UserId) -> Option<Self> {
+    /// Returns `None` unless it is a cursor of this user in this epoch.
+    pub fn decode(cursor: &str, epoch: DatabaseEpoch, organization: &OrganizationId, user: &UserId) -> Option<Self> {
         let bytes = BASE64.decode(cursor).ok()?;
-        let micros = bytes.strip_prefix(fingerprint(&(organization, user)).as_slice())?;
+        let micros = epoch.strip(&bytes)?.strip_prefix(fingerprint(&(organization, user)).as_slice())?;
         let as_of = decode_timestamp(micros.try_into().ok()?)?;
-        Some(Self { organization: organization.clone(), user: user.clone(), as_of })
+        Some(Self { epoch, organization: organization.clone(), user: user.clone(), as_of })
     }
 }
 
 /// A position in the feed of a call: the client has everything up to `version`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallCursor {
+    pub epoch: DatabaseEpoch,
     pub call: CallId,
     /// The participant whose signals the feed includes.
     ///
@@ -104,19 +124,20 @@ pub struct CallCursor {
 impl CallCursor {
     /// Returns the text form.
     pub fn encode(&self) -> String {
-        let mut bytes = fingerprint(&(self.call, &self.participant));
+        let mut bytes = self.epoch.0.to_be_bytes().to_vec();
+        bytes.extend(fingerprint(&(self.call, &self.participant)));
         bytes.extend_from_slice(&self.version.to_be_bytes());
         BASE64.encode(bytes)
     }
 
     /// Parses the text form.
     ///
-    /// Returns `None` unless it is a cursor of this participant in this call.
-    pub fn decode(cursor: &str, call: CallId, participant: Option<&UserId>) -> Option<Self> {
+    /// Returns `None` unless it is a cursor of this participant in this call, in this epoch.
+    pub fn decode(cursor: &str, epoch: DatabaseEpoch, call: CallId, participant: Option<&UserId>) -> Option<Self> {
         let bytes = BASE64.decode(cursor).ok()?;
-        let version = bytes.strip_prefix(fingerprint(&(call, participant)).as_slice())?;
+        let version = epoch.strip(&bytes)?.strip_prefix(fingerprint(&(call, participant)).as_slice())?;
         let version = i64::from_be_bytes(version.try_into().ok()?);
-        (version >= 0).then(|| Self { call, participant: participant.cloned(), version })
+        (version >= 0).then(|| Self { epoch, call, participant: participant.cloned(), version })
     }
 }
 
@@ -130,18 +151,22 @@ fn decode_timestamp(micros: [u8; 8]) -> Option<DateTime<Utc>> {
 mod tests {
     use super::*;
 
+    const EPOCH: DatabaseEpoch = DatabaseEpoch(-7);
+    const OTHER_EPOCH: DatabaseEpoch = DatabaseEpoch(7);
+
     #[test]
     fn feed_cursor_decodes_for_its_chat_only() {
         let chat = ChatId::new();
         let as_of = DateTime::from_timestamp(1_000_000, 0).unwrap();
         for snapshot_version in [None, Some(12)] {
-            let cursor = FeedCursor { chat, version: 9, snapshot_version, as_of };
-            assert_eq!(FeedCursor::decode(&cursor.encode(), chat), Some(cursor));
-            assert_eq!(FeedCursor::decode(&cursor.encode(), ChatId::new()), None);
+            let cursor = FeedCursor { epoch: EPOCH, chat, version: 9, snapshot_version, as_of };
+            assert_eq!(FeedCursor::decode(&cursor.encode(), EPOCH, chat), Some(cursor));
+            assert_eq!(FeedCursor::decode(&cursor.encode(), EPOCH, ChatId::new()), None);
+            assert_eq!(FeedCursor::decode(&cursor.encode(), OTHER_EPOCH, chat), None);
         }
-        let invalid = FeedCursor { chat, version: 9, snapshot_version: Some(3), as_of };
-        assert_eq!(FeedCursor::decode(&invalid.encode(), chat), None);
-        assert_eq!(FeedCursor::decode("", chat), None);
+        let invalid = FeedCursor { epoch: EPOCH, chat, version: 9, snapshot_version: Some(3), as_of };
+        assert_eq!(FeedCursor::decode(&invalid.encode(), EPOCH, chat), None);
+        assert_eq!(FeedCursor::decode("", EPOCH, chat), None);
     }
 
     #[test]
@@ -149,36 +174,47 @@ mod tests {
         let organization: OrganizationId = "demo".parse().unwrap();
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let as_of = DateTime::from_timestamp(1_000_000, 0).unwrap();
-        let cursor = InboxCursor { organization: organization.clone(), user: alice.clone(), as_of };
+        let cursor = InboxCursor { epoch: EPOCH, organization: organization.clone(), user: alice.clone(), as_of };
         let text = cursor.encode();
-        assert_eq!(InboxCursor::decode(&text, &organization, &alice), Some(cursor));
-        assert_eq!(InboxCursor::decode(&text, &organization, &bob), None);
-        assert_eq!(InboxCursor::decode(&text, &"other".parse().unwrap(), &alice), None);
-        assert_eq!(InboxCursor::decode(&text[..30], &organization, &alice), None);
-        assert_eq!(InboxCursor::decode("", &organization, &alice), None);
-        let before_epoch =
-            InboxCursor { as_of: DateTime::<Utc>::MIN_UTC, organization: organization.clone(), user: alice.clone() };
-        assert_eq!(InboxCursor::decode(&before_epoch.encode(), &organization, &alice), None);
+        assert_eq!(InboxCursor::decode(&text, EPOCH, &organization, &alice), Some(cursor));
+        assert_eq!(InboxCursor::decode(&text, OTHER_EPOCH, &organization, &alice), None);
+        assert_eq!(InboxCursor::decode(&text, EPOCH, &organization, &bob), None);
+        assert_eq!(InboxCursor::decode(&text, EPOCH, &"other".parse().unwrap(), &alice), None);
+        assert_eq!(InboxCursor::decode(&text[..30], EPOCH, &organization, &alice), None);
+        assert_eq!(InboxCursor::decode("", EPOCH, &organization, &alice), None);
+        let before_epoch = InboxCursor {
+            epoch: EPOCH,
+            as_of: DateTime::<Utc>::MIN_UTC,
+            organization: organization.clone(),
+            user: alice.clone(),
+        };
+        assert_eq!(InboxCursor::decode(&before_epoch.encode(), EPOCH, &organization, &alice), None);
     }
 
     #[test]
     fn call_cursor_decodes_for_its_participant_only() {
         let call = CallId::new(ChatId::new());
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        let cursor = CallCursor { call, participant: Some(alice.clone()), version: 9 };
+        let cursor = CallCursor { epoch: EPOCH, call, participant: Some(alice.clone()), version: 9 };
         let text = cursor.encode();
-        assert_eq!(CallCursor::decode(&text, call, Some(&alice)), Some(cursor));
-        assert_eq!(CallCursor::decode(&text, call, Some(&bob)), None);
-        assert_eq!(CallCursor::decode(&text, call, None), None);
-        assert_eq!(CallCursor::decode(&text, CallId::new(call.chat), Some(&alice)), None);
-        let invalid = CallCursor { call, participant: None, version: -1 };
-        assert_eq!(CallCursor::decode(&invalid.encode(), call, None), None);
+        assert_eq!(CallCursor::decode(&text, EPOCH, call, Some(&alice)), Some(cursor));
+        assert_eq!(CallCursor::decode(&text, OTHER_EPOCH, call, Some(&alice)), None);
+        assert_eq!(CallCursor::decode(&text, EPOCH, call, Some(&bob)), None);
+        assert_eq!(CallCursor::decode(&text, EPOCH, call, None), None);
+        assert_eq!(CallCursor::decode(&text, EPOCH, CallId::new(call.chat), Some(&alice)), None);
+        let invalid = CallCursor { epoch: EPOCH, call, participant: None, version: -1 };
+        assert_eq!(CallCursor::decode(&invalid.encode(), EPOCH, call, None), None);
     }
 
     #[test]
     fn cursor_within_snapshot_covers_messages_already_sent() {
-        let cursor =
-            FeedCursor { chat: ChatId::new(), version: 5, snapshot_version: Some(20), as_of: DateTime::UNIX_EPOCH };
+        let cursor = FeedCursor {
+            epoch: EPOCH,
+            chat: ChatId::new(),
+            version: 5,
+            snapshot_version: Some(20),
+            as_of: DateTime::UNIX_EPOCH,
+        };
         assert!(cursor.covers(5, 18), "sent with the snapshot");
         assert!(!cursor.covers(5, 21), "changed since the snapshot");
         assert!(!cursor.covers(6, 6), "not sent yet");

@@ -20,7 +20,7 @@ use crate::domain::text;
 #[error("not an id of the requested type")]
 pub struct ParseIdError;
 
-/// An id of the host application: 1 to 255 bytes without control characters.
+/// An id of the host application: one line of 1 to 255 bytes whose characters are all visible.
 macro_rules! host_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -52,7 +52,8 @@ macro_rules! host_id {
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 let fits = (1..=Self::MAX_BYTES).contains(&text.len());
-                (fits && !text.contains(char::is_control)).then(|| Self(text.into())).ok_or(ParseIdError)
+                let is_line = fits && text.trim() == text && text::is_visible_line(text);
+                is_line.then(|| Self(text.into())).ok_or(ParseIdError)
             }
         }
 
@@ -412,12 +413,15 @@ mod tests {
     }
 
     #[test]
-    fn host_id_is_rejected_when_empty_long_or_with_control_characters() {
-        for bad in ["", "a\0b", "a\nb", &"x".repeat(256)] {
+    fn host_id_is_rejected_when_empty_long_or_with_invisible_characters() {
+        let long = "x".repeat(256);
+        for bad in ["", " ", "\u{200B}", "a\0b", "a\nb", "a\u{200B}b", "a\u{202E}b", "a\u{2028}b", " a", "a ", &long] {
             assert_eq!(bad.parse::<UserId>(), Err(ParseIdError), "{bad:?}");
             assert!(serde_json::from_value::<UserId>(bad.into()).is_err(), "{bad:?}");
         }
-        assert!("auth0|5f7c8ec7c33c6c004bbafe82".parse::<UserId>().is_ok());
+        for good in ["auth0|5f7c8ec7c33c6c004bbafe82", "a b", "می\u{200C}خواهم", "👩\u{200D}🚀"] {
+            assert!(good.parse::<UserId>().is_ok(), "{good:?}");
+        }
         let organization: OrganizationId = "demo".parse().unwrap();
         assert_eq!(serde_json::to_string(&organization).unwrap(), "\"demo\"");
         assert_eq!(organization.to_string(), "org_demo");

@@ -1,5 +1,7 @@
 //! Members of a chat, their roles, read positions and preferences.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
@@ -73,6 +75,7 @@ pub struct Member {
     pub version: i64,
     /// The time until which the member cannot post.
     pub silenced_until: Option<DateTime<Utc>>,
+    /// The time of the last message or edit, from which slow mode counts.
     pub last_posted_at: Option<DateTime<Utc>>,
     #[serde(rename = "read")]
     pub read_markers: ReadMarkers,
@@ -121,7 +124,7 @@ impl MemberPreferences {
     ///
     /// Returns [`Error::BadUserInput`] if the draft is longer than [`MAX_DRAFT_CHARS`] characters.
     pub fn set_draft(&mut self, draft: Option<String>) -> Result<()> {
-        let draft = draft.filter(|draft| !draft.trim().is_empty());
+        let draft = draft.filter(|draft| !text::is_blank(draft));
         self.draft = draft.map(|draft| text::validate_block("draft", &draft, MAX_DRAFT_CHARS)).transpose()?;
         Ok(())
     }
@@ -184,6 +187,56 @@ impl Member {
 
     pub fn is_muted(&self, now: DateTime<Utc>) -> bool {
         self.preferences.muted_until.is_some_and(|until| now < until)
+    }
+}
+
+/// The members that the chat of a resource has to have, and the roles that they have to have.
+#[derive(Debug, Clone, Default)]
+pub struct MemberList(BTreeMap<UserId, Option<Role>>);
+
+impl MemberList {
+    /// The maximum number of listed users.
+    pub const MAX_USERS: usize = 1_000;
+
+    /// Returns the list of users, some of them with a role.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if there are more than [`Self::MAX_USERS`] users, or if a role is given twice for
+    /// a user or to a user who is not listed.
+    pub fn checked(users: Vec<UserId>, roles: Vec<(UserId, Role)>) -> Result<Self> {
+        let mut list: BTreeMap<UserId, Option<Role>> = users.into_iter().map(|user| (user, None)).collect();
+        if list.len() > Self::MAX_USERS {
+            return Err(Error::bad_input("memberIds", format!("must have at most {} users", Self::MAX_USERS)));
+        }
+        for (user, role) in roles {
+            let listed = list.get_mut(&user).filter(|listed| listed.is_none());
+            let listed = listed.ok_or_else(|| Error::bad_input("roles", "must have users of memberIds, each once"))?;
+            *listed = Some(role);
+        }
+        Ok(Self(list))
+    }
+
+    /// Returns the listed users in ascending order.
+    pub fn users(&self) -> impl Iterator<Item = &UserId> {
+        self.0.keys()
+    }
+
+    pub fn contains(&self, user: &UserId) -> bool {
+        self.0.contains_key(user)
+    }
+
+    /// Returns the role that the list gives to a user.
+    pub fn role(&self, user: &UserId) -> Option<Role> {
+        self.0.get(user).copied().flatten()
+    }
+
+    /// Returns the members of a new chat.
+    ///
+    /// Without a role, the user who creates the chat becomes its owner, and every other user a member.
+    pub fn members_of_new_chat(&self, creator: &UserId) -> Vec<(UserId, Role)> {
+        let default_role = |user: &UserId| if user == creator { Role::Owner } else { Role::Member };
+        self.0.iter().map(|(user, role)| (user.clone(), role.unwrap_or_else(|| default_role(user)))).collect()
     }
 }
 

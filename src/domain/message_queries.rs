@@ -36,6 +36,13 @@ pub struct MessagesQuery {
     pub window: PageWindow<i64>,
 }
 
+/// A query for one page of the former texts of a message, by the version at which the message got them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RevisionsQuery {
+    pub message: MessageId,
+    pub window: PageWindow<i64>,
+}
+
 /// A set of messages that can be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CountKey {

@@ -1,6 +1,6 @@
 //! Messages, their content, and drafts of new messages.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 use unicode_segmentation::UnicodeSegmentation;
@@ -105,7 +105,7 @@ impl Location {
             false => Err(Error::bad_input(field, format!("must be from -{limit} to {limit}"))),
         };
         let line = |field, line: Option<String>| {
-            let line = line.filter(|line| !line.trim().is_empty());
+            let line = line.filter(|line| !text::is_blank(line));
             line.map(|line| text::validate_line(field, &line, Self::MAX_TEXT_CHARS)).transpose()
         };
         Ok(Self {
@@ -141,6 +141,16 @@ pub enum SystemMessageKind {
     CallEnded,
     CallMissed,
 }
+
+impl SystemMessageKind {
+    /// Returns whether the event began or ended a membership.
+    fn is_about_membership(self) -> bool {
+        matches!(self, Self::MemberAdded | Self::MemberRemoved | Self::MemberLeft)
+    }
+}
+
+/// The time in which a user who joins and leaves again changes the last system message about it.
+pub const MEMBERSHIP_NOTICE_PERIOD: TimeDelta = TimeDelta::minutes(10);
 
 /// The content of a system message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,6 +210,20 @@ impl Message {
         self.thread_root_seq.map(|seq| MessageId { chat: self.id.chat, seq })
     }
 
+    /// Returns whether a new change of a user's membership replaces this message.
+    ///
+    /// A change replaces a recent message about a departure of the user, and one that a change has replaced before:
+    /// whoever joins and leaves all the time causes two messages in each period. Otherwise it adds another message.
+    pub fn is_replaced_by_change_of(&self, user: &UserId, now: DateTime<Utc>) -> bool {
+        let Some(SystemMessage { kind, subject: Some(subject), .. }) = &self.content.system_message else {
+            return false;
+        };
+        kind.is_about_membership()
+            && subject == user
+            && now < self.created_at + MEMBERSHIP_NOTICE_PERIOD
+            && (*kind != SystemMessageKind::MemberAdded || !self.is_unchanged())
+    }
+
     /// Deletes the message, which keeps its number and loses its content.
     pub fn tombstone(&mut self, now: DateTime<Utc>) {
         self.text = None;
@@ -224,14 +248,6 @@ pub fn message_kind(text: Option<&str>, content: &Content) -> MessageKind {
 pub fn is_emoji_only(text: &str) -> bool {
     let mut graphemes = text.graphemes(true).filter(|grapheme| !grapheme.trim().is_empty()).peekable();
     graphemes.peek().is_some() && graphemes.all(|grapheme| emojis::get(grapheme).is_some())
-}
-
-/// A text that an edit replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revision {
-    pub text: String,
-    /// The time at which the text was replaced.
-    pub edited_at: DateTime<Utc>,
 }
 
 /// The maximum number of users that one message can mention.
@@ -345,5 +361,24 @@ mod tests {
         for text in ["", " ", "1", "a👍", "👍.", "#", "©x"] {
             assert!(!is_emoji_only(text), "{text}");
         }
+    }
+
+    #[test]
+    fn repeated_joining_and_leaving_replaces_the_last_notice() {
+        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let notice = |kind, version| {
+            let content = SystemMessage { kind, actor: None, subject: Some(bob.clone()), detail: None, call: None };
+            let id = MessageId { chat: ChatId(uuid::Uuid::nil()), seq: 7 };
+            Message { version, ..Message::system(id, content, at(0)) }
+        };
+        for kind in [SystemMessageKind::MemberLeft, SystemMessageKind::MemberRemoved] {
+            assert!(notice(kind, 7).is_replaced_by_change_of(&bob, at(599)));
+            assert!(!notice(kind, 7).is_replaced_by_change_of(&bob, at(600)), "the period is over");
+            assert!(!notice(kind, 7).is_replaced_by_change_of(&alice, at(1)));
+        }
+        assert!(!notice(SystemMessageKind::MemberAdded, 7).is_replaced_by_change_of(&bob, at(1)));
+        assert!(notice(SystemMessageKind::MemberAdded, 9).is_replaced_by_change_of(&bob, at(1)));
+        assert!(!notice(SystemMessageKind::RoleChanged, 9).is_replaced_by_change_of(&bob, at(1)));
     }
 }

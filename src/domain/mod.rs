@@ -1,8 +1,11 @@
 //! Types and rules as pure functions: no I/O, no async, no SQL, no GraphQL.
 
+pub mod bans;
 pub mod blocklist;
+pub mod byte_budget;
 pub mod call_signaling;
 pub mod calls;
+pub mod characters;
 pub mod chat_events;
 pub mod chats;
 pub mod clock;
@@ -19,6 +22,7 @@ pub mod polls;
 pub mod presence;
 pub mod reactions;
 pub mod reports;
+pub mod revisions;
 pub mod rights;
 pub mod search;
 pub mod text;

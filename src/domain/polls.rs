@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::text;
 use crate::error::{Error, Result};
@@ -41,7 +42,9 @@ impl Poll {
         let options =
             self.options.iter().map(|option| text::validate_line("poll.options", option, Self::MAX_OPTION_CHARS));
         let options = options.collect::<Result<Vec<_>>>()?;
-        let mut folded: Vec<_> = options.iter().map(|option| text::fold_case(option)).collect();
+        // Compositions and compatible forms of a character look the same too.
+        let mut folded: Vec<_> =
+            options.iter().map(|option| text::fold_case(&option.nfkc().collect::<String>())).collect();
         folded.sort();
         folded.dedup();
         if folded.len() < options.len() {

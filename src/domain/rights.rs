@@ -28,6 +28,10 @@ pub struct ChatRights<'a> {
 pub enum DenialReason {
     MissingPermission(Permission),
     NotAMember,
+    /// The viewer is banned from the chat.
+    Banned,
+    /// A user whom the viewer adds is banned from the chat.
+    BannedUser,
     /// The action is not available in direct chats.
     DirectChat,
     /// The action is not available in archived chats.
@@ -39,7 +43,7 @@ pub enum DenialReason {
     Silenced {
         until: DateTime<Utc>,
     },
-    /// The member has posted too recently, and may post again at `until`.
+    /// The member has posted or edited too recently, and may do so again at `until`.
     SlowMode {
         until: DateTime<Utc>,
         now: DateTime<Utc>,
@@ -73,6 +77,10 @@ impl Display for DenialReason {
                 write!(f, "the token lacks the permission {}", <&str>::from(permission))
             }
             Self::NotAMember => f.write_str("you are not a member of this chat"),
+            Self::Banned => f.write_str("you are banned from this chat"),
+            Self::BannedUser => f.write_str(
+                "a user is banned from this chat: only members with the right to REMOVE_MEMBERS can add them",
+            ),
             Self::DirectChat => f.write_str("direct chats do not allow this action"),
             Self::Archived => f.write_str("the chat is archived"),
             Self::RoleTooLow { min_role } => {
@@ -80,7 +88,7 @@ impl Display for DenialReason {
             }
             Self::Silenced { until } => write!(f, "you are silenced in this chat until {}", until.to_rfc3339()),
             Self::SlowMode { until, .. } => {
-                write!(f, "the chat is in slow mode: you can send the next message at {}", until.to_rfc3339())
+                write!(f, "the chat is in slow mode: you can send or edit a message again at {}", until.to_rfc3339())
             }
             Self::NotTheSender => f.write_str("only the sender of a message can edit it"),
             Self::Deleted => f.write_str("the message was deleted"),
@@ -207,10 +215,13 @@ impl ChatRights<'_> {
 
     /// Checks that the viewer may edit a message.
     ///
+    /// Slow mode applies to an edit as to a message, because otherwise members would go on talking by edits. Only
+    /// [a first correction](Self::is_first_correction) is always allowed.
+    ///
     /// # Errors
     ///
-    /// Returns the first reason that denies it: another sender, a forwarded message or one without a text, and the
-    /// reasons of [`can_react`](Self::can_react).
+    /// Returns the first reason that denies it: another sender, the reasons of [`can_react`](Self::can_react), a
+    /// forwarded message or one without a text, and slow mode.
     pub fn can_edit(&self, message: &Message) -> Result<(), DenialReason> {
         let member = self.require_membership()?;
         if !message.is_sent_by(&member.user) {
@@ -220,7 +231,19 @@ impl ChatRights<'_> {
         if message.content.forwarded.is_some() {
             return Err(DenialReason::Forwarded);
         }
-        if message.text.is_none() { Err(DenialReason::NoText) } else { Ok(()) }
+        if message.text.is_none() {
+            return Err(DenialReason::NoText);
+        }
+        if self.is_first_correction(message) { Ok(()) } else { self.check_slow_mode(member) }
+    }
+
+    /// Returns whether an edit is the first one of the viewer's last message.
+    ///
+    /// Slow mode makes an exception for it. There is one such edit for each message that slow mode allows, and none for
+    /// older messages.
+    pub fn is_first_correction(&self, message: &Message) -> bool {
+        let last_posted_at = self.member.and_then(|member| member.last_posted_at);
+        message.edited_at.is_none() && last_posted_at == Some(message.created_at)
     }
 
     /// Checks that the viewer may close the poll of a message, as its sender and moderators may.
@@ -287,6 +310,34 @@ impl ChatRights<'_> {
         }
         let min_role = if other == Role::Member { Role::Moderator } else { Role::Owner };
         Err(DenialReason::RoleTooLow { min_role })
+    }
+
+    /// Checks that the viewer may remove and ban users, list bans and end them.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reasons of [`ChatAction::RemoveMembers`]; none for the host of the chat's resource.
+    pub fn can_ban(&self) -> Result<(), DenialReason> {
+        if self.is_host() { Ok(()) } else { self.can(ChatAction::RemoveMembers) }
+    }
+
+    /// Checks that the viewer may remove a member with the given role.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reasons of [`can_ban`](Self::can_ban) and of [`outranks`](Self::outranks); none for the host of the
+    /// chat's resource.
+    pub fn can_remove(&self, role: Role) -> Result<(), DenialReason> {
+        self.can_ban()?;
+        if self.is_host() { Ok(()) } else { self.outranks(role) }
+    }
+
+    /// Returns whether the viewer is the host's service and the chat belongs to a resource.
+    pub fn is_host(&self) -> bool {
+        let is_administrator = [Permission::ChatView, Permission::OrganizationAdmin]
+            .iter()
+            .all(|permission| self.permissions.contains(permission));
+        is_administrator && self.chat.resource.is_some()
     }
 
     /// Checks that the viewer may change another member's role.

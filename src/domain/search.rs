@@ -1,11 +1,7 @@
 //! Full-text search with equal results on SQLite (FTS5) and PostgreSQL (`tsvector`).
 //!
-//! This module splits texts and queries into words, and the engines receive the words. FTS5 receives them with spaces
-//! between them and uses its tokenizer `ascii`. That tokenizer splits at ASCII characters other than letters and digits,
-//! which no word has, and folds ASCII capitals, which no word has either.
+//! This module splits texts and queries into words, and the engines receive the words as [`terms`].
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use unicode_normalization::UnicodeNormalization;
@@ -13,7 +9,10 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::domain::markdown::escape;
+use crate::domain::search::terms::TermPrefix;
 use crate::error::{Error, Result};
+
+pub mod terms;
 
 /// The maximum length of a query, in characters.
 pub const MAX_QUERY_CHARS: usize = 200;
@@ -30,15 +29,6 @@ const MAX_WORD_BYTES: usize = 64;
 const SNIPPET_CHARS: usize = 200;
 /// The length of the part of a snippet before the first match, in characters.
 const SNIPPET_LEAD_CHARS: usize = 60;
-
-/// The last position of a lexeme in PostgreSQL's `tsvector`.
-const MAX_TSVECTOR_POSITION: usize = 16_383;
-/// The maximum number of positions of one lexeme in PostgreSQL's `tsvector`.
-const MAX_POSITIONS_PER_LEXEME: usize = 255;
-/// The maximum size of lexemes and positions in a `tsvector`.
-///
-/// PostgreSQL allows a mebibyte, overhead included.
-const MAX_TSVECTOR_BYTES: usize = 1_000_000;
 
 /// Returns the words of a text in the form in which they are compared.
 ///
@@ -98,18 +88,22 @@ impl SearchQuery {
     }
 
     /// Returns the expression for FTS5's `MATCH`, such as `"hello" + "wor" * AND "x" *`.
-    pub fn fts5(&self) -> String {
+    ///
+    /// Each word has the prefix.
+    pub fn fts5(&self, prefix: &TermPrefix) -> String {
         let phrase = |phrase: &Phrase| {
-            let words: Vec<_> = phrase.words.iter().map(|word| escape_fts5_string(word)).collect();
+            let words: Vec<_> = phrase.words.iter().map(|word| prefix.fts5_string(word)).collect();
             words.join(" + ") + if phrase.is_prefix { " *" } else { "" }
         };
         self.phrases.iter().map(phrase).collect::<Vec<_>>().join(" AND ")
     }
 
-    /// Returns the text of PostgreSQL's `tsquery`, such as `('hello' <-> 'wor':*) & 'x':*`.
-    pub fn tsquery(&self) -> String {
+    /// Returns PostgreSQL's `tsquery`, such as `('hello' <-> 'wor':*) & 'x':*`.
+    ///
+    /// Each word has the prefix.
+    pub fn tsquery(&self, prefix: &TermPrefix) -> String {
         let phrase = |phrase: &Phrase| {
-            let words: Vec<_> = phrase.words.iter().map(|word| escape_lexeme(word)).collect();
+            let words: Vec<_> = phrase.words.iter().map(|word| prefix.lexeme(word)).collect();
             let phrase = words.join(" <-> ") + if phrase.is_prefix { ":*" } else { "" };
             if words.len() > 1 { format!("({phrase})") } else { phrase }
         };
@@ -174,35 +168,6 @@ impl Phrase {
             token.word == *word || (self.is_prefix && index == last && token.word.starts_with(word))
         })
     }
-}
-
-/// Returns the text of PostgreSQL's `tsvector` for the words, such as `'hello':1 'world':2`.
-///
-/// Beyond PostgreSQL's limits a word keeps its first positions, a position is at most the last one, and further words
-/// are left out. There, a search for a phrase finds nothing, and a search for one of its words still does.
-pub fn tsvector(words: &[String]) -> String {
-    let mut lexemes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    let mut size = 0;
-    for (index, word) in words.iter().enumerate() {
-        let position = (index + 1).min(MAX_TSVECTOR_POSITION);
-        // A lexeme takes its bytes rounded up to an even number, two bytes for the number of positions, and two for each.
-        let added_bytes = if lexemes.contains_key(word.as_str()) { 2 } else { word.len() + 1 + 2 + 2 };
-        if size + added_bytes > MAX_TSVECTOR_BYTES {
-            break;
-        }
-        let positions = lexemes.entry(word).or_default();
-        if positions.len() < MAX_POSITIONS_PER_LEXEME && positions.last() != Some(&position) {
-            positions.push(position);
-            size += added_bytes;
-        }
-    }
-    let mut vector = String::new();
-    for (word, positions) in lexemes {
-        let positions: Vec<_> = positions.iter().map(usize::to_string).collect();
-        let separator = if vector.is_empty() { "" } else { " " };
-        let _ = write!(vector, "{separator}{}:{}", escape_lexeme(word), positions.join(","));
-    }
-    vector
 }
 
 /// A word of a text.
@@ -350,16 +315,6 @@ fn cut_points(text: &str, range: Range<usize>) -> impl DoubleEndedIterator<Item 
 fn escape_line(html: &mut String, text: &str) {
     let spaced = |character: char| if character.is_whitespace() || character.is_control() { ' ' } else { character };
     escape(html, &text.chars().map(spaced).collect::<String>());
-}
-
-/// Returns a word as a string of FTS5's query syntax.
-fn escape_fts5_string(word: &str) -> String {
-    format!("\"{}\"", word.replace('"', "\"\""))
-}
-
-/// Returns a word as a quoted lexeme of PostgreSQL's `tsvector` and `tsquery`.
-fn escape_lexeme(word: &str) -> String {
-    format!("'{}'", word.replace('\\', r"\\").replace('\'', "''"))
 }
 
 #[cfg(test)]

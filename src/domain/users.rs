@@ -62,7 +62,32 @@ pub struct Viewer {
     pub expires_at: DateTime<Utc>,
 }
 
+/// The key by which a user's tokens are ordered from the oldest to the newest.
+///
+/// The token that was issued last describes the user, and of those the one that expires last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenOrder {
+    /// The time of issue; the start of 1970 for a token without one.
+    pub issued_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A user's row.
+#[derive(Debug, Clone)]
+pub struct StoredUser {
+    /// The user as a token describes them, without the time at which they were last online.
+    pub user: User,
+    /// The order of that token; `None` if no token has described the user yet.
+    pub token_order: Option<TokenOrder>,
+    /// The time up to which the user's tokens were revoked when the row was read.
+    pub revoked_before: Option<DateTime<Utc>>,
+}
+
 impl Viewer {
+    pub fn token_order(&self) -> TokenOrder {
+        TokenOrder { issued_at: self.issued_at.unwrap_or(DateTime::UNIX_EPOCH), expires_at: self.expires_at }
+    }
+
     pub fn id(&self) -> &UserId {
         &self.user.id
     }

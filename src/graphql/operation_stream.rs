@@ -6,23 +6,30 @@ use std::task::{Context, Poll, ready};
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::domain::ids::request_id;
-use crate::graphql::admission::request::{AdmittedRequest, OperationKind, RejectedRequest};
+use crate::graphql::admission::operation_kind::OperationKind;
+use crate::graphql::admission::request::{AdmittedRequest, RejectedRequest};
 use crate::graphql::api::GraphqlService;
 use crate::graphql::execution::requester::Requester;
 use crate::graphql::execution::response::GraphqlResponse;
+use crate::graphql::operation_guards::OperationGuards;
 use crate::graphql::subscriptions::stream::SubscriptionStream;
 use crate::realtime::dispatch::ports::FrameSink;
 use crate::tasks::spawn_detached;
 
 /// A running operation of any kind.
-pub enum OperationStream {
+pub struct OperationStream {
+    state: OperationState,
+    _guard: Option<Arc<dyn Send + Sync>>,
+}
+
+enum OperationState {
     Starting(BoxFuture<'static, Started>),
     Subscribed(Box<SubscriptionStream>),
     Finished,
 }
 
 /// The first result of an operation.
-pub enum Started {
+enum Started {
     Subscribed(Box<SubscriptionStream>),
     Responded(GraphqlResponse),
 }
@@ -33,20 +40,31 @@ impl OperationStream {
         api: Arc<GraphqlService>,
         admitted: Result<AdmittedRequest, RejectedRequest>,
         requester: Requester,
+        guards: OperationGuards,
     ) -> Self {
-        let admitted = match admitted {
-            Ok(admitted) => admitted,
-            Err(rejected) => {
-                return Self::Starting(async { Started::Responded(rejected.into_graphql_response()) }.boxed());
-            }
+        let _guard = guards.operation.clone();
+        let starting = match admitted {
+            Ok(admitted) => Self::start(api, admitted, requester, guards),
+            Err(rejected) => async { Started::Responded(rejected.into_graphql_response()) }.boxed(),
         };
+        Self { state: OperationState::Starting(starting), _guard }
+    }
+
+    /// Starts the task of an operation, which holds the guards to its end.
+    fn start(
+        api: Arc<GraphqlService>,
+        admitted: AdmittedRequest,
+        requester: Requester,
+        guards: OperationGuards,
+    ) -> BoxFuture<'static, Started> {
         let request_id = request_id();
         let id = request_id.clone();
         // A mutation runs to its end even if the client disconnects: its commit has to be published.
         let starting = spawn_detached(async move {
             if admitted.kind() != OperationKind::Subscription {
-                return Ok(Started::Responded(api.execute(admitted, requester, &request_id).await));
+                return Ok(Started::Responded(api.execute(admitted, requester, &request_id, guards).await));
             }
+            let _guards = guards;
             Ok(match api.subscribe(admitted, requester, request_id).await {
                 Ok(stream) => Started::Subscribed(Box::new(stream)),
                 Err(response) => Started::Responded(response),
@@ -54,23 +72,23 @@ impl OperationStream {
         });
         let to_response =
             move |error| Started::Responded(RejectedRequest::with_request_id(&error, &id).into_graphql_response());
-        Self::Starting(starting.map(|started| started.unwrap_or_else(to_response)).boxed())
+        starting.map(|started| started.unwrap_or_else(to_response)).boxed()
     }
 
     /// Polls for the next response; `None` at the end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<GraphqlResponse>> {
         loop {
-            match self {
-                Self::Starting(starting) => match ready!(starting.poll_unpin(cx)) {
-                    Started::Subscribed(stream) => *self = Self::Subscribed(stream),
+            self.state = match &mut self.state {
+                OperationState::Starting(starting) => match ready!(starting.poll_unpin(cx)) {
+                    Started::Subscribed(stream) => OperationState::Subscribed(stream),
                     Started::Responded(response) => {
-                        *self = Self::Finished;
+                        self.state = OperationState::Finished;
                         return Poll::Ready(Some(response));
                     }
                 },
-                Self::Subscribed(stream) => return stream.poll_next(cx),
-                Self::Finished => return Poll::Ready(None),
-            }
+                OperationState::Subscribed(stream) => return stream.poll_next(cx),
+                OperationState::Finished => return Poll::Ready(None),
+            };
         }
     }
 
@@ -78,7 +96,7 @@ impl OperationStream {
     ///
     /// The conditions are those of [`SubscriptionStream::enable_fast_path`].
     pub fn enable_fast_path(&mut self, sink: &Arc<dyn FrameSink>) {
-        if let Self::Subscribed(stream) = self {
+        if let OperationState::Subscribed(stream) = &mut self.state {
             stream.enable_fast_path(sink);
         }
     }

@@ -8,31 +8,63 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, FromRequestParts, Query, Request, State as Extract, WebSocketUpgrade};
-use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, OperationKind, RejectedRequest};
+use crate::graphql::admission::operation_kind::OperationKind;
+use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, RejectedRequest};
 use crate::graphql::execution::requester::Requester;
 use crate::graphql::execution::response::GraphqlResponse;
+use crate::graphql::operation_guards::OperationGuards;
 use crate::http::bearer::authenticate;
 use crate::http::content_negotiation::{MediaType, accepts_event_stream, is_json, negotiate};
 use crate::http::request_id::request_id;
-use crate::http::sse;
+use crate::http::session_watch;
+use crate::http::sse::{self, StreamQuotas};
 use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::upgrade;
+use crate::realtime::sessions::Session;
 use crate::service;
+use crate::service::context::AppContext;
+use crate::service::quotas::{Quota, QuotaGuard};
 
 /// The number of bytes over a body's limit that are read and discarded.
 ///
 /// A client that is still sending when the connection closes does not read the error.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
-/// The longest time in which a body has to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The party that sent a request.
+struct Client {
+    /// `None` for a client without a token.
+    viewer: Option<Arc<Viewer>>,
+    /// The connection of the request.
+    writer: Option<SharedTcpWriter>,
+}
+
+impl Client {
+    /// Opens a session for a response that the client may still be reading when its token becomes invalid.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Unauthenticated`] if the token was revoked already.
+    fn limit_to_session(
+        self,
+        app: &AppContext,
+        response: &GraphqlResponse,
+    ) -> Result<Option<(Arc<Session>, SharedTcpWriter)>> {
+        let Some((viewer, writer)) = self.viewer.zip(self.writer) else { return Ok(None) };
+        if !session_watch::is_long(response.body.as_bytes()) {
+            return Ok(None);
+        }
+        Ok(Some((service::sessions::open_for_viewer(app, viewer)?, writer)))
+    }
+}
 
 /// The outcome of a request, as far as its status and headers depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +84,7 @@ enum Outcome {
     NotAcceptable,
     PayloadTooLarge,
     UnsupportedMediaType,
+    TooManyRequests,
     InternalError,
     Unavailable,
 }
@@ -79,6 +112,7 @@ fn status(outcome: Outcome, media_type: MediaType) -> StatusCode {
         (Outcome::NotAcceptable, _) => StatusCode::NOT_ACCEPTABLE,
         (Outcome::PayloadTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Outcome::UnsupportedMediaType, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        (Outcome::TooManyRequests, _) => StatusCode::TOO_MANY_REQUESTS,
         (Outcome::InternalError, _) => StatusCode::INTERNAL_SERVER_ERROR,
         (Outcome::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -112,12 +146,19 @@ pub async fn handle(Extract(state): Extract<HttpState>, request: Request) -> Res
     }
 }
 
+/// Responds that the server has not started yet.
+pub async fn starting() -> Response {
+    let error = Error::unavailable("the server is starting");
+    let response = respond_error(MediaType::Json, Outcome::Unavailable, &error);
+    ([(RETRY_AFTER, HeaderValue::from_static("1"))], response).into_response()
+}
+
 async fn post(state: &HttpState, request: Request, media_type: MediaType) -> Response {
     let id = request_id(&request).to_owned();
     let (parts, body) = request.into_parts();
     // The body is read to its end before the request is rejected: a connection that is closed with unread
     // input is reset, and the client never reads the error.
-    let body = match read_body(body, state.settings.max_body_bytes).await {
+    let body = match read_body(body, state.settings.max_body_bytes, state.settings.body_timeout).await {
         Ok(body) => body,
         Err(error @ Error::PayloadTooLarge(_)) => return respond_error(media_type, Outcome::PayloadTooLarge, &error),
         Err(error) => return respond_error(media_type, Outcome::Malformed, &error),
@@ -127,15 +168,16 @@ async fn post(state: &HttpState, request: Request, media_type: MediaType) -> Res
         return respond_error(media_type, Outcome::UnsupportedMediaType, &error);
     }
     match GraphqlRequest::parse(&body) {
-        Ok(request) => run(state, &parts.headers, request, media_type, &Method::POST, &id).await,
+        Ok(request) => run(state, &parts, request, media_type, &id).await,
         Err(error) => respond_error(media_type, Outcome::Malformed, &error),
     }
 }
 
 async fn get(state: &HttpState, request: Request, media_type: MediaType) -> Response {
     let id = request_id(&request).to_owned();
-    match read_query_string(&request) {
-        Ok(parsed) => run(state, request.headers(), parsed, media_type, &Method::GET, &id).await,
+    let (parts, _) = request.into_parts();
+    match read_query_string(&parts.uri) {
+        Ok(parsed) => run(state, &parts, parsed, media_type, &id).await,
         Err(error) => respond_error(media_type, Outcome::Malformed, &error),
     }
 }
@@ -143,30 +185,38 @@ async fn get(state: &HttpState, request: Request, media_type: MediaType) -> Resp
 /// Authenticates, admits and executes a request.
 async fn run(
     state: &HttpState,
-    headers: &HeaderMap,
+    parts: &Parts,
     request: GraphqlRequest,
     media_type: MediaType,
-    method: &Method,
     request_id: &str,
 ) -> Response {
     // A request without a document is malformed, unlike a request with a document that is not valid.
     let is_malformed = !request.has_document();
+    let headers = &parts.headers;
     let viewer = match authenticate(&state.app, headers).await {
         Ok(viewer) => viewer,
         Err(error) => return respond_authentication_error(media_type, &error, request_id),
     };
-    let admitted = state.api.admit(request);
+    let client =
+        Client { viewer, writer: parts.extensions.get().map(|ConnectInfo(writer)| SharedTcpWriter::clone(writer)) };
+    let operation_quota = match acquire(&state.app.quotas.operations, &client) {
+        Ok(quota) => quota,
+        Err(error) => return respond_quota_error(media_type, &error),
+    };
+    let admitted = state.api.admit(request, client.viewer.is_some());
     let kind = admitted.as_ref().ok().map(AdmittedRequest::kind);
     // A client that accepts events and JSON gets events for a subscription only.
     let sends_events = accepts_event_stream(headers)
         && !is_malformed
         && (kind == Some(OperationKind::Subscription) || negotiate(headers).is_none());
-    match (kind, method) {
+    match (kind, &parts.method) {
         (Some(OperationKind::Mutation), &Method::GET) => {
             let error = Error::BadRequest("a mutation can't be run by GET".into());
             return respond_error(media_type, Outcome::MethodNotAllowed { allow: "POST" }, &error);
         }
-        _ if sends_events => return respond_events(state, admitted, viewer, media_type, request_id),
+        _ if sends_events => {
+            return respond_events(state, admitted, client, operation_quota, media_type, request_id);
+        }
         (Some(OperationKind::Subscription), _) => {
             let error =
                 Error::BadRequest("a subscription needs the WebSocket at this address, or text/event-stream".into());
@@ -175,7 +225,7 @@ async fn run(
         _ => {}
     }
     match admitted {
-        Ok(admitted) => execute(state, admitted, viewer, media_type, request_id).await,
+        Ok(admitted) => execute(state, admitted, client, operation_quota, media_type, request_id).await,
         Err(rejected) => {
             let outcome = match () {
                 () if is_malformed => Outcome::Malformed,
@@ -189,22 +239,32 @@ async fn run(
 
 /// Executes a query or a mutation on a task of its own, which a disconnect of the client does not end.
 ///
-/// A panic of the task becomes an internal error.
+/// A panic of the task becomes an internal error. The result of a query is discarded if the token has become invalid
+/// meanwhile; that of a mutation is not unless it is long, as the client has to know what was changed.
 async fn execute(
     state: &HttpState,
     admitted: AdmittedRequest,
-    viewer: Option<Arc<Viewer>>,
+    client: Client,
+    operation_quota: Option<QuotaGuard>,
     media_type: MediaType,
     request_id: &str,
 ) -> Response {
-    let api = state.api.clone();
+    let (api, kind) = (state.api.clone(), admitted.kind());
     let id = request_id.to_owned();
-    let requester = viewer.map_or(Requester::Anonymous, Requester::Viewer);
-    let execution = async move { api.execute(admitted, requester, &id).await };
+    let requester = client.viewer.clone().map_or(Requester::Anonymous, Requester::Viewer);
+    let guards = OperationGuards { execution: operation_quota, operation: None };
+    let execution = async move { api.execute(admitted, requester, &id, guards).await };
     match tokio::spawn(tracing::Instrument::instrument(execution, tracing::Span::current())).await {
         Ok(response) => {
             let outcome = if response.executed { Outcome::Executed } else { Outcome::Rejected };
-            respond(media_type, outcome, response)
+            let result = match &client.viewer {
+                Some(viewer) if kind == OperationKind::Query => service::users::require_valid(&state.app, viewer),
+                _ => Ok(()),
+            };
+            match result.and_then(|()| client.limit_to_session(&state.app, &response)) {
+                Ok(session) => respond_in_session(media_type, outcome, response, session),
+                Err(error) => respond_authentication_error(media_type, &error, request_id),
+            }
         }
         Err(panic) => respond_server_error(media_type, Outcome::InternalError, &Error::internal(panic), request_id),
     }
@@ -214,19 +274,30 @@ async fn execute(
 fn respond_events(
     state: &HttpState,
     admitted: Result<AdmittedRequest, RejectedRequest>,
-    viewer: Option<Arc<Viewer>>,
+    client: Client,
+    operation: Option<QuotaGuard>,
     media_type: MediaType,
     request_id: &str,
 ) -> Response {
+    let stream = match acquire(&state.app.quotas.event_streams, &client) {
+        Ok(quota) => quota,
+        Err(error) => return respond_quota_error(media_type, &error),
+    };
+    let Client { viewer, writer } = client;
     let session = viewer.map(|viewer| service::sessions::open_for_viewer(&state.app, viewer)).transpose();
     match session {
-        Ok(session) => sse::respond(state, admitted, session),
+        Ok(session) => sse::respond(state, admitted, session, writer, StreamQuotas { stream, operation }),
         Err(error) => respond_authentication_error(media_type, &error, request_id),
     }
 }
 
+/// Holds one of a quota for the client's viewer; an anonymous client has no quotas.
+fn acquire(quota: &Arc<Quota>, client: &Client) -> Result<Option<QuotaGuard>> {
+    client.viewer.as_ref().map(|viewer| quota.acquire(&viewer.key())).transpose()
+}
+
 /// Reads a body up to its limit, and discards a bounded number of bytes beyond it.
-async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
+async fn read_body(body: Body, limit: usize, timeout: Duration) -> Result<Bytes> {
     let too_large = || Error::PayloadTooLarge(format!("the body is larger than {limit} bytes"));
     let mut body = Limited::new(body, limit.saturating_add(MAX_DISCARDED_BYTES));
     let reading = async {
@@ -244,15 +315,14 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
         }
         if length > limit { Err(too_large()) } else { Ok(bytes.into()) }
     };
-    let result = tokio::time::timeout(BODY_TIMEOUT, reading).await;
-    result.unwrap_or_else(|_| {
-        Err(Error::BadRequest(format!("the body took longer than {} seconds", BODY_TIMEOUT.as_secs())))
-    })
+    let result = tokio::time::timeout(timeout, reading).await;
+    result
+        .unwrap_or_else(|_| Err(Error::BadRequest(format!("the body took longer than {} seconds", timeout.as_secs()))))
 }
 
 /// Reads a GET request, whose `variables` and `extensions` are JSON objects.
-fn read_query_string(request: &Request) -> Result<GraphqlRequest> {
-    let Query(mut pairs) = Query::<HashMap<String, String>>::try_from_uri(request.uri())
+fn read_query_string(uri: &Uri) -> Result<GraphqlRequest> {
+    let Query(mut pairs) = Query::<HashMap<String, String>>::try_from_uri(uri)
         .map_err(|error| Error::BadRequest(format!("the query string can't be read: {error}")))?;
     let mut object = |name: &str| match pairs.remove(name) {
         None => Ok(None),
@@ -277,6 +347,15 @@ fn respond_authentication_error(media_type: MediaType, error: &Error, request_id
     respond_server_error(media_type, outcome, error, request_id)
 }
 
+/// Responds that a quota is used up, with the seconds after which to try again.
+fn respond_quota_error(media_type: MediaType, error: &Error) -> Response {
+    let mut response = respond_error(media_type, Outcome::TooManyRequests, error);
+    if let Error::RateLimited { retry_after, .. } = error {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+    }
+    response
+}
+
 /// Responds with an error of the client.
 fn respond_error(media_type: MediaType, outcome: Outcome, error: &Error) -> Response {
     respond(media_type, outcome, RejectedRequest::from(error).into_graphql_response())
@@ -285,6 +364,22 @@ fn respond_error(media_type: MediaType, outcome: Outcome, error: &Error) -> Resp
 /// Responds with an error whose cause is logged under the request's id if it is internal.
 fn respond_server_error(media_type: MediaType, outcome: Outcome, error: &Error, request_id: &str) -> Response {
     respond(media_type, outcome, RejectedRequest::with_request_id(error, request_id).into_graphql_response())
+}
+
+/// Responds, and breaks off when the session of a long response ends.
+fn respond_in_session(
+    media_type: MediaType,
+    outcome: Outcome,
+    response: GraphqlResponse,
+    session: Option<(Arc<Session>, SharedTcpWriter)>,
+) -> Response {
+    let Some((session, writer)) = session else { return respond(media_type, outcome, response) };
+    let body = response.body.into_bytes();
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(media_type.content_type())),
+        (CONTENT_LENGTH, HeaderValue::from(body.len())),
+    ];
+    (status(outcome, media_type), headers, session_watch::long_body(body, session, writer)).into_response()
 }
 
 fn respond(media_type: MediaType, outcome: Outcome, response: GraphqlResponse) -> Response {

@@ -1,19 +1,34 @@
 //! The endpoints for supervisors and operators.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 
+use crate::http::descriptors;
 use crate::http::state::HttpState;
 use crate::metrics::METRICS;
+use crate::storage::readiness;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The longest time in which the database has to answer a readiness check.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The step of the start that runs, as `/readyz` reports it.
+#[derive(Debug, Clone, Default)]
+pub struct StartProgress(Arc<Mutex<Option<&'static str>>>);
+
+impl StartProgress {
+    /// Begins a step, such as "migrating the database".
+    pub fn begin(&self, step: &'static str) {
+        *self.0.lock() = Some(step);
+    }
+}
 
 /// Reports that the process is alive.
 pub async fn liveness() -> &'static str {
@@ -22,6 +37,7 @@ pub async fn liveness() -> &'static str {
 
 /// Serves the metrics of this node in the OpenMetrics text format.
 pub async fn metrics() -> Response {
+    METRICS.set_descriptors(descriptors::open_count(), descriptors::limit());
     match METRICS.encode() {
         Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
@@ -31,17 +47,26 @@ pub async fn metrics() -> Response {
     }
 }
 
-/// Reports whether requests can be served: the server is not stopping, and the database answers.
-pub async fn readiness(Extract(state): Extract<HttpState>) -> (StatusCode, &'static str) {
-    if state.stop.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+/// Reports which step of the start runs.
+pub async fn starting(Extract(StartProgress(step)): Extract<StartProgress>) -> (StatusCode, String) {
+    let step = step.lock().unwrap_or("opening the database");
+    (StatusCode::SERVICE_UNAVAILABLE, format!("starting: {step}\n"))
+}
+
+/// Reports whether requests can be served.
+///
+/// They can if the server is not stopping, tokens can be verified, and the database answers and accepts changes.
+pub async fn readiness(Extract(state): Extract<HttpState>) -> (StatusCode, String) {
+    if state.leaving.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
     }
-    let check = async {
-        let mut conn = state.app.database.read().await.ok()?;
-        conn.check_alive().await.ok()
-    };
+    if !state.app.authenticator.readiness().has_keys {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the token keys have not been read yet\n".into());
+    }
+    let check = readiness::unready_reason(&state.app.database);
     match tokio::time::timeout(DATABASE_TIMEOUT, check).await {
-        Ok(Some(())) => (StatusCode::OK, "ready\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the database can't be reached\n"),
+        Ok(None) => (StatusCode::OK, "ready\n".into()),
+        Ok(Some(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database doesn't answer\n".into()),
     }
 }

@@ -4,15 +4,24 @@
 //! API by three transports: [`graphql_http`], [`sse`] and [`websocket`].
 
 pub mod bearer;
+pub mod connections;
 pub mod content_negotiation;
+pub mod descriptors;
 pub mod graphiql;
 pub mod graphql_http;
 pub mod health;
+pub mod http1;
+pub mod listener;
+pub mod rate_limited_log;
 pub mod request_id;
 pub mod router;
+pub mod routes;
 pub mod server;
+mod session_watch;
 pub mod settings;
+pub mod shutdown;
 pub mod sse;
 pub mod state;
 pub mod tcp_stream;
+mod unsent_frames;
 pub mod websocket;

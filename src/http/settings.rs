@@ -1,8 +1,10 @@
 //! The settings of the HTTP layer. `config` reads them from the environment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
+
+use crate::http::connections::ConnectionLimits;
 
 /// The addresses, limits and timeouts of the HTTP server.
 #[derive(Debug, Clone)]
@@ -24,12 +26,20 @@ pub struct HttpSettings {
     pub socket_ping_interval: Duration,
     /// The maximum number of operations that run at the same time on a WebSocket.
     pub max_socket_operations: usize,
+    /// The maximum number of bytes of the messages and documents of the operations that run on a WebSocket.
+    pub max_socket_operation_bytes: usize,
     /// The time after which a WebSocket that accepts no data is closed.
     pub socket_write_timeout: Duration,
     /// The time over which WebSockets are closed at shutdown. Their clients then do not reconnect all at once.
     pub drain_period: Duration,
     /// The time that running requests get after the drain period.
     pub shutdown_timeout: Duration,
+    /// The bounds of connections.
+    pub connections: ConnectionLimits,
+    /// The time in which the body of a request has to arrive.
+    pub body_timeout: Duration,
+    /// The time for which a stopping server is not ready and still serves everything.
+    pub stop_delay: Duration,
     /// True if GraphiQL is served. Its page contains a token, so only a development server serves it.
     pub serves_graphiql: bool,
 }
@@ -46,10 +56,24 @@ impl WebOrigin {
         &self.0
     }
 
+    /// Returns true if the origin is a server on the browser's own machine.
+    pub fn is_loopback(&self) -> bool {
+        self.0.split_once("://").is_some_and(|(_, host)| is_loopback_host(host))
+    }
+
     /// Returns true if this allows any origin.
     pub fn is_any(&self) -> bool {
         self.0 == "*"
     }
+}
+
+/// Returns whether a host with an optional port, as in a `Host` header, is the machine itself.
+pub fn is_loopback_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The error for a text that is not a web origin.

@@ -14,31 +14,45 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::Stream;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::DropGuard;
 
 use crate::error::Error;
 use crate::graphql::admission::request::{AdmittedRequest, RejectedRequest};
 use crate::graphql::execution::requester::Requester;
+use crate::graphql::operation_guards::OperationGuards;
 use crate::graphql::operation_stream::OperationStream;
+use crate::http::session_watch;
 use crate::http::state::HttpState;
+use crate::http::tcp_stream::SharedTcpWriter;
 use crate::metrics::{GaugeGuard, KindLabel, METRICS};
 use crate::realtime::presence::tracker::ConnectionGuard;
 use crate::realtime::sessions::{Session, SessionState};
+use crate::service::quotas::QuotaGuard;
 
 /// A comment, which clients ignore; it keeps proxies from closing an idle connection.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 const COMPLETE_EVENT: Bytes = Bytes::from_static(b"event: complete\ndata:\n\n");
+
+/// The quotas of an event stream; an anonymous client has none.
+#[derive(Default)]
+pub struct StreamQuotas {
+    pub stream: Option<QuotaGuard>,
+    pub operation: Option<QuotaGuard>,
+}
 
 /// Responds with the results of an operation as events.
 pub fn respond(
     state: &HttpState,
     admitted: Result<AdmittedRequest, RejectedRequest>,
     session: Option<Arc<Session>>,
+    writer: Option<SharedTcpWriter>,
+    quotas: StreamQuotas,
 ) -> Response {
     let requester = session.clone().map_or(Requester::Anonymous, Requester::from_session);
     let presence = session.as_ref().map(|session| {
@@ -47,16 +61,22 @@ pub fn respond(
     });
     let mut keep_alive = interval(state.settings.socket_ping_interval);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watch = session.clone().zip(writer).map(|(session, writer)| session_watch::watch(session, writer));
+    let guards = OperationGuards { execution: quotas.operation, operation: None };
     let body = SseBody {
-        operation: Some(OperationStream::new(state.api.clone(), admitted, requester)),
+        operation: Some(OperationStream::new(state.api.clone(), admitted, requester, guards)),
         end: wait_for_end(state.clone(), session),
         keep_alive,
         _presence: presence,
+        _quota: quotas.stream,
+        _watch: watch,
         _gauge: GaugeGuard::increment(&METRICS.connections.get_or_create(&KindLabel { kind: "sse" })),
     };
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // nginx buffers responses unless they forbid it, and delays events for many seconds.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Body::from_stream(body)).into_response()
 }
@@ -97,6 +117,8 @@ struct SseBody {
     end: BoxFuture<'static, Option<Bytes>>,
     keep_alive: Interval,
     _presence: Option<ConnectionGuard>,
+    _quota: Option<QuotaGuard>,
+    _watch: Option<DropGuard>,
     _gauge: GaugeGuard,
 }
 
@@ -104,9 +126,15 @@ impl Stream for SseBody {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(operation) = &mut self.operation else {
+        let body = &mut *self;
+        let Some(operation) = &mut body.operation else {
             return Poll::Ready(None);
         };
+        // First: nothing may follow the end of the session, however much there is to write.
+        if let Poll::Ready(last_event) = body.end.poll_unpin(cx) {
+            body.operation = None;
+            return Poll::Ready(last_event.map(Ok));
+        }
         if let Poll::Ready(response) = operation.poll_next(cx) {
             return Poll::Ready(Some(Ok(match response {
                 Some(response) => {
@@ -114,16 +142,12 @@ impl Stream for SseBody {
                     encode_next(&response.body)
                 }
                 None => {
-                    self.operation = None;
+                    body.operation = None;
                     COMPLETE_EVENT
                 }
             })));
         }
-        if let Poll::Ready(last_event) = self.end.poll_unpin(cx) {
-            self.operation = None;
-            return Poll::Ready(last_event.map(Ok));
-        }
-        match self.keep_alive.poll_tick(cx) {
+        match body.keep_alive.poll_tick(cx) {
             Poll::Ready(_) => Poll::Ready(Some(Ok(KEEP_ALIVE))),
             Poll::Pending => Poll::Pending,
         }

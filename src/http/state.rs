@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::graphql::api::GraphqlService;
 use crate::http::settings::HttpSettings;
+use crate::http::shutdown::Shutdown;
 use crate::service::context::AppContext;
 
 /// The components that handlers use.
@@ -16,6 +17,8 @@ pub struct HttpState {
     pub app: Arc<AppContext>,
     pub api: Arc<GraphqlService>,
     pub settings: Arc<HttpSettings>,
+    /// Cancelled when the server is about to stop, and still serves everything.
+    pub leaving: CancellationToken,
     /// Cancelled when the server begins to stop.
     pub stop: CancellationToken,
     /// The tasks of open WebSockets, which a stop waits for.
@@ -29,10 +32,10 @@ impl HttpState {
         app: Arc<AppContext>,
         api: Arc<GraphqlService>,
         settings: HttpSettings,
-        stop: CancellationToken,
+        Shutdown { leaving, stop }: Shutdown,
     ) -> Self {
         let settings = Arc::new(settings);
-        Self { app, api, settings, stop, sockets: TaskTracker::new(), drain_slots: Arc::default() }
+        Self { app, api, settings, leaving, stop, sockets: TaskTracker::new(), drain_slots: Arc::default() }
     }
 
     /// Returns the fraction of the drain period, 0 to 1, after which one connection closes.

@@ -6,21 +6,19 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
-use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+
+use crate::http::unsent_frames::UnsentFrames;
 
 /// The kernel's send buffer of a connection (`SO_SNDBUF`, which the kernel doubles for its own use).
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
@@ -29,13 +27,6 @@ const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// A client that is connected but does not read must get a close frame before the kernel gives the connection up.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
-
-/// A listener that sets the options of each connection that it accepts.
-pub struct TunedListener {
-    pub listener: TcpListener,
-    /// The longest time for which a client may read nothing that is written.
-    pub write_timeout: Duration,
-}
 
 /// The write half of a connection, for the connection's task and for the fast path.
 #[derive(Debug, Clone)]
@@ -64,8 +55,12 @@ struct WriteState {
     write_half: OwnedWriteHalf,
     /// Whether each write consists of whole frames, so that others may write between two of them.
     framed: bool,
-    /// The bytes that were accepted and that the kernel has not accepted yet.
-    unsent: Bytes,
+    /// The frames that were accepted and that the kernel has not accepted yet; empty unless `framed`.
+    unsent: UnsentFrames,
+    /// The last frame was accepted: everything after it is discarded.
+    finished: bool,
+    /// The last write had to wait for the client.
+    blocked: bool,
 }
 
 impl SharedTcpWriter {
@@ -80,17 +75,45 @@ impl SharedTcpWriter {
     /// writes the rest.
     pub fn try_write_frames(&self, frames: &[u8]) -> bool {
         let mut state = self.0.write_state.lock();
-        if !state.framed || !state.unsent.is_empty() {
+        if !state.framed || state.finished || !state.unsent.is_empty() {
             return false;
         }
         // An error is ignored, because the connection's task gets it too when it reads.
         let Ok(written) = state.write_half.try_write(frames) else { return false };
         if written < frames.len() {
-            state.unsent = Bytes::copy_from_slice(&frames[written..]);
+            state.unsent = UnsentFrames::after_sending(frames, written);
             drop(state);
             self.0.flush_waker.wake();
         }
         true
+    }
+
+    /// Accepts a last frame instead of all frames that are not begun yet, and everything later.
+    ///
+    /// [`flush`](Self::flush) writes it.
+    pub fn finish_with(&self, last_frame: &[u8]) {
+        let mut state = self.0.write_state.lock();
+        if !std::mem::replace(&mut state.finished, true) {
+            state.unsent.replace_by(last_frame);
+        }
+    }
+
+    /// Returns whether the last write of the connection's task still waits for the client to read.
+    pub fn is_blocked(&self) -> bool {
+        self.0.write_state.lock().blocked
+    }
+
+    /// Aborts the connection: nothing more is sent, and its task gets an error.
+    pub fn abort(&self) {
+        let state = self.0.write_state.lock();
+        let stream: &TcpStream = state.write_half.as_ref();
+        let socket = SockRef::from(stream);
+        // Without lingering, closing the connection discards what the kernel has not sent.
+        if let Err(error) =
+            socket.set_linger(Some(Duration::ZERO)).and_then(|()| socket.shutdown(std::net::Shutdown::Both))
+        {
+            tracing::debug!(%error, "aborting a connection failed");
+        }
     }
 
     /// Writes the unsent bytes.
@@ -114,21 +137,50 @@ impl SharedTcpWriter {
 impl WriteState {
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
-            let written = ready!(Pin::new(&mut self.write_half).poll_write(cx, &self.unsent))?;
+            let written = ready!(Pin::new(&mut self.write_half).poll_write(cx, self.unsent.as_slice()))?;
             self.unsent.advance(written);
         }
         // Replaced, so that an idle connection does not hold the memory of its last write.
-        self.unsent = Bytes::new();
+        self.unsent = UnsentFrames::default();
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes frames after the unsent bytes.
+    ///
+    /// It accepts all of them or none, so that no frame is cut by another one.
+    fn poll_write_frames(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.finished {
+            ready!(self.poll_unsent(cx))?;
+            let written = ready!(Pin::new(&mut self.write_half).poll_write(cx, frames))?;
+            self.unsent = UnsentFrames::after_sending(frames, written);
+        }
+        Poll::Ready(Ok(frames.len()))
     }
 }
 
 impl TcpIo {
-    fn new(stream: TcpStream) -> Self {
+    /// Takes an accepted connection and sets its options.
+    ///
+    /// A client may read nothing that is written for at most `write_timeout`.
+    pub fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+        if let Err(error) = set_socket_options(&stream, write_timeout) {
+            tracing::debug!(%error, "setting the options of a connection failed");
+        }
         let (read_half, write_half) = stream.into_split();
-        let write_state = Mutex::new(WriteState { write_half, framed: false, unsent: Bytes::new() });
+        let write_state = Mutex::new(WriteState {
+            write_half,
+            framed: false,
+            unsent: UnsentFrames::default(),
+            finished: false,
+            blocked: false,
+        });
         let writer = SharedTcpWriter(Arc::new(WriterInner { write_state, flush_waker: AtomicWaker::new() }));
         Self { read_half, writer }
+    }
+
+    /// Returns the write half, for the fast path.
+    pub fn writer(&self) -> SharedTcpWriter {
+        self.writer.clone()
     }
 }
 
@@ -142,13 +194,12 @@ impl AsyncWrite for TcpIo {
     /// Writes bytes; in framed mode it accepts all of them or none, so that no frame is cut by another one.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.writer.0.write_state.lock();
-        ready!(state.poll_unsent(cx))?;
-        let written = ready!(Pin::new(&mut state.write_half).poll_write(cx, buf))?;
-        if !state.framed {
-            return Poll::Ready(Ok(written));
+        if state.framed {
+            return state.poll_write_frames(cx, buf);
         }
-        state.unsent = Bytes::copy_from_slice(&buf[written..]);
-        Poll::Ready(Ok(buf.len()))
+        let written = Pin::new(&mut state.write_half).poll_write(cx, buf);
+        state.blocked = written.is_pending();
+        written
     }
 
     fn poll_write_vectored(
@@ -162,7 +213,9 @@ impl AsyncWrite for TcpIo {
             let first = bufs.iter().find(|buf| !buf.is_empty());
             return self.poll_write(cx, first.map_or(&[], |buf| buf));
         }
-        Pin::new(&mut state.write_half).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut state.write_half).poll_write_vectored(cx, bufs);
+        state.blocked = written.is_pending();
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -177,29 +230,6 @@ impl AsyncWrite for TcpIo {
         let mut state = self.writer.0.write_state.lock();
         ready!(state.poll_unsent(cx))?;
         Pin::new(&mut state.write_half).poll_shutdown(cx)
-    }
-}
-
-impl Listener for TunedListener {
-    type Io = TcpIo;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpIo, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        if let Err(error) = set_socket_options(&stream, self.write_timeout) {
-            tracing::debug!(%error, "setting the options of a connection failed");
-        }
-        (TcpIo::new(stream), address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-impl Connected<IncomingStream<'_, TunedListener>> for SharedTcpWriter {
-    fn connect_info(stream: IncomingStream<'_, TunedListener>) -> Self {
-        stream.io().writer.clone()
     }
 }
 
@@ -222,35 +252,42 @@ fn set_socket_options(stream: &TcpStream, write_timeout: Duration) -> io::Result
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tungstenite::protocol::frame::Frame;
+    use tungstenite::protocol::frame::coding::{Data, OpCode};
 
     use super::*;
 
-    /// A frame of these tests: the writer, the frame's number, its length, and that many bytes.
+    /// Returns a frame with its number and, `length` times and once more, its writer's byte.
     fn frame(writer: u8, number: u32, length: u32) -> Vec<u8> {
-        let mut frame = vec![writer];
-        frame.extend_from_slice(&number.to_be_bytes());
-        frame.extend_from_slice(&length.to_be_bytes());
-        frame.resize(9 + length as usize, writer);
+        let mut payload = number.to_be_bytes().to_vec();
+        payload.resize(5 + length as usize, writer);
+        let mut frame = Vec::new();
+        Frame::message(payload, OpCode::Data(Data::Binary), true).format(&mut frame).unwrap();
         frame
     }
 
     /// Reads the next frame's writer and number; `None` at the end.
     async fn read_frame(client: &mut TcpStream) -> Option<(u8, u32)> {
-        let mut header = [0; 9];
+        let mut header = [0; 2];
         client.read_exact(&mut header).await.ok()?;
-        let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
-        let mut body = vec![0; number(&header[5..]) as usize];
-        client.read_exact(&mut body).await.expect("the frame is complete");
-        assert!(body.iter().all(|byte| *byte == header[0]), "a frame contains bytes of another frame");
-        Some((header[0], number(&header[1..5])))
+        let length = match header[1] {
+            126 => client.read_u16().await.unwrap().into(),
+            127 => client.read_u64().await.unwrap(),
+            length => length.into(),
+        };
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        client.read_exact(&mut payload).await.expect("the frame is complete");
+        let (number, body) = payload.split_first_chunk::<4>().unwrap();
+        assert!(body.iter().all(|byte| *byte == body[0]), "a frame contains bytes of another frame");
+        Some((body[0], u32::from_be_bytes(*number)))
     }
 
     async fn connected() -> (TcpIo, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut listener = TunedListener { listener, write_timeout: Duration::from_secs(10) };
-        let (accepted, client) = tokio::join!(Listener::accept(&mut listener), TcpStream::connect(address));
-        (accepted.0, client.unwrap())
+        let (accepted, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        (TcpIo::new(accepted.unwrap().0, Duration::from_secs(10)), client.unwrap())
     }
 
     /// The kernel's buffers are full most of the time, so most frames are accepted in parts.
@@ -288,6 +325,41 @@ mod tests {
         }
         let accepted = connection_task.await.unwrap();
         assert_eq!(numbers, [(0..OWN).collect(), accepted], "exactly the accepted frames arrive");
+    }
+
+    /// The client reads nothing until the output has ended.
+    #[tokio::test]
+    async fn last_frame_follows_the_frame_in_flight() {
+        let (stream, mut client) = connected().await;
+        stream.writer.enter_framed_mode();
+        let batch = |first: u32| (first..first + 100).map(|number| frame(2, number, 900)).collect::<Vec<_>>().concat();
+        let batches = (0..10_000).take_while(|number| stream.writer.try_write_frames(&batch(*number * 100)));
+        let accepted = u32::try_from(batches.count()).unwrap() * 100;
+        stream.writer.finish_with(&frame(3, 0, 1));
+        assert!(!stream.writer.try_write_frames(&batch(accepted)), "nothing follows the last frame");
+        let flushing = tokio::spawn(async move { stream.writer.flush().await.unwrap() });
+        let mut numbers = Vec::new();
+        while let Some((writer, number)) = read_frame(&mut client).await {
+            numbers.push((writer, number));
+        }
+        flushing.await.unwrap();
+        assert_eq!(numbers.pop(), Some((3, 0)));
+        let begun = u32::try_from(numbers.len()).unwrap();
+        assert!(begun < accepted, "the frames that were not begun are discarded");
+        assert_eq!(numbers, (0..begun).map(|number| (2, number)).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn aborted_connection_ends_a_write_that_waits() {
+        let (mut stream, client) = connected().await;
+        let writer = stream.writer.clone();
+        let writing = tokio::spawn(async move { while stream.write_all(&[0; 100_000]).await.is_ok() {} });
+        while !writer.is_blocked() {
+            tokio::task::yield_now().await;
+        }
+        writer.abort();
+        writing.await.unwrap();
+        drop(client);
     }
 
     #[tokio::test]

@@ -2,6 +2,9 @@
 //!
 //! They take no version of the chat, and they change often: a user who scrolls marks messages as read all the time. So
 //! changes are collected for a moment, and then only the newest state of each member is published.
+//!
+//! Other nodes receive hints, which say whose rows changed. Each node with subscribers reads the rows itself, so a hint
+//! that arrives late or twice costs a read and delivers no older state.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -15,6 +18,7 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::Member;
 use crate::error::Result;
+use crate::realtime::cluster::message::{ClusterMessage, MemberHint, MemberHints};
 use crate::realtime::cluster::publisher::EventPublisher;
 use crate::storage::pool::Database;
 use crate::storage::{chats, members};
@@ -23,6 +27,8 @@ use crate::storage::{chats, members};
 const COALESCE_WINDOW: Duration = Duration::from_millis(100);
 /// The interval in which an idle publishing loop checks that the coalescer still exists.
 const LIVENESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of members that one hint to other nodes names.
+const MAX_HINT_MEMBERS: usize = 500;
 
 /// The members whose changes wait to be published.
 #[derive(Debug, Clone, Default)]
@@ -30,10 +36,19 @@ pub struct ReceiptCoalescer(Arc<PendingReceipts>);
 
 #[derive(Debug, Default)]
 struct PendingReceipts {
-    /// The members, each with whether others may see the change. The lock is held for single operations on the map
-    /// only, and no other lock is taken meanwhile.
-    members_by_chat: Mutex<HashMap<ChatId, HashMap<UserId, bool>>>,
+    /// The changed members. The lock is held for single operations on the map only, and no other lock is taken
+    /// meanwhile.
+    members_by_chat: Mutex<HashMap<ChatId, HashMap<UserId, PendingReceipt>>>,
     not_empty: Notify,
+}
+
+/// A change of one member.
+#[derive(Debug, Clone, Copy, Default)]
+struct PendingReceipt {
+    /// Others may see the change.
+    visible_to_others: bool,
+    /// The other nodes do not know of the change yet.
+    is_local: bool,
 }
 
 /// The loop that publishes changes.
@@ -58,30 +73,33 @@ impl ReceiptCoalescer {
         coalescer
     }
 
-    /// Records that the read positions or the settings of a member changed.
+    /// Records that the read positions or the settings of a member were changed on this node.
     pub fn record(&self, member: MemberId, visible_to_others: bool) {
-        self.0.record(member, visible_to_others);
+        self.0.record(member, PendingReceipt { visible_to_others, is_local: true });
+    }
+
+    /// Records that members may have changed in a way that the other nodes know of.
+    pub fn record_remote(&self, hints: MemberHints) {
+        let MemberHints { chat, members } = hints;
+        for MemberHint { user, visible_to_others } in members {
+            self.0.record(MemberId { chat, user }, PendingReceipt { visible_to_others, is_local: false });
+        }
     }
 }
 
 impl PendingReceipts {
-    fn record(&self, member: MemberId, visible_to_others: bool) {
+    fn record(&self, member: MemberId, change: PendingReceipt) {
         let mut members_by_chat = self.members_by_chat.lock();
-        *members_by_chat.entry(member.chat).or_default().entry(member.user).or_default() |= visible_to_others;
+        let pending = members_by_chat.entry(member.chat).or_default().entry(member.user).or_default();
+        pending.visible_to_others |= change.visible_to_others;
+        pending.is_local |= change.is_local;
         drop(members_by_chat);
         self.not_empty.notify_one();
     }
 
-    /// Removes all members, and returns those in chats that `is_wanted` accepts.
-    fn drain(&self, is_wanted: impl Fn(ChatId) -> bool) -> HashMap<MemberId, bool> {
-        let members_by_chat = std::mem::take(&mut *self.members_by_chat.lock());
-        members_by_chat
-            .into_iter()
-            .filter(|(chat, _)| is_wanted(*chat))
-            .flat_map(|(chat, users)| {
-                users.into_iter().map(move |(user, visible_to_others)| (MemberId { chat, user }, visible_to_others))
-            })
-            .collect()
+    /// Removes and returns all changes.
+    fn drain(&self) -> HashMap<ChatId, HashMap<UserId, PendingReceipt>> {
+        std::mem::take(&mut *self.members_by_chat.lock())
     }
 }
 
@@ -92,23 +110,52 @@ impl ReceiptPublisher {
                 continue;
             }
             tokio::time::sleep(COALESCE_WINDOW).await;
-            let changed = pending.drain(|chat| self.publisher.has_subscribers(chat));
+            let mut changed = pending.drain();
+            self.send_hints(&changed);
+            changed.retain(|chat, _| self.publisher.has_local_subscribers(*chat));
             if let Err(error) = self.publish(&changed).await {
-                tracing::warn!(%error, members = changed.len(), "could not publish read positions; retrying");
-                changed.into_iter().for_each(|(member, visible)| pending.record(member, visible));
+                if !error.is_unavailable() {
+                    tracing::warn!(%error, chats = changed.len(), "could not publish read positions; retrying");
+                }
+                for (chat, users) in changed {
+                    for (user, change) in users {
+                        pending.record(MemberId { chat, user }, PendingReceipt { is_local: false, ..change });
+                    }
+                }
             }
         }
     }
 
-    /// Reads and publishes the newest state of these members.
-    async fn publish(&self, changed: &HashMap<MemberId, bool>) -> Result<()> {
+    /// Informs the other nodes of the changes made on this node.
+    fn send_hints(&self, changed: &HashMap<ChatId, HashMap<UserId, PendingReceipt>>) {
+        if !self.publisher.is_clustered() {
+            return;
+        }
+        for (chat, users) in changed {
+            let local = users.iter().filter(|(_, change)| change.is_local);
+            let hints: Vec<MemberHint> = local
+                .map(|(user, change)| MemberHint { user: user.clone(), visible_to_others: change.visible_to_others })
+                .collect();
+            for members in hints.chunks(MAX_HINT_MEMBERS) {
+                let hints = MemberHints { chat: *chat, members: members.to_vec() };
+                self.publisher.send_to_peers(ClusterMessage::MembersChanged(hints));
+            }
+        }
+    }
+
+    /// Reads the newest state of these members and publishes it to the subscribers of this node.
+    async fn publish(&self, changed: &HashMap<ChatId, HashMap<UserId, PendingReceipt>>) -> Result<()> {
         if changed.is_empty() {
             return Ok(());
         }
-        let member_ids: Vec<MemberId> = changed.keys().cloned().collect();
-        let mut chat_ids: Vec<ChatId> = member_ids.iter().map(|id| id.chat).collect();
+        let member_id = |(chat, user): (&ChatId, &UserId)| MemberId { chat: *chat, user: user.clone() };
+        let member_ids: Vec<MemberId> = changed
+            .iter()
+            .flat_map(|(chat, users)| users.keys().map(move |user| (chat, user)))
+            .map(member_id)
+            .collect();
+        let mut chat_ids: Vec<ChatId> = changed.keys().copied().collect();
         chat_ids.sort();
-        chat_ids.dedup();
         let mut conn = self.database.read().await?;
         let (chats, members) = conn
             .snapshot(async |conn| {
@@ -123,17 +170,20 @@ impl ReceiptPublisher {
         }
         for chat in chats {
             let shows_receipts = chat.has_receipts(self.max_receipt_members);
-            let members = members_by_chat.remove(&chat.id).unwrap_or_default();
+            let users = changed.get(&chat.id);
+            let is_visible =
+                |user: &UserId| users.and_then(|users| users.get(user)).is_some_and(|c| c.visible_to_others);
             let to_update = |member: Member| UnversionedMemberUpdate {
-                visible_to_others: shows_receipts && changed.get(&member.id()).copied().unwrap_or_default(),
+                visible_to_others: shows_receipts && is_visible(&member.user),
                 member: Arc::new(member),
             };
-            let updates = UnversionedMemberUpdates {
-                members: members.into_iter().map(to_update).collect(),
-                as_of_version: chat.version,
-            };
-            let kind = ChatEventKind::MembersUpdated(updates);
-            self.publisher.publish(ChatEvent::new(chat.organization, chat.id, self.clock.now(), kind));
+            let members: Vec<_> =
+                members_by_chat.remove(&chat.id).unwrap_or_default().into_iter().map(to_update).collect();
+            if members.is_empty() {
+                continue;
+            }
+            let kind = ChatEventKind::MembersUpdated(UnversionedMemberUpdates { members, as_of_version: chat.version });
+            self.publisher.publish_locally(ChatEvent::new(chat.organization, chat.id, self.clock.now(), kind));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! together with all other tokens of its user.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub struct Session {
     id: u64,
     viewer: RwLock<Arc<Viewer>>,
     state: watch::Sender<SessionState>,
+    /// Set before `state` changes to a final state: every write to a socket reads it, without a lock.
+    has_ended: AtomicBool,
 }
 
 /// The sessions of this node.
@@ -88,6 +90,7 @@ impl Sessions {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             viewer: RwLock::new(viewer.clone()),
             state: watch::Sender::new(SessionState::Open),
+            has_ended: AtomicBool::new(false),
         });
         let weak = Arc::downgrade(&session);
         let mut index = self.index.lock();
@@ -102,6 +105,7 @@ impl Sessions {
     pub fn revoke(&self, user_key: &UserKey, before: DateTime<Utc>) {
         for session in self.for_user(user_key) {
             if session.viewer().is_revoked(before) {
+                session.has_ended.store(true, Ordering::Release);
                 session.state.send_replace(SessionState::Revoked);
             }
         }
@@ -133,6 +137,9 @@ impl Sessions {
         for session in due {
             let expires_at = session.viewer().expires_at;
             let due_state = if expires_at > now { SessionState::Expiring(expires_at) } else { SessionState::Expired };
+            if due_state.has_ended() {
+                session.has_ended.store(true, Ordering::Release);
+            }
             session.state.send_if_modified(|state| {
                 let is_change = !state.has_ended() && *state != due_state;
                 if is_change {
@@ -193,6 +200,13 @@ impl Session {
     /// Returns a receiver of the state, which also reports changes of the viewer's permissions.
     pub fn state(&self) -> watch::Receiver<SessionState> {
         self.state.subscribe()
+    }
+
+    /// Returns whether the token is no longer valid.
+    ///
+    /// Nothing more may be written to its connection then.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
     }
 
     /// Waits until the token is no longer valid, and returns the final state.

@@ -27,6 +27,7 @@ pub async fn list(app: &AppContext, viewer: &Viewer) -> Result<Blocklist> {
 /// the list would be too long.
 pub async fn block(app: &AppContext, viewer: &Viewer, words: &[String], action: BlockAction) -> Result<Blocklist> {
     let words = validate(viewer, words)?;
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     conn.transaction(async move |conn| {
         blocklist::block(conn, viewer.organization(), &words, action).await?;
@@ -46,6 +47,7 @@ pub async fn block(app: &AppContext, viewer: &Viewer, words: &[String], action: 
 /// Returns [`Error::Forbidden`] if the viewer is not a moderator, and [`Error::BadUserInput`] if a word is not valid.
 pub async fn unblock(app: &AppContext, viewer: &Viewer, words: &[String]) -> Result<Blocklist> {
     let words = validate(viewer, words)?;
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     conn.transaction(async move |conn| {
         blocklist::unblock(conn, viewer.organization(), &words).await?;

@@ -44,16 +44,31 @@ impl ChatTransaction {
     /// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, and [`Error::NotFound`] if
     /// the chat does not exist for the viewer.
     pub async fn lock(conn: &mut Conn, viewer: &Viewer, chat: ChatId, clock: &Clock) -> Result<Self> {
+        let transaction = Self::lock_any(conn, viewer, chat, clock).await?;
+        if transaction.access.is_visible() { Ok(transaction) } else { Err(Error::NotFound("chat")) }
+    }
+
+    /// Locks a chat to remove or ban users.
+    ///
+    /// The host's service may do so in the chats of its resources without seeing them.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`lock`](Self::lock).
+    pub async fn lock_to_remove_members(conn: &mut Conn, viewer: &Viewer, chat: ChatId, clock: &Clock) -> Result<Self> {
+        let transaction = Self::lock_any(conn, viewer, chat, clock).await?;
+        let may_reach = transaction.access.is_visible() || transaction.rights(viewer).is_host();
+        if may_reach { Ok(transaction) } else { Err(Error::NotFound("chat")) }
+    }
+
+    /// Locks a chat of the viewer's organisation, visible or not.
+    async fn lock_any(conn: &mut Conn, viewer: &Viewer, chat: ChatId, clock: &Clock) -> Result<Self> {
         require_permission(&viewer.permissions, Permission::ChatView)?;
         let locked = chats::lock(conn, &[chat]).await?.pop();
         let chat = locked.filter(|chat| chat.organization == *viewer.organization()).ok_or(Error::NotFound("chat"))?;
         let id = MemberId { chat: chat.id, user: viewer.id().clone() };
         let membership = members::by_ids(conn, &[id]).await?.pop();
-        let access = ChatAccess { chat, membership };
-        if !access.is_visible() {
-            return Err(Error::NotFound("chat"));
-        }
-        Ok(Self::new(access, clock.now()))
+        Ok(Self::new(ChatAccess { chat, membership }, clock.now()))
     }
 
     /// Locks a chat to reach something in it, and returns the viewer's membership too.
@@ -264,7 +279,7 @@ impl ChatTransaction {
         let user_key = (self.access.chat.organization.clone(), user.clone());
         let read = notifications::newly_read(conn, &[user_key], self.now, count).await?;
         if !read.is_empty() {
-            self.notification_batches.push(NotificationBatch::new(vec![user.clone()], read));
+            self.notification_batches.push(NotificationBatch::new(vec![user.clone()], &read));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Chats: finding, creating, changing and deleting them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::chats::{
@@ -17,13 +18,14 @@ use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::commit_outcome::CommitOutcome;
 use crate::service::context::AppContext;
-use crate::service::members::{MAX_ADDED_MEMBERS, end_membership, insert_members, require_known_users};
+use crate::service::members::{MAX_ADDED_MEMBERS, require_known_users};
 use crate::storage::chats::ChatIdempotencyKey;
 use crate::storage::connection::Conn;
+use crate::storage::session::TransactionLimits;
 use crate::storage::{chat_removals, chats, members};
 
-/// The maximum number of members of a chat that belongs to a resource of the host application.
-const MAX_SYNCED_MEMBERS: usize = 1_000;
+/// The time limit of the statement that deletes a chat, which may have a million messages.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A group or channel to be created, whose details are validated.
 #[derive(Debug, Clone)]
@@ -40,13 +42,12 @@ enum CreateResult {
     Created(CommitOutcome),
 }
 
-/// A chat to be inserted: the viewer in a role, and the other members.
-struct NewChat {
-    kind: ChatKind,
-    details: ChatDetails,
-    other_members: Vec<UserId>,
-    creator_role: Role,
-    resource: Option<Resource>,
+/// A chat to be inserted, with its members and their roles.
+pub struct NewChat {
+    pub kind: ChatKind,
+    pub details: ChatDetails,
+    pub members: Vec<(UserId, Role)>,
+    pub resource: Option<Resource>,
 }
 
 impl CreateResult {
@@ -59,8 +60,11 @@ impl CreateResult {
 }
 
 impl NewChat {
-    fn new(kind: ChatKind, details: ChatDetails, other_members: Vec<UserId>, creator_role: Role) -> Self {
-        Self { kind, details, other_members, creator_role, resource: None }
+    /// Returns a chat of the viewer, in a role, and of other members.
+    fn new(kind: ChatKind, details: ChatDetails, viewer: &Viewer, role: Role, others: Vec<UserId>) -> Self {
+        let creator = std::iter::once((viewer.id().clone(), role));
+        let members = creator.chain(others.into_iter().map(|user| (user, Role::Member))).collect();
+        Self { kind, details, members, resource: None }
     }
 }
 
@@ -71,14 +75,7 @@ impl NewChat {
 /// Fails only if the database does.
 pub async fn by_ids(app: &AppContext, scope: ReadScope<'_>, ids: &[ChatId]) -> Result<HashMap<ChatId, ChatAccess>> {
     let mut conn = app.database.read().await?;
-    match scope {
-        ReadScope::Viewer(viewer) => ChatAccess::find_visible(&mut conn, viewer, ids).await,
-        ReadScope::ChatMembers(organization, chat) => {
-            let ids: Vec<ChatId> = ids.iter().copied().filter(|id| *id == chat).collect();
-            let chats = chats::by_ids(&mut conn, organization, &ids).await?;
-            Ok(chats.into_iter().map(|chat| (chat.id, ChatAccess { chat, membership: None })).collect())
-        }
-    }
+    ChatAccess::find_in_scope(&mut conn, scope, ids).await
 }
 
 /// Returns a page of the viewer's chats, or of channels to join, the latest activity first.
@@ -109,6 +106,7 @@ pub async fn open_direct(app: &AppContext, viewer: &Viewer, other: UserId) -> Re
     if other == *viewer.id() {
         return Err(Error::bad_input("userId", "must be another user"));
     }
+    app.rate_limits.check_write(viewer)?;
     let direct_key = direct_key(viewer.id(), &other);
     let mut conn = app.database.write().await?;
     let result = conn
@@ -118,7 +116,7 @@ pub async fn open_direct(app: &AppContext, viewer: &Viewer, other: UserId) -> Re
                 return Ok(CreateResult::Existing(chat));
             }
             let key = ChatIdempotencyKey { direct_key: Some(direct_key), ..ChatIdempotencyKey::default() };
-            let new = NewChat::new(ChatKind::Direct, ChatDetails::default(), vec![other], Role::Member);
+            let new = NewChat::new(ChatKind::Direct, ChatDetails::default(), viewer, Role::Member, vec![other]);
             if let Some(outcome) = insert(conn, app, viewer, new, &key).await? {
                 return Ok(CreateResult::Created(outcome));
             }
@@ -154,6 +152,7 @@ pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> 
             format!("must have at most {MAX_ADDED_MEMBERS} users; addMembers adds more"),
         ));
     }
+    app.rate_limits.check_writes(viewer, 1 + draft.members.len())?;
     let content = (draft.kind, &draft.details, &draft.members);
     let key = ChatIdempotencyKey {
         direct_key: None,
@@ -170,7 +169,7 @@ pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> 
             require_permission(&viewer.permissions, Permission::ChatView)?;
             require_permission(&viewer.permissions, Permission::ChatCreateGroup)?;
             require_known_users(conn, viewer, &draft.members).await?;
-            let new = NewChat::new(draft.kind, draft.details, draft.members, Role::Owner);
+            let new = NewChat::new(draft.kind, draft.details, viewer, Role::Owner, draft.members);
             match insert(conn, app, viewer, new, &key).await? {
                 Some(outcome) => Ok(CreateResult::Created(outcome)),
                 // Another request with the same nonce has created it meanwhile.
@@ -197,99 +196,12 @@ async fn find_by_nonce(conn: &mut Conn, viewer: &Viewer, key: &ChatIdempotencyKe
     }
 }
 
-/// Returns the chat of a resource of the host application, with exactly the given users as members.
-///
-/// The chat is created at the first request, with the viewer as its owner. At later requests, other members than the
-/// given ones are removed, except owners.
+/// Inserts a chat with its members; returns `None` if a chat with this key or resource exists already.
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`] if there are too many users, [`Error::NotFound`] if a user is unknown,
-/// [`Error::Forbidden`] if the viewer may not create the chat or change its members, and [`Error::RateLimited`] after
-/// too many new chats.
-pub async fn ensure_resource_chat(
-    app: &AppContext,
-    viewer: &Viewer,
-    resource: Resource,
-    title: String,
-    users: Vec<UserId>,
-) -> Result<Chat> {
-    require_permission(&viewer.permissions, Permission::ChatView)?;
-    let users: HashSet<UserId> = users.into_iter().collect();
-    if users.len() > MAX_SYNCED_MEMBERS {
-        return Err(Error::bad_input("memberIds", format!("must have at most {MAX_SYNCED_MEMBERS} users")));
-    }
-    let mut conn = app.database.write().await?;
-    let outcome = conn
-        .transaction(async move |conn| {
-            let mut others: Vec<UserId> = users.iter().filter(|user| *user != viewer.id()).cloned().collect();
-            others.sort();
-            let organization = viewer.organization();
-            let mut chat = chats::by_resource(conn, organization, &resource).await?;
-            if chat.is_none() {
-                require_permission(&viewer.permissions, Permission::ChatCreateGroup)?;
-                require_known_users(conn, viewer, &others).await?;
-                let details = ChatDetails { title: Some(title), ..ChatDetails::default() };
-                let new = NewChat {
-                    resource: Some(resource.clone()),
-                    ..NewChat::new(ChatKind::Group, details, others, Role::Owner)
-                };
-                if let Some(outcome) = insert(conn, app, viewer, new, &ChatIdempotencyKey::default()).await? {
-                    return Ok(outcome);
-                }
-                // Another request has created it meanwhile.
-                chat = chats::by_resource(conn, organization, &resource).await?;
-            }
-            let id = chat.ok_or(Error::NotFound("chat"))?.id;
-            let chat = chats::lock(conn, &[id]).await?.pop().ok_or(Error::NotFound("chat"))?;
-            let access = ChatAccess::find_visible(conn, viewer, &[id]).await?.remove(&id);
-            let membership = access.and_then(|access| access.membership);
-            let mut transaction = ChatTransaction::new(ChatAccess { chat, membership }, app.clock.now());
-            sync_members(conn, app, &mut transaction, viewer, &users).await?;
-            transaction.commit_changes(conn).await
-        })
-        .await?;
-    Ok(app.publish_outcome(outcome))
-}
-
-/// Makes the members of a chat equal to a list of users, except that owners stay.
-async fn sync_members(
-    conn: &mut Conn,
-    app: &AppContext,
-    transaction: &mut ChatTransaction,
-    viewer: &Viewer,
-    users: &HashSet<UserId>,
-) -> Result<()> {
-    let present = members::active_members(conn, transaction.chat().id).await?;
-    let present_users: HashSet<&UserId> = present.iter().map(|member| &member.user).collect();
-    let mut missing: Vec<UserId> = users.iter().filter(|user| !present_users.contains(user)).cloned().collect();
-    missing.sort();
-    let surplus: Vec<Member> =
-        present.iter().filter(|member| member.role != Role::Owner && !users.contains(&member.user)).cloned().collect();
-    // An administrator of the organisation, such as the host's own service, need not be a member.
-    if !viewer.permissions.contains(&Permission::OrganizationAdmin) {
-        let rights = transaction.rights(viewer);
-        rights.require_membership()?;
-        if !missing.is_empty() {
-            rights.can(ChatAction::AddMembers)?;
-        }
-        for member in &surplus {
-            rights.can(ChatAction::RemoveMembers)?;
-            rights.outranks(member.role)?;
-        }
-    }
-    if !missing.is_empty() {
-        require_known_users(conn, viewer, &missing).await?;
-        insert_members(conn, transaction, missing, Role::Member, viewer.id()).await?;
-    }
-    for member in surplus {
-        end_membership(conn, app, transaction, member, SystemMessageKind::MemberRemoved, viewer.id()).await?;
-    }
-    Ok(())
-}
-
-/// Inserts a chat with its members; returns `None` if a chat with this key or resource exists already.
-async fn insert(
+/// Returns [`Error::RateLimited`] after too many new chats.
+pub async fn insert(
     conn: &mut Conn,
     app: &AppContext,
     viewer: &Viewer,
@@ -298,8 +210,7 @@ async fn insert(
 ) -> Result<Option<CommitOutcome>> {
     app.rate_limits.check_chat_creation(viewer)?;
     let now = app.clock.now();
-    let creator = std::iter::once((viewer.id().clone(), new.creator_role));
-    let users: Vec<_> = creator.chain(new.other_members.into_iter().map(|user| (user, Role::Member))).collect();
+    let users = new.members;
     let chat = Chat {
         id: ChatId::new(),
         organization: viewer.organization().clone(),
@@ -341,7 +252,10 @@ async fn insert(
             transaction.notify(member, NotificationKind::AddedToChat, None, viewer.id());
         }
     }
-    members::insert(conn, &transaction.chat().organization, &members).await?;
+    // The chat of a resource may have no members yet.
+    if !members.is_empty() {
+        members::insert(conn, &transaction.chat().organization, &members).await?;
+    }
     transaction.commit_changes(conn).await.map(Some)
 }
 
@@ -359,6 +273,7 @@ pub async fn update(
     id: ChatId,
     change: impl FnOnce(&mut ChatDetails) -> Result<()> + Send,
 ) -> Result<Chat> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let outcome = conn
         .transaction(async move |conn| {
@@ -394,6 +309,7 @@ pub async fn update(
 /// Returns [`Error::NotFound`] if the chat does not exist for the viewer, and [`Error::Forbidden`] if they may not
 /// change its details.
 pub async fn set_archived(app: &AppContext, viewer: &Viewer, id: ChatId, archived: bool) -> Result<Chat> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let outcome = conn
         .transaction(async move |conn| {
@@ -418,9 +334,11 @@ pub async fn set_archived(app: &AppContext, viewer: &Viewer, id: ChatId, archive
 /// Returns [`Error::NotFound`] if the chat does not exist for the viewer, and [`Error::Forbidden`] if they may not
 /// delete it.
 pub async fn delete(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<()> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
+    let limits = TransactionLimits { statement: Some(DELETE_TIMEOUT), ..TransactionLimits::default() };
     let chat = conn
-        .transaction(async move |conn| {
+        .transaction_within(limits, async move |conn| {
             let transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
             transaction.rights(viewer).can(ChatAction::DeleteChat)?;
             chat_removals::insert(conn, id, transaction.now).await?;

@@ -6,9 +6,11 @@ use crate::auth::authenticator::Authenticator;
 use crate::domain::chat_events::{Change, ChatEvent, ChatEventKind, LogSlice, NotificationBatch};
 use crate::domain::chats::Chat;
 use crate::domain::clock::Clock;
+use crate::domain::cursors::DatabaseEpoch;
 use crate::domain::ids::{ChatId, OrganizationId};
 use crate::realtime::call_presence::CallPresence;
 use crate::realtime::cluster::publisher::EventPublisher;
+use crate::realtime::cluster::shared_state::SharedState;
 use crate::realtime::dispatch::hub::Hub;
 use crate::realtime::feeds::catch_up::CatchUpLimits;
 use crate::realtime::presence::tracker::PresenceTracker;
@@ -17,10 +19,14 @@ use crate::realtime::sessions::Sessions;
 use crate::realtime::typing::TypingTracker;
 use crate::service::commit_outcome::CommitOutcome;
 use crate::service::known_users::KnownUsers;
+use crate::service::message_html::MessageHtml;
+use crate::service::quotas::Quotas;
 use crate::service::rate_limits::RateLimits;
 use crate::service::send::queue::SendQueue;
 use crate::service::settings::ServiceSettings;
 use crate::storage::pool::Database;
+use crate::storage::read_permits::ReadPermits;
+use crate::storage::sqlite_file::ServerLock;
 
 /// The components that use cases work with.
 ///
@@ -30,6 +36,12 @@ pub struct AppContext {
     pub settings: ServiceSettings,
     pub clock: Clock,
     pub database: Database,
+    /// The epoch of the database when the server started.
+    pub epoch: DatabaseEpoch,
+    /// Shows other processes that this one serves the SQLite file.
+    pub _database_lock: Option<ServerLock>,
+    /// The permits of reads on behalf of clients.
+    pub reads: Arc<ReadPermits>,
     /// Verifies tokens.
     pub authenticator: Authenticator,
     /// The subscribers of this node.
@@ -45,11 +57,16 @@ pub struct AppContext {
     /// The call feeds that are open on this node.
     pub call_presence: Arc<CallPresence>,
     pub rate_limits: Arc<RateLimits>,
+    pub quotas: Arc<Quotas>,
     /// The limits that all feeds of this node share.
     pub catch_up_limits: CatchUpLimits,
     pub send_queue: SendQueue,
     /// The authenticated users, and the revoked tokens.
     pub known_users: Arc<KnownUsers>,
+    /// Keeps the clock at the time of the database.
+    pub shared_state: Arc<SharedState>,
+    /// The rendered texts of messages.
+    pub message_html: Arc<MessageHtml>,
 }
 
 impl AppContext {

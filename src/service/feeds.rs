@@ -107,7 +107,7 @@ pub async fn call(
     calls::renew_leases(&mut conn, &present, true, lease_expires_at).await?;
     let start = match after {
         None => CallFeedStart::Beginning,
-        Some(after) => match CallCursor::decode(&after, id, user.as_ref()) {
+        Some(after) => match CallCursor::decode(&after, app.epoch, id, user.as_ref()) {
             Some(cursor) if cursor.version <= call.version => CallFeedStart::After(cursor),
             _ => CallFeedStart::InvalidCursor,
         },
@@ -146,7 +146,7 @@ pub async fn presence(app: &AppContext, viewer: &Viewer, user_ids: &BTreeSet<Use
 }
 
 fn feed_deps(app: &AppContext, viewer: Arc<Viewer>) -> FeedDeps {
-    FeedDeps { database: app.database.clone(), limits: app.catch_up_limits.clone(), viewer }
+    FeedDeps { database: app.database.clone(), limits: app.catch_up_limits.clone(), epoch: app.epoch, viewer }
 }
 
 /// Creates a subscriber that follows the viewer.

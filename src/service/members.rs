@@ -15,9 +15,11 @@ use crate::domain::pagination::Page;
 use crate::domain::rights::DenialReason;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
+use crate::service::bans;
 use crate::service::calls::transaction::remove_participant;
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
+use crate::service::membership_notices::announce;
 use crate::storage::connection::Conn;
 use crate::storage::{members, users};
 
@@ -86,6 +88,7 @@ pub async fn add(
     if users.is_empty() || users.len() > MAX_ADDED_MEMBERS {
         return Err(Error::bad_input("userIds", format!("must have 1 to {MAX_ADDED_MEMBERS} users")));
     }
+    app.rate_limits.check_writes(viewer, users.len())?;
     let mut conn = app.database.write().await?;
     let (outcome, members) = conn
         .transaction(async move |conn| {
@@ -96,7 +99,9 @@ pub async fn add(
                 rights.can_change_role(Role::Member, role)?;
             }
             require_known_users(conn, viewer, &users).await?;
-            let members = insert_members(conn, &mut transaction, users, role, viewer.id()).await?;
+            bans::lift_to_add(conn, &mut transaction, viewer, &users).await?;
+            let users = users.into_iter().map(|user| (user, role)).collect();
+            let members = insert_members(conn, &mut transaction, users, viewer.id()).await?;
             Ok((transaction.commit_changes(conn).await?, members))
         })
         .await?;
@@ -108,8 +113,9 @@ pub async fn add(
 /// # Errors
 ///
 /// Returns [`Error::NotFound`] if the chat does not exist for the viewer, and [`Error::Forbidden`] if it is not a
-/// channel or is archived.
+/// channel or is archived, or if the viewer is banned from it.
 pub async fn join(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<Member> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, member) = conn
         .transaction(async move |conn| {
@@ -119,9 +125,10 @@ pub async fn join(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<Membe
             }
             if transaction.access.active_membership().is_none() {
                 transaction.rights(viewer).require_not_archived()?;
+                bans::require_not_banned(conn, &transaction, viewer).await?;
             }
-            let users = vec![viewer.id().clone()];
-            let member = insert_members(conn, &mut transaction, users, Role::Member, viewer.id()).await?.pop();
+            let users = vec![(viewer.id().clone(), Role::Member)];
+            let member = insert_members(conn, &mut transaction, users, viewer.id()).await?.pop();
             Ok((transaction.commit_changes(conn).await?, member.ok_or(Error::NotFound("member"))?))
         })
         .await?;
@@ -130,6 +137,8 @@ pub async fn join(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<Membe
 }
 
 /// Adds members inside a transaction, and returns them with those who were members already.
+///
+/// The caller has checked that none of them is banned from the chat, or has ended their bans.
 ///
 /// A new member has read up to the newest message. A member who returns keeps their row, with its silence and
 /// preferences, so that leaving a chat ends no silence.
@@ -140,16 +149,15 @@ pub async fn join(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<Membe
 pub async fn insert_members(
     conn: &mut Conn,
     transaction: &mut ChatTransaction,
-    users: Vec<UserId>,
-    role: Role,
+    users: Vec<(UserId, Role)>,
     actor: &UserId,
 ) -> Result<Vec<Member>> {
     let (chat, now, newest) = (transaction.chat().id, transaction.now, transaction.chat().last_seq);
-    let ids: Vec<MemberId> = users.iter().map(|user| MemberId { chat, user: user.clone() }).collect();
+    let ids: Vec<MemberId> = users.iter().map(|(user, _)| MemberId { chat, user: user.clone() }).collect();
     let rows = members::by_ids(conn, &ids).await?;
     let mut rows: HashMap<UserId, Member> = rows.into_iter().map(|row| (row.user.clone(), row)).collect();
-    let (mut members, mut added, mut to_insert) = (Vec::new(), Vec::new(), Vec::new());
-    for user in users {
+    let (mut members, mut to_insert) = (Vec::new(), Vec::new());
+    for (user, role) in users {
         let row = rows.remove(&user);
         if let Some(member) = row.as_ref().filter(|row| row.is_active()) {
             members.push(member.clone());
@@ -158,14 +166,15 @@ pub async fn insert_members(
         let added_by = (user != *actor).then(|| actor.clone());
         let new_member = Member { added_by, ..Member::new_member(chat, user, role, newest, now) };
         transaction.access.chat.member_count += 1;
-        let member = match row {
+        let member = match &row {
             Some(row) => {
-                let read_markers = ReadMarkers { last_read_seq: newest, last_read_at: None, ..row.read_markers };
+                let former = row.clone();
+                let read_markers = ReadMarkers { last_read_seq: newest, last_read_at: None, ..former.read_markers };
                 let member = Member {
-                    silenced_until: row.silenced_until,
-                    last_posted_at: row.last_posted_at,
+                    silenced_until: former.silenced_until,
+                    last_posted_at: former.last_posted_at,
                     read_markers,
-                    preferences: row.preferences,
+                    preferences: former.preferences,
                     ..new_member
                 };
                 transaction.write_member(conn, member).await?
@@ -177,38 +186,58 @@ pub async fn insert_members(
                 member
             }
         };
-        added.push(member.clone());
+        let kind = SystemMessageKind::MemberAdded;
+        if announce(conn, transaction, row.as_ref(), kind, &member.user, None, actor).await? {
+            transaction.notify(&member, NotificationKind::AddedToChat, None, actor);
+        }
         members.push(member);
     }
     if !to_insert.is_empty() {
         members::insert(conn, &transaction.chat().organization, &to_insert).await?;
     }
-    for member in &added {
-        transaction.system_message(SystemMessageKind::MemberAdded, actor, Some(&member.user), None);
-        transaction.notify(member, NotificationKind::AddedToChat, None, actor);
-    }
     Ok(members)
 }
 
-/// Removes a member from a chat.
+/// The ban of a user who is removed from a chat.
+pub struct NewBan {
+    pub reason: Option<String>,
+}
+
+/// Removes a member from a chat, and bans them if `ban` is given.
+///
+/// A user who is not a member, or no longer, can be banned too. A second ban changes nothing.
 ///
 /// # Errors
 ///
-/// Returns [`Error::NotFound`] if the chat does not exist for the viewer or the user is not a member,
-/// [`Error::BadUserInput`] if the user is the viewer, and [`Error::Forbidden`] if the viewer may not remove the member.
-pub async fn remove(app: &AppContext, viewer: &Viewer, id: ChatId, user: UserId) -> Result<Chat> {
+/// Returns [`Error::NotFound`] if the chat does not exist for the viewer, if the user is not a member, or for a ban if
+/// the user is unknown, [`Error::BadUserInput`] if the user is the viewer, and [`Error::Forbidden`] if the viewer may
+/// not remove the member.
+pub async fn remove(app: &AppContext, viewer: &Viewer, id: ChatId, user: UserId, ban: Option<NewBan>) -> Result<Chat> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let outcome = conn
         .transaction(async move |conn| {
-            let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
+            let mut transaction = ChatTransaction::lock_to_remove_members(conn, viewer, id, &app.clock).await?;
             if user == *viewer.id() {
                 return Err(Error::bad_input("userId", "must be another user; leaveChat leaves a chat"));
             }
-            transaction.rights(viewer).can(ChatAction::RemoveMembers)?;
-            let member = transaction.require_member(conn, user).await?;
-            transaction.rights(viewer).outranks(member.role)?;
-            let kind = SystemMessageKind::MemberRemoved;
-            end_membership(conn, app, &mut transaction, member, kind, viewer.id()).await?;
+            transaction.rights(viewer).can_ban()?;
+            match transaction.require_member(conn, user.clone()).await {
+                Ok(member) => {
+                    transaction.rights(viewer).can_remove(member.role)?;
+                    let kind = SystemMessageKind::MemberRemoved;
+                    let detail = ban.is_some().then(|| "BANNED".to_owned());
+                    end_membership(conn, app, &mut transaction, member, kind, detail, viewer.id()).await?;
+                }
+                // A user who left can be banned, so that nobody escapes a ban by leaving.
+                Err(Error::NotFound(_)) if ban.is_some() => {
+                    require_known_users(conn, viewer, std::slice::from_ref(&user)).await?;
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some(NewBan { reason }) = ban {
+                bans::insert(conn, &mut transaction, user, reason, viewer.id()).await?;
+            }
             transaction.commit_changes(conn).await
         })
         .await?;
@@ -224,6 +253,7 @@ pub async fn remove(app: &AppContext, viewer: &Viewer, id: ChatId, user: UserId)
 /// Returns [`Error::NotFound`] if the chat does not exist for the viewer, and [`Error::Forbidden`] if it is a direct
 /// chat or the viewer is not a member.
 pub async fn leave(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<()> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let outcome = conn
         .transaction(async move |conn| {
@@ -234,7 +264,7 @@ pub async fn leave(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<()> 
             let member = transaction.rights(viewer).require_membership()?.clone();
             let was_owner = member.role == Role::Owner;
             let kind = SystemMessageKind::MemberLeft;
-            end_membership(conn, app, &mut transaction, member, kind, viewer.id()).await?;
+            end_membership(conn, app, &mut transaction, member, kind, None, viewer.id()).await?;
             if was_owner
                 && let Some(successor) = members::next_owner(conn, id, viewer.id()).await?
                 && successor.role != Role::Owner
@@ -259,12 +289,14 @@ pub async fn end_membership(
     transaction: &mut ChatTransaction,
     member: Member,
     kind: SystemMessageKind,
+    detail: Option<String>,
     actor: &UserId,
 ) -> Result<()> {
     transaction.access.chat.member_count -= 1;
     let left_at = Some(transaction.now);
+    let former = member.clone();
     let member = transaction.write_member(conn, Member { left_at, role: Role::Member, ..member }).await?;
-    transaction.system_message(kind, actor, Some(&member.user), None);
+    announce(conn, transaction, Some(&former), kind, &member.user, detail, actor).await?;
     remove_participant(conn, app, transaction, &member.user).await
 }
 
@@ -275,6 +307,7 @@ pub async fn end_membership(
 /// Returns [`Error::NotFound`] if the chat does not exist for the viewer or the user is not a member, and
 /// [`Error::Forbidden`] if the viewer may not change the role or the member is the last owner.
 pub async fn change_role(app: &AppContext, viewer: &Viewer, id: ChatId, user: UserId, role: Role) -> Result<Member> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, member) = conn
         .transaction(async move |conn| {
@@ -300,7 +333,12 @@ pub async fn change_role(app: &AppContext, viewer: &Viewer, id: ChatId, user: Us
     Ok(member)
 }
 
-async fn set_role(
+/// Sets the role of a member inside a transaction.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn set_role(
     conn: &mut Conn,
     transaction: &mut ChatTransaction,
     member: Member,
@@ -330,6 +368,7 @@ pub async fn silence(
     if until.is_some_and(|until| until <= app.clock.now()) {
         return Err(Error::bad_input("until", "must be in the future, or null to end the silence"));
     }
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, member) = conn
         .transaction(async move |conn| {
@@ -363,6 +402,7 @@ pub async fn update_preferences(
     id: ChatId,
     change: impl FnOnce(&mut MemberPreferences) -> Result<()> + Send,
 ) -> Result<Member> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, member) = conn
         .transaction(async move |conn| {

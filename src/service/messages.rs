@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::chat_events::MessageChange;
-use crate::domain::ids::{MessageId, UserId};
+use crate::domain::ids::{MemberId, MessageId, UserId};
 use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery};
-use crate::domain::messages::{Message, MessageDraft, Pinned, Revision, SystemMessageKind, message_kind};
+use crate::domain::messages::{Message, MessageDraft, Pinned, SystemMessageKind, message_kind};
 use crate::domain::pagination::{Page, PageEnd, PageWindow};
 use crate::domain::rights::DenialReason;
 use crate::domain::text;
@@ -16,9 +16,10 @@ use crate::error::{Error, Result};
 use crate::service::blocklist;
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
+use crate::service::revisions::drop_surplus;
 use crate::service::send::batch::SendResult;
 use crate::storage::connection::Conn;
-use crate::storage::{messages, notifications, polls, reactions, search_index};
+use crate::storage::{members, messages, notifications, polls, reactions, revisions, search_index};
 
 /// The maximum number of pinned messages of a chat.
 const MAX_PINNED_MESSAGES: i64 = 100;
@@ -124,20 +125,6 @@ pub async fn counts(app: &AppContext, scope: ReadScope<'_>, keys: &[CountKey]) -
     Ok(readable.into_iter().zip(counts).collect())
 }
 
-/// Returns the previous texts of messages that were shown to the viewer, the oldest first.
-///
-/// # Errors
-///
-/// Fails only if the database does.
-pub async fn revisions(app: &AppContext, ids: &[MessageId]) -> Result<HashMap<MessageId, Vec<Revision>>> {
-    let mut conn = app.database.read().await?;
-    let mut revisions: HashMap<MessageId, Vec<Revision>> = HashMap::new();
-    for (id, revision) in messages::revisions(&mut conn, ids).await? {
-        revisions.entry(id).or_default().push(revision);
-    }
-    Ok(revisions)
-}
-
 /// Returns the users whom messages mention, by user id, of messages that were shown to the viewer.
 ///
 /// # Errors
@@ -154,14 +141,17 @@ pub async fn mentioned_users(app: &AppContext, ids: &[MessageId]) -> Result<Hash
 
 /// Replaces the text of the viewer's own message and keeps the previous text as a revision.
 ///
-/// The same text again changes nothing. An edit mentions and notifies nobody.
+/// An edit counts as a message, by the rate limit and in slow mode, except for the first correction of the viewer's last
+/// message. The same text again changes nothing. An edit mentions and notifies nobody.
 ///
 /// # Errors
 ///
 /// Returns [`Error::BadUserInput`] if the text is not valid or has a blocked word, [`Error::NotFound`] if the viewer
-/// may not read the message, and [`Error::Forbidden`] if they may not edit it.
+/// may not read the message, [`Error::Forbidden`] if they may not edit it, and [`Error::RateLimited`] after too many
+/// messages and edits or in slow mode.
 pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str) -> Result<Arc<Message>> {
     let text = text::validate_block("text", text, app.settings.limits.max_message_characters)?;
+    app.rate_limits.check_send(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, message) = conn
         .transaction(async move |conn| {
@@ -173,9 +163,14 @@ pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str) 
                 let message = Arc::new(Message { text: Some(previous), ..message });
                 return Ok((transaction.commit_changes(conn).await?, message));
             }
-            messages::insert_revision(conn, &message, &previous, transaction.now).await?;
+            revisions::insert(conn, &message, &previous, transaction.now).await?;
+            drop_surplus(conn, id).await?;
+            if !transaction.rights(viewer).is_first_correction(&message) {
+                members::record_edit(conn, &MemberId { chat: id.chat, user: viewer.id().clone() }, transaction.now)
+                    .await?;
+            }
             search_index::delete(conn, id).await?;
-            search_index::insert(conn, std::iter::once((id, text.as_str()))).await?;
+            search_index::insert(conn, std::iter::once((viewer.organization(), id, text.as_str()))).await?;
             message.kind = message_kind(Some(&text), &message.content);
             message.text = Some(text);
             message.edited_at = Some(transaction.now);
@@ -196,6 +191,7 @@ pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str) 
 /// Returns [`Error::NotFound`] if the viewer may not read the message, and [`Error::Forbidden`] if they may not delete
 /// it.
 pub async fn delete(app: &AppContext, viewer: &Viewer, id: MessageId) -> Result<Arc<Message>> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, message) = conn
         .transaction(async move |conn| {
@@ -205,7 +201,7 @@ pub async fn delete(app: &AppContext, viewer: &Viewer, id: MessageId) -> Result<
                 return Ok((transaction.commit_changes(conn).await?, Arc::new(message)));
             }
             message.tombstone(transaction.now);
-            messages::delete_revisions(conn, id).await?;
+            revisions::delete_all(conn, id).await?;
             messages::delete_mentions(conn, id).await?;
             reactions::delete_all(conn, id).await?;
             polls::delete_votes(conn, id).await?;
@@ -238,6 +234,7 @@ async fn decrement_reply_count(conn: &mut Conn, transaction: &mut ChatTransactio
 /// Returns [`Error::NotFound`] if the viewer may not read the message, [`Error::Forbidden`] if they may not pin in the
 /// chat, and [`Error::BadUserInput`] if the chat has too many pinned messages.
 pub async fn set_pinned(app: &AppContext, viewer: &Viewer, id: MessageId, pinned: bool) -> Result<Arc<Message>> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, message) = conn
         .transaction(async move |conn| {

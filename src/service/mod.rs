@@ -6,8 +6,8 @@
 //!
 //! From the bottom up:
 //!
-//! - [`commit_outcome`], [`rate_limits`], [`known_users`], [`token_revocation`] and [`cluster_events`] are state and
-//!   data that use cases share.
+//! - [`commit_outcome`], [`rate_limits`], [`known_users`], [`message_html`], [`token_revocation`] and
+//!   [`cluster_events`] are state and data that use cases share.
 //! - [`send`] commits messages in batches.
 //! - [`context`] holds what a use case needs and publishes the outcome of a commit.
 //! - [`chat_transaction`] locks a chat, numbers its versions and collects the changes.
@@ -16,8 +16,10 @@
 //! # Errors
 //!
 //! Every function that uses the database can fail with `UNAVAILABLE` if no connection is free, and with `INTERNAL` if
-//! a statement fails. The sections on errors name the other failures.
+//! a statement fails. Every function that changes something can fail with `RATE_LIMITED` if the viewer changes too much.
+//! The sections on errors name the other failures.
 
+pub mod bans;
 pub mod blocklist;
 pub mod calls;
 pub mod chat_transaction;
@@ -28,14 +30,19 @@ pub mod context;
 pub mod feeds;
 pub mod known_users;
 pub mod members;
+pub mod membership_notices;
+pub mod message_html;
 pub mod messages;
 pub mod notifications;
 pub mod polls;
 pub mod presence;
+pub mod quotas;
 pub mod rate_limits;
 pub mod reactions;
 pub mod receipts;
 pub mod reports;
+pub mod resource_chats;
+pub mod revisions;
 pub mod search;
 pub mod send;
 pub mod sessions;

@@ -6,7 +6,8 @@ use crate::domain::chat_events::NotificationBatch;
 use crate::domain::ids::NotificationId;
 use crate::domain::notifications::Notification;
 use crate::domain::pagination::{MAX_PAGE_SIZE, Page, PageArgs, PageEnd};
-use crate::domain::users::Viewer;
+use crate::domain::rights::require_permission;
+use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::service::context::AppContext;
 use crate::service::unread::{UnreadTotals, unread_totals};
@@ -16,8 +17,10 @@ use crate::storage::notifications;
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`] if an argument of the page is not valid.
+/// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, and [`Error::BadUserInput`] if
+/// an argument of the page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, unread_only: bool, args: &PageArgs) -> Result<Page<Notification>> {
+    require_permission(&viewer.permissions, Permission::ChatView)?;
     let window = args.window::<uuid::Uuid>(PageEnd::First)?;
     let mut conn = app.database.read().await?;
     let (organization, user) = (viewer.organization(), viewer.id());
@@ -27,6 +30,8 @@ pub async fn page(app: &AppContext, viewer: &Viewer, unread_only: bool, args: &P
 
 /// Returns the viewer's notifications with the given ids, by id.
 ///
+/// Without the permission `chat.view`, it returns none.
+///
 /// # Errors
 ///
 /// Fails only if the database does.
@@ -35,6 +40,9 @@ pub async fn by_ids(
     viewer: &Viewer,
     ids: &[NotificationId],
 ) -> Result<HashMap<NotificationId, Notification>> {
+    if !viewer.permissions.contains(&Permission::ChatView) {
+        return Ok(HashMap::new());
+    }
     let mut conn = app.database.read().await?;
     let found = notifications::by_ids(&mut conn, viewer.organization(), viewer.id(), ids).await?;
     Ok(found.into_iter().map(|notification| (notification.id, notification)).collect())
@@ -46,12 +54,14 @@ pub async fn by_ids(
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`] if there are too many ids, and [`Error::NotFound`] if an id is not that of a
-/// notification of the viewer.
+/// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, [`Error::BadUserInput`] if there
+/// are too many ids, and [`Error::NotFound`] if an id is not that of a notification of the viewer.
 pub async fn mark_read(app: &AppContext, viewer: &Viewer, ids: Option<Vec<NotificationId>>) -> Result<UnreadTotals> {
+    require_permission(&viewer.permissions, Permission::ChatView)?;
     if ids.as_ref().is_some_and(|ids| ids.len() > MAX_PAGE_SIZE) {
         return Err(Error::bad_input("ids", format!("must have at most {MAX_PAGE_SIZE} ids")));
     }
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let now = app.clock.now();
     let read = conn
@@ -69,7 +79,7 @@ pub async fn mark_read(app: &AppContext, viewer: &Viewer, ids: Option<Vec<Notifi
         .await?;
     drop(conn);
     if let Some(chat) = read.first().map(|notification| notification.chat) {
-        let batch = NotificationBatch::new(vec![viewer.id().clone()], read);
+        let batch = NotificationBatch::new(vec![viewer.id().clone()], &read);
         app.publish_notifications(viewer.organization(), chat, batch);
     }
     unread_totals(app, viewer).await

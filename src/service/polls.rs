@@ -63,6 +63,7 @@ pub async fn vote(app: &AppContext, viewer: &Viewer, id: MessageId, options: &[O
 /// Returns [`Error::NotFound`] if the viewer may not read the message, [`Error::BadUserInput`] if it has no poll, and
 /// [`Error::Forbidden`] if the viewer may not close it.
 pub async fn close(app: &AppContext, viewer: &Viewer, id: MessageId) -> Result<Arc<Message>> {
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, message) = conn
         .transaction(async move |conn| {

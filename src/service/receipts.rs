@@ -52,6 +52,7 @@ pub async fn mark_read(
     if up_to.is_some_and(|message| message.chat != id) {
         return Err(Error::NotFound("message"));
     }
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, member) = conn
         .transaction(async move |conn| {
@@ -93,6 +94,7 @@ pub async fn mark_unread(app: &AppContext, viewer: &Viewer, id: ChatId, from: Op
     if from.is_some_and(|message| message.chat != id) {
         return Err(Error::NotFound("message"));
     }
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let (outcome, member) = conn
         .transaction(async move |conn| {
@@ -140,6 +142,7 @@ pub async fn mark_delivered(app: &AppContext, viewer: &Viewer, up_to: Vec<Messag
         let seq = newest_by_chat.entry(message.chat).or_default();
         *seq = message.seq.max(*seq);
     }
+    app.rate_limits.check_writes(viewer, newest_by_chat.len())?;
     let mut conn = app.database.write().await?;
     let (outcomes, members) = conn
         .transaction(async move |conn| {

@@ -23,7 +23,7 @@ use crate::storage::reports;
 /// the message, [`Error::Forbidden`] if it is a system message or was deleted, and [`Error::RateLimited`] after too
 /// many reactions and reports.
 pub async fn report(app: &AppContext, viewer: &Viewer, id: MessageId, reason: &str) -> Result<ReportId> {
-    let reason = text::validate_block("reason", reason, MAX_REASON_CHARS)?;
+    let reason = text::validate_lines("reason", reason, MAX_REASON_CHARS)?;
     app.rate_limits.check_reaction(viewer)?;
     let mut conn = app.database.write().await?;
     conn.transaction(async move |conn| {
@@ -84,6 +84,7 @@ pub async fn by_ids(app: &AppContext, viewer: &Viewer, ids: &[ReportId]) -> Resu
 /// [`Error::Conflict`] if it already has another resolution.
 pub async fn resolve(app: &AppContext, viewer: &Viewer, id: ReportId, resolution: ReportResolution) -> Result<Report> {
     require_permission(&viewer.permissions, Permission::ChatModerate)?;
+    app.rate_limits.check_write(viewer)?;
     let mut conn = app.database.write().await?;
     let now = app.clock.now();
     conn.transaction(async move |conn| {

@@ -43,11 +43,12 @@ pub fn open_for_viewer(app: &AppContext, viewer: Arc<Viewer>) -> Result<Arc<Sess
 /// Returns [`Error::BadUserInput`] if the token is not valid, and [`Error::Forbidden`] if it belongs to another user or
 /// lacks the permission `chat.view`.
 pub async fn renew(app: &AppContext, session: &Arc<Session>, token: &str) -> Result<DateTime<Utc>> {
+    let current = session.viewer();
+    app.rate_limits.check_write(&current)?;
     let viewer = authenticate(app, token).await.map_err(|error| match error {
         Error::Unauthenticated { message, .. } => Error::bad_input("token", format!("is not valid: {message}")),
         error => error,
     })?;
-    let current = session.viewer();
     if (viewer.organization(), viewer.id()) != (current.organization(), current.id()) {
         return Err(Error::Forbidden("the token belongs to another user".into()));
     }
@@ -66,6 +67,7 @@ pub async fn renew(app: &AppContext, session: &Arc<Session>, token: &str) -> Res
 /// Returns [`Error::Forbidden`] if the viewer is not an administrator of the organisation.
 pub async fn revoke(app: &AppContext, viewer: &Viewer, user: UserId) -> Result<DateTime<Utc>> {
     require_permission(&viewer.permissions, Permission::OrganizationAdmin)?;
+    app.rate_limits.check_write(viewer)?;
     let (organization, before) = (viewer.organization().clone(), app.clock.now());
     let mut conn = app.database.write().await?;
     conn.transaction(async |conn| users::revoke(conn, &organization, &user, before).await).await?;

@@ -15,6 +15,8 @@ pub struct ServiceSettings {
     pub limits: LimitSettings,
     /// The limits of rates.
     pub rate_limits: RateLimitSettings,
+    /// The limits of what users and organisations hold at the same time.
+    pub quotas: QuotaSettings,
     /// The limits, timeouts and servers of calls.
     pub calls: CallSettings,
 }
@@ -32,13 +34,41 @@ pub struct LimitSettings {
     pub send_queue_capacity: usize,
 }
 
+/// The limits of what users and organisations hold on a node at the same time.
+#[derive(Debug, Clone)]
+pub struct QuotaSettings {
+    /// Open WebSockets.
+    pub websockets: QuotaLimits,
+    /// Open event streams.
+    pub event_streams: QuotaLimits,
+    /// Open subscriptions.
+    pub subscriptions: QuotaLimits,
+    /// Queries, mutations and starting subscriptions that are running.
+    pub operations: QuotaLimits,
+    /// Sends that wait for the send worker. An organization may use the whole queue.
+    pub queued_sends: QuotaLimits,
+    /// Texts that running operations have read and return, in MiB.
+    pub operation_memory: QuotaLimits,
+}
+
+/// The limits of one resource.
+#[derive(Debug, Clone, Copy)]
+pub struct QuotaLimits {
+    /// The number that one user may hold.
+    pub per_user: usize,
+    /// The number that all users of one organization may hold together.
+    pub per_organization: usize,
+}
+
 /// The number of actions that a user may take per minute, all at once or spread.
 #[derive(Debug, Clone)]
 pub struct RateLimitSettings {
-    /// Messages sent.
+    /// Messages sent and edited.
     pub sends_per_minute: NonZeroU32,
     /// Reactions, votes and reports.
     pub reactions_per_minute: NonZeroU32,
+    /// All other changes that are stored or delivered to others.
+    pub writes_per_minute: NonZeroU32,
     /// Chats created.
     pub chats_per_minute: NonZeroU32,
     /// Calls of `setTyping` and `setPresence`.

@@ -15,8 +15,8 @@ use crate::tasks::{TickLoop, Wait};
 
 /// The interval at which the database is searched for revocations of other nodes.
 ///
-/// The message of a revocation may be lost.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The message of a revocation may be lost, and output has to end within a second of it.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The largest expected difference between the clocks of two nodes.
 const CLOCK_SKEW_MARGIN: TimeDelta = TimeDelta::seconds(30);
 

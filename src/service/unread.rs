@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::domain::ids::MemberId;
 use crate::domain::members::{UNREAD_CAP, UnreadCounts};
-use crate::domain::users::Viewer;
+use crate::domain::rights::require_permission;
+use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::service::context::AppContext;
 use crate::storage::{members, notifications};
@@ -34,8 +35,9 @@ pub async fn unread_counts(app: &AppContext, ids: &[MemberId]) -> Result<HashMap
 ///
 /// # Errors
 ///
-/// Fails only if the database does.
+/// Returns [`Error::Forbidden`](crate::error::Error::Forbidden) if the viewer's token lacks the permission `chat.view`.
 pub async fn unread_totals(app: &AppContext, viewer: &Viewer) -> Result<UnreadTotals> {
+    require_permission(&viewer.permissions, Permission::ChatView)?;
     let mut conn = app.database.read().await?;
     let (organization, user) = (viewer.organization(), viewer.id());
     let counts = members::unread_counts_by_chat(&mut conn, organization, user, app.clock.now()).await?;

@@ -6,8 +6,9 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::pagination::{Page, PageArgs, PageEnd};
 use crate::domain::text;
 use crate::domain::users::{NameKey, User, Viewer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::service::context::AppContext;
+use crate::service::known_users::Knowledge;
 use crate::storage::users;
 
 /// The maximum length of a search for users, in characters.
@@ -15,21 +16,36 @@ const MAX_SEARCH_CHARS: usize = 200;
 
 /// Returns the viewer for whom a token was issued.
 ///
-/// The first request of a user creates the rows of the user and of the organisation.
+/// The first request of a user creates the rows of the user and of the organisation. The viewer is described by the
+/// newest token of the user, be it this one or not.
 ///
 /// # Errors
 ///
 /// Returns [`Error::Unauthenticated`](crate::error::Error::Unauthenticated) if the token is not valid or was revoked.
 pub async fn authenticate(app: &AppContext, token: &str) -> Result<Viewer> {
-    let viewer = app.authenticator.verify(token).await?;
-    if !app.known_users.check_cached(&viewer)? {
+    let mut viewer = app.authenticator.verify(token).await?;
+    let now = app.clock.now();
+    if app.known_users.check_cached(&mut viewer, now)? == Knowledge::Unknown {
         let mut conn = app.database.write().await?;
-        let (user, now) = (viewer.user.clone(), app.clock.now());
-        let revoked_before = conn.transaction(async move |conn| users::upsert_seen(conn, &user, now).await).await?;
-        app.known_users.insert(&viewer, revoked_before)?;
+        let (user, token) = (viewer.user.clone(), viewer.token_order());
+        let stored = conn.transaction(async move |conn| users::upsert_seen(conn, &user, token, now).await).await?;
+        app.known_users.insert(&mut viewer, stored, now)?;
     }
     app.known_users.check_revocation(&viewer)?;
     Ok(viewer)
+}
+
+/// Checks that the token of an authenticated viewer is still valid.
+///
+/// # Errors
+///
+/// Returns [`Error::Unauthenticated`] if the token was revoked or has expired since.
+pub fn require_valid(app: &AppContext, viewer: &Viewer) -> Result<()> {
+    app.known_users.check_revocation(viewer)?;
+    match viewer.expires_at > app.clock.now() {
+        true => Ok(()),
+        false => Err(Error::Unauthenticated { message: "the token has expired".into(), retryable: true }),
+    }
 }
 
 /// Returns the users with the given ids, by id; unknown ids are left out.
@@ -51,10 +67,8 @@ pub async fn by_ids(app: &AppContext, organization: &OrganizationId, ids: &[User
 /// page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, search: Option<&str>, args: &PageArgs) -> Result<Page<User>> {
     let window = args.window::<NameKey>(PageEnd::First)?;
-    let search = match search.map(str::trim) {
-        None | Some("") => None,
-        Some(search) => Some(text::validate_line("search", search, MAX_SEARCH_CHARS)?),
-    };
+    let search = search.filter(|search| !text::is_blank(search));
+    let search = search.map(|search| text::validate_line("search", search, MAX_SEARCH_CHARS)).transpose()?;
     let mut conn = app.database.read().await?;
     let fetched = users::page(&mut conn, viewer.organization(), search.as_deref(), &window).await?;
     Ok(window.to_page(fetched))

@@ -393,6 +393,24 @@ pub async fn by_participant(
     Ok(rows.into_iter().map(|(chat, call, at)| (call_id(chat, call), at.0)).collect())
 }
 
+/// Returns whether a user is in a call, or a call rings for them.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn is_in_call(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<bool> {
+    let (ringing, joined) = (<&str>::from(ParticipantStatus::Ringing), <&str>::from(ParticipantStatus::Joined));
+    let rows: Vec<UuidValue> = call_participants::table
+        .filter(call_participants::organization_id.eq(organization.as_str()))
+        .filter(call_participants::user_id.eq(user.as_str()))
+        .filter(call_participants::status.eq(ringing).or(call_participants::status.eq(joined)))
+        .limit(1)
+        .select(call_participants::call_id)
+        .load(conn)
+        .await?;
+    Ok(!rows.is_empty())
+}
+
 /// Returns up to `limit` calls with a passed deadline, and up to `limit` with an expired lease.
 ///
 /// # Errors

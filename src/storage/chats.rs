@@ -1,5 +1,7 @@
 //! Chats.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use serde_json::Value;
 
@@ -11,10 +13,11 @@ use crate::error::{Error, Result};
 use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, parse_text};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::members::unread_count;
-use crate::storage::schema::{chats, members, users};
+use crate::storage::read_budget::{LargeRow, charge_rows, json_text_bytes};
+use crate::storage::schema::{chat_bans, chats, members, users};
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
-use crate::storage::sql::for_update::ForUpdate;
+use crate::storage::sql::for_update::{ForUpdate, SkipLocked};
 use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::order::OrderFrom;
 use crate::storage::sql::values_statement::ValuesStatement;
@@ -76,7 +79,15 @@ impl TryFrom<ChatRow> for Chat {
     }
 }
 
+impl LargeRow for ChatRow {
+    fn text_bytes(&self) -> usize {
+        let texts = [&self.title, &self.description, &self.avatar_url, &self.resource_type, &self.resource_id];
+        texts.into_iter().flatten().map(String::len).sum::<usize>() + json_text_bytes(&self.policy)
+    }
+}
+
 fn into_chats(rows: Vec<ChatRow>) -> Result<Vec<Chat>> {
+    charge_rows(&rows)?;
     rows.into_iter().map(Chat::try_from).collect()
 }
 
@@ -231,6 +242,22 @@ pub async fn by_ids_any_organization(conn: &mut Conn, ids: &[ChatId]) -> Result<
     into_chats(rows)
 }
 
+/// Returns the versions of the chats with these ids that exist, of any organisation.
+///
+/// The query is for work that no client asked for.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn versions(conn: &mut Conn, ids: &[ChatId]) -> Result<HashMap<ChatId, i64>> {
+    let rows: Vec<(UuidValue, i64)> = chats::table
+        .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
+        .select((chats::id, chats::version))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(chat, version)| (ChatId(chat.0), version)).collect())
+}
+
 /// Returns chats, locked until the transaction ends.
 ///
 /// It locks them in the order of their ids, so that no two transactions wait for each other.
@@ -245,6 +272,29 @@ pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
         .select(columns::<ChatRow>());
     let rows: Vec<ChatRow> = ForUpdate(query).load(conn).await?;
     into_chats(rows)
+}
+
+/// Returns the chats that no other transaction has locked, and the ids of the others.
+///
+/// The chats are locked until the transaction ends. The others exist, but their lock would have to be waited for. SQLite locks no single chats, so it has none.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
+pub async fn lock_free(conn: &mut Conn, ids: &[ChatId]) -> Result<(Vec<Chat>, Vec<ChatId>)> {
+    let query = chats::table
+        .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
+        .order(chats::id)
+        .select(columns::<ChatRow>());
+    let rows: Vec<ChatRow> = SkipLocked(ForUpdate(query)).load(conn).await?;
+    let locked = into_chats(rows)?;
+    let is_locked = |id: &&ChatId| locked.iter().any(|chat| chat.id == **id);
+    let missing: Vec<ChatId> = ids.iter().filter(|id| !is_locked(id)).copied().collect();
+    if missing.is_empty() || !conn.locks_rows() {
+        return Ok((locked, Vec::new()));
+    }
+    let held = versions(conn, &missing).await?.into_keys().collect();
+    Ok((locked, held))
 }
 
 /// Writes everything that can change in a chat.
@@ -330,7 +380,13 @@ pub async fn page(
         .filter(members::user_id.eq(viewer.as_str()))
         .filter(members::left_at.is_null());
     let conditions = if filter.joinable {
-        Conditions::new().and(chats::kind.eq("channel")).and(chats::id.ne_all(memberships.select(members::chat_id)))
+        let bans = chat_bans::table
+            .filter(chat_bans::organization_id.eq(organization.as_str()))
+            .filter(chat_bans::user_id.eq(viewer.as_str()));
+        Conditions::new()
+            .and(chats::kind.eq("channel"))
+            .and(chats::id.ne_all(memberships.select(members::chat_id)))
+            .and(chats::id.ne_all(bans.select(chat_bans::chat_id)))
     } else {
         let unread = memberships.filter(members::marked_unread.or(unread_count().gt(0))).select(members::chat_id);
         let with_pin = |pinned: bool| memberships.filter(members::pinned.eq(pinned)).select(members::chat_id);

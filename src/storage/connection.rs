@@ -4,50 +4,65 @@
 //! checks it against both backends, and the engine is chosen only here, where the query runs.
 
 use std::future::Future;
-use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
-use deadpool::managed::{Manager, Object};
 use diesel::SqliteConnection;
 use diesel::query_builder::AsQuery;
-use diesel::result::QueryResult;
+use diesel::result::Error as DatabaseError;
 use diesel_async::methods;
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolableConnection};
-use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
-
+use diesel_async::{AsyncConnection, SimpleAsyncConnection, TransactionManager};
 use futures_util::future::BoxFuture;
+use tokio::time::timeout;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::{METRICS, TimerGuard};
+use crate::storage::checkout::{Checkout, commit_error};
 use crate::storage::erased_sql::{EngineSql, ErasedSql};
-use crate::storage::sqlite_blocking::TokioBlocking;
-
-/// A connection to PostgreSQL.
-pub type PostgresConn = AsyncPgConnection;
-/// A connection to a SQLite file.
-pub type SqliteConn = SyncConnectionWrapper<SqliteConnection, TokioBlocking>;
+use crate::storage::errors::Failure;
+use crate::storage::postgres_session::PostgresSession;
+use crate::storage::session::{PostgresConn, SqliteConn, TransactionLimits};
+use crate::storage::sqlite_blocking::with_time_limit;
 
 /// A connection from the pool of either engine.
 pub enum Conn {
-    Postgres(Box<PooledConnection<AsyncDieselConnectionManager<PostgresConn>>>),
-    Sqlite(Box<PooledConnection<AsyncDieselConnectionManager<SqliteConn>>>),
+    Postgres(Box<Checkout<PostgresSession>>),
+    Sqlite(Box<Checkout<SqliteConn>>),
 }
 
-/// Evaluates an expression with the connection of the engine that `$conn` has.
+/// Evaluates an expression with the checkout of the engine that `$conn` has.
 macro_rules! on_engine {
-    ($conn:expr, $inner:ident => $body:expr) => {
+    ($conn:expr, $checkout:ident => $body:expr) => {
         match $conn {
-            Conn::Postgres(pooled) => {
-                let $inner = &mut ***pooled;
-                $body
+            Conn::Postgres($checkout) => $body,
+            Conn::Sqlite($checkout) => $body,
+        }
+    };
+}
+
+/// Runs a statement on the connection of either engine, within its time limit on PostgreSQL.
+///
+/// A statement of SQLite runs in this process and cannot be abandoned.
+macro_rules! run_statement {
+    ($conn:expr, $raw:ident => $statement:expr) => {
+        match $conn {
+            Conn::Postgres(checkout) => {
+                let limit = checkout.begin_statement()?;
+                let $raw = checkout.raw();
+                let result = timeout(limit, $statement).await;
+                checkout.finish_statement(result)
             }
-            Conn::Sqlite(pooled) => {
-                let $inner = &mut ***pooled;
-                $body
+            Conn::Sqlite(checkout) => {
+                checkout.begin_statement()?;
+                let $raw = checkout.raw();
+                let result = $statement.await;
+                checkout.finish_statement(Ok(result))
             }
         }
     };
 }
+
+/// The time limit of a rollback. After it the connection is closed, which rolls back as well.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The log target of statements: `PARLOR_LOG=parlor::sql=trace` logs one line per statement.
 const SQL_LOG_TARGET: &str = "parlor::sql";
@@ -59,7 +74,7 @@ pub trait LoadQuery<'q, U>: Send + 'q {
     /// # Errors
     ///
     /// Returns the error of the database, or of a row that cannot be read as `U`.
-    fn load_rows<'c>(self, conn: &'c mut Conn, method: &'static str) -> BoxFuture<'c, QueryResult<Vec<U>>>
+    fn load_rows<'c>(self, conn: &'c mut Conn, method: &'static str) -> BoxFuture<'c, Result<Vec<U>>>
     where
         'q: 'c;
 }
@@ -71,7 +86,7 @@ where
     U: Send + 'q,
     ErasedSql<'q, Q::SqlType>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
 {
-    fn load_rows<'c>(self, conn: &'c mut Conn, method: &'static str) -> BoxFuture<'c, QueryResult<Vec<U>>>
+    fn load_rows<'c>(self, conn: &'c mut Conn, method: &'static str) -> BoxFuture<'c, Result<Vec<U>>>
     where
         'q: 'c,
     {
@@ -83,7 +98,7 @@ fn load_erased<'c, 'q: 'c, ST, U>(
     query: ErasedSql<'q, ST>,
     conn: &'c mut Conn,
     method: &'static str,
-) -> BoxFuture<'c, QueryResult<Vec<U>>>
+) -> BoxFuture<'c, Result<Vec<U>>>
 where
     ST: 'q,
     U: Send + 'q,
@@ -92,43 +107,56 @@ where
     Box::pin(async move {
         tracing::trace!(target: SQL_LOG_TARGET, "{method}");
         let _timer = TimerGuard::start(&METRICS.db_statement_duration, method);
-        on_engine!(conn, inner => diesel_async::RunQueryDsl::load(query, inner).await)
+        match conn {
+            Conn::Postgres(checkout) => {
+                let limit = checkout.begin_statement()?;
+                let result = timeout(limit, diesel_async::RunQueryDsl::load(query, checkout.raw())).await;
+                checkout.finish_statement(result)
+            }
+            Conn::Sqlite(checkout) => {
+                let limit = checkout.begin_statement()?;
+                let load: BoxFuture<'_, _> = Box::pin(diesel_async::RunQueryDsl::load(query, checkout.raw()));
+                // Statements that return no rows have no limit: to delete a chat with a million messages takes longer.
+                let result = with_time_limit(limit, load).await;
+                checkout.finish_statement(Ok(result))
+            }
+        }
     })
 }
 
-fn execute_erased<'c, 'q: 'c>(query: ErasedSql<'q, ()>, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<usize>> {
+fn execute_erased<'c, 'q: 'c>(query: ErasedSql<'q, ()>, conn: &'c mut Conn) -> BoxFuture<'c, Result<usize>> {
     Box::pin(async move {
         tracing::trace!(target: SQL_LOG_TARGET, "execute");
         let _timer = TimerGuard::start(&METRICS.db_statement_duration, "execute");
-        on_engine!(conn, inner => diesel_async::RunQueryDsl::execute(query, inner).await)
+        run_statement!(conn, raw => diesel_async::RunQueryDsl::execute(query, raw))
     })
 }
 
 /// Runs diesel's queries on a [`Conn`]; imported in place of diesel-async's trait of the same name.
 ///
-/// A statement that was sent still runs if its future is dropped. The connection is then reused only if no transaction
-/// is open on it (see [`PooledConnection`]).
+/// Each statement has a time limit on PostgreSQL, and each query on SQLite. A statement that was sent still runs if its future is dropped. The
+/// connection is then reused only if no transaction is open on it (see [`Checkout`]).
 pub trait RunQueryDsl: Sized + Send {
     /// Runs a query and returns its rows.
-    fn load<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<Vec<U>>>
+    fn load<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Vec<U>>>
     where
         Self: LoadQuery<'q, U>,
     {
         self.load_rows(conn, "load")
     }
 
-    /// Runs a query and returns its first row, or `NotFound` if it has none.
-    fn get_result<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<U>>
+    /// Runs a query and returns its first row, or an internal error if it has none.
+    fn get_result<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, Result<U>>
     where
         Self: LoadQuery<'q, U>,
         U: Send + 'q,
     {
         let rows = self.load_rows(conn, "get_result");
-        Box::pin(async move { rows.await?.into_iter().next().ok_or(diesel::result::Error::NotFound) })
+        Box::pin(async move { rows.await?.into_iter().next().ok_or_else(|| DatabaseError::NotFound.into()) })
     }
 
     /// Runs a statement and returns the number of rows that it affected.
-    fn execute<'c, 'q: 'c>(self, conn: &'c mut Conn) -> BoxFuture<'c, QueryResult<usize>>
+    fn execute<'c, 'q: 'c>(self, conn: &'c mut Conn) -> BoxFuture<'c, Result<usize>>
     where
         Self: EngineSql + 'q,
     {
@@ -137,13 +165,6 @@ pub trait RunQueryDsl: Sized + Send {
 }
 
 impl<T: Send> RunQueryDsl for T {}
-
-/// The error of a failed commit, which the database may have made durable nevertheless.
-///
-/// A caller must not repeat the work of such a transaction.
-#[derive(Debug, thiserror::Error)]
-#[error("outcome of a commit is unknown: {0}")]
-pub struct CommitOutcomeUnknown(diesel::result::Error);
 
 /// An async closure over a connection whose future is `Send`.
 ///
@@ -174,13 +195,34 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// Returns the error of `work`, after a rollback, or the error of beginning the transaction. A failed commit is an
-    /// internal error whose cause is [`CommitOutcomeUnknown`].
+    /// Returns the error of `work`, after a rollback, or the error of beginning the transaction. A failed commit whose
+    /// outcome is unknown is an internal error whose cause is
+    /// [`CommitOutcomeUnknown`](crate::storage::checkout::CommitOutcomeUnknown).
     pub async fn transaction<R, F>(&mut self, work: F) -> Result<R>
     where
         F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
     {
-        self.run_transaction("BEGIN", "BEGIN IMMEDIATE", work).await
+        self.transaction_within(TransactionLimits::default(), work).await
+    }
+
+    /// Runs `work` in a transaction with limits of its own.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`transaction`](Self::transaction).
+    pub async fn transaction_within<R, F>(&mut self, limits: TransactionLimits, work: F) -> Result<R>
+    where
+        F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
+    {
+        self.begin("BEGIN", "BEGIN IMMEDIATE", limits).await?;
+        let value = self.run_or_roll_back(work).await?;
+        match self.commit().await {
+            Ok(()) => {
+                on_engine!(self, checkout => checkout.record_commit());
+                Ok(value)
+            }
+            Err(error) => Err(commit_error(error, self.last_failure())),
+        }
     }
 
     /// Runs `work`, which only reads, on one snapshot of the database.
@@ -192,43 +234,102 @@ impl Conn {
     where
         F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
     {
-        self.run_transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN DEFERRED", work).await
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        self.begin(begin, "BEGIN DEFERRED", TransactionLimits::default()).await?;
+        let value = self.run_or_roll_back(work).await?;
+        self.commit().await?;
+        Ok(value)
     }
 
-    async fn run_transaction<R, F>(&mut self, postgres: &str, sqlite: &'static str, work: F) -> Result<R>
+    async fn run_or_roll_back<R, F>(&mut self, work: F) -> Result<R>
     where
         F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
     {
-        match self {
-            Self::Postgres(pooled) => PgTransactionManager::begin_transaction_sql(&mut ***pooled, postgres).await?,
-            Self::Sqlite(pooled) => {
-                pooled
-                    .spawn_blocking(move |conn| SyncSqliteTransactionManager::begin_transaction_sql(conn, sqlite))
-                    .await?;
-            }
-        }
         let result = work(&mut *self).await;
-        match &result {
-            // This is not UNAVAILABLE, which invites a client to retry.
-            Ok(_) => self.commit().await.map_err(|error| Error::internal(CommitOutcomeUnknown(error)))?,
-            // A connection whose rollback fails is closed by `PooledConnection`. The first error is the useful one.
-            Err(_) => drop(self.rollback().await),
+        if result.is_err() {
+            // The first error is the useful one.
+            self.rollback().await;
         }
         result
     }
 
-    async fn commit(&mut self) -> QueryResult<()> {
+    async fn begin(&mut self, postgres: &str, sqlite: &'static str, limits: TransactionLimits) -> Result<()> {
         match self {
-            Self::Postgres(pooled) => PgTransactionManager::commit_transaction(&mut ***pooled).await,
-            Self::Sqlite(pooled) => SqliteTransactionManager::commit_transaction(&mut ***pooled).await,
+            Self::Postgres(checkout) => {
+                if let Some(timeout) = limits.statement {
+                    checkout.set_statement_timeout(timeout);
+                }
+                let begin = format!("{postgres}{}", checkout.session().transaction_settings(limits));
+                let limit = checkout.begin_statement()?;
+                let begun = PgTransactionManager::begin_transaction_sql(checkout.raw(), &begin);
+                let result = timeout(limit, begun).await;
+                checkout.finish_statement(result)
+            }
+            Self::Sqlite(checkout) => {
+                checkout.begin_statement()?;
+                let begin = move |conn: &mut SqliteConnection| {
+                    SyncSqliteTransactionManager::begin_transaction_sql(conn, sqlite)
+                };
+                let result = checkout.raw().spawn_blocking(begin).await;
+                checkout.finish_statement(Ok(result))
+            }
         }
     }
 
-    async fn rollback(&mut self) -> QueryResult<()> {
-        match self {
-            Self::Postgres(pooled) => PgTransactionManager::rollback_transaction(&mut ***pooled).await,
-            Self::Sqlite(pooled) => SqliteTransactionManager::rollback_transaction(&mut ***pooled).await,
+    /// Commits the transaction, or closes the connection, which may still be in it.
+    async fn commit(&mut self) -> Result<()> {
+        let result = match self {
+            Self::Postgres(checkout) => {
+                let limit = checkout.begin_statement()?;
+                let result = timeout(limit, PgTransactionManager::commit_transaction(checkout.raw())).await;
+                checkout.finish_statement(result)
+            }
+            Self::Sqlite(checkout) => {
+                checkout.begin_statement()?;
+                let result = SqliteTransactionManager::commit_transaction(checkout.raw()).await;
+                checkout.finish_statement(Ok(result))
+            }
+        };
+        if result.is_err() {
+            on_engine!(self, checkout => checkout.discard());
         }
+        result
+    }
+
+    /// Rolls the transaction back, unless the connection is to be closed, which does the same.
+    async fn rollback(&mut self) {
+        let is_rolled_back = match self {
+            Self::Postgres(checkout) if !checkout.is_broken() => {
+                let rollback = PgTransactionManager::rollback_transaction(checkout.raw());
+                timeout(ROLLBACK_TIMEOUT, rollback).await.is_ok_and(|result| result.is_ok())
+            }
+            Self::Sqlite(checkout) if !checkout.is_broken() => {
+                SqliteTransactionManager::rollback_transaction(checkout.raw()).await.is_ok()
+            }
+            Self::Postgres(_) | Self::Sqlite(_) => false,
+        };
+        if !is_rolled_back {
+            on_engine!(self, checkout => checkout.discard());
+        }
+    }
+
+    /// Returns the kind of the failure of the last statement that failed on this connection.
+    pub fn last_failure(&self) -> Option<Failure> {
+        on_engine!(self, checkout => checkout.last_failure())
+    }
+
+    /// Returns true if other transactions wait for single rows, and not for all others that write.
+    pub fn locks_rows(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Runs SQL that returns no rows and has no parameters.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a statement fails.
+    pub async fn batch_execute(&mut self, sql: &str) -> Result<()> {
+        run_statement!(self, raw => raw.batch_execute(sql))
     }
 
     /// Runs a statement without effect, to check that the database answers.
@@ -236,61 +337,7 @@ impl Conn {
     /// # Errors
     ///
     /// Returns an error if the database does not answer.
-    pub async fn check_alive(&mut self) -> QueryResult<()> {
-        on_engine!(self, inner => inner.batch_execute("SELECT 1").await)
-    }
-}
-
-/// A connection that returns to its pool only if no transaction is open on it.
-///
-/// A request that is dropped inside a transaction would hand its row locks to the next user of the connection. Closing
-/// the connection rolls the transaction back instead.
-pub struct PooledConnection<M>(Option<Object<M>>)
-where
-    M: Manager,
-    M::Type: PoolableConnection;
-
-impl<M> PooledConnection<M>
-where
-    M: Manager,
-    M::Type: PoolableConnection,
-{
-    /// Wraps a connection of a pool.
-    pub fn new(object: Object<M>) -> Self {
-        Self(Some(object))
-    }
-}
-
-impl<M> Deref for PooledConnection<M>
-where
-    M: Manager,
-    M::Type: PoolableConnection,
-{
-    type Target = M::Type;
-
-    fn deref(&self) -> &M::Type {
-        self.0.as_ref().expect("only drop takes the connection")
-    }
-}
-
-impl<M> DerefMut for PooledConnection<M>
-where
-    M: Manager,
-    M::Type: PoolableConnection,
-{
-    fn deref_mut(&mut self) -> &mut M::Type {
-        self.0.as_mut().expect("only drop takes the connection")
-    }
-}
-
-impl<M> Drop for PooledConnection<M>
-where
-    M: Manager,
-    M::Type: PoolableConnection,
-{
-    fn drop(&mut self) {
-        if self.is_broken() {
-            drop(self.0.take().map(Object::take));
-        }
+    pub async fn check_alive(&mut self) -> Result<()> {
+        self.batch_execute("SELECT 1").await
     }
 }

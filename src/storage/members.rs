@@ -14,13 +14,14 @@ use crate::domain::members::{Member, MemberPreferences, NotificationLevel, ReadM
 use crate::error::Result;
 use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, into_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::read_budget::{LargeRow, MAX_LARGE_ROWS, charge_rows};
 use crate::storage::schema::{chats, members};
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::insert_many::insert_many;
 use crate::storage::sql::pairs::pairs_in;
-use crate::storage::sql::statement_cache::MAX_ROWS;
-use crate::storage::sql::union_all::{load_union, union_all};
+use crate::storage::sql::union_all::{load_union, load_union_large, union_all, union_all_large};
 use crate::storage::sql::values_statement::ValuesStatement;
 
 /// The columns of a member.
@@ -78,6 +79,12 @@ impl From<MemberRow> for Member {
             private_state_updated_at: time(row.moved_at),
             visible_state_updated_at: time(row.shown_at),
         }
+    }
+}
+
+impl LargeRow for MemberRow {
+    fn text_bytes(&self) -> usize {
+        self.draft.as_ref().map_or(0, String::len)
     }
 }
 
@@ -194,6 +201,19 @@ pub async fn record_posts(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
     Ok(())
 }
 
+/// Stores the time at which a member edited a message, if the edit counts as a post.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn record_edit(conn: &mut Conn, id: &MemberId, at: DateTime<Utc>) -> Result<()> {
+    diesel::update(members::table.find((UuidValue(id.chat.0), id.user.as_str())))
+        .set(members::last_posted_at.eq(TimestampValue(at)))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Returns members by their ids, including former members.
 ///
 /// # Errors
@@ -201,12 +221,13 @@ pub async fn record_posts(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
 /// Returns an error if a statement fails.
 pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
     let mut found = Vec::with_capacity(ids.len());
-    for chunk in ids.chunks(MAX_ROWS) {
+    for chunk in ids.chunks(MAX_LARGE_ROWS) {
         let keys = pairs_in(
             (members::chat_id, members::user_id),
             chunk.iter().map(|id| (UuidValue(id.chat.0), id.user.as_str())),
         );
         let rows: Vec<MemberRow> = members::table.filter(keys).select(columns::<MemberRow>()).load(conn).await?;
+        charge_rows(&rows)?;
         found.extend(rows.into_iter().map(Member::from));
     }
     Ok(found)
@@ -239,7 +260,7 @@ pub async fn next_owner(conn: &mut Conn, chat: ChatId, leaving: &UserId) -> Resu
     Ok(rows.into_iter().next().map(Member::from))
 }
 
-/// Returns pages of the members of many chats in one statement, ordered by user id.
+/// Returns pages of the members of many chats, ordered by user id, in as few statements as possible.
 ///
 /// Each page has one member more than its window shows, if there are more.
 ///
@@ -252,15 +273,16 @@ pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Vec<
         let conditions = Conditions::new()
             .and_option(roles.map(|roles| members::role.eq_any(roles)))
             .and_option(query.window.after.clone().map(|after| members::user_id.gt(after)));
-        members::table
+        let page = members::table
             .filter(members::chat_id.eq(UuidValue(query.chat.0)))
             .filter(members::left_at.is_null())
             .filter(conditions)
             .order(members::user_id)
             .limit(query.window.fetch_limit())
-            .select((number.into_sql::<BigInt>(), columns::<MemberRow>()))
+            .select((number.into_sql::<BigInt>(), columns::<MemberRow>()));
+        (query.window.fetch_limit(), page)
     });
-    let pages = load_union(conn, queries.len(), union_all(parts)).await?;
+    let pages = load_union_large(conn, queries.len(), union_all_large(parts)).await?;
     Ok(pages.into_iter().map(into_members).collect())
 }
 
@@ -450,6 +472,32 @@ pub async fn visible_changes_since(conn: &mut Conn, chat: ChatId, since: DateTim
         .load(conn)
         .await?;
     Ok(into_members(rows))
+}
+
+/// Returns the current members of chats whose rows changed without a version since a time.
+///
+/// The flag of a member tells whether others may see the change.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn unversioned_changes_since(
+    conn: &mut Conn,
+    chats: &[ChatId],
+    since: DateTime<Utc>,
+) -> Result<Vec<(MemberId, bool)>> {
+    let rows: Vec<(UuidValue, TextValue<UserId>, Option<TimestampValue>)> = members::table
+        .filter(in_list(members::chat_id, chats.iter().map(|chat| UuidValue(chat.0))))
+        .filter(members::left_at.is_null())
+        .filter(members::moved_at.assume_not_null().ge(TimestampValue(since)))
+        .select((members::chat_id, members::user_id, members::shown_at))
+        .load(conn)
+        .await?;
+    let change = |(chat, user, shown_at): (UuidValue, TextValue<UserId>, Option<TimestampValue>)| {
+        let visible_to_others = shown_at.is_some_and(|shown_at| shown_at.0 >= since);
+        (MemberId { chat: ChatId(chat.0), user: user.0 }, visible_to_others)
+    };
+    Ok(rows.into_iter().map(change).collect())
 }
 
 /// Returns pages of the readers of many messages in one statement, ordered by user id.

@@ -1,8 +1,7 @@
-//! Messages, with their former texts and mentions.
+//! Messages, with their mentions.
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -10,20 +9,20 @@ use serde_json::Value;
 
 use crate::domain::ids::{ChatId, MessageId, Nonce, UserId};
 use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery};
-use crate::domain::messages::{Content, Message, MessageKind, Pinned, Revision};
+use crate::domain::messages::{Content, Message, MessageKind, Pinned};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::error::{Error, Result};
 use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
-use crate::storage::schema::{mentions, messages, revisions};
-use crate::storage::search_index;
+use crate::storage::read_budget::{LargeRow, MAX_LARGE_ROWS, charge_rows, json_text_bytes};
+use crate::storage::schema::{mentions, messages};
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
 use crate::storage::sql::insert_many::insert_many;
 use crate::storage::sql::order::OrderFrom;
 use crate::storage::sql::pairs::pairs_in;
 use crate::storage::sql::statement_cache::MAX_ROWS;
-use crate::storage::sql::union_all::{load_union, union_all};
+use crate::storage::sql::union_all::{load_union, load_union_large, union_all, union_all_large};
 use crate::storage::sql::values_statement::ValuesStatement;
 
 /// The columns of a message.
@@ -79,6 +78,13 @@ impl TryFrom<MessageRow> for Message {
     }
 }
 
+impl LargeRow for MessageRow {
+    fn text_bytes(&self) -> usize {
+        let text = self.text.as_ref().map_or(0, String::len);
+        text + self.content.as_ref().map_or(0, json_text_bytes)
+    }
+}
+
 fn into_messages(rows: Vec<MessageRow>) -> Result<Vec<Message>> {
     rows.into_iter().map(Message::try_from).collect()
 }
@@ -91,7 +97,9 @@ fn content_json(content: &Content) -> Result<Option<Value>> {
     serde_json::to_value(content).map(Some).map_err(Error::internal)
 }
 
-/// Inserts messages, at least one, and adds their texts to the full-text index.
+/// Inserts messages, at least one.
+///
+/// [`search_index::insert`](crate::storage::search_index::insert) indexes their texts.
 ///
 /// # Errors
 ///
@@ -121,8 +129,7 @@ pub async fn insert(conn: &mut Conn, new: &[Arc<Message>]) -> Result<()> {
     };
     let rows: Vec<_> = new.iter().map(row).collect::<Result<_>>()?;
     insert_many(messages::table, rows).execute(conn).await?;
-    let texts = new.iter().filter_map(|message| Some((message.id, message.text.as_deref()?)));
-    search_index::insert(conn, texts).await
+    Ok(())
 }
 
 /// Writes the versions and reply counts of thread roots, at least one.
@@ -174,13 +181,18 @@ pub async fn update(conn: &mut Conn, message: &Message) -> Result<()> {
 ///
 /// Returns an error if the statement fails.
 pub async fn by_ids(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<Message>> {
-    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
-    let rows: Vec<MessageRow> = messages::table
-        .filter(pairs_in((messages::chat_id, messages::seq), keys))
-        .select(columns::<MessageRow>())
-        .load(conn)
-        .await?;
-    into_messages(rows)
+    let mut found = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(MAX_LARGE_ROWS) {
+        let keys = chunk.iter().map(|id| (UuidValue(id.chat.0), id.seq));
+        let rows: Vec<MessageRow> = messages::table
+            .filter(pairs_in((messages::chat_id, messages::seq), keys))
+            .select(columns::<MessageRow>())
+            .load(conn)
+            .await?;
+        charge_rows(&rows)?;
+        found.extend(into_messages(rows)?);
+    }
+    Ok(found)
 }
 
 /// Returns the messages that any user sent with these nonces.
@@ -211,7 +223,7 @@ fn list_conditions(list: &MessageList) -> Conditions<'static> {
 
 /// Returns one page for each query, from the end of its window and with one message more than it shows.
 ///
-/// One statement answers many queries. Each query reads an index range, whose cost does not depend on its position in
+/// One statement answers many queries of ordinary size. Each query reads an index range, whose cost does not depend on its position in
 /// the chat.
 ///
 /// # Errors
@@ -222,13 +234,14 @@ pub async fn pages(conn: &mut Conn, queries: &[MessagesQuery]) -> Result<Vec<Vec
         let conditions = list_conditions(list)
             .and_option(window.after.map(|after| messages::seq.gt(after)))
             .and_option(window.before.map(|before| messages::seq.lt(before)));
-        messages::table
+        let page = messages::table
             .filter(conditions)
             .order(OrderFrom::new(window.end, messages::seq))
             .limit(window.fetch_limit())
-            .select((number.into_sql::<BigInt>(), columns::<MessageRow>()))
+            .select((number.into_sql::<BigInt>(), columns::<MessageRow>()));
+        (window.fetch_limit(), page)
     });
-    let pages = load_union(conn, queries.len(), union_all(parts)).await?;
+    let pages = load_union_large(conn, queries.len(), union_all_large(parts)).await?;
     pages.into_iter().map(into_messages).collect()
 }
 
@@ -275,9 +288,9 @@ pub async fn counts(conn: &mut Conn, keys: &[CountKey]) -> Result<Vec<i64>> {
     Ok(counts.into_iter().map(|rows| rows.into_iter().sum()).collect())
 }
 
-/// Returns pages of the pinned messages of many chats in one statement, newest pin first.
+/// Returns pages of the pinned messages of many chats, newest pin first.
 ///
-/// Each page has one message more than its window shows, if there are more.
+/// It runs as few statements as possible. Each page has one message more than its window shows, if there are more.
 ///
 /// # Errors
 ///
@@ -289,15 +302,16 @@ pub async fn pinned(conn: &mut Conn, queries: &[PinnedQuery]) -> Result<Vec<Vec<
             let at = TimestampValue::from_micros_clamped(at);
             pinned_at.lt(at).or(pinned_at.eq(at).and(messages::seq.lt(seq)))
         }));
-        messages::table
+        let page = messages::table
             .filter(messages::chat_id.eq(UuidValue(chat.0)))
             .filter(messages::pinned_at.is_not_null())
             .filter(conditions)
             .order((messages::pinned_at.desc(), messages::seq.desc()))
             .limit(window.fetch_limit())
-            .select((number.into_sql::<BigInt>(), columns::<MessageRow>()))
+            .select((number.into_sql::<BigInt>(), columns::<MessageRow>()));
+        (window.fetch_limit(), page)
     });
-    let pages = load_union(conn, queries.len(), union_all(parts)).await?;
+    let pages = load_union_large(conn, queries.len(), union_all_large(parts)).await?;
     pages.into_iter().map(into_messages).collect()
 }
 
@@ -345,55 +359,6 @@ pub async fn count_changed_since(conn: &mut Conn, chat: ChatId, after: i64, limi
         .load(conn)
         .await?;
     Ok(versions.len() as i64)
-}
-
-/// Stores the text that an edit is about to replace.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn insert_revision(conn: &mut Conn, message: &Message, text: &str, edited_at: DateTime<Utc>) -> Result<()> {
-    diesel::insert_into(revisions::table)
-        .values((
-            revisions::chat_id.eq(UuidValue(message.id.chat.0)),
-            revisions::seq.eq(message.id.seq),
-            revisions::version.eq(message.version),
-            revisions::text.eq(text),
-            revisions::edited_at.eq(TimestampValue(edited_at)),
-        ))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Deletes the former texts of a message.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn delete_revisions(conn: &mut Conn, id: MessageId) -> Result<()> {
-    let of_message = revisions::chat_id.eq(UuidValue(id.chat.0)).and(revisions::seq.eq(id.seq));
-    diesel::delete(revisions::table.filter(of_message)).execute(conn).await?;
-    Ok(())
-}
-
-/// Returns the former texts of messages, oldest first.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn revisions(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, Revision)>> {
-    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
-    let rows: Vec<(UuidValue, i64, String, TimestampValue)> = revisions::table
-        .filter(pairs_in((revisions::chat_id, revisions::seq), keys))
-        .order((revisions::chat_id, revisions::seq, revisions::version))
-        .select((revisions::chat_id, revisions::seq, revisions::text, revisions::edited_at))
-        .load(conn)
-        .await?;
-    let revision = |(chat, seq, text, edited_at): (UuidValue, i64, String, TimestampValue)| {
-        (MessageId { chat: ChatId(chat.0), seq }, Revision { text, edited_at: edited_at.0 })
-    };
-    Ok(rows.into_iter().map(revision).collect())
 }
 
 /// Stores which users messages mention.

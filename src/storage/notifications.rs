@@ -148,7 +148,7 @@ pub async fn mark_read_by_post(conn: &mut Conn, posters: &[MemberId], now: DateT
         .and(notifications::read_at.is_null());
     let update =
         diesel::update(notifications::table.filter(matching)).set(notifications::read_at.eq(TimestampValue(now)));
-    Ok(update.execute(conn).await?)
+    update.execute(conn).await
 }
 
 /// Marks the unread notifications about a message as read and returns them.
@@ -200,7 +200,7 @@ pub async fn mark_read(
         .and_option(ids.map(|ids| notifications::id.eq_any(ids.iter().map(|id| UuidValue(id.0)).collect::<Vec<_>>())));
     let update =
         diesel::update(notifications::table.filter(unread)).set(notifications::read_at.eq(TimestampValue(now)));
-    Ok(update.execute(conn).await?)
+    update.execute(conn).await
 }
 
 /// Returns the notifications of users that the current transaction marked as read at the time `now`.

@@ -1,118 +1,105 @@
-//! Pools of connections: one pool to PostgreSQL, or one writer and several readers of a SQLite file.
+//! Pools of connections: two pools to PostgreSQL, or one writer and several readers of a SQLite file.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
 
-use deadpool::Runtime;
-use deadpool::managed::Manager;
-use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, PoolError, PoolableConnection, RecyclingMethod, SetupCallback,
-};
+use diesel::ConnectionError;
+use diesel::result::Error as DatabaseError;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 
 use crate::error::{Error, Result};
-use crate::storage::connection::{Conn, PooledConnection, PostgresConn, SqliteConn};
-use crate::storage::postgres_tls::PgEndpoint;
+use crate::storage::condition_log::ConditionLog;
+use crate::storage::connection::Conn;
+use crate::storage::connection_pool::{ConnectionPool, PoolTimeouts};
+use crate::storage::connector::Connect;
+use crate::storage::engine::Engine;
+use crate::storage::errors::{ConnectFailure, Failure};
+use crate::storage::postgres_endpoint::PgEndpoint;
+use crate::storage::postgres_session::{PostgresSession, ServerLimits};
+use crate::storage::read_permits::acquire_for_current_reader;
+use crate::storage::session::{Session, SqliteConn};
+use crate::storage::settings::{DatabaseSettings, SQLITE_READERS};
 use crate::storage::sqlite_blocking::spawn_on_blocking_thread;
-
-/// A database engine and the database that a `DATABASE_URL` names.
-#[derive(Debug, Clone)]
-pub enum Engine {
-    Postgres(Box<PgEndpoint>),
-    Sqlite(PathBuf),
-}
-
-impl Engine {
-    /// Parses `postgres://…`, `postgresql://…` or `sqlite://PATH`.
-    ///
-    /// # Errors
-    ///
-    /// Returns what is wrong with the URL, as a predicate of which the setting is the subject.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        match url.split_once("://") {
-            Some(("postgres" | "postgresql", _)) => {
-                PgEndpoint::parse(url).map(|endpoint| Self::Postgres(Box::new(endpoint)))
-            }
-            Some(("sqlite", "")) => Err("names no file after sqlite://".into()),
-            // Each connection would open a separate database.
-            Some(("sqlite", path)) if path.starts_with(":memory:") || path.starts_with("file:") => {
-                Err("must name a file after sqlite://".into())
-            }
-            Some(("sqlite", path)) => Ok(Self::Sqlite(path.into())),
-            _ => Err("must begin with sqlite:// or postgres://".into()),
-        }
-    }
-}
 
 /// The pools that connections to the database come from.
 #[derive(Clone)]
-pub enum Database {
-    Postgres(Pool<PostgresConn>),
-    Sqlite { writer: Pool<SqliteConn>, readers: Pool<SqliteConn> },
+pub struct Database {
+    pools: Pools,
+    /// The conditions that prevent the database from serving statements at the moment.
+    pub(super) conditions: Arc<ConditionLog>,
 }
 
-/// The number of connections that read a SQLite file.
-///
-/// Few are enough: reading pages from memory takes a fraction of a millisecond.
-const SQLITE_READERS: usize = 4;
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("conditions", &self.conditions).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
+enum Pools {
+    Postgres {
+        endpoint: Box<PgEndpoint>,
+        requests: ConnectionPool<PostgresSession>,
+        /// The connections of the send queue, so that requests that wait for a lock do not take the last one.
+        sends: ConnectionPool<PostgresSession>,
+        /// The number of connections that the send queue may use at the same time.
+        send_connections: usize,
+    },
+    Sqlite {
+        file: PathBuf,
+        writer: ConnectionPool<SqliteConn>,
+        readers: ConnectionPool<SqliteConn>,
+    },
+}
+
+/// The part of PostgreSQL's connections that is kept for the send queue, as a divisor, and its maximum.
+const SEND_CONNECTIONS_DIVISOR: usize = 8;
+const MAX_SEND_CONNECTIONS: usize = 4;
 
 /// The settings of each connection to a SQLite file.
 ///
-/// `busy_timeout` comes first, so that the other settings wait for another process too. `synchronous = FULL` makes a
+/// `busy_timeout` comes first, so that the other settings wait for another process too. It is short: while another
+/// process writes for long, each request that waits holds the only connection that writes. `synchronous = FULL` makes a
 /// commit durable before it is acknowledged, which is cheap because sends are committed in batches. The file is not
 /// mapped into memory: with a WAL each reader would have to map it again after each commit of the writer. The page
 /// cache of 4,000 KiB is small: the kernel caches the pages as well, and each commit invalidates the readers' caches.
-const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 1500; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;";
 
-/// The settings of each connection to PostgreSQL.
+/// The further settings of a connection that reads.
 ///
-/// The time-out is the second defence against a transaction that nobody ends; [`PooledConnection`] is the first.
-const POSTGRES_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '30s'";
+/// Its page cache is smaller: all of them together keep what a burst of reads has filled.
+const SQLITE_READER_SETTINGS: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -1000;";
 
 impl Database {
     /// Creates pools, which open connections as they are needed.
     ///
-    /// `max_postgres_connections` limits the size of PostgreSQL's pool, and `wait_timeout` the time for which a request
-    /// waits for a connection.
+    /// `application_name` is the name under which PostgreSQL lists the connections.
     ///
     /// # Errors
     ///
     /// Returns an error if a pool cannot be built.
-    pub fn open(engine: &Engine, max_postgres_connections: usize, wait_timeout: Duration) -> Result<Self> {
-        match engine {
-            Engine::Postgres(endpoint) => {
-                let endpoint = endpoint.clone();
-                let setup: SetupCallback<PostgresConn> = Box::new(move |_| {
-                    let endpoint = endpoint.clone();
-                    async move {
-                        let mut conn = endpoint.connect().await?;
-                        conn.batch_execute(POSTGRES_SETTINGS)
-                            .await
-                            .map_err(ConnectionError::CouldntSetupConfiguration)?;
-                        Ok(conn)
-                    }
-                    .boxed()
-                });
-                Ok(Self::Postgres(build_pool("", setup, max_postgres_connections, wait_timeout)?))
+    pub fn open(settings: &DatabaseSettings, application_name: &str) -> Result<Self> {
+        let conditions = Arc::<ConditionLog>::default();
+        let pools = match &settings.engine {
+            Engine::Postgres(endpoint) => open_postgres(settings, endpoint, application_name, &conditions)?,
+            Engine::Sqlite(file) => {
+                sqlite_deadline::install();
+                let (wait, statement) = (settings.wait_timeout, settings.statement_timeout);
+                let timeouts = PoolTimeouts { wait, connect: wait, statement };
+                let pool = |size, extra_settings: &'static str| {
+                    let file = file.clone();
+                    let connect: Connect<SqliteConn> =
+                        Box::new(move || connect_sqlite(file.clone(), extra_settings).boxed());
+                    ConnectionPool::new(connect, size, timeouts, conditions.clone())
+                };
+                let (writer, readers) = (pool(1, "")?, pool(SQLITE_READERS, SQLITE_READER_SETTINGS)?);
+                Pools::Sqlite { file: file.clone(), writer, readers }
             }
-            Engine::Sqlite(path) => {
-                let file = path.to_string_lossy().into_owned();
-                Ok(Self::Sqlite {
-                    writer: build_pool(&file, Box::new(|file| connect_sqlite(file, "")), 1, wait_timeout)?,
-                    readers: build_pool(
-                        &file,
-                        Box::new(|file| connect_sqlite(file, "PRAGMA query_only = ON;")),
-                        SQLITE_READERS,
-                        wait_timeout,
-                    )?,
-                })
-            }
-        }
+        };
+        Ok(Self { pools, conditions })
     }
 
     /// Takes a connection that may write from its pool.
@@ -121,21 +108,67 @@ impl Database {
     ///
     /// Returns an unavailable error if no connection is free in time or the database cannot be reached.
     pub async fn write(&self) -> Result<Conn> {
-        match self {
-            Self::Postgres(pool) => checkout(pool).await.map(Conn::Postgres),
-            Self::Sqlite { writer, .. } => checkout(writer).await.map(Conn::Sqlite),
+        let now = Instant::now();
+        match &self.pools {
+            Pools::Postgres { requests, .. } => requests.checkout(now, None).await.map(Conn::Postgres),
+            Pools::Sqlite { writer, .. } => writer.checkout(now, None).await.map(Conn::Sqlite),
         }
     }
 
-    /// Takes a connection that only reads from its pool.
+    /// Takes a connection that only reads from its pool, after waiting for a permit of the current reader.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`write`](Self::write) and of [`acquire_for_current_reader`].
+    pub async fn read(&self) -> Result<Conn> {
+        let waiting_since = Instant::now();
+        let permit = acquire_for_current_reader().await?;
+        match &self.pools {
+            Pools::Postgres { requests, .. } => requests.checkout(waiting_since, permit).await.map(Conn::Postgres),
+            Pools::Sqlite { readers, .. } => readers.checkout(waiting_since, permit).await.map(Conn::Sqlite),
+        }
+    }
+
+    /// Takes a connection for the send queue.
     ///
     /// # Errors
     ///
     /// Returns the errors of [`write`](Self::write).
-    pub async fn read(&self) -> Result<Conn> {
-        match self {
-            Self::Postgres(pool) => checkout(pool).await.map(Conn::Postgres),
-            Self::Sqlite { readers, .. } => checkout(readers).await.map(Conn::Sqlite),
+    pub async fn write_sends(&self) -> Result<Conn> {
+        match &self.pools {
+            Pools::Postgres { sends, .. } => sends.checkout(Instant::now(), None).await.map(Conn::Postgres),
+            Pools::Sqlite { writer, .. } => writer.checkout(Instant::now(), None).await.map(Conn::Sqlite),
+        }
+    }
+
+    /// Returns the number of connections that the send queue may use at the same time.
+    pub fn send_connections(&self) -> usize {
+        match &self.pools {
+            Pools::Postgres { send_connections, .. } => *send_connections,
+            Pools::Sqlite { .. } => 1,
+        }
+    }
+
+    /// Opens a connection outside of the pools and closes it, to learn why none can be opened.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason, which the pools would hide.
+    pub async fn try_connect(&self) -> Result<(), ConnectFailure> {
+        match &self.pools {
+            Pools::Postgres { endpoint, .. } => {
+                let connecting = tokio::time::timeout(endpoint.connect_timeout(), endpoint.connect()).await;
+                connecting.map_err(|elapsed| ConnectFailure::new(Failure::Unreachable, elapsed))?.map(drop)
+            }
+            Pools::Sqlite { file, .. } => connect_sqlite(file.clone(), "").await.map(drop),
+        }
+    }
+
+    /// Returns the address of PostgreSQL, if that is the engine.
+    pub(super) fn postgres_endpoint(&self) -> Option<&PgEndpoint> {
+        match &self.pools {
+            Pools::Postgres { endpoint, .. } => Some(endpoint),
+            Pools::Sqlite { .. } => None,
         }
     }
 
@@ -151,18 +184,21 @@ impl Database {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
-        let task = match self {
-            Self::Postgres(_) => tokio::spawn(work.boxed()),
-            Self::Sqlite { .. } => spawn_on_blocking_thread(work),
+        let task = match self.pools {
+            Pools::Postgres { .. } => tokio::spawn(work.boxed()),
+            Pools::Sqlite { .. } => spawn_on_blocking_thread(work),
         };
         task.await.map_err(Error::internal)
     }
 
     /// Closes the pools; connections in use are closed when they are returned.
     pub fn close(&self) {
-        match self {
-            Self::Postgres(pool) => pool.close(),
-            Self::Sqlite { writer, readers } => {
+        match &self.pools {
+            Pools::Postgres { requests, sends, .. } => {
+                requests.close();
+                sends.close();
+            }
+            Pools::Sqlite { writer, readers, .. } => {
                 readers.close();
                 writer.close();
             }
@@ -170,44 +206,57 @@ impl Database {
     }
 }
 
-fn connect_sqlite<'a>(file: &'a str, extra_settings: &'a str) -> BoxFuture<'a, ConnectionResult<SqliteConn>> {
-    async move {
-        let mut conn = SqliteConn::establish(file).await?;
-        conn.batch_execute(&format!("{SQLITE_SETTINGS} {extra_settings}"))
-            .await
-            .map_err(ConnectionError::CouldntSetupConfiguration)?;
-        Ok(conn)
+fn open_postgres(
+    settings: &DatabaseSettings,
+    endpoint: &PgEndpoint,
+    application_name: &str,
+    conditions: &Arc<ConditionLog>,
+) -> Result<Pools> {
+    let endpoint = endpoint.clone().with_session(ServerLimits::new(settings.statement_timeout), application_name);
+    let timeouts = PoolTimeouts {
+        wait: settings.wait_timeout,
+        connect: endpoint.connect_timeout(),
+        statement: settings.statement_timeout,
+    };
+    let pool = |size| {
+        let endpoint = endpoint.clone();
+        let connect: Connect<PostgresSession> = Box::new(move || {
+            let endpoint = endpoint.clone();
+            async move { endpoint.connect().await }.boxed()
+        });
+        ConnectionPool::new(connect, size, timeouts, conditions.clone())
+    };
+    let reserved = (settings.max_connections / SEND_CONNECTIONS_DIVISOR).min(MAX_SEND_CONNECTIONS);
+    let requests = pool(settings.max_connections - reserved)?;
+    let sends = if reserved > 0 { pool(reserved)? } else { requests.clone() };
+    Ok(Pools::Postgres { endpoint: Box::new(endpoint), requests, sends, send_connections: reserved.max(1) })
+}
+
+async fn connect_sqlite(file: PathBuf, extra_settings: &'static str) -> Result<SqliteConn, ConnectFailure> {
+    let failure = |error: ConnectionError| {
+        let failure = match &error {
+            ConnectionError::CouldntSetupConfiguration(error) => Failure::of_sqlite(error),
+            _ => Failure::Unreachable,
+        };
+        ConnectFailure::new(failure, format!("{}: {error}", file.display()))
+    };
+    let mut conn = SqliteConn::establish(&file.to_string_lossy()).await.map_err(failure)?;
+    let settings = conn.batch_execute(&format!("{SQLITE_SETTINGS} {extra_settings}")).await;
+    settings.map_err(|error| failure(ConnectionError::CouldntSetupConfiguration(error)))?;
+    Ok(conn)
+}
+
+impl Session for SqliteConn {
+    type Raw = Self;
+
+    fn raw(&mut self) -> &mut Self {
+        self
     }
-    .boxed()
-}
 
-fn build_pool<C>(url: &str, setup: SetupCallback<C>, size: usize, wait_timeout: Duration) -> Result<Pool<C>>
-where
-    C: AsyncConnection + 'static,
-    AsyncDieselConnectionManager<C>: Manager<Type = C>,
-{
-    let mut config = ManagerConfig::default();
-    config.custom_setup = setup;
-    // A test query at each checkout would cost a round trip; a dead connection fails at its first use.
-    config.recycling_method = RecyclingMethod::Fast;
-    let manager = AsyncDieselConnectionManager::<C>::new_with_config(url, config);
-    let pool = deadpool::managed::Pool::builder(manager)
-        .max_size(size)
-        .wait_timeout(Some(wait_timeout))
-        .create_timeout(Some(wait_timeout))
-        .runtime(Runtime::Tokio1)
-        .build();
-    pool.map_err(Error::internal)
-}
+    fn failure_of(&self, error: &DatabaseError) -> Failure {
+        Failure::of_sqlite(error)
+    }
 
-async fn checkout<M>(pool: &deadpool::managed::Pool<M>) -> Result<Box<PooledConnection<M>>>
-where
-    M: Manager<Error = PoolError>,
-    M::Type: PoolableConnection,
-{
-    let object = pool.get().await;
-    object.map(|object| Box::new(PooledConnection::new(object))).map_err(|error| {
-        tracing::warn!(%error, "no database connection available");
-        Error::unavailable("the database can't be reached")
-    })
+    /// Does nothing: a statement on SQLite ends by itself, after the busy time-out at the latest.
+    fn cancel_statement(&self) {}
 }

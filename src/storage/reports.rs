@@ -8,6 +8,7 @@ use crate::domain::reports::{Report, ReportResolution, ReportResolutionRecord};
 use crate::error::Result;
 use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::read_budget::{LargeRow, charge_rows};
 use crate::storage::schema::reports;
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
@@ -49,6 +50,17 @@ impl From<ReportRow> for Report {
             resolved,
         }
     }
+}
+
+impl LargeRow for ReportRow {
+    fn text_bytes(&self) -> usize {
+        self.reason.len() + self.text.as_ref().map_or(0, String::len)
+    }
+}
+
+fn into_reports(rows: Vec<ReportRow>) -> Result<Vec<Report>> {
+    charge_rows(&rows)?;
+    Ok(rows.into_iter().map(Report::from).collect())
 }
 
 /// Inserts a report and returns `true`, or returns `false` if the reporter reported the message before.
@@ -102,7 +114,7 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[Repor
         .select(columns::<ReportRow>())
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(Report::from).collect())
+    into_reports(rows)
 }
 
 /// Returns a report, locked until the transaction ends.
@@ -161,5 +173,5 @@ pub async fn page(
         .select(columns::<ReportRow>())
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(Report::from).collect())
+    into_reports(rows)
 }

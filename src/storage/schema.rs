@@ -25,6 +25,8 @@ table! {
         created_at -> SqlTimestamp,
         last_seen_at -> Nullable<SqlTimestamp>,
         revoked_before -> Nullable<SqlTimestamp>,
+        token_issued_at -> Nullable<SqlTimestamp>,
+        token_expires_at -> Nullable<SqlTimestamp>,
     }
 }
 
@@ -303,6 +305,50 @@ table! {
     }
 }
 
+table! {
+    database_epoch (id) {
+        id -> Integer,
+        epoch -> BigInt,
+    }
+}
+
+table! {
+    use diesel::sql_types::{BigInt, Integer};
+    use crate::storage::column_types::SqlUuid;
+
+    search_reindexing (id) {
+        id -> Integer,
+        chat_id -> SqlUuid,
+        seq -> BigInt,
+    }
+}
+
+table! {
+    use diesel::sql_types::{Nullable, Text};
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
+
+    chat_bans (chat_id, user_id) {
+        organization_id -> Text,
+        chat_id -> SqlUuid,
+        user_id -> Text,
+        banned_by -> Text,
+        banned_at -> SqlTimestamp,
+        reason -> Nullable<Text>,
+    }
+}
+
+table! {
+    use diesel::sql_types::{Binary, Integer};
+    use crate::storage::column_types::SqlTimestamp;
+
+    cluster_state (id) {
+        id -> Integer,
+        message_key -> Binary,
+        clock -> SqlTimestamp,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(
     organizations,
     users,
@@ -316,6 +362,7 @@ allow_tables_to_appear_in_same_query!(
     notifications,
     reports,
     blocked_words,
+    chat_bans,
     removals,
     calls,
     call_participants,

@@ -6,6 +6,7 @@ use crate::domain::ids::{ChatId, MessageId, OrganizationId, UserId};
 use crate::domain::message_queries::{CreatedAtKey, MessageSearch, created_at_key};
 use crate::domain::messages::Message;
 use crate::domain::pagination::PageWindow;
+use crate::domain::search::terms::TermPrefix;
 use crate::error::Result;
 use crate::storage::column_types::{TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
@@ -41,8 +42,9 @@ pub async fn page(
         .filter(mentions::chat_id.eq(messages::chat_id))
         .filter(mentions::seq.eq(messages::seq))
         .filter(mentions::user_id.eq(viewer.as_str()));
+    let prefix = TermPrefix::new(organization);
     let conditions = Conditions::new()
-        .and(MatchesFullText { tsquery: search.query.tsquery(), fts5: search.query.fts5() })
+        .and(MatchesFullText { tsquery: search.query.tsquery(&prefix), fts5: search.query.fts5(&prefix) })
         .and(messages::chat_id.eq_any(viewer_chats))
         .and_option(search.chat.map(|chat| messages::chat_id.eq(UuidValue(chat.0))))
         .and_option(search.sender.as_ref().map(|sender| messages::sender_id.assume_not_null().eq(sender.as_str())))

@@ -2,33 +2,44 @@
 //!
 //! [`crate::domain::search`] splits texts into words, and not the engines, so that both find the same messages.
 
-use diesel::dsl::sql;
+use diesel::dsl::{not, sql};
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
+use uuid::Uuid;
 
-use crate::domain::ids::{ChatId, MessageId};
-use crate::domain::search::{tsvector, words};
+use crate::domain::ids::{ChatId, MessageId, OrganizationId};
+use crate::domain::search::terms::TermPrefix;
+use crate::domain::search::words;
 use crate::error::Result;
+use crate::storage::chats;
 use crate::storage::column_types::UuidValue;
 use crate::storage::connection::{Conn, RunQueryDsl};
-use crate::storage::schema::messages;
+use crate::storage::schema::{messages, search_reindexing};
 use crate::storage::sql::conditions::Conditions;
-use crate::storage::sql::full_text::{DeleteFullText, IndexFullText};
+use crate::storage::sql::for_update::ForUpdate;
+use crate::storage::sql::full_text::{DeleteFullText, HasFullText, IndexFullText};
 
-/// Messages whose texts [`rebuild`] reads at once.
-const REBUILD_BATCH: i64 = 1_000;
+/// Messages that one step of reindexing reads. Their chats are locked meanwhile, so there are not many.
+const REINDEX_BATCH: i64 = 200;
+
+/// The id of the only row of `search_reindexing`.
+const REINDEXING_ID: i32 = 1;
 
 /// Adds the texts of messages, which have to be stored already, to the index.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn insert(conn: &mut Conn, texts: impl Iterator<Item = (MessageId, &str)>) -> Result<()> {
+pub async fn insert<'a>(
+    conn: &mut Conn,
+    texts: impl Iterator<Item = (&'a OrganizationId, MessageId, &'a str)>,
+) -> Result<()> {
     let is_postgres = matches!(conn, Conn::Postgres(_));
     let rows: Vec<_> = texts
-        .filter_map(|(id, text)| {
+        .filter_map(|(organization, id, text)| {
             let words = words(text);
-            let spelled = if is_postgres { tsvector(&words) } else { words.join(" ") };
+            let prefix = TermPrefix::new(organization);
+            let spelled = if is_postgres { prefix.tsvector(&words) } else { prefix.fts5_text(&words) };
             (!words.is_empty()).then_some((UuidValue(id.chat.0), id.seq, spelled))
         })
         .collect();
@@ -48,38 +59,74 @@ pub async fn delete(conn: &mut Conn, id: MessageId) -> Result<()> {
     Ok(())
 }
 
-/// Fills an empty index, such as a migration creates, with all messages and returns their number.
+/// Starts reindexing if the index is empty while there are messages with a text, and none is under way.
 ///
-/// It has to run in a transaction, so that no message is added to the index twice.
+/// Such is a database that was restored without its index.
 ///
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn rebuild(conn: &mut Conn) -> Result<usize> {
-    let has_words = sql::<Bool>("EXISTS (SELECT 1 FROM message_words)");
+pub async fn reindex_if_empty(conn: &mut Conn) -> Result<()> {
     let texts = messages::table.filter(messages::text.is_not_null());
-    let filled: Vec<bool> = texts.limit(1).select(has_words).load(conn).await?;
-    if filled != [false] {
-        return Ok(0);
-    }
-    let mut indexed = 0;
-    let mut last: Option<(UuidValue, i64)> = None;
-    loop {
-        let after_last = last
-            .map(|(chat, seq)| messages::chat_id.gt(chat).or(messages::chat_id.eq(chat).and(messages::seq.gt(seq))));
-        let batch: Vec<(UuidValue, i64, Option<String>)> = texts
-            .filter(Conditions::new().and_option(after_last))
-            .order((messages::chat_id, messages::seq))
-            .limit(REBUILD_BATCH)
-            .select((messages::chat_id, messages::seq, messages::text))
-            .load(conn)
+    let is_index_empty = sql::<Bool>("NOT EXISTS (SELECT 1 FROM message_words)");
+    let is_index_empty: Vec<bool> = texts.limit(1).select(is_index_empty).load(conn).await?;
+    if is_index_empty == [true] {
+        diesel::insert_into(search_reindexing::table)
+            .values((
+                search_reindexing::id.eq(REINDEXING_ID),
+                search_reindexing::chat_id.eq(UuidValue(Uuid::nil())),
+                search_reindexing::seq.eq(0),
+            ))
+            .on_conflict_do_nothing()
+            .execute(conn)
             .await?;
-        let Some((chat, seq, _)) = batch.last() else { return Ok(indexed) };
-        last = Some((*chat, *seq));
-        indexed += batch.len();
-        let texts = batch
-            .iter()
-            .filter_map(|(chat, seq, text)| Some((MessageId { chat: ChatId(chat.0), seq: *seq }, text.as_deref()?)));
-        insert(conn, texts).await?;
     }
+    Ok(())
+}
+
+/// Adds the next messages to the index and returns their number, or `None` if no message is missing.
+///
+/// It has to run in a transaction. It locks the chats of the messages, so that no text changes meanwhile, and it locks
+/// them in the order of their ids, after the position of the reindexing, which no other transaction locks.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
+pub async fn reindex_batch(conn: &mut Conn) -> Result<Option<usize>> {
+    let position = search_reindexing::table.select((search_reindexing::chat_id, search_reindexing::seq));
+    let position: Vec<(UuidValue, i64)> = ForUpdate(position).load(conn).await?;
+    let Some(&(chat, seq)) = position.first() else { return Ok(None) };
+    let after = messages::chat_id.gt(chat).or(messages::chat_id.eq(chat).and(messages::seq.gt(seq)));
+    let keys: Vec<(UuidValue, i64)> = messages::table
+        .filter(Conditions::new().and(after))
+        .filter(messages::text.is_not_null())
+        .order((messages::chat_id, messages::seq))
+        .limit(REINDEX_BATCH)
+        .select((messages::chat_id, messages::seq))
+        .load(conn)
+        .await?;
+    let Some(&(last_chat, last_seq)) = keys.last() else {
+        diesel::delete(search_reindexing::table).execute(conn).await?;
+        return Ok(None);
+    };
+    let mut ids: Vec<ChatId> = keys.iter().map(|(chat, _)| ChatId(chat.0)).collect();
+    ids.dedup();
+    let chats = chats::lock(conn, &ids).await?;
+    let until = messages::chat_id.lt(last_chat).or(messages::chat_id.eq(last_chat).and(messages::seq.le(last_seq)));
+    let missing: Vec<(UuidValue, i64, Option<String>)> = messages::table
+        .filter(Conditions::new().and(after).and(until).and(not(HasFullText)))
+        .filter(messages::text.is_not_null())
+        .select((messages::chat_id, messages::seq, messages::text))
+        .load(conn)
+        .await?;
+    let texts = missing.iter().filter_map(|(chat, seq, text)| {
+        let chat = chats.iter().find(|locked| locked.id.0 == chat.0)?;
+        Some((&chat.organization, MessageId { chat: chat.id, seq: *seq }, text.as_deref()?))
+    });
+    insert(conn, texts).await?;
+    diesel::update(search_reindexing::table)
+        .set((search_reindexing::chat_id.eq(last_chat), search_reindexing::seq.eq(last_seq)))
+        .execute(conn)
+        .await?;
+    Ok(Some(missing.len()))
 }

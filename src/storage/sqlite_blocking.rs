@@ -2,9 +2,12 @@
 //!
 //! By default each statement moves to such a thread and back. Work that consists of many statements is moved there
 //! as a whole by [`spawn_on_blocking_thread`], and its statements then run in place.
+//!
+//! A statement may have a time limit ([`with_time_limit`]), at which SQLite ends it.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use diesel::SqliteConnection;
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
@@ -15,6 +18,18 @@ use tokio::task::{JoinHandle, spawn_blocking};
 thread_local! {
     /// Whether statements may block the current thread.
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+}
+
+tokio::task_local! {
+    /// The time limit of the statements of the current task.
+    static TIME_LIMIT: Duration;
+}
+
+/// Runs work in which each statement of SQLite fails when it has run for the time limit.
+///
+/// The database has to be opened after [`sqlite_deadline::install`].
+pub async fn with_time_limit<T>(limit: Duration, work: impl Future<Output = T>) -> T {
+    TIME_LIMIT.scope(limit, work).await
 }
 
 /// Names the type that runs the statements of a connection.
@@ -44,7 +59,10 @@ impl SpawnBlocking for TokioBlocking {
         R: Send + 'static,
     {
         // A boxed statement lets tokio's task be compiled once per type of result, and not once per type of statement.
-        let statement: Box<dyn FnOnce() -> R + Send> = Box::new(statement);
+        let statement: Box<dyn FnOnce() -> R + Send> = match TIME_LIMIT.try_with(|limit| *limit) {
+            Ok(limit) => Box::new(move || sqlite_deadline::run_until(Instant::now() + limit, statement)),
+            Err(_) => Box::new(statement),
+        };
         if MAY_BLOCK.get() {
             // A panic ends the statement and not its connection, as it would on a thread of the statement's own.
             let result = catch_unwind(AssertUnwindSafe(statement));
@@ -86,16 +104,19 @@ impl Drop for MayBlockGuard {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
+    use super::with_time_limit;
     use crate::storage::connection::RunQueryDsl;
-    use crate::storage::pool::{Database, Engine};
+    use crate::storage::engine::Engine;
+    use crate::storage::pool::Database;
+    use crate::storage::settings::DatabaseSettings;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn dropped_statement_leaves_its_connection_usable() {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::Sqlite(folder.path().join("parlor.db"));
-        let database = Database::open(&engine, 1, Duration::from_secs(5)).unwrap();
+        let database = Database::open(&DatabaseSettings::for_test(engine), "test").unwrap();
         // More often than there are connections, so that a lost connection would be missed.
         for _ in 0..20 {
             let mut conn = database.write().await.unwrap();
@@ -108,5 +129,21 @@ mod tests {
             );
         }
         database.write().await.unwrap().check_alive().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn statement_ends_at_its_time_limit_and_its_connection_stays_usable() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::Sqlite(folder.path().join("parlor.db"));
+        let database = Database::open(&DatabaseSettings::for_test(engine), "test").unwrap();
+        let mut conn = database.read().await.unwrap();
+        let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        let limit = Duration::from_millis(50);
+        let started_at = Instant::now();
+        let result = with_time_limit(limit, diesel::sql_query(endless).execute(&mut conn)).await;
+        assert!(started_at.elapsed() >= limit);
+        let error = result.unwrap_err();
+        assert_eq!(error.code(), "UNAVAILABLE", "{error}");
+        conn.check_alive().await.unwrap();
     }
 }

@@ -6,10 +6,11 @@ use diesel::prelude::*;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::domain::text;
-use crate::domain::users::{NameKey, User};
-use crate::error::Result;
+use crate::domain::users::{NameKey, StoredUser, TokenOrder, User};
+use crate::error::{Error, Result};
 use crate::storage::column_types::{TextValue, TimestampValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::read_budget::{LargeRow, charge_rows};
 use crate::storage::schema::{organizations, users};
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::in_list::in_list;
@@ -39,38 +40,85 @@ impl From<UserRow> for User {
     }
 }
 
-/// Inserts or updates a user as a token shows them, and inserts their organisation if it is new.
+impl LargeRow for UserRow {
+    fn text_bytes(&self) -> usize {
+        self.name.len() + self.avatar_url.as_ref().map_or(0, String::len)
+    }
+}
+
+fn into_users(rows: Vec<UserRow>) -> Result<Vec<User>> {
+    charge_rows(&rows)?;
+    Ok(rows.into_iter().map(User::from).collect())
+}
+
+/// Inserts or updates a user as a token describes them, unless a newer token did, and returns the row.
 ///
-/// It returns the time up to which the user's tokens are revoked.
+/// It inserts the user's organisation if it is new.
 ///
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn upsert_seen(conn: &mut Conn, user: &User, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
-    diesel::insert_into(organizations::table)
-        .values((organizations::id.eq(user.organization.as_str()), organizations::created_at.eq(TimestampValue(now))))
-        .on_conflict_do_nothing()
-        .execute(conn)
-        .await?;
+pub async fn upsert_seen(conn: &mut Conn, user: &User, token: TokenOrder, now: DateTime<Utc>) -> Result<StoredUser> {
     let profile = (
         users::name.eq(&user.name),
         users::name_folded.eq(text::fold_case(&user.name)),
         users::avatar_url.eq(&user.avatar_url),
+        users::token_issued_at.eq(Some(TimestampValue(token.issued_at))),
+        users::token_expires_at.eq(Some(TimestampValue(token.expires_at))),
     );
-    let revoked_before: Option<TimestampValue> = diesel::insert_into(users::table)
-        .values((
-            users::organization_id.eq(user.organization.as_str()),
-            users::id.eq(user.id.as_str()),
-            users::created_at.eq(TimestampValue(now)),
-            profile.clone(),
-        ))
-        .on_conflict((users::organization_id, users::id))
-        .do_update()
+    if stored(conn, user).await?.is_none() {
+        let created_at = TimestampValue(now);
+        diesel::insert_into(organizations::table)
+            .values((organizations::id.eq(user.organization.as_str()), organizations::created_at.eq(created_at)))
+            .on_conflict_do_nothing()
+            .execute(conn)
+            .await?;
+        diesel::insert_into(users::table)
+            .values((
+                users::organization_id.eq(user.organization.as_str()),
+                users::id.eq(user.id.as_str()),
+                users::created_at.eq(created_at),
+                profile.clone(),
+            ))
+            .on_conflict_do_nothing()
+            .execute(conn)
+            .await?;
+    }
+    let (issued_at, expires_at) = (TimestampValue(token.issued_at), TimestampValue(token.expires_at));
+    let issued_earlier = users::token_issued_at.assume_not_null().lt(issued_at);
+    let expires_no_later = users::token_issued_at
+        .assume_not_null()
+        .eq(issued_at)
+        .and(users::token_expires_at.assume_not_null().le(expires_at));
+    diesel::update(users::table.find((user.organization.as_str(), user.id.as_str())))
+        .filter(users::token_issued_at.is_null().or(issued_earlier).or(expires_no_later))
         .set(profile)
-        .returning(users::revoked_before)
-        .get_result(conn)
+        .execute(conn)
         .await?;
-    Ok(revoked_before.map(|at| at.0))
+    // The row exists: no user is ever deleted.
+    stored(conn, user).await?.ok_or(Error::NotFound("user"))
+}
+
+/// Returns the row of a user.
+async fn stored(conn: &mut Conn, user: &User) -> Result<Option<StoredUser>> {
+    type Times = (Option<TimestampValue>, Option<TimestampValue>, Option<TimestampValue>);
+    let rows: Vec<(String, Option<String>, Times)> = users::table
+        .filter(users::organization_id.eq(user.organization.as_str()))
+        .filter(users::id.eq(user.id.as_str()))
+        .select((
+            users::name,
+            users::avatar_url,
+            (users::token_issued_at, users::token_expires_at, users::revoked_before),
+        ))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().next().map(|(name, avatar_url, (issued_at, expires_at, revoked_before))| StoredUser {
+        user: User { name, avatar_url, last_seen_at: None, ..user.clone() },
+        token_order: issued_at
+            .zip(expires_at)
+            .map(|(issued_at, expires_at)| TokenOrder { issued_at: issued_at.0, expires_at: expires_at.0 }),
+        revoked_before: revoked_before.map(|at| at.0),
+    }))
 }
 
 /// Revokes a user's tokens up to a time.
@@ -136,7 +184,7 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[UserI
         .select(columns::<UserRow>())
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(User::from).collect())
+    into_users(rows)
 }
 
 /// Writes when users were last online; an earlier time than the stored one changes nothing.
@@ -187,7 +235,7 @@ pub async fn page(
         .select(columns::<UserRow>())
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(User::from).collect())
+    into_users(rows)
 }
 
 /// Escapes a text so that a `LIKE` pattern matches it literally.

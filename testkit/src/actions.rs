@@ -53,6 +53,14 @@ impl User {
 }
 
 impl Reply {
+    /// Asserts that the server could not process the request, and says when to retry.
+    #[track_caller]
+    pub fn assert_unavailable(&self) {
+        self.assert_error("UNAVAILABLE");
+        let millis = self.body["errors"][0]["extensions"]["retryAfterMs"].as_u64();
+        assert!(millis.is_some_and(|millis| millis > 0), "{}", self.body);
+    }
+
     /// Asserts that the rate limiter rejected the request, and returns the time after which to retry.
     #[track_caller]
     pub fn retry_after(&self) -> Duration {

@@ -9,10 +9,11 @@ use parlor::auth::authenticator::TokenSpec;
 use parlor::bootstrap;
 use parlor::config::Config;
 use parlor::domain::clock::Clock;
+use parlor::http::health::StartProgress;
+use parlor::http::server::Listeners;
+use parlor::http::shutdown::Shutdown;
 use parlor::service::context::AppContext;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::{Database, Engine, SECRET, User};
 
@@ -21,7 +22,7 @@ pub struct TestApp {
     pub app: Arc<AppContext>,
     pub addr: SocketAddr,
     pub database: Database,
-    stop: CancellationToken,
+    shutdown: Shutdown,
     serving: JoinHandle<()>,
 }
 
@@ -40,23 +41,25 @@ impl TestApp {
 
     /// Starts a server on a database.
     pub async fn start(database: Database, settings: &[(&str, &str)]) -> Self {
+        Self::start_with_clock(database, settings, Clock::adjustable()).await
+    }
+
+    /// Starts a server on a database, with this clock.
+    pub async fn start_with_clock(database: Database, settings: &[(&str, &str)], clock: Clock) -> Self {
         // The tests' HTTP client needs a TLS provider.
         crate::provide_tls();
         let config = config(&database.url, settings);
-        let app = bootstrap::start(&config, Clock::adjustable()).await.expect("the server starts");
-        let listener = TcpListener::bind(config.http.addr).await.expect("a free port");
-        let addr = listener.local_addr().expect("an address");
-        let stop = CancellationToken::new();
-        let serving = tokio::spawn({
-            let (app, stop) = (app.clone(), stop.clone());
-            async move { bootstrap::serve(listener, app, config, stop).await.expect("the server serves") }
-        });
-        Self { app, addr, database, stop, serving }
+        let app = bootstrap::start(&config, clock).await.expect("the server starts");
+        let listeners = Listeners::bind(&config.http).await.expect("a free port");
+        let (addr, shutdown) = (listeners.addr, Shutdown::default());
+        let server = bootstrap::listen(listeners, &config, &StartProgress::default(), &shutdown);
+        let serving = tokio::spawn(bootstrap::serve(server, app.clone(), config, shutdown.clone()));
+        Self { app, addr, database, shutdown, serving }
     }
 
     /// Stops the server as a signal does, and keeps the database.
     pub async fn shut_down(self) -> Database {
-        self.stop.cancel();
+        self.shutdown.stop.cancel();
         self.serving.await.expect("the server ends");
         self.database
     }

@@ -46,6 +46,11 @@ impl User {
         Self { addr, ..self.clone() }
     }
 
+    /// Returns the same client with another token.
+    pub fn with_token(&self, token: String) -> Self {
+        Self { token, ..self.clone() }
+    }
+
     /// Returns a client for the same user with a token that is issued now.
     pub fn with_fresh_token(&self, app: &TestApp) -> Self {
         Self { token: app.token("demo", &self.id, None), ..self.clone() }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::Write as _;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,10 +121,34 @@ impl Database {
         connect_postgres(&self.url).await.expect("PostgreSQL answers")
     }
 
+    /// Returns the address of the PostgreSQL server.
+    pub fn postgres_addr(&self) -> SocketAddr {
+        let (_, server) = self.url.rsplit_once('@').expect("a URL with a user");
+        let (host, _) = server.split_once('/').expect("a URL with a database");
+        host.to_socket_addrs().expect("a host and a port").next().expect("an address")
+    }
+
+    /// Returns the URL of a PostgreSQL database by another address of its server, without TLS.
+    pub fn url_at(&self, addr: SocketAddr) -> String {
+        let (user, server) = self.url.rsplit_once('@').expect("a URL with a user");
+        let (_, name) = server.split_once('/').expect("a URL with a database");
+        format!("{user}@{addr}/{name}?sslmode=disable")
+    }
+
     /// Refuses new connections to a PostgreSQL database, and ends those that are open.
     pub async fn block_connections(&self) {
-        let Location::Server { admin, name } = &self.location else { panic!("SQLite has no connections to block") };
-        execute_postgres(admin, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
+        self.alter("ALLOW_CONNECTIONS false").await;
+    }
+
+    /// Makes a PostgreSQL database read-only or writable by default, and ends its connections.
+    pub async fn set_read_only(&self, is_read_only: bool) {
+        self.alter(&format!("SET default_transaction_read_only = {is_read_only}")).await;
+    }
+
+    /// Changes a PostgreSQL database, and ends its connections.
+    async fn alter(&self, change: &str) {
+        let Location::Server { admin, name } = &self.location else { panic!("SQLite has no connections to end") };
+        execute_postgres(admin, &format!("ALTER DATABASE {name} {change}")).await;
         let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
         execute_postgres(admin, &end).await;
     }

@@ -24,7 +24,7 @@ pub fn position(cursor: &Value) -> i64 {
     use base64::Engine as _;
     let cursor = cursor.as_str().expect("each event has a cursor");
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(cursor).expect("a cursor");
-    i64::from_be_bytes(bytes[16..24].try_into().expect("a version"))
+    i64::from_be_bytes(bytes[24..32].try_into().expect("a version"))
 }
 
 /// A subscription on its own WebSocket.

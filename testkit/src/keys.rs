@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
+use parlor::domain::clock::Clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -59,6 +62,11 @@ pub fn key_set(keys: &[&HostKey]) -> String {
     json!({ "keys": keys.iter().map(|key| key.public()).collect::<Vec<_>>() }).to_string()
 }
 
+/// Returns the time in seconds since 1970, as in the claims of tokens.
+pub fn unix_seconds() -> i64 {
+    Clock::system().now().timestamp()
+}
+
 /// Signs a token with the tests' shared secret.
 pub fn sign_with_secret(claims: impl Display) -> String {
     let key = EncodingKey::from_secret(crate::SECRET.as_bytes());
@@ -75,36 +83,74 @@ pub fn sign(header: &Value, claims: impl Display, key: &EncodingKey, algorithm: 
 /// An HTTP server that publishes the host application's keys.
 pub struct KeyServer {
     pub url: String,
-    /// The published key set; with `None`, requests fail with status 503.
-    keys: Arc<Mutex<Option<String>>>,
+    answer: Arc<Mutex<KeyAnswer>>,
     requests: Arc<AtomicUsize>,
+}
+
+/// The answer of a [`KeyServer`].
+#[derive(Debug, Clone, Default)]
+enum KeyAnswer {
+    /// The status 503.
+    #[default]
+    Failure,
+    /// A key set.
+    Keys(String),
+    /// A redirect to another address.
+    Redirect(String),
+    /// None, for as long as the client waits.
+    Silence,
 }
 
 impl KeyServer {
     /// Starts the server without keys.
     pub async fn start() -> Self {
-        let (keys, requests): (Arc<Mutex<Option<String>>>, Arc<AtomicUsize>) = Default::default();
+        let (answer, requests): (Arc<Mutex<KeyAnswer>>, Arc<AtomicUsize>) = Default::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/keys", listener.local_addr().expect("an address"));
-        let answer = {
-            let (keys, requests) = (keys.clone(), requests.clone());
+        let respond = {
+            let (answer, requests) = (answer.clone(), requests.clone());
             async move || {
                 requests.fetch_add(1, Ordering::SeqCst);
-                keys.lock().expect("no panic under this lock").clone().ok_or(StatusCode::SERVICE_UNAVAILABLE)
+                let answer = answer.lock().expect("no panic under this lock").clone();
+                match answer {
+                    KeyAnswer::Failure => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                    KeyAnswer::Keys(keys) => keys.into_response(),
+                    KeyAnswer::Redirect(url) => (StatusCode::FOUND, [(LOCATION, url)]).into_response(),
+                    KeyAnswer::Silence => std::future::pending().await,
+                }
             }
         };
-        tokio::spawn(axum::serve(listener, Router::new().route("/keys", get(answer))).into_future());
-        Self { url, keys, requests }
+        tokio::spawn(axum::serve(listener, Router::new().route("/keys", get(respond))).into_future());
+        Self { url, answer, requests }
     }
 
     /// Replaces the published keys.
     pub fn publish(&self, keys: &[&HostKey]) {
-        *self.keys.lock().expect("no panic under this lock") = Some(key_set(keys));
+        self.publish_text(key_set(keys));
+    }
+
+    /// Publishes a text as the key set.
+    pub fn publish_text(&self, keys: String) {
+        self.answer_with(KeyAnswer::Keys(keys));
     }
 
     /// Makes all requests fail with status 503.
     pub fn fail(&self) {
-        *self.keys.lock().expect("no panic under this lock") = None;
+        self.answer_with(KeyAnswer::Failure);
+    }
+
+    /// Redirects all requests to another address.
+    pub fn redirect(&self, url: &str) {
+        self.answer_with(KeyAnswer::Redirect(url.into()));
+    }
+
+    /// Leaves all requests without an answer.
+    pub fn hang(&self) {
+        self.answer_with(KeyAnswer::Silence);
+    }
+
+    fn answer_with(&self, answer: KeyAnswer) {
+        *self.answer.lock().expect("no panic under this lock") = answer;
     }
 
     /// Returns the number of requests since the last call of this function.

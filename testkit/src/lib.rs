@@ -16,7 +16,9 @@ pub mod postgres;
 pub mod presence;
 pub mod process;
 pub mod redis;
+mod redis_relay;
 pub mod schema;
+mod tcp_relay;
 mod typing;
 mod wait;
 mod websocket;
@@ -33,9 +35,11 @@ pub use database_dump::DatabaseDump;
 pub use feed::{Feed, position};
 pub use process::ServerProcess;
 pub use redis::RedisServer;
+pub use redis_relay::{Disturbance, RedisRelay};
+pub use tcp_relay::TcpRelay;
 pub use testkit_macros::{engine_test, postgres_test};
 pub use wait::wait_until;
-pub use websocket::Socket;
+pub use websocket::{Socket, connect_with_small_buffer};
 
 /// The secret that signs the tokens of tests.
 pub const SECRET: &str = "a secret for tests, of more than 32 bytes";

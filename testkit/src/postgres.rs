@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -34,6 +34,15 @@ impl PostgresServer {
 
     /// Starts a server in a temporary folder. Its default settings include fsync.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts a server that offers TLS with a certificate and its key, both in PEM.
+    pub async fn start_with_certificate(certificate: &str, key: &str) -> Self {
+        Self::start_with(Some((certificate, key))).await
+    }
+
+    async fn start_with(certificate: Option<(&str, &str)>) -> Self {
         let programs = programs().expect("initdb in the PATH or below /usr/lib/postgresql");
         let folder = tempfile::Builder::new().prefix("parlor-postgres-").tempdir().expect("a temporary folder");
         let owner = owner();
@@ -58,6 +67,19 @@ impl PostgresServer {
         let mut server = command("postgres");
         server.arg("-D").arg(&data).arg("-k").arg(folder.path());
         server.args(["-h", "127.0.0.1", "-p", &addr.port().to_string()]);
+        if let Some((certificate, key)) = certificate {
+            for (name, text, setting) in [("tls.crt", certificate, "ssl_cert_file"), ("tls.key", key, "ssl_key_file")] {
+                let path = folder.path().join(name);
+                fs::write(&path, text).expect("a writable folder");
+                // PostgreSQL refuses a key that others can read.
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("an own file");
+                if let Some((user, group)) = owner {
+                    chown(&path, Some(user), Some(group)).expect("root can change the owner of a file");
+                }
+                server.args(["-c", &format!("{setting}={}", path.display())]);
+            }
+            server.args(["-c", "ssl=on"]);
+        }
         let process = ChildProcess::start("postgres", &mut server, folder.path());
         let url = format!("postgres://postgres@{addr}/postgres");
         let start = Instant::now();

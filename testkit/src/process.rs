@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::time::sleep;
 
 use crate::TIMEOUT;
@@ -58,9 +59,24 @@ impl ChildProcess {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        // The standard library can only send KILL.
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(status.expect("kill runs").success(), "{} is not running:\n{}", self.name, self.log_tail());
+        let signal = match name {
+            "CONT" => Signal::CONT,
+            "HUP" => Signal::HUP,
+            "INT" => Signal::INT,
+            "STOP" => Signal::STOP,
+            "TERM" => Signal::TERM,
+            "XFSZ" => Signal::XFSZ,
+            other => panic!("no signal named {other}"),
+        };
+        // The standard library can only send KILL, and a minimal system has no program for others.
+        let sent = kill_process(Pid::from_child(&self.child), signal);
+        sent.unwrap_or_else(|error| panic!("{}: {error}\n{}", self.name, self.log_tail()));
+    }
+
+    /// Limits the size to which the process's files can grow; `None` ends the limit.
+    pub fn limit_file_size(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).expect("a process of the same user");
     }
 
     /// Kills the process with SIGKILL, and waits for its end.
@@ -152,7 +168,18 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// Starts the server in a folder with only these settings, and waits until it listens.
     pub fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut command = server_command(folder, settings);
+        Self::start_command(server_command(folder, settings), folder, settings)
+    }
+
+    /// Starts the server as [`Self::start`] does, under a limit such as `-n 256` of the shell's `ulimit`.
+    pub fn start_limited(folder: &Path, settings: &[(&str, &str)], limit: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit {limit} && exec \"$0\"")]).arg(server_binary());
+        command.env_clear().envs(settings.iter().copied()).current_dir(folder);
+        Self::start_command(command, folder, settings)
+    }
+
+    fn start_command(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Self {
         if !settings.iter().any(|(name, _)| *name == "PARLOR_ADDR") {
             command.env("PARLOR_ADDR", "127.0.0.1:0");
         }
@@ -172,6 +199,13 @@ impl ServerProcess {
     /// Returns the next line of the standard output.
     pub fn next_line(&self) -> String {
         self.next_line_within(TIMEOUT)
+    }
+
+    /// Returns the URL of the metrics, which the next line of the standard output names.
+    pub fn next_metrics_url(&self) -> String {
+        let line = self.next_line();
+        let url = line.strip_prefix("Metrics are at ");
+        url.unwrap_or_else(|| panic!("no URL of the metrics: {line}")).to_owned()
     }
 
     fn next_line_within(&self, limit: Duration) -> String {

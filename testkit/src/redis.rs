@@ -55,6 +55,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Returns the server's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         self.process.take().expect("Redis is running").kill();

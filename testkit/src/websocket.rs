@@ -6,14 +6,24 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use crate::TIMEOUT;
+
+/// The receive buffer of a client that blocks the server soon.
+const SMALL_BUFFER_BYTES: u32 = 4 * 1024;
+
+/// Connects with a small receive buffer, so that a client that does not read blocks the server soon.
+pub async fn connect_with_small_buffer(addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(SMALL_BUFFER_BYTES).expect("a small buffer");
+    socket.connect(addr).await.expect("a connection")
+}
 
 /// A WebSocket that sends and receives single messages of the graphql-transport-ws protocol.
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -32,6 +42,18 @@ impl Socket {
         }
         let (socket, _) = timeout(TIMEOUT, connect_async(request)).await.expect("a handshake in time")?;
         Ok(Self(socket))
+    }
+
+    /// Opens a WebSocket with a small receive buffer, which the server has acknowledged.
+    pub async fn with_small_buffer(addr: SocketAddr, token: &str) -> Self {
+        let stream = MaybeTlsStream::Plain(connect_with_small_buffer(addr).await);
+        let mut request = format!("ws://{addr}/graphql").into_client_request().expect("a request");
+        request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().expect("a header"));
+        let (socket, _) =
+            timeout(TIMEOUT, client_async(request, stream)).await.expect("a handshake").expect("a socket");
+        let mut socket = Self(socket);
+        socket.init(token).await;
+        socket
     }
 
     /// Sends an upgrade request without validating the response, and returns its head and the connection.

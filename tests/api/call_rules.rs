@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use testkit::calls::{ActiveCall, JoinedCall, alice_and_bob, sdp};
-use testkit::{Database, Engine, TestApp, engine_test, pluck};
+use testkit::keys::sign_with_secret;
+use testkit::{Database, Engine, TestApp, User, engine_test, pluck};
 
 #[engine_test]
 async fn call_start_needs_right_and_join_needs_membership(app: &TestApp) {
@@ -209,6 +210,45 @@ async fn ice_servers_carry_expiring_credentials(app: &TestApp) {
     let input = json!({ "chatId": chat, "kind": "VIDEO", "deviceId": "phone" });
     let started = alice.mutate_returning("startCall", input, "iceServers { urls }").await;
     assert_eq!(started.at("startCall.iceServers").as_array().map(Vec::len), Some(2));
+}
+
+#[engine_test(settings = [ICE_SERVERS[0], ICE_SERVERS[1], ICE_SERVERS[2]])]
+async fn ice_credentials_last_an_hour_and_no_longer_than_the_token(app: &TestApp) {
+    let now = app.app.clock.now().timestamp();
+    for (lifetime, expected) in [(600, 600), (7_200, 3_600)] {
+        let claims = json!({ "sub": "alice", "org": "demo", "iat": now, "exp": now + lifetime });
+        let alice = User::new(app.addr, "alice", sign_with_secret(claims));
+        let reply = alice.ask("{ viewer { iceServers { username expiresAt } } }").await;
+        let turn = reply.at("viewer.iceServers.1");
+        let seconds = turn["username"].as_str().and_then(|name| name.split_once(':')).expect("a name").0;
+        let valid_seconds = seconds.parse::<i64>().expect("seconds") - now;
+        assert!((expected..=expected + 60).contains(&valid_seconds), "{valid_seconds}");
+        assert!(valid_seconds <= lifetime, "the token ends first");
+    }
+}
+
+#[engine_test(settings = ICE_SERVERS)]
+async fn ice_servers_need_rights_in_calls(app: &TestApp) {
+    let ask = async |permissions: &[&str]| {
+        let bob = app.user_in("demo", "bob", Some(permissions)).await;
+        bob.ask("{ viewer { iceServers { urls credential } } }").await
+    };
+    for missing in [&[][..], &["chat.initiate_call"], &["chat.view"], &["chat.view", "organization.admin"]] {
+        let reply = ask(missing).await;
+        reply.assert_error("FORBIDDEN");
+        assert!(!reply.body.to_string().contains("turn.example.org"), "{}", reply.body);
+    }
+    let servers = ask(&["chat.view", "chat.initiate_call"]).await;
+    assert_eq!(servers.at("viewer.iceServers").as_array().map(Vec::len), Some(2));
+    // Users who may not start calls can take part in the calls of others.
+    let (alice, bob) = (app.user("alice").await, app.user_in("demo", "bob", Some(&["chat.view"])).await);
+    let chat = alice.direct(&bob).await;
+    let call = alice.start_call(&chat).await;
+    ask(&["chat.view"]).await.data();
+    let joined = bob.join_call(&call.call).await;
+    ask(&["chat.view"]).await.data();
+    bob.try_leave_call(&joined).await.data();
+    ask(&["chat.view"]).await.assert_error("FORBIDDEN");
 }
 
 #[engine_test]

@@ -270,7 +270,7 @@ async fn try_action(users: &TestUsers, kind: &'static str, action: &'static str,
     (succeeded, failed)
 }
 
-#[engine_test(settings = [("PARLOR_CHATS_PER_MINUTE", "100000")])]
+#[engine_test(settings = [("PARLOR_CHATS_PER_MINUTE", "100000"), ("PARLOR_WRITES_PER_MINUTE", "100000")])]
 async fn viewer_can_matches_mutation_outcome(app: &TestApp) {
     let users = TestUsers::create(app).await;
     let mut cases = Vec::new();

@@ -117,8 +117,7 @@ async fn edit_keeps_revisions_and_delete_keeps_no_content(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Walk", &[&bob]).await;
     let id = alice.send(&chat, "one").await;
-    let selection =
-        "message { text editedAt deletedAt editHistory { text } reactions { emoji } viewerCanEdit viewerCanDelete }";
+    let selection = "message { text editedAt deletedAt editHistory { nodes { text } } reactions { emoji } viewerCanEdit viewerCanDelete }";
     let edit = async |user: &User, text: &str| {
         user.mutate_returning("editMessage", json!({ "messageId": id, "text": text }), selection).await
     };
@@ -129,7 +128,7 @@ async fn edit_keeps_revisions_and_delete_keeps_no_content(app: &TestApp) {
     edit(&alice, "two").await.data();
     let edited = edit(&alice, "three").await;
     assert!(edited.at("editMessage.message.editedAt").is_string());
-    assert_eq!(edited.at("editMessage.message.editHistory"), &json!([{ "text": "one" }, { "text": "two" }]));
+    assert_eq!(edited.at("editMessage.message.editHistory.nodes"), &json!([{ "text": "one" }, { "text": "two" }]));
     bob.mutate_returning("addReaction", json!({ "messageId": id, "emoji": "👍" }), "message { id }").await.data();
     let can = bob.ask(&format!("{{ message(id: \"{id}\") {{ viewerCanEdit viewerCanDelete }} }}")).await;
     assert_eq!(can.at("message"), &json!({ "viewerCanEdit": false, "viewerCanDelete": false }));
@@ -140,7 +139,7 @@ async fn edit_keeps_revisions_and_delete_keeps_no_content(app: &TestApp) {
     let message = deleted.at("deleteMessage.message");
     assert!(message["deletedAt"].is_string());
     assert_eq!(
-        (&message["text"], &message["editHistory"], &message["reactions"]),
+        (&message["text"], &message["editHistory"]["nodes"], &message["reactions"]),
         (&json!(null), &json!([]), &json!([]))
     );
     assert_eq!((&message["viewerCanEdit"], &message["viewerCanDelete"]), (&json!(false), &json!(false)));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use parlor::domain::users;
-use parlor::realtime::cluster::message::{ClusterMessage, PresenceUpdate};
+use parlor::realtime::cluster::message::PresenceUpdate;
 use parlor::realtime::presence::snapshot::PresenceSnapshot;
 use serde_json::{Value, json};
 use testkit::presence::PRESENCE_FEED;
@@ -30,10 +30,8 @@ fn remembered_presence(app: &TestApp, id: &str) -> PresenceSnapshot {
 
 /// Returns the state of a user who is connected, or who has set a status that is remembered.
 fn local_update(app: &TestApp, id: &str) -> Option<PresenceUpdate> {
-    app.app.presence.local_updates().into_iter().find_map(|message| match message {
-        ClusterMessage::Presence(update) if update.user.as_str() == id => Some(update),
-        _ => None,
-    })
+    let announcements = app.app.presence.announcements(&(0..=u8::MAX).collect());
+    announcements.into_iter().flat_map(|announcement| announcement.users).find(|update| update.user.as_str() == id)
 }
 
 /// Drops all connections of a user, and waits until the server has noticed it.

@@ -249,7 +249,7 @@ async fn receipts_are_coalesced_and_private_ones_stay_private(app: &TestApp) {
         assert!(user != "bob" || at == json!(ids[19]), "the last state may be repeated, but no older one");
     }
     // A feed that reads a gap repeats positions that changed within the last seconds. These changes are older.
-    app.advance(11);
+    app.advance(16);
     let last = alice.send(&chat, "last").await;
     while next_position(&mut feed).await.1 != json!(last) {}
     read(&bob, &chat, None, true).await;

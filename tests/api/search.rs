@@ -1,7 +1,10 @@
 //! Search: both engines find the same messages by the same words.
 
+use parlor::domain::search::SearchQuery;
+use parlor::domain::search::terms::TermPrefix;
+use parlor::storage::read_queue::Reader;
 use serde_json::{Value, json};
-use testkit::{Database, Engine, Reply, TestApp, User, engine_test, pluck};
+use testkit::{Database, Engine, Reply, TestApp, User, engine_test, pluck, postgres_test, wait_until};
 
 const SEARCH: &str = "query($query: String!, $filter: MessageSearchFilter, $first: Int, $after: String) {
     searchMessages(query: $query, filter: $filter, first: $first, after: $after) {
@@ -258,6 +261,12 @@ async fn search_covers_only_current_memberships(app: &TestApp) {
     search(&powerless, "word", Value::Null).await.assert_error("FORBIDDEN");
 }
 
+/// Empties the full-text index, as a migration does that changes what the index contains.
+async fn empty_index(database: &Database) {
+    let sqlite = "INSERT INTO message_words (message_words) VALUES ('delete-all')";
+    database.execute_by_engine(sqlite, "DELETE FROM message_words").await;
+}
+
 #[engine_test]
 async fn messages_sent_before_index_are_found_after_restart(engine: Engine) {
     let app = TestApp::start(Database::create(engine).await, &[]).await;
@@ -266,13 +275,155 @@ async fn messages_sent_before_index_are_found_after_restart(engine: Engine) {
     alice.send(&chat, "an old lighthouse").await;
     let database = app.shut_down().await;
     // The state that a server without the index left.
-    let delete_index = match engine {
-        Engine::Sqlite => "INSERT INTO message_words (message_words) VALUES ('delete-all')",
-        Engine::Postgres => "DELETE FROM message_words",
-    };
-    database.execute(delete_index).await;
+    empty_index(&database).await;
     let app = TestApp::start(database, &[]).await;
     let alice = app.user("alice").await;
-    assert_eq!(found(&alice, "lighthouse").await, [json!("an old lighthouse")], "{engine:?}");
+    wait_until("the message is indexed", async || found(&alice, "lighthouse").await == [json!("an old lighthouse")])
+        .await;
     app.stop().await;
+}
+
+#[engine_test]
+async fn index_is_completed_in_steps_while_the_server_serves(engine: Engine) {
+    let app = TestApp::start(Database::create(engine).await, &[]).await;
+    let alice = app.user("alice").await;
+    let other = app.user_in("other", "bob", Some(&["chat.view", "chat.create_group"])).await;
+    let (chat, others_chat) = (alice.group("Walk", &[]).await, other.group("Own", &[]).await);
+    // More messages than one step indexes.
+    for number in 0..230 {
+        alice.send(&chat, &format!("lighthouse {number}")).await;
+    }
+    other.send(&others_chat, "lighthouse of theirs").await;
+    let deleted = alice.send(&chat, "a deleted lighthouse").await;
+    alice.mutate_ok("deleteMessage", json!({ "messageId": deleted })).await;
+    let database = app.shut_down().await;
+    empty_index(&database).await;
+    let nil = ["zeroblob(16)", "'00000000-0000-0000-0000-000000000000'"];
+    let [sqlite, postgres] =
+        nil.map(|nil| format!("INSERT INTO search_reindexing (id, chat_id, seq) VALUES (1, {nil}, 0)"));
+    database.execute_by_engine(&sqlite, &postgres).await;
+    let app = TestApp::start(database, &[]).await;
+    let (alice, other) = (app.user("alice").await, app.user_in("other", "bob", Some(&["chat.view"])).await);
+    let sent_meanwhile = alice.send(&chat, "lighthouse, sent meanwhile").await;
+    alice.mutate_ok("editMessage", json!({ "messageId": sent_meanwhile, "text": "lighthouse, edited" })).await;
+    wait_until("all messages are indexed", async || {
+        app.database.query_number("SELECT count(*) FROM search_reindexing").await == 0
+    })
+    .await;
+    assert_eq!(found_with(&alice, "lighthouse", Value::Null).await[0], "lighthouse, edited");
+    assert_eq!(app.database.query_number("SELECT count(*) FROM message_words").await, 232, "each message once");
+    for query in ["\"lighthouse 0\"", "\"lighthouse 229\"", "edited"] {
+        assert_eq!(found(&alice, query).await.len(), 1, "{query}");
+    }
+    assert_eq!(found(&alice, "deleted").await, NO_RESULTS);
+    assert_eq!(found(&other, "lighthouse").await, ["lighthouse of theirs"]);
+    app.stop().await;
+}
+
+#[engine_test]
+async fn search_reads_only_index_entries_of_its_organization(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let other = app.user_in("other", "bob", Some(&["chat.view", "chat.create_group"])).await;
+    let (chat, others_chat) = (alice.group("Walk", &[]).await, other.group("Own", &[]).await);
+    for number in 0..30 {
+        alice.send(&chat, &format!("lighthouse keeper {number}")).await;
+    }
+    other.send(&others_chat, "a keeper").await;
+    assert_eq!(found(&other, "lighthouse").await, NO_RESULTS);
+    assert_eq!(found(&other, "keep").await, ["a keeper"]);
+    // An engine reads the entries of the terms that a query names, or that begin with a prefix in it.
+    for (query, organization, entries) in [
+        ("lighthouse", "demo", 30),
+        ("lighthouse", "other", 0),
+        ("keep", "other", 1),
+        ("\"keeper\"", "other", 1),
+        ("l", "other", 0),
+        ("lighthouse", "empty", 0),
+    ] {
+        let (parsed, prefix) = (SearchQuery::parse(query).unwrap(), TermPrefix::new(&organization.parse().unwrap()));
+        let matches = match app.database.engine {
+            Engine::Sqlite => format!("message_words MATCH '{}'", parsed.fts5(&prefix)),
+            Engine::Postgres => format!("words @@ '{}'::tsquery", parsed.tsquery(&prefix).replace('\'', "''")),
+        };
+        let read = app.database.query_number(&format!("SELECT count(*) FROM message_words WHERE {matches}")).await;
+        assert_eq!(read, entries, "{query} in {organization}");
+    }
+    // Terms and not rows decide what is read, so no term may belong to both organisations.
+    let shared_terms = match app.database.engine {
+        Engine::Sqlite => {
+            app.database.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(message_words, 'instance')").await;
+            "SELECT count(*) FROM (SELECT 1 FROM vocabulary JOIN messages ON messages.pk = vocabulary.doc \
+             JOIN chats ON chats.id = messages.chat_id \
+             GROUP BY vocabulary.term HAVING count(DISTINCT chats.organization_id) > 1)"
+        }
+        Engine::Postgres => {
+            "SELECT count(*) FROM (SELECT 1 FROM message_words CROSS JOIN unnest(words) \
+             JOIN chats ON chats.id = message_words.chat_id \
+             GROUP BY lexeme HAVING count(DISTINCT chats.organization_id) > 1) AS shared"
+        }
+    };
+    assert_eq!(app.database.query_number(shared_terms).await, 0);
+}
+
+/// FTS5's work is in no plan; the entries of its terms are counted by the test above.
+#[postgres_test]
+async fn search_in_empty_organization_scans_no_rows_of_the_index() {
+    let app = TestApp::start(Database::create(Engine::Postgres).await, &[]).await;
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    for number in 0..30 {
+        alice.send(&chat, &format!("lighthouse {number}")).await;
+    }
+    let client = app.database.postgres_client().await;
+    client.batch_execute("SET enable_seqscan = off").await.unwrap();
+    for (organization, rows) in [("demo", "rows=30"), ("empty", "rows=0")] {
+        let prefix = TermPrefix::new(&organization.parse().unwrap());
+        let query = SearchQuery::parse("light").unwrap().tsquery(&prefix).replace('\'', "''");
+        let explain = format!(
+            "EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) \
+             SELECT 1 FROM message_words WHERE words @@ '{query}'::tsquery"
+        );
+        let plan: Vec<String> = client.query(&explain, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        let scan = plan.iter().find(|line| line.contains("Bitmap Index Scan on message_words_by_word"));
+        assert!(scan.is_some_and(|scan| scan.contains(rows)), "{organization}: {plan:#?}");
+    }
+    app.stop().await;
+}
+
+#[engine_test(settings = [("PARLOR_READS_PER_USER", "2"), ("PARLOR_READS_PER_ORGANIZATION", "3")])]
+async fn reads_beyond_bounds_wait_and_hold_up_nobody_else(app: &TestApp) {
+    const READ: &str =
+        "{ chats(first: 1) { nodes { title } } searchMessages(query: \"word\", first: 1) { nodes { id } } }";
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let other = app.user_in("other", "bob", None).await;
+    let reader = |user: &str| Reader { organization: "demo".parse().unwrap(), user: Some(user.parse().unwrap()) };
+    // Two slow reads of Alice.
+    let slow = [app.app.reads.acquire(reader("alice")).await, app.app.reads.acquire(reader("alice")).await];
+    let mut waiting = std::pin::pin!(alice.ask(READ));
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            reply = &mut waiting => panic!("a read beyond the bound did not wait: {reply:?}"),
+            reply = bob.ask(READ) => {
+                reply.data();
+            }
+        }
+    }
+    // And one of Carol: now the organisation has as many as it may.
+    let carol = app.app.reads.acquire(reader("carol")).await;
+    let mut bob_waits = std::pin::pin!(bob.ask(READ));
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("a read beyond the bound of the user did not wait"),
+            _ = &mut bob_waits => panic!("a read beyond the bound of the organisation did not wait"),
+            reply = other.ask(READ) => {
+                reply.data();
+            }
+        }
+    }
+    drop(carol);
+    bob_waits.await.data();
+    drop(slow);
+    waiting.await.data();
 }

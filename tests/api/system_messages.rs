@@ -146,3 +146,66 @@ async fn system_message_is_immutable_and_never_unread(app: &TestApp) {
     let newest = bob.fetch_chat(&chat, "lastMessage { id }").await;
     assert_eq!(newest["lastMessage"]["id"], own, "a deleted message stays the last one");
 }
+
+#[engine_test]
+async fn repeated_joining_and_leaving_changes_one_system_message(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    app.app.clock.pause();
+    let channel = alice.chat("CHANNEL", "News", &[]).await;
+    let mut feed = alice.feed(&channel, None, None).await;
+    feed.expect("FeedCaughtUp").await;
+    let notices = async || system_messages(&alice, &channel).await.split_off(2);
+    let notice = |kind: &str| json!([kind, "bob", "bob", null]);
+    let (join, leave) = (("joinChannel", json!({ "chatId": channel })), ("leaveChat", json!({ "chatId": channel })));
+    let repeat = async |times: usize| {
+        for (field, input) in [&join, &leave].into_iter().cycle().take(times) {
+            bob.mutate_ok(field, input.clone()).await;
+        }
+    };
+    repeat(2).await;
+    assert_eq!(notices().await, [notice("MEMBER_ADDED"), notice("MEMBER_LEFT")]);
+    let activity = alice.fetch_chat(&channel, "lastActivityAt lastMessage { id }").await;
+    repeat(21).await;
+    assert_eq!(notices().await, [notice("MEMBER_ADDED"), notice("MEMBER_ADDED")]);
+    assert_eq!(alice.fetch_chat(&channel, "lastActivityAt lastMessage { id }").await, activity);
+    let mut changes = Vec::new();
+    while changes.len() < 23 {
+        let event = feed.next_non_member_event().await;
+        if event["__typename"] == "MessageUpserted" {
+            changes.push(event["change"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(changes, [vec!["ADDED"; 2], vec!["EDITED"; 21]].concat());
+    // A departure after that is a change of the same message, until its ten minutes are over.
+    app.advance(590);
+    bob.mutate_ok(leave.0, leave.1.clone()).await;
+    assert_eq!(notices().await, [notice("MEMBER_ADDED"), notice("MEMBER_LEFT")]);
+    app.advance(10);
+    repeat(2).await;
+    let expected = [notice("MEMBER_ADDED"), notice("MEMBER_LEFT"), notice("MEMBER_ADDED"), notice("MEMBER_LEFT")];
+    assert_eq!(notices().await, expected);
+}
+
+#[engine_test]
+async fn repeated_adding_and_removing_changes_one_system_message_and_notifies_once(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    for _ in 0..10 {
+        alice.add_member(&chat, "carol", "MEMBER").await;
+        alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "carol" })).await;
+    }
+    // Another user's membership has messages of its own.
+    alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "bob" })).await;
+    alice.add_member(&chat, "carol", "MEMBER").await;
+    let notices = system_messages(&alice, &chat).await.split_off(2);
+    let expected = [
+        json!(["MEMBER_ADDED", "alice", "carol", null]),
+        json!(["MEMBER_ADDED", "alice", "carol", null]),
+        json!(["MEMBER_REMOVED", "alice", "bob", null]),
+    ];
+    assert_eq!(notices, expected);
+    let notifications = carol.ask("{ viewer { notifications(first: 100) { nodes { kind } } } }").await;
+    assert_eq!(notifications.at("viewer.notifications.nodes"), &json!([{ "kind": "ADDED_TO_CHAT" }]));
+    // A member who returns is a full member again.
+    carol.send(&chat, "hello").await;
+}

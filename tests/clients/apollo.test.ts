@@ -20,7 +20,7 @@ const cache = () =>
       Viewer: { keyFields: [] },
       Chat: { fields: { messages: relayStylePagination() } },
       // Lists of objects without ids are replaced as a whole,
-      Message: { fields: { reactions: { merge: false }, editHistory: { merge: false } } },
+      Message: { fields: { reactions: { merge: false }, editHistory: relayStylePagination() } },
       // and so is each event, because the next one may have another type.
       Subscription: { fields: { chatFeed: { merge: false } } },
     },

@@ -119,7 +119,7 @@ export async function testCachingClient(
     await bob.ask(EditMessageDocument, { input: { messageId: newest().id, text: 'Hi, Alice!' } })
     await eventually(() => {
       assert.equal(newest().text, 'Hi, Alice!')
-      assert.deepEqual(newest().editHistory.map(({ text }) => text), ['Hello, Alice!'])
+      assert.deepEqual(newest().editHistory.nodes.map(({ text }) => text), ['Hello, Alice!'])
     })
 
     const input = { messageId: find('message 40')!.id, emoji: '👍' }

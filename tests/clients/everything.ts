@@ -44,6 +44,7 @@ import {
   SetTypingDocument,
   SilenceMemberDocument,
   StartCallDocument,
+  UnbanMemberDocument,
   UnblockWordsDocument,
   UnpinMessageDocument,
   UpdateCallMediaDocument,
@@ -342,6 +343,16 @@ export const scenarios: Record<string, Scenario> = {
     await bob.ask(ArchiveChatDocument, { input: { chatId, archived: true } })
   },
 
+  async *bans({ alice, bob, carol }) {
+    const chatId = await createChat(bob, [alice, carol], { title: 'Bans' })
+    yield
+    await bob.ask(RemoveMemberDocument, { input: { chatId, userId: carol.id, ban: true, reason: 'Advertising' } })
+    yield
+    await bob.ask(UnbanMemberDocument, { input: { chatId, userId: carol.id } })
+    yield
+    await bob.ask(AddMembersDocument, { input: { chatId, userIds: [carol.id] } })
+  },
+
   async *chatDeletion({ alice, bob }) {
     const chatId = await createChat(bob, [alice], { title: 'Chat deletion' })
     yield
@@ -350,9 +361,9 @@ export const scenarios: Record<string, Scenario> = {
     await bob.ask(DeleteChatDocument, { input: { chatId } })
   },
 
-  async *resources({ alice, bob, carol }) {
+  async *resources({ alice, bob, carol, mona }) {
     const ensure = (type: string, members: Actor[]) =>
-      bob.ask(EnsureResourceChatDocument, {
+      mona.ask(EnsureResourceChatDocument, {
         input: { resource: { type, id: '4711' }, title: `${type} 4711`, memberIds: members.map(({ id }) => id) },
       })
     await ensure('shipment', [bob, alice])

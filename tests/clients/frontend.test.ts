@@ -77,7 +77,7 @@ class Fixture {
     expectSilentConsole(t)
     const org = `org-${randomUUID()}`
     const [alice, bob, carol] = [createUser(org, 'Alice'), createUser(org, 'Bob'), createUser(org, 'Carol')]
-    const mona = createUser(org, 'Mona', ['chat.view', 'chat.moderate'])
+    const mona = createUser(org, 'Mona', ['chat.view', 'chat.moderate', 'organization.admin'])
     // The server registers a user at their first request.
     for (const user of [alice, bob, carol, mona]) await user.ask(ViewerDocument)
     const team = await createChat(bob, [alice, carol], { title: 'The team' })

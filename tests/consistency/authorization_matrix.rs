@@ -10,7 +10,7 @@ use testkit::{DatabaseDump, Reply, TestApp, User, engine_test};
 
 use super::authorization_matrix_rows::{FORBIDDEN, GroupUsers, NOT_FOUND, OwnChat, Row, SecretGroup, rows};
 
-/// All permissions except `organization.admin`, which outranks the roles in resource chats.
+/// All permissions except `organization.admin`, which the host's service has.
 const PERMISSIONS: [&str; 8] = [
     "chat.view",
     "chat.create_group",
@@ -35,7 +35,8 @@ async fn group_users(app: &TestApp) -> GroupUsers {
     let input = json!({ "words": ["blocked"], "action": "MASK" });
     moderator.mutate_returning("blockWords", input, "blockedWords { word }").await.data();
     let [alice, bob, erin, dora] = ["alice", "bob", "erin", "dora"].map(|id| app.user(id));
-    GroupUsers { alice: alice.await, bob: bob.await, erin: erin.await, dora: dora.await }
+    let host = app.user_in("demo", "host", Some(&["chat.view", "organization.admin"])).await;
+    GroupUsers { alice: alice.await, bob: bob.await, erin: erin.await, dora: dora.await, host }
 }
 
 async fn call(user: &User, schema: &Schema, row: &Row) -> Reply {
@@ -126,7 +127,13 @@ impl NonMember {
             "resolveReport" if self.is_moderator => self.is_in_other_organization.then_some(NOT_FOUND),
             "blockWords" | "unblockWords" | "revokeSessions" if self.is_moderator => None,
             // The host's service need not be a member of the chats of the host's resources.
-            "ensureResourceChat" if self.is_moderator && !self.is_in_other_organization => None,
+            "ensureResourceChat" | "removeMember" | "unbanMember"
+                if self.is_moderator && !self.is_in_other_organization =>
+            {
+                None
+            }
+            // The members of the chat are unknown to the other organization.
+            "ensureResourceChat" if self.is_moderator => Some(NOT_FOUND),
             _ if self.is_in_other_organization => row.other_organization,
             _ => row.non_member,
         }
@@ -325,8 +332,8 @@ async fn missing_view_permission_hides_every_chat(app: &TestApp) {
     let before = DatabaseDump::take(&app.database).await;
     for row in rows(&secret, &own) {
         match (row.field, row.owner) {
-            // These belong to the organization or to the user, not to a chat.
-            ("blockWords" | "unblockWords" | "resolveReport" | "markNotificationsRead", _) => {}
+            // These belong to the organization, not to a chat.
+            ("blockWords" | "unblockWords" | "resolveReport", _) => {}
             ("renewSession", Some(code)) => assert_rejected(&call(&viewer, &schema, &row).await, &row, code),
             (_, Some(NOT_FOUND)) => assert_rejected(&call(&viewer, &schema, &row).await, &row, NOT_FOUND),
             _ => assert_rejected(&call(&viewer, &schema, &row).await, &row, FORBIDDEN),
@@ -336,17 +343,27 @@ async fn missing_view_permission_hides_every_chat(app: &TestApp) {
         let reply = viewer.ask(&query).await;
         match field {
             "searchMessages" | "calls" => reply.assert_error(FORBIDDEN),
-            _ if query.contains(&secret.notification) || query.contains(&secret.report) => {}
+            _ if query.contains(&secret.report) => {}
             _ => assert_eq!(reply.data(), &denied, "{query}"),
         }
     }
-    for id in [&secret.notification, &secret.report] {
-        let query = format!(
-            "{{ node(id: \"{id}\") {{ ... on Notification {{ chat {{ id }} message {{ id }} }} ... on Report {{ chat {{ id }} message {{ id }} }} }} }}"
-        );
-        assert_eq!(viewer.ask(&query).await.at("node"), &json!({ "chat": null, "message": null }));
+    let query =
+        format!("{{ node(id: \"{}\") {{ ... on Report {{ chat {{ id }} message {{ id }} }} }} }}", secret.report);
+    assert_eq!(viewer.ask(&query).await.at("node"), &json!({ "chat": null, "message": null }));
+    for query in [
+        "{ chats { nodes { id } } }",
+        "{ user(id: \"bob\") { presence { status } } }",
+        "{ users { nodes { presence { status } } } }",
+        "{ viewer { user { presence { status } } } }",
+        "{ viewer { unread { messages } } }",
+        "{ viewer { notifications { nodes { id } } } }",
+        "{ viewer { iceServers { urls } } }",
+    ] {
+        let codes = viewer.ask(query).await.body["errors"].clone();
+        let codes: BTreeSet<_> =
+            codes.as_array().into_iter().flatten().map(|e| e["extensions"]["code"].clone().to_string()).collect();
+        assert_eq!(codes, [format!("{FORBIDDEN:?}")].into(), "{query}");
     }
-    viewer.ask("{ chats { nodes { id } } }").await.assert_error(FORBIDDEN);
     for query in ["presence(userIds: [\"bob\"]) { status }", "inboxFeed { __typename }"] {
         let mut feed = viewer.subscribe(&format!("subscription {{ {query} }}"), json!({})).await;
         assert_eq!(feed.error_code().await, FORBIDDEN, "{query}");

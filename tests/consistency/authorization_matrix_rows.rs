@@ -97,8 +97,9 @@ pub struct SecretGroup {
     pub non_member: String,
 }
 
-/// The users of the secret group: its owner, two members, and Dora, who is removed.
+/// The users of the secret group: its owner, two members, Dora, who is removed, and the host that creates the group.
 pub struct GroupUsers {
+    pub host: User,
     pub alice: User,
     pub bob: User,
     pub erin: User,
@@ -107,13 +108,13 @@ pub struct GroupUsers {
 
 impl SecretGroup {
     pub async fn create(users: &GroupUsers, resource: &str) -> Self {
-        let GroupUsers { alice, bob, erin, dora } = users;
-        let ids = [bob, erin, dora].map(|user| &user.id);
-        let input =
-            json!({ "resource": { "type": "project", "id": resource }, "title": "Secret garden", "memberIds": ids });
-        let selection = "chat { id viewerMembership { id } }";
-        let created = alice.mutate_returning("ensureResourceChat", input, selection).await;
+        let GroupUsers { alice, bob, erin, dora, host } = users;
+        let ids = [alice, bob, erin, dora].map(|user| &user.id);
+        let input = json!({ "resource": { "type": "project", "id": resource }, "title": "Secret garden",
+            "memberIds": ids, "roles": [{ "userId": alice.id, "role": "OWNER" }] });
+        let created = host.mutate_returning("ensureResourceChat", input, "chat { id }").await;
         let chat = created.text("ensureResourceChat.chat.id");
+        let member = alice.fetch_chat(&chat, "viewerMembership { id }").await["viewerMembership"]["id"].clone();
         let send = async |user: &User, mut input: Value| -> Reply {
             input["chatId"] = json!(chat);
             user.mutate_returning("sendMessage", input, "message { id poll { options { id } } }").await
@@ -150,7 +151,7 @@ impl SecretGroup {
             call: alice_call.call,
             alice_participant: alice_call.participant,
             bob_participant: bob_call.participant,
-            member: created.text("ensureResourceChat.chat.viewerMembership.id"),
+            member: member.as_str().expect("an id").into(),
             message,
             reply,
             pinned,
@@ -220,8 +221,7 @@ pub fn rows(secret: &SecretGroup, own: &OwnChat) -> Vec<Row> {
                 json!({ "kind": "GROUP", "title": "New", "memberIds": [non_member] }),
             )
             .requires("chat.create_group"),
-            Row { non_member: Some(FORBIDDEN), ..higher_roles_only("ensureResourceChat", resource_chat) }
-                .requires("chat.manage_group"),
+            never_allowed("ensureResourceChat", resource_chat, FORBIDDEN),
             higher_roles_only("updateChat", json!({ "chatId": chat, "title": "Mine" })).requires("chat.manage_group"),
             higher_roles_only("addMembers", json!({ "chatId": chat, "userIds": ["mallory"] }))
                 .requires("chat.manage_group"),
@@ -247,8 +247,9 @@ pub fn rows(secret: &SecretGroup, own: &OwnChat) -> Vec<Row> {
             never_allowed("revokeSessions", json!({ "userId": "erin" }), FORBIDDEN),
             higher_roles_only("editMessage", json!({ "messageId": message, "text": "mine" })),
             higher_roles_only("deleteMessage", json!({ "messageId": message })),
-            higher_roles_only("removeMember", json!({ "chatId": chat, "userId": "erin" }))
+            higher_roles_only("removeMember", json!({ "chatId": chat, "userId": "erin", "ban": true }))
                 .requires("chat.manage_group"),
+            higher_roles_only("unbanMember", json!({ "chatId": chat, "userId": "erin" })).requires("chat.manage_group"),
             higher_roles_only("archiveChat", json!({ "chatId": chat, "archived": true })).requires("chat.manage_group"),
             members_only("leaveChat", chat_input.clone()),
             higher_roles_only("deleteChat", chat_input).requires("chat.delete"),

@@ -1,7 +1,9 @@
 //! Clusters: several nodes behave as one server.
 
+mod bans;
 mod follower;
 pub mod harness;
+mod revocation;
 pub mod workload;
 
 use std::time::{Duration, Instant};

@@ -106,11 +106,15 @@ async fn concurrent_replays_create_one_message(app: &TestApp) {
 
 #[engine_test(settings = [("PARLOR_SEND_QUEUE", "1")])]
 async fn full_send_queue_rejects_without_losing_messages(app: &TestApp) {
-    let alice = app.user("alice").await;
-    let chat = alice.group("Walk", &[]).await;
-    let replies = join_all((0..100).map(|n| {
-        let input = json!({ "chatId": chat, "text": n.to_string() });
-        alice.mutate_returning("sendMessage", input, "message { text }")
+    // One organization cannot fill the queue, so each sender is of another.
+    let senders = join_all((0..30).map(async |n| {
+        let sender = app.user_in(&format!("organization{n}"), "alice", None).await;
+        let chat = sender.group("Walk", &[]).await;
+        (sender, chat)
+    }))
+    .await;
+    let replies = join_all(senders.iter().map(|(sender, chat)| {
+        sender.mutate_returning("sendMessage", json!({ "chatId": chat, "text": "text" }), "message { text }")
     }))
     .await;
     let (sent, rejected): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.body.get("errors").is_none());
@@ -119,7 +123,11 @@ async fn full_send_queue_rejects_without_losing_messages(app: &TestApp) {
         assert!(reply.body["errors"][0]["extensions"]["retryAfterMs"].as_u64().unwrap() > 0);
     }
     assert!(!sent.is_empty());
-    assert_eq!(history(&alice, &chat).await.len(), sent.len());
+    let mut stored = 0;
+    for (sender, chat) in &senders {
+        stored += history(sender, chat).await.len();
+    }
+    assert_eq!(stored, sent.len());
 }
 
 #[engine_test]

@@ -1,11 +1,17 @@
-//! Databases: TLS, migrations by concurrent servers, two servers on one database, and abandoned transactions.
+//! Databases: TLS, permissions of files, several servers, and abandoned transactions.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use futures_util::future::join_all;
 use parlor::bootstrap;
 use parlor::domain::clock::Clock;
 use parlor::domain::messages::{DraftBody, MessageDraft};
 use serde_json::json;
-use testkit::{Database, Engine, TestApp, config, postgres_test, wait_until};
+use tempfile::TempDir;
+use testkit::postgres::PostgresServer;
+use testkit::{Database, Engine, SECRET, ServerProcess, TestApp, config, postgres_test, wait_until};
 use tokio_postgres::NoTls;
 
 /// Returns whether the connections of an application to a database are encrypted, or `None` if it has none.
@@ -58,6 +64,53 @@ async fn sslmode_setting_is_honored() {
         wait_until("the pool's connections have ended", has_ended).await;
     }
     plain.drop().await;
+}
+
+#[postgres_test]
+async fn certificate_that_is_not_checked_may_be_of_any_version_and_kind() {
+    let certificates = [
+        // X.509 version 1, which libraries for certificates of the web do not read.
+        (include_str!("certificates/v1.crt"), include_str!("certificates/v1.key")),
+        // A key on the curve P-521, whose signatures the library cannot verify.
+        (include_str!("certificates/p521.crt"), include_str!("certificates/p521.key")),
+    ];
+    for (certificate, key) in certificates {
+        let server = PostgresServer::start_with_certificate(certificate, key).await;
+        let cases = [
+            ("", Some(true)),
+            ("?sslmode=allow", Some(true)),
+            ("?sslmode=prefer", Some(true)),
+            ("?sslmode=require", Some(true)),
+            ("?sslmode=disable", Some(false)),
+            ("?sslmode=verify-ca", None),
+            ("?sslmode=verify-full", None),
+        ];
+        for (query, expected) in cases {
+            let url = format!("{}{query}", server.url());
+            match (bootstrap::start(&config(&url, &[("PARLOR_NODE_NAME", "tls")]), Clock::system()).await, expected) {
+                (Ok(app), Some(tls)) => {
+                    app.database.read().await.expect("a connection").check_alive().await.expect("a reply");
+                    let query = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                                 WHERE application_name LIKE 'parlor/tls%' AND ssl = $1";
+                    let (client, connection) =
+                        tokio_postgres::connect(server.url(), NoTls).await.expect("a connection");
+                    tokio::spawn(connection);
+                    let count = async |tls: bool| -> i64 {
+                        client.query_one(query, &[&tls]).await.expect("the statistics").get(0)
+                    };
+                    assert!(count(tls).await > 0, "{url}");
+                    assert_eq!(count(!tls).await, 0, "{url}");
+                    app.database.close();
+                    drop(app);
+                    let have_ended = async || count(tls).await == 0;
+                    wait_until("the pool's connections have ended", have_ended).await;
+                }
+                (Err(error), None) => assert!(error.to_string().starts_with("DATABASE_URL"), "{error}"),
+                (started, _) => panic!("{url}: {:?}", started.map(|_| "started")),
+            }
+        }
+        server.stop().await;
+    }
 }
 
 #[postgres_test]
@@ -116,4 +169,53 @@ async fn dropped_request_leaves_no_row_lock() {
         alice.mutate_returning("sendMessage", json!({ "chatId": chat, "text": "not blocked" }), "message { id }").await;
     sent.data();
     app.stop().await;
+}
+
+/// Returns the permissions of each file below a folder, by name.
+fn permissions(folder: &Path) -> BTreeMap<String, u32> {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file"));
+    files
+        .map(|file| {
+            let mode = file.metadata().expect("metadata").permissions().mode();
+            (file.file_name().to_string_lossy().into_owned(), mode & 0o777)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn files_that_the_server_creates_belong_to_its_user_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A development server, with the default place of the database.
+    let mut server = ServerProcess::start(folder.path(), &[]);
+    server.process.wait_until_ready(server.addr).await;
+    let data = folder.path().join("data");
+    assert_eq!(std::fs::metadata(&data).expect("a folder").permissions().mode() & 0o777, 0o700);
+    let files = permissions(&data);
+    let expected = ["development-secret", "parlor.db", "parlor.db-lock", "parlor.db-shm", "parlor.db-wal"];
+    assert_eq!(files.keys().collect::<Vec<_>>(), expected);
+    assert!(files.values().all(|mode| *mode == 0o600), "{files:?}");
+}
+
+#[tokio::test]
+async fn second_server_on_a_sqlite_file_is_noticed_while_the_first_one_runs() {
+    const WARNING: &str = "another process serves this database too";
+    let database = Database::create_sqlite();
+    let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let settings = [("DATABASE_URL", database.url.as_str()), ("PARLOR_JWT_SECRET", SECRET)];
+    let start = async |folder: &TempDir| {
+        let mut server = ServerProcess::start(folder.path(), &settings);
+        server.process.wait_until_ready(server.addr).await;
+        server
+    };
+    let first = start(&folders[0]).await;
+    assert!(!first.log().contains(WARNING), "{}", first.log());
+    let second = start(&folders[1]).await;
+    assert!(second.log().contains(WARNING), "{}", second.log());
+    // However a server ends, its lock ends with it.
+    first.kill();
+    second.kill();
+    let third = start(&folders[2]).await;
+    assert!(!third.log().contains(WARNING), "{}", third.log());
+    third.kill();
+    database.drop().await;
 }

@@ -25,7 +25,7 @@ const MESSAGE: &str = "fragment M on Message {
         poll { question closed voterCount options { id text voteCount viewerVoted voters(first: 5) { id } } }
         system { kind actor { id } subject { id } detail call { id } } replyTo { id } threadRoot { id } replyCount
         forwardedFrom { sender { id } chatTitle } reactions { emoji count viewerReacted users(first: 5) { id } }
-        editedAt editHistory { text } deletedAt pinnedAt pinnedBy { id } 
+        editedAt editHistory { nodes { text } } deletedAt pinnedAt pinnedBy { id } 
     }";
 const MEMBER: &str = "fragment P on ChatMember {
         id user { id } role addedBy { id } lastReadMessage { id } lastDeliveredMessage { id } lastReadAt mutedUntil
@@ -135,6 +135,7 @@ impl Fixture {
                 "chat.delete",
                 "chat.moderate",
                 "chat.initiate_call",
+                "organization.admin",
             ]);
             users.insert(name, app.user_in("demo", name, permissions).await);
         }
@@ -221,6 +222,8 @@ fn cases(fixture: &Fixture) -> Vec<Case> {
         vec![("alice", "updateChat", json!({ "chatId": chat, "slowModeSeconds": 0 }))],
         vec![("alice", "addMembers", json!({ "chatId": chat, "userIds": ["erin"] }))],
         vec![("alice", "removeMember", json!({ "chatId": chat, "userId": "erin" }))],
+        vec![("alice", "removeMember", json!({ "chatId": chat, "userId": "erin", "ban": true, "reason": "spam" }))],
+        vec![("alice", "unbanMember", json!({ "chatId": chat, "userId": "erin" }))],
         vec![("alice", "changeMemberRole", json!({ "chatId": chat, "userId": "dave", "role": "ADMIN" }))],
         vec![("alice", "silenceMember", json!({ "chatId": chat, "userId": "carol", "until": far_future }))],
         vec![("alice", "silenceMember", json!({ "chatId": chat, "userId": "carol" }))],

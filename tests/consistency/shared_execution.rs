@@ -51,11 +51,14 @@ struct Fixture {
 
 impl Fixture {
     async fn create(app: &TestApp) -> Self {
-        let [alice, bob, carol, dave, erin] = ["alice", "bob", "carol", "dave", "erin"].map(|id| app.user(id));
+        let [alice, bob, carol, dave, erin, frank] =
+            ["alice", "bob", "carol", "dave", "erin", "frank"].map(|id| app.user(id));
         let (alice, bob, carol, dave) = (alice.await, bob.await, carol.await, dave.await);
-        erin.await;
+        tokio::join!(erin, frank);
         let chat = alice.group("Walk", &[&bob, &carol, &dave]).await;
         alice.mutate_ok("changeMemberRole", json!({ "chatId": chat, "userId": "dave", "role": "MODERATOR" })).await;
+        let ban = json!({ "chatId": chat, "userId": "frank", "ban": true, "reason": "spam" });
+        alice.mutate_ok("removeMember", ban).await;
         let first = alice.send_message(&chat, json!({ "text": "first", "mentionIds": ["bob", "carol"] })).await;
         let thread_root = bob.send_message(&chat, json!({ "text": "a thread", "replyToId": first })).await;
         bob.send_message(&chat, json!({ "text": "in the thread", "threadRootId": thread_root })).await;
@@ -243,8 +246,9 @@ async fn assert_shared_equals_own(app: &TestApp, kind: Kind, common: &[Path], de
 }
 
 /// Fields that must differ between users: otherwise the mutations would prove little.
-const EXPECTED_DEPENDENT: [&str; 13] = [
+const EXPECTED_DEPENDENT: [&str; 14] = [
     "activeCall viewerDirection",
+    "nodes reason",
     "reactions viewerReacted",
     "viewerCan allowed",
     "viewerCan reason",

@@ -173,7 +173,11 @@ async fn variables_are_coerced_like_graphql_js() {
 #[tokio::test(flavor = "multi_thread")]
 async fn persisted_query_is_sent_by_hash() {
     let app = TestApp::sqlite(&[]).await;
-    let accept = [("accept", "application/graphql-response+json,application/json;q=0.9")];
+    let authorization = bearer(&app.user("alice").await);
+    let accept = [
+        ("accept", "application/graphql-response+json,application/json;q=0.9"),
+        ("authorization", authorization.as_str()),
+    ];
     let query = "query Q($a: Boolean!) { here: __typename ...F @include(if: $a) } fragment F on Query { __typename }";
     let extension = persisted_extension(query);
     let hash = extension["persistedQuery"]["sha256Hash"].clone();

@@ -4,6 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::http::{bearer, get, graphql_body, post, request};
 use testkit::{Database, Engine, Socket, TestApp, User, engine_test, postgres_test};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::transport::websocket::init;
 
@@ -72,19 +74,59 @@ async fn large_response_is_compressed_when_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn response_carries_request_id() {
     let app = TestApp::sqlite(&[]).await;
-    let given = [("x-request-id", "from the host 7")];
+    let given = [("x-request-id", "From_the-host.7")];
     for response in [
         post(&app, &given, graphql_body("{ __typename }", json!({}))).await,
         post(&app, &given, "nonsense").await,
         request(&app, Method::GET, "/healthz", &given, "").await,
         request(&app, Method::GET, "/nowhere", &given, "").await,
     ] {
-        assert_eq!(response.header("x-request-id"), "from the host 7");
+        assert_eq!(response.header("x-request-id"), "From_the-host.7");
     }
+    let (longest, too_long) = ("a".repeat(128), "a".repeat(129));
+    assert_eq!(get(&app, &[("x-request-id", &longest)], &[]).await.header("x-request-id"), longest);
+    for invalid in ["", "from the host", "a/b", "a\tb", "id;x=1", "<b>", "{}", &too_long, &"b".repeat(10_000)] {
+        let id = get(&app, &[("x-request-id", invalid)], &[]).await.header("x-request-id");
+        assert!(uuid::Uuid::parse_str(&id).is_ok(), "{invalid:?} is replaced: {id}");
+    }
+    let repeated = [("x-request-id", "one"), ("x-request-id", "two")];
+    let id = get(&app, &repeated, &[]).await.header("x-request-id");
+    assert!(uuid::Uuid::parse_str(&id).is_ok(), "an ambiguous id is replaced: {id}");
     let [first, second] =
         [get(&app, &[], &[]).await, get(&app, &[], &[]).await].map(|response| response.header("x-request-id"));
     assert_ne!(first, second);
     assert!(uuid::Uuid::parse_str(&first).is_ok(), "{first}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn response_is_not_stored_or_sniffed_and_varies_by_token() {
+    let app = TestApp::sqlite(&[("PARLOR_CORS_ORIGINS", "https://app.example")]).await;
+    let bearer = bearer(&app.user("alice").await);
+    let body = graphql_body("{ viewer { user { id } } }", json!({}));
+    for response in [
+        post(&app, &[("authorization", &bearer)], body.clone()).await,
+        post(&app, &[("authorization", &bearer), ("origin", "https://app.example")], body.clone()).await,
+        post(&app, &[], body.clone()).await,
+        post(&app, &[("authorization", "Bearer x")], body.clone()).await,
+        post(&app, &[("authorization", &bearer)], "nonsense").await,
+        get(&app, &[("authorization", &bearer)], &[("query", "{ __typename }")]).await,
+        get(&app, &[("accept", "text/html")], &[("query", "{ __typename }")]).await,
+        request(&app, Method::DELETE, "/graphql", &[("authorization", &bearer)], "").await,
+    ] {
+        assert_eq!(response.header("cache-control"), "no-store", "{}", response.status);
+        let vary = response.header("vary");
+        for name in ["authorization", "accept", "origin"] {
+            assert!(vary.split(", ").any(|entry| entry == name), "{name} is missing: {vary}");
+        }
+        assert_eq!(response.header("x-content-type-options"), "nosniff");
+    }
+    for path in ["/healthz", "/readyz", "/nowhere", "/graphql/x"] {
+        let response = request(&app, Method::GET, path, &[], "").await;
+        assert_eq!(response.header("cache-control"), "no-store", "{path}");
+        assert_eq!(response.header("x-content-type-options"), "nosniff", "{path}");
+        assert!(response.header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
+    }
     app.stop().await;
 }
 
@@ -210,7 +252,11 @@ async fn limits_answer_alike_on_every_transport() {
         post_response.assert_error(400, "BAD_USER_INPUT");
         assert!(post_response.message().contains(expected), "{expected}: {}", post_response.message());
         let get_response = get(&app, &headers, &[("query", &document)]).await;
-        assert_eq!((get_response.status, get_response.json()), (400, post_response.json()));
+        // A document of more bytes than allowed does not fit into the first line of a request either.
+        match document.len() {
+            ..16_384 => assert_eq!((get_response.status, get_response.json()), (400, post_response.json())),
+            16_384.. => assert_eq!(get_response.status, 431),
+        }
         socket.subscribe(expected, &document, json!({})).await;
         let message = socket.recv().await;
         assert_eq!(message, json!({ "id": expected, "type": "error", "payload": post_response.json()["errors"] }));
@@ -264,6 +310,9 @@ async fn graphiql_is_served_in_development_only() {
     for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080"] {
         let page = request(&app, Method::GET, "/", &[("host", host)], "").await;
         assert_eq!((page.status, page.header("cache-control").as_str()), (200, "no-store"), "{host}");
+        assert!(page.header("content-security-policy").contains("frame-ancestors 'none'"), "{host}");
+        assert!(!page.header("content-security-policy").contains("script-src 'unsafe-inline'"), "{host}");
+        assert_eq!(page.header("x-content-type-options"), "nosniff");
         let text = String::from_utf8_lossy(&page.body);
         let token = text.split('"').flat_map(|part| part.split(' ')).find(|part| part.starts_with("eyJ"));
         let headers = [("authorization", format!("Bearer {}", token.expect("a token in the page")))];
@@ -284,13 +333,44 @@ async fn graphiql_is_served_in_development_only() {
         assert_eq!(page.status, 421, "{host}");
         assert!(!String::from_utf8_lossy(&page.body).contains("eyJ"));
     }
-    for path in ["/graphiql/nothing.js", "/graphiql/../Cargo.toml", "/graphiql/..%2f..%2fCargo.toml"] {
+    // A proxy on this machine forwards the requests of others, whatever name it uses for this server.
+    for (name, value) in [
+        ("forwarded", "for=203.0.113.7"),
+        ("x-forwarded-for", "203.0.113.7"),
+        ("x-forwarded-host", "chat.example"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-server", "proxy"),
+        ("x-real-ip", "203.0.113.7"),
+        ("via", "1.1 proxy"),
+        ("cf-connecting-ip", "203.0.113.7"),
+    ] {
+        let page = request(&app, Method::GET, "/", &[("host", "localhost"), (name, value)], "").await;
+        assert_eq!(page.status, 421, "{name}");
+        assert!(!String::from_utf8_lossy(&page.body).contains("eyJ"), "{name}");
+    }
+    for (request_line, host) in [("GET / HTTP/1.0", "localhost"), ("GET http://chat.example/ HTTP/1.1", "localhost")] {
+        let response =
+            raw_response(&app, &format!("{request_line}\r\nhost: {host}\r\nconnection: close\r\n\r\n")).await;
+        assert!(response.contains(" 421 ") && !response.contains("eyJ"), "{request_line}: {response}");
+    }
+    for path in
+        ["/graphiql/index.html", "/graphiql/nothing.js", "/graphiql/../Cargo.toml", "/graphiql/..%2f..%2fCargo.toml"]
+    {
         assert_eq!(request(&app, Method::GET, path, &[], "").await.status, 404, "{path}");
     }
     // On a development server, anonymous requesters may read the schema.
     let schema = post(&app, &[], graphql_body("{ __schema { queryType { name } } }", json!({}))).await;
     assert_eq!(schema.json(), json!({ "data": { "__schema": { "queryType": { "name": "Query" } } } }));
     app.stop().await;
+}
+
+/// Sends a request as it is, and returns everything that the server sends until it closes the connection.
+async fn raw_response(app: &TestApp, request: &str) -> String {
+    let mut stream = TcpStream::connect(app.addr).await.expect("a connection");
+    stream.write_all(request.as_bytes()).await.expect("the server reads the request");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.expect("a response");
+    response
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,18 @@
 //! Transports and tokens: HTTP, WebSocket, Server-Sent Events, and the server as a process.
 
 mod adversarial_documents;
+mod budgets;
 pub mod conformance_corpus;
+mod connections;
+mod html_rendering;
 mod http;
 mod http_documents;
 mod http_server;
 mod observability;
+mod process_lifecycle;
+mod quotas;
 mod server_process;
+mod session_end;
 mod sessions;
 mod sse;
 mod token_keys;

@@ -1,6 +1,5 @@
 //! Observability for operators: metrics and traces.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,7 +16,7 @@ fn token(folder: &std::path::Path, user: &str) -> String {
 }
 
 /// Returns the value of a metric.
-fn metric_value(text: &str, name: &str) -> f64 {
+pub fn metric_value(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
 }
@@ -26,15 +25,9 @@ fn metric_value(text: &str, name: &str) -> f64 {
 async fn metrics_are_served_on_separate_address() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[KEYS, ("PARLOR_METRICS_ADDR", "127.0.0.1:0")]);
-    let line = server.next_line();
-    let metrics_addr: SocketAddr = line
-        .strip_prefix("Metrics are at http://")
-        .and_then(|rest| rest.strip_suffix("/metrics"))
-        .unwrap()
-        .parse()
-        .unwrap();
+    let metrics_url = server.next_metrics_url();
     let fetch_metrics = async || {
-        let response = http_client().get(format!("http://{metrics_addr}/metrics")).send().await.unwrap();
+        let response = http_client().get(&metrics_url).send().await.unwrap();
         assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
         response.text().await.unwrap()
     };

@@ -29,7 +29,8 @@ impl EventStream {
         assert_eq!(response.status(), 200);
         let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
         assert!(media_type.starts_with("text/event-stream"), "{media_type}");
-        assert_eq!(response.headers()["cache-control"], "no-cache");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["x-accel-buffering"], "no", "nginx must not buffer events");
         Self { response, text: String::new() }
     }
 

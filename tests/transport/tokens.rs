@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::keys::sign_with_secret;
-use testkit::{Reply, TestApp, User, engine_test};
+use testkit::{Database, Engine, Reply, TestApp, User, engine_test};
 
 /// Returns the claims of Alice's token with some of them replaced, or removed by null.
 pub fn claims(replaced: Value) -> Value {
@@ -48,6 +48,9 @@ async fn token_is_valid_only_within_its_lifetime() {
         (r#","exp":[4000000000]"#, "malformed"),
         (r#","exp":1e400"#, "malformed"),
         (r#","exp":4000000000,"exp":4000000000"#, "malformed"),
+        (r#","exp":1e300"#, "exp must be at most 36525 days from now"),
+        (&format!(r#","exp":{}"#, now * 1_000), "exp must be at most 36525 days from now"),
+        (&format!(r#","exp":{}"#, now + 36_526 * 86_400), "exp must be at most 36525 days from now"),
         (r#","exp":-1"#, "exp must be a NumericDate"),
         (r#","exp":0"#, "expired"),
         (&format!(r#","exp":{}"#, now - 61), "expired"),
@@ -61,8 +64,8 @@ async fn token_is_valid_only_within_its_lifetime() {
     for times in [
         r#","exp":4000000000"#,
         r#","exp":4000000000.25"#,
-        r#","exp":1e300"#,
-        r#","exp":4000000000,"nbf":0,"iat":"invalid""#,
+        r#","exp":4000000000,"nbf":0,"iat":0"#,
+        &format!(r#","exp":{}"#, now + 36_525 * 86_400),
         &format!(r#","exp":{}"#, now - 20),
         &format!(r#","exp":4000000000,"nbf":{}"#, now + 40),
     ] {
@@ -81,6 +84,143 @@ async fn token_is_valid_only_within_its_lifetime() {
     assert_rejected(&app, expiring, "expired").await;
     assert_accepted(&app, not_yet_valid).await;
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_lifetime_is_limited_by_setting() {
+    let app = TestApp::sqlite(&[("PARLOR_JWT_MAX_DAYS", "1"), ("PARLOR_JWT_LEEWAY_SECONDS", "0")]).await;
+    let expiring_in =
+        |seconds: i64| sign_with_secret(claims(json!({ "exp": app.app.clock.now().timestamp() + seconds })));
+    assert_accepted(&app, expiring_in(86_400)).await;
+    let late = expiring_in(86_460);
+    assert_rejected(&app, late.clone(), "exp must be at most 1 days from now").await;
+    app.advance(61);
+    assert_accepted(&app, late).await;
+    app.stop().await;
+}
+
+#[engine_test(settings = [("PARLOR_JWT_LEEWAY_SECONDS", "60")])]
+async fn token_issued_in_the_future_is_rejected(app: &TestApp) {
+    let now = app.app.clock.now().timestamp();
+    let issued_at = |iat: Value| sign_with_secret(claims(json!({ "iat": iat })));
+    for iat in [json!(now + 120), json!(now * 1_000), json!(now * 1_000_000), json!(1e300), json!(now as f64 + 90.5)] {
+        assert_rejected(app, issued_at(iat), "iat must not be in the future").await;
+    }
+    for iat in [json!("now"), json!([now]), json!(-1), json!({}), json!(true)] {
+        assert_rejected(app, issued_at(iat), "malformed: iat must be a NumericDate").await;
+    }
+    // Whatever the token says, a revocation reaches it.
+    let valid = [json!(now), json!(now + 30), json!(now as f64 - 0.5), json!(0), Value::Null].map(issued_at);
+    for token in &valid {
+        assert_accepted(app, token.clone()).await;
+    }
+    let admin = app.user_in("demo", "admin", Some(&["chat.view", "organization.admin"])).await;
+    app.advance(31);
+    admin.mutate_ok("revokeSessions", json!({ "userId": "alice" })).await;
+    for token in valid {
+        assert_rejected(app, token, "revoked").await;
+    }
+    app.advance(1);
+    assert_accepted(app, issued_at(json!(app.app.clock.now().timestamp()))).await;
+}
+
+/// Only a missing claim has a default: null and a wrong type are mistakes of the host application.
+#[engine_test]
+async fn null_or_wrong_type_of_a_claim_is_rejected(app: &TestApp) {
+    let with = |claim: &str, value: &Value| {
+        let mut claims = claims(json!({}));
+        claims[claim] = value.clone();
+        sign_with_secret(claims)
+    };
+    let texts = [Value::Null, json!(7), json!(true), json!(["x"]), json!({ "x": "y" })];
+    let lists = [Value::Null, json!("chat.view"), json!({ "chat.view": true }), json!([7]), json!(["chat.view", null])];
+    let dates = [Value::Null, json!("4000000000"), json!([1]), json!(true), json!(-1)];
+    for (claim, wrong) in [
+        ("sub", &texts),
+        ("org", &texts),
+        ("name", &texts),
+        ("picture", &texts),
+        ("permissions", &lists),
+        ("exp", &dates),
+        ("nbf", &dates),
+        ("iat", &dates),
+    ] {
+        for value in wrong {
+            let reason = match value {
+                // The library that verifies signatures rejects these before Parlor reads the claims.
+                Value::Array(_) | Value::Object(_) => "malformed".to_owned(),
+                _ => format!("malformed: {claim} must be"),
+            };
+            assert_rejected(app, with(claim, value), &reason).await;
+        }
+    }
+    assert_accepted(app, sign_with_secret(claims(json!({})))).await;
+    assert_eq!(assert_accepted(app, with("permissions", &json!([]))).await["permissions"], json!([]));
+}
+
+/// Returns the name by which other users know Alice.
+async fn name_of_alice(bob: &User) -> Value {
+    bob.ask("{ user(id: \"alice\") { name } }").await.at("user.name").clone()
+}
+
+#[engine_test]
+async fn newest_token_describes_the_user(app: &TestApp) {
+    let bob = app.user("bob").await;
+    let now = app.app.clock.now().timestamp();
+    let token = |name: &str, iat: i64, exp: i64| {
+        sign_with_secret(claims(
+            json!({ "name": name, "iat": iat, "exp": exp, "picture": format!("https://host/{name}") }),
+        ))
+    };
+    let (older, newer) = (token("Older", now - 10, now + 900), token("Newer", now - 5, now + 900));
+    assert_eq!(assert_accepted(app, older.clone()).await["user"]["name"], "Older");
+    for _ in 0..3 {
+        assert_eq!(assert_accepted(app, newer.clone()).await["user"]["name"], "Newer");
+        let viewer = assert_accepted(app, older.clone()).await;
+        assert_eq!(viewer["user"], json!({ "id": "alice", "name": "Newer", "avatarUrl": "https://host/Newer" }));
+        assert_eq!(name_of_alice(&bob).await, "Newer");
+    }
+    // The later expiry decides between tokens of the same time of issue, and no time of issue is the oldest.
+    assert_accepted(app, token("Sooner", now - 5, now + 800)).await;
+    assert_eq!(name_of_alice(&bob).await, "Newer");
+    assert_accepted(app, token("Later", now - 5, now + 1_000)).await;
+    assert_eq!(name_of_alice(&bob).await, "Later");
+    assert_accepted(app, sign_with_secret(claims(json!({ "name": "Timeless" })))).await;
+    assert_eq!(name_of_alice(&bob).await, "Later");
+}
+
+#[engine_test]
+async fn newest_token_describes_the_user_after_restart(engine: Engine) {
+    let app = TestApp::start(Database::create(engine).await, &[]).await;
+    let now = app.app.clock.now().timestamp();
+    let token = |name: &str, iat: i64| sign_with_secret(claims(json!({ "name": name, "iat": iat })));
+    assert_accepted(&app, token("Newer", now - 5)).await;
+    let app = TestApp::start(app.shut_down().await, &[]).await;
+    let viewer = assert_accepted(&app, token("Older", now - 10)).await;
+    assert_eq!(viewer["user"]["name"], "Newer");
+    assert_accepted(&app, token("Newest", now - 1)).await;
+    assert_eq!(name_of_alice(&app.user("bob").await).await, "Newest");
+    app.stop().await;
+}
+
+/// Neither of two tokens of the same time is newer, so they change the user in turn, but not at every request.
+#[engine_test]
+async fn equal_tokens_change_the_user_a_few_times_only(app: &TestApp) {
+    let bob = app.user("bob").await;
+    let [one, other] = ["One", "Other"].map(|name| sign_with_secret(claims(json!({ "name": name }))));
+    for _ in 0..6 {
+        assert_accepted(app, one.clone()).await;
+        assert_accepted(app, other.clone()).await;
+    }
+    let kept = name_of_alice(&bob).await;
+    for token in [&one, &other, &one] {
+        assert_eq!(assert_accepted(app, token.clone()).await["user"]["name"], kept);
+        assert_eq!(name_of_alice(&bob).await, kept);
+    }
+    app.advance(61);
+    let changed = if kept == "One" { &other } else { &one };
+    assert_accepted(app, changed.clone()).await;
+    assert_ne!(name_of_alice(&bob).await, kept);
 }
 
 #[tokio::test(flavor = "multi_thread")]

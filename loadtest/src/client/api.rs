@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
 use crate::tools::{Result, TIMEOUT};
@@ -38,11 +38,19 @@ impl Api {
 
     /// Sends a request body and returns the response's body.
     pub async fn post(&self, token: &str, body: String) -> Result<String> {
-        let request = self.client.post(&self.url).bearer_auth(token);
-        let request = request.header(CONTENT_TYPE, "application/json").body(body);
-        let response = request.send().await?;
+        let response = self.send(token, body).await?;
         let status = response.status();
         let text = response.text().await?;
         if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}").into()) }
+    }
+
+    /// Sends a request body and returns the response's body, whatever its status.
+    pub async fn exchange(&self, token: &str, body: String) -> Result<String> {
+        Ok(self.send(token, body).await?.text().await?)
+    }
+
+    async fn send(&self, token: &str, body: String) -> Result<Response> {
+        let request = self.client.post(&self.url).bearer_auth(token);
+        Ok(request.header(CONTENT_TYPE, "application/json").body(body).send().await?)
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::json;
-use testkit::keys::sign_with_secret;
+use testkit::keys::{sign_with_secret, unix_seconds};
 use testkit::process::run_command;
 use testkit::{Database, SECRET, ServerProcess};
 
@@ -13,14 +13,18 @@ use crate::tools::Result;
 /// Settings that differ from the defaults.
 ///
 /// Rate limits are high, because one user of a scenario sends as much as many real ones. The stop has no delay.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("PARLOR_JWT_SECRET", SECRET),
     ("PARLOR_SENDS_PER_MINUTE", "1000000"),
     ("PARLOR_REACTIONS_PER_MINUTE", "1000000"),
+    ("PARLOR_WRITES_PER_MINUTE", "1000000"),
     ("PARLOR_CHATS_PER_MINUTE", "1000000"),
     ("PARLOR_SIGNALS_PER_MINUTE", "1000000"),
     ("PARLOR_DRAIN_SECONDS", "0"),
 ];
+
+/// The lifetime of tokens, longer than any scenario.
+const LIFETIME_SECONDS: i64 = 24 * 3_600;
 
 /// A running server.
 pub struct Parlor {
@@ -58,8 +62,15 @@ impl Parlor {
     }
 }
 
-/// Returns a token of a user.
+/// Returns a token of a user of the organisation that is measured.
 pub fn token(user: &str) -> String {
-    let name = format!("The user {user}");
-    sign_with_secret(json!({ "sub": user, "org": "load", "name": name, "exp": 4_000_000_000_u64 }))
+    token_in("load", user)
+}
+
+/// Returns a token of a user of an organisation.
+pub fn token_in(organization: &str, user: &str) -> String {
+    let (now, name) = (unix_seconds(), format!("The user {user}"));
+    sign_with_secret(
+        json!({ "sub": user, "org": organization, "name": name, "iat": now, "exp": now + LIFETIME_SECONDS }),
+    )
 }

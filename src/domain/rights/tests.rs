@@ -2,7 +2,7 @@
 
 use strum::IntoEnumIterator;
 
-use crate::domain::chats::{ChatDetails, Policy};
+use crate::domain::chats::{ChatDetails, Policy, Resource};
 use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::messages::{SystemMessage, SystemMessageKind};
 use crate::domain::rights::*;
@@ -166,6 +166,29 @@ fn slow_mode_ends_exactly_on_time_and_exempts_moderators() {
 }
 
 #[test]
+fn slow_mode_applies_to_edits_other_than_the_first_of_the_last_message() {
+    let permissions = without_moderate();
+    let mut chat = chat(ChatKind::Group);
+    chat.details.slow_mode_seconds = 10;
+    let can_edit = |role, message: &Message, second: i64| {
+        let mut member = member(&chat, role);
+        member.last_posted_at = Some(at(20));
+        let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&member), now: at(second) };
+        rights.can_edit(message)
+    };
+    let older = Message { created_at: at(5), ..message(&chat) };
+    let last = Message { created_at: at(20), ..message(&chat) };
+    let corrected = Message { edited_at: Some(at(21)), ..last.clone() };
+    for message in [&older, &corrected] {
+        let too_early = Err(DenialReason::SlowMode { until: at(30), now: at(29) });
+        assert_eq!(can_edit(Role::Member, message, 29), too_early);
+        assert_eq!(can_edit(Role::Member, message, 30), Ok(()));
+        assert_eq!(can_edit(Role::Moderator, message, 21), Ok(()));
+    }
+    assert_eq!(can_edit(Role::Member, &last, 21), Ok(()));
+}
+
+#[test]
 fn message_is_edited_by_its_sender_and_deleted_by_moderators_too() {
     let permissions = without_moderate();
     let chat = chat(ChatKind::Group);
@@ -254,4 +277,30 @@ fn system_message_cannot_be_changed_by_anyone() {
     assert_eq!(rights.can_delete(&message), Err(DenialReason::SystemMessage));
     assert_eq!(rights.can_react(&message), Err(DenialReason::SystemMessage));
     assert_eq!(rights.can_pin(&message), Err(DenialReason::SystemMessage));
+}
+
+/// Checks who may remove members of each role, in a chat of a resource and in another one.
+#[test]
+fn host_outranks_everyone_in_chats_of_resources_only() {
+    let host: Permissions = [Permission::ChatView, Permission::OrganizationAdmin].into();
+    let mut chat = chat(ChatKind::Group);
+    for role in Role::iter() {
+        let rights = ChatRights { permissions: &host, chat: &chat, member: None, now: at(9) };
+        assert_eq!(rights.can_remove(role), Err(DenialReason::NotAMember));
+    }
+    chat.resource = Some(Resource { kind: "ticket".into(), id: "7".into() });
+    for role in Role::iter() {
+        let rights = ChatRights { permissions: &host, chat: &chat, member: None, now: at(9) };
+        assert_eq!((rights.can_ban(), rights.can_remove(role)), (Ok(()), Ok(())));
+        for missing in &host {
+            let permissions: Permissions = host.iter().copied().filter(|permission| permission != missing).collect();
+            let rights = ChatRights { permissions: &permissions, chat: &chat, member: None, now: at(9) };
+            assert!(rights.can_ban().is_err(), "{missing:?}");
+        }
+        // A member removes those below their own role, and an owner everyone.
+        let permissions: Permissions = [Permission::ChatView, Permission::ChatManageGroup].into();
+        let admin = member(&chat, Role::Admin);
+        let rights = ChatRights { permissions: &permissions, chat: &chat, member: Some(&admin), now: at(9) };
+        assert_eq!(rights.can_remove(role).is_ok(), role < Role::Admin, "{role:?}");
+    }
 }

@@ -6,14 +6,17 @@
 //! 2. [`document_limits`] bounds the document before it is parsed, with the help of [`lexer`].
 //! 3. [`operation`] selects the operation and checks its depth, its introspection and its root field.
 //! 4. [`variables`] coerces the variables to the types that the operation defines.
-//! 5. [`omitted_variables`] prepares the document for variables that the request leaves out.
+//! 5. [`cost`] bounds the fields that the operation resolves.
+//! 6. [`omitted_variables`] prepares the document for variables that the request leaves out.
 //!
-//! [`request`] has the types of a request before and after admission.
+//! [`request`] has the types of a request before and after admission, and [`operation_kind`] the kind of its operation.
 
+pub mod cost;
 pub mod document_limits;
 pub mod lexer;
 pub mod omitted_variables;
 pub mod operation;
+pub mod operation_kind;
 pub mod persisted_queries;
 pub mod pipeline;
 pub mod request;

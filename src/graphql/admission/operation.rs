@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use async_graphql::{
     Name, Positioned, Variables,
     parser::types::{
-        Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
-        SelectionSet,
+        BaseType, Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType,
+        Selection, SelectionSet, Type,
     },
 };
 use async_graphql_value::Value;
@@ -72,6 +72,37 @@ pub fn select_mut<'d>(
         (DocumentOperations::Multiple(operations), Some(name)) => operations.get_mut(name),
         (DocumentOperations::Multiple(operations), None) => operations.values_mut().next(),
         (DocumentOperations::Single(_), Some(_)) => None,
+    }
+}
+
+/// Returns whether the validation of a document cannot depend on the schema.
+///
+/// Such a document has no fragments, its operations select only `__typename`, `__schema` and `__type` at their root,
+/// and its variables have built-in types. A client that must not see the schema may send it: no answer can confirm a
+/// guess.
+pub fn is_schema_independent(document: &ExecutableDocument) -> bool {
+    document.fragments.is_empty()
+        && document.operations.iter().all(|(_, operation)| {
+            let OperationDefinition { selection_set, variable_definitions, .. } = &operation.node;
+            selection_set.node.items.iter().all(|selection| match &selection.node {
+                Selection::Field(field) => field.node.name.node.starts_with("__") && !has_inline_fragments(&field.node),
+                _ => false,
+            }) && variable_definitions.iter().all(|definition| has_built_in_type(&definition.node.var_type.node))
+        })
+}
+
+/// Returns whether an inline fragment is among the selections of a field, at any depth.
+fn has_inline_fragments(field: &Field) -> bool {
+    field.selection_set.node.items.iter().any(|selection| match &selection.node {
+        Selection::Field(field) => has_inline_fragments(&field.node),
+        _ => true,
+    })
+}
+
+fn has_built_in_type(ty: &Type) -> bool {
+    match &ty.base {
+        BaseType::Named(name) => ["Int", "Float", "String", "Boolean", "ID"].contains(&name.as_str()),
+        BaseType::List(item) => has_built_in_type(item),
     }
 }
 
@@ -424,6 +455,28 @@ mod tests {
         ] {
             assert_eq!(analyze(document, check_introspection).is_ok(), allowed, "{document}");
             assert_eq!(analyze(document, reads_schema), document.contains("__schema"), "{document}");
+        }
+    }
+
+    #[test]
+    fn document_is_independent_of_the_schema_if_it_only_introspects() {
+        for (document, expected) in [
+            ("{ __typename a: __typename }", true),
+            ("query A { __typename } mutation B { __typename }", true),
+            ("query($n: String!, $l: [ID!]) { __type(name: $n) { fields { name } } }", true),
+            ("{ __schema { types { nothing } } }", true),
+            (INTROSPECTION, false),
+            ("{ chats { nodes { id } } }", false),
+            ("{ __typename chats { nodes { id } } }", false),
+            ("query A { __typename } query B { chats { nodes { id } } }", false),
+            ("{ ... { __typename } }", false),
+            ("{ ... on Chat { __typename } }", false),
+            ("{ __schema { ... on Chat { id } } }", false),
+            ("{ __typename } fragment F on Chat { id }", false),
+            ("query($a: ChatFilter) { __typename }", false),
+            ("query($a: [[ChatFilter]]) { __typename }", false),
+        ] {
+            assert_eq!(is_schema_independent(&parse_query(document).unwrap()), expected, "{document}");
         }
     }
 

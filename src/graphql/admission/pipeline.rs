@@ -10,13 +10,17 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::error::Error;
+use crate::graphql::admission::cost::{Cost, CostTable};
 use crate::graphql::admission::document_limits::{self, DocumentLimits};
 use crate::graphql::admission::omitted_variables;
 use crate::graphql::admission::operation::{self, OperationError};
+use crate::graphql::admission::operation_kind::OperationKind;
 use crate::graphql::admission::persisted_queries::{PersistedQueries, PersistedQueryError};
-use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, OperationKind, RejectedRequest};
+use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, RejectedRequest};
 use crate::graphql::admission::variables::{CoercionError, InputTypes};
 use crate::graphql::execution::errors;
+use crate::graphql::settings::GraphqlSettings;
+use crate::metrics::{KindLabel, METRICS};
 
 /// The greatest total size of the texts whose parsed documents are cached.
 ///
@@ -28,7 +32,10 @@ const MAX_CACHED_DOCUMENTS: usize = 500;
 /// The admission of requests, with the caches that it keeps between them.
 pub struct AdmissionPipeline {
     input_types: InputTypes,
+    costs: CostTable,
     max_depth: usize,
+    max_cost: usize,
+    is_introspection_public: bool,
     parsed_documents: Cache<Arc<str>, Arc<ExecutableDocument>, DocumentWeighter>,
     persisted_queries: PersistedQueries,
     document_limits: DocumentLimits,
@@ -45,11 +52,14 @@ impl Weighter<Arc<str>, Arc<ExecutableDocument>> for DocumentWeighter {
 }
 
 impl AdmissionPipeline {
-    /// Creates the admission for a schema, given its definition, and the deepest operation to allow.
-    pub fn new(sdl: &str, max_depth: usize) -> Self {
+    /// Creates the admission for a schema, given its definition.
+    pub fn new(sdl: &str, settings: &GraphqlSettings) -> Self {
         Self {
             input_types: InputTypes::from_sdl(sdl),
-            max_depth,
+            costs: CostTable::from_sdl(sdl),
+            max_depth: settings.max_depth,
+            max_cost: settings.max_complexity,
+            is_introspection_public: settings.is_introspection_public,
             parsed_documents: Cache::with_weighter(MAX_CACHED_DOCUMENTS, MAX_CACHED_DOCUMENT_BYTES, DocumentWeighter),
             persisted_queries: PersistedQueries::default(),
             document_limits: DocumentLimits::default(),
@@ -58,12 +68,16 @@ impl AdmissionPipeline {
 
     /// Checks a request up to the point where it could run.
     ///
+    /// `has_token` is false for a client without a valid token. Where it must not see the schema, no document of it is
+    /// compared with the schema: the differences between the errors would reveal it.
+    ///
     /// # Errors
     ///
     /// Returns the rejection to send if the request has no document, or if its document, its
     /// operation or its variables break a rule.
-    pub fn admit(&self, request: GraphqlRequest) -> Result<AdmittedRequest, RejectedRequest> {
-        let (query, document) = self.resolve_document(&request)?;
+    pub fn admit(&self, request: GraphqlRequest, has_token: bool) -> Result<AdmittedRequest, RejectedRequest> {
+        let reports_cost = request.asks_for_cost();
+        let (query, document) = self.resolve_document(&request, has_token || self.is_introspection_public)?;
         let operation_name = request.operation_name;
         let name = operation_name.as_deref();
         let operation = &operation::select(&document, name).map_err(operation_rejection)?.node;
@@ -78,6 +92,12 @@ impl AdmissionPipeline {
         let variables = Variables::from_json(serde_json::Value::Object(request.variables.unwrap_or_default()));
         let variables =
             self.input_types.coerce(&operation.variable_definitions, variables).map_err(variable_rejection)?;
+        let cost =
+            Cost { requested: self.costs.operation_cost(&document, operation, &variables), limit: self.max_cost };
+        if cost.requested > cost.limit {
+            METRICS.operations_rejected.get_or_create(&KindLabel { kind: "cost" }).inc();
+            return Err(RejectedRequest::too_complex(cost, reports_cost));
+        }
         let mut executable = (*document).clone();
         operation::hoist_single_root(&mut executable, name).map_err(operation_rejection)?;
         omitted_variables::null_omitted_variables(&mut executable, name, &variables);
@@ -98,6 +118,8 @@ impl AdmissionPipeline {
             kind,
             reads_schema,
             root_field,
+            cost,
+            reports_cost,
         })
     }
 
@@ -105,19 +127,20 @@ impl AdmissionPipeline {
     fn resolve_document(
         &self,
         request: &GraphqlRequest,
+        may_see_schema: bool,
     ) -> Result<(Arc<str>, Arc<ExecutableDocument>), RejectedRequest> {
         match (request.persisted_query(), request.query.as_deref()) {
             (Some(extension), query) => {
                 let (query, hash) =
                     self.persisted_queries.resolve(extension, query).map_err(persisted_query_rejection)?;
-                let document = self.parse_document(&query)?;
+                let document = self.parse_document(&query, may_see_schema)?;
                 // Only now: a document that is rejected must not take a valid one's place in the cache.
                 self.persisted_queries.store(hash, query.clone());
                 Ok((query, document))
             }
             (None, Some(query)) => {
                 let query = Arc::from(query);
-                let document = self.parse_document(&query)?;
+                let document = self.parse_document(&query, may_see_schema)?;
                 Ok((query, document))
             }
             (None, None) => Err(RejectedRequest::from(&Error::BadRequest("the request has no query".into()))),
@@ -125,8 +148,17 @@ impl AdmissionPipeline {
     }
 
     /// Parses a document within the limits, or returns it from the cache.
-    fn parse_document(&self, query: &Arc<str>) -> Result<Arc<ExecutableDocument>, RejectedRequest> {
+    fn parse_document(
+        &self,
+        query: &Arc<str>,
+        may_see_schema: bool,
+    ) -> Result<Arc<ExecutableDocument>, RejectedRequest> {
+        let check_visibility = |document: &ExecutableDocument| match document {
+            document if may_see_schema || operation::is_schema_independent(document) => Ok(()),
+            _ => Err(RejectedRequest::from(&Error::unauthenticated("a token is needed"))),
+        };
         if let Some(document) = self.parsed_documents.get(query) {
+            check_visibility(&document)?;
             return Ok(document);
         }
         let text: Cow<'_, str> =
@@ -136,6 +168,7 @@ impl AdmissionPipeline {
             errors::finalize_errors(std::slice::from_mut(&mut error), "");
             RejectedRequest::from_errors(vec![error])
         })?;
+        check_visibility(&document)?;
         self.input_types.check_variable_types(&document).map_err(variable_rejection)?;
         let document = Arc::new(document);
         self.parsed_documents.insert(query.clone(), document.clone());

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, ServerError, Variables};
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::graphql::admission::cost::Cost;
+use crate::graphql::admission::operation_kind::OperationKind;
 use crate::graphql::execution::errors;
 use crate::graphql::execution::response::GraphqlResponse;
 
@@ -18,14 +20,6 @@ pub struct GraphqlRequest {
     pub operation_name: Option<String>,
     pub variables: Option<serde_json::Map<String, serde_json::Value>>,
     pub extensions: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// The kind of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OperationKind {
-    Query,
-    Mutation,
-    Subscription,
 }
 
 /// A request that passed every check before execution.
@@ -42,6 +36,9 @@ pub struct AdmittedRequest {
     pub(in crate::graphql) reads_schema: bool,
     /// The root field of a subscription; empty for other operations.
     pub(in crate::graphql) root_field: String,
+    pub(in crate::graphql) cost: Cost,
+    /// Whether each response reports the cost.
+    pub(in crate::graphql) reports_cost: bool,
 }
 
 /// A request that must not run, with the errors to return.
@@ -49,6 +46,8 @@ pub struct AdmittedRequest {
 pub struct RejectedRequest {
     reason: RejectionReason,
     errors: Vec<ServerError>,
+    /// The cost to report in the response.
+    cost: Option<Cost>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,30 +90,15 @@ impl GraphqlRequest {
         self.query.is_some() || self.persisted_query().is_some()
     }
 
+    /// Returns whether the client asks for the cost of the operation: `extensions.cost` is true.
+    pub fn asks_for_cost(&self) -> bool {
+        let cost = self.extensions.as_ref().and_then(|extensions| extensions.get("cost"));
+        cost.is_some_and(|cost| cost == true)
+    }
+
     /// Returns the extension by which a request names a document by its hash.
     pub fn persisted_query(&self) -> Option<&serde_json::Value> {
         self.extensions.as_ref().and_then(|extensions| extensions.get("persistedQuery"))
-    }
-}
-
-impl OperationKind {
-    /// Returns the kind's keyword, which is also its label in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Query => "query",
-            Self::Mutation => "mutation",
-            Self::Subscription => "subscription",
-        }
-    }
-}
-
-impl From<OperationType> for OperationKind {
-    fn from(operation: OperationType) -> Self {
-        match operation {
-            OperationType::Query => Self::Query,
-            OperationType::Mutation => Self::Mutation,
-            OperationType::Subscription => Self::Subscription,
-        }
     }
 }
 
@@ -122,6 +106,16 @@ impl AdmittedRequest {
     /// Returns the kind of the operation that runs.
     pub fn kind(&self) -> OperationKind {
         self.kind
+    }
+
+    /// Returns the length of the document's text.
+    pub fn document_bytes(&self) -> usize {
+        self.query.len()
+    }
+
+    /// Returns the cost if each response reports it.
+    pub(in crate::graphql) fn reported_cost(&self) -> Option<Cost> {
+        self.reports_cost.then_some(self.cost)
     }
 
     /// Builds the request that async-graphql executes.
@@ -133,7 +127,7 @@ impl AdmittedRequest {
 impl RejectedRequest {
     /// Creates a rejection with several errors in the form of a response.
     pub(in crate::graphql) fn from_errors(errors: Vec<ServerError>) -> Self {
-        Self { reason: RejectionReason::Other, errors }
+        Self { reason: RejectionReason::Other, errors, cost: None }
     }
 
     /// Creates the rejection of a hash that the server does not know.
@@ -143,7 +137,13 @@ impl RejectedRequest {
     pub(in crate::graphql) fn persisted_query_not_found() -> Self {
         let mut error = errors::bad_request("PersistedQueryNotFound".into());
         error.extensions.get_or_insert_default().set("code", "PERSISTED_QUERY_NOT_FOUND");
-        Self { reason: RejectionReason::PersistedQueryNotFound, errors: vec![error] }
+        Self { reason: RejectionReason::PersistedQueryNotFound, errors: vec![error], cost: None }
+    }
+
+    /// Creates the rejection of an operation whose cost is beyond the limit.
+    pub(in crate::graphql) fn too_complex(cost: Cost, reports_cost: bool) -> Self {
+        let rejection = Self::from_errors(vec![errors::too_complex(cost)]);
+        Self { cost: reports_cost.then_some(cost), ..rejection }
     }
 
     /// Creates a rejection for an error that may be a fault of the server.
@@ -160,7 +160,7 @@ impl RejectedRequest {
 
     /// Serialises the errors as a response without `data`.
     pub fn into_graphql_response(self) -> GraphqlResponse {
-        GraphqlResponse::from_errors(self.errors, false)
+        GraphqlResponse::from_errors(self.errors, false, self.cost)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The only place where an error becomes the text and the code that a client receives.
 
-use async_graphql::{ErrorExtensionValues, ServerError};
+use async_graphql::{ErrorExtensionValues, ServerError, Value};
 
 use crate::error::Error;
+use crate::graphql::admission::cost::Cost;
 
 /// Gives each error of a response its code, and removes the parts that are for the log only.
 pub fn finalize_errors(errors: &mut [ServerError], request_id: &str) {
@@ -34,6 +35,15 @@ pub fn bad_request(message: String) -> ServerError {
     request_error(&Error::BadRequest(message), "")
 }
 
+/// Creates the error of an operation whose cost is beyond the limit.
+pub fn too_complex(cost: Cost) -> ServerError {
+    let Cost { requested, limit } = cost;
+    let mut error =
+        bad_request(format!("the operation is too complex: its cost is {requested}, and at most {limit} is allowed"));
+    error.extensions.get_or_insert_default().set("cost", Value::from(cost));
+    error
+}
+
 /// Returns whether an error means that the server is temporarily unable to serve the request.
 pub fn is_unavailable(error: &ServerError) -> bool {
     let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
@@ -45,7 +55,10 @@ fn log_and_redact(error: &Error, extensions: &mut ErrorExtensionValues, request_
     extensions.set("code", error.code());
     match error {
         Error::BadUserInput { field, .. } => extensions.set("field", *field),
-        Error::RateLimited { retry_after, .. } | Error::Unavailable { retry_after, .. } => {
+        Error::OverLimit { limit, .. } => extensions.set("limit", *limit as u64),
+        Error::RateLimited { retry_after, .. }
+        | Error::Unavailable { retry_after, .. }
+        | Error::TimedOut { retry_after, .. } => {
             // Rounded up, so that the same request is allowed after this time.
             let millis = retry_after.as_micros().div_ceil(1_000);
             extensions.set("retryAfterMs", u64::try_from(millis).unwrap_or(u64::MAX));

@@ -1,24 +1,34 @@
 //! The executor: runs admitted requests and the events of subscriptions against the schema.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_graphql::{Request, ValidationMode};
+use async_graphql::{Request, Response, ValidationMode};
 use futures_util::stream::StreamExt;
+use tokio::time::timeout;
 
+use crate::domain::byte_budget::ByteBudget;
+use crate::domain::cursors::DatabaseEpoch;
 use crate::domain::ids::request_id;
 use crate::domain::users::User;
 use crate::error::{Error, Result as AppResult};
+use crate::graphql::admission::cost::Cost;
+use crate::graphql::admission::operation_kind::OperationKind;
 use crate::graphql::admission::request::{AdmittedRequest, RejectedRequest};
+use crate::graphql::execution::budgets::{ExecutionBudgets, MemoryShare, ResponseBudget, WaitingFields, over_deadline};
 use crate::graphql::execution::errors;
 use crate::graphql::execution::load_waves::{BatchedExecution, LoadQueue};
 use crate::graphql::execution::requester::{Requester, SharedScope};
-use crate::graphql::execution::response::GraphqlResponse;
+use crate::graphql::execution::response::{GraphqlResponse, ResponseFormat};
 use crate::graphql::schema::loaders::Loaders;
 use crate::graphql::schema::{Schema, schema_builder};
 use crate::graphql::settings::GraphqlSettings;
 use crate::graphql::subscriptions::source::{EventSource, ResolverPhase, SubscriptionEvent};
 use crate::metrics::{KindLabel, METRICS, TimerGuard};
 use crate::service::context::AppContext;
+use crate::storage::read_budget::with_read_budget;
+use crate::storage::read_permits::as_reader;
+use crate::storage::read_queue::Reader;
 
 /// Executes operations with the schema and the loaders of one server.
 pub struct Executor {
@@ -26,7 +36,24 @@ pub struct Executor {
     schema: Schema,
     /// The same schema with fast validation, for operations that were validated by `schema` before.
     event_schema: Schema,
-    is_introspection_public: bool,
+    settings: GraphqlSettings,
+}
+
+/// The selections of a subscription, to run on one event.
+pub struct EventRequest {
+    pub request: Request,
+    pub cost: Cost,
+    /// Whether the response reports the cost.
+    pub reports_cost: bool,
+}
+
+/// A request with everything that its execution needs.
+struct PreparedRequest {
+    request: Request,
+    loads: LoadQueue,
+    budgets: ExecutionBudgets,
+    read_budget: Arc<ByteBudget>,
+    reader: Option<Reader>,
 }
 
 impl Executor {
@@ -34,11 +61,29 @@ impl Executor {
     pub fn new(app: Arc<AppContext>, settings: &GraphqlSettings) -> Self {
         let builder = || schema_builder().data(app.clone());
         Self {
-            schema: builder().limit_complexity(settings.max_complexity).finish(),
+            schema: builder().finish(),
             event_schema: builder().validation_mode(ValidationMode::Fast).finish(),
-            is_introspection_public: settings.is_introspection_public,
+            settings: settings.clone(),
             app,
         }
+    }
+
+    /// Returns the format of an operation's responses.
+    pub fn format(&self, reported_cost: Option<Cost>) -> ResponseFormat {
+        ResponseFormat { max_bytes: self.settings.max_response_bytes, cost: reported_cost }
+    }
+
+    /// Returns the time after which the client of an operation gets an error.
+    pub fn time_limit(&self, kind: OperationKind) -> Duration {
+        match kind {
+            OperationKind::Mutation => self.settings.mutation_timeout,
+            OperationKind::Query | OperationKind::Subscription => self.settings.query_timeout,
+        }
+    }
+
+    /// Returns the epoch that the cursors of feeds contain.
+    pub fn epoch(&self) -> DatabaseEpoch {
+        self.app.epoch
     }
 
     /// Returns the schema's definition.
@@ -55,9 +100,12 @@ impl Executor {
             return response;
         }
         let _timer = TimerGuard::start(&METRICS.graphql_operation_duration, admitted.kind.as_str());
-        let (request, loads) = self.prepare(admitted.to_request(), requester, Vec::new());
+        let prepared = self.prepare(admitted.to_request(), admitted.kind, requester, Vec::new());
+        let PreparedRequest { request, loads, budgets, read_budget, reader } = prepared;
         let execution = std::pin::pin!(self.schema.execute(request));
-        GraphqlResponse::from_execution(BatchedExecution::new(execution, loads).await, request_id)
+        let execution = BatchedExecution::new(execution, loads, budgets, admitted.cost.requested);
+        let response = self.read_as(reader, read_budget, execution).await;
+        respond(response, request_id, self.format(admitted.reported_cost()))
     }
 
     /// Runs a subscription's resolver, which authorises the requester and opens the source of events.
@@ -73,10 +121,11 @@ impl Executor {
     ) -> Result<EventSource, GraphqlResponse> {
         let _timer = TimerGuard::start(&METRICS.graphql_operation_duration, admitted.kind.as_str());
         let phase = ResolverPhase::subscribe();
-        let (request, loads) = self.prepare(admitted.to_request().data(phase.clone()), requester, Vec::new());
-        let response = BatchedExecution::new(self.schema.execute_stream(request), loads).next().await;
+        let request = admitted.to_request().data(phase.clone());
+        let prepared = self.prepare(request, admitted.kind, requester, Vec::new());
+        let response = self.run_to_first_response(&self.schema, prepared, admitted.cost).await;
         match (response, phase.take_source()) {
-            (Some(response), _) => Err(GraphqlResponse::from_execution(response, request_id)),
+            (Some(response), _) => Err(respond(response, request_id, self.format(admitted.reported_cost()))),
             (None, Some(source)) => Ok(source),
             (None, None) => {
                 let error = Error::internal("the resolver of a subscription opened no event source");
@@ -88,11 +137,12 @@ impl Executor {
     /// Runs a subscription's selections on one event; `None` if the operation selects nothing of it.
     pub async fn execute_event(
         &self,
-        request: Request,
+        operation: EventRequest,
         event: AppResult<SubscriptionEvent>,
         requester: Requester,
         request_id: &str,
     ) -> Option<GraphqlResponse> {
+        let EventRequest { request, cost, reports_cost } = operation;
         // A shared execution starts when the event is published, so the senders in it are current. An
         // individual one can start later, after a sender has changed their name.
         let preloaded_users = match (&requester, &event) {
@@ -100,9 +150,9 @@ impl Executor {
             _ => Vec::new(),
         };
         let request = request.data(ResolverPhase::event(event));
-        let (request, loads) = self.prepare(request, requester, preloaded_users);
-        let response = BatchedExecution::new(self.event_schema.execute_stream(request), loads).next().await;
-        response.map(|response| GraphqlResponse::from_execution(response, request_id))
+        let prepared = self.prepare(request, OperationKind::Subscription, requester, preloaded_users);
+        let response = self.run_to_first_response(&self.event_schema, prepared, cost).await?;
+        Some(respond(response, request_id, self.format(reports_cost.then_some(cost))))
     }
 
     /// Runs a subscription's selections on one event for all subscribers of the same operation.
@@ -110,12 +160,12 @@ impl Executor {
     /// Returns `None` if the operation selects nothing of the event, or if the result depends on the viewer.
     pub async fn execute_event_shared(
         &self,
-        request: Request,
+        operation: EventRequest,
         event: SubscriptionEvent,
         scope: Arc<SharedScope>,
     ) -> Option<GraphqlResponse> {
         let requester = Requester::Shared(scope.clone());
-        let response = self.execute_event(request, Ok(event), requester, &request_id()).await;
+        let response = self.execute_event(operation, Ok(event), requester, &request_id()).await;
         let kind = if scope.is_tainted() { "discarded" } else { "shared" };
         METRICS.subscription_executions.get_or_create(&KindLabel { kind }).inc();
         response.filter(|_| !scope.is_tainted())
@@ -123,23 +173,72 @@ impl Executor {
 
     /// Returns whether a requester must not introspect: without a token, only in development mode.
     fn hides_introspection_from(&self, requester: &Requester) -> bool {
-        requester.is_anonymous() && !self.is_introspection_public
+        requester.is_anonymous() && !self.settings.is_introspection_public
     }
 
     /// Returns the error of a request that reads `__schema` without a token, as a field's error.
     fn reject_introspection(&self, admitted: &AdmittedRequest, requester: &Requester) -> Option<GraphqlResponse> {
         (admitted.reads_schema && self.hides_introspection_from(requester)).then(|| {
             let error = Error::unauthenticated("a token is needed to read the schema");
-            GraphqlResponse::from_errors(vec![errors::request_error(&error, "")], true)
+            GraphqlResponse::from_errors(vec![errors::request_error(&error, "")], true, admitted.reported_cost())
         })
     }
 
+    /// Runs the operation of a subscription to its first response, to its end or to its deadline.
+    async fn run_to_first_response(
+        &self,
+        schema: &Schema,
+        prepared: PreparedRequest,
+        cost: Cost,
+    ) -> Option<AppResult<Response>> {
+        let PreparedRequest { request, loads, budgets, read_budget, reader } = prepared;
+        let mut execution = BatchedExecution::new(schema.execute_stream(request), loads, budgets, cost.requested);
+        let limit = self.time_limit(OperationKind::Subscription);
+        let response = timeout(limit, self.read_as(reader, read_budget, execution.next())).await;
+        response.unwrap_or_else(|_| Some(Err(over_deadline(OperationKind::Subscription, limit))))
+    }
+
+    /// Runs an execution whose reads count as those of the reader, and towards a budget.
+    async fn read_as<T>(
+        &self,
+        reader: Option<Reader>,
+        read_budget: Arc<ByteBudget>,
+        execution: impl Future<Output = T>,
+    ) -> T {
+        let execution = with_read_budget(read_budget, execution);
+        match reader {
+            Some(reader) => as_reader(self.app.reads.clone(), reader, execution).await,
+            None => execution.await,
+        }
+    }
+
     /// Adds the data that resolvers need to a request.
-    fn prepare(&self, request: Request, requester: Requester, preloaded_users: Vec<User>) -> (Request, LoadQueue) {
+    fn prepare(
+        &self,
+        request: Request,
+        kind: OperationKind,
+        requester: Requester,
+        preloaded_users: Vec<User>,
+    ) -> PreparedRequest {
         let loads = LoadQueue::default();
+        let reader = requester.reader();
+        let user = reader.as_ref().and_then(|reader| Some((reader.organization.clone(), reader.user.clone()?)));
+        let memory = user.map(|user| MemoryShare::new(self.app.quotas.operation_memory.clone(), user, kind));
+        let budgets = ExecutionBudgets::new(&self.settings, memory);
+        let read_budget = budgets.read.clone();
         // With introspection disabled, `__type` resolves to null.
         let request = if self.hides_introspection_from(&requester) { request.disable_introspection() } else { request };
         let loaders = Loaders::data_loader(self.app.clone(), requester.clone(), preloaded_users, loads.clone());
-        (request.data(requester).data(loaders), loads)
+        let request = request.data(requester).data(loaders).data(ResponseBudget(budgets.response.clone()));
+        let request = request.data(WaitingFields(budgets.waiting_fields.clone()));
+        PreparedRequest { request, loads, budgets, read_budget, reader }
+    }
+}
+
+/// Serialises the result of an execution, or the error with which it ended early.
+fn respond(result: AppResult<Response>, request_id: &str, format: ResponseFormat) -> GraphqlResponse {
+    match result {
+        Ok(response) => GraphqlResponse::from_execution(response, request_id, format),
+        Err(error) => GraphqlResponse::from_failure(&error, request_id, format),
     }
 }

@@ -44,9 +44,3 @@ pub fn limit(first: Option<i32>) -> Result<usize> {
         .filter(|limit| *limit <= MAX_PAGE_SIZE)
         .ok_or_else(|| Error::bad_input("first", format!("must be from 0 to {MAX_PAGE_SIZE}")))
 }
-
-/// Returns the complexity of a list: one, and the complexity of an item for each requested item.
-pub fn cost(first: Option<i32>, last: Option<i32>, child_complexity: usize) -> usize {
-    let items = first.or(last).and_then(|count| usize::try_from(count).ok()).unwrap_or(DEFAULT_PAGE_SIZE);
-    1 + items * child_complexity
-}

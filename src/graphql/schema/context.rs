@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_graphql::Context;
 use async_graphql::dataloader::DataLoader;
 
-use crate::domain::users::Viewer;
+use crate::domain::rights::require_permission;
+use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
+use crate::graphql::execution::budgets::WaitingFields;
 use crate::graphql::execution::requester::Requester;
 use crate::graphql::schema::loaders::Loaders;
 use crate::realtime::sessions::Session;
@@ -26,10 +28,23 @@ pub trait ContextExt<'a> {
     /// [`Error::Unauthenticated`]: crate::error::Error::Unauthenticated
     fn viewer(&self) -> Result<&'a Arc<Viewer>>;
 
+    /// Checks that the requester may view chats, which all subscribers of a shared execution may.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, and
+    /// [`Error::Unauthenticated`] if the requester is anonymous.
+    ///
+    /// [`Error::Forbidden`]: crate::error::Error::Forbidden
+    /// [`Error::Unauthenticated`]: crate::error::Error::Unauthenticated
+    fn require_chat_view(&self) -> Result<()>;
+
     /// Returns the session of the connection, if the connection outlives the request.
     fn session(&self) -> Option<&'a Arc<Session>>;
 
     /// Returns the loaders of this execution, which batch the lookups of each level of a query.
+    ///
+    /// Counts the caller as a field that waits for a lookup.
     fn loaders(&self) -> &'a DataLoader<Loaders>;
 }
 
@@ -42,14 +57,19 @@ impl<'a> ContextExt<'a> for Context<'a> {
         self.data_unchecked::<Requester>().viewer()
     }
 
-    fn session(&self) -> Option<&'a Arc<Session>> {
+    fn require_chat_view(&self) -> Result<()> {
         match self.data_unchecked::<Requester>() {
-            Requester::Session(session, _) => Some(session),
-            _ => None,
+            Requester::Shared(_) => Ok(()),
+            requester => Ok(require_permission(&requester.viewer()?.permissions, Permission::ChatView)?),
         }
     }
 
+    fn session(&self) -> Option<&'a Arc<Session>> {
+        self.data_unchecked::<Requester>().session()
+    }
+
     fn loaders(&self) -> &'a DataLoader<Loaders> {
+        self.data_unchecked::<WaitingFields>().count_one();
         self.data_unchecked()
     }
 }

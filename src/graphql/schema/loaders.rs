@@ -1,22 +1,27 @@
 //! The lookups of resolvers: one service call for all keys of a kind that one level of a query needs.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 
 use crate::access::{ChatAccess, ReadScope};
+use crate::domain::bans::{Ban, BansQuery};
 use crate::domain::calls::Call;
 use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, ReportId, UserId};
 use crate::domain::member_queries::{MembersQuery, ReadersQuery};
 use crate::domain::members::{Member, UnreadCounts};
-use crate::domain::message_queries::{CountKey, MessagesQuery, PinnedQuery, ReactorsQuery, VotersQuery};
-use crate::domain::messages::{Message, Revision};
+use crate::domain::message_queries::{
+    CountKey, MessagesQuery, PinnedQuery, ReactorsQuery, RevisionsQuery, VotersQuery,
+};
+use crate::domain::messages::Message;
 use crate::domain::notifications::Notification;
 use crate::domain::pagination::Page;
 use crate::domain::polls::PollResults;
 use crate::domain::reactions::ReactionCount;
 use crate::domain::reports::Report;
+use crate::domain::revisions::Revision;
 use crate::domain::users::{User, Viewer};
 use crate::error::{Error, Result};
 use crate::graphql::execution::load_waves::{LoadQueue, NoDelay};
@@ -24,6 +29,10 @@ use crate::graphql::execution::requester::Requester;
 use crate::service;
 use crate::service::context::AppContext;
 use crate::service::receipts::{DeliveryStatus, ReceiptQuery};
+use crate::storage::read_budget::charge_rows;
+
+/// The number of texts that are rendered before their HTML is charged to the read budget of the execution.
+const MAX_HTML_BATCH: usize = 64;
 
 /// The loaders of one execution, which read on behalf of its requester.
 pub struct Loaders {
@@ -54,7 +63,13 @@ impl Loaders {
             Some((organization, chat)) if keys.iter().all(|key| chat_of(key) == chat) => {
                 Ok(ReadScope::ChatMembers(organization, chat))
             }
-            _ => self.viewer().map(ReadScope::Viewer),
+            _ => {
+                let viewer = self.viewer()?;
+                Ok(match self.requester.event_access() {
+                    Some(event_access) => ReadScope::EventRecipient(viewer, event_access),
+                    None => ReadScope::Viewer(viewer),
+                })
+            }
         }
     }
 }
@@ -71,9 +86,23 @@ pub struct ActiveCallKey(pub ChatId);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TypingKey(pub ChatId);
 
-/// The key of the earlier texts of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RevisionsKey(pub MessageId);
+/// The key of the HTML of a message with a text.
+#[derive(Debug, Clone)]
+pub struct HtmlKey(pub Arc<Message>);
+
+impl PartialEq for HtmlKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id && self.0.text == other.0.text
+    }
+}
+
+impl Eq for HtmlKey {}
+
+impl Hash for HtmlKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
 
 /// The key of the users that a message mentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -168,14 +197,37 @@ impl Loader<UnreadKey> for Loaders {
     }
 }
 
-impl Loader<RevisionsKey> for Loaders {
-    type Value = Vec<Revision>;
+impl Loader<BansQuery> for Loaders {
+    type Value = Page<Ban>;
     type Error = Error;
 
-    async fn load(&self, keys: &[RevisionsKey]) -> Result<HashMap<RevisionsKey, Vec<Revision>>> {
-        let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
-        let found = service::messages::revisions(&self.app, &ids).await?;
-        Ok(found.into_iter().map(|(id, revisions)| (RevisionsKey(id), revisions)).collect())
+    async fn load(&self, keys: &[BansQuery]) -> Result<HashMap<BansQuery, Page<Ban>>> {
+        service::bans::pages(&self.app, self.viewer()?, keys).await
+    }
+}
+
+impl Loader<RevisionsQuery> for Loaders {
+    type Value = Page<Revision>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[RevisionsQuery]) -> Result<HashMap<RevisionsQuery, Page<Revision>>> {
+        service::revisions::pages(&self.app, keys).await
+    }
+}
+
+impl Loader<HtmlKey> for Loaders {
+    type Value = Arc<str>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[HtmlKey]) -> Result<HashMap<HtmlKey, Arc<str>>> {
+        let mut html_by_key = HashMap::with_capacity(keys.len());
+        for batch in keys.chunks(MAX_HTML_BATCH) {
+            let messages: Vec<Arc<Message>> = batch.iter().map(|key| key.0.clone()).collect();
+            let html = self.app.message_html.load(&messages).await?;
+            charge_rows(&html)?;
+            html_by_key.extend(batch.iter().cloned().zip(html));
+        }
+        Ok(html_by_key)
     }
 }
 

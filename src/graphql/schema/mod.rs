@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod context;
+pub mod costs;
 pub mod loaders;
 pub mod mutation;
 pub mod query;
@@ -19,7 +20,7 @@ use crate::graphql::schema::mutation::Mutation;
 use crate::graphql::schema::query::Query;
 use crate::graphql::schema::subscription::Subscription;
 use crate::graphql::schema::types::feed::FeedEvent;
-use crate::graphql::schema::types::message::MessageTotals;
+use crate::graphql::schema::types::message::{MessageRevision, MessageTotals};
 use crate::graphql::schema::types::notification::Notification;
 use crate::graphql::schema::types::objects::{Call, Chat, ChatMember, Message, User};
 use crate::graphql::schema::types::report::Report;
@@ -34,6 +35,7 @@ pub fn schema_builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscri
         .override_output_type_description::<Connection<Chat>>("A page of chats.")
         .override_output_type_description::<Connection<ChatMember>>("A page of a chat's members.")
         .override_output_type_description::<Connection<Message, MessageTotals>>("A page of messages.")
+        .override_output_type_description::<Connection<MessageRevision>>("A page of the previous texts of a message.")
         .override_output_type_description::<Connection<User>>("A page of users.")
         .override_output_type_description::<Connection<Notification>>("A page of notifications.")
         .override_output_type_description::<Connection<Report>>("A page of reports.")

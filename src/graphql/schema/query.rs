@@ -10,7 +10,7 @@ use crate::domain::ids::UserId;
 use crate::domain::pagination::{Cursor, MAX_PAGE_SIZE, Page, PageArgs};
 use crate::domain::users::name_key;
 use crate::error::{Error, Result};
-use crate::graphql::schema::connection::{Connection, connection, cost};
+use crate::graphql::schema::connection::{Connection, connection};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::types::blocklist::{BlockedWord, blocked_words};
 use crate::graphql::schema::types::call::CallFilter;
@@ -43,7 +43,6 @@ impl Query {
 
     /// Looks up objects by their ids, in the order of the ids.
     /// An element is null if its object does not exist for the viewer.
-    #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn nodes(
         &self,
         ctx: &Context<'_>,
@@ -63,7 +62,6 @@ impl Query {
 
     /// The viewer's chats, most recent activity first.
     /// Omits archived chats unless the filter selects them. Fails with `FORBIDDEN` if the token lacks `chat.view`.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn chats(
         &self,
         ctx: &Context<'_>,
@@ -97,7 +95,6 @@ impl Query {
     }
 
     /// The users of the viewer's organisation, ordered by name.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
@@ -120,7 +117,6 @@ impl Query {
     /// The calls that the viewer started or joined, or that rang for them, newest first.
     /// Contains only calls of chats of which the viewer is a member. Fails with `FORBIDDEN` if the token lacks
     /// `chat.view`.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn calls(
         &self,
         ctx: &Context<'_>,
@@ -139,7 +135,6 @@ impl Query {
 
     /// The messages of the viewer's chats that contain all words of the query, newest first.
     /// A word matches words that begin with it, ignoring case and accents. Words in double quotes match as a phrase.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn search_messages(
         &self,
         ctx: &Context<'_>,
@@ -157,7 +152,6 @@ impl Query {
 
     /// The reports of messages in the viewer's organisation, oldest first.
     /// Fails with `FORBIDDEN` if the token lacks `chat.moderate`.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn reports(
         &self,
         ctx: &Context<'_>,

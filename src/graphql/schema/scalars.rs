@@ -1,9 +1,18 @@
-//! The custom scalars `DateTime` and `URL`.
+//! The custom scalars `DateTime` and `URL`, and texts that count towards the response's budget.
 
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use std::borrow::Cow;
+use std::future::pending;
+
+use async_graphql::parser::types::Field;
+use async_graphql::registry::Registry;
+use async_graphql::{
+    ContextSelectionSet, InputValueError, InputValueResult, OutputType, Positioned, Scalar, ScalarType, ServerResult,
+    Value,
+};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 
 use crate::domain::text;
+use crate::graphql::execution::budgets::ResponseBudget;
 
 /// The value of the scalar `DateTime`.
 pub struct DateTime(pub chrono::DateTime<Utc>);
@@ -56,4 +65,48 @@ impl ScalarType for Url {
     fn to_value(&self) -> Value {
         Value::String(self.0.clone())
     }
+}
+
+/// A `String` that a user or the host application chose.
+///
+/// Its bytes count towards the response's budget before it is copied into the response.
+pub struct Text<T>(pub T);
+
+impl<T: AsRef<str> + Send + Sync> OutputType for Text<T> {
+    fn type_name() -> Cow<'static, str> {
+        <String as OutputType>::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <String as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(&self, ctx: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
+        Ok(counted_text(ctx, self.0.as_ref()).await)
+    }
+}
+
+/// A `URL` that a user or the host application chose; it is counted as a [`Text`] is.
+pub struct CountedUrl<T>(pub T);
+
+impl<T: AsRef<str> + Send + Sync> OutputType for CountedUrl<T> {
+    fn type_name() -> Cow<'static, str> {
+        <Url as OutputType>::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <Url as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(&self, ctx: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
+        Ok(counted_text(ctx, self.0.as_ref()).await)
+    }
+}
+
+/// Counts and copies a text. Beyond the budget it never returns: the executor ends the execution instead.
+async fn counted_text(ctx: &ContextSelectionSet<'_>, text: &str) -> Value {
+    if !ctx.data_unchecked::<ResponseBudget>().0.charge(text.len()) {
+        return pending().await;
+    }
+    Value::String(text.to_owned())
 }

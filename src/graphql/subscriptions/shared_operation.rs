@@ -13,14 +13,15 @@ use std::fmt::{self, Debug, Formatter};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+use async_graphql::Variables;
 use async_graphql::parser::types::ExecutableDocument;
-use async_graphql::{Request, Variables};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use parking_lot::Mutex;
 
 use crate::domain::ids::OrganizationId;
+use crate::graphql::admission::cost::Cost;
 use crate::graphql::admission::request::build_request;
-use crate::graphql::execution::executor::Executor;
+use crate::graphql::execution::executor::{EventRequest, Executor};
 use crate::graphql::subscriptions::source::{EventSelector, SubscriptionEvent};
 use crate::realtime::dispatch::ports::RenderGroup;
 use crate::realtime::dispatch::render_cache::{RenderCache, RenderFuture, RenderedPayload};
@@ -35,6 +36,8 @@ pub struct SharedOperation {
     registry: Weak<OperationIndex>,
     document: ExecutableDocument,
     variables: Variables,
+    /// The cost of each event, on which the variables that subscribers do not share have no influence.
+    cost: Cost,
     subscriber_count: AtomicUsize,
 }
 
@@ -47,6 +50,8 @@ pub struct OperationKey {
     pub operation_name: Option<String>,
     /// The variables that an event can depend on, as JSON.
     pub variables: String,
+    /// Whether each response reports the cost of the operation.
+    pub reports_cost: bool,
 }
 
 /// The operations with at least one subscriber.
@@ -68,6 +73,7 @@ impl OperationRegistry {
         key: OperationKey,
         document: ExecutableDocument,
         variables: Variables,
+        cost: Cost,
     ) -> Arc<SharedOperation> {
         let mut index = self.index.lock();
         if let Some(operation) = index.get(&key).and_then(Weak::upgrade) {
@@ -79,6 +85,7 @@ impl OperationRegistry {
             registry: Arc::downgrade(&self.index),
             document,
             variables,
+            cost,
             subscriber_count: AtomicUsize::new(0),
         });
         index.insert(key, Arc::downgrade(&operation));
@@ -139,9 +146,10 @@ impl SharedOperation {
         })
     }
 
-    /// Builds the request that async-graphql executes for an event.
-    pub fn to_request(&self) -> Request {
-        build_request(&self.document, self.key.operation_name.as_deref(), &self.variables)
+    /// Builds the request that is executed for an event.
+    pub fn to_request(&self) -> EventRequest {
+        let request = build_request(&self.document, self.key.operation_name.as_deref(), &self.variables);
+        EventRequest { request, cost: self.cost, reports_cost: self.key.reports_cost }
     }
 }
 
@@ -179,7 +187,8 @@ impl RenderGroup for OperationRenderGroup {
         let (Some(executor), Some(operation)) = (self.executor.upgrade(), self.operation.upgrade()) else {
             return std::future::ready(None).boxed();
         };
-        let events = FeedEvent::from_shared(&shared_event, version).into_iter().filter_map(self.select_event);
+        let events =
+            FeedEvent::from_shared(&shared_event, executor.epoch(), version).into_iter().filter_map(self.select_event);
         // An event that had a single subscriber when it was published has no cache to share.
         let renderings = events.map(|event| {
             let (cache, version) = event.render_cache()?;

@@ -70,6 +70,11 @@ impl EventSource {
         }
     }
 
+    /// Returns whether the source delivers the events of one chat, each after the one before.
+    pub fn is_chat_feed(&self) -> bool {
+        matches!(self, Self::Chat(_) | Self::Messages(_))
+    }
+
     /// Polls for the next event; an error is the last item.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<SubscriptionEvent>>> {
         match self {
@@ -124,6 +129,18 @@ impl SubscriptionEvent {
             Self::Chat(FeedEvent::Change { event_ref: Some(event_ref), .. })
             | Self::Message(NewMessage { event_ref: Some(event_ref), .. }) => event_ref.senders(),
             _ => &[],
+        }
+    }
+
+    /// Returns the chat as whose member the viewer receives the event.
+    pub fn authorizing_chat(&self) -> Option<ChatId> {
+        match self {
+            Self::Chat(event) => Some(event.chat()),
+            Self::Message(message) => Some(message.message.id.chat),
+            Self::Typing(update) => Some(update.event.chat),
+            Self::Inbox(event) => event.kind.authorizing_chat(),
+            Self::Call(event) => Some(event.cursor.call.chat),
+            Self::Presence(_) => None,
         }
     }
 

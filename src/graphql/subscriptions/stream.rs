@@ -5,6 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::future::{BoxFuture, FutureExt};
 
+use crate::access::EventAccess;
+use crate::domain::rights::DenialReason;
 use crate::error::{Error, Result};
 use crate::graphql::admission::request::RejectedRequest;
 use crate::graphql::execution::executor::Executor;
@@ -15,6 +17,7 @@ use crate::graphql::subscriptions::source::{EventSource, SubscriptionEvent};
 use crate::metrics::{GaugeGuard, KindLabel, METRICS};
 use crate::realtime::dispatch::ports::FrameSink;
 use crate::realtime::dispatch::render_cache::{RenderFuture, RenderedPayload};
+use crate::service::quotas::QuotaGuard;
 use crate::tasks::spawn_detached;
 
 /// An open subscription, which yields a response for each event that the operation selects.
@@ -25,15 +28,21 @@ pub struct SubscriptionStream {
     source: EventSource,
     request_id: String,
     state: SubscriptionState,
-    _gauge: GaugeGuard,
+    _counts: SubscriptionCounts,
+}
+
+/// The counts of open subscriptions, which end with the stream.
+pub struct SubscriptionCounts {
+    pub _gauge: GaugeGuard,
+    pub _quota: Option<QuotaGuard>,
 }
 
 enum SubscriptionState {
     AwaitingEvent,
     /// The response that all subscribers of the operation share is being rendered.
     AwaitingShared(RenderFuture, SubscriptionEvent),
-    /// The event is being executed for this subscriber only.
-    Executing(BoxFuture<'static, Option<GraphqlResponse>>),
+    /// The event is being executed for this subscriber only, by their access to the event's chat.
+    Executing(BoxFuture<'static, Option<GraphqlResponse>>, Option<Arc<EventAccess>>),
     /// The source's error is being rendered, after which the stream ends.
     Finishing(BoxFuture<'static, Option<GraphqlResponse>>),
     Finished,
@@ -53,7 +62,7 @@ impl SubscriptionStream {
         requester: Requester,
         mut source: EventSource,
         request_id: String,
-        gauge: GaugeGuard,
+        counts: SubscriptionCounts,
     ) -> Self {
         operation.add_subscriber();
         if let Some(select_event) = source.event_selector() {
@@ -66,7 +75,7 @@ impl SubscriptionStream {
             source,
             request_id,
             state: SubscriptionState::AwaitingEvent,
-            _gauge: gauge,
+            _counts: counts,
         }
     }
 
@@ -80,27 +89,31 @@ impl SubscriptionStream {
                 SubscriptionState::Finished => return Poll::Ready(None),
                 SubscriptionState::AwaitingEvent => match ready!(self.source.poll_next(cx)) {
                     None => SubscriptionState::Finished,
-                    Some(Err(error)) => SubscriptionState::Finishing(self.execute_individually(Err(error))),
+                    Some(Err(error)) => self.finish_with(error),
                     Some(Ok(event)) => match self.shared_rendering(&event) {
                         Some(SharedRendering::Ready(payload)) => return self.yield_response(payload_response(payload)),
                         Some(SharedRendering::Pending(rendering)) => {
                             SubscriptionState::AwaitingShared(rendering, event)
                         }
-                        None => SubscriptionState::Executing(self.execute_individually(Ok(event))),
+                        None => self.start_executing(event),
                     },
                 },
                 SubscriptionState::AwaitingShared(rendering, event) => match ready!(rendering.poll_unpin(cx)) {
                     Some(payload) => return self.yield_response(payload_response(payload)),
                     None => {
                         let event = event.clone();
-                        SubscriptionState::Executing(self.execute_individually(Ok(event)))
+                        self.start_executing(event)
                     }
                 },
-                SubscriptionState::Executing(execution) => match ready!(execution.poll_unpin(cx)) {
-                    // The operation selects nothing of this event.
-                    None => SubscriptionState::AwaitingEvent,
-                    Some(response) => return self.yield_response(response),
-                },
+                SubscriptionState::Executing(execution, event_access) => {
+                    let response = ready!(execution.poll_unpin(cx));
+                    match response {
+                        _ if event_access.as_ref().is_some_and(|access| access.is_lost()) => self.skip_event(),
+                        // The operation selects nothing of this event.
+                        None => SubscriptionState::AwaitingEvent,
+                        Some(response) => return self.yield_response(response),
+                    }
+                }
                 SubscriptionState::Finishing(execution) => {
                     let response = ready!(execution.poll_unpin(cx));
                     self.state = SubscriptionState::Finished;
@@ -129,6 +142,25 @@ impl SubscriptionStream {
         Poll::Ready(Some(response))
     }
 
+    /// Skips an event after the membership by which it was authorised has ended.
+    ///
+    /// The feed of a chat ends, as none of its events may be missing. Other feeds report the removal themselves.
+    fn skip_event(&self) -> SubscriptionState {
+        match self.source.is_chat_feed() {
+            true => self.finish_with(DenialReason::NotAMember.into()),
+            false => SubscriptionState::AwaitingEvent,
+        }
+    }
+
+    fn finish_with(&self, error: Error) -> SubscriptionState {
+        SubscriptionState::Finishing(self.execute_individually(Err(error), None))
+    }
+
+    fn start_executing(&self, event: SubscriptionEvent) -> SubscriptionState {
+        let event_access = event.authorizing_chat().map(|chat| Arc::new(EventAccess::new(chat)));
+        SubscriptionState::Executing(self.execute_individually(Ok(event), event_access.clone()), event_access)
+    }
+
     /// Returns the rendering that the operation's subscribers share; `None` if there is nothing to share.
     fn shared_rendering(&self, event: &SubscriptionEvent) -> Option<SharedRendering> {
         let (cache, version) = event.render_cache().filter(|_| self.operation.is_shared())?;
@@ -141,13 +173,14 @@ impl SubscriptionStream {
     /// Executes an event for this subscriber only, on a task of its own.
     ///
     /// A panic of the task becomes an internal error, after which the client has to subscribe again.
-    fn execute_individually(&self, event: Result<SubscriptionEvent>) -> BoxFuture<'static, Option<GraphqlResponse>> {
+    fn execute_individually(
+        &self,
+        event: Result<SubscriptionEvent>,
+        event_access: Option<Arc<EventAccess>>,
+    ) -> BoxFuture<'static, Option<GraphqlResponse>> {
         METRICS.subscription_executions.get_or_create(&KindLabel { kind: "individual" }).inc();
         // The newest token counts: its permissions can differ from those of the first.
-        let requester = match &self.requester {
-            Requester::Session(session, _) => Requester::from_session(session.clone()),
-            requester => requester.clone(),
-        };
+        let requester = self.requester.for_event(event_access);
         let (executor, operation) = (self.executor.clone(), self.operation.clone());
         let (request_id, id) = (self.request_id.clone(), self.request_id.clone());
         let execution =

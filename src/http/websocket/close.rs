@@ -3,14 +3,18 @@
 use std::error::Error;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::WebSocket;
 use futures_util::SinkExt;
 use tokio::time::{sleep, timeout};
 use tungstenite::error::ProtocolError;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::Frame;
 
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::close_status::CloseStatus;
 
+/// The time that a client gets to read what is before the close frame.
+const LAST_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that a client gets for its part of the handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -56,8 +60,8 @@ impl CloseReason {
 /// `writer` must not be used by operations any more: no data may follow a close frame (RFC 6455, section 5.5.1).
 pub async fn end(socket: WebSocket, writer: SharedTcpWriter, reason: CloseReason) {
     match reason {
-        CloseReason::SendClose(status) => close(socket, status).await,
-        CloseReason::SendCloseUnread(status) => close_unread(socket, status).await,
+        CloseReason::SendClose(status) => close(socket, writer, status).await,
+        CloseReason::SendCloseUnread(status) => close_unread(writer, status).await,
         CloseReason::PeerClosed => answer_close(socket, writer).await,
         CloseReason::Disconnected => {}
     }
@@ -66,20 +70,18 @@ pub async fn end(socket: WebSocket, writer: SharedTcpWriter, reason: CloseReason
 /// Sends a close frame, and reads until the client has closed too.
 ///
 /// A connection that is closed with unread input is reset, and the client never reads the close frame.
-pub async fn close(mut socket: WebSocket, status: CloseStatus) {
-    let handshake = async {
-        send_close(&mut socket, status).await?;
-        while let Some(Ok(_)) = socket.recv().await {}
-        Ok::<_, axum::Error>(())
-    };
-    drop(timeout(CLOSE_TIMEOUT, handshake).await);
+pub async fn close(mut socket: WebSocket, writer: SharedTcpWriter, status: CloseStatus) {
+    if send_close(&writer, &status).await {
+        let closed_by_client = async { while let Some(Ok(_)) = socket.recv().await {} };
+        timeout(CLOSE_TIMEOUT, closed_by_client).await.ok();
+    }
 }
 
 /// Sends a close frame where no more input can be read.
 ///
 /// The connection stays open for a while, so that the client reads the close frame before the reset.
-async fn close_unread(mut socket: WebSocket, status: CloseStatus) {
-    if let Ok(Ok(())) = timeout(CLOSE_TIMEOUT, send_close(&mut socket, status)).await {
+async fn close_unread(writer: SharedTcpWriter, status: CloseStatus) {
+    if send_close(&writer, &status).await {
         sleep(CLOSE_TIMEOUT).await;
     }
 }
@@ -93,10 +95,18 @@ async fn answer_close(mut socket: WebSocket, writer: SharedTcpWriter) {
     timeout(CLOSE_TIMEOUT, answer).await.ok();
 }
 
-async fn send_close(socket: &mut WebSocket, status: CloseStatus) -> Result<(), axum::Error> {
+/// Sends a close frame instead of all output that is not begun yet.
+///
+/// Returns whether the kernel accepted it in time.
+///
+/// Messages that wait for a slow client must not be delivered after the end of its session.
+async fn send_close(writer: &SharedTcpWriter, status: &CloseStatus) -> bool {
     tracing::debug!(code = status.code.as_u16(), reason = %status.reason, "closing a WebSocket");
-    let frame = CloseFrame { code: status.code.as_u16(), reason: (&*status.reason).into() };
-    socket.send(Message::Close(Some(frame))).await
+    let close = CloseFrame { code: status.code.as_u16().into(), reason: (&*status.reason).into() };
+    let mut frame = Vec::new();
+    Frame::close(Some(close)).format(&mut frame).expect("a write to a vector cannot fail");
+    writer.finish_with(&frame);
+    matches!(timeout(LAST_FRAME_TIMEOUT, writer.flush()).await, Ok(Ok(())))
 }
 
 #[cfg(test)]

@@ -4,23 +4,24 @@
 //! go out in one flush, and no feed is read while the client does not read. A feed that was not read resumes from
 //! its cursor, so a slow client delays itself and costs the server no memory.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
+use futures_util::SinkExt;
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::{Error, Result};
-use crate::graphql::admission::request::{GraphqlRequest, RejectedRequest};
+use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, RejectedRequest};
 use crate::graphql::execution::requester::Requester;
+use crate::graphql::operation_guards::OperationGuards;
 use crate::graphql::operation_stream::OperationStream;
 use crate::http::bearer::bearer_token;
 use crate::http::state::HttpState;
@@ -29,10 +30,12 @@ use crate::http::websocket::close::{self, CloseReason};
 use crate::http::websocket::close_status::{CloseCode, CloseStatus};
 use crate::http::websocket::operations::Operations;
 use crate::http::websocket::protocol::{Action, Protocol};
+use crate::http::websocket::running_operations::RunningOperations;
 use crate::metrics::{GaugeGuard, KindLabel, METRICS};
 use crate::realtime::presence::tracker::ConnectionGuard;
 use crate::realtime::sessions::{Session, SessionState};
 use crate::service;
+use crate::service::quotas::QuotaGuard;
 
 /// The state of one connection.
 pub struct Connection {
@@ -42,9 +45,13 @@ pub struct Connection {
     session: Option<Arc<Session>>,
     /// Counts the viewer as present while the connection lasts.
     presence: Option<ConnectionGuard>,
+    /// Counts the connection of the viewer until its end.
+    quota: Option<QuotaGuard>,
     operations: Operations,
     /// Whether the last write had to wait for the client to read.
     write_blocked: bool,
+    /// Whether the last step was a write, so that input is next.
+    has_written: bool,
     events: ConnectionEvents,
     timers: Timers,
 }
@@ -56,6 +63,13 @@ enum ConnectionEvent {
     DeadlineReached,
     Authenticated(Result<Arc<Session>>),
     SessionEnded(SessionState),
+}
+
+/// The next step of a connection.
+enum Step {
+    Event(ConnectionEvent),
+    WriteOutbox,
+    Receive(Option<Result<Message, axum::Error>>),
 }
 
 type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
@@ -89,6 +103,7 @@ impl Connection {
     pub fn new(state: HttpState, socket: WebSocket, writer: SharedTcpWriter) -> Box<Self> {
         let http = &state.settings;
         let timers = Timers::new(http.socket_ping_interval, http.socket_init_timeout);
+        let running = RunningOperations::new(http.max_socket_operations, http.max_socket_operation_bytes);
         let events = ConnectionEvents::new();
         events.push(deadline_event(timers.init_deadline.min(timers.next_ping)));
         events.push(state.stop.clone().cancelled_owned().map(|()| ConnectionEvent::ShutdownRequested).boxed());
@@ -98,8 +113,10 @@ impl Connection {
             protocol: Protocol::default(),
             session: None,
             presence: None,
-            operations: Operations::new(writer),
+            quota: None,
+            operations: Operations::new(writer, running),
             write_blocked: false,
+            has_written: false,
             events,
             timers,
         })
@@ -109,29 +126,57 @@ impl Connection {
     pub async fn serve(mut self: Box<Self>) {
         let _gauge = GaugeGuard::increment(&METRICS.connections.get_or_create(&KindLabel { kind: "websocket" }));
         let reason = self.run().await;
-        let Self { socket, operations, events, .. } = *self;
+        let Self { socket, operations, events, presence, quota, .. } = *self;
         // An authentication may hold a database connection, and nothing polls it during the close handshake.
-        drop(events);
+        drop((events, presence));
         // Boxed, because an idle connection holds as much memory as this future may ever need.
         close::end(socket, operations.into_writer(), reason).boxed().await;
+        drop(quota);
     }
 
     /// Processes messages and events until the connection has to end.
     async fn run(&mut self) -> CloseReason {
         loop {
-            // All three futures are cancel-safe: what one of them took is kept in a field or is its result.
-            let handled = tokio::select! {
-                biased;
-                () = poll_fn(|cx| self.operations.poll_outbox(&mut self.protocol, self.write_blocked, cx)) => {
-                    self.write_outbox().await
-                }
-                message = self.socket.recv() => self.on_message(message).await,
-                Some(event) = self.events.next() => self.on_event(event).await,
+            let handled = match poll_fn(|cx| self.poll_step(cx)).await {
+                Step::Event(event) => self.on_event(event).await,
+                Step::WriteOutbox => self.write_outbox().await,
+                Step::Receive(message) => self.on_message(message).await,
             };
             if let Err(reason) = handled {
                 return reason;
             }
         }
+    }
+
+    /// Polls for what to do next.
+    ///
+    /// The end of the session, a stop and a deadline come first, however much there is to write. Output and input take
+    /// turns, so that a client in busy chats can still complete an operation or answer a ping.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if let Poll::Ready(Some(event)) = self.events.poll_next_unpin(cx) {
+            return Poll::Ready(Step::Event(event));
+        }
+        let receives_first = std::mem::take(&mut self.has_written);
+        if receives_first && let Poll::Ready(message) = self.poll_receive(cx) {
+            return Poll::Ready(Step::Receive(message));
+        }
+        if self.operations.poll_outbox(&mut self.protocol, self.write_blocked, cx).is_ready() {
+            self.has_written = true;
+            return Poll::Ready(Step::WriteOutbox);
+        }
+        if receives_first { Poll::Pending } else { self.poll_receive(cx).map(Step::Receive) }
+    }
+
+    /// Polls for the client's next message, unless too many operations run that the client has completed.
+    ///
+    /// The client's messages wait in the kernel then, until some of the operations have ended.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, axum::Error>>> {
+        if self.operations.pauses_input(cx) {
+            // A pong waits with the other messages, so the client does not count as silent.
+            self.timers.last_received = Instant::now();
+            return Poll::Pending;
+        }
+        self.socket.poll_next_unpin(cx)
     }
 
     /// Handles a message of the client, or the end of its input.
@@ -156,8 +201,7 @@ impl Connection {
         let action = match event {
             ConnectionEvent::Authenticated(Ok(session)) => self.on_authenticated(session),
             ConnectionEvent::Authenticated(Err(error)) => Action::Close(authentication_close_status(&error)),
-            ConnectionEvent::SessionEnded(SessionState::Revoked) => Action::Close(CloseStatus::TOKEN_REVOKED),
-            ConnectionEvent::SessionEnded(_) => Action::Close(CloseStatus::TOKEN_EXPIRED),
+            ConnectionEvent::SessionEnded(session_state) => return Err(session_end_reason(session_state)),
             ConnectionEvent::ShutdownRequested => self.on_shutdown_requested(),
             ConnectionEvent::DeadlineReached => self.on_deadline()?,
         };
@@ -169,6 +213,12 @@ impl Connection {
         let watched = session.clone();
         self.events.push(async move { ConnectionEvent::SessionEnded(watched.wait_ended().await) }.boxed());
         let viewer = session.viewer();
+        match self.state.app.quotas.websockets.acquire(&viewer.key()) {
+            Ok(quota) => self.quota = Some(quota),
+            Err(error) => {
+                return Action::Close(CloseStatus::with_reason(CloseCode::TryAgainLater, error.to_string()));
+            }
+        }
         self.presence = Some(self.state.app.presence.connect(viewer.organization(), viewer.id()));
         self.session = Some(session);
         Action::Send(self.protocol.acknowledge())
@@ -221,8 +271,8 @@ impl Connection {
                 self.events.push(authentication.map(ConnectionEvent::Authenticated).boxed());
                 Ok(())
             }
-            Action::Start { id, number, payload } => {
-                self.start(id, number, payload);
+            Action::Start { id, number, payload, message_bytes } => {
+                self.start(id, number, payload, message_bytes);
                 Ok(())
             }
             Action::Stop { number } => {
@@ -234,21 +284,36 @@ impl Connection {
     }
 
     /// Starts an operation, or one that yields the error of its rejection.
-    fn start(&mut self, id: String, number: u64, payload: Value) {
-        let limit = self.state.settings.max_socket_operations;
-        let admitted = if self.protocol.operation_count() > limit {
-            Err(RejectedRequest::from(&Error::RateLimited {
-                message: format!("a WebSocket can have at most {limit} running operations"),
-                retry_after: Duration::from_secs(1),
-            }))
-        } else {
-            GraphqlRequest::from_value(payload)
-                .map_err(|error| RejectedRequest::from(&error))
-                .and_then(|request| self.state.api.admit(request))
+    fn start(&mut self, id: String, number: u64, payload: Value, message_bytes: usize) {
+        // The protocol accepts operations only after the authentication.
+        let Some(session) = self.session.clone() else { return };
+        let requester = Requester::from_session(session.clone());
+        let (admitted, guards) = match self.admit(&session, payload, message_bytes) {
+            Ok((admitted, guards)) => (Ok(admitted), guards),
+            Err(rejected) => (Err(rejected), OperationGuards::default()),
         };
-        let requester = self.session.clone().map_or(Requester::Anonymous, Requester::from_session);
-        let stream = OperationStream::new(self.state.api.clone(), admitted, requester);
-        self.operations.start(id, number, stream);
+        let stream = OperationStream::new(self.state.api.clone(), admitted, requester, guards);
+        self.operations.start(id, number, stream, session);
+    }
+
+    /// Admits an operation within the limits of the connection and of its user.
+    fn admit(
+        &self,
+        session: &Session,
+        payload: Value,
+        message_bytes: usize,
+    ) -> Result<(AdmittedRequest, OperationGuards), RejectedRequest> {
+        let reject = |error| RejectedRequest::from(&error);
+        let running = &self.operations.running;
+        running.require_free_place().map_err(reject)?;
+        let quota = self.state.app.quotas.operations.acquire(&session.viewer().key()).map_err(reject)?;
+        let request = GraphqlRequest::from_value(payload).map_err(reject)?;
+        let has_query = request.query.is_some();
+        let admitted = self.state.api.admit(request, true)?;
+        // The message contains the id, the variables and the document, unless it names the document by its hash.
+        let document_bytes = if has_query { 0 } else { admitted.document_bytes() };
+        let operation = running.start(message_bytes + document_bytes).map_err(reject)?;
+        Ok((admitted, OperationGuards { execution: Some(quota), operation: Some(Arc::new(operation)) }))
     }
 
     /// Writes the messages of operations in one flush.
@@ -268,11 +333,14 @@ impl Connection {
         self.write_with_timeout(async |socket| socket.send(message).await).await
     }
 
-    /// Writes, unless the client reads nothing for too long or the server stops meanwhile.
+    /// Writes, unless the session ends, the server stops, or the client reads nothing for too long.
     async fn write_with_timeout(
         &mut self,
         write: impl AsyncFnOnce(&mut WebSocket) -> Result<(), axum::Error>,
     ) -> Result<(), CloseReason> {
+        if let Some(session) = self.session.as_ref().filter(|session| session.has_ended()) {
+            return Err(session_end_reason(session.wait_ended().await));
+        }
         let write_timeout = self.state.settings.socket_write_timeout;
         let mut writing = pin!(write(&mut self.socket));
         // Most writes complete at once; only for the others a timer is worth its cost.
@@ -281,8 +349,15 @@ impl Connection {
         if let Poll::Ready(written) = first_poll {
             return Ok(written?);
         }
+        let session_ended = async {
+            match &self.session {
+                Some(session) => session.wait_ended().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
+            session_state = session_ended => Err(session_end_reason(session_state)),
             written = writing => Ok(written?),
             () = sleep(write_timeout) => {
                 METRICS.slow_sockets_closed.inc();
@@ -291,6 +366,12 @@ impl Connection {
             () = self.state.stop.cancelled() => Err(CloseReason::SendClose(CloseStatus::SERVICE_RESTART)),
         }
     }
+}
+
+/// Returns the reason for which a connection closes when its session has ended.
+fn session_end_reason(session_state: SessionState) -> CloseReason {
+    let is_revoked = session_state == SessionState::Revoked;
+    CloseReason::SendClose(if is_revoked { CloseStatus::TOKEN_REVOKED } else { CloseStatus::TOKEN_EXPIRED })
 }
 
 /// Creates the event of a deadline.

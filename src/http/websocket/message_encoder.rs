@@ -1,6 +1,7 @@
 //! The messages of one operation, and their frames for the fast path.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::extract::ws::Utf8Bytes;
 use serde_json::Value;
@@ -11,13 +12,11 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use crate::graphql::execution::response::GraphqlResponse;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::realtime::dispatch::ports::FrameSink;
+use crate::realtime::sessions::Session;
 
 /// The header of an unfragmented text message; frames of a server have no mask (RFC 6455, section 5.2).
 const TEXT_FRAME_HEADER: FrameHeader =
     FrameHeader { is_final: true, rsv1: false, rsv2: false, rsv3: false, opcode: OpCode::Data(Data::Text), mask: None };
-
-/// The longest operation id for which the fast path is used; a UUID has 36 bytes.
-const MAX_FAST_PATH_ID_BYTES: usize = 256;
 
 const NEXT: &str = "next";
 const PAYLOAD: &str = r#"","payload":"#;
@@ -30,20 +29,15 @@ pub struct MessageEncoder {
     /// The text with which each message begins, up to its type.
     prefix: String,
     writer: SharedTcpWriter,
+    /// The session of the connection, after whose end the fast path writes nothing.
+    session: Arc<Session>,
 }
 
 impl MessageEncoder {
     /// Creates the encoder of an operation on a connection.
-    pub fn new(id: String, writer: SharedTcpWriter) -> Self {
+    pub fn new(id: String, writer: SharedTcpWriter, session: Arc<Session>) -> Self {
         let prefix = format!(r#"{{"id":{},"type":""#, Value::from(&*id));
-        Self { id, prefix, writer }
-    }
-
-    /// Returns whether the id is short enough for the fast path.
-    ///
-    /// Each message contains the id, but the fast path counts only the payloads against the size of a write.
-    pub fn fits_fast_path(&self) -> bool {
-        self.id.len() <= MAX_FAST_PATH_ID_BYTES
+        Self { id, prefix, writer, session }
     }
 
     /// Encodes the message of a response, or `complete` if there is none.
@@ -67,7 +61,7 @@ impl FrameSink for MessageEncoder {
     }
 
     fn try_write(&self, frames: &[u8]) -> bool {
-        self.writer.try_write_frames(frames)
+        !self.session.has_ended() && self.writer.try_write_frames(frames)
     }
 }
 

@@ -12,4 +12,5 @@ pub mod connection;
 pub mod message_encoder;
 pub mod operations;
 pub mod protocol;
+mod running_operations;
 pub mod upgrade;

@@ -9,19 +9,23 @@ use crate::graphql::operation_stream::OperationStream;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::message_encoder::MessageEncoder;
 use crate::http::websocket::protocol::Protocol;
+use crate::http::websocket::running_operations::RunningOperations;
 use crate::realtime::dispatch::ports::{FrameSink, MAX_WRITE_BYTES};
+use crate::realtime::sessions::Session;
 
 /// The running operations of a WebSocket, with their outbox.
 pub struct Operations {
     writer: SharedTcpWriter,
+    /// All operations that run, including those that the client has completed.
+    pub running: RunningOperations,
     active: Vec<Operation>,
     outbox: Vec<Utf8Bytes>,
 }
 
 impl Operations {
     /// Creates an empty set of operations on a connection.
-    pub fn new(writer: SharedTcpWriter) -> Self {
-        Self { writer, active: Vec::new(), outbox: Vec::new() }
+    pub fn new(writer: SharedTcpWriter, running: RunningOperations) -> Self {
+        Self { writer, running, active: Vec::new(), outbox: Vec::new() }
     }
 
     /// Ends all operations, so that neither they nor the fast path write any more.
@@ -30,14 +34,21 @@ impl Operations {
     }
 
     /// Adds an operation, which [`poll_outbox`](Self::poll_outbox) polls from now on.
-    pub fn start(&mut self, id: String, number: u64, stream: OperationStream) {
-        let encoder = Arc::new(MessageEncoder::new(id, self.writer.clone()));
+    pub fn start(&mut self, id: String, number: u64, stream: OperationStream, session: Arc<Session>) {
+        let encoder = Arc::new(MessageEncoder::new(id, self.writer.clone(), session));
         self.active.push(Operation { number, stream, encoder, has_ended: false });
     }
 
     /// Ends a subscription; a query or a mutation runs on, but its response is dropped.
     pub fn stop(&mut self, number: u64) {
         self.active.retain(|operation| operation.number != number);
+    }
+
+    /// Returns whether the connection must not start more operations for now.
+    ///
+    /// The task of the context is woken when some of those that the client completed have ended.
+    pub fn pauses_input(&self, cx: &Context<'_>) -> bool {
+        self.running.exceeds_limit_without(self.active.len(), cx)
     }
 
     /// Takes the messages that wait to be written.
@@ -76,10 +87,7 @@ impl Operations {
             return Poll::Ready(());
         }
         // Everything is written, so no direct write can overtake a message of the outbox.
-        self.active
-            .iter_mut()
-            .filter(|operation| operation.encoder.fits_fast_path())
-            .for_each(Operation::enable_fast_path);
+        self.active.iter_mut().for_each(Operation::enable_fast_path);
         Poll::Pending
     }
 }

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::http::websocket::close_status::{CloseCode, CloseStatus};
 
+/// The maximum length of an operation's id, which each of its messages repeats; a UUID has 36 bytes.
+const MAX_ID_BYTES: usize = 256;
+
 /// The action that a message requires of the connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -20,6 +23,8 @@ pub enum Action {
         id: String,
         number: u64,
         payload: Value,
+        /// The length of the whole message.
+        message_bytes: usize,
     },
     /// End an operation that the client completed.
     Stop {
@@ -59,6 +64,9 @@ impl Protocol {
             Err(error) => return Action::Close(CloseStatus::bad_request(format!("a message must be JSON: {error}"))),
         };
         let id = match message.remove("id") {
+            Some(Value::String(id)) if id.len() > MAX_ID_BYTES => {
+                return Action::Close(CloseStatus::bad_request(format!("id must have at most {MAX_ID_BYTES} bytes")));
+            }
             Some(Value::String(id)) => Some(id),
             None => None,
             Some(_) => return Action::Close(CloseStatus::bad_request("id must be a string")),
@@ -69,7 +77,7 @@ impl Protocol {
             (Some("connection_init"), _) => self.initialise(payload),
             (Some("ping"), _) => answer_ping(payload),
             (Some("pong"), _) => Action::Nothing,
-            (Some("subscribe"), Some(id)) if !id.is_empty() => self.subscribe(id, payload),
+            (Some("subscribe"), Some(id)) if !id.is_empty() => self.subscribe(id, payload, text.len()),
             (Some("complete"), Some(id)) if !id.is_empty() => match self.operations.remove(&id) {
                 Some(number) => Action::Stop { number },
                 // The operation may have ended while this message was on its way.
@@ -102,7 +110,7 @@ impl Protocol {
         json!({ "type": "connection_ack" }).to_string()
     }
 
-    fn subscribe(&mut self, id: String, payload: Option<Value>) -> Action {
+    fn subscribe(&mut self, id: String, payload: Option<Value>, message_bytes: usize) -> Action {
         if self.phase != Phase::Ready {
             return Action::Close(CloseStatus::UNAUTHORIZED);
         }
@@ -118,12 +126,7 @@ impl Protocol {
         let number = self.next_number;
         self.next_number += 1;
         self.operations.insert(id.clone(), number);
-        Action::Start { id, number, payload }
-    }
-
-    /// Returns the number of running operations.
-    pub fn operation_count(&self) -> usize {
-        self.operations.len()
+        Action::Start { id, number, payload, message_bytes }
     }
 
     /// Returns whether an operation is running under this id and number.
@@ -243,9 +246,20 @@ mod tests {
         let Action::Start { number: second, .. } = protocol.receive(SUBSCRIBE) else { panic!() };
         assert!(!protocol.is_active(&id, number), "messages of the first operation must not be sent for the second");
         protocol.complete(&id, number);
-        assert_eq!(protocol.operation_count(), 1);
+        assert!(protocol.is_active(&id, second));
         protocol.complete(&id, second);
-        assert_eq!(protocol.operation_count(), 0);
+        assert!(!protocol.is_active(&id, second));
+    }
+
+    #[test]
+    fn operation_id_has_at_most_256_bytes() {
+        for kind in ["subscribe", "complete"] {
+            let message = |id: &str| json!({ "type": kind, "id": id, "payload": { "query": "{ a }" } }).to_string();
+            assert!(!matches!(ready().receive(&message(&"x".repeat(256))), Action::Close(_)));
+            for id in ["x".repeat(257), "ü".repeat(129), "x".repeat(126_000)] {
+                assert_eq!(close_code(ready().receive(&message(&id))), 4400);
+            }
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn upgrade(state: HttpState, headers: &HeaderMap, upgrade: WebSocketUpgrade,
         writer.enter_framed_mode();
         let serving = match is_subprotocol_accepted {
             true => Connection::new(state, socket, writer).serve().boxed(),
-            false => close(socket, CloseStatus::SUBPROTOCOL_NOT_ACCEPTABLE).boxed(),
+            false => close(socket, writer, CloseStatus::SUBPROTOCOL_NOT_ACCEPTABLE).boxed(),
         };
         tracker.track_future(serving)
     })

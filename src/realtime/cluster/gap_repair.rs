@@ -2,30 +2,38 @@
 //!
 //! A gap is read from the database once for all subscribers of a chat. Two loops do it, both started by
 //! [`GapRepairer::start`] and both ended with the [`Hub`]: one repairs gaps that the hub has detected, the other one
-//! regularly compares all chats that have subscribers. A panic ends the loop in which it happens. Without the first
-//! loop, gaps wait for the second one; without the second one, nobody notices the loss of a chat's newest event until
-//! the next event.
+//! regularly compares all chats that have subscribers, more often while Redis delivers nothing. A panic ends the loop
+//! in which it happens. Without the first loop, gaps wait for the second one; without the second one, nobody notices
+//! the loss of a chat's newest event until the next event.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::domain::chat_events::{ChatEvent, ChatEventKind};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ChatId;
 use crate::error::Result;
 use crate::metrics::METRICS;
+use crate::realtime::cluster::message::{MemberHint, MemberHints};
+use crate::realtime::cluster::outbox::ClusterOutbox;
 use crate::realtime::dispatch::hub::Hub;
+use crate::realtime::feeds::catch_up::REREAD_MARGIN;
 use crate::realtime::feeds::change_log;
 use crate::realtime::feeds::change_log::ChangePage;
-use crate::storage::chats;
 use crate::storage::pool::Database;
+use crate::storage::{chats, members};
 
 /// The time that a gap has to close by itself; events overtake each other by less.
 const REORDER_GRACE: Duration = Duration::from_millis(100);
 /// The interval in which chats that have subscribers are compared with the database. The comparison finds commits
 /// that were never published, because a node died after the commit or lost its connection to Redis.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval in which the chats are compared while Redis delivers nothing. The comparison is then the only way in
+/// which this node learns of the commits of others.
+const OUTAGE_RECONCILE_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of chats that one query compares.
 const RECONCILE_BATCH: usize = 500;
 /// The interval in which the repair loop checks that the hub still exists while there are no gaps.
@@ -37,12 +45,14 @@ pub struct GapRepairer {
     database: Database,
     clock: Clock,
     hub: Weak<Hub>,
+    /// `None` on a server of one node.
+    outbox: Option<ClusterOutbox>,
 }
 
 impl GapRepairer {
     /// Starts both loops, which end when the hub is dropped.
-    pub fn start(database: Database, clock: Clock, hub: &Arc<Hub>) -> Self {
-        let repairer = Self { database, clock, hub: Arc::downgrade(hub) };
+    pub fn start(database: Database, clock: Clock, hub: &Arc<Hub>, outbox: Option<ClusterOutbox>) -> Self {
+        let repairer = Self { database, clock, hub: Arc::downgrade(hub), outbox };
         tokio::spawn(repairer.clone().run_repair_loop());
         tokio::spawn(repairer.clone().run_reconcile_loop());
         repairer
@@ -58,10 +68,18 @@ impl GapRepairer {
     }
 
     async fn run_reconcile_loop(self) {
+        let mut compared_at = Instant::now();
         loop {
-            tokio::time::sleep(RECONCILE_INTERVAL).await;
+            tokio::time::sleep(OUTAGE_RECONCILE_INTERVAL).await;
+            let is_cut_off = self.outbox.as_ref().is_some_and(|outbox| !outbox.is_delivering());
             let Some(hub) = self.hub.upgrade() else { return };
-            if let Err(error) = self.reconcile_all(&hub).await {
+            if !is_cut_off && compared_at.elapsed() < RECONCILE_INTERVAL {
+                continue;
+            }
+            compared_at = Instant::now();
+            if let Err(error) = self.reconcile_all(&hub).await
+                && !error.is_unavailable()
+            {
                 tracing::warn!(%error, "could not compare chats with the database; retrying");
             }
         }
@@ -80,13 +98,37 @@ impl GapRepairer {
         self.reconcile_all(&hub).await
     }
 
+    /// Returns the members whose rows changed without a version, in chats that have subscribers here.
+    ///
+    /// It reads the changes since the time from which events may be missing.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the database can't be read.
+    pub async fn missed_member_changes(&self) -> Result<Vec<MemberHints>> {
+        let Some(hub) = self.hub.upgrade() else { return Ok(Vec::new()) };
+        let since = hub.complete_until() - REREAD_MARGIN;
+        let chats: Vec<ChatId> = hub.topic_versions().into_iter().map(|(chat, _)| chat).collect();
+        let mut by_chat: HashMap<ChatId, Vec<MemberHint>> = HashMap::new();
+        for chats in chats.chunks(RECONCILE_BATCH) {
+            for (member, visible_to_others) in
+                members::unversioned_changes_since(&mut self.database.read().await?, chats, since).await?
+            {
+                by_chat.entry(member.chat).or_default().push(MemberHint { user: member.user, visible_to_others });
+            }
+        }
+        Ok(by_chat.into_iter().map(|(chat, members)| MemberHints { chat, members }).collect())
+    }
+
     async fn repair_gaps(&self, hub: &Hub) {
         for (chat, version) in hub.take_gaps() {
             let repaired = match version {
                 Some(version) => self.backfill_chat(hub, chat, version).await,
                 None => Ok(()),
             };
-            if let Err(error) = repaired {
+            if let Err(error) = repaired
+                && !error.is_unavailable()
+            {
                 tracing::warn!(%error, %chat, "could not repair a gap; each subscriber reads it separately");
             }
             hub.flush_reorder_buffer(chat);
@@ -98,14 +140,14 @@ impl GapRepairer {
             hub.topic_versions().into_iter().filter_map(|(chat, version)| Some((chat, version?))).collect();
         let ids: Vec<ChatId> = delivered.keys().copied().collect();
         for ids in ids.chunks(RECONCILE_BATCH) {
-            let chats = chats::by_ids_any_organization(&mut self.database.read().await?, ids).await?;
+            let versions = chats::versions(&mut self.database.read().await?, ids).await?;
             // The deletion of these chats was not published: their subscribers find out by reading.
-            let deleted = ids.iter().filter(|id| !chats.iter().any(|chat| chat.id == **id));
+            let deleted = ids.iter().filter(|id| !versions.contains_key(id));
             deleted.for_each(|chat| hub.mark_lagged_chat(*chat));
-            for chat in chats {
-                let delivered_version = delivered[&chat.id];
-                if chat.version > delivered_version {
-                    self.backfill_chat(hub, chat.id, delivered_version).await?;
+            for (chat, version) in versions {
+                let delivered_version = delivered[&chat];
+                if version > delivered_version {
+                    self.backfill_chat(hub, chat, delivered_version).await?;
                 }
             }
         }

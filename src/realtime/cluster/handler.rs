@@ -2,17 +2,20 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::ids::{OrganizationId, UserId};
+use crate::error::Result;
 use crate::realtime::cluster::gap_repair::GapRepairer;
-use crate::realtime::cluster::message::{ClusterMessage, RateLimitUsage};
+use crate::realtime::cluster::message::{ClusterMessage, PresenceRequest, RateLimitUsage};
+use crate::realtime::cluster::presence_announcer::PresenceAnnouncer;
 use crate::realtime::cluster::publisher::EventPublisher;
 use crate::realtime::dispatch::hub::Hub;
 use crate::realtime::presence::tracker::PresenceTracker;
+use crate::realtime::receipt_coalescer::ReceiptCoalescer;
 use crate::realtime::typing::TypingTracker;
 
 /// The delay of a comparison with the database, which serves all requests made during it.
@@ -38,14 +41,22 @@ pub struct ClusterMessageHandler {
     pub hub: Arc<Hub>,
     /// The comparison with the database.
     pub gap_repairer: GapRepairer,
+    /// The publisher of members' changes that take no version.
+    pub receipts: ReceiptCoalescer,
     /// The typing state.
     pub typing: TypingTracker,
     /// The presence state.
     pub presence: PresenceTracker,
+    /// The announcements of the presence on this node.
+    pub presence_announcer: PresenceAnnouncer,
+    /// The name of this node.
+    pub node: String,
     /// The layers above.
     pub event_listener: Arc<dyn ClusterEventListener>,
     /// True while a comparison with the database is scheduled.
     pub resync_scheduled: Arc<AtomicBool>,
+    /// The number of comparisons with the database that are running.
+    pub running_resyncs: Arc<AtomicUsize>,
 }
 
 impl ClusterMessageHandler {
@@ -53,14 +64,22 @@ impl ClusterMessageHandler {
     pub fn handle(&self, node: &str, message: ClusterMessage) {
         match message {
             ClusterMessage::Chat(event) => self.hub.deliver(event),
+            ClusterMessage::MembersChanged(hints) => self.receipts.record_remote(hints),
             ClusterMessage::Typing(update) => self.typing.apply_update(&update),
             ClusterMessage::Presence(update) => self.presence.apply_update(&update),
             ClusterMessage::RateLimitUsage(usage) => self.event_listener.on_rate_limit_usage(&usage),
             ClusterMessage::TokensRevoked { organization, user, before } => {
                 self.event_listener.on_tokens_revoked(&organization, &user, before);
             }
-            ClusterMessage::NodeJoined => self.send_local_presence(),
-            ClusterMessage::Heartbeat => {}
+            ClusterMessage::PresenceAnnounced(announcement) => self.presence.apply_announcement(&announcement),
+            ClusterMessage::PresenceDigest(summary) => {
+                self.request_presence(node, self.presence.differing_buckets(&summary))
+            }
+            ClusterMessage::PresenceRequested(request) if request.node == self.node => {
+                self.presence_announcer.request(request.buckets)
+            }
+            ClusterMessage::PresenceRequested(_) | ClusterMessage::Heartbeat { .. } => {}
+            ClusterMessage::NodeJoined => self.announce_presence(),
             ClusterMessage::NodeLeaving => self.on_node_lost(node),
             ClusterMessage::ResyncRequired => self.schedule_resync(),
         }
@@ -68,14 +87,22 @@ impl ClusterMessageHandler {
 
     /// Handles the beginning of a connection to the other nodes, the first one or another one.
     pub fn on_connected(&self) {
-        self.send_local_presence();
+        self.announce_presence();
         self.schedule_resync();
+    }
+
+    /// Handles the loss of messages of another node.
+    pub fn on_messages_lost(&self, node: &str) {
+        self.schedule_resync();
+        self.request_presence(node, (u8::MIN..=u8::MAX).collect());
     }
 
     /// Handles the end of another node, and with it the end of the connections to that node.
     pub fn on_node_lost(&self, node: &str) {
         tracing::info!(node, "lost a node");
         self.presence.remove_node(node);
+        // The node may have committed what it did not publish.
+        self.schedule_resync();
     }
 
     /// Removes the presence of all other nodes except these.
@@ -95,18 +122,41 @@ impl ClusterMessageHandler {
         let handler = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(RESYNC_DELAY).await;
+            handler.running_resyncs.fetch_add(1, Ordering::AcqRel);
             // Reset before the comparison: messages lost during it need another one.
             handler.resync_scheduled.store(false, Ordering::Release);
-            if let Err(error) = handler.gap_repairer.resync().await {
-                tracing::warn!(%error, "could not compare chats with the database; retrying");
+            if let Err(error) = handler.resync().await {
+                if !error.is_unavailable() {
+                    tracing::warn!(%error, "could not compare chats with the database; retrying");
+                }
                 handler.schedule_resync();
             }
+            handler.running_resyncs.fetch_sub(1, Ordering::AcqRel);
         });
     }
 
-    fn send_local_presence(&self) {
-        for update in self.presence.local_updates() {
-            self.publisher.send_to_peers(update);
+    /// Returns true while a comparison with the database is scheduled or running.
+    pub fn is_resync_pending(&self) -> bool {
+        self.resync_scheduled.load(Ordering::Acquire) || self.running_resyncs.load(Ordering::Acquire) > 0
+    }
+
+    async fn resync(&self) -> Result<()> {
+        self.gap_repairer.resync().await?;
+        for hints in self.gap_repairer.missed_member_changes().await? {
+            self.receipts.record_remote(hints);
+        }
+        Ok(())
+    }
+
+    /// Announces all presence on this node to the others.
+    pub fn announce_presence(&self) {
+        self.presence_announcer.request_all();
+    }
+
+    fn request_presence(&self, node: &str, buckets: Vec<u8>) {
+        if !buckets.is_empty() {
+            let request = PresenceRequest { node: node.to_owned(), buckets };
+            self.publisher.send_to_peers(ClusterMessage::PresenceRequested(request));
         }
     }
 }

@@ -15,10 +15,21 @@ use crate::domain::presence::ManualStatus;
 pub enum ClusterMessage {
     /// A change that was committed in a chat.
     Chat(ChatEvent),
+    /// Members of a chat changed without taking a version.
+    #[serde(rename = "Members")]
+    MembersChanged(MemberHints),
     /// A user started or stopped typing.
     Typing(TypingUpdate),
     /// The presence of a user on the sending node changed.
     Presence(PresenceUpdate),
+    /// All users of some buckets who are connected to the sending node.
+    #[serde(rename = "PresenceAll")]
+    PresenceAnnounced(PresenceAnnouncement),
+    /// A summary of the users who are connected to the sending node.
+    PresenceDigest(PresenceDigest),
+    /// The sending node lacks a part of the presence on another node.
+    #[serde(rename = "PresenceAsked")]
+    PresenceRequested(PresenceRequest),
     /// Users consumed rate limits on the sending node.
     #[serde(rename = "Spent")]
     RateLimitUsage(Vec<RateLimitUsage>),
@@ -37,13 +48,36 @@ pub enum ClusterMessage {
     NodeJoined,
     /// The sending node is alive.
     #[serde(rename = "Beat")]
-    Heartbeat,
+    Heartbeat {
+        /// The time of the machine's clock, with which the others measure how far theirs is from it.
+        #[serde(rename = "clock")]
+        system_time: DateTime<Utc>,
+    },
     /// The sending node is shutting down.
     #[serde(rename = "Bye")]
     NodeLeaving,
     /// The sending node dropped messages: the others have to compare their state with the database.
     #[serde(rename = "Compare")]
     ResyncRequired,
+}
+
+/// Members of one chat whose rows changed without taking a version; the receiver reads the rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberHints {
+    /// The chat.
+    pub chat: ChatId,
+    /// The members.
+    pub members: Vec<MemberHint>,
+}
+
+/// One member whose row changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberHint {
+    /// The user.
+    pub user: UserId,
+    /// True if other members may see the change.
+    #[serde(rename = "shown")]
+    pub visible_to_others: bool,
 }
 
 /// The presence of one user on one node.
@@ -61,6 +95,41 @@ pub struct PresenceUpdate {
     /// The newest manual status that the node knows.
     #[serde(rename = "set")]
     pub manual_status: ManualStatus,
+    /// The number of the change among all changes of presence on that node. Of two updates, the later one applies.
+    pub revision: u64,
+}
+
+/// All users of some buckets who are connected to one node; nobody else in these buckets is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceAnnouncement {
+    /// The name of the node.
+    pub node: String,
+    /// The number of the last change on that node that the announcement includes.
+    pub revision: u64,
+    /// The buckets.
+    pub buckets: Vec<u8>,
+    /// The users who are connected, or have a manual status that the node knows.
+    pub users: Vec<PresenceUpdate>,
+}
+
+/// A summary of the users who are connected to one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceDigest {
+    /// The name of the node.
+    pub node: String,
+    /// A hash of the users in each bucket.
+    ///
+    /// See [`connected_users`](crate::realtime::presence::connected_users).
+    pub buckets: Vec<u64>,
+}
+
+/// A request to announce the presence on one node again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceRequest {
+    /// The name of the node that is asked.
+    pub node: String,
+    /// The buckets to announce.
+    pub buckets: Vec<u8>,
 }
 
 /// The typing state of one user in one chat.
@@ -87,4 +156,38 @@ pub struct RateLimitUsage {
     /// The number of times.
     #[serde(rename = "times")]
     pub count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_about_all_presence_keep_their_spelling() {
+        let update = PresenceUpdate {
+            node: "a".into(),
+            organization: "demo".parse().unwrap(),
+            user: "bob".parse().unwrap(),
+            is_connected: true,
+            manual_status: ManualStatus::default(),
+            revision: 4,
+        };
+        let announcement =
+            PresenceAnnouncement { node: "a".into(), revision: 4, buckets: vec![1, 9], users: vec![update] };
+        let messages = [
+            ClusterMessage::PresenceAnnounced(announcement),
+            ClusterMessage::PresenceDigest(PresenceDigest { node: "a".into(), buckets: vec![0, 12] }),
+            ClusterMessage::PresenceRequested(PresenceRequest { node: "a".into(), buckets: vec![9] }),
+        ];
+        let spellings = messages.map(|message| serde_json::to_string(&message).unwrap());
+        let user = r#"{"node":"a","organization":"demo","user":"bob","here":true,"set":{"status":"Online","current_chat":null,"at":"1970-01-01T00:00:00Z"},"revision":4}"#;
+        assert_eq!(
+            spellings,
+            [
+                format!(r#"{{"PresenceAll":{{"node":"a","revision":4,"buckets":[1,9],"users":[{user}]}}}}"#),
+                r#"{"PresenceDigest":{"node":"a","buckets":[0,12]}}"#.to_owned(),
+                r#"{"PresenceAsked":{"node":"a","buckets":[9]}}"#.to_owned(),
+            ]
+        );
+    }
 }

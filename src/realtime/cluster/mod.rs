@@ -6,12 +6,19 @@
 //! ```
 //!
 //! Messages between nodes are hints, and may be lost, duplicated or late. [`gap_repair`] finds in the database what a
-//! lost message would have announced.
+//! lost message would have announced. Each message is authenticated by a key that the nodes share through their
+//! database ([`shared_state`]), and numbered, so that a node notices what it missed and drops what it had
+//! ([`sequence`]).
 
+pub mod authentication;
 pub mod codec;
+pub mod exchange;
 pub mod gap_repair;
 pub mod handler;
 pub mod message;
 pub mod outbox;
+pub mod presence_announcer;
 pub mod publisher;
 pub mod redis;
+pub mod sequence;
+pub mod shared_state;

@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::metrics::{KindLabel, METRICS};
 use crate::realtime::cluster::message::ClusterMessage;
 
 /// The number of messages that may wait. Further ones are dropped, and the other nodes are asked to resync.
 const OUTBOX_CAPACITY: usize = 16_384;
+/// The time without a message of its own after which a node counts as cut off. Each node publishes a heartbeat each
+/// second.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum time that a node waits, when it shuts down, until the other nodes have been informed.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
@@ -38,6 +42,8 @@ struct OutboxStatus {
     has_dropped_messages: AtomicBool,
     /// True while the transport has a connection.
     is_connected: AtomicBool,
+    /// The time at which Redis last delivered a message of this node. The lock is held for single accesses only.
+    last_echo: Mutex<Option<Instant>>,
     /// Notified when [`ClusterMessage::NodeLeaving`] has been sent.
     shutdown_announced: Notify,
 }
@@ -45,7 +51,12 @@ struct OutboxStatus {
 impl ClusterOutbox {
     /// Creates a queue and returns its two halves.
     pub fn new() -> (Self, OutboxReceiver) {
-        let (sender, receiver) = mpsc::channel(OUTBOX_CAPACITY);
+        Self::with_capacity(OUTBOX_CAPACITY)
+    }
+
+    /// Creates a queue in which this number of messages may wait.
+    pub fn with_capacity(capacity: usize) -> (Self, OutboxReceiver) {
+        let (sender, receiver) = mpsc::channel(capacity);
         let status = Arc::<OutboxStatus>::default();
         (Self { sender, status: status.clone() }, OutboxReceiver { receiver, status })
     }
@@ -56,6 +67,21 @@ impl ClusterOutbox {
             METRICS.cluster_messages.get_or_create(&KindLabel { kind: "dropped" }).inc();
             self.status.has_dropped_messages.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Queues a message as soon as there is room for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel-safe: a dropped call has queued nothing.
+    pub async fn send_when_room(&self, message: ClusterMessage) {
+        // An error means that the transport has ended, and with it the process.
+        drop(self.sender.send(message).await);
+    }
+
+    /// Returns true while messages reach Redis and come back from it.
+    pub fn is_delivering(&self) -> bool {
+        self.is_connected() && self.status.last_echo.lock().is_some_and(|echo| echo.elapsed() < ECHO_TIMEOUT)
     }
 
     /// Informs the other nodes that this one is shutting down, after all messages queued before.
@@ -110,6 +136,11 @@ impl OutboxReceiver {
     pub fn set_connected(&self, is_connected: bool) {
         self.status.is_connected.store(is_connected, Ordering::Relaxed);
         METRICS.redis_connected.set(is_connected.into());
+    }
+
+    /// Notes that Redis delivered a message of this node.
+    pub fn note_echo(&self) {
+        *self.status.last_echo.lock() = Some(Instant::now());
     }
 
     /// Notes that messages were lost.

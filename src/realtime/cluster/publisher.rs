@@ -35,6 +35,11 @@ impl EventPublisher {
         self.hub.deliver(event);
     }
 
+    /// Publishes a change to the subscribers of this node only.
+    pub fn publish_locally(&self, event: ChatEvent) {
+        self.hub.deliver(event);
+    }
+
     /// Sends a message to the other nodes, if there are any.
     ///
     /// The call never waits, so it is allowed while a lock is held: messages then have the order of the changes.
@@ -54,6 +59,11 @@ impl EventPublisher {
     /// Returns true if a chat may have subscribers; the subscribers of other nodes are unknown.
     pub fn has_subscribers(&self, chat: ChatId) -> bool {
         self.outbox.is_some() || self.hub.has_subscribers(chat)
+    }
+
+    /// Returns true if a chat has subscribers on this node.
+    pub fn has_local_subscribers(&self, chat: ChatId) -> bool {
+        self.hub.has_subscribers(chat)
     }
 
     /// Returns true if the server may have other nodes.

@@ -8,8 +8,9 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -37,11 +38,31 @@ pub struct Hub {
     /// Chats in which a gap opened since [`Hub::take_gaps`] was last called.
     chats_with_gaps: Mutex<HashSet<ChatId>>,
     gap_detected: Notify,
+    /// The time up to which the events of all nodes have arrived, in microseconds since 1970.
+    ///
+    /// It is [`ALL_COMPLETE`] on a server of one node. It guards no other memory, so its accesses are relaxed.
+    complete_until_micros: CompleteUntil,
+}
+
+/// The value of `complete_until_micros` on a server of one node, which misses no event.
+const ALL_COMPLETE: i64 = i64::MAX;
+
+#[derive(Debug)]
+struct CompleteUntil(AtomicI64);
+
+impl Default for CompleteUntil {
+    fn default() -> Self {
+        Self(AtomicI64::new(ALL_COMPLETE))
+    }
 }
 
 impl Hub {
     /// Delivers an event to all its subscribers on this node. Without subscribers it costs a look-up.
-    pub fn deliver(&self, event: ChatEvent) {
+    ///
+    /// The time of the event becomes that of its subscribers' cursors, so it is limited to the time up to which no event
+    /// is missing.
+    pub fn deliver(&self, mut event: ChatEvent) {
+        event.published_at = event.published_at.min(self.complete_until());
         self.deliver_to_users(&event);
         if matches!(event.kind, ChatEventKind::Deleted) {
             self.deliver_deletion(&event);
@@ -57,6 +78,17 @@ impl Hub {
             self.chats_with_gaps.lock().insert(chat);
             self.gap_detected.notify_one();
         }
+    }
+
+    /// Returns the time up to which the events of all nodes have arrived.
+    pub fn complete_until(&self) -> DateTime<Utc> {
+        let micros = self.complete_until_micros.0.load(Ordering::Relaxed);
+        DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// Records that the events of all nodes up to a time have arrived.
+    pub fn set_complete_until(&self, time: DateTime<Utc>) {
+        self.complete_until_micros.0.store(time.timestamp_micros(), Ordering::Relaxed);
     }
 
     fn deliver_deletion(&self, event: &ChatEvent) {

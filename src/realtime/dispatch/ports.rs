@@ -46,7 +46,7 @@ pub struct FeedPosition {
     /// The time of the last event or read.
     ///
     /// Changes without a version, such as read positions, are delivered up to this time, less
-    /// [`CLOCK_SKEW_MARGIN`](crate::realtime::feeds::catch_up::CLOCK_SKEW_MARGIN).
+    /// [`REREAD_MARGIN`](crate::realtime::feeds::catch_up::REREAD_MARGIN).
     pub as_of: DateTime<Utc>,
 }
 

@@ -112,11 +112,14 @@ impl RenderedBatch {
     ///
     /// Returns `None` if the event cannot be written by the fast path: a change differs between subscribers, the server
     /// failed to render it, the event takes no version, it had a single subscriber, or it ends a membership (the feed
-    /// of that member has to end).
+    /// of that member has to end) or may hide such an end.
     pub fn new(shared_event: &SharedEvent, payloads: Vec<Option<RenderedPayload>>) -> Option<Self> {
         let ChatEventKind::LogChanges(slice) = &shared_event.event.kind else { return None };
         let ends_membership = shared_event.event.membership_changes().any(|(_, is_active)| !is_active);
-        if !shared_event.is_cached() || ends_membership {
+        // Only the newest state of a row is in a slice that merges several versions.
+        let merges_versions = slice.changes.len() as i64 != slice.to_version - slice.after_version;
+        let hides_end = merges_versions && shared_event.event.membership_changes().next().is_some();
+        if !shared_event.is_cached() || ends_membership || hides_end {
             return None;
         }
         let member_changes = slice.changes.iter().filter(|change| matches!(change, Change::Member(_)));

@@ -446,3 +446,43 @@ async fn fast_path_and_queue_together_deliver_each_version_once_and_in_order() {
         assert_eq!(sink.versions(), (1..=LAST).collect::<Vec<_>>());
     }
 }
+
+#[tokio::test]
+async fn member_update_waits_for_the_changes_before_it() {
+    let (hub, chat) = (Arc::<Hub>::default(), ChatId::new());
+    let mut subscriber = subscriber_of(&hub, "alice", chat);
+    subscriber.mark_caught_up(chat, 10);
+    hub.deliver(member_update(chat, "alice", 12));
+    hub.deliver(member_update(chat, "alice", 11));
+    assert_eq!(drain_versions(&mut subscriber), [0; 0], "the changes 11 and 12 would replace it by older state");
+    assert_eq!(hub.take_gaps(), [(chat, Some(10))], "the missing changes are read if they do not arrive");
+    hub.deliver(message_added(chat, 12));
+    assert_eq!(drain_versions(&mut subscriber), [0; 0]);
+    hub.deliver(message_added(chat, 11));
+    assert_eq!(drain_versions(&mut subscriber), [11, 12, 0, 0]);
+    hub.deliver(member_update(chat, "alice", 12));
+    assert_eq!(drain_versions(&mut subscriber), [0]);
+    hub.deliver(member_update(chat, "alice", 14));
+    hub.deliver(deleted(chat));
+    hub.flush_reorder_buffer(chat);
+    assert_eq!(drain_versions(&mut subscriber), [0, 0], "an update does not wait for ever");
+}
+
+#[test]
+fn event_is_no_newer_than_the_events_that_have_all_arrived() {
+    let (hub, chat) = (Arc::<Hub>::default(), ChatId::new());
+    let mut subscriber = subscriber_of(&hub, "alice", chat);
+    let (complete_until, later) =
+        (DateTime::from_timestamp(1_000, 0).unwrap(), DateTime::from_timestamp(2_000, 0).unwrap());
+    let mut time_of = |published_at| {
+        hub.deliver(ChatEvent { published_at, ..deleted(chat) });
+        match subscriber.try_recv() {
+            Some(Delivery::Event(shared)) => shared.event.published_at,
+            other => panic!("no event: {other:?}"),
+        }
+    };
+    assert_eq!(time_of(later), later, "a server of one node misses nothing");
+    hub.set_complete_until(complete_until);
+    assert_eq!(time_of(later), complete_until);
+    assert_eq!(time_of(DateTime::UNIX_EPOCH), DateTime::UNIX_EPOCH);
+}

@@ -1,6 +1,6 @@
 //! One chat's subscribers on this node: events are put in order, rendered once for each group and delivered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ pub(super) struct TopicState {
     version: Option<i64>,
     /// Events that arrived too early, by their first version.
     reorder_buffer: BTreeMap<i64, ChatEvent>,
+    /// Events without a version whose rows were read at a version that is not delivered yet. An earlier change that is
+    /// delivered after them would replace their rows by older state.
+    early_updates: VecDeque<ChatEvent>,
     /// The render groups among the subscribers, by id, each with the number of its subscribers.
     render_groups: HashMap<u64, (Arc<dyn RenderGroup>, usize)>,
     /// Events in order that are to be rendered.
@@ -202,7 +205,7 @@ impl TopicState {
 
     /// Returns whether events are held back because earlier ones are missing.
     pub(super) fn has_gap(&self) -> bool {
-        !self.reorder_buffer.is_empty()
+        !self.reorder_buffer.is_empty() || !self.early_updates.is_empty()
     }
 
     /// Returns whether events are being rendered or delivered; a new event has to wait for them.
@@ -222,8 +225,7 @@ impl TopicState {
     /// Passes an event on or holds it back, and returns whether it opened a gap.
     fn accept(&mut self, event: ChatEvent) -> bool {
         let Some((first, last)) = event.version_range() else {
-            self.enqueue(event);
-            return false;
+            return self.accept_unversioned(event);
         };
         if self.version.is_some_and(|version| first > version + 1) {
             let opened_gap = self.reorder_buffer.is_empty();
@@ -243,12 +245,43 @@ impl TopicState {
             self.version = self.version.max(event.version_range().map(|(_, last)| last));
             self.enqueue(event);
         }
+        self.release_early_updates();
         false
+    }
+
+    /// Passes on an event that takes no version, or holds it back until the version at which it was read.
+    fn accept_unversioned(&mut self, event: ChatEvent) -> bool {
+        let is_early = event
+            .read_at_version()
+            .is_some_and(|read_at| !self.early_updates.is_empty() || self.version.is_some_and(|known| read_at > known));
+        if !is_early {
+            self.enqueue(event);
+            return false;
+        }
+        let opened_gap = !self.has_gap();
+        self.early_updates.push_back(event);
+        if self.early_updates.len() > REORDER_BUFFER_CAPACITY {
+            self.flush();
+            return false;
+        }
+        opened_gap
+    }
+
+    /// Passes on the updates whose version is delivered by now, in their order.
+    fn release_early_updates(&mut self) {
+        while let Some(next) = self.early_updates.front()
+            && next.read_at_version() <= self.version
+        {
+            self.early_updates.pop_front().into_iter().for_each(|event| self.enqueue(event));
+        }
     }
 
     fn flush(&mut self) {
         for event in std::mem::take(&mut self.reorder_buffer).into_values() {
             self.version = self.version.max(event.version_range().map(|(_, last)| last));
+            self.enqueue(event);
+        }
+        for event in std::mem::take(&mut self.early_updates) {
             self.enqueue(event);
         }
     }

@@ -241,7 +241,7 @@ impl CallFeed {
 
     fn cursor(&self) -> CallCursor {
         let participant = self.own_participant.as_ref().map(|own| own.user.clone());
-        CallCursor { call: self.call, participant, version: self.signals_version }
+        CallCursor { epoch: self.deps.epoch, call: self.call, participant, version: self.signals_version }
     }
 }
 
@@ -252,9 +252,8 @@ async fn load_snapshot(
     signal_recipient: Option<UserId>,
     after_version: i64,
 ) -> Result<CallSnapshot> {
-    let FeedDeps { database, limits, viewer } = deps;
-    let _permit = limits.acquire_permit().await?;
-    let mut conn = database.read().await?;
+    let FeedDeps { database, limits, viewer, .. } = deps;
+    let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     conn.snapshot(async move |conn| {
         MemberAccess::require(conn, &viewer, id.chat).await?;
         // A call is deleted only together with its chat, which exists.

@@ -17,6 +17,8 @@ use crate::storage::{members, messages};
 
 /// The number of changes of each kind that are read together.
 const PAGE_SIZE: usize = 100;
+/// The size of the texts after which a part of a log ends, in bytes. A feed holds the texts until its client reads.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// A part of a chat's log.
 pub struct ChangePage {
@@ -43,17 +45,45 @@ pub async fn read_changes(conn: &mut Conn, chat: Arc<Chat>, after_version: i64) 
         complete_to(messages.len(), messages.last().map(|message| message.version)),
         complete_to(members.len(), members.last().map(|member| member.version)),
     ];
-    let to_version = ends.into_iter().flatten().min().unwrap_or(chat.version);
-    let is_last = to_version == chat.version;
+    let read_to_version = ends.into_iter().flatten().min().unwrap_or(chat.version);
     let details = (chat.details_version > after_version).then(|| Change::Chat(chat.clone()));
     let mut changes: Vec<Change> = details
         .into_iter()
         .chain(messages.into_iter().map(backfilled_message))
         .chain(members.into_iter().map(|member| Change::Member(Arc::new(member))))
-        .filter(|change| change.version() <= to_version)
+        .filter(|change| change.version() <= read_to_version)
         .collect();
     changes.sort_by_key(Change::version);
+    let to_version = truncate_to_bytes(&mut changes, MAX_PAGE_BYTES).unwrap_or(read_to_version);
+    let is_last = to_version == chat.version;
     Ok(ChangePage { chat, slice: LogSlice { after_version, changes, to_version }, is_last })
+}
+
+/// Drops the changes after the one with which the texts exceed a size.
+///
+/// Returns the last version that is left, or `None` if it drops nothing. All changes of a version are kept or dropped
+/// together.
+fn truncate_to_bytes(changes: &mut Vec<Change>, max_bytes: usize) -> Option<i64> {
+    let mut bytes = 0;
+    let is_full = |change: &Change| {
+        bytes += text_bytes(change);
+        bytes > max_bytes
+    };
+    let full = changes.iter().position(is_full)?;
+    let last_version = changes[full].version();
+    let dropped = changes.iter().position(|change| change.version() > last_version)?;
+    changes.truncate(dropped);
+    Some(last_version)
+}
+
+/// Returns the number of bytes of the texts in a change that can be long.
+fn text_bytes(change: &Change) -> usize {
+    let text = match change {
+        Change::Message(message, _) => &message.text,
+        Change::Member(member) => &member.preferences.draft,
+        Change::Chat(chat) => &chat.details.description,
+    };
+    text.as_ref().map_or(0, String::len)
 }
 
 /// A message that has not changed since it was sent is delivered as a new one.
@@ -99,4 +129,35 @@ pub async fn exceeds_limit(conn: &mut Conn, chat: &Chat, after_version: i64, lim
     }
     let changed = messages::count_changed_since(conn, chat.id, after_version, limit as i64 + 1).await?;
     Ok(changed > limit as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::ids::{ChatId, MessageId};
+    use crate::domain::messages::{SystemMessage, SystemMessageKind};
+
+    use super::*;
+
+    fn change(version: i64, text: &str) -> Change {
+        let kind = SystemMessageKind::ChatCreated;
+        let content = SystemMessage { kind, actor: None, subject: None, detail: None, call: None };
+        let id = MessageId { chat: ChatId(uuid::Uuid::nil()), seq: version };
+        let message = Message::system(id, content, DateTime::UNIX_EPOCH);
+        Change::Message(Arc::new(Message { version, text: Some(text.into()), ..message }), MessageChange::Added)
+    }
+
+    #[test]
+    fn page_ends_with_the_version_that_exceeds_its_size() {
+        for (texts, max_bytes, expected) in [
+            (vec![(1, "ab"), (2, "cd")], 4, (2, None)),
+            (vec![(1, "ab"), (2, "cd"), (3, "e"), (4, "f")], 3, (2, Some(2))),
+            (vec![(1, "ab"), (1, "cd"), (2, "e")], 1, (2, Some(1))),
+            (vec![(1, "long")], 1, (1, None)),
+            (vec![], 1, (0, None)),
+        ] {
+            let mut changes: Vec<Change> = texts.iter().map(|(version, text)| change(*version, text)).collect();
+            let last_version = truncate_to_bytes(&mut changes, max_bytes);
+            assert_eq!((changes.len(), last_version), expected, "{texts:?}");
+        }
+    }
 }

@@ -25,7 +25,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::access::MemberAccess;
 use crate::domain::chat_events::{Change, ChatEventKind, LogSlice, MessageChange};
-use crate::domain::cursors::FeedCursor;
+use crate::domain::cursors::{DatabaseEpoch, FeedCursor};
 use crate::domain::ids::ChatId;
 use crate::domain::members::Member;
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ use crate::realtime::dispatch::queue::Delivery;
 use crate::realtime::dispatch::render_cache::RenderCache;
 use crate::realtime::dispatch::shared_event::{EventRef, SharedEvent};
 use crate::realtime::dispatch::subscriber::Subscriber;
-use crate::realtime::feeds::catch_up::{CLOCK_SKEW_MARGIN, FeedDeps, ResetReason};
+use crate::realtime::feeds::catch_up::{FeedDeps, REREAD_MARGIN, ResetReason};
 use crate::realtime::feeds::change_log;
 use crate::realtime::feeds::change_log::ChangePage;
 use crate::realtime::feeds::chat::start::{ChatFeedStart, InitialSnapshot, InitialState, load_initial_snapshot};
@@ -60,10 +60,10 @@ pub enum FeedEvent {
 
 impl FeedEvent {
     /// Returns the feed events that every member who is caught up at `version` receives for an event.
-    pub fn from_shared(shared: &Arc<SharedEvent>, version: i64) -> Vec<Self> {
+    pub fn from_shared(shared: &Arc<SharedEvent>, epoch: DatabaseEpoch, version: i64) -> Vec<Self> {
         let (chat, as_of) = (shared.event.chat, shared.event.published_at);
         let event = |index, version, change, is_new| Self::Change {
-            cursor: FeedCursor { chat, version, snapshot_version: None, as_of },
+            cursor: FeedCursor { epoch, chat, version, snapshot_version: None, as_of },
             change,
             is_new,
             event_ref: Some(EventRef::new(shared, index)),
@@ -113,6 +113,8 @@ pub struct ChatFeed {
     chat: ChatId,
     /// All changes up to here are delivered or wait in `pending`.
     position: FeedPosition,
+    /// The time at which the viewer became a member; `None` until the feed has started.
+    joined_at: Option<DateTime<Utc>>,
     /// The hub may have advanced the position.
     fast_path_active: bool,
     pending: VecDeque<FeedEvent>,
@@ -142,6 +144,9 @@ struct PendingCatchUp {
 struct CatchUpPage {
     slice: LogSlice,
     is_last: bool,
+    chat_version: i64,
+    /// The time at which the viewer became a member.
+    joined_at: DateTime<Utc>,
     /// Members whose rows changed without a version; empty unless this is the last page.
     unversioned_members: Vec<Member>,
     read_at: DateTime<Utc>,
@@ -157,6 +162,7 @@ impl ChatFeed {
             subscriber,
             chat,
             position: FeedPosition { version: 0, member_version: 0, as_of },
+            joined_at: None,
             fast_path_active: false,
             pending: VecDeque::new(),
             state: ChatFeedState::Starting(initial_read.boxed()),
@@ -213,15 +219,16 @@ impl ChatFeed {
         }
     }
 
-    fn start(&mut self, InitialSnapshot { version, state }: InitialSnapshot) {
+    fn start(&mut self, InitialSnapshot { version, joined_at, state }: InitialSnapshot) {
+        self.joined_at = Some(joined_at);
         self.position.version = version;
         self.position.member_version = version;
         match state {
             InitialState::CaughtUp(newest) => {
                 self.enter_live();
-                let (chat, as_of) = (self.chat, self.position.as_of);
+                let (epoch, chat, as_of) = (self.deps.epoch, self.chat, self.position.as_of);
                 self.pending.extend(newest.into_iter().map(|message| FeedEvent::Change {
-                    cursor: FeedCursor { chat, version: message.id.seq, snapshot_version: Some(version), as_of },
+                    cursor: FeedCursor { epoch, chat, version: message.id.seq, snapshot_version: Some(version), as_of },
                     change: Change::Message(Arc::new(message), MessageChange::Synced),
                     is_new: true,
                     event_ref: None,
@@ -254,6 +261,9 @@ impl ChatFeed {
     }
 
     fn apply_catch_up(&mut self, catch_up: PendingCatchUp, page: CatchUpPage) {
+        if self.joined_at != Some(page.joined_at) {
+            return self.reset_to_new_membership(page);
+        }
         let PendingCatchUp { from_version, cursor, announce_caught_up } = catch_up;
         for change in page.slice.changes {
             if let Change::Message(message, _) = &change
@@ -281,6 +291,15 @@ impl ChatFeed {
         }
     }
 
+    /// Resets the client after the viewer lost access and became a member again.
+    fn reset_to_new_membership(&mut self, page: CatchUpPage) {
+        self.joined_at = Some(page.joined_at);
+        self.position =
+            FeedPosition { version: page.chat_version, member_version: page.chat_version, as_of: page.read_at };
+        self.enter_live();
+        self.pending.push_back(FeedEvent::Reset { cursor: self.cursor(), reason: ResetReason::AccessChanged });
+    }
+
     fn on_delivery(&mut self, delivery: Delivery) -> Result<()> {
         let shared = match delivery {
             Delivery::Event(shared) => shared,
@@ -291,8 +310,12 @@ impl ChatFeed {
         };
         match &shared.event.kind {
             ChatEventKind::LogChanges(slice) => self.apply_log_slice(slice, &shared)?,
-            // A row from before the newest delivered member change could replace it by older state.
-            ChatEventKind::MembersUpdated(updates) if updates.as_of_version < self.position.member_version => {
+            // A row from before the newest delivered member change would replace it by older state, and a row from after
+            // the position would be replaced by older state when a change before it is delivered.
+            ChatEventKind::MembersUpdated(updates)
+                if updates.as_of_version < self.position.member_version
+                    || updates.as_of_version > self.position.version =>
+            {
                 self.recover_from_gap()
             }
             ChatEventKind::MembersUpdated(updates) => {
@@ -312,6 +335,17 @@ impl ChatFeed {
     fn apply_log_slice(&mut self, slice: &LogSlice, shared: &Arc<SharedEvent>) -> Result<()> {
         let known_version = self.position.version;
         if slice.after_version > known_version {
+            self.recover_from_gap();
+            return Ok(());
+        }
+        let is_rejoin = |change: &Change| match change {
+            Change::Member(member) => {
+                member.user == *self.deps.viewer.id() && member.is_active() && Some(member.joined_at) != self.joined_at
+            }
+            Change::Chat(_) | Change::Message(..) => false,
+        };
+        // The newest state of the row hides the removal before it.
+        if slice.changes.iter().any(|change| change.version() > known_version && is_rejoin(change)) {
             self.recover_from_gap();
             return Ok(());
         }
@@ -359,6 +393,7 @@ impl ChatFeed {
 
     fn cursor(&self) -> FeedCursor {
         FeedCursor {
+            epoch: self.deps.epoch,
             chat: self.chat,
             version: self.position.version,
             snapshot_version: None,
@@ -369,21 +404,21 @@ impl ChatFeed {
 
 /// Reads the changes after a position, on one snapshot.
 async fn load_catch_up_page(deps: FeedDeps, chat: ChatId, position: FeedPosition) -> Result<CatchUpPage> {
-    let FeedDeps { database, limits, viewer } = deps;
-    let _permit = limits.acquire_permit().await?;
+    let FeedDeps { database, limits, viewer, .. } = deps;
     let read_at = limits.clock.now();
-    let mut conn = database.read().await?;
+    let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     conn.snapshot(async move |conn| {
         let access = MemberAccess::require(conn, &viewer, chat).await?;
         let ChangePage { slice, is_last, .. } =
             change_log::read_changes(conn, access.chat.clone(), position.version).await?;
+        let (chat_version, joined_at) = (access.chat.version, access.membership.joined_at);
         let unversioned_members = if is_last {
-            let since = position.as_of - CLOCK_SKEW_MARGIN;
+            let since = position.as_of - REREAD_MARGIN;
             change_log::unversioned_changes_since(conn, &access, since, limits.max_receipt_members).await?
         } else {
             Vec::new()
         };
-        Ok(CatchUpPage { slice, is_last, unversioned_members, read_at })
+        Ok(CatchUpPage { slice, is_last, chat_version, joined_at, unversioned_members, read_at })
     })
     .await
 }

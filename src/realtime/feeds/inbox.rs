@@ -1,9 +1,10 @@
 //! The feed of everything that concerns one user across their chats: chats, notifications and calls.
 //!
-//! An event about a chat only means that the chat has to be read. Subjects that changed are pending, each once, with
-//! the time of the change; a chat is read and delivered in its current state when its turn comes. A cursor is a time:
-//! that of the first pending subject, or of the last event. A client that resumes, a slow one and one whose queue
-//! overflowed therefore all continue by the same read: what changed since the cursor.
+//! An event about a chat, a notification or a call only means that it has to be read. Subjects that changed are
+//! pending, each once, with the time of the change; each is read and delivered in its current state when its turn
+//! comes, so an event that arrives late or twice delivers no older state. A cursor is a time: that of the first pending
+//! subject, or of the last event. A client that resumes, a slow one and one whose queue overflowed therefore all
+//! continue by the same read: what changed since the cursor.
 
 mod pending;
 mod reads;
@@ -18,19 +19,21 @@ use crate::domain::calls::Call;
 use crate::domain::chat_events::{Change, ChatEvent, ChatEventKind, MessageChange};
 use crate::domain::chats::{Chat, REMOVALS_RETAINED};
 use crate::domain::cursors::InboxCursor;
-use crate::domain::ids::ChatId;
+use crate::domain::ids::{ChatId, NotificationId};
 use crate::domain::notifications::Notification;
 use crate::error::Result;
 use crate::realtime::dispatch::queue::Delivery;
 use crate::realtime::dispatch::subscriber::Subscriber;
-use crate::realtime::feeds::catch_up::{CLOCK_SKEW_MARGIN, FeedDeps, ResetReason};
-use crate::realtime::feeds::inbox::pending::{PendingItem, PendingKey, PendingQueue};
-use crate::realtime::feeds::inbox::reads::{load_call, load_changes_since, load_chats, load_ringing_calls};
+use crate::realtime::feeds::catch_up::{FeedDeps, REREAD_MARGIN, ResetReason};
+use crate::realtime::feeds::inbox::pending::{PendingKey, PendingQueue};
+use crate::realtime::feeds::inbox::reads::{
+    load_call, load_changes_since, load_chats, load_notifications, load_ringing_calls,
+};
 use crate::realtime::feeds::member_chats;
 use crate::realtime::sessions::{Session, SessionState};
 use crate::tasks::spawn_detached;
 
-/// The number of pending chats that are read together.
+/// The number of pending subjects of one kind that are read together.
 const LOAD_BATCH: usize = 50;
 
 /// An event of an inbox feed.
@@ -58,6 +61,21 @@ pub enum InboxEventKind {
     Reset(ResetReason),
 }
 
+impl InboxEventKind {
+    /// Returns the chat as whose member the user receives the event.
+    pub fn authorizing_chat(&self) -> Option<ChatId> {
+        match self {
+            Self::Chat(chat) => Some(chat.id),
+            Self::Call(call) => Some(call.id.chat),
+            Self::ChatRemoved(_)
+            | Self::Notification(_)
+            | Self::SessionExpiring(_)
+            | Self::CaughtUp
+            | Self::Reset(_) => None,
+        }
+    }
+}
+
 /// The session of the connection that the feed belongs to.
 struct SessionWatch {
     session: Arc<Session>,
@@ -72,11 +90,13 @@ pub struct InboxFeed {
     deps: FeedDeps,
     session_watch: Option<SessionWatch>,
     subscriber: Subscriber,
-    /// Changes up to this time, less [`CLOCK_SKEW_MARGIN`], are delivered or pending.
+    /// Changes up to this time, less [`REREAD_MARGIN`], are delivered or pending.
     as_of: DateTime<Utc>,
     pending: PendingQueue,
-    /// Pending chats that were read and have not changed since; `None` if the user is not a member.
-    loaded: HashMap<ChatId, Option<Arc<Chat>>>,
+    /// The events of pending subjects that were read and have not changed since.
+    ///
+    /// An event is `None` if the user no longer has its subject.
+    loaded: HashMap<PendingKey, Option<InboxEventKind>>,
     /// The client waits for [`InboxEventKind::CaughtUp`], which follows the changes up to this time.
     announce_caught_up_at: Option<DateTime<Utc>>,
     pending_reset: Option<ResetReason>,
@@ -144,14 +164,16 @@ impl InboxFeed {
             self.subscribe_chats().await?;
             return self.push_ringing_calls().await;
         };
-        match InboxCursor::decode(&after, self.deps.viewer.organization(), self.deps.viewer.id()) {
+        match InboxCursor::decode(&after, self.deps.epoch, self.deps.viewer.organization(), self.deps.viewer.id()) {
             Some(cursor) if cursor.as_of < now - REMOVALS_RETAINED => {
                 self.pending_reset = Some(ResetReason::TooFarBehind)
             }
-            Some(cursor) if cursor.as_of <= now + CLOCK_SKEW_MARGIN => {
+            Some(cursor) if cursor.as_of <= now + REREAD_MARGIN => {
                 self.as_of = cursor.as_of;
-                self.announce_caught_up_at = Some(now);
-                return self.catch_up().await;
+                self.catch_up().await?;
+                // Everything that was read belongs to the time before, also what has a later time by a former clock.
+                self.announce_caught_up_at = Some(self.as_of).filter(|_| self.pending_reset.is_none());
+                return Ok(());
             }
             _ => self.pending_reset = Some(ResetReason::CursorInvalid),
         }
@@ -181,15 +203,7 @@ impl InboxFeed {
             }
             match first {
                 None => self.wait_for_delivery().await?,
-                Some((_, PendingKey::Chat(chat))) if !self.loaded.contains_key(&chat) => {
-                    self.load_pending_chats().await?
-                }
-                Some((_, PendingKey::Call(call))) => {
-                    self.pending.remove(PendingKey::Call(call));
-                    if let Some(call) = spawn_detached(load_call(self.deps.clone(), call)).await? {
-                        return Ok(InboxEventKind::Call(Arc::new(call)));
-                    }
-                }
+                Some((_, key)) if !self.loaded.contains_key(&key) => self.load_pending(key).await?,
                 Some((_, key)) => {
                     if let Some(event) = self.take_pending(key) {
                         return Ok(event);
@@ -201,18 +215,15 @@ impl InboxFeed {
 
     /// Removes a pending subject and returns its event, if there is one.
     fn take_pending(&mut self, key: PendingKey) -> Option<InboxEventKind> {
-        match (self.pending.remove(key)?, key) {
-            (PendingItem::Notification(notification), _) => Some(InboxEventKind::Notification(notification)),
-            (PendingItem::Chat { removed }, PendingKey::Chat(chat)) => match self.loaded.remove(&chat).flatten() {
-                Some(chat) => Some(InboxEventKind::Chat(chat)),
-                None if removed => {
-                    self.subscriber.unsubscribe_chat(chat);
-                    Some(InboxEventKind::ChatRemoved(chat))
-                }
-                // The event of the removal is on its way.
-                None => None,
-            },
-            (PendingItem::Chat { .. } | PendingItem::Call, _) => None,
+        let removed = self.pending.remove(key)?;
+        match (self.loaded.remove(&key).flatten(), key) {
+            (Some(event), _) => Some(event),
+            (None, PendingKey::Chat(chat)) if removed => {
+                self.subscriber.unsubscribe_chat(chat);
+                Some(InboxEventKind::ChatRemoved(chat))
+            }
+            // The event of a chat's removal is on its way.
+            (None, _) => None,
         }
     }
 
@@ -263,17 +274,15 @@ impl InboxFeed {
                 }
             }
             ChatEventKind::Deleted => self.push_chat(event, true),
-            ChatEventKind::CallChanged(hint) => {
-                self.pending.push(PendingKey::Call(hint.call), event.published_at, PendingItem::Call)
-            }
+            ChatEventKind::CallChanged(hint) => self.push(PendingKey::Call(hint.call), event.published_at, false),
             ChatEventKind::NotificationsChanged(batch) if batch.notifications.is_empty() => {
                 return self.catch_up().await;
             }
             ChatEventKind::NotificationsChanged(batch) => {
-                let own = batch.notifications.iter().filter(|notification| notification.user == *self.deps.viewer.id());
-                for notification in own {
-                    let key = PendingKey::Notification(notification.id);
-                    self.pending.push(key, event.published_at, PendingItem::Notification(notification.clone()));
+                let viewer = self.deps.viewer.clone();
+                for notification in batch.notifications.iter().filter(|notification| notification.user == *viewer.id())
+                {
+                    self.push(PendingKey::Notification(notification.id), event.published_at, false);
                 }
             }
         }
@@ -296,10 +305,15 @@ impl InboxFeed {
         }
     }
 
-    /// Marks a chat as pending.
+    /// Marks the chat of an event as pending.
     fn push_chat(&mut self, event: &ChatEvent, removed: bool) {
-        self.loaded.remove(&event.chat);
-        self.pending.push(PendingKey::Chat(event.chat), event.published_at, PendingItem::Chat { removed });
+        self.push(PendingKey::Chat(event.chat), event.published_at, removed);
+    }
+
+    /// Marks a subject as pending; what was read of it before is out of date.
+    fn push(&mut self, key: PendingKey, changed_at: DateTime<Utc>, removed: bool) {
+        self.loaded.remove(&key);
+        self.pending.push(key, changed_at, removed);
     }
 
     /// Subscribes to all chats in which the user is a member.
@@ -311,7 +325,7 @@ impl InboxFeed {
     async fn catch_up(&mut self) -> Result<()> {
         self.subscribe_chats().await?;
         let now = self.deps.limits.clock.now();
-        let since = self.cursor().as_of - CLOCK_SKEW_MARGIN;
+        let since = self.cursor().as_of - REREAD_MARGIN;
         let changes = spawn_detached(load_changes_since(self.deps.clone(), since)).await?;
         let max_changes = self.deps.limits.max_changes;
         let is_too_much = changes.len() > max_changes;
@@ -319,20 +333,19 @@ impl InboxFeed {
             // In the order of the changes, so that a client that is disconnected again can resume.
             let not_future = |changed_at: DateTime<Utc>| changed_at.min(now);
             for (chat, changed_at) in changes.chats {
-                let item = PendingItem::Chat { removed: false };
-                self.pending.push(PendingKey::Chat(chat), not_future(changed_at), item);
+                self.push(PendingKey::Chat(chat), not_future(changed_at), false);
             }
             for (chat, changed_at) in changes.removed_chats {
-                let item = PendingItem::Chat { removed: true };
-                self.pending.push(PendingKey::Chat(chat), not_future(changed_at), item);
+                self.push(PendingKey::Chat(chat), not_future(changed_at), true);
             }
             for notification in changes.notifications {
                 let changed_at = notification.read_at.unwrap_or(notification.created_at);
                 let key = PendingKey::Notification(notification.id);
-                self.pending.push(key, not_future(changed_at), PendingItem::Notification(notification));
+                self.push(key, not_future(changed_at), false);
+                self.loaded.insert(key, Some(InboxEventKind::Notification(notification)));
             }
             for (call, changed_at) in changes.calls {
-                self.pending.push(PendingKey::Call(call), not_future(changed_at), PendingItem::Call);
+                self.push(PendingKey::Call(call), not_future(changed_at), false);
             }
         }
         self.as_of = now;
@@ -349,24 +362,52 @@ impl InboxFeed {
     /// Marks the calls that ring for the user as pending; a client that starts shows these at once.
     async fn push_ringing_calls(&mut self) -> Result<()> {
         for (call, changed_at) in spawn_detached(load_ringing_calls(self.deps.clone())).await? {
-            self.pending.push(PendingKey::Call(call), changed_at.min(self.as_of), PendingItem::Call);
+            self.push(PendingKey::Call(call), changed_at.min(self.as_of), false);
         }
         Ok(())
     }
 
-    /// Reads the chats that are next.
-    async fn load_pending_chats(&mut self) -> Result<()> {
-        let ids: Vec<ChatId> =
-            self.pending.chats().filter(|chat| !self.loaded.contains_key(chat)).take(LOAD_BATCH).collect();
-        let mut chats = spawn_detached(load_chats(self.deps.clone(), ids.clone())).await?;
-        self.loaded.extend(ids.into_iter().map(|id| (id, chats.remove(&id))));
+    /// Reads the subject that is next, together with further ones of its kind.
+    async fn load_pending(&mut self, next: PendingKey) -> Result<()> {
+        match next {
+            PendingKey::Chat(_) => {
+                let ids: Vec<ChatId> = self.next_unloaded(|key| match key {
+                    PendingKey::Chat(chat) => Some(chat),
+                    _ => None,
+                });
+                let mut chats = spawn_detached(load_chats(self.deps.clone(), ids.clone())).await?;
+                let event = |id| (PendingKey::Chat(id), chats.remove(&id).map(InboxEventKind::Chat));
+                self.loaded.extend(ids.into_iter().map(event));
+            }
+            PendingKey::Notification(_) => {
+                let ids: Vec<NotificationId> = self.next_unloaded(|key| match key {
+                    PendingKey::Notification(notification) => Some(notification),
+                    _ => None,
+                });
+                let found = spawn_detached(load_notifications(self.deps.clone(), ids.clone())).await?;
+                // A notification that does not exist any more was withdrawn.
+                self.loaded.extend(ids.into_iter().map(|id| (PendingKey::Notification(id), None)));
+                self.loaded.extend(found.into_iter().map(|notification| {
+                    (PendingKey::Notification(notification.id), Some(InboxEventKind::Notification(notification)))
+                }));
+            }
+            PendingKey::Call(id) => {
+                let call = spawn_detached(load_call(self.deps.clone(), id)).await?;
+                self.loaded.insert(next, call.map(|call| InboxEventKind::Call(Arc::new(call))));
+            }
+        }
         Ok(())
+    }
+
+    /// Returns the next pending subjects of one kind that were not read yet, at most [`LOAD_BATCH`].
+    fn next_unloaded<T>(&self, of_kind: impl Fn(PendingKey) -> Option<T>) -> Vec<T> {
+        self.pending.keys().filter(|key| !self.loaded.contains_key(key)).filter_map(of_kind).take(LOAD_BATCH).collect()
     }
 
     fn cursor(&self) -> InboxCursor {
         let as_of = self.pending.first().map_or(self.as_of, |(changed_at, _)| changed_at.min(self.as_of));
         let (organization, user) = (self.deps.viewer.organization().clone(), self.deps.viewer.id().clone());
-        InboxCursor { organization, user, as_of }
+        InboxCursor { epoch: self.deps.epoch, organization, user, as_of }
     }
 }
 

@@ -17,9 +17,9 @@ use crate::tasks::spawn_detached;
 pub async fn subscribe_all(deps: &FeedDeps, subscriber: &mut Subscriber) -> Result<Vec<(ChatId, i64)>> {
     // Versions count only if they are read after the subscription: read again until no chat is new.
     loop {
-        let FeedDeps { database, viewer, .. } = deps.clone();
+        let FeedDeps { database, limits, viewer, .. } = deps.clone();
         let read = async move {
-            let mut conn = database.read().await?;
+            let (_permit, mut conn) = limits.read(&database, &viewer).await?;
             members::chat_versions_by_user(&mut conn, viewer.organization(), viewer.id()).await
         };
         let chats = spawn_detached(read).await?;

@@ -139,8 +139,11 @@ impl NewMessageFeed {
     /// Adds a chat that the user joined: the messages since then are new.
     async fn add_chat(&mut self, chat: ChatId) -> Result<()> {
         let id = MemberId { chat, user: self.deps.viewer.id().clone() };
-        let database = self.deps.database.clone();
-        let read = async move { members::by_ids(&mut database.read().await?, &[id]).await };
+        let FeedDeps { database, limits, viewer, .. } = self.deps.clone();
+        let read = async move {
+            let (_permit, mut conn) = limits.read(&database, &viewer).await?;
+            members::by_ids(&mut conn, &[id]).await
+        };
         let member = spawn_detached(read).await?.pop();
         if let Some(member) = member.filter(Member::is_active) {
             self.backfill_chat(chat, member.version).await?;
@@ -190,9 +193,8 @@ fn new_message(change: &Change, version: i64) -> Option<Arc<Message>> {
 }
 
 async fn load_changes(deps: FeedDeps, chat: ChatId, after_version: i64) -> Result<ChangePage> {
-    let FeedDeps { database, limits, viewer } = deps;
-    let _permit = limits.acquire_permit().await?;
-    let mut conn = database.read().await?;
+    let FeedDeps { database, limits, viewer, .. } = deps;
+    let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     conn.snapshot(async move |conn| {
         let access = MemberAccess::require(conn, &viewer, chat).await?;
         change_log::read_changes(conn, access.chat, after_version).await

@@ -73,7 +73,7 @@ impl TypingFeed {
             tokio::select! {
                 biased;
                 delivery = self.subscriber.recv() => match delivery {
-                    Delivery::Event(shared) => self.check_event(&shared.event)?,
+                    Delivery::Event(shared) => self.check_event(&shared.event).await?,
                     Delivery::Lagged => self.reload_membership().await?,
                 },
                 changed = self.lists.changed() => {
@@ -84,8 +84,10 @@ impl TypingFeed {
         }
     }
 
-    /// Fails if an event ends the viewer's membership or the chat.
-    fn check_event(&self, event: &ChatEvent) -> Result<()> {
+    /// Fails if the viewer's membership or the chat has ended, after an event that says so.
+    ///
+    /// The event may be older than another membership of the viewer, so the database decides.
+    async fn check_event(&self, event: &ChatEvent) -> Result<()> {
         let ends_membership = |change: &Change| match change {
             Change::Member(member) => member.user == *self.deps.viewer.id() && !member.is_active(),
             Change::Chat(_) | Change::Message(..) => false,
@@ -95,7 +97,7 @@ impl TypingFeed {
             _ if event.chat != self.chat => Ok(()),
             ChatEventKind::Deleted => Err(Error::Forbidden("the chat was deleted".into())),
             ChatEventKind::LogChanges(slice) if slice.changes.iter().any(ends_membership) => {
-                Err(Error::Forbidden("you are no longer a member of this chat".into()))
+                self.reload_membership().await
             }
             ChatEventKind::LogChanges(_)
             | ChatEventKind::MembersUpdated(_)
@@ -106,8 +108,11 @@ impl TypingFeed {
 
     /// Fails if the viewer is no longer a member, according to the database.
     async fn reload_membership(&self) -> Result<()> {
-        let (FeedDeps { database, viewer, .. }, chat) = (self.deps.clone(), self.chat);
-        let read = async move { MemberAccess::require(&mut database.read().await?, &viewer, chat).await };
+        let (FeedDeps { database, limits, viewer, .. }, chat) = (self.deps.clone(), self.chat);
+        let read = async move {
+            let (_permit, mut conn) = limits.read(&database, &viewer).await?;
+            MemberAccess::require(&mut conn, &viewer, chat).await
+        };
         spawn_detached(read).await.map(drop)
     }
 }

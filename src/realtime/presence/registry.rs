@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::domain::presence::PresenceStatus;
 use crate::domain::users::{User, UserKey};
 use crate::realtime::dispatch::render_cache::CachedUpdate;
+use crate::realtime::presence::connected_users::RemoteUsers;
 use crate::realtime::presence::snapshot::{CachedPresence, PresenceSnapshot};
 use crate::realtime::presence::subscribers::PresenceSubscribers;
 use crate::realtime::presence::user_state::UserPresence;
@@ -28,6 +29,10 @@ pub struct PresenceRegistry {
     pub unflushed_last_seen: HashMap<UserKey, DateTime<Utc>>,
     /// The subscribers to presence.
     pub subscribers: PresenceSubscribers,
+    /// The users about whom other nodes have sent updates, by the name of the node.
+    pub remote_users: HashMap<String, RemoteUsers>,
+    /// The number of the last change that this node sent to the others.
+    pub revision: u64,
 }
 
 impl PresenceRegistry {
@@ -64,7 +69,7 @@ impl PresenceRegistry {
                 self.schedule(&user_key, next_deadline);
                 self.notify(&user_key);
             } else {
-                self.users.remove(&user_key);
+                self.forget(&user_key);
             }
         }
         self.evict();
@@ -77,9 +82,14 @@ impl PresenceRegistry {
             |(_, user_key): &&(DateTime<Utc>, UserKey)| !self.users.get(user_key).is_some_and(UserPresence::is_present);
         let evicted: Vec<_> = self.timers.iter().filter(is_offline).take(excess).cloned().collect();
         for entry in evicted {
-            self.users.remove(&entry.1);
+            self.forget(&entry.1);
             self.timers.remove(&entry);
         }
+    }
+
+    fn forget(&mut self, user_key: &UserKey) {
+        self.users.remove(user_key);
+        self.remote_users.values_mut().for_each(|users| users.remove(user_key));
     }
 
     /// Delivers the presence of a user to the subscribers, if its visible part has changed.

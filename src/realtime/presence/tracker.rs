@@ -11,7 +11,7 @@
 //! A user in the grace period counts as present, so that nobody sees the reload of a page. Nodes exchange presence by
 //! messages and keep it in memory. The database stores only the time when a user was last seen.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ use crate::domain::ids::{ChatId, OrganizationId, UserId};
 use crate::domain::presence::{ManualStatus, PresenceStatus};
 use crate::domain::users::{User, UserKey};
 use crate::error::Result;
-use crate::realtime::cluster::message::{ClusterMessage, PresenceUpdate};
+use crate::realtime::cluster::message::{ClusterMessage, PresenceAnnouncement, PresenceDigest, PresenceUpdate};
 use crate::realtime::cluster::publisher::EventPublisher;
+use crate::realtime::presence::connected_users::{RemoteConnection, bucket_of, digest};
 use crate::realtime::presence::registry::PresenceRegistry;
 use crate::realtime::presence::snapshot::PresenceSnapshot;
 use crate::realtime::presence::subscribers::PresenceQueue;
@@ -36,6 +37,8 @@ use crate::tasks::{TickLoop, Wait};
 
 /// The interval of the expiry loop while there are deadlines.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
+/// The number of users after which an announcement takes no further bucket.
+const ANNOUNCEMENT_SIZE: usize = 500;
 /// The pause of the expiry loop after the database could not be written.
 const FLUSH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -180,13 +183,9 @@ impl PresenceTracker {
             return;
         }
         let user_key = (update.organization.clone(), update.user.clone());
+        let connection = RemoteConnection { is_connected: update.is_connected, revision: update.revision };
+        self.0.set_remote_connection(&update.node, &user_key, connection);
         self.0.update(&user_key, |state, now| {
-            if update.is_connected {
-                state.remote_nodes.insert(update.node.clone());
-            } else if state.remote_nodes.remove(&update.node) {
-                // The other node writes the time when the user was last seen.
-                state.owns_last_seen = false;
-            }
             if update.manual_status.set_at > state.manual_status.set_at {
                 state.apply_manual_status(update.manual_status.clone(), now, false);
             }
@@ -194,12 +193,42 @@ impl PresenceTracker {
         });
     }
 
+    /// Applies the list of all users who are connected to another node, or a part of it.
+    pub fn apply_announcement(&self, announcement: &PresenceAnnouncement) {
+        let PresenceAnnouncement { node, revision, buckets, users } = announcement;
+        if *node == self.0.node {
+            return;
+        }
+        users.iter().for_each(|update| self.apply_update(update));
+        let listed: HashSet<(&OrganizationId, &UserId)> =
+            users.iter().map(|update| (&update.organization, &update.user)).collect();
+        let is_listed = |(organization, user): &UserKey| listed.contains(&(organization, user));
+        let registry = self.0.lock();
+        let known = registry.remote_users.get(node).into_iter();
+        let connected =
+            known.flat_map(|known| buckets.iter().flat_map(|bucket| known.connected_in(*bucket, *revision)));
+        let gone: Vec<UserKey> = connected.filter(|user_key| !is_listed(user_key)).cloned().collect();
+        drop(registry);
+        let connection = RemoteConnection { is_connected: false, revision: *revision };
+        gone.iter().for_each(|user_key| self.0.set_remote_connection(node, user_key, connection));
+    }
+
+    /// Returns the buckets in which another node has other users than this node knows.
+    pub fn differing_buckets(&self, summary: &PresenceDigest) -> Vec<u8> {
+        if summary.node == self.0.node {
+            return Vec::new();
+        }
+        let registry = self.0.lock();
+        let known = registry.remote_users.get(&summary.node);
+        let known = digest(known.into_iter().flat_map(|users| users.connected()));
+        let buckets = (u8::MIN..=u8::MAX).zip(known).zip(&summary.buckets);
+        buckets.filter(|((_, known), hash)| known != *hash).map(|((bucket, _), _)| bucket).collect()
+    }
+
     /// Removes another node and the connections to it.
     pub fn remove_node(&self, node: &str) {
-        let registry = self.0.lock();
-        let connected = registry.users.iter().filter(|(_, state)| state.remote_nodes.contains(node));
-        let user_keys: Vec<UserKey> = connected.map(|(user_key, _)| user_key.clone()).collect();
-        drop(registry);
+        let removed = self.0.lock().remote_users.remove(node);
+        let user_keys: Vec<UserKey> = removed.iter().flat_map(|users| users.connected()).cloned().collect();
         for user_key in user_keys {
             self.0.update(&user_key, |state, _| {
                 state.remote_nodes.remove(node);
@@ -212,26 +241,60 @@ impl PresenceTracker {
     /// Removes all other nodes except these.
     pub fn retain_nodes(&self, nodes: &HashSet<&str>) {
         let registry = self.0.lock();
-        let known: HashSet<String> =
-            registry.users.values().flat_map(|state| state.remote_nodes.iter().cloned()).collect();
+        let unknown: Vec<String> =
+            registry.remote_users.keys().filter(|node| !nodes.contains(node.as_str())).cloned().collect();
         drop(registry);
-        known.iter().filter(|node| !nodes.contains(node.as_str())).for_each(|node| self.remove_node(node));
+        unknown.iter().for_each(|node| self.remove_node(node));
     }
 
-    /// Returns the messages that inform a new node of the presence on this node.
-    pub fn local_updates(&self) -> Vec<ClusterMessage> {
+    /// Returns the messages that inform the other nodes of all presence on this node, in these buckets.
+    ///
+    /// Each message has the users of one or several buckets.
+    pub fn announcements(&self, buckets: &BTreeSet<u8>) -> Vec<PresenceAnnouncement> {
         let registry = self.0.lock();
-        let local = registry
-            .users
-            .iter()
-            .filter(|(_, state)| state.local_connections > 0 || state.manual_status != ManualStatus::default());
-        local.map(|(user_key, state)| self.0.to_message(user_key, state)).collect()
+        let revision = registry.revision;
+        let mut by_bucket: BTreeMap<u8, Vec<PresenceUpdate>> =
+            buckets.iter().map(|bucket| (*bucket, Vec::new())).collect();
+        let is_announced =
+            |state: &UserPresence| state.local_connections > 0 || state.manual_status != ManualStatus::default();
+        for (user_key, state) in registry.users.iter().filter(|(_, state)| is_announced(state)) {
+            if let Some(users) = by_bucket.get_mut(&bucket_of(user_key)) {
+                users.push(self.0.to_update(user_key, state, revision));
+            }
+        }
+        drop(registry);
+        let empty =
+            || PresenceAnnouncement { node: self.0.node.clone(), revision, buckets: Vec::new(), users: Vec::new() };
+        let mut announcements = Vec::new();
+        let mut next = empty();
+        for (bucket, users) in by_bucket {
+            next.buckets.push(bucket);
+            next.users.extend(users);
+            if next.users.len() >= ANNOUNCEMENT_SIZE {
+                announcements.push(std::mem::replace(&mut next, empty()));
+            }
+        }
+        if !next.buckets.is_empty() {
+            announcements.push(next);
+        }
+        announcements
+    }
+
+    /// Sends a summary of the users who are connected to this node to the other nodes.
+    ///
+    /// It is sent under the lock, after all changes that it includes.
+    pub fn publish_digest(&self) {
+        let registry = self.0.lock();
+        let summary = self.0.local_digest(&registry);
+        self.0.publisher.send_to_peers(ClusterMessage::PresenceDigest(summary));
     }
 
     /// Writes when the users of this node were last seen, at the shutdown of the node.
     pub async fn shutdown(&self, database: &Database) {
         let last_seen = self.0.pending_last_seen();
-        if let Err(error) = flush_last_seen(database, &last_seen).await {
+        if let Err(error) = flush_last_seen(database, &last_seen).await
+            && !error.is_unavailable()
+        {
             tracing::warn!(%error, users = last_seen.len(), "could not write when users were last seen");
         }
     }
@@ -249,11 +312,13 @@ impl TrackerInner {
     fn update(&self, user_key: &UserKey, change: impl FnOnce(&mut UserPresence, DateTime<Utc>) -> bool) {
         let now = self.clock.now();
         let mut registry = self.lock();
-        let state = registry.users.entry(user_key.clone()).or_insert_with(|| UserPresence::unknown(user_key));
+        let PresenceRegistry { users, revision, .. } = &mut *registry;
+        let state = users.entry(user_key.clone()).or_insert_with(|| UserPresence::unknown(user_key));
         let concerns_peers = change(state, now);
         state.refresh_connected(now);
         if concerns_peers {
-            self.publisher.send_to_peers(self.to_message(user_key, state));
+            *revision += 1;
+            self.publisher.send_to_peers(ClusterMessage::Presence(self.to_update(user_key, state, *revision)));
         }
         let deadline = state.next_deadline(self.grace_period);
         if let Some(last_seen_at) = state.unflushed_last_seen.take() {
@@ -268,14 +333,36 @@ impl TrackerInner {
         }
     }
 
-    fn to_message(&self, (organization, user): &UserKey, state: &UserPresence) -> ClusterMessage {
-        ClusterMessage::Presence(PresenceUpdate {
+    /// Applies what another node says about a user's connections to it, unless something newer is known.
+    fn set_remote_connection(&self, node: &str, user_key: &UserKey, connection: RemoteConnection) {
+        if !self.lock().remote_users.entry(node.to_owned()).or_default().apply(user_key, connection) {
+            return;
+        }
+        self.update(user_key, |state, _| {
+            if connection.is_connected {
+                state.remote_nodes.insert(node.to_owned());
+            } else if state.remote_nodes.remove(node) {
+                // The other node writes the time when the user was last seen.
+                state.owns_last_seen = false;
+            }
+            false
+        });
+    }
+
+    fn local_digest(&self, registry: &PresenceRegistry) -> PresenceDigest {
+        let connected = registry.users.iter().filter(|(_, state)| state.local_connections > 0);
+        PresenceDigest { node: self.node.clone(), buckets: digest(connected.map(|(user_key, _)| user_key)) }
+    }
+
+    fn to_update(&self, (organization, user): &UserKey, state: &UserPresence, revision: u64) -> PresenceUpdate {
+        PresenceUpdate {
             node: self.node.clone(),
             organization: organization.clone(),
             user: user.clone(),
             is_connected: state.local_connections > 0,
             manual_status: state.manual_status.clone(),
-        })
+            revision,
+        }
     }
 
     /// Handles the deadlines that have passed. Returns the times to write, or `None` when no work is left.
@@ -326,7 +413,9 @@ async fn run_expiry_loop(ticks: TickLoop<TrackerInner>, database: Database) {
         match flush_last_seen(&database, &last_seen).await {
             Ok(()) => tick.owner.mark_flushed(&last_seen),
             Err(error) => {
-                tracing::warn!(%error, users = last_seen.len(), "could not write when users were last seen; retrying");
+                if !error.is_unavailable() {
+                    tracing::warn!(%error, users = last_seen.len(), "could not write when users were last seen; retrying");
+                }
                 wait = Wait::For(FLUSH_RETRY_DELAY);
             }
         }

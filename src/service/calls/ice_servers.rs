@@ -7,9 +7,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
 use crate::auth::keys::Secret;
-use crate::domain::users::Viewer;
+use crate::domain::rights::require_permission;
+use crate::domain::users::{Permission, Viewer};
+use crate::error::Result;
 use crate::service::context::AppContext;
 use crate::service::settings::IceUrl;
+use crate::storage::calls;
 
 /// The configuration of a server for a browser (`RTCIceServer` of the W3C's WebRTC 1.0).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +47,34 @@ impl TurnCredentials {
     }
 }
 
+/// Returns the STUN and TURN servers for a viewer who may take part in calls.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`](crate::error::Error::Forbidden) if the viewer's token lacks the permission `chat.view`,
+/// or lacks `chat.initiate_call` while the viewer is in no call.
+pub async fn for_viewer(app: &AppContext, viewer: &Viewer) -> Result<Vec<IceServer>> {
+    require_permission(&viewer.permissions, Permission::ChatView)?;
+    if let Err(denial) = require_permission(&viewer.permissions, Permission::ChatInitiateCall) {
+        let mut conn = app.database.read().await?;
+        if !calls::is_in_call(&mut conn, viewer.organization(), viewer.id()).await? {
+            return Err(denial.into());
+        }
+    }
+    Ok(servers(app, viewer))
+}
+
 /// Returns the configured STUN and TURN servers, with credentials for the viewer.
+///
+/// The credentials end with the viewer's token at the latest. The caller has checked that the viewer may take part in a call.
 pub fn servers(app: &AppContext, viewer: &Viewer) -> Vec<IceServer> {
     let settings = &app.settings.calls;
     let urls = |urls: &[IceUrl]| urls.iter().map(|url| url.as_str().to_owned()).collect::<Vec<_>>();
     let stun = IceServer { urls: urls(&settings.stun_urls), credentials: None };
     let credentials = settings.turn_secret.as_ref().map(|secret| {
         let ttl = TimeDelta::from_std(settings.turn_credential_ttl).unwrap_or(TimeDelta::MAX);
-        TurnCredentials::new(secret, viewer.id().as_str(), app.clock.now() + ttl)
+        let token_expires_at = viewer.expires_at - app.authenticator.leeway();
+        TurnCredentials::new(secret, viewer.id().as_str(), token_expires_at.min(app.clock.now() + ttl))
     });
     let turn = IceServer { urls: urls(&settings.turn_urls), credentials };
     [stun, turn].into_iter().filter(|server| !server.urls.is_empty()).collect()

@@ -49,7 +49,9 @@ pub fn start(app: &Arc<AppContext>) {
                 scheduler.polled_at = None;
             }
             if let Err(error) = scheduler.tick(&tick.owner).await {
-                tracing::warn!(%error, "could not process calls; will try again");
+                if !error.is_unavailable() {
+                    tracing::warn!(%error, "could not process calls; will try again");
+                }
                 // While the database was unavailable, the other nodes could not renew their leases either.
                 scheduler = CallScheduler::default();
             }
@@ -93,7 +95,9 @@ impl CallScheduler {
             let due = calls::due_calls(&mut app.database.read().await?, now, MAX_PER_TICK).await?;
             for id in due {
                 // A call that fails must not delay the others.
-                if let Err(error) = process_due(app, id, now).await {
+                if let Err(error) = process_due(app, id, now).await
+                    && !error.is_unavailable()
+                {
                     tracing::warn!(%error, call = %id, "could not process a call; will try again");
                 }
             }

@@ -1,12 +1,13 @@
 //! One transaction of many sends, in three steps.
 //!
-//! 1. [`SendBatch::load`] locks the chats and reads everything that the decisions need.
+//! 1. [`SendBatch::load`] locks the chats, or those that are free, and reads everything that the decisions need.
 //! 2. [`SendBatch::accept`] decides each send in its order. It uses no database: the loaded rows have the effects of
 //!    the sends accepted before.
 //! 3. [`SendBatch::write`] writes all accepted sends together.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 
@@ -22,13 +23,31 @@ use crate::error::{Error, Result};
 use crate::service::rate_limits::RateLimits;
 use crate::service::send::state::{BatchState, unique};
 use crate::storage::connection::Conn;
-use crate::storage::{chats, members, messages, notifications};
+use crate::storage::{chats, members, messages, notifications, search_index};
 
 /// A message that a viewer wants to send.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SendRequest {
     pub viewer: Arc<Viewer>,
     pub draft: MessageDraft,
+    /// Whether the rate limit has counted the send, which may be tried several times.
+    is_counted: AtomicBool,
+}
+
+impl SendRequest {
+    /// Returns a send that has not been tried yet.
+    pub fn new(viewer: Arc<Viewer>, draft: MessageDraft) -> Self {
+        Self { viewer, draft, is_counted: AtomicBool::new(false) }
+    }
+}
+
+/// The treatment of chats that another transaction has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatLocking {
+    /// Leaves their sends undecided.
+    SkipLocked,
+    /// Waits for the lock.
+    Wait,
 }
 
 /// A message that was committed.
@@ -45,6 +64,8 @@ pub struct SendBatch<'a> {
     /// The time of the transaction. It was read under the locks, so it is later than every earlier change of the chats.
     now: DateTime<Utc>,
     state: BatchState,
+    /// The chats that another transaction has locked.
+    held: Vec<ChatId>,
     writes: PendingWrites,
 }
 
@@ -76,18 +97,31 @@ impl<'a> SendBatch<'a> {
     /// Fails only if the database does.
     pub async fn load(
         conn: &mut Conn,
-        requests: &[SendRequest],
+        requests: &[&SendRequest],
+        locking: ChatLocking,
         rate_limits: &'a RateLimits,
         clock: &Clock,
     ) -> Result<Self> {
-        let locked = chats::lock(conn, &unique(requests.iter().map(|request| request.draft.chat))).await?;
+        let ids = unique(requests.iter().map(|request| request.draft.chat));
+        let (locked, held) = match locking {
+            ChatLocking::SkipLocked => chats::lock_free(conn, &ids).await?,
+            ChatLocking::Wait => (chats::lock(conn, &ids).await?, Vec::new()),
+        };
         let now = clock.now();
-        let sends: Vec<_> = requests.iter().map(|request| (&*request.viewer, &request.draft)).collect();
+        let decided = requests.iter().filter(|request| !held.contains(&request.draft.chat));
+        let sends: Vec<_> = decided.map(|request| (&*request.viewer, &request.draft)).collect();
         let state = BatchState::load(conn, locked, &sends).await?;
-        Ok(Self { rate_limits, now, state, writes: PendingWrites::default() })
+        Ok(Self { rate_limits, now, state, held, writes: PendingWrites::default() })
     }
 
-    /// Decides one send, after the sends before it in the batch.
+    /// Decides one send, after those before it in the batch.
+    ///
+    /// Returns `None` if another transaction has locked its chat.
+    pub fn decide(&mut self, request: &SendRequest) -> Option<Result<SendResult>> {
+        if self.held.contains(&request.draft.chat) { None } else { Some(self.accept(request)) }
+    }
+
+    /// Decides one send whose chat this transaction has locked.
     ///
     /// # Errors
     ///
@@ -95,7 +129,7 @@ impl<'a> SendBatch<'a> {
     /// nonce was used for other content ([`Error::Conflict`]), the viewer may not post ([`Error::Forbidden`] or, in
     /// slow mode, [`Error::RateLimited`]), or the draft is not valid ([`Error::BadUserInput`]).
     pub fn accept(&mut self, request: &SendRequest) -> Result<SendResult> {
-        let SendRequest { viewer, draft } = request;
+        let SendRequest { viewer, draft, is_counted } = request;
         let rights = self.state.rights(viewer, draft.chat, self.now)?;
         let key = draft.nonce.clone().map(|nonce| (draft.chat, viewer.id().clone(), nonce));
         if let Some(message) = key.as_ref().and_then(|key| self.state.sent_by_nonce.get(key)) {
@@ -110,7 +144,9 @@ impl<'a> SendBatch<'a> {
         self.state.check_reply_target(draft)?;
         self.state.check_mentions(draft)?;
         let (text, content) = self.state.resolve_content(viewer, draft)?;
-        self.rate_limits.check_send(viewer)?;
+        if !is_counted.swap(true, Ordering::Relaxed) {
+            self.rate_limits.check_send(viewer)?;
+        }
 
         let message = self.add_message(viewer, draft, text, content)?;
         self.count_reply(&message);
@@ -226,6 +262,10 @@ impl<'a> SendBatch<'a> {
             return Ok(BatchOutcome::default());
         }
         messages::insert(conn, &writes.messages).await?;
+        let texts = writes.messages.iter().filter_map(|message| {
+            Some((&state.chats.get(&message.id.chat)?.organization, message.id, message.text.as_deref()?))
+        });
+        search_index::insert(conn, texts).await?;
         chats::update_counters(conn, writes.changes.keys().filter_map(|id| state.chats.get(id))).await?;
         let posters: Vec<&Member> = writes.posters.iter().filter_map(|id| state.members.get(id)).collect();
         members::record_posts(conn, &posters).await?;
@@ -283,8 +323,7 @@ fn notification_batches(
     let listed = by_chat
         .iter()
         .flat_map(|(chat, notifications)| NotificationBatch::chunked(notifications).map(|batch| (*chat, batch)));
-    let unlisted = unlisted_readers
-        .iter()
-        .map(|reader| (reader.chat, NotificationBatch::new(vec![reader.user.clone()], Vec::new())));
+    let unlisted =
+        unlisted_readers.iter().map(|reader| (reader.chat, NotificationBatch::new(vec![reader.user.clone()], &[])));
     listed.chain(unlisted).collect()
 }

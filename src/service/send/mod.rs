@@ -3,5 +3,8 @@
 //! [`state`] holds the rows from which a batch is decided.
 
 pub mod batch;
+pub mod held_chats;
 pub mod queue;
+pub mod queued_send;
 pub mod state;
+pub mod worker;

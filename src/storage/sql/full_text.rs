@@ -124,11 +124,36 @@ impl QueryFragment<Sqlite> for MatchesFullText {
     }
 }
 
+/// The condition that the full-text index has the words of a row of `messages`.
+#[derive(Debug, Clone, Copy, QueryId)]
+pub struct HasFullText;
+
+impl Expression for HasFullText {
+    type SqlType = Bool;
+}
+
+impl QueryFragment<Pg> for HasFullText {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "EXISTS (SELECT 1 FROM message_words \
+             WHERE message_words.chat_id = messages.chat_id AND message_words.seq = messages.seq)",
+        );
+        Ok(())
+    }
+}
+
+impl QueryFragment<Sqlite> for HasFullText {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("EXISTS (SELECT 1 FROM message_words WHERE message_words.rowid = messages.pk)");
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
 
-    use super::{DeleteFullText, IndexFullText, MatchesFullText};
+    use super::{DeleteFullText, HasFullText, IndexFullText, MatchesFullText};
     use crate::storage::column_types::UuidValue;
     use crate::storage::sql::debug_sql::{postgres_sql, sqlite_sql};
 
@@ -154,6 +179,19 @@ mod tests {
         assert_eq!(
             sqlite_sql(&query),
             "DELETE FROM message_words WHERE rowid = (SELECT pk FROM messages WHERE chat_id = ? AND seq = ?)"
+        );
+    }
+
+    #[test]
+    fn words_are_looked_up_by_key_on_postgres_and_by_row_id_on_sqlite() {
+        assert_eq!(
+            postgres_sql(&HasFullText),
+            "EXISTS (SELECT 1 FROM message_words \
+             WHERE message_words.chat_id = messages.chat_id AND message_words.seq = messages.seq)"
+        );
+        assert_eq!(
+            sqlite_sql(&HasFullText),
+            "EXISTS (SELECT 1 FROM message_words WHERE message_words.rowid = messages.pk)"
         );
     }
 

@@ -5,6 +5,7 @@
 
 pub mod columns;
 pub mod conditions;
+pub mod database_time;
 pub mod for_update;
 pub mod full_text;
 pub mod in_list;

@@ -4,7 +4,9 @@ use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 
+use crate::error;
 use crate::storage::connection::{Conn, LoadQuery, RunQueryDsl};
+use crate::storage::read_budget::{LargeRow, MAX_LARGE_ROWS, charge_rows};
 
 /// The maximum number of queries in one [`UnionAll`]: SQLite accepts 500 terms in a compound SELECT.
 const MAX_QUERIES: usize = 400;
@@ -24,6 +26,28 @@ pub fn union_all<Q>(queries: impl IntoIterator<Item = Q>) -> Vec<UnionAll<Q>> {
     statements.collect()
 }
 
+/// Joins queries of large rows, each with the number of rows that it can return, in their order.
+///
+/// A statement returns at most [`MAX_LARGE_ROWS`] rows, unless a single query does.
+pub fn union_all_large<Q>(queries: impl IntoIterator<Item = (i64, Q)>) -> Vec<UnionAll<Q>> {
+    let mut statements: Vec<UnionAll<Q>> = Vec::new();
+    let mut rows_in_statement = 0;
+    for (rows, query) in queries {
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        match statements.last_mut() {
+            Some(UnionAll(batch)) if batch.len() < MAX_QUERIES && rows_in_statement + rows <= MAX_LARGE_ROWS => {
+                batch.push(query);
+                rows_in_statement += rows;
+            }
+            _ => {
+                statements.push(UnionAll(vec![query]));
+                rows_in_statement = rows;
+            }
+        }
+    }
+    statements
+}
+
 /// Runs joined queries and returns the rows of each query.
 ///
 /// The first column of each row has to be the number of its query, counted from 0 to `queries`.
@@ -35,7 +59,7 @@ pub async fn load_union<'q, Q, U>(
     conn: &mut Conn,
     queries: usize,
     statements: Vec<UnionAll<Q>>,
-) -> QueryResult<Vec<Vec<U>>>
+) -> error::Result<Vec<Vec<U>>>
 where
     U: Send + 'q,
     Q: Send,
@@ -43,13 +67,51 @@ where
 {
     let mut rows_by_query: Vec<Vec<U>> = std::iter::repeat_with(Vec::new).take(queries).collect();
     for statement in statements {
-        for (number, row) in statement.load(conn).await? {
-            if let Some(rows) = usize::try_from(number).ok().and_then(|number| rows_by_query.get_mut(number)) {
-                rows.push(row);
-            }
-        }
+        distribute(statement.load(conn).await?, &mut rows_by_query);
     }
     Ok(rows_by_query)
+}
+
+/// Runs joined queries of large rows, as [`load_union`] does, and charges their rows.
+///
+/// The rows of each statement are charged before the next one runs.
+///
+/// # Errors
+///
+/// Returns the error of the first statement that fails, and [`Error::OverLimit`](error::Error::OverLimit) if the rows
+/// exceed the read budget of the operation.
+pub async fn load_union_large<'q, Q, U>(
+    conn: &mut Conn,
+    queries: usize,
+    statements: Vec<UnionAll<Q>>,
+) -> error::Result<Vec<Vec<U>>>
+where
+    U: LargeRow + Send + 'q,
+    Q: Send,
+    UnionAll<Q>: LoadQuery<'q, (i64, U)>,
+{
+    let mut rows_by_query: Vec<Vec<U>> = std::iter::repeat_with(Vec::new).take(queries).collect();
+    for statement in statements {
+        let rows: Vec<(i64, U)> = statement.load(conn).await?;
+        charge_rows(&rows)?;
+        distribute(rows, &mut rows_by_query);
+    }
+    Ok(rows_by_query)
+}
+
+/// Appends each row to the rows of its query.
+fn distribute<U>(rows: Vec<(i64, U)>, rows_by_query: &mut [Vec<U>]) {
+    for (number, row) in rows {
+        if let Some(rows) = usize::try_from(number).ok().and_then(|number| rows_by_query.get_mut(number)) {
+            rows.push(row);
+        }
+    }
+}
+
+impl<U: LargeRow> LargeRow for (i64, U) {
+    fn text_bytes(&self) -> usize {
+        self.1.text_bytes()
+    }
 }
 
 impl<Q: Query> Query for UnionAll<Q> {
@@ -77,7 +139,8 @@ impl<Q: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for UnionAll<Q> {
 mod tests {
     use diesel::prelude::*;
 
-    use super::{MAX_QUERIES, union_all};
+    use super::{MAX_QUERIES, union_all, union_all_large};
+    use crate::storage::read_budget::MAX_LARGE_ROWS;
     use crate::storage::schema::organizations;
     use crate::storage::sql::debug_sql::sqlite_sql;
 
@@ -92,5 +155,18 @@ mod tests {
              UNION ALL SELECT * FROM (SELECT `organizations`.`id` FROM `organizations`) AS part"
         );
         assert!(union_all(std::iter::empty::<organizations::table>()).is_empty());
+    }
+
+    #[test]
+    fn large_queries_are_joined_up_to_the_rows_of_one_statement() {
+        let lengths = |rows: &[i64]| -> Vec<usize> {
+            let queries = rows.iter().map(|rows| (*rows, organizations::table.select(organizations::id)));
+            union_all_large(queries).iter().map(|statement| statement.0.len()).collect()
+        };
+        let most = MAX_LARGE_ROWS as i64;
+        assert!(lengths(&[]).is_empty());
+        assert_eq!(lengths(&[1, most - 1, 1]), [2, 1]);
+        assert_eq!(lengths(&[most + 1, 1, most]), [1, 1, 1]);
+        assert_eq!(lengths(&vec![1; MAX_QUERIES + 1]), [MAX_QUERIES, 1]);
     }
 }

@@ -84,6 +84,10 @@ impl TestCluster {
         self.nodes.iter().map(|node| node.addr).collect()
     }
 
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     pub fn node(&self, number: usize) -> &ServerProcess {
         self.nodes[number].process.as_ref().expect("a running node")
     }

@@ -18,6 +18,12 @@ async fn stored_rows_keep_their_spelling(engine: Engine) {
     let app = TestApp::start(Database::create(engine).await, &settings).await;
     fill(&app).await;
     let database = app.shut_down().await;
+    // The row of a migration, which is deleted when the index is complete.
+    database.execute("DELETE FROM search_reindexing").await;
+    let nil = ["zeroblob(16)", "'00000000-0000-0000-0000-000000000000'"];
+    let [sqlite, postgres] =
+        nil.map(|nil| format!("INSERT INTO search_reindexing (id, chat_id, seq) VALUES (1, {nil}, 0)"));
+    database.execute_by_engine(&sqlite, &postgres).await;
     let tables = rows(&database).await;
     database.drop().await;
     assert_eq!(unfilled(&tables), Vec::<String>::new(), "tables and columns without a value on {engine:?}");
@@ -49,7 +55,8 @@ async fn fill(app: &TestApp) {
     let channel = &mutate(alice, "createChat", channel, "chat.id").await;
     let archived = json!({ "kind": "GROUP", "title": "Old", "memberIds": [] });
     let archived = &mutate(alice, "createChat", archived, "chat.id").await;
-    let ticket = json!({ "resource": { "type": "ticket", "id": "7" }, "title": "Ticket 7", "memberIds": ["carol"] });
+    let ticket =
+        json!({ "resource": { "type": "ticket", "id": "7" }, "title": "Ticket 7", "memberIds": ["alice", "carol"] });
     let ticket = &mutate(alice, "ensureResourceChat", ticket, "chat.id").await;
     let deleted = json!({ "kind": "GROUP", "title": "Gone", "memberIds": ["bob"] });
     let deleted = &mutate(alice, "createChat", deleted, "chat.id").await;
@@ -60,6 +67,7 @@ async fn fill(app: &TestApp) {
         (alice, "updateChat", changes),
         (alice, "updateChat", json!({ "chatId": ticket, "category": "CUSTOM" })),
         (alice, "archiveChat", json!({ "chatId": archived, "archived": true })),
+        (alice, "removeMember", json!({ "chatId": archived, "userId": "bob", "ban": true, "reason": "Spam" })),
         (alice, "deleteChat", json!({ "chatId": deleted })),
         (bob, "joinChannel", json!({ "chatId": channel })),
         (alice, "addMembers", json!({ "chatId": channel, "userIds": ["carol", "dave"], "role": "MODERATOR" })),
@@ -214,8 +222,11 @@ async fn rows(database: &Database) -> BTreeMap<String, Vec<String>> {
         let [table, column, kind] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let value = match (column, kind) {
             ("talked", _) => "CASE WHEN talked > 0 THEN 1 ELSE 0 END".to_owned(),
+            ("message_key", _) => "'<key>'".to_owned(),
             // Diesel writes this time in a format of its own.
             ("run_on", _) => "'<time>'".to_owned(),
+            // Each database draws its own number.
+            ("epoch", _) => "1".to_owned(),
             ("policy" | "content" | "payload", "BLOB") => format!("json({column})"),
             ("fingerprint", "BLOB") => r"'\x' || lower(nullif(hex(fingerprint), ''))".to_owned(),
             (_, "BLOB") => format!("nullif(hex({column}), '')"),

@@ -96,10 +96,23 @@ impl ClientView {
         match checkpoint {
             Some(checkpoint) => {
                 self.state = checkpoint.state.clone();
-                while self.recv().await != "FeedCaughtUp" {}
+                loop {
+                    match self.recv().await.as_str() {
+                        "FeedCaughtUp" => break,
+                        "FeedReset" => break self.load_again(queried),
+                        _ => {}
+                    }
+                }
             }
             None => self.load_newest(queried).await,
         }
+    }
+
+    /// Queries everything after the user was not a member for a while.
+    fn load_again(&mut self, queried: &Observation) {
+        assert_eq!(self.state.version, queried.version, "the version in the cursor of the reset");
+        self.state = queried.clone();
+        self.checkpoints.last_mut().expect("a checkpoint").state = queried.clone();
     }
 
     /// Receives the newest messages in a client without a state, which queries everything else.
@@ -147,7 +160,7 @@ impl ClientView {
                 assert!(known_version < version, "delivered twice: {event}");
                 self.state.members.remove(event["userId"].as_str().expect("an id"));
             }
-            "FeedCaughtUp" => {}
+            "FeedCaughtUp" | "FeedReset" => {}
             _ => panic!("unexpected event: {event}"),
         }
         self.save_checkpoint(&event);

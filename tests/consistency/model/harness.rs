@@ -107,6 +107,7 @@ impl Harness {
                 // The server publishes earlier read positions by then, so that later ones have another time. No
                 // client may be connected, so nothing can be polled.
                 tokio::time::sleep(RECEIPT_PAUSE).await;
+                self.models.iter_mut().for_each(|model| model.now += 15);
                 return app.app.clock.advance(Duration::from_secs(15));
             }
         };

@@ -31,6 +31,10 @@ pub struct ModelMessage {
     pub mentions_everyone: bool,
     pub reactions: BTreeSet<usize>,
     pub is_deleted: bool,
+    /// The clock's advance in seconds when the message was created.
+    created_at: u64,
+    /// True if a later change of the same membership has replaced a system message.
+    is_replaced: bool,
 }
 
 /// A current or former member.
@@ -43,6 +47,8 @@ pub struct ModelMember {
     pub read_seq: i64,
     pub reads_privately: bool,
     pub is_marked_unread: bool,
+    /// The system message about the last change of the membership, unless the role has changed since.
+    notice: Option<i64>,
 }
 
 /// A message to send.
@@ -58,6 +64,8 @@ pub struct Draft {
 pub struct ModelChat {
     pub is_channel: bool,
     pub version: i64,
+    /// The clock's advance in seconds.
+    pub now: u64,
     pub messages: BTreeMap<i64, ModelMessage>,
     pub members: BTreeMap<usize, ModelMember>,
 }
@@ -65,7 +73,7 @@ pub struct ModelChat {
 impl ModelChat {
     /// Creates a chat of these users, whose owner is the first one.
     pub fn new(is_channel: bool, users: &[usize]) -> Self {
-        let mut chat = Self { is_channel, version: 1, messages: BTreeMap::new(), members: BTreeMap::new() };
+        let mut chat = Self { is_channel, version: 1, now: 0, messages: BTreeMap::new(), members: BTreeMap::new() };
         for (number, user) in users.iter().enumerate() {
             let role = if number == 0 { OWNER } else { MEMBER };
             chat.version += 1;
@@ -76,6 +84,7 @@ impl ModelChat {
                 read_seq: 0,
                 reads_privately: false,
                 is_marked_unread: false,
+                notice: None,
             };
             chat.members.insert(*user, member);
         }
@@ -118,10 +127,27 @@ impl ModelChat {
         self.version
     }
 
-    fn add_system_message(&mut self, kind: &'static str) {
-        let seq = self.next_version();
-        let message = ModelMessage { system_kind: Some(kind), in_timeline: true, ..ModelMessage::default() };
+    fn add_system_message(&mut self, kind: &'static str) -> i64 {
+        let (seq, created_at) = (self.next_version(), self.now);
+        let message =
+            ModelMessage { system_kind: Some(kind), in_timeline: true, created_at, ..ModelMessage::default() };
         self.messages.insert(seq, message);
+        seq
+    }
+
+    /// Adds the system message about a change of a membership, or replaces that of a departure a moment ago.
+    fn announce_membership(&mut self, user: usize, kind: &'static str) {
+        let now = self.now;
+        let last = self.members[&user].notice.and_then(|seq| self.messages.get_mut(&seq)).filter(|last| {
+            now - last.created_at < 600 && (last.system_kind != Some("MEMBER_ADDED") || last.is_replaced)
+        });
+        if let Some(last) = last {
+            (last.system_kind, last.is_replaced) = (Some(kind), true);
+            self.version += 1;
+            return;
+        }
+        let notice = Some(self.add_system_message(kind));
+        self.members.entry(user).and_modify(|member| member.notice = notice);
     }
 
     /// Returns the last sequence number before `seq` in the chat's timeline.
@@ -274,9 +300,11 @@ impl ModelChat {
         let former = self.members.get(&user);
         let reads_privately = former.is_some_and(|former| former.reads_privately);
         let is_marked_unread = former.is_some_and(|former| former.is_marked_unread);
-        let member = ModelMember { is_active: true, role, joined_version, read_seq, reads_privately, is_marked_unread };
+        let notice = former.and_then(|former| former.notice);
+        let member =
+            ModelMember { is_active: true, role, joined_version, read_seq, reads_privately, is_marked_unread, notice };
         self.members.insert(user, member);
-        self.add_system_message("MEMBER_ADDED");
+        self.announce_membership(user, "MEMBER_ADDED");
     }
 
     pub fn remove_member(&mut self, user: usize, target: usize) -> Result<(), ErrorCode> {
@@ -312,7 +340,7 @@ impl ModelChat {
         if let Some(member) = self.members.get_mut(&user) {
             (member.is_active, member.role) = (false, MEMBER);
             self.version += 1;
-            self.add_system_message(system_kind);
+            self.announce_membership(user, system_kind);
         }
     }
 
@@ -332,7 +360,7 @@ impl ModelChat {
 
     fn set_role(&mut self, user: usize, role: usize) {
         if let Some(member) = self.members.get_mut(&user) {
-            member.role = role;
+            (member.role, member.notice) = (role, None);
             self.version += 1;
             self.add_system_message("ROLE_CHANGED");
         }

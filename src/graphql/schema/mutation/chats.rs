@@ -4,12 +4,13 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 
 use crate::domain::chats::{ChatAction, ChatDetails, Policy, Resource};
 use crate::domain::ids::Nonce;
-use crate::domain::members::Role;
+use crate::domain::members::{MemberList, Role};
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::Url;
 use crate::graphql::schema::types::chat::{ChatKind, ChatRuleInput, GroupCategory};
+use crate::graphql::schema::types::member::ChatRole;
 use crate::graphql::schema::types::objects::Chat;
 use crate::service;
 use crate::service::chats::ChatDraft;
@@ -64,7 +65,7 @@ struct UpdateChatInput {
     /// The minimum roles to change, which requires the right to `CHANGE_ROLES`.
     /// Actions that are not listed keep their minimum role. Null restores all defaults.
     policy: MaybeUndefined<Vec<ChatRuleInput>>,
-    /// The number of seconds that a member must wait between two messages, 0 to 21,600.
+    /// The number of seconds that a member must wait between two messages or edits, 0 to 21,600.
     /// Zero or null turns slow mode off.
     slow_mode_seconds: MaybeUndefined<i32>,
 }
@@ -78,8 +79,21 @@ struct EnsureResourceChatInput {
     /// An existing chat keeps its title.
     title: String,
     /// The ids of the members, at most 1,000.
-    /// Members that are not listed are removed, except owners. A viewer who creates the chat becomes its owner.
+    /// Members that are not listed are removed, owners included. The viewer is a member only if listed, and becomes the
+    /// owner of a new chat.
     member_ids: Vec<ID>,
+    /// The roles to set, each for a different user of `memberIds`.
+    /// All other members keep their role, and new ones become `MEMBER`.
+    roles: Option<Vec<MemberRoleInput>>,
+}
+
+/// A role to set for a member.
+#[derive(InputObject)]
+struct MemberRoleInput {
+    /// The id of the user.
+    user_id: ID,
+    /// The role.
+    role: ChatRole,
 }
 
 /// A reference to an object of the host application.
@@ -151,9 +165,8 @@ impl ChatMutation {
     }
 
     /// Returns the group of a resource with exactly the given members, and creates it if it does not exist.
-    /// Fails with `FORBIDDEN` if a new chat is needed and the token lacks `chat.create_group`, or if members change and
-    /// the viewer may not do `ADD_MEMBERS` or `REMOVE_MEMBERS`. A token with `organization.admin` may change the
-    /// members of every resource's chat.
+    /// Ends the bans of given members. Fails with `FORBIDDEN` if the token lacks `organization.admin`, and with
+    /// `NOT_FOUND` if a member is unknown to the organisation.
     async fn ensure_resource_chat(
         &self,
         ctx: &Context<'_>,
@@ -224,9 +237,11 @@ async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload
 async fn ensure_resource(ctx: &Context<'_>, input: EnsureResourceChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
     let resource = Resource::checked(&input.resource.kind, &input.resource.id)?;
-    let members = parse_user_ids(&input.member_ids)?;
     let title = ChatDetails::checked_title(&input.title)?;
-    let chat = service::chats::ensure_resource_chat(ctx.app(), viewer, resource, title, members).await?;
+    let roles = input.roles.unwrap_or_default().into_iter();
+    let roles = roles.map(|input| Ok((parse_id(&input.user_id, "user")?, input.role.into())));
+    let list = MemberList::checked(parse_user_ids(&input.member_ids)?, roles.collect::<Result<_>>()?)?;
+    let chat = service::resource_chats::ensure(ctx.app(), viewer, resource, title, list).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
 

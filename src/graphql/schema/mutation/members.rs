@@ -2,14 +2,16 @@
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
+use crate::domain::bans;
 use crate::domain::members::{MemberPreferences, Role};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
 use crate::graphql::schema::scalars::DateTime;
 use crate::graphql::schema::types::member::{ChatRole, NotificationLevel};
 use crate::graphql::schema::types::objects::{Chat, ChatMember};
 use crate::service;
+use crate::service::members::NewBan;
 
 /// The input of `addMembers`.
 #[derive(InputObject)]
@@ -31,6 +33,12 @@ struct RemoveMemberInput {
     chat_id: ID,
     /// The id of another member, who must have a lower role than the viewer unless the viewer is an owner.
     user_id: ID,
+    /// True also bans the user: until `unbanMember`, they cannot join the chat, and only users who may ban can add them.
+    /// A user who is not a member can be banned too. Defaults to false.
+    ban: Option<bool>,
+    /// The reason of a ban, for users who may ban: at most 500 characters on one line.
+    /// Not allowed without `ban`.
+    reason: Option<String>,
 }
 
 /// The input of `leaveChat`.
@@ -123,7 +131,8 @@ pub struct MemberMutation;
 #[Object]
 impl MemberMutation {
     /// Adds users to a chat.
-    /// Fails with `FORBIDDEN` if the viewer may not do `ADD_MEMBERS` or may not give the role.
+    /// Fails with `FORBIDDEN` if the viewer may not do `ADD_MEMBERS` or may not give the role, or if a user is banned
+    /// and the viewer may not do `REMOVE_MEMBERS`; otherwise, adding a banned user ends the ban.
     async fn add_members(
         &self,
         ctx: &Context<'_>,
@@ -132,9 +141,9 @@ impl MemberMutation {
         Some(add(ctx, input).await)
     }
 
-    /// Removes a member from a chat.
+    /// Removes a member from a chat, and bans them if asked to.
     /// Their feeds of the chat end. Fails with `FORBIDDEN` if the viewer may not do `REMOVE_MEMBERS` or does not
-    /// outrank the member.
+    /// outrank the member. A token with `organization.admin` may remove every member of a resource's chat.
     async fn remove_member(
         &self,
         ctx: &Context<'_>,
@@ -155,7 +164,8 @@ impl MemberMutation {
     }
 
     /// Makes the viewer a member of a channel.
-    /// Joining again changes nothing. Fails with `FORBIDDEN` if the chat is not a channel or is archived.
+    /// Joining again changes nothing. Fails with `FORBIDDEN` if the chat is not a channel or is archived, or if the
+    /// viewer is banned from it.
     async fn join_channel(
         &self,
         ctx: &Context<'_>,
@@ -209,7 +219,12 @@ async fn remove(ctx: &Context<'_>, input: RemoveMemberInput) -> Result<RemoveMem
     let viewer = ctx.viewer()?;
     let chat = parse_id(&input.chat_id, "chat")?;
     let user = parse_id(&input.user_id, "member")?;
-    let chat = service::members::remove(ctx.app(), viewer, chat, user).await?;
+    let ban = match (input.ban.unwrap_or_default(), &input.reason) {
+        (true, reason) => Some(NewBan { reason: bans::checked_reason(reason.as_deref())? }),
+        (false, Some(_)) => return Err(Error::bad_input("reason", "is only allowed with ban")),
+        (false, None) => None,
+    };
+    let chat = service::members::remove(ctx.app(), viewer, chat, user, ban).await?;
     Ok(RemoveMemberPayload { chat: Some(Chat(chat)), removed_user_id: input.user_id })
 }
 

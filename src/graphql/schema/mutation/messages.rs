@@ -186,8 +186,11 @@ impl MessageMutation {
     }
 
     /// Replaces the text of a message.
-    /// The previous text is kept in `Message.editHistory`. Fails with `FORBIDDEN` if the viewer did not send the
-    /// message or is silenced, if the chat is archived, or if the message is deleted, forwarded or without text.
+    /// The previous text is kept in `Message.editHistory`. An edit counts as a message by the rate limit of
+    /// `sendMessage`. It counts in slow mode too, in which a member waits between two messages or edits; only the first
+    /// edit of the viewer's last message does not. Fails with `FORBIDDEN` if the viewer did not send the message or is
+    /// silenced, if the chat is archived, or if the message is deleted, forwarded or without text, and with
+    /// `RATE_LIMITED` in slow mode.
     async fn edit_message(
         &self,
         ctx: &Context<'_>,

@@ -1,5 +1,6 @@
 //! The mutation root, with one file for each kind of object.
 
+pub mod bans;
 pub mod blocklist;
 pub mod calls;
 pub mod chats;
@@ -27,6 +28,7 @@ use crate::error::{Error, Result};
 pub struct Mutation(
     chats::ChatMutation,
     members::MemberMutation,
+    bans::BanMutation,
     messages::MessageMutation,
     reactions::ReactionMutation,
     polls::PollMutation,

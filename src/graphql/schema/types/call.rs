@@ -208,7 +208,6 @@ impl Call {
 
     /// The participants of the call.
     /// The caller is first, then users for whom the call rang, then users who joined later.
-    #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn participants(&self) -> Vec<CallParticipant> {
         let participants = self.0.participants.iter();
         participants.map(|participant| CallParticipant::from_call(&self.0, participant)).collect()

@@ -6,16 +6,18 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use strum::IntoEnumIterator;
 
 use crate::access::ChatAccess;
+use crate::domain::bans::{Ban, BanKey, BansQuery, ban_key};
 use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::member_queries::{MembersQuery, UserIdKey};
 use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedAtKey, PinnedQuery, pinned_at_key};
 use crate::domain::pagination::{Cursor, Page, PageArgs, PageEnd};
 use crate::domain::{chats, text};
 use crate::error::{Error, Result};
-use crate::graphql::schema::connection::{Connection, connection, connection_with, cost};
+use crate::graphql::schema::connection::{Connection, connection, connection_with};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::{ActiveCallKey, TypingKey};
-use crate::graphql::schema::scalars::{DateTime, Url};
+use crate::graphql::schema::scalars::{CountedUrl, DateTime, Text};
+use crate::graphql::schema::types::ban::ChatBan;
 use crate::graphql::schema::types::member::ChatRole;
 use crate::graphql::schema::types::message::MessageTotals;
 use crate::graphql::schema::types::objects::{Call, Chat, ChatMember, Message, User};
@@ -99,9 +101,9 @@ pub struct ChatRuleInput {
 struct ChatResource {
     /// The type of the object in the host application.
     #[graphql(name = "type")]
-    kind: String,
+    kind: Text<String>,
     /// The id of the object in the host application, unique among the objects of its type.
-    id: String,
+    id: Text<String>,
 }
 
 /// The viewer's permission to do an action in a chat now.
@@ -150,7 +152,7 @@ impl ChatFilter {
     ///
     /// Returns [`Error::BadUserInput`] if the search text is not one line of at most 200 characters.
     pub fn validate(self) -> Result<chats::ChatFilter> {
-        let search = self.search.as_deref().map(str::trim).filter(|search| !search.is_empty());
+        let search = self.search.as_deref().filter(|search| !text::is_blank(search));
         let search = search.map(|search| text::validate_line("filter.search", search, 200)).transpose()?;
         Ok(chats::ChatFilter {
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
@@ -161,6 +163,18 @@ impl ChatFilter {
             joinable: self.joinable.unwrap_or_default(),
         })
     }
+}
+
+/// Returns a page of a chat's bans.
+///
+/// # Errors
+///
+/// Returns [`Error::Forbidden`] if the viewer may not ban users from the chat, and [`Error::BadUserInput`] if an
+/// argument of the page is not valid.
+async fn bans_page(ctx: &Context<'_>, chat: ChatId, args: &PageArgs) -> Result<Page<Ban>> {
+    let query = BansQuery { chat, window: args.window::<BanKey>(PageEnd::First)? };
+    let page = ctx.loaders().load_one(query).await?;
+    page.ok_or_else(|| Error::Forbidden("only users with the right to REMOVE_MEMBERS can list bans".into()))
 }
 
 impl Chat {
@@ -204,20 +218,20 @@ impl Chat {
 
     /// The title.
     /// Null for a direct chat: show the name of the other user instead.
-    async fn title(&self) -> Option<&str> {
-        self.0.details.title.as_deref()
+    async fn title(&self) -> Option<Text<&str>> {
+        self.0.details.title.as_deref().map(Text)
     }
 
     /// The description.
     /// Null if there is none.
-    async fn description(&self) -> Option<&str> {
-        self.0.details.description.as_deref()
+    async fn description(&self) -> Option<Text<&str>> {
+        self.0.details.description.as_deref().map(Text)
     }
 
     /// The URL of the chat's picture.
     /// Null if there is none.
-    async fn avatar_url(&self) -> Option<Url> {
-        self.0.details.avatar_url.clone().map(Url)
+    async fn avatar_url(&self) -> Option<CountedUrl<&str>> {
+        self.0.details.avatar_url.as_deref().map(CountedUrl)
     }
 
     /// The time at which the chat was created.
@@ -254,7 +268,6 @@ impl Chat {
 
     /// The members of the chat, ordered by user id.
     /// Empty if the viewer is not a member.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn members(
         &self,
         ctx: &Context<'_>,
@@ -269,10 +282,21 @@ impl Chat {
         Ok(connection(page, |member| member.user.to_string().encode(), ChatMember))
     }
 
+    /// The users who are banned from the chat, latest ban first.
+    /// Null, with the error `FORBIDDEN`, if the viewer may not do `REMOVE_MEMBERS`.
+    async fn bans(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Returns the first n bans, 0 to 100. Defaults to 30.")] first: Option<i32>,
+        #[graphql(desc = "Returns the bans after this cursor.")] after: Option<String>,
+    ) -> Option<Result<Connection<ChatBan>>> {
+        let args = PageArgs { first, after, ..PageArgs::default() };
+        Some(bans_page(ctx, self.0.id, &args).await.map(|page| connection(page, |ban| ban_key(ban).encode(), ChatBan)))
+    }
+
     /// The messages of the chat, oldest first.
     /// Defaults to the latest messages. Empty if the viewer is not a member. Replies that are only in a thread are in
     /// `Message.replies`.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn messages(
         &self,
         ctx: &Context<'_>,
@@ -306,7 +330,6 @@ impl Chat {
 
     /// The pinned messages of the chat, latest pin first.
     /// Empty if the viewer is not a member.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn pinned_messages(
         &self,
         ctx: &Context<'_>,
@@ -332,7 +355,6 @@ impl Chat {
 
     /// The users who are typing now, in the order in which they started.
     /// Includes the viewer. Empty if the viewer is not a member, and in a chat of more than 256 members by default.
-    #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn typing(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         let users = ctx.loaders().load_one(TypingKey(self.0.id)).await?.unwrap_or_default();
         User::load_all(ctx, users).await
@@ -353,7 +375,7 @@ impl Chat {
         chats::ChatAction::iter().map(rule).collect()
     }
 
-    /// The number of seconds that a member must wait between two messages. 0 if slow mode is off.
+    /// The number of seconds that a member must wait between two messages or edits. 0 if slow mode is off.
     /// Slow mode does not apply to moderators and higher roles.
     async fn slow_mode_seconds(&self) -> i32 {
         self.0.details.slow_mode_seconds
@@ -363,7 +385,7 @@ impl Chat {
     /// Null if there is none.
     async fn resource(&self) -> Option<ChatResource> {
         let resource = self.0.resource.clone()?;
-        Some(ChatResource { kind: resource.kind, id: resource.id })
+        Some(ChatResource { kind: Text(resource.kind), id: Text(resource.id) })
     }
 
     /// The viewer's membership.
@@ -378,7 +400,6 @@ impl Chat {
     }
 
     /// The actions of the chat, and for each of them whether the viewer may do it now.
-    #[graphql(complexity = "1 + 11 * child_complexity")]
     async fn viewer_can(&self, ctx: &Context<'_>) -> Result<Vec<Capability>> {
         let viewer = ctx.viewer()?;
         let access = ctx.loaders().load_one(self.0.id).await?;

@@ -5,7 +5,7 @@ use async_graphql::{Context, Enum, Object, SimpleObject};
 use crate::domain::messages;
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::scalars::{DateTime, Text};
 use crate::graphql::schema::types::objects::{Call, User};
 
 /// A geographic location.
@@ -19,16 +19,16 @@ pub struct Location {
     longitude: f64,
     /// The name of the place.
     /// Null if the sender gave none.
-    name: Option<String>,
+    name: Option<Text<String>>,
     /// The postal address of the place.
     /// Null if the sender gave none.
-    address: Option<String>,
+    address: Option<Text<String>>,
 }
 
 impl From<messages::Location> for Location {
     fn from(location: messages::Location) -> Self {
         let messages::Location { latitude, longitude, name, address } = location;
-        Self { latitude, longitude, name, address }
+        Self { latitude, longitude, name: name.map(Text), address: address.map(Text) }
     }
 }
 
@@ -40,7 +40,8 @@ pub enum SystemNoticeKind {
     /// `detail` is its title.
     ChatCreated,
     /// The actor added the subject.
-    /// Both are the same user if the subject joined by themselves.
+    /// Both are the same user if the subject joined by themselves. If the subject left and joined within ten minutes,
+    /// this event replaces that of the departure.
     MemberAdded,
     /// The actor removed the subject.
     MemberRemoved,
@@ -96,8 +97,8 @@ impl SystemNotice {
 
     /// Additional data, as documented for each kind.
     /// Null if the kind has none.
-    async fn detail(&self) -> Option<&str> {
-        self.0.detail.as_deref()
+    async fn detail(&self) -> Option<Text<&str>> {
+        self.0.detail.as_deref().map(Text)
     }
 }
 
@@ -119,8 +120,8 @@ impl ForwardedFrom {
 
     /// The title of the original chat.
     /// Null if the chat had no title.
-    async fn chat_title(&self) -> Option<&str> {
-        self.0.chat_title.as_deref()
+    async fn chat_title(&self) -> Option<Text<&str>> {
+        self.0.chat_title.as_deref().map(Text)
     }
 
     /// The time at which the original message was sent.

@@ -21,7 +21,7 @@ use crate::realtime::feeds::inbox::InboxEventKind;
 pub enum MessageChange {
     /// The message was sent.
     Added,
-    /// The text was edited.
+    /// The text was edited, or the event of a system message was replaced: a user left and joined repeatedly.
     Edited,
     /// The message was deleted.
     Deleted,
@@ -45,7 +45,8 @@ pub enum FeedResetReason {
     CursorInvalid,
     /// More objects changed since the cursor than the feed sends one by one.
     TooFarBehind,
-    /// The session continues with a token that grants other permissions.
+    /// The session continues with a token that grants other permissions, or the viewer became a member of the chat
+    /// again after the membership had ended.
     AccessChanged,
 }
 

@@ -7,7 +7,7 @@ use crate::domain::members::UNREAD_CAP;
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::UnreadKey;
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::scalars::{DateTime, Text};
 use crate::graphql::schema::types::objects::{Chat, ChatMember, Message, User};
 
 /// The role of a member in a chat, from lowest to highest.
@@ -148,8 +148,8 @@ impl ChatMember {
 
     /// The text that the member has begun to write.
     /// Null if there is none, and for other users.
-    async fn draft(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        Ok(self.preferences_of_viewer(ctx)?.and_then(|preferences| preferences.draft.as_deref()))
+    async fn draft(&self, ctx: &Context<'_>) -> Result<Option<Text<&str>>> {
+        Ok(self.preferences_of_viewer(ctx)?.and_then(|preferences| preferences.draft.as_deref()).map(Text))
     }
 }
 

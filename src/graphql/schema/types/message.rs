@@ -1,18 +1,21 @@
 //! Messages and the receipts, revisions and threads that belong to them.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use crate::domain::ids::MessageId;
 use crate::domain::member_queries::{ReadersQuery, UserIdKey};
-use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery};
+use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, RevisionsQuery};
+use crate::domain::messages;
 use crate::domain::pagination::{Cursor, Page, PageArgs, PageEnd};
+use crate::domain::revisions::Revision;
 use crate::domain::rights::{ChatRights, DenialReason};
-use crate::domain::{markdown, messages};
-use crate::error::Result;
-use crate::graphql::schema::connection::{Connection, connection, connection_with, cost};
+use crate::error::{Error, Result};
+use crate::graphql::schema::connection::{Connection, connection, connection_with};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::loaders::{MentionsKey, ReactionsKey, RevisionsKey};
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::loaders::{HtmlKey, MentionsKey, ReactionsKey};
+use crate::graphql::schema::scalars::{DateTime, Text};
 use crate::graphql::schema::types::content::{ForwardedFrom, Location, SystemNotice};
 use crate::graphql::schema::types::objects::{Chat, Message, User};
 use crate::graphql::schema::types::poll::Poll;
@@ -51,9 +54,9 @@ pub enum DeliveryStatus {
 
 /// A previous text of a message.
 #[derive(SimpleObject)]
-struct MessageRevision {
+pub struct MessageRevision {
     /// The text.
-    text: String,
+    text: Text<String>,
     /// The time at which an edit replaced the text.
     edited_at: DateTime,
 }
@@ -79,6 +82,11 @@ impl Message {
         let now = ctx.app().clock.now();
         Ok(access.is_some_and(|access| check(&access.rights(viewer, now), &self.0).is_ok()))
     }
+}
+
+async fn load_html(ctx: &Context<'_>, message: Arc<messages::Message>) -> Result<Text<Arc<str>>> {
+    let html = ctx.loaders().load_one(HtmlKey(message)).await?;
+    html.map(Text).ok_or_else(|| Error::internal("a message with a text has no HTML"))
 }
 
 /// A message.
@@ -119,15 +127,16 @@ impl Message {
 
     /// The text as it was written.
     /// Null if the message has no text or is deleted.
-    async fn text(&self) -> Option<&str> {
-        self.0.text.as_deref()
+    async fn text(&self) -> Option<Text<&str>> {
+        self.0.text.as_deref().map(Text)
     }
 
     /// The text as safe HTML, without scripts and embedded resources.
     /// Null if there is no text. Rendered from a subset of Markdown: emphasis, strikethrough, code, links, lists and
     /// quotes.
-    async fn html(&self) -> Option<String> {
-        self.0.text.as_deref().map(markdown::render_html)
+    async fn html(&self, ctx: &Context<'_>) -> Option<Result<Text<Arc<str>>>> {
+        self.0.text.as_ref()?;
+        Some(load_html(ctx, self.0.clone()).await)
     }
 
     /// The location of a message of kind `LOCATION`.
@@ -180,7 +189,6 @@ impl Message {
 
     /// The replies in the thread that this message started, oldest first.
     /// Defaults to the latest replies.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn replies(
         &self,
         ctx: &Context<'_>,
@@ -211,7 +219,6 @@ impl Message {
     /// The members, other than the sender, who have read the message, ordered by user id.
     /// Contains only users who were members when the message was sent and who do not read privately. Empty in a chat of
     /// more than 256 members by default.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn read_by(
         &self,
         ctx: &Context<'_>,
@@ -229,7 +236,6 @@ impl Message {
 
     /// The reactions to the message, grouped by emoji, earliest emoji first.
     /// At most 20 groups.
-    #[graphql(complexity = "1 + 4 * child_complexity")]
     async fn reactions(&self, ctx: &Context<'_>) -> Result<Vec<ReactionGroup>> {
         // A reaction would have changed the message's version. This saves a load for most messages.
         if self.0.is_unchanged() {
@@ -251,17 +257,25 @@ impl Message {
     }
 
     /// The previous texts of the message, oldest first.
-    /// Empty for a deleted message.
-    async fn edit_history(&self, ctx: &Context<'_>) -> Result<Vec<MessageRevision>> {
-        if self.0.edited_at.is_none() || self.0.deleted_at.is_some() {
-            return Ok(Vec::new());
-        }
-        let revisions = ctx.loaders().load_one(RevisionsKey(self.0.id)).await?.unwrap_or_default();
-        let revision = |revision: messages::Revision| MessageRevision {
-            text: revision.text,
-            edited_at: DateTime(revision.edited_at),
+    /// Defaults to the oldest texts. Empty for a deleted message. A message keeps its original text and the latest
+    /// previous ones, at most 50 texts of 256 KiB together.
+    async fn edit_history(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Returns the first n texts, 0 to 100. Defaults to 30. Cannot be combined with `last`.")]
+        first: Option<i32>,
+        #[graphql(desc = "Returns the texts after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Returns the last n texts, 0 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Returns the texts before this cursor.")] before: Option<String>,
+    ) -> Result<Connection<MessageRevision>> {
+        let window = PageArgs { first, after, last, before }.window::<i64>(PageEnd::First)?;
+        let page = match self.0.edited_at.is_some() && self.0.deleted_at.is_none() {
+            true => ctx.loaders().load_one(RevisionsQuery { message: self.0.id, window }).await?,
+            false => None,
         };
-        Ok(revisions.into_iter().map(revision).collect())
+        let node =
+            |Revision { text, edited_at, .. }| MessageRevision { text: Text(text), edited_at: DateTime(edited_at) };
+        Ok(connection(page.unwrap_or_else(Page::empty), |revision| revision.version.encode(), node))
     }
 
     /// The time at which the message was deleted.

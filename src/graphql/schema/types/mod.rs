@@ -1,5 +1,6 @@
 //! The object types, enums and filters of the schema, which wrap the values that services return.
 
+pub mod ban;
 pub mod blocklist;
 pub mod call;
 pub mod chat;

@@ -6,10 +6,10 @@ use crate::domain::ids::{MessageId, OptionId};
 use crate::domain::message_queries::VotersQuery;
 use crate::domain::polls;
 use crate::error::Result;
-use crate::graphql::schema::connection::{cost, limit};
+use crate::graphql::schema::connection::limit;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::{OwnVotesKey, PollResultsKey};
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::scalars::{DateTime, Text};
 use crate::graphql::schema::types::objects::User;
 
 /// The type `Poll`: the poll of one message.
@@ -22,12 +22,11 @@ pub struct Poll {
 #[Object]
 impl Poll {
     /// The question.
-    async fn question(&self) -> &str {
-        &self.poll.question
+    async fn question(&self) -> Text<&str> {
+        Text(&self.poll.question)
     }
 
     /// The 2 to 20 options, in the order that the sender chose.
-    #[graphql(complexity = "1 + 4 * child_complexity")]
     async fn options(&self) -> Vec<PollOption> {
         let option = |(index, text): (u8, &String)| PollOption {
             id: OptionId { message: self.message, index },
@@ -81,8 +80,8 @@ impl PollOption {
     }
 
     /// The text of the option.
-    async fn text(&self) -> &str {
-        &self.text
+    async fn text(&self) -> Text<&str> {
+        Text(&self.text)
     }
 
     /// The number of users who chose the option.
@@ -100,7 +99,6 @@ impl PollOption {
 
     /// The users who chose the option, earliest vote first.
     /// Empty in an anonymous poll.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn voters(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,7 @@ use crate::domain::ids::MessageId;
 use crate::domain::message_queries::ReactorsQuery;
 use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
-use crate::graphql::schema::connection::{cost, limit};
+use crate::graphql::schema::connection::limit;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::OwnReactionsKey;
 use crate::graphql::schema::types::objects::User;
@@ -31,7 +31,6 @@ impl ReactionGroup {
     }
 
     /// The users who reacted with the emoji, earliest first.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, Object};
 
 use crate::domain::reports;
 use crate::error::Result;
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::scalars::{DateTime, Text};
 use crate::graphql::schema::types::objects::{Chat, Message, User};
 
 /// A moderator's decision about a report.
@@ -48,8 +48,8 @@ impl Report {
 
     /// The text of the message, or the question of its poll, at the time of the report.
     /// Null if the message had neither.
-    async fn text(&self) -> Option<&str> {
-        self.0.text.as_deref()
+    async fn text(&self) -> Option<Text<&str>> {
+        self.0.text.as_deref().map(Text)
     }
 
     /// The user who reported the message.
@@ -58,8 +58,8 @@ impl Report {
     }
 
     /// The reason that the reporter gave.
-    async fn reason(&self) -> &str {
-        &self.0.reason
+    async fn reason(&self) -> Text<&str> {
+        Text(&self.0.reason)
     }
 
     /// The time of the report.

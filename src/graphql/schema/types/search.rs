@@ -10,8 +10,9 @@ use crate::domain::message_queries::{MessageSearch, created_at_key};
 use crate::domain::messages;
 use crate::domain::pagination::{Cursor, Page};
 use crate::domain::search::SearchQuery;
+use crate::domain::text;
 use crate::error::{Error, Result};
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::scalars::{DateTime, Text};
 use crate::graphql::schema::types::message::MessageKind;
 use crate::graphql::schema::types::objects::Message;
 
@@ -48,7 +49,7 @@ impl MessageSearchFilter {
         let chat = self.chat_id.map(|id| id.parse::<ChatId>().map_err(|_| Error::NotFound("chat"))).transpose()?;
         let sender = self.sender_id.map(|id| id.parse::<UserId>().map_err(|_| Error::NotFound("user"))).transpose()?;
         Ok(MessageSearch {
-            query: SearchQuery::parse(query)?,
+            query: SearchQuery::parse(&text::strip_line(query))?,
             chat,
             sender,
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
@@ -80,7 +81,7 @@ struct MessageSearchEdge {
     node: Message,
     /// An excerpt of about 200 characters around the first match, as safe HTML.
     /// Matches are in `<mark>` elements.
-    snippet: String,
+    snippet: Text<String>,
 }
 
 impl MessageSearchConnection {
@@ -89,7 +90,7 @@ impl MessageSearchConnection {
         let messages: Vec<Arc<messages::Message>> = page.items.into_iter().map(Arc::new).collect();
         let edge = |message: &Arc<messages::Message>| MessageSearchEdge {
             cursor: created_at_key(message).encode(),
-            snippet: query.snippet(message.text.as_deref().unwrap_or_default()),
+            snippet: Text(query.snippet(message.text.as_deref().unwrap_or_default())),
             node: Message(message.clone()),
         };
         let edges: Vec<_> = messages.iter().map(edge).collect();

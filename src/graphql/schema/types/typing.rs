@@ -23,7 +23,6 @@ impl TypingUpdate {
 
     /// The users who are typing, in the order in which they started.
     /// Includes the viewer.
-    #[graphql(complexity = "1 + 10 * child_complexity")]
     async fn users(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         User::load_all(ctx, self.0.event.users.clone()).await
     }

@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, Object};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::scalars::{DateTime, Url};
+use crate::graphql::schema::scalars::{CountedUrl, DateTime, Text};
 use crate::graphql::schema::types::call::{CallStatistics, StatisticsPeriod};
 use crate::graphql::schema::types::objects::{Presence, User};
 use crate::service;
@@ -41,19 +41,21 @@ impl User {
     }
 
     /// The display name from the token, or the id if the token has no name.
-    async fn name(&self) -> &str {
-        &self.0.name
+    async fn name(&self) -> Text<&str> {
+        Text(&self.0.name)
     }
 
     /// The URL of the user's picture.
     /// Null if the token has none.
-    async fn avatar_url(&self) -> Option<Url> {
-        self.0.avatar_url.clone().map(Url)
+    async fn avatar_url(&self) -> Option<CountedUrl<&str>> {
+        self.0.avatar_url.as_deref().map(CountedUrl)
     }
 
     /// The presence of the user.
-    async fn presence(&self, ctx: &Context<'_>) -> Presence {
-        Presence(service::presence::snapshot_of(ctx.app(), &self.0))
+    /// Fails with `FORBIDDEN` if the token lacks `chat.view`.
+    async fn presence(&self, ctx: &Context<'_>) -> Result<Presence> {
+        ctx.require_chat_view()?;
+        Ok(Presence(service::presence::snapshot_of(ctx.app(), &self.0)))
     }
 }
 
@@ -71,7 +73,6 @@ impl Organization {
 
     /// Statistics of the organisation's calls, one element for each period.
     /// Fails with `FORBIDDEN` if the token lacks `organization.admin`.
-    #[graphql(complexity = "1 + 30 * child_complexity")]
     async fn call_statistics(
         &self,
         ctx: &Context<'_>,

@@ -7,7 +7,7 @@ use async_graphql::{Context, Enum, Object, SimpleObject};
 use crate::domain::pagination::{Cursor, PageArgs};
 use crate::domain::users;
 use crate::error::Result;
-use crate::graphql::schema::connection::{Connection, connection, cost};
+use crate::graphql::schema::connection::{Connection, connection};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::types::call::IceServer;
 use crate::graphql::schema::types::notification::Notification;
@@ -86,18 +86,21 @@ impl Viewer {
     }
 
     /// The unread totals of all of the viewer's chats.
+    /// Fails with `FORBIDDEN` if the token lacks `chat.view`.
     async fn unread(&self, ctx: &Context<'_>) -> Result<UnreadTotals> {
         service::unread::unread_totals(ctx.app(), &self.0).await.map(Into::into)
     }
 
     /// The STUN and TURN servers for calls.
-    /// Empty if the server is configured without them. Each request returns new TURN credentials.
-    async fn ice_servers(&self, ctx: &Context<'_>) -> Vec<IceServer> {
-        service::calls::ice_servers::servers(ctx.app(), &self.0).into_iter().map(Into::into).collect()
+    /// Empty if the server is configured without them. Each request returns new TURN credentials. Fails with
+    /// `FORBIDDEN` if the token lacks `chat.view`, or lacks `chat.initiate_call` while the viewer is in no call.
+    async fn ice_servers(&self, ctx: &Context<'_>) -> Result<Vec<IceServer>> {
+        let servers = service::calls::ice_servers::for_viewer(ctx.app(), &self.0).await?;
+        Ok(servers.into_iter().map(Into::into).collect())
     }
 
     /// The viewer's notifications from all chats, newest first.
-    #[graphql(complexity = "cost(first, None, child_complexity)")]
+    /// Fails with `FORBIDDEN` if the token lacks `chat.view`.
     async fn notifications(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,6 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 
 use crate::domain::ids::{CallId, ChatId, NotificationId};
-use crate::domain::notifications::Notification;
 
 /// The subject of a pending item. Each subject waits at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,17 +15,12 @@ pub(super) enum PendingKey {
     Call(CallId),
 }
 
-/// The content of a pending subject, as far as events carry it.
-#[derive(Debug)]
-pub(super) enum PendingItem {
-    /// A chat, which is read when its turn comes.
-    Chat {
-        /// The user may have left the chat, or it may be deleted, while the client still lists it.
-        removed: bool,
-    },
-    Notification(Notification),
-    /// A call, which is read when its turn comes.
-    Call,
+/// A subject that changed; its state is read when its turn comes.
+#[derive(Debug, Clone, Copy)]
+struct PendingItem {
+    changed_at: DateTime<Utc>,
+    /// The user may have left the chat, or it may be deleted, while the client still lists it.
+    removed: bool,
 }
 
 /// The pending subjects, in the order of the times at which they changed.
@@ -35,23 +29,20 @@ pub(super) enum PendingItem {
 #[derive(Debug, Default)]
 pub(super) struct PendingQueue {
     order: BTreeSet<(DateTime<Utc>, PendingKey)>,
-    items: HashMap<PendingKey, (DateTime<Utc>, PendingItem)>,
+    items: HashMap<PendingKey, PendingItem>,
 }
 
 impl PendingQueue {
     /// Adds a subject that changed at a time. A subject that is pending already keeps its time.
-    pub(super) fn push(&mut self, key: PendingKey, changed_at: DateTime<Utc>, item: PendingItem) {
+    ///
+    /// `removed` says that the client may list a chat that the user no longer has.
+    pub(super) fn push(&mut self, key: PendingKey, changed_at: DateTime<Utc>, removed: bool) {
         match self.items.entry(key) {
             Entry::Vacant(vacant) => {
-                vacant.insert((changed_at, item));
+                vacant.insert(PendingItem { changed_at, removed });
                 self.order.insert((changed_at, key));
             }
-            Entry::Occupied(mut occupied) => match (&mut occupied.get_mut().1, item) {
-                (PendingItem::Chat { removed }, PendingItem::Chat { removed: also_removed }) => {
-                    *removed |= also_removed;
-                }
-                (pending, item) => *pending = item,
-            },
+            Entry::Occupied(mut occupied) => occupied.get_mut().removed |= removed,
         }
     }
 
@@ -60,19 +51,16 @@ impl PendingQueue {
         self.order.first().copied()
     }
 
-    /// Removes a subject.
-    pub(super) fn remove(&mut self, key: PendingKey) -> Option<PendingItem> {
-        let (changed_at, item) = self.items.remove(&key)?;
+    /// Removes a subject, and returns whether the client may list it although the user no longer has it.
+    pub(super) fn remove(&mut self, key: PendingKey) -> Option<bool> {
+        let PendingItem { changed_at, removed } = self.items.remove(&key)?;
         self.order.remove(&(changed_at, key));
-        Some(item)
+        Some(removed)
     }
 
-    /// Returns the pending chats in their order.
-    pub(super) fn chats(&self) -> impl Iterator<Item = ChatId> {
-        self.order.iter().filter_map(|(_, key)| match key {
-            PendingKey::Chat(chat) => Some(*chat),
-            PendingKey::Notification(_) | PendingKey::Call(_) => None,
-        })
+    /// Returns the pending subjects in their order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = PendingKey> {
+        self.order.iter().map(|(_, key)| *key)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::access::MemberAccess;
 use crate::domain::calls::Call;
 use crate::domain::chats::Chat;
-use crate::domain::ids::{CallId, ChatId};
+use crate::domain::ids::{CallId, ChatId, NotificationId};
 use crate::domain::notifications::Notification;
 use crate::error::Result;
 use crate::realtime::feeds::catch_up::FeedDeps;
@@ -35,10 +35,9 @@ impl ChangesSince {
 ///
 /// Fails if the database does.
 pub(super) async fn load_changes_since(deps: FeedDeps, since: DateTime<Utc>) -> Result<ChangesSince> {
-    let FeedDeps { database, limits, viewer } = deps;
+    let FeedDeps { database, limits, viewer, .. } = deps;
     let limit = limits.max_changes as i64 + 1;
-    let _permit = limits.acquire_permit().await?;
-    let mut conn = database.read().await?;
+    let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     conn.snapshot(async move |conn| {
         let (organization, user) = (viewer.organization(), viewer.id());
         let chats = members::chats_changed_since(conn, organization, user, since, limit).await?;
@@ -57,10 +56,9 @@ pub(super) async fn load_changes_since(deps: FeedDeps, since: DateTime<Utc>) -> 
 ///
 /// Fails if the database does.
 pub(super) async fn load_ringing_calls(deps: FeedDeps) -> Result<Vec<(CallId, DateTime<Utc>)>> {
-    let FeedDeps { database, limits, viewer } = deps;
+    let FeedDeps { database, limits, viewer, .. } = deps;
     let limit = limits.max_changes as i64;
-    let _permit = limits.acquire_permit().await?;
-    let mut conn = database.read().await?;
+    let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     calls::by_participant(&mut conn, viewer.organization(), viewer.id(), None, limit).await
 }
 
@@ -70,13 +68,24 @@ pub(super) async fn load_ringing_calls(deps: FeedDeps) -> Result<Vec<(CallId, Da
 ///
 /// Returns the errors of [`MemberAccess::find`] and of the database.
 pub(super) async fn load_call(deps: FeedDeps, id: CallId) -> Result<Option<Call>> {
-    let FeedDeps { database, viewer, .. } = deps;
-    let mut conn = database.read().await?;
+    let FeedDeps { database, limits, viewer, .. } = deps;
+    let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     conn.snapshot(async move |conn| {
         let is_member = MemberAccess::find(conn, &viewer, &[id.chat]).await?.contains_key(&id.chat);
         if is_member { Ok(calls::by_ids(conn, &[id]).await?.pop()) } else { Ok(None) }
     })
     .await
+}
+
+/// Reads those of the given notifications that still exist.
+///
+/// # Errors
+///
+/// Fails if the database does.
+pub(super) async fn load_notifications(deps: FeedDeps, ids: Vec<NotificationId>) -> Result<Vec<Notification>> {
+    let FeedDeps { database, limits, viewer, .. } = deps;
+    let (_permit, mut conn) = limits.read(&database, &viewer).await?;
+    notifications::by_ids(&mut conn, viewer.organization(), viewer.id(), &ids).await
 }
 
 /// Reads those of the given chats in which the viewer is a member.
@@ -85,9 +94,8 @@ pub(super) async fn load_call(deps: FeedDeps, id: CallId) -> Result<Option<Call>
 ///
 /// Returns the errors of [`MemberAccess::find`] and of the database.
 pub(super) async fn load_chats(deps: FeedDeps, ids: Vec<ChatId>) -> Result<HashMap<ChatId, Arc<Chat>>> {
-    let FeedDeps { database, limits, viewer } = deps;
-    let _permit = limits.acquire_permit().await?;
-    let mut conn = database.read().await?;
+    let FeedDeps { database, limits, viewer, .. } = deps;
+    let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     let access = conn.snapshot(async move |conn| MemberAccess::find(conn, &viewer, &ids).await).await?;
     Ok(access.into_iter().map(|(id, access)| (id, access.chat)).collect())
 }

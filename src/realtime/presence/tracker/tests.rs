@@ -3,7 +3,8 @@
 use crate::realtime::dispatch::hub::Hub;
 use crate::realtime::presence::registry::MAX_OFFLINE_ENTRIES;
 use crate::realtime::presence::tracker::*;
-use crate::storage::pool::Engine;
+use crate::storage::engine::Engine;
+use crate::storage::settings::DatabaseSettings;
 
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 const BEYOND_GRACE_PERIOD: Duration = Duration::from_secs(6);
@@ -11,7 +12,7 @@ const BEYOND_GRACE_PERIOD: Duration = Duration::from_secs(6);
 /// Starts a node whose database is never reached, because no test here waits for a flush.
 fn start_node(name: &str, clock: &Clock) -> PresenceTracker {
     let engine = Engine::parse("sqlite:///nowhere/parlor.db").unwrap();
-    let database = Database::open(&engine, 2, Duration::from_secs(1)).unwrap();
+    let database = Database::open(&DatabaseSettings::for_test(engine), "test").unwrap();
     let publisher = EventPublisher::new(Arc::new(Hub::default()), None);
     PresenceTracker::start(name.into(), database, publisher, clock.clone(), GRACE_PERIOD)
 }
@@ -31,25 +32,27 @@ fn set_status(node: &PresenceTracker, status: PresenceStatus, current_chat: Opti
     node.set_manual_status(&bob.organization, &bob.id, status, current_chat);
 }
 
-fn into_update(message: ClusterMessage) -> PresenceUpdate {
-    match message {
-        ClusterMessage::Presence(update) => update,
-        other => panic!("unexpected message {other:?}"),
-    }
+fn all_buckets() -> BTreeSet<u8> {
+    (u8::MIN..=u8::MAX).collect()
 }
 
 /// Sends everything that a new node would receive, through the transmitted form.
 fn send_updates(from: &PresenceTracker, to: &PresenceTracker) {
-    for message in from.local_updates() {
-        let message = serde_json::from_slice(&serde_json::to_vec(&message).unwrap()).unwrap();
-        to.apply_update(&into_update(message));
+    for announcement in from.announcements(&all_buckets()) {
+        to.apply_announcement(&serde_json::from_slice(&serde_json::to_vec(&announcement).unwrap()).unwrap());
     }
 }
 
 /// Returns a node's message about Bob, also when he isn't connected.
 fn update_about_bob(node: &PresenceTracker) -> PresenceUpdate {
     let user_key = user_key_of(&bob());
-    into_update(node.0.to_message(&user_key, &node.0.lock().users[&user_key]))
+    let registry = node.0.lock();
+    node.0.to_update(&user_key, &registry.users[&user_key], registry.revision)
+}
+
+/// Returns the message that a node sends at regular intervals.
+fn digest_of(node: &PresenceTracker) -> PresenceDigest {
+    node.0.local_digest(&node.0.lock())
 }
 
 /// Returns the status of Bob after all deadlines that have passed.
@@ -180,11 +183,75 @@ async fn registry_forgets_manual_status_after_retention() {
     let clock = Clock::adjustable();
     let node = start_node("local", &clock);
     set_status(&node, PresenceStatus::Busy, None);
-    assert_eq!(node.local_updates().len(), 1, "a new node receives the status");
+    let announced: usize = node.announcements(&all_buckets()).iter().map(|message| message.users.len()).sum();
+    assert_eq!(announced, 1, "a new node receives the status");
     clock.advance(Duration::from_secs(25 * 3600));
     drop(node.0.run_due());
     let registry = node.0.lock();
     assert!(registry.users.is_empty() && registry.timers.is_empty());
+}
+
+#[tokio::test]
+async fn late_and_doubled_updates_replace_no_newer_presence() {
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
+    let connection = connect_bob(&remote);
+    let connected = update_about_bob(&remote);
+    let listed = remote.announcements(&all_buckets());
+    drop(connection);
+    local.apply_update(&update_about_bob(&remote));
+    local.apply_update(&connected);
+    listed.iter().for_each(|announcement| local.apply_announcement(announcement));
+    clock.advance(BEYOND_GRACE_PERIOD);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Offline, "the disconnection is the newest change");
+    let _connection = connect_bob(&remote);
+    local.apply_update(&update_about_bob(&remote));
+    assert_eq!(status_of_bob(&local), PresenceStatus::Online);
+}
+
+#[tokio::test]
+async fn announcement_disconnects_users_whom_it_does_not_list() {
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
+    let connection = connect_bob(&remote);
+    send_updates(&remote, &local);
+    drop(connection);
+    // The message of the disconnection is lost.
+    let bob_bucket = bucket_of(&user_key_of(&bob()));
+    assert_eq!(local.differing_buckets(&digest_of(&remote)), [bob_bucket]);
+    let other_buckets = all_buckets().into_iter().filter(|bucket| *bucket != bob_bucket).collect();
+    remote.announcements(&other_buckets).iter().for_each(|message| local.apply_announcement(message));
+    clock.advance(BEYOND_GRACE_PERIOD);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Online);
+    remote.announcements(&BTreeSet::from([bob_bucket])).iter().for_each(|message| local.apply_announcement(message));
+    assert!(local.differing_buckets(&digest_of(&remote)).is_empty());
+    clock.advance(BEYOND_GRACE_PERIOD);
+    assert_eq!(status_of_bob(&local), PresenceStatus::Offline);
+}
+
+#[tokio::test]
+async fn joining_node_receives_twenty_thousand_users_in_small_messages() {
+    const USERS: usize = 20_000;
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
+    let organization = bob().organization;
+    let user = |number: usize| format!("user{number}").parse::<UserId>().unwrap();
+    let connections: Vec<_> = (0..USERS).map(|number| remote.connect(&organization, &user(number))).collect();
+    let messages = remote.announcements(&all_buckets());
+    assert!(messages.iter().all(|message| message.users.len() < 2 * ANNOUNCEMENT_SIZE), "small messages");
+    assert!(messages.len() < 100, "{} messages", messages.len());
+    // One message is lost: the digest finds its users, and only they are sent again.
+    messages[1..].iter().for_each(|message| local.apply_announcement(message));
+    let missing: BTreeSet<u8> = local.differing_buckets(&digest_of(&remote)).into_iter().collect();
+    assert_eq!(missing, messages[0].buckets.iter().copied().collect());
+    remote.announcements(&missing).iter().for_each(|message| local.apply_announcement(message));
+    assert!(local.differing_buckets(&digest_of(&remote)).is_empty());
+    let online = (0..USERS).filter(|number| {
+        let row = User { id: user(*number), ..bob() };
+        local.snapshot_of(&row).status == PresenceStatus::Online
+    });
+    assert_eq!(online.count(), USERS);
+    drop(connections);
 }
 
 #[tokio::test]

@@ -1,0 +1,67 @@
+//! The end of a session by a revocation on another node.
+
+use std::time::Instant;
+
+use serde_json::json;
+use testkit::{RedisServer, Socket, postgres_test, wait_until};
+
+use crate::consistency::cluster::DELIVERY_TIMEOUT;
+use crate::consistency::cluster::harness::TestCluster;
+
+const FEED: &str = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename
+    ... on MessageUpserted { message { text } } } }";
+/// The number of messages after which a client that does not read has blocked its node.
+const EARLY_MESSAGES: usize = 40;
+
+fn long_text(word: &str) -> String {
+    format!("{word} {}", "x".repeat(7_900))
+}
+
+/// Revokes a user's sessions at one node while the other has more to deliver than their client reads.
+async fn assert_revocation_reaches_other_node(redis: Option<RedisServer>) {
+    let is_connected = redis.is_some();
+    let cluster = TestCluster::start(2, redis, &[]).await;
+    if is_connected {
+        cluster.wait_until_connected().await;
+    }
+    let permissions = json!({ "permissions": ["chat.view", "organization.admin"] });
+    let admin = cluster.user_with(0, "admin", permissions).await;
+    let (alice, bob) = (cluster.user_at(1, "alice").await, cluster.user_at(1, "bob").await);
+    let chat = alice.group("Busy", &[&bob]).await;
+    let mut shared = alice.subscribe(FEED, json!({ "chat": chat })).await;
+    shared.expect("FeedCaughtUp").await;
+    let mut socket = Socket::with_small_buffer(cluster.addrs()[1], &bob.token).await;
+    socket.subscribe("feed", FEED, json!({ "chat": chat })).await;
+    assert_eq!(socket.recv().await["payload"]["data"]["chatFeed"]["__typename"], "FeedCaughtUp");
+    for _ in 0..EARLY_MESSAGES {
+        alice.send(&chat, &long_text("early")).await;
+    }
+    let start = Instant::now();
+    admin.mutate_ok("revokeSessions", json!({ "userId": "bob" })).await;
+    wait_until("the other node knows", async || bob.ask("{ viewer { user { id } } }").await.status == 401).await;
+    assert!(start.elapsed() < DELIVERY_TIMEOUT, "{:?}", start.elapsed());
+    for _ in 0..10 {
+        alice.send(&chat, &long_text("late")).await;
+    }
+    let close = loop {
+        match socket.recv_or_close().await {
+            Ok(message) => {
+                let text = message["payload"]["data"]["chatFeed"]["message"]["text"].as_str().unwrap_or_default();
+                assert!(!text.starts_with("late"), "a message from after the revocation was delivered");
+            }
+            Err(close) => break close,
+        }
+    };
+    assert_eq!(close.map(|frame| frame.code.into()), Some(4403_u16));
+    cluster.end().await;
+}
+
+#[postgres_test]
+async fn revocation_ends_busy_feed_on_another_node() {
+    assert_revocation_reaches_other_node(Some(RedisServer::start())).await;
+}
+
+#[postgres_test]
+async fn revocation_ends_busy_feed_on_another_node_without_redis() {
+    assert_revocation_reaches_other_node(None).await;
+}

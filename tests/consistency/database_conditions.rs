@@ -1,0 +1,168 @@
+//! A database that refuses changes: read-only, without room, or short of resources.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::time::Duration;
+
+use parlor::bootstrap;
+use parlor::domain::clock::Clock;
+use serde_json::json;
+use testkit::process::{run_command, server_command};
+use testkit::{
+    Database, Engine, SECRET, ServerProcess, TestApp, User, config, engine_test, http_client, postgres_test, wait_until,
+};
+
+async fn readiness(app: &TestApp) -> (u16, String) {
+    let response = http_client().get(app.url("/readyz")).send().await.expect("the server answers");
+    (response.status().as_u16(), response.text().await.expect("a text"))
+}
+
+/// Makes inserting a message fail, on both engines with the error that stands for a condition.
+async fn fail_inserts(database: &Database, sqlite_message: &str, sqlstate: &str) {
+    let sqlite =
+        format!("CREATE TRIGGER failing BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, '{sqlite_message}'); END");
+    // The text is in another language, as with another `lc_messages`.
+    let postgres = format!(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'Meldung des Servers' USING ERRCODE = '{sqlstate}'; END $$; \
+         CREATE TRIGGER failing BEFORE INSERT ON messages EXECUTE FUNCTION fail()"
+    );
+    database.execute_by_engine(&sqlite, &postgres).await;
+}
+
+async fn end_failure(database: &Database) {
+    let postgres = "DROP TRIGGER failing ON messages; DROP FUNCTION fail";
+    database.execute_by_engine("DROP TRIGGER failing", postgres).await;
+}
+
+#[engine_test]
+async fn full_disk_makes_sends_unavailable_and_the_node_unready_until_it_has_room(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    fail_inserts(&app.database, "database or disk is full", "53100").await;
+    for _ in 0..3 {
+        alice.try_send_message(&chat, json!({ "text": "no room" })).await.assert_unavailable();
+    }
+    assert_eq!(alice.fetch_chat(&chat, "title").await["title"], "Walk", "reading needs no room");
+    end_failure(&app.database).await;
+    // The readiness check commits a change itself, so the node becomes ready without a request.
+    wait_until("the node is ready", async || readiness(app).await.0 == 200).await;
+    alice.send(&chat, "room").await;
+}
+
+#[postgres_test]
+async fn failures_follow_from_the_sqlstate_whatever_the_language() {
+    let app = TestApp::start(Database::create(Engine::Postgres).await, &[]).await;
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    for sqlstate in ["53200", "53300", "57P01", "57P02", "57P03", "08006", "58030", "40001", "40P01", "55P03", "57014"]
+    {
+        fail_inserts(&app.database, "", sqlstate).await;
+        let reply = alice.try_send_message(&chat, json!({ "text": sqlstate })).await;
+        assert_eq!(reply.code(), "UNAVAILABLE", "{sqlstate}: {}", reply.body);
+        reply.assert_unavailable();
+        end_failure(&app.database).await;
+        let recovers = async || {
+            let reply = alice.try_send_message(&chat, json!({ "text": "back" })).await;
+            reply.body.get("errors").is_none()
+        };
+        wait_until("a send succeeds", recovers).await;
+    }
+    fail_inserts(&app.database, "", "22012").await;
+    alice.try_send_message(&chat, json!({ "text": "a fault" })).await.assert_error("INTERNAL");
+    app.stop().await;
+}
+
+#[postgres_test]
+async fn read_only_database_is_unavailable_for_changes_and_the_node_unready() {
+    let app = TestApp::start(Database::create(Engine::Postgres).await, &[]).await;
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    app.database.set_read_only(true).await;
+    let is_read_only = async || {
+        let reply = alice.try_send_message(&chat, json!({ "text": "no" })).await;
+        reply.assert_unavailable();
+        reply.body["errors"][0]["message"] == "the database is read-only"
+    };
+    wait_until("the connections lead to the read-only database", is_read_only).await;
+    alice.mutate("updateChat", json!({ "chatId": chat, "title": "Other" })).await.assert_unavailable();
+    assert_eq!(alice.fetch_chat(&chat, "title").await["title"], "Walk");
+    assert_eq!(readiness(&app).await, (503, "the database is read-only\n".to_owned()));
+    app.database.set_read_only(false).await;
+    wait_until("the node is ready", async || readiness(&app).await.0 == 200).await;
+    alice.send(&chat, "yes").await;
+    app.stop().await;
+}
+
+#[postgres_test]
+async fn read_only_database_is_refused_at_the_start() {
+    let app = TestApp::start(Database::create(Engine::Postgres).await, &[]).await;
+    let database = app.shut_down().await;
+    database.set_read_only(true).await;
+    let started = bootstrap::start(&config(&database.url, &[]), Clock::system()).await;
+    let error = started.map(|_| ()).expect_err("the database is read-only").to_string();
+    assert!(error.starts_with("DATABASE_URL: the database is read-only"), "{error}");
+    database.set_read_only(false).await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_only_sqlite_file_is_refused_at_the_start() {
+    /// A user and a group without rights to files of others.
+    const NOBODY: u32 = 65_534;
+
+    let app = TestApp::sqlite(&[]).await;
+    let database = app.shut_down().await;
+    let path = database.sqlite_path();
+    let folder = path.parent().expect("a folder");
+    let set_mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("own files");
+    };
+    set_mode(&path, 0o444);
+    set_mode(folder, 0o555);
+    let settings = [("DATABASE_URL", &*database.url), ("PARLOR_JWT_SECRET", SECRET), ("PARLOR_ADDR", "127.0.0.1:0")];
+    let mut command = server_command(folder, &settings);
+    if rustix::process::getuid().is_root() {
+        // Root may write to every file.
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = tokio::time::timeout(Duration::from_secs(30), tokio::task::spawn_blocking(move || command.output()));
+    let output = output.await.expect("the server ends").expect("no panic").expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("DATABASE_URL") && text.contains("read-only"), "{text}");
+    set_mode(folder, 0o755);
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_disk_of_a_sqlite_file_makes_sends_unavailable_and_the_node_unready() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = [("PARLOR_JWT_SECRET", SECRET)];
+    let server = ServerProcess::start(folder.path(), &settings);
+    let output = run_command(folder.path(), &settings, &["token", "--user", "alice"]);
+    let alice = User::new(server.addr, "alice", String::from_utf8(output.stdout).expect("a text").trim().to_owned());
+    let chat = alice.group("Walk", &[]).await;
+    alice.send(&chat, "before").await;
+    // No file of the process can grow, as on a full disk.
+    server.process.limit_file_size(Some(0));
+    for _ in 0..3 {
+        alice.try_send_message(&chat, json!({ "text": "no room" })).await.assert_unavailable();
+    }
+    let ready = async || {
+        let response = http_client().get(format!("http://{}/readyz", server.addr)).send().await.expect("an answer");
+        (response.status().as_u16(), response.text().await.expect("a text"))
+    };
+    let (status, reason) = ready().await;
+    assert_eq!(status, 503, "{reason}");
+    assert!(reason.contains("disk of the database"), "{reason}");
+    assert_eq!(alice.fetch_chat(&chat, "title").await["title"], "Walk", "reading needs no room");
+    server.process.limit_file_size(None);
+    wait_until("the node is ready", async || ready().await.0 == 200).await;
+    alice.send(&chat, "after").await;
+    let texts = alice.fetch_chat(&chat, "messages(last: 10) { nodes { text kind } }").await;
+    let texts: Vec<_> = texts["messages"]["nodes"].as_array().expect("nodes").iter().collect();
+    let texts: Vec<_> = texts.iter().filter(|node| node["kind"] != "SYSTEM").map(|node| &node["text"]).collect();
+    assert_eq!(texts, ["before", "after"]);
+    server.kill();
+}
