@@ -21,7 +21,7 @@ const MAX_SEARCH_CHARS: usize = 200;
 ///
 /// # Errors
 ///
-/// Returns [`Error::Unauthenticated`](crate::error::Error::Unauthenticated) if the token is not valid or was revoked.
+/// Returns [`Error::Unauthenticated`] if the token is not valid or was revoked.
 pub async fn authenticate(app: &AppContext, token: &str) -> Result<Viewer> {
     let mut viewer = app.authenticator.verify(token).await?;
     let now = app.clock.now();
@@ -63,7 +63,7 @@ pub async fn by_ids(app: &AppContext, organization: &OrganizationId, ids: &[User
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`](crate::error::Error::BadUserInput) if the search is too long or an argument of the
+/// Returns [`Error::BadUserInput`] if the search is too long or an argument of the
 /// page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, search: Option<&str>, args: &PageArgs) -> Result<Page<User>> {
     let window = args.window::<NameKey>(PageEnd::First)?;

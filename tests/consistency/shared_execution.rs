@@ -18,12 +18,13 @@ use observer::{Kind, Observer};
 /// The number of fields that one operation selects.
 const FIELDS_PER_OPERATION: usize = 60;
 
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     // The call does not end during the test.
     ("PARLOR_CALL_RING_SECONDS", "600"),
     ("PARLOR_CALL_LOST_SECONDS", "600"),
     // Concurrent requests outnumber the connections, and wait for one.
     ("PARLOR_DATABASE_WAIT_SECONDS", "60"),
+    ("PARLOR_QUERY_SECONDS", "60"),
     ("PARLOR_SOCKET_OPERATIONS", "10000"),
     ("PARLOR_MAX_COMPLEXITY", "10000000"),
     ("PARLOR_PRESENCE_GRACE_SECONDS", "300"),

@@ -66,7 +66,7 @@ impl HeldChats {
 
     /// Holds the chats of these sends, and starts a task for each of them.
     ///
-    /// The task ends when no send of its chat is left, after [`MAX_HELD_TIME`] at the latest if none is added. A batch
+    /// The task ends when no send of its chat is left, after `MAX_HELD_TIME` at the latest if none is added. A batch
     /// that panics fails its own sends only.
     pub fn hold(self: &Arc<Self>, sends: Vec<QueuedSend>) {
         for send in self.add_to_held(sends) {
