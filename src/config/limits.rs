@@ -13,7 +13,7 @@ pub(super) fn read_operations(reader: &mut Reader, is_introspection_public: bool
             "PARLOR_MAX_COMPLEXITY",
             "Maximum cost of an operation: its fields, multiplied along lists",
             "fields",
-            75_000,
+            150_000,
             100..=10_000_000,
         ),
         max_response_bytes: reader.number(

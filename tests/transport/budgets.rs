@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 /// The smallest budget that can be set.
 const SMALL_BUDGET: usize = 64 * 1024;
 /// The default limit of an operation's cost.
-const DEFAULT_MAX_COST: u64 = 75_000;
+const DEFAULT_MAX_COST: u64 = 150_000;
 /// The memory that the server may use for all attacks together, which ask for gigabytes.
 const MAX_MEMORY_GROWTH: u64 = 512 * 1024 * 1024;
 
@@ -186,8 +186,9 @@ async fn ask_for_cost(app: &TestApp, user: &User, query: &str, variables: Value)
 #[engine_test]
 async fn refused_cost_is_named_with_its_limit(app: &TestApp) {
     let alice = app.user("alice").await;
-    let query = "{ chats(first: 100) { nodes { messages(first: 100) { nodes { text html } } } } }";
-    let expected = 1 + 100 * (1 + 1 + 100 * (1 + 4 + 8));
+    let query = "{ chats(first: 100) { nodes { messages(first: 100) { nodes { text html } }
+        again: messages(first: 100) { nodes { text html } } } } }";
+    let expected = 1 + 100 * (1 + 2 * (1 + 100 * (1 + 4 + 8)));
     let reply = alice.ask(query).await;
     reply.assert_error("BAD_USER_INPUT");
     assert_eq!((reply.body.get("data"), reply.body.get("extensions")), (None, None));

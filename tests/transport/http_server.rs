@@ -218,7 +218,7 @@ fn beyond_limits() -> Vec<(String, &'static str)> {
     );
     vec![
         (deep, "the operation is 15 levels deep; at most 12 are allowed"),
-        ("{ chats(first: 100) { nodes { members(first: 100) { nodes { role joinedAt user { id name avatarUrl } } } } } }".into(), "too complex"),
+        ("{ chats(first: 100) { nodes { members(first: 100) { nodes { role joinedAt user { id name avatarUrl } } } messages(first: 100) { nodes { text html } } } } }".into(), "too complex"),
         (format!("{{ {} }}", repeat_numbered(51, &|n| format!("a{n}: __typename "))), "more than 50 aliases"),
         (format!("{{ {} }}", "__typename @skip(if: false) ".repeat(21)), "more than 20 directives"),
         (

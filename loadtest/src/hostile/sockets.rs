@@ -89,8 +89,8 @@ pub async fn edit_flood(target: &Target) -> Result<String> {
     let chat = target.chat(&token, "GROUP", &[]).await?;
     let message = target.fill(&token, &chat, "first", 1).await?;
     let (mut edits, mut refused) = (0, 0);
-    let edit = "mutation($input: EditMessageInput!) { editMessage(input: $input) { message { version } } }";
-    for number in 0..target.scaled(8_000) {
+    let edit = "mutation($input: EditMessageInput!) { editMessage(input: $input) { message { id } } }";
+    for number in 0..target.scaled(3_500) {
         let text = format!("{number} {}", "x".repeat(4_000));
         let response = target.request(&token, edit, json!({ "input": { "messageId": message, "text": text } })).await?;
         match error_code(&response) {

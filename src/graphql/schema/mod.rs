@@ -19,6 +19,7 @@ use crate::graphql::schema::connection::Connection;
 use crate::graphql::schema::mutation::Mutation;
 use crate::graphql::schema::query::Query;
 use crate::graphql::schema::subscription::Subscription;
+use crate::graphql::schema::types::ban::ChatBan;
 use crate::graphql::schema::types::feed::FeedEvent;
 use crate::graphql::schema::types::message::{MessageRevision, MessageTotals};
 use crate::graphql::schema::types::notification::Notification;
@@ -36,6 +37,7 @@ pub fn schema_builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscri
         .override_output_type_description::<Connection<ChatMember>>("A page of a chat's members.")
         .override_output_type_description::<Connection<Message, MessageTotals>>("A page of messages.")
         .override_output_type_description::<Connection<MessageRevision>>("A page of the previous texts of a message.")
+        .override_output_type_description::<Connection<ChatBan>>("A page of bans from a chat.")
         .override_output_type_description::<Connection<User>>("A page of users.")
         .override_output_type_description::<Connection<Notification>>("A page of notifications.")
         .override_output_type_description::<Connection<Report>>("A page of reports.")
