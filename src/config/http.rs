@@ -64,7 +64,7 @@ pub(super) fn read(reader: &mut Reader, serves_graphiql: bool) -> HttpSettings {
         ),
         max_socket_operation_bytes: reader.number(
             "PARLOR_SOCKET_OPERATION_BYTES",
-            "Maximum size of all operations that run at once on a WebSocket, with their documents",
+            "Maximum size of the operations that run at once on a WebSocket",
             "bytes",
             1024 * 1024,
             1024..=1024 * 1024 * 1024,

