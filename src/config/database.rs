@@ -16,7 +16,7 @@ pub(super) fn read(reader: &mut Reader) -> DatabaseSettings {
         ),
         migration_mode: reader.value(
             "PARLOR_MIGRATE",
-            "Migrations at start: run them, refuse to start if any are missing, or do not look",
+            "Migrations at start: run them, refuse if any is missing, or do not look",
             "auto, check or off",
             "auto",
         ),
