@@ -59,7 +59,7 @@ pub(super) fn read(reader: &mut Reader) -> CallSettings {
             .map(Secret::from),
         turn_credential_ttl: reader.seconds(
             "PARLOR_TURN_SECONDS",
-            "Seconds for which TURN credentials are valid, at most as long as the token",
+            "Seconds for which TURN credentials are valid, within those of the token",
             3_600,
             60..=604_800,
         ),

@@ -175,7 +175,7 @@ pub(super) fn read_rates(reader: &mut Reader) -> RateLimitSettings {
         reactions_per_minute: reader.rate("PARLOR_REACTIONS_PER_MINUTE", "Reactions, votes and reports", 3_000),
         writes_per_minute: reader.rate(
             "PARLOR_WRITES_PER_MINUTE",
-            "Other changes: of chats, members, pins, read positions, drafts and the like",
+            "Other changes: of chats, members, pins, read positions, drafts and so on",
             1_200,
         ),
         chats_per_minute: reader.rate("PARLOR_CHATS_PER_MINUTE", "Chats created", 600),
