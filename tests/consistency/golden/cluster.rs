@@ -75,7 +75,7 @@ async fn cluster_messages_keep_their_spelling() {
         ),
         (alice, "closePoll", json!({ "messageId": poll }), "Chat Changed"),
         (bob, "addReaction", reaction, "Chat Changed, Chat Notified, Spent reactions"),
-        (alice, "editMessage", json!({ "messageId": hello, "text": "Hello all" }), "Chat Changed"),
+        (alice, "editMessage", json!({ "messageId": hello, "text": "Hello all" }), "Chat Changed, Spent messages"),
         (alice, "pinMessage", json!({ "messageId": hello }), "Chat Changed"),
         (alice, "forwardMessage", json!({ "messageId": hello, "toChatId": direct }), sending),
         (alice, "deleteMessage", json!({ "messageId": hello }), "Chat Changed, Chat Notified"),
