@@ -6,6 +6,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`error`], [`metrics`], [`crypto_provider`] | the error type with its codes, the metrics, the provider of TLS |
+//! | [`rate_limited_log`] | the limit of log lines about frequent conditions |
 //! | [`tasks`] | how background tasks start and end |
 //! | [`domain`] | pure types and rules: no I/O, no async, no SQL, no GraphQL |
 //! | [`storage`] | the database; the only layer that uses diesel |
@@ -37,6 +38,7 @@ pub mod error;
 pub mod graphql;
 pub mod http;
 pub mod metrics;
+pub mod rate_limited_log;
 pub mod realtime;
 pub mod service;
 pub mod signals;

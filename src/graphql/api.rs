@@ -64,7 +64,7 @@ impl GraphqlService {
         request_id: &str,
         guards: OperationGuards,
     ) -> GraphqlResponse {
-        let (kind, format) = (admitted.kind, self.executor.format(admitted.reported_cost()));
+        let (kind, cost) = (admitted.kind, admitted.reported_cost());
         let (executor, id) = (self.executor.clone(), request_id.to_owned());
         let execution = async move {
             let _guards = guards;
@@ -78,7 +78,7 @@ impl GraphqlService {
         if kind == OperationKind::Mutation {
             drop(spawn_detached(execution.map(Ok)));
         }
-        GraphqlResponse::from_failure(&over_deadline(kind, limit), request_id, format)
+        GraphqlResponse::from_failure(&over_deadline(kind, limit), request_id, cost)
     }
 
     /// Opens a subscription.

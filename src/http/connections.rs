@@ -16,8 +16,8 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::http::rate_limited_log::RateLimitedLog;
 use crate::metrics::{GaugeGuard, KindLabel, METRICS};
+use crate::rate_limited_log::RateLimitedLog;
 use crate::tasks;
 
 /// The time between two searches for connections that have waited too long.

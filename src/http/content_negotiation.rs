@@ -65,7 +65,7 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
         (None, None) => None,
         (Some(_), None) => Some(MediaType::GraphqlResponse),
         (None, Some(_)) => Some(MediaType::Json),
-        // Of two named types with the same weight, the one whose status is more precise; with wildcards, JSON.
+        // Named types with the same weight: the one whose status is more precise. Wildcards: JSON.
         (Some((graphql_q, precision)), Some((json_q, _))) if graphql_q == json_q => {
             Some(if precision == 2 { MediaType::GraphqlResponse } else { MediaType::Json })
         }

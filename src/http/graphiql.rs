@@ -89,7 +89,7 @@ pub async fn asset(Path(file): Path<String>) -> Response {
 
 /// Returns the policy of the page that loads GraphiQL from a CDN.
 ///
-/// Of the scripts in the page, it allows exactly those that the page has now; other scripts come from the CDN, and its
+/// It allows exactly the scripts that the page contains now, by their hashes; other scripts come from the CDN, and its
 /// import map contains an empty module as a `data:` address.
 fn cdn_page_security_policy(page: &str) -> String {
     let scripts = inline_scripts(page).map(|script| format!("'sha256-{}'", BASE64.encode(Sha256::digest(script))));

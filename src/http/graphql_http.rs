@@ -25,7 +25,7 @@ use crate::http::bearer::authenticate;
 use crate::http::content_negotiation::{MediaType, accepts_event_stream, is_json, negotiate};
 use crate::http::request_id::request_id;
 use crate::http::session_watch;
-use crate::http::sse::{self, StreamQuotas};
+use crate::http::sse;
 use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::upgrade;
@@ -199,8 +199,8 @@ async fn run(
     };
     let client =
         Client { viewer, writer: parts.extensions.get().map(|ConnectInfo(writer)| SharedTcpWriter::clone(writer)) };
-    let operation_quota = match acquire(&state.app.quotas.operations, &client) {
-        Ok(quota) => quota,
+    let guards = match acquire(&state.app.quotas.operations, &client) {
+        Ok(execution) => OperationGuards { execution, operation: None },
         Err(error) => return respond_quota_error(media_type, &error),
     };
     let admitted = state.api.admit(request, client.viewer.is_some());
@@ -215,7 +215,7 @@ async fn run(
             return respond_error(media_type, Outcome::MethodNotAllowed { allow: "POST" }, &error);
         }
         _ if sends_events => {
-            return respond_events(state, admitted, client, operation_quota, media_type, request_id);
+            return respond_events(state, admitted, client, guards, media_type, request_id);
         }
         (Some(OperationKind::Subscription), _) => {
             let error =
@@ -225,7 +225,7 @@ async fn run(
         _ => {}
     }
     match admitted {
-        Ok(admitted) => execute(state, admitted, client, operation_quota, media_type, request_id).await,
+        Ok(admitted) => execute(state, admitted, client, guards, media_type, request_id).await,
         Err(rejected) => {
             let outcome = match () {
                 () if is_malformed => Outcome::Malformed,
@@ -245,14 +245,13 @@ async fn execute(
     state: &HttpState,
     admitted: AdmittedRequest,
     client: Client,
-    operation_quota: Option<QuotaGuard>,
+    guards: OperationGuards,
     media_type: MediaType,
     request_id: &str,
 ) -> Response {
     let (api, kind) = (state.api.clone(), admitted.kind());
     let id = request_id.to_owned();
     let requester = client.viewer.clone().map_or(Requester::Anonymous, Requester::Viewer);
-    let guards = OperationGuards { execution: operation_quota, operation: None };
     let execution = async move { api.execute(admitted, requester, &id, guards).await };
     match tokio::spawn(tracing::Instrument::instrument(execution, tracing::Span::current())).await {
         Ok(response) => {
@@ -275,18 +274,18 @@ fn respond_events(
     state: &HttpState,
     admitted: Result<AdmittedRequest, RejectedRequest>,
     client: Client,
-    operation: Option<QuotaGuard>,
+    guards: OperationGuards,
     media_type: MediaType,
     request_id: &str,
 ) -> Response {
-    let stream = match acquire(&state.app.quotas.event_streams, &client) {
+    let quota = match acquire(&state.app.quotas.event_streams, &client) {
         Ok(quota) => quota,
         Err(error) => return respond_quota_error(media_type, &error),
     };
     let Client { viewer, writer } = client;
     let session = viewer.map(|viewer| service::sessions::open_for_viewer(&state.app, viewer)).transpose();
     match session {
-        Ok(session) => sse::respond(state, admitted, session, writer, StreamQuotas { stream, operation }),
+        Ok(session) => sse::respond(state, admitted, session, writer, quota, guards),
         Err(error) => respond_authentication_error(media_type, &error, request_id),
     }
 }

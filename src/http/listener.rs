@@ -1,7 +1,7 @@
 //! A listener: accepts connections within their bounds, and serves each on a task of its own.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::error::Error;
 use crate::graphql::admission::request::RejectedRequest;
 use crate::http::connections::{ConnectionTable, Refusal};
 use crate::http::http1;
-use crate::http::rate_limited_log::RateLimitedLog;
 use crate::http::routes::Routes;
 use crate::http::tcp_stream::TcpIo;
 use crate::metrics::{KindLabel, METRICS};
+use crate::rate_limited_log::RateLimitedLog;
 
 /// The pause after a failed attempt to accept a connection.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -72,7 +72,7 @@ impl HttpListener {
                     let io = TcpIo::new(stream, self.write_timeout);
                     tasks.spawn(http1::serve(io, slot, self.routes.clone(), stop.clone()));
                 }
-                Err(refusal) => refuser.refuse(stream, address, refusal, self.connections.max_connections()),
+                Err(refusal) => refuser.refuse(stream, address.ip(), refusal, self.connections.max_connections()),
             }
         }
         drop(self.listener);
@@ -114,15 +114,14 @@ impl Refuser {
         Self { permits: Arc::new(Semaphore::new(MAX_OPEN_REFUSALS)), response, log: RateLimitedLog::default() }
     }
 
-    /// Closes a connection that reached a bound, and tells the client why unless too many are being told.
-    fn refuse(&self, stream: TcpStream, address: SocketAddr, refusal: Refusal, max_connections: usize) {
+    /// Closes a connection that reached a bound, after a response with the reason unless too many wait for theirs.
+    fn refuse(&self, stream: TcpStream, address: IpAddr, refusal: Refusal, max_connections: usize) {
         let kind = match refusal {
             Refusal::Full => "total",
             Refusal::Address => "address",
         };
         METRICS.connections_refused.get_or_create(&KindLabel { kind }).inc();
         if let Some(occurrences) = self.log.occurrences_to_log() {
-            let address: IpAddr = address.ip();
             tracing::warn!(bound = refusal.setting(), %address, max_connections, occurrences, "connections are refused");
         }
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {

@@ -12,7 +12,6 @@ pub mod graphql_http;
 pub mod health;
 pub mod http1;
 pub mod listener;
-pub mod rate_limited_log;
 pub mod request_id;
 pub mod router;
 pub mod routes;

@@ -39,20 +39,16 @@ use crate::service::quotas::QuotaGuard;
 const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 const COMPLETE_EVENT: Bytes = Bytes::from_static(b"event: complete\ndata:\n\n");
 
-/// The quotas of an event stream; an anonymous client has none.
-#[derive(Default)]
-pub struct StreamQuotas {
-    pub stream: Option<QuotaGuard>,
-    pub operation: Option<QuotaGuard>,
-}
-
 /// Responds with the results of an operation as events.
+///
+/// `quota` counts the event stream until its end.
 pub fn respond(
     state: &HttpState,
     admitted: Result<AdmittedRequest, RejectedRequest>,
     session: Option<Arc<Session>>,
     writer: Option<SharedTcpWriter>,
-    quotas: StreamQuotas,
+    quota: Option<QuotaGuard>,
+    guards: OperationGuards,
 ) -> Response {
     let requester = session.clone().map_or(Requester::Anonymous, Requester::from_session);
     let presence = session.as_ref().map(|session| {
@@ -62,13 +58,12 @@ pub fn respond(
     let mut keep_alive = interval(state.settings.socket_ping_interval);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watch = session.clone().zip(writer).map(|(session, writer)| session_watch::watch(session, writer));
-    let guards = OperationGuards { execution: quotas.operation, operation: None };
     let body = SseBody {
         operation: Some(OperationStream::new(state.api.clone(), admitted, requester, guards)),
         end: wait_for_end(state.clone(), session),
         keep_alive,
         _presence: presence,
-        _quota: quotas.stream,
+        _quota: quota,
         _watch: watch,
         _gauge: GaugeGuard::increment(&METRICS.connections.get_or_create(&KindLabel { kind: "sse" })),
     };

@@ -53,7 +53,7 @@ struct WriterInner {
 #[derive(Debug)]
 struct WriteState {
     write_half: OwnedWriteHalf,
-    /// Whether each write consists of whole frames, so that others may write between two of them.
+    /// True if each write consists of whole frames, so that others may write between two of them.
     framed: bool,
     /// The frames that were accepted and that the kernel has not accepted yet; empty unless `framed`.
     unsent: UnsentFrames,

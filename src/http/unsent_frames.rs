@@ -18,6 +18,10 @@ pub struct UnsentFrames {
 impl UnsentFrames {
     /// Keeps the part of whole frames after the bytes that were sent.
     pub fn after_sending(frames: &[u8], sent: usize) -> Self {
+        // The usual case, in which the frames need not be parsed.
+        if sent == frames.len() {
+            return Self::default();
+        }
         Self { bytes: Bytes::copy_from_slice(&frames[sent..]), rest_of_frame: rest_of_frame(frames, 0, sent) }
     }
 

@@ -25,7 +25,8 @@ pub struct DocumentLimits {
     pub tokens: usize,
     /// The nesting depth of `{`, `[` and `(` together.
     ///
-    /// The selections of a fragment nest where the fragment is spread. The limit bounds every recursion over the document. GraphiQL's introspection query nests 18 deep.
+    /// The selections of a fragment nest where the fragment is spread. The limit bounds every recursion over the
+    /// document. GraphiQL's introspection query nests 18 deep.
     pub nesting: usize,
     /// The number of fragment definitions, used or not; async-graphql recurses along a chain of them.
     pub fragments: usize,

@@ -4,10 +4,11 @@
 //!
 //! 1. [`persisted_queries`] finds the document of a request that names it by its hash.
 //! 2. [`document_limits`] bounds the document before it is parsed, with the help of [`lexer`].
-//! 3. [`operation`] selects the operation and checks its depth, its introspection and its root field.
-//! 4. [`variables`] coerces the variables to the types that the operation defines.
-//! 5. [`cost`] bounds the fields that the operation resolves.
-//! 6. [`omitted_variables`] prepares the document for variables that the request leaves out.
+//! 3. [`schema_independence`] restricts the documents of a client that must not see the schema.
+//! 4. [`operation`] selects the operation and checks its depth, its introspection and its root field.
+//! 5. [`variables`] coerces the variables to the types that the operation defines.
+//! 6. [`cost`] bounds the fields that the operation resolves.
+//! 7. [`omitted_variables`] prepares the document for variables that the request leaves out.
 //!
 //! [`request`] has the types of a request before and after admission, and [`operation_kind`] the kind of its operation.
 
@@ -20,4 +21,5 @@ pub mod operation_kind;
 pub mod persisted_queries;
 pub mod pipeline;
 pub mod request;
+pub mod schema_independence;
 pub mod variables;

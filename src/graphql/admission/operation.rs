@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use async_graphql::{
     Name, Positioned, Variables,
     parser::types::{
-        BaseType, Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType,
-        Selection, SelectionSet, Type,
+        Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+        SelectionSet,
     },
 };
 use async_graphql_value::Value;
@@ -75,37 +75,6 @@ pub fn select_mut<'d>(
     }
 }
 
-/// Returns whether the validation of a document cannot depend on the schema.
-///
-/// Such a document has no fragments, its operations select only `__typename`, `__schema` and `__type` at their root,
-/// and its variables have built-in types. A client that must not see the schema may send it: no answer can confirm a
-/// guess.
-pub fn is_schema_independent(document: &ExecutableDocument) -> bool {
-    document.fragments.is_empty()
-        && document.operations.iter().all(|(_, operation)| {
-            let OperationDefinition { selection_set, variable_definitions, .. } = &operation.node;
-            selection_set.node.items.iter().all(|selection| match &selection.node {
-                Selection::Field(field) => field.node.name.node.starts_with("__") && !has_inline_fragments(&field.node),
-                _ => false,
-            }) && variable_definitions.iter().all(|definition| has_built_in_type(&definition.node.var_type.node))
-        })
-}
-
-/// Returns whether an inline fragment is among the selections of a field, at any depth.
-fn has_inline_fragments(field: &Field) -> bool {
-    field.selection_set.node.items.iter().any(|selection| match &selection.node {
-        Selection::Field(field) => has_inline_fragments(&field.node),
-        _ => true,
-    })
-}
-
-fn has_built_in_type(ty: &Type) -> bool {
-    match &ty.base {
-        BaseType::Named(name) => ["Int", "Float", "String", "Boolean", "ID"].contains(&name.as_str()),
-        BaseType::List(item) => has_built_in_type(item),
-    }
-}
-
 /// Returns whether the operation selects `__schema`.
 pub fn reads_schema(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
     let fold_field = |field: &Field, selections: bool| selections || field.name.node == "__schema";
@@ -114,7 +83,8 @@ pub fn reads_schema(document: &ExecutableDocument, operation: &OperationDefiniti
 
 /// Returns the depth of the operation's selections.
 ///
-/// It is 1 for fields without selections, 2 for fields of fields. The selections of `__schema` and `__type` do not count; [`check_introspection`] bounds them.
+/// It is 1 for fields without selections, 2 for fields of fields. The selections of `__schema` and `__type` do not
+/// count; [`check_introspection`] bounds them.
 pub fn depth(document: &ExecutableDocument, operation: &OperationDefinition) -> usize {
     let fold_field = |field: &Field, selections: usize| 1 + if is_introspection_field(field) { 0 } else { selections };
     SelectionFold::new(document, fold_field, usize::max).fold_set(&operation.selection_set.node)
@@ -148,9 +118,9 @@ pub fn check_introspection(
 
 /// Checks that a subscription selects exactly one field.
 ///
-/// This is a rule of the specification (September 2025, section 5.2.4.1). The field can be selected directly or through fragments, but not by a condition, and it must not be one of
-/// introspection. A field that is selected twice is rejected too, although the specification merges the two:
-/// async-graphql would subscribe twice.
+/// This is a rule of the specification (September 2025, section 5.2.4.1). The field can be selected directly or through
+/// fragments, but not by a condition, and it must not be one of introspection. A field that is selected twice is
+/// rejected too, although the specification merges the two: async-graphql would subscribe twice.
 ///
 /// # Errors
 ///
@@ -364,13 +334,13 @@ impl<'d, T: Copy + Default, F: Fn(&Field, T) -> T> SelectionFold<'d, T, F> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use async_graphql::parser::parse_query;
 
     use super::*;
 
     /// GraphiQL's query: `getIntrospectionQuery` of graphql-js 16.15 with all its options.
-    const INTROSPECTION: &str = "
+    pub const INTROSPECTION: &str = "
         query IntrospectionQuery {
           __schema {
             description queryType { name kind } mutationType { name kind } subscriptionType { name kind }
@@ -455,28 +425,6 @@ mod tests {
         ] {
             assert_eq!(analyze(document, check_introspection).is_ok(), allowed, "{document}");
             assert_eq!(analyze(document, reads_schema), document.contains("__schema"), "{document}");
-        }
-    }
-
-    #[test]
-    fn document_is_independent_of_the_schema_if_it_only_introspects() {
-        for (document, expected) in [
-            ("{ __typename a: __typename }", true),
-            ("query A { __typename } mutation B { __typename }", true),
-            ("query($n: String!, $l: [ID!]) { __type(name: $n) { fields { name } } }", true),
-            ("{ __schema { types { nothing } } }", true),
-            (INTROSPECTION, false),
-            ("{ chats { nodes { id } } }", false),
-            ("{ __typename chats { nodes { id } } }", false),
-            ("query A { __typename } query B { chats { nodes { id } } }", false),
-            ("{ ... { __typename } }", false),
-            ("{ ... on Chat { __typename } }", false),
-            ("{ __schema { ... on Chat { id } } }", false),
-            ("{ __typename } fragment F on Chat { id }", false),
-            ("query($a: ChatFilter) { __typename }", false),
-            ("query($a: [[ChatFilter]]) { __typename }", false),
-        ] {
-            assert_eq!(is_schema_independent(&parse_query(document).unwrap()), expected, "{document}");
         }
     }
 

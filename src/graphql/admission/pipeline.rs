@@ -17,6 +17,7 @@ use crate::graphql::admission::operation::{self, OperationError};
 use crate::graphql::admission::operation_kind::OperationKind;
 use crate::graphql::admission::persisted_queries::{PersistedQueries, PersistedQueryError};
 use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, RejectedRequest};
+use crate::graphql::admission::schema_independence::is_schema_independent;
 use crate::graphql::admission::variables::{CoercionError, InputTypes};
 use crate::graphql::execution::errors;
 use crate::graphql::settings::GraphqlSettings;
@@ -153,9 +154,9 @@ impl AdmissionPipeline {
         query: &Arc<str>,
         may_see_schema: bool,
     ) -> Result<Arc<ExecutableDocument>, RejectedRequest> {
-        let check_visibility = |document: &ExecutableDocument| match document {
-            document if may_see_schema || operation::is_schema_independent(document) => Ok(()),
-            _ => Err(RejectedRequest::from(&Error::unauthenticated("a token is needed"))),
+        let check_visibility = |document: &ExecutableDocument| match may_see_schema || is_schema_independent(document) {
+            true => Ok(()),
+            false => Err(RejectedRequest::from(&Error::unauthenticated("a token is needed"))),
         };
         if let Some(document) = self.parsed_documents.get(query) {
             check_visibility(&document)?;

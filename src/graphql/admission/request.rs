@@ -32,12 +32,12 @@ pub struct AdmittedRequest {
     /// The variables that an event of a subscription can depend on, as JSON.
     pub(in crate::graphql) event_variables: String,
     pub(in crate::graphql) kind: OperationKind,
-    /// Whether the operation selects `__schema`.
+    /// True if the operation selects `__schema`.
     pub(in crate::graphql) reads_schema: bool,
     /// The root field of a subscription; empty for other operations.
     pub(in crate::graphql) root_field: String,
     pub(in crate::graphql) cost: Cost,
-    /// Whether each response reports the cost.
+    /// True if each response reports the cost.
     pub(in crate::graphql) reports_cost: bool,
 }
 

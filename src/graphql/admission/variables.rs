@@ -1,8 +1,8 @@
 //! Coercion of variables, with the error messages of graphql-js 16.
 //!
-//! It follows the specification (section 6.1.2). Without it, async-graphql executes `query($n: String!)` although `n` is null, ignores the default value of a
-//! variable in `@skip(if: $s)`, and panics at a default value for a list of a type that does not
-//! exist.
+//! It follows the specification (section 6.1.2). Without it, async-graphql executes `query($n: String!)` although `n`
+//! is null, ignores the default value of a variable in `@skip(if: $s)`, and panics at a default value for a list of a
+//! type that does not exist.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -56,7 +56,7 @@ enum InputType {
     Enum(HashSet<Name>),
     Object {
         fields: IndexMap<Name, InputField>,
-        /// Whether exactly one of the fields must be present: `@oneOf`.
+        /// True if exactly one of the fields must be present: `@oneOf`.
         one_of: bool,
     },
 }
@@ -64,7 +64,7 @@ enum InputType {
 #[derive(Debug, Clone)]
 struct InputField {
     ty: Type,
-    /// Whether the schema defines a default value, which async-graphql inserts.
+    /// True if the schema defines a default value, which async-graphql inserts.
     has_default: bool,
 }
 

@@ -46,7 +46,9 @@ pub struct MemoryShare {
     quota: Arc<Quota>,
     user: UserKey,
     held: Vec<QuotaGuard>,
-    /// Whether the execution ends when the user's memory is used up. A mutation goes on, because it may have committed.
+    /// True if the execution ends when the user's memory is used up.
+    ///
+    /// A mutation goes on, because it may have committed.
     ends_execution: bool,
 }
 

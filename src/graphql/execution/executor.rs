@@ -43,7 +43,7 @@ pub struct Executor {
 pub struct EventRequest {
     pub request: Request,
     pub cost: Cost,
-    /// Whether the response reports the cost.
+    /// True if the response reports the cost.
     pub reports_cost: bool,
 }
 
@@ -69,7 +69,7 @@ impl Executor {
     }
 
     /// Returns the format of an operation's responses.
-    pub fn format(&self, reported_cost: Option<Cost>) -> ResponseFormat {
+    fn format(&self, reported_cost: Option<Cost>) -> ResponseFormat {
         ResponseFormat { max_bytes: self.settings.max_response_bytes, cost: reported_cost }
     }
 
@@ -239,6 +239,6 @@ impl Executor {
 fn respond(result: AppResult<Response>, request_id: &str, format: ResponseFormat) -> GraphqlResponse {
     match result {
         Ok(response) => GraphqlResponse::from_execution(response, request_id, format),
-        Err(error) => GraphqlResponse::from_failure(&error, request_id, format),
+        Err(error) => GraphqlResponse::from_failure(&error, request_id, format.cost),
     }
 }

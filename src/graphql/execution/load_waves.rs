@@ -62,7 +62,7 @@ pub struct BatchedExecution<T> {
     execution: T,
     load_queue: LoadQueue,
     budgets: ExecutionBudgets,
-    /// Whether each poll gives the other tasks of its worker to another thread before it computes.
+    /// True if each poll gives the other tasks of its worker to another thread before it computes.
     leaves_worker: bool,
     current_wave: FuturesUnordered<FutureObj<'static, ()>>,
     /// The loads that were spawned while the current wave runs.

@@ -19,9 +19,9 @@ const MAX_ERRORS: usize = 50;
 pub struct GraphqlResponse {
     /// The response as JSON.
     pub body: ByteString,
-    /// Whether execution began; if not, the body has no `data`.
+    /// True if execution began; if not, the body has no `data`.
     pub executed: bool,
-    /// Whether a subscription ends with this response, because the server was unable to answer.
+    /// True if a subscription ends with this response, because the server was unable to answer.
     pub should_resubscribe: bool,
 }
 
@@ -46,16 +46,14 @@ impl GraphqlResponse {
         let should_resubscribe = response.errors.iter().any(errors::is_unavailable);
         match serialize(&response, executed, format) {
             Some(body) => Self { body, executed, should_resubscribe },
-            None => Self::from_failure(&over_response_budget(format.max_bytes), request_id, format),
+            None => Self::from_failure(&over_response_budget(format.max_bytes), request_id, format.cost),
         }
     }
 
     /// Serialises the error with which an execution ended early; a subscription ends with it.
-    pub(in crate::graphql) fn from_failure(error: &Error, request_id: &str, format: ResponseFormat) -> Self {
-        let response = Response::from_errors(vec![errors::request_error(error, request_id)]);
-        let format = ResponseFormat { max_bytes: usize::MAX, ..format };
-        let body = serialize(&response, true, format).unwrap_or_default();
-        Self { body, executed: true, should_resubscribe: true }
+    pub(in crate::graphql) fn from_failure(error: &Error, request_id: &str, cost: Option<Cost>) -> Self {
+        let errors = vec![errors::request_error(error, request_id)];
+        Self { should_resubscribe: true, ..Self::from_errors(errors, true, cost) }
     }
 
     /// Serialises a response that consists of errors alone, with `"data": null` if `executed`.

@@ -9,13 +9,12 @@ use strum::IntoEnumIterator;
 use crate::domain::pagination::MAX_PAGE_SIZE;
 use crate::domain::users::Permission;
 use crate::domain::{blocklist, chats, messages, polls, reactions};
+use crate::service::calls::history::MAX_STATISTICS_RANGES;
 
 /// The maximum number of users who are typing in a chat, by the default of `PARLOR_TYPING_MEMBERS`.
 const MAX_TYPING_USERS: usize = 256;
 /// The number of participants at which the cost of a call's list is computed.
 const MAX_CALL_PARTICIPANTS: usize = 100;
-/// The maximum number of periods of statistics.
-const MAX_PERIODS: usize = 400;
 /// The number of servers for calls, and of the URLs of each.
 const MAX_ICE_ENTRIES: usize = 10;
 
@@ -33,7 +32,7 @@ pub fn list_lengths() -> Vec<(&'static str, usize)> {
         ("MembersPayload.members", MAX_PAGE_SIZE),
         ("Message.mentions", messages::MAX_MENTIONS),
         ("Message.reactions", reactions::MAX_EMOJI_PER_MESSAGE),
-        ("Organization.callStatistics", MAX_PERIODS),
+        ("Organization.callStatistics", MAX_STATISTICS_RANGES),
         ("Poll.options", polls::Poll::MAX_OPTIONS),
         ("Query.blockedWords", blocklist::MAX_WORDS),
         ("TypingUpdate.users", MAX_TYPING_USERS),

@@ -50,7 +50,7 @@ pub struct OperationKey {
     pub operation_name: Option<String>,
     /// The variables that an event can depend on, as JSON.
     pub variables: String,
-    /// Whether each response reports the cost of the operation.
+    /// True if each response reports the cost of the operation.
     pub reports_cost: bool,
 }
 

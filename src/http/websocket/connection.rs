@@ -48,9 +48,9 @@ pub struct Connection {
     /// Counts the connection of the viewer until its end.
     quota: Option<QuotaGuard>,
     operations: Operations,
-    /// Whether the last write had to wait for the client to read.
+    /// True if the last write had to wait for the client to read.
     write_blocked: bool,
-    /// Whether the last step was a write, so that input is next.
+    /// True if the last step was a write, so that input is next.
     has_written: bool,
     events: ConnectionEvents,
     timers: Timers,

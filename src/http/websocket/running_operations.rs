@@ -87,8 +87,13 @@ impl RunningOperations {
     /// `active` is the number of operations that the client has not completed. If this returns `true`, the task of the
     /// context is woken when an operation ends.
     pub fn exceeds_limit_without(&self, active: usize, cx: &Context<'_>) -> bool {
+        let is_exceeded = || self.0.usage.lock().operations.saturating_sub(active) >= self.0.max_operations;
+        if !is_exceeded() {
+            return false;
+        }
         self.0.end_waker.register(cx.waker());
-        self.0.usage.lock().operations.saturating_sub(active) >= self.0.max_operations
+        // An operation that ended before the registration wakes nobody.
+        is_exceeded()
     }
 }
 

@@ -33,8 +33,9 @@ struct RemoveMemberInput {
     chat_id: ID,
     /// The id of another member, who must have a lower role than the viewer unless the viewer is an owner.
     user_id: ID,
-    /// True also bans the user: until `unbanMember`, they cannot join the chat, and only users who may ban can add them.
-    /// A user who is not a member can be banned too. Defaults to false.
+    /// True also bans the user.
+    /// Until `unbanMember`, they cannot join the chat, and only users who may ban can add them. A user who is not a
+    /// member can be banned too. Defaults to false.
     ban: Option<bool>,
     /// The reason of a ban, for users who may ban: at most 500 characters on one line.
     /// Not allowed without `ban`.

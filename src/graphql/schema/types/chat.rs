@@ -152,8 +152,7 @@ impl ChatFilter {
     ///
     /// Returns [`Error::BadUserInput`] if the search text is not one line of at most 200 characters.
     pub fn validate(self) -> Result<chats::ChatFilter> {
-        let search = self.search.as_deref().filter(|search| !text::is_blank(search));
-        let search = search.map(|search| text::validate_line("filter.search", search, 200)).transpose()?;
+        let search = text::validate_optional_line("filter.search", self.search.as_deref(), 200)?;
         Ok(chats::ChatFilter {
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
             unread_only: self.unread_only.unwrap_or_default(),
