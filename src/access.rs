@@ -69,9 +69,8 @@ impl EventAccess {
     }
 
     /// Records what a read of the given chats found.
-    fn observe(&self, ids: &[ChatId], visible: &HashMap<ChatId, ChatAccess>) {
-        let is_member = || visible.get(&self.chat).is_some_and(|access| access.active_membership().is_some());
-        if ids.contains(&self.chat) && !is_member() {
+    fn observe(&self, ids: &[ChatId], is_member: impl Fn(&ChatId) -> bool) {
+        if ids.contains(&self.chat) && !is_member(&self.chat) {
             self.is_lost.store(true, Ordering::Relaxed);
         }
     }
@@ -113,7 +112,8 @@ impl ChatAccess {
             ReadScope::Viewer(viewer) => Self::find_visible(conn, viewer, ids).await,
             ReadScope::EventRecipient(viewer, event_access) => {
                 let visible = Self::find_visible(conn, viewer, ids).await?;
-                event_access.observe(ids, &visible);
+                let is_member = |access: &Self| access.active_membership().is_some();
+                event_access.observe(ids, |id| visible.get(id).is_some_and(is_member));
                 Ok(visible)
             }
             ReadScope::ChatMembers(organization, chat) => {
@@ -169,6 +169,8 @@ impl ChatAccess {
 
     /// Returns those keys whose chat has content that `scope` may read.
     ///
+    /// A chat exists for each of its members ([`can_see`]), so only the membership is read.
+    ///
     /// # Errors
     ///
     /// Fails if the database does.
@@ -178,16 +180,24 @@ impl ChatAccess {
         keys: &[K],
         chat_of: impl Fn(&K) -> ChatId,
     ) -> Result<Vec<K>> {
-        if let ReadScope::ChatMembers(_, chat) = scope {
-            return Ok(keys.iter().filter(|key| chat_of(key) == chat).cloned().collect());
-        }
+        let (viewer, event_access) = match scope {
+            ReadScope::Viewer(viewer) => (viewer, None),
+            ReadScope::EventRecipient(viewer, event_access) => (viewer, Some(event_access)),
+            ReadScope::ChatMembers(_, chat) => {
+                return Ok(keys.iter().filter(|key| chat_of(key) == chat).cloned().collect());
+            }
+        };
         let mut ids: Vec<ChatId> = keys.iter().map(&chat_of).collect();
         ids.sort();
         ids.dedup();
-        let visible = Self::find_in_scope(conn, scope, &ids).await?;
-        let is_readable =
-            |key: &&K| visible.get(&chat_of(key)).is_some_and(|access| access.active_membership().is_some());
-        Ok(keys.iter().filter(is_readable).cloned().collect())
+        let joined = match viewer.permissions.contains(&Permission::ChatView) {
+            true => members::joined_chats(conn, viewer.organization(), viewer.id(), &ids).await?,
+            false => HashSet::new(),
+        };
+        if let Some(event_access) = event_access {
+            event_access.observe(&ids, |id| joined.contains(id));
+        }
+        Ok(keys.iter().filter(|key| joined.contains(&chat_of(key))).cloned().collect())
     }
 
     /// Returns the viewer's rights in the chat at the time `now`.

@@ -20,7 +20,7 @@ use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{call_participants, calls, members};
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
-use crate::storage::sql::for_update::ForUpdate;
+use crate::storage::sql::for_update::for_update;
 use crate::storage::sql::insert_many::insert_many;
 use crate::storage::sql::pairs::pairs_in;
 use crate::storage::sql::statement_cache::MAX_ROWS;
@@ -286,7 +286,7 @@ pub async fn lock(conn: &mut Conn, id: CallId) -> Result<Option<Call>> {
         .filter(calls::id.eq(UuidValue(id.call)))
         .filter(calls::chat_id.eq(UuidValue(id.chat.0)))
         .select(columns::<CallRow>());
-    let rows: Vec<CallRow> = ForUpdate(query).load(conn).await?;
+    let rows: Vec<CallRow> = for_update(query).load(conn).await?;
     Ok(with_participants(conn, rows).await?.pop())
 }
 

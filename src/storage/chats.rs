@@ -17,7 +17,7 @@ use crate::storage::read_budget::{LargeRow, charge_rows, json_text_bytes};
 use crate::storage::schema::{chat_bans, chats, members, users};
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
-use crate::storage::sql::for_update::{ForUpdate, SkipLocked};
+use crate::storage::sql::for_update::{for_update, for_update_skip_locked};
 use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::order::OrderFrom;
 use crate::storage::sql::values_statement::ValuesStatement;
@@ -270,13 +270,14 @@ pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
         .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
         .order(chats::id)
         .select(columns::<ChatRow>());
-    let rows: Vec<ChatRow> = ForUpdate(query).load(conn).await?;
+    let rows: Vec<ChatRow> = for_update(query).load(conn).await?;
     into_chats(rows)
 }
 
 /// Returns the chats that no other transaction has locked, and the ids of the others.
 ///
-/// The chats are locked until the transaction ends. The others exist, but their lock would have to be waited for. SQLite locks no single chats, so it has none.
+/// The chats are locked until the transaction ends. The others exist, but their lock would have to be waited for. SQLite
+/// locks no single chats, so it has none.
 ///
 /// # Errors
 ///
@@ -286,7 +287,7 @@ pub async fn lock_free(conn: &mut Conn, ids: &[ChatId]) -> Result<(Vec<Chat>, Ve
         .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
         .order(chats::id)
         .select(columns::<ChatRow>());
-    let rows: Vec<ChatRow> = SkipLocked(ForUpdate(query)).load(conn).await?;
+    let rows: Vec<ChatRow> = for_update_skip_locked(query).load(conn).await?;
     let locked = into_chats(rows)?;
     let is_locked = |id: &&ChatId| locked.iter().any(|chat| chat.id == **id);
     let missing: Vec<ChatId> = ids.iter().filter(|id| !is_locked(id)).copied().collect();

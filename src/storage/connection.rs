@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use diesel::SqliteConnection;
 use diesel::query_builder::AsQuery;
-use diesel::result::Error as DatabaseError;
+use diesel::result::{Error as DatabaseError, QueryResult};
 use diesel_async::methods;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection, TransactionManager};
 use futures_util::future::BoxFuture;
@@ -134,8 +134,8 @@ fn execute_erased<'c, 'q: 'c>(query: ErasedSql<'q, ()>, conn: &'c mut Conn) -> B
 
 /// Runs diesel's queries on a [`Conn`]; imported in place of diesel-async's trait of the same name.
 ///
-/// Each statement has a time limit on PostgreSQL, and each query on SQLite. A statement that was sent still runs if its future is dropped. The
-/// connection is then reused only if no transaction is open on it (see [`Checkout`]).
+/// Each statement has a time limit on PostgreSQL, and each query on SQLite. A statement that was sent still runs if its
+/// future is dropped. The connection is then reused only if no transaction is open on it (see [`Checkout`]).
 pub trait RunQueryDsl: Sized + Send {
     /// Runs a query and returns its rows.
     fn load<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Vec<U>>>
@@ -179,6 +179,10 @@ where
     Fut: Future<Output = R> + Send,
 {
     type Future = Fut;
+}
+
+async fn commit_transaction<C: AsyncConnection>(conn: &mut C) -> QueryResult<()> {
+    C::TransactionManager::commit_transaction(conn).await
 }
 
 type PgTransactionManager = <PostgresConn as AsyncConnection>::TransactionManager;
@@ -278,18 +282,7 @@ impl Conn {
 
     /// Commits the transaction, or closes the connection, which may still be in it.
     async fn commit(&mut self) -> Result<()> {
-        let result = match self {
-            Self::Postgres(checkout) => {
-                let limit = checkout.begin_statement()?;
-                let result = timeout(limit, PgTransactionManager::commit_transaction(checkout.raw())).await;
-                checkout.finish_statement(result)
-            }
-            Self::Sqlite(checkout) => {
-                checkout.begin_statement()?;
-                let result = SqliteTransactionManager::commit_transaction(checkout.raw()).await;
-                checkout.finish_statement(Ok(result))
-            }
-        };
+        let result = run_statement!(self, raw => commit_transaction(raw));
         if result.is_err() {
             on_engine!(self, checkout => checkout.discard());
         }

@@ -8,7 +8,8 @@ use diesel::result::Error as DatabaseError;
 use crate::error::Error;
 
 /// The kinds of failure that callers, operators and clients distinguish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumIter)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Failure {
     /// The connection broke, or none can be opened.
     Unreachable,
@@ -90,19 +91,7 @@ impl Failure {
 
     /// Returns the label of the metric.
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::NoAnswer => "no_answer",
-            Self::TimedOut => "timed_out",
-            Self::NoConnectionFree => "no_connection_free",
-            Self::Locked => "locked",
-            Self::Conflict => "conflict",
-            Self::ReadOnly => "read_only",
-            Self::StorageFull => "storage_full",
-            Self::StorageFailed => "storage_failed",
-            Self::Exhausted => "exhausted",
-            Self::Internal => "internal",
-        }
+        self.into()
     }
 
     /// Returns the sentence that clients and operators read.

@@ -1,6 +1,6 @@
 //! Memberships, read positions and unread counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
@@ -21,6 +21,7 @@ use crate::storage::sql::conditions::Conditions;
 use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::insert_many::insert_many;
 use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::statement_cache::MAX_ROWS;
 use crate::storage::sql::union_all::{load_union, load_union_large, union_all, union_all_large};
 use crate::storage::sql::values_statement::ValuesStatement;
 
@@ -212,6 +213,34 @@ pub async fn record_edit(conn: &mut Conn, id: &MemberId, at: DateTime<Utc>) -> R
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Returns those of the given chats in which a user is a member.
+///
+/// It decides about access to every list of content, so it reads neither the chats nor the drafts of the member.
+///
+/// # Errors
+///
+/// Returns an error if a statement fails.
+pub async fn joined_chats(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    chats: &[ChatId],
+) -> Result<HashSet<ChatId>> {
+    let mut joined = HashSet::with_capacity(chats.len());
+    for chunk in chats.chunks(MAX_ROWS) {
+        let rows: Vec<UuidValue> = members::table
+            .filter(in_list(members::chat_id, chunk.iter().map(|chat| UuidValue(chat.0))))
+            .filter(members::organization_id.eq(organization.as_str()))
+            .filter(members::user_id.eq(user.as_str()))
+            .filter(members::left_at.is_null())
+            .select(members::chat_id)
+            .load(conn)
+            .await?;
+        joined.extend(rows.into_iter().map(|chat| ChatId(chat.0)));
+    }
+    Ok(joined)
 }
 
 /// Returns members by their ids, including former members.

@@ -223,8 +223,8 @@ fn list_conditions(list: &MessageList) -> Conditions<'static> {
 
 /// Returns one page for each query, from the end of its window and with one message more than it shows.
 ///
-/// One statement answers many queries of ordinary size. Each query reads an index range, whose cost does not depend on its position in
-/// the chat.
+/// One statement answers many queries of ordinary size. Each query reads an index range, whose cost does not depend on
+/// its position in the chat.
 ///
 /// # Errors
 ///

@@ -79,11 +79,9 @@ pub enum MigrationError {
 
 impl From<diesel::result::Error> for MigrationError {
     fn from(error: diesel::result::Error) -> Self {
-        match &error {
-            // SQLite's own text, which is the same in every language.
-            diesel::result::Error::DatabaseError(_, info) if info.message() == "database is locked" => {
-                Self::Blocked("the database is locked by a process that writes to it".into())
-            }
+        // An error of PostgreSQL has none of SQLite's texts; `attempt` recognises its locks.
+        match Failure::of_sqlite(&error) {
+            Failure::Locked => Self::Blocked("the database is locked by a process that writes to it".into()),
             _ => Self::Failed(Error::internal(error)),
         }
     }

@@ -257,6 +257,6 @@ impl Session for SqliteConn {
         Failure::of_sqlite(error)
     }
 
-    /// Does nothing: a statement on SQLite ends by itself, after the busy time-out at the latest.
+    /// Does nothing: a statement of SQLite runs in this process and is never without an answer.
     fn cancel_statement(&self) {}
 }

@@ -1,8 +1,9 @@
 //! The check that no connection pooler loses prepared statements.
 //!
 //! Every statement is prepared before it runs. A pooler in transaction mode may run it on another connection to the
-//! server than it was prepared on. `PgBouncer` prepares it there again, from version 1.21 on if `max_prepared_statements`
-//! is set. Earlier versions and other settings make some statements fail, depending on the load.
+//! server than it was prepared on. `PgBouncer` prepares it there again, from version 1.21 on if
+//! `max_prepared_statements` is set. Earlier versions and other settings make some statements fail, depending on the
+//! load.
 
 use std::time::Duration;
 

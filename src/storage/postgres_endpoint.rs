@@ -107,7 +107,7 @@ impl PgEndpoint {
     /// Returns the time in which a connection has to be open.
     pub fn connect_timeout(&self) -> Duration {
         let per_host = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
-        CONNECT_TIMEOUT.max(per_host * u32::try_from(self.host_count()).unwrap_or(1))
+        CONNECT_TIMEOUT.max(per_host * u32::try_from(host_count(&self.config)).unwrap_or(1))
     }
 
     /// Opens a connection.
@@ -129,7 +129,10 @@ impl PgEndpoint {
             });
             match self.open(&config, None).await {
                 Err(error) if is_refusal_of_options(&error) => {
-                    tracing::warn!(%error, "a pooler refuses options of connections; transactions set the limits instead");
+                    tracing::warn!(
+                        %error,
+                        "a pooler refuses options of connections; transactions set the limits instead"
+                    );
                     self.refuses_options.store(true, Ordering::Relaxed);
                 }
                 result => return result.map_err(connect_failure),
@@ -169,10 +172,6 @@ impl PgEndpoint {
             }
             _ => None,
         }
-    }
-
-    fn host_count(&self) -> usize {
-        host_count(&self.config)
     }
 }
 

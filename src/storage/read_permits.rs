@@ -1,11 +1,11 @@
 //! Bounds how many reads run at the same time: in total, for each organization and for each user.
 //!
-//! A read beyond a bound waits. Permits go to the waiting organizations in turn, and within an organization to its users
-//! in turn, so that nobody waits longer because another one asks for more.
+//! A read beyond a bound waits. Permits go to the waiting organizations in turn, and within an organization to its
+//! users in turn, so that nobody waits longer because another one asks for more.
 //!
 //! A future that runs [`as_reader`] takes a permit for each connection that it reads with, and the permit is returned
-//! with the connection. Nothing that holds a permit waits for one in order to continue, so permits cannot deadlock. Reads
-//! that no client asked for run outside and take none; the pool has connections for them beyond the total.
+//! with the connection. Nothing that holds a permit waits for one in order to continue, so permits cannot deadlock.
+//! Reads that no client asked for run outside and take none; the pool has connections for them beyond the total.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use crate::storage::read_budget::{LargeRow, charge_rows};
 use crate::storage::schema::reports;
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
-use crate::storage::sql::for_update::ForUpdate;
+use crate::storage::sql::for_update::for_update;
 
 /// The columns of a report.
 #[derive(Queryable, Selectable)]
@@ -127,7 +127,7 @@ pub async fn lock(conn: &mut Conn, organization: &OrganizationId, id: ReportId) 
         .filter(reports::organization_id.eq(organization.as_str()))
         .filter(reports::id.eq(UuidValue(id.0)))
         .select(columns::<ReportRow>());
-    let rows: Vec<ReportRow> = ForUpdate(query).load(conn).await?;
+    let rows: Vec<ReportRow> = for_update(query).load(conn).await?;
     Ok(rows.into_iter().next().map(Report::from))
 }
 

@@ -16,7 +16,7 @@ use crate::storage::column_types::UuidValue;
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{messages, search_reindexing};
 use crate::storage::sql::conditions::Conditions;
-use crate::storage::sql::for_update::ForUpdate;
+use crate::storage::sql::for_update::for_update;
 use crate::storage::sql::full_text::{DeleteFullText, HasFullText, IndexFullText};
 
 /// Messages that one step of reindexing reads. Their chats are locked meanwhile, so there are not many.
@@ -94,7 +94,7 @@ pub async fn reindex_if_empty(conn: &mut Conn) -> Result<()> {
 /// Returns an error if a statement fails.
 pub async fn reindex_batch(conn: &mut Conn) -> Result<Option<usize>> {
     let position = search_reindexing::table.select((search_reindexing::chat_id, search_reindexing::seq));
-    let position: Vec<(UuidValue, i64)> = ForUpdate(position).load(conn).await?;
+    let position: Vec<(UuidValue, i64)> = for_update(position).load(conn).await?;
     let Some(&(chat, seq)) = position.first() else { return Ok(None) };
     let after = messages::chat_id.gt(chat).or(messages::chat_id.eq(chat).and(messages::seq.gt(seq)));
     let keys: Vec<(UuidValue, i64)> = messages::table

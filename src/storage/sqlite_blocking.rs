@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 thread_local! {
-    /// Whether statements may block the current thread.
+    /// True while statements may block the current thread.
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 

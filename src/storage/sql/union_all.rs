@@ -18,12 +18,8 @@ pub struct UnionAll<Q>(Vec<Q>);
 
 /// Joins queries, in their order, into as few statements as can hold them.
 pub fn union_all<Q>(queries: impl IntoIterator<Item = Q>) -> Vec<UnionAll<Q>> {
-    let mut queries = queries.into_iter();
-    let statements = std::iter::from_fn(|| {
-        let batch: Vec<Q> = queries.by_ref().take(MAX_QUERIES).collect();
-        (!batch.is_empty()).then_some(UnionAll(batch))
-    });
-    statements.collect()
+    // Small rows do not count.
+    union_all_large(queries.into_iter().map(|query| (0, query)))
 }
 
 /// Joins queries of large rows, each with the number of rows that it can return, in their order.
