@@ -108,6 +108,13 @@ fn duration_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.000_05, 2.0, 18))
 }
 
+/// Creates counters at zero: one that is missing until its first increment shows no increase.
+fn create_counters(family: &Family<KindLabel, Counter>, kinds: &[&'static str]) {
+    for &kind in kinds {
+        drop(family.get_or_create(&KindLabel { kind }));
+    }
+}
+
 impl Metrics {
     fn new() -> Self {
         let mut metrics = Self {
@@ -185,8 +192,8 @@ impl Metrics {
         );
         registry.register(
             "quota_rejections",
-            "Requests rejected because a quota was used up by kind: websockets, event_streams, subscriptions, operations, \
-             queued_sends, operation_memory, socket_operations",
+            "Requests rejected because a quota was used up by kind: websockets, event_streams, subscriptions, \
+             operations, queued_sends, operation_memory, socket_operations",
             metrics.quota_rejections.clone(),
         );
         registry.register(
@@ -225,8 +232,8 @@ impl Metrics {
         );
         registry.register(
             "db_failures",
-            "Failed statements and connections of the database by kind: unreachable, no_answer, timed_out, no_connection_free, \
-             locked, conflict, read_only, storage_full, storage_failed, exhausted, internal",
+            "Failed statements and connections of the database by kind: unreachable, no_answer, timed_out, \
+             no_connection_free, locked, conflict, read_only, storage_full, storage_failed, exhausted, internal",
             metrics.db_failures.clone(),
         );
         registry.register(
@@ -248,21 +255,13 @@ impl Metrics {
             Unit::Seconds,
             metrics.clock_difference.clone(),
         );
-        // A counter that is missing until its first increment shows no increase.
-        for kind in ["dropped", "rejected", "stale"] {
-            drop(metrics.cluster_messages.get_or_create(&KindLabel { kind }));
-        }
+        create_counters(&metrics.cluster_messages, &["dropped", "rejected", "stale"]);
         metrics
     }
 
     fn register_connections(&mut self) {
-        // A counter that is missing until its first increment shows no increase.
-        for kind in ["total", "address"] {
-            drop(self.connections_refused.get_or_create(&KindLabel { kind }));
-        }
-        for kind in ["head", "idle", "response", "replaced"] {
-            drop(self.connections_closed.get_or_create(&KindLabel { kind }));
-        }
+        create_counters(&self.connections_refused, &["total", "address"]);
+        create_counters(&self.connections_closed, &["head", "idle", "response", "replaced"]);
         self.registry.register(
             "open_connections",
             "Open TCP connections to the API and the metrics",
@@ -276,7 +275,8 @@ impl Metrics {
         self.registry.register(
             "connections_closed",
             "Connections closed while they waited, by kind: head (the headers of a request did not arrive), idle (no \
-             further request arrived), response (the client did not read), replaced (another connection took the place)",
+             further request arrived), response (the client did not read), replaced (another connection took the \
+             place)",
             self.connections_closed.clone(),
         );
         self.registry.register(

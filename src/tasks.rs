@@ -1,4 +1,4 @@
-//! How background work starts and ends.
+//! Background work, and its rule of starting and ending.
 //!
 //! Every background task of the server belongs to one of two kinds:
 //!
@@ -40,6 +40,18 @@ pub fn spawn_detached<T: Send + 'static>(
     let task = tokio::spawn(work.boxed());
     async { task.await.map_err(Error::internal)? }
 }
+
+/// Logs a failure of background work as a warning with fields, unless the database is unavailable.
+///
+/// The log has that condition already, once for all work.
+macro_rules! warn_of_failure {
+    ($error:expr, $($event:tt)+) => {
+        if !$error.is_unavailable() {
+            tracing::warn!(error = %$error, $($event)+);
+        }
+    };
+}
+pub(crate) use warn_of_failure;
 
 /// Calls `tick` every `period` on a task of its own, until the owner has been dropped.
 ///

@@ -49,7 +49,7 @@ enum KeyStore {
 /// The ability of an authenticator to verify tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyReadiness {
-    /// Whether there are keys: they were read once, or come from a secret.
+    /// True if there are keys: they were read once, or come from a secret.
     pub has_keys: bool,
     /// The cause of the last failure to read the keys, with its sources, unless a read succeeded since.
     pub last_error: Option<Arc<str>>,

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 
 /// The claims that Parlor reads (RFC 7519, section 4.1, and `org` and `permissions`).
 ///
-/// jsonwebtoken verifies `iss` and `aud`. A claim that occurs twice makes the token malformed. A missing claim is `None`
-/// and null is `Some`, because null is a mistake of the host application rather than the wish for a default.
+/// jsonwebtoken verifies `iss` and `aud`. A claim that occurs twice makes the token malformed. A missing claim is
+/// `None` and null is `Some`, because null is a mistake of the host application rather than the wish for a default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Claims {

@@ -11,7 +11,7 @@ const DEFAULT_PERMISSIONS: &str = "chat.view,chat.create_group,chat.manage_group
 
 /// A hundred years: whoever writes milliseconds for seconds is far beyond it.
 const MAX_LIFETIME_DAYS: usize = 36_525;
-const SECONDS_PER_DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn read(reader: &mut Reader) -> AuthSettings {
     reader.section("Authentication");
@@ -47,7 +47,7 @@ pub(super) fn read(reader: &mut Reader) -> AuthSettings {
             30,
             0..=300,
         ),
-        max_lifetime: SECONDS_PER_DAY * max_lifetime_days as u32,
+        max_lifetime: DAY * max_lifetime_days as u32,
         default_permissions: reader
             .list(
                 "PARLOR_DEFAULT_PERMISSIONS",

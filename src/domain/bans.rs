@@ -27,8 +27,7 @@ pub const MAX_REASON_CHARS: usize = 500;
 /// Returns [`Error::BadUserInput`](crate::error::Error::BadUserInput) if the reason is not one line of at most
 /// [`MAX_REASON_CHARS`] characters.
 pub fn checked_reason(reason: Option<&str>) -> Result<Option<String>> {
-    let reason = reason.filter(|reason| !text::is_blank(reason));
-    reason.map(|reason| text::validate_line("reason", reason, MAX_REASON_CHARS)).transpose()
+    text::validate_optional_line("reason", reason, MAX_REASON_CHARS)
 }
 
 /// The key of lists of bans, newest first: time in microseconds, and user id.

@@ -2,8 +2,8 @@
 //!
 //! Two texts that look the same have to be the same: a name, a title or an option with an invisible character in it
 //! could pass for another one. A few invisible characters change how their neighbours look, and are allowed exactly
-//! there: joiners inside words of cursive and Indic scripts and inside emoji, and variation selectors and tags after the
-//! characters that they apply to.
+//! there: joiners inside words of cursive and Indic scripts and inside emoji, and variation selectors and tags after
+//! the characters that they apply to.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -118,10 +118,8 @@ impl Preceding {
             return;
         }
         self.last = Some(character);
-        let is_tag = ('\u{E0020}'..=CANCEL_TAG).contains(&character);
         let extends_base = is_mark(character)
             || is_default_ignorable(character)
-            || is_tag
             || CodePointSetData::new::<EmojiModifier>().contains(character);
         if !extends_base {
             self.base = Some(character);

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
+use crate::domain::characters::is_blank;
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
 use crate::domain::members::Role;
 use crate::domain::text;
@@ -201,7 +202,7 @@ impl ChatDetails {
     /// Returns [`Error::BadUserInput`] if the description has invisible characters or more than
     /// [`Self::MAX_DESCRIPTION_CHARS`] characters.
     pub fn checked_description(description: &str) -> Result<Option<String>> {
-        if text::is_blank(description) {
+        if is_blank(description) {
             return Ok(None);
         }
         text::validate_lines("description", description, Self::MAX_DESCRIPTION_CHARS).map(Some)

@@ -96,7 +96,8 @@ impl Clock {
 
     /// Sets the clock to a reference, before anything uses its time.
     ///
-    /// Unlike [`Self::synchronize`], this may move the clock back: the system's clock may be wrong when a server starts.
+    /// Unlike [`Self::synchronize`], this may move the clock back: the system's clock may be wrong when a server
+    /// starts.
     pub fn start_at(&self, reference: DateTime<Utc>) {
         if self.0.is_adjustable {
             return;

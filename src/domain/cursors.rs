@@ -9,9 +9,9 @@ use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId, fingerprint};
 
 /// A number that identifies the history of a database since its creation or its last restore.
 ///
-/// After a restore, versions and times that clients know belong to other changes. A cursor of another epoch is therefore
-/// not valid, and its client loads everything again. Cursors of pages have no epoch: they are positions in an order,
-/// which mean the same in every history.
+/// After a restore, versions and times that clients know belong to other changes. A cursor of another epoch is
+/// therefore not valid, and its client loads everything again. Cursors of pages have no epoch: they are positions in an
+/// order, which mean the same in every history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatabaseEpoch(pub i64);
 

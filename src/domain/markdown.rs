@@ -1,8 +1,8 @@
 //! Rendering of a message's Markdown as HTML that is safe to insert into a page.
 //!
-//! Two independent layers make it safe. The renderer writes a fixed set of elements and escapes everything from the text.
-//! Its output then passes a sanitizer with an allow-list, which knows HTML and nothing of Markdown. The result loads,
-//! runs and styles nothing.
+//! Two independent layers make it safe. The renderer writes a fixed set of elements and escapes everything from the
+//! text. Its output then passes a sanitizer with an allow-list, which knows HTML and nothing of Markdown. The result
+//! loads, runs and styles nothing.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -60,8 +60,8 @@ static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
 /// Renders a text as safe HTML.
 ///
 /// Emphasis, strong, strikethrough, code, links, lists, quotes and paragraphs are rendered as in Markdown. Line breaks
-/// are kept. A heading becomes a strong paragraph, an image a link, a bare URL a link, and HTML is shown as text. A text
-/// for which Markdown renders nothing, such as `---` or `1.`, is shown as it was written.
+/// are kept. A heading becomes a strong paragraph, an image a link, a bare URL a link, and HTML is shown as text. A
+/// text for which Markdown renders nothing, such as `---` or `1.`, is shown as it was written.
 pub fn render_html(text: &str) -> String {
     let masked = mask_links(text);
     let mut writer = HtmlWriter::default();

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
+use crate::domain::characters::is_blank;
 use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
 use crate::domain::text;
 use crate::error::{Error, Result};
@@ -124,7 +125,7 @@ impl MemberPreferences {
     ///
     /// Returns [`Error::BadUserInput`] if the draft is longer than [`MAX_DRAFT_CHARS`] characters.
     pub fn set_draft(&mut self, draft: Option<String>) -> Result<()> {
-        let draft = draft.filter(|draft| !text::is_blank(draft));
+        let draft = draft.filter(|draft| !is_blank(draft));
         self.draft = draft.map(|draft| text::validate_block("draft", &draft, MAX_DRAFT_CHARS)).transpose()?;
         Ok(())
     }
@@ -202,8 +203,8 @@ impl MemberList {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::BadUserInput`] if there are more than [`Self::MAX_USERS`] users, or if a role is given twice for
-    /// a user or to a user who is not listed.
+    /// Returns [`Error::BadUserInput`] if there are more than [`Self::MAX_USERS`] users, or if a role is given twice
+    /// for a user or to a user who is not listed.
     pub fn checked(users: Vec<UserId>, roles: Vec<(UserId, Role)>) -> Result<Self> {
         let mut list: BTreeMap<UserId, Option<Role>> = users.into_iter().map(|user| (user, None)).collect();
         if list.len() > Self::MAX_USERS {

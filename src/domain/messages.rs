@@ -104,10 +104,8 @@ impl Location {
             true => Ok(degrees),
             false => Err(Error::bad_input(field, format!("must be from -{limit} to {limit}"))),
         };
-        let line = |field, line: Option<String>| {
-            let line = line.filter(|line| !text::is_blank(line));
-            line.map(|line| text::validate_line(field, &line, Self::MAX_TEXT_CHARS)).transpose()
-        };
+        let line =
+            |field, line: Option<String>| text::validate_optional_line(field, line.as_deref(), Self::MAX_TEXT_CHARS);
         Ok(Self {
             latitude: within("location.latitude", self.latitude, 90.0)?,
             longitude: within("location.longitude", self.longitude, 180.0)?,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use url::{Position, Url};
 
-use crate::domain::characters::{self, Violation};
+use crate::domain::characters::{self, Violation, is_blank};
 use crate::error::{Error, Result};
 
 /// Returns a text of one line without the whitespace around it.
@@ -19,6 +19,15 @@ pub fn validate_line(field: &'static str, text: &str, max: usize) -> Result<Stri
     validate_length(field, text, max)?;
     require_visible_characters(field, text)?;
     Ok(text.to_owned())
+}
+
+/// Returns a text by the rule of [`validate_line`], or `None` for a text that shows nothing.
+///
+/// # Errors
+///
+/// Returns the errors of [`validate_line`].
+pub fn validate_optional_line(field: &'static str, text: Option<&str>, max: usize) -> Result<Option<String>> {
+    text.filter(|text| !is_blank(text)).map(|text| validate_line(field, text, max)).transpose()
 }
 
 /// Returns a text of several lines, each of which follows the rule of [`validate_line`] or is blank.
@@ -58,11 +67,6 @@ pub fn clean_line(text: &str, max: usize) -> Option<String> {
     (!is_blank(&line)).then_some(line)
 }
 
-/// Returns whether a text shows nothing.
-pub fn is_blank(text: &str) -> bool {
-    characters::is_blank(text)
-}
-
 /// Returns whether a text shows something, and all its characters are allowed on one line.
 pub fn is_visible_line(text: &str) -> bool {
     !is_blank(text) && characters::inspect(text).all(|(_, violation)| violation.is_none())
@@ -86,8 +90,8 @@ fn require_visible_characters(field: &'static str, line: &str) -> Result<()> {
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`] if the text shows nothing, has the NUL character, which PostgreSQL can't store, or more
-/// than `max` characters.
+/// Returns [`Error::BadUserInput`] if the text shows nothing, has the NUL character, which PostgreSQL can't store, or
+/// more than `max` characters.
 pub fn validate_block(field: &'static str, text: &str, max: usize) -> Result<String> {
     if text.contains('\0') {
         return Err(Error::bad_input(field, "must not contain the NUL character"));
@@ -151,7 +155,8 @@ fn escape_delimiters(path: &str) -> String {
 
 /// Returns an address without its credentials, for a log or an error.
 ///
-/// Asterisks replace the user information, the query and the fragment: any of them may be a credential. A text that is no address becomes asterisks as a whole.
+/// Asterisks replace the user information, the query and the fragment: any of them may be a credential. A text that is
+/// no address becomes asterisks as a whole.
 pub fn redact_url(address: &str) -> String {
     let Ok(url) = Url::parse(address) else { return "***".to_owned() };
     let user = if url.username().is_empty() && url.password().is_none() { "" } else { "***@" };

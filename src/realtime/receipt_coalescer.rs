@@ -7,7 +7,7 @@
 //! that arrives late or twice costs a read and delivers no older state.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,11 +22,10 @@ use crate::realtime::cluster::message::{ClusterMessage, MemberHint, MemberHints}
 use crate::realtime::cluster::publisher::EventPublisher;
 use crate::storage::pool::Database;
 use crate::storage::{chats, members};
+use crate::tasks::{Tick, TickLoop, Wait, warn_of_failure};
 
 /// The time for which changes are collected.
 const COALESCE_WINDOW: Duration = Duration::from_millis(100);
-/// The interval in which an idle publishing loop checks that the coalescer still exists.
-const LIVENESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of members that one hint to other nodes names.
 const MAX_HINT_MEMBERS: usize = 500;
 
@@ -39,7 +38,8 @@ struct PendingReceipts {
     /// The changed members. The lock is held for single operations on the map only, and no other lock is taken
     /// meanwhile.
     members_by_chat: Mutex<HashMap<ChatId, HashMap<UserId, PendingReceipt>>>,
-    not_empty: Notify,
+    /// Wakes the publishing loop when there is a change, and when the coalescer is dropped.
+    wake: Arc<Notify>,
 }
 
 /// A change of one member.
@@ -63,13 +63,13 @@ struct ReceiptPublisher {
 impl ReceiptCoalescer {
     /// Creates a coalescer and starts its publishing loop.
     ///
-    /// In chats of more than `max_receipt_members` members, members see only their own changes. The loop ends at most
-    /// a second after the last clone of the coalescer was dropped. After a panic in the loop, clients see read
-    /// positions only when they query them.
+    /// In chats of more than `max_receipt_members` members, members see only their own changes. The loop ends when the
+    /// last clone of the coalescer is dropped. After a panic in the loop, clients see read positions only when they
+    /// query them.
     pub fn start(database: Database, publisher: EventPublisher, clock: Clock, max_receipt_members: usize) -> Self {
         let coalescer = Self::default();
         let publisher = ReceiptPublisher { database, publisher, clock, max_receipt_members };
-        tokio::spawn(publisher.run(Arc::downgrade(&coalescer.0)));
+        tokio::spawn(publisher.run(TickLoop::new(&coalescer.0, coalescer.0.wake.clone())));
         coalescer
     }
 
@@ -94,7 +94,7 @@ impl PendingReceipts {
         pending.visible_to_others |= change.visible_to_others;
         pending.is_local |= change.is_local;
         drop(members_by_chat);
-        self.not_empty.notify_one();
+        self.wake.notify_one();
     }
 
     /// Removes and returns all changes.
@@ -103,20 +103,22 @@ impl PendingReceipts {
     }
 }
 
+/// Wakes the publishing loop, so that it ends.
+impl Drop for PendingReceipts {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}
+
 impl ReceiptPublisher {
-    async fn run(self, pending: Weak<PendingReceipts>) {
-        while let Some(pending) = pending.upgrade() {
-            if tokio::time::timeout(LIVENESS_CHECK_INTERVAL, pending.not_empty.notified()).await.is_err() {
-                continue;
-            }
+    async fn run(self, ticks: TickLoop<PendingReceipts>) {
+        while let Some(Tick { owner: pending, .. }) = ticks.next(Wait::UntilWoken).await {
             tokio::time::sleep(COALESCE_WINDOW).await;
             let mut changed = pending.drain();
             self.send_hints(&changed);
             changed.retain(|chat, _| self.publisher.has_local_subscribers(*chat));
             if let Err(error) = self.publish(&changed).await {
-                if !error.is_unavailable() {
-                    tracing::warn!(%error, chats = changed.len(), "could not publish read positions; retrying");
-                }
+                warn_of_failure!(error, chats = changed.len(), "could not publish read positions; retrying");
                 for (chat, users) in changed {
                     for (user, change) in users {
                         pending.record(MemberId { chat, user }, PendingReceipt { is_local: false, ..change });

@@ -141,8 +141,8 @@ pub async fn mentioned_users(app: &AppContext, ids: &[MessageId]) -> Result<Hash
 
 /// Replaces the text of the viewer's own message and keeps the previous text as a revision.
 ///
-/// An edit counts as a message, by the rate limit and in slow mode, except for the first correction of the viewer's last
-/// message. The same text again changes nothing. An edit mentions and notifies nobody.
+/// An edit counts as a message, by the rate limit and in slow mode, except for the first correction of the viewer's
+/// last message. The same text again changes nothing. An edit mentions and notifies nobody.
 ///
 /// # Errors
 ///

@@ -15,8 +15,8 @@
 //!
 //! # Errors
 //!
-//! Every function that uses the database can fail with `UNAVAILABLE` if no connection is free, and with `INTERNAL` if
-//! a statement fails. Every function that changes something can fail with `RATE_LIMITED` if the viewer changes too much.
+//! Every function that uses the database can fail with `UNAVAILABLE` if no connection is free, and with `INTERNAL` if a
+//! statement fails. Every function that changes something can fail with `RATE_LIMITED` if the viewer changes too much.
 //! The sections on errors name the other failures.
 
 pub mod bans;

@@ -54,8 +54,8 @@ pub async fn by_ids(
 ///
 /// # Errors
 ///
-/// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, [`Error::BadUserInput`] if there
-/// are too many ids, and [`Error::NotFound`] if an id is not that of a notification of the viewer.
+/// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, [`Error::BadUserInput`] if
+/// there are too many ids, and [`Error::NotFound`] if an id is not that of a notification of the viewer.
 pub async fn mark_read(app: &AppContext, viewer: &Viewer, ids: Option<Vec<NotificationId>>) -> Result<UnreadTotals> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
     if ids.as_ref().is_some_and(|ids| ids.len() > MAX_PAGE_SIZE) {

@@ -1,6 +1,6 @@
 //! Quotas: how much of a resource one user, and one organisation, hold on this node at the same time.
 //!
-//! Every transport counts with this module. Whoever holds a part of a quota owns a [`QuotaGuard`], whose drop gives it
+//! Every transport counts with this module. A holder of a part of a quota owns a [`QuotaGuard`], whose drop gives it
 //! back, so that no count leaks when a task is cancelled or panics.
 
 use std::collections::HashMap;

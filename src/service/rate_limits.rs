@@ -64,7 +64,6 @@ struct RateLimit {
     kind: &'static str,
     per_minute: NonZeroU32,
     buckets: TokenBuckets,
-    clock: ServerClock,
     /// The times until which buckets are empty, as far as requests found them so.
     ///
     /// The mutex is held for one access only, and no other lock is taken under it.
@@ -231,8 +230,8 @@ impl RateLimit {
     /// Creates a limit whose buckets hold the requests of one minute.
     fn new(kind: &'static str, per_minute: NonZeroU32, clock: &Clock) -> Self {
         let clock = ServerClock(clock.clone());
-        let buckets = RateLimiter::new(Quota::per_minute(per_minute), HashMapStateStore::default(), clock.clone());
-        Self { kind, per_minute, buckets, clock, empty_until: Mutex::default() }
+        let buckets = RateLimiter::new(Quota::per_minute(per_minute), HashMapStateStore::default(), clock);
+        Self { kind, per_minute, buckets, empty_until: Mutex::default() }
     }
 
     /// Takes `count` tokens out of a user's bucket, but at most a full bucket, and returns their number.
@@ -242,7 +241,7 @@ impl RateLimit {
         match self.buckets.check_key_n(user, count).map_err(Error::internal)? {
             Ok(()) => Ok(count.get()),
             Err(not_until) => {
-                let now = self.clock.now();
+                let now = self.buckets.clock().now();
                 let retry_after = not_until.wait_time_from(now);
                 if count == NonZeroU32::MIN {
                     self.empty_until.lock().insert(user.clone(), now + retry_after);
@@ -254,7 +253,7 @@ impl RateLimit {
 
     /// Fails if a request for one token failed and there is no token yet.
     fn require_not_empty(&self, user: &UserKey) -> Result<()> {
-        let now = self.clock.now();
+        let now = self.buckets.clock().now();
         let empty_until = self.empty_until.lock().get(user).copied();
         match empty_until.filter(|empty_until| *empty_until > now) {
             Some(empty_until) => Err(self.rejection(empty_until - now)),
@@ -271,7 +270,7 @@ impl RateLimit {
     fn prune(&self) {
         self.buckets.retain_recent();
         self.buckets.shrink_to_fit();
-        let now = self.clock.now();
+        let now = self.buckets.clock().now();
         let mut empty_until = self.empty_until.lock();
         empty_until.retain(|_, time| *time > now);
         empty_until.shrink_to_fit();

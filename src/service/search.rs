@@ -11,7 +11,7 @@ use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::service::context::AppContext;
 use crate::storage::{search, search_index};
-use crate::tasks::{TickLoop, Wait};
+use crate::tasks::{TickLoop, Wait, warn_of_failure};
 
 /// The shortest pause between two steps of reindexing.
 const MIN_REINDEX_PAUSE: Duration = Duration::from_millis(5);
@@ -57,9 +57,7 @@ pub fn start_reindexing(app: &Arc<AppContext>) {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    if !error.is_unavailable() {
-                        tracing::warn!(%error, "could not extend the full-text index; will try again");
-                    }
+                    warn_of_failure!(error, "could not extend the full-text index; will try again");
                     wait = Wait::For(REINDEX_RETRY_INTERVAL);
                 }
             }

@@ -63,12 +63,10 @@ pub async fn by_ids(app: &AppContext, organization: &OrganizationId, ids: &[User
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`] if the search is too long or an argument of the
-/// page is not valid.
+/// Returns [`Error::BadUserInput`] if the search is too long or an argument of the page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, search: Option<&str>, args: &PageArgs) -> Result<Page<User>> {
     let window = args.window::<NameKey>(PageEnd::First)?;
-    let search = search.filter(|search| !text::is_blank(search));
-    let search = search.map(|search| text::validate_line("search", search, MAX_SEARCH_CHARS)).transpose()?;
+    let search = text::validate_optional_line("search", search, MAX_SEARCH_CHARS)?;
     let mut conn = app.database.read().await?;
     let fetched = users::page(&mut conn, viewer.organization(), search.as_deref(), &window).await?;
     Ok(window.to_page(fetched))

@@ -1,8 +1,8 @@
 //! The messages of this node and of the others, without their transport.
 //!
-//! Each envelope has the number that its node gave it. A number that came before is dropped, so that nobody can repeat a
-//! message; so is an envelope older than a minute, which may be from before this node started. A number that is missing
-//! means that messages were lost: this node then compares with the database and asks for presence.
+//! Each envelope has the number that its node gave it. A number that came before is dropped, so that nobody can repeat
+//! a message; so is an envelope older than a minute, which may be from before this node started. A number that is
+//! missing means that messages were lost: this node then compares with the database and asks for presence.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::domain::clock::Clock;
 use crate::metrics::{KindLabel, METRICS};
+use crate::rate_limited_log::RateLimitedLog;
 use crate::realtime::cluster::codec;
 use crate::realtime::cluster::codec::{ClusterEnvelope, DecodeError, by_channel, channel_name};
 use crate::realtime::cluster::handler::ClusterMessageHandler;
@@ -40,8 +41,6 @@ const SENDERS_MAX_AGE: TimeDelta = TimeDelta::seconds(1);
 const SEQUENCE_RETENTION: Duration = Duration::from_secs(150);
 /// The interval in which a node publishes a summary of the presence on it.
 const DIGEST_INTERVAL: Duration = Duration::from_secs(15);
-/// The interval in which rejected messages are logged.
-const REJECTION_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The state of the exchange with the other nodes, which outlives the connections to Redis.
 pub struct Exchange {
@@ -64,7 +63,7 @@ pub struct Exchange {
     is_leaving: bool,
     /// True while the log says that the clock of another node differs from that of this one.
     is_clock_difference_logged: AtomicBool,
-    rejections: RejectionLog,
+    rejection_log: RateLimitedLog,
 }
 
 /// Another node.
@@ -72,13 +71,6 @@ struct Peer {
     last_message: Instant,
     /// The time by which the system's clock of this node is ahead of the other one's.
     clock_difference: TimeDelta,
-}
-
-/// The rejected messages since they were last logged.
-#[derive(Default)]
-struct RejectionLog {
-    logged_at: Option<Instant>,
-    unlogged_count: u64,
 }
 
 impl Exchange {
@@ -107,7 +99,7 @@ impl Exchange {
             last_digest: now,
             is_leaving: false,
             is_clock_difference_logged: AtomicBool::new(false),
-            rejections: RejectionLog::default(),
+            rejection_log: RateLimitedLog::default(),
         }
     }
 
@@ -289,14 +281,8 @@ impl Exchange {
         count_messages("rejected", 1);
         // Perhaps an operator renewed the key.
         self.shared_state.request_refresh();
-        let log = &mut self.rejections;
-        log.unlogged_count += 1;
-        if log.logged_at.is_none_or(|at| at.elapsed() > REJECTION_LOG_INTERVAL) {
-            tracing::warn!(
-                messages = log.unlogged_count,
-                "dropped messages in Redis that no node of this installation sent"
-            );
-            *log = RejectionLog { logged_at: Some(Instant::now()), unlogged_count: 0 };
+        if let Some(messages) = self.rejection_log.occurrences_to_log() {
+            tracing::warn!(messages, "dropped messages in Redis that no node of this installation sent");
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::realtime::feeds::change_log;
 use crate::realtime::feeds::change_log::ChangePage;
 use crate::storage::pool::Database;
 use crate::storage::{chats, members};
+use crate::tasks::{Tick, TickLoop, Wait, warn_of_failure};
 
 /// The time that a gap has to close by itself; events overtake each other by less.
 const REORDER_GRACE: Duration = Duration::from_millis(100);
@@ -36,8 +37,6 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(10);
 const OUTAGE_RECONCILE_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of chats that one query compares.
 const RECONCILE_BATCH: usize = 500;
-/// The interval in which the repair loop checks that the hub still exists while there are no gaps.
-const LIVENESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reader of missed changes, which delivers them to the subscribers of this node.
 #[derive(Clone)]
@@ -53,34 +52,28 @@ impl GapRepairer {
     /// Starts both loops, which end when the hub is dropped.
     pub fn start(database: Database, clock: Clock, hub: &Arc<Hub>, outbox: Option<ClusterOutbox>) -> Self {
         let repairer = Self { database, clock, hub: Arc::downgrade(hub), outbox };
-        tokio::spawn(repairer.clone().run_repair_loop());
-        tokio::spawn(repairer.clone().run_reconcile_loop());
+        tokio::spawn(repairer.clone().run_repair_loop(TickLoop::new(hub, hub.gap_detected())));
+        tokio::spawn(repairer.clone().run_reconcile_loop(TickLoop::new(hub, Arc::default())));
         repairer
     }
 
-    async fn run_repair_loop(self) {
-        while let Some(hub) = self.hub.upgrade() {
-            if tokio::time::timeout(LIVENESS_CHECK_INTERVAL, hub.wait_for_gap()).await.is_ok() {
-                tokio::time::sleep(REORDER_GRACE).await;
-                self.repair_gaps(&hub).await;
-            }
+    async fn run_repair_loop(self, ticks: TickLoop<Hub>) {
+        while let Some(Tick { owner: hub, .. }) = ticks.next(Wait::UntilWoken).await {
+            tokio::time::sleep(REORDER_GRACE).await;
+            self.repair_gaps(&hub).await;
         }
     }
 
-    async fn run_reconcile_loop(self) {
+    async fn run_reconcile_loop(self, ticks: TickLoop<Hub>) {
         let mut compared_at = Instant::now();
-        loop {
-            tokio::time::sleep(OUTAGE_RECONCILE_INTERVAL).await;
+        while let Some(Tick { owner: hub, .. }) = ticks.next(Wait::For(OUTAGE_RECONCILE_INTERVAL)).await {
             let is_cut_off = self.outbox.as_ref().is_some_and(|outbox| !outbox.is_delivering());
-            let Some(hub) = self.hub.upgrade() else { return };
             if !is_cut_off && compared_at.elapsed() < RECONCILE_INTERVAL {
                 continue;
             }
             compared_at = Instant::now();
-            if let Err(error) = self.reconcile_all(&hub).await
-                && !error.is_unavailable()
-            {
-                tracing::warn!(%error, "could not compare chats with the database; retrying");
+            if let Err(error) = self.reconcile_all(&hub).await {
+                warn_of_failure!(error, "could not compare chats with the database; retrying");
             }
         }
     }
@@ -126,10 +119,8 @@ impl GapRepairer {
                 Some(version) => self.backfill_chat(hub, chat, version).await,
                 None => Ok(()),
             };
-            if let Err(error) = repaired
-                && !error.is_unavailable()
-            {
-                tracing::warn!(%error, %chat, "could not repair a gap; each subscriber reads it separately");
+            if let Err(error) = repaired {
+                warn_of_failure!(error, %chat, "could not repair a gap; each subscriber reads it separately");
             }
             hub.flush_reorder_buffer(chat);
         }

@@ -17,6 +17,7 @@ use crate::realtime::dispatch::hub::Hub;
 use crate::realtime::presence::tracker::PresenceTracker;
 use crate::realtime::receipt_coalescer::ReceiptCoalescer;
 use crate::realtime::typing::TypingTracker;
+use crate::tasks::warn_of_failure;
 
 /// The delay of a comparison with the database, which serves all requests made during it.
 const RESYNC_DELAY: Duration = Duration::from_millis(500);
@@ -126,9 +127,7 @@ impl ClusterMessageHandler {
             // Reset before the comparison: messages lost during it need another one.
             handler.resync_scheduled.store(false, Ordering::Release);
             if let Err(error) = handler.resync().await {
-                if !error.is_unavailable() {
-                    tracing::warn!(%error, "could not compare chats with the database; retrying");
-                }
+                warn_of_failure!(error, "could not compare chats with the database; retrying");
                 handler.schedule_resync();
             }
             handler.running_resyncs.fetch_sub(1, Ordering::AcqRel);

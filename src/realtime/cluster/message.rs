@@ -95,7 +95,7 @@ pub struct PresenceUpdate {
     /// The newest manual status that the node knows.
     #[serde(rename = "set")]
     pub manual_status: ManualStatus,
-    /// The number of the change among all changes of presence on that node. Of two updates, the later one applies.
+    /// The number of the change among all changes of presence on that node. The later one of two updates applies.
     pub revision: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Announces the presence on this node to the others, as fast as they can be sent.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,11 +10,10 @@ use tokio::sync::Notify;
 use crate::realtime::cluster::message::ClusterMessage;
 use crate::realtime::cluster::outbox::ClusterOutbox;
 use crate::realtime::presence::tracker::PresenceTracker;
+use crate::tasks::{Tick, TickLoop, Wait};
 
 /// The time for which requests are collected: one announcement serves all nodes that join together.
 const COLLECT_WINDOW: Duration = Duration::from_millis(100);
-/// The interval in which an idle announcer checks that it is still needed.
-const LIVENESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The task that announces presence.
 ///
@@ -26,23 +25,31 @@ pub struct PresenceAnnouncer(Arc<Requests>);
 struct Requests {
     /// The buckets to announce. The lock is held for single operations only.
     buckets: Mutex<BTreeSet<u8>>,
-    not_empty: Notify,
+    /// Wakes the task when there is a request, and when the announcer is dropped.
+    wake: Arc<Notify>,
+}
+
+/// Wakes the task, so that it ends.
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
 }
 
 impl PresenceAnnouncer {
-    /// Starts the task, which ends at most a second after the last clone of the announcer was dropped.
+    /// Starts the task, which ends when the last clone of the announcer is dropped.
     ///
     /// After a panic in the task, other nodes learn of changes only.
     pub fn start(presence: PresenceTracker, outbox: ClusterOutbox) -> Self {
         let announcer = Self(Arc::default());
-        tokio::spawn(run(Arc::downgrade(&announcer.0), presence, outbox));
+        tokio::spawn(run(TickLoop::new(&announcer.0, announcer.0.wake.clone()), presence, outbox));
         announcer
     }
 
     /// Requests the announcement of all users of some buckets.
     pub fn request(&self, buckets: impl IntoIterator<Item = u8>) {
         self.0.buckets.lock().extend(buckets);
-        self.0.not_empty.notify_one();
+        self.0.wake.notify_one();
     }
 
     /// Requests the announcement of all users.
@@ -51,11 +58,8 @@ impl PresenceAnnouncer {
     }
 }
 
-async fn run(requests: Weak<Requests>, presence: PresenceTracker, outbox: ClusterOutbox) {
-    while let Some(requests) = requests.upgrade() {
-        if tokio::time::timeout(LIVENESS_CHECK_INTERVAL, requests.not_empty.notified()).await.is_err() {
-            continue;
-        }
+async fn run(ticks: TickLoop<Requests>, presence: PresenceTracker, outbox: ClusterOutbox) {
+    while let Some(Tick { owner: requests, .. }) = ticks.next(Wait::UntilWoken).await {
         tokio::time::sleep(COLLECT_WINDOW).await;
         let buckets = std::mem::take(&mut *requests.buckets.lock());
         for announcement in presence.announcements(&buckets) {

@@ -57,7 +57,7 @@ impl SharedState {
         let state = Arc::new(Self { database, clock, key, is_difference_logged, wake: wake.clone() });
         let row = state.read().await?;
         state.clock.start_at(state.reference(&row).max(row.clock));
-        state.refresh().await?;
+        state.apply(&row).await?;
         if state.clock.is_synchronized() {
             tokio::spawn(run_refresh_loop(TickLoop::new(&state, wake)));
         }
@@ -90,8 +90,13 @@ impl SharedState {
 
     async fn refresh(&self) -> Result<()> {
         let row = self.read().await?;
+        self.apply(&row).await
+    }
+
+    /// Takes over the key and the time of the row, and advances the row's time to that of this node.
+    async fn apply(&self, row: &ClusterState) -> Result<()> {
         *self.key.write() = MessageKey::new(&row.message_key);
-        self.synchronize_clock(&row);
+        self.synchronize_clock(row);
         let now = self.clock.now();
         if row.clock < now {
             cluster_state::advance_clock(&mut self.database.write().await?, now).await?;

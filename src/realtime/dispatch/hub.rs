@@ -37,7 +37,7 @@ pub struct Hub {
     next_subscriber_id: AtomicU64,
     /// Chats in which a gap opened since [`Hub::take_gaps`] was last called.
     chats_with_gaps: Mutex<HashSet<ChatId>>,
-    gap_detected: Notify,
+    gap_detected: Arc<Notify>,
     /// The time up to which the events of all nodes have arrived, in microseconds since 1970.
     ///
     /// It is [`ALL_COMPLETE`] on a server of one node. It guards no other memory, so its accesses are relaxed.
@@ -59,8 +59,8 @@ impl Default for CompleteUntil {
 impl Hub {
     /// Delivers an event to all its subscribers on this node. Without subscribers it costs a look-up.
     ///
-    /// The time of the event becomes that of its subscribers' cursors, so it is limited to the time up to which no event
-    /// is missing.
+    /// The time of the event becomes that of its subscribers' cursors, so it is limited to the time up to which no
+    /// event is missing.
     pub fn deliver(&self, mut event: ChatEvent) {
         event.published_at = event.published_at.min(self.complete_until());
         self.deliver_to_users(&event);
@@ -156,13 +156,9 @@ impl Hub {
         queues_of(&self.call_subscribers.lock(), &call).for_each(|queue| queue.mark_lagged());
     }
 
-    /// Waits until a gap opened in some chat.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel-safe: a gap that opens between two calls is reported to the next one.
-    pub async fn wait_for_gap(&self) {
-        self.gap_detected.notified().await;
+    /// Returns the notification that a gap opened in some chat, or that the hub is dropped.
+    pub fn gap_detected(&self) -> Arc<Notify> {
+        self.gap_detected.clone()
     }
 
     /// Takes the chats whose gaps are still open, each with the last version before the gap.
@@ -185,6 +181,13 @@ impl Hub {
 
     fn topic(&self, chat: ChatId) -> Option<Arc<Topic>> {
         self.chat_topics.lock().get(&chat).cloned()
+    }
+}
+
+/// Wakes the loop that waits for gaps, so that it ends.
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.gap_detected.notify_one();
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use crate::domain::clock::Clock;
 use crate::domain::cursors::DatabaseEpoch;
 use crate::domain::users::Viewer;
@@ -10,7 +12,6 @@ use crate::storage::connection::Conn;
 use crate::storage::pool::Database;
 use crate::storage::read_permits::{ReadPermit, ReadPermits, as_reader};
 use crate::storage::read_queue::Reader;
-use chrono::TimeDelta;
 
 /// The longest time from the moment that a transaction reads the clock until others see what it wrote.
 ///

@@ -310,8 +310,8 @@ impl ChatFeed {
         };
         match &shared.event.kind {
             ChatEventKind::LogChanges(slice) => self.apply_log_slice(slice, &shared)?,
-            // A row from before the newest delivered member change would replace it by older state, and a row from after
-            // the position would be replaced by older state when a change before it is delivered.
+            // A row from before the newest delivered member change would replace it by older state, and a row from
+            // after the position would be replaced by older state when a change before it is delivered.
             ChatEventKind::MembersUpdated(updates)
                 if updates.as_of_version < self.position.member_version
                     || updates.as_of_version > self.position.version =>

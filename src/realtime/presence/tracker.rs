@@ -33,7 +33,7 @@ use crate::realtime::presence::subscribers::PresenceQueue;
 use crate::realtime::presence::user_state::UserPresence;
 use crate::storage::pool::Database;
 use crate::storage::users;
-use crate::tasks::{TickLoop, Wait};
+use crate::tasks::{TickLoop, Wait, warn_of_failure};
 
 /// The interval of the expiry loop while there are deadlines.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
@@ -184,8 +184,12 @@ impl PresenceTracker {
         }
         let user_key = (update.organization.clone(), update.user.clone());
         let connection = RemoteConnection { is_connected: update.is_connected, revision: update.revision };
-        self.0.set_remote_connection(&update.node, &user_key, connection);
+        let is_newer = self.0.accept_remote_connection(&update.node, &user_key, connection);
+        // Both in one change: a user who connected as invisible must not be shown as present in between.
         self.0.update(&user_key, |state, now| {
+            if is_newer {
+                state.set_remote_connection(&update.node, update.is_connected);
+            }
             if update.manual_status.set_at > state.manual_status.set_at {
                 state.apply_manual_status(update.manual_status.clone(), now, false);
             }
@@ -210,7 +214,14 @@ impl PresenceTracker {
         let gone: Vec<UserKey> = connected.filter(|user_key| !is_listed(user_key)).cloned().collect();
         drop(registry);
         let connection = RemoteConnection { is_connected: false, revision: *revision };
-        gone.iter().for_each(|user_key| self.0.set_remote_connection(node, user_key, connection));
+        for user_key in &gone {
+            if self.0.accept_remote_connection(node, user_key, connection) {
+                self.0.update(user_key, |state, _| {
+                    state.set_remote_connection(node, false);
+                    false
+                });
+            }
+        }
     }
 
     /// Returns the buckets in which another node has other users than this node knows.
@@ -292,10 +303,8 @@ impl PresenceTracker {
     /// Writes when the users of this node were last seen, at the shutdown of the node.
     pub async fn shutdown(&self, database: &Database) {
         let last_seen = self.0.pending_last_seen();
-        if let Err(error) = flush_last_seen(database, &last_seen).await
-            && !error.is_unavailable()
-        {
-            tracing::warn!(%error, users = last_seen.len(), "could not write when users were last seen");
+        if let Err(error) = flush_last_seen(database, &last_seen).await {
+            warn_of_failure!(error, users = last_seen.len(), "could not write when users were last seen");
         }
     }
 }
@@ -333,20 +342,11 @@ impl TrackerInner {
         }
     }
 
-    /// Applies what another node says about a user's connections to it, unless something newer is known.
-    fn set_remote_connection(&self, node: &str, user_key: &UserKey, connection: RemoteConnection) {
-        if !self.lock().remote_users.entry(node.to_owned()).or_default().apply(user_key, connection) {
-            return;
-        }
-        self.update(user_key, |state, _| {
-            if connection.is_connected {
-                state.remote_nodes.insert(node.to_owned());
-            } else if state.remote_nodes.remove(node) {
-                // The other node writes the time when the user was last seen.
-                state.owns_last_seen = false;
-            }
-            false
-        });
+    /// Records what another node says about a user's connections to it.
+    ///
+    /// Returns false if something newer is known.
+    fn accept_remote_connection(&self, node: &str, user_key: &UserKey, connection: RemoteConnection) -> bool {
+        self.lock().remote_users.entry(node.to_owned()).or_default().apply(user_key, connection)
     }
 
     fn local_digest(&self, registry: &PresenceRegistry) -> PresenceDigest {
@@ -413,9 +413,7 @@ async fn run_expiry_loop(ticks: TickLoop<TrackerInner>, database: Database) {
         match flush_last_seen(&database, &last_seen).await {
             Ok(()) => tick.owner.mark_flushed(&last_seen),
             Err(error) => {
-                if !error.is_unavailable() {
-                    tracing::warn!(%error, users = last_seen.len(), "could not write when users were last seen; retrying");
-                }
+                warn_of_failure!(error, users = last_seen.len(), "could not write when users were last seen; retrying");
                 wait = Wait::For(FLUSH_RETRY_DELAY);
             }
         }

@@ -88,6 +88,16 @@ impl UserPresence {
         }
     }
 
+    /// Records whether the user is connected to another node.
+    pub fn set_remote_connection(&mut self, node: &str, is_connected: bool) {
+        if is_connected {
+            self.remote_nodes.insert(node.to_owned());
+        } else if self.remote_nodes.remove(node) {
+            // The other node writes the time when the user was last seen.
+            self.owns_last_seen = false;
+        }
+    }
+
     /// Derives whether the user is connected, after connections started or ended.
     pub fn refresh_connected(&mut self, now: DateTime<Utc>) {
         if self.local_connections > 0 || !self.remote_nodes.is_empty() {

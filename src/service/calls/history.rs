@@ -16,7 +16,7 @@ use crate::service::context::AppContext;
 use crate::storage::calls;
 
 /// The maximum number of periods of one query for statistics.
-const MAX_STATISTICS_RANGES: usize = 400;
+pub const MAX_STATISTICS_RANGES: usize = 400;
 
 /// Returns the calls with the given ids whose chat the scope may read, by id.
 ///

@@ -66,7 +66,8 @@ pub async fn for_viewer(app: &AppContext, viewer: &Viewer) -> Result<Vec<IceServ
 
 /// Returns the configured STUN and TURN servers, with credentials for the viewer.
 ///
-/// The credentials end with the viewer's token at the latest. The caller has checked that the viewer may take part in a call.
+/// The credentials end with the viewer's token at the latest. The caller has checked that the viewer may take part in a
+/// call.
 pub fn servers(app: &AppContext, viewer: &Viewer) -> Vec<IceServer> {
     let settings = &app.settings.calls;
     let urls = |urls: &[IceUrl]| urls.iter().map(|url| url.as_str().to_owned()).collect::<Vec<_>>();

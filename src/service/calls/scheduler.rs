@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::service::calls::transaction::process_due;
 use crate::service::context::AppContext;
 use crate::storage::calls;
-use crate::tasks::{TickLoop, Wait};
+use crate::tasks::{TickLoop, Wait, warn_of_failure};
 
 /// The interval at which due calls are processed while there are any calls.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
@@ -49,9 +49,7 @@ pub fn start(app: &Arc<AppContext>) {
                 scheduler.polled_at = None;
             }
             if let Err(error) = scheduler.tick(&tick.owner).await {
-                if !error.is_unavailable() {
-                    tracing::warn!(%error, "could not process calls; will try again");
-                }
+                warn_of_failure!(error, "could not process calls; will try again");
                 // While the database was unavailable, the other nodes could not renew their leases either.
                 scheduler = CallScheduler::default();
             }
@@ -95,10 +93,8 @@ impl CallScheduler {
             let due = calls::due_calls(&mut app.database.read().await?, now, MAX_PER_TICK).await?;
             for id in due {
                 // A call that fails must not delay the others.
-                if let Err(error) = process_due(app, id, now).await
-                    && !error.is_unavailable()
-                {
-                    tracing::warn!(%error, call = %id, "could not process a call; will try again");
+                if let Err(error) = process_due(app, id, now).await {
+                    warn_of_failure!(error, call = %id, "could not process a call; will try again");
                 }
             }
             self.load_next_due(app, now).await?;

@@ -30,7 +30,7 @@ use crate::storage::{chats, members, messages, notifications, search_index};
 pub struct SendRequest {
     pub viewer: Arc<Viewer>,
     pub draft: MessageDraft,
-    /// Whether the rate limit has counted the send, which may be tried several times.
+    /// True if the rate limit has counted the send, which may be tried several times.
     is_counted: AtomicBool,
 }
 

@@ -56,6 +56,7 @@ impl HeldChats {
                 None => others.push(send),
                 Some(_) if count >= self.capacity => send.respond(Err(queue_full())),
                 Some(sends) => {
+                    METRICS.sends_held.inc();
                     sends.push(send);
                     count += 1;
                 }
@@ -111,16 +112,9 @@ impl HeldChats {
     async fn attempt(&self, sends: Vec<QueuedSend>) -> Vec<QueuedSend> {
         let sends = refuse_expired(sends);
         let Some(deadline) = sends.first().map(|oldest| oldest.queued_at + MAX_HELD_TIME) else { return Vec::new() };
-        let Ok(permit) = tokio::time::timeout_at(deadline, self.attempts.acquire()).await else { return sends };
+        let Ok(_permit) = tokio::time::timeout_at(deadline, self.attempts.acquire()).await else { return sends };
         let lock_timeout = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        let (worker, database) = (self.worker.clone(), self.worker.database.clone());
-        let work = async move { worker.process_held(sends, lock_timeout).await };
-        let processed = database.run_on_blocking_thread(work).await;
-        drop(permit);
-        processed.map(|processed| processed.held).unwrap_or_else(|error| {
-            tracing::error!(%error, "a batch of sends was aborted");
-            Vec::new()
-        })
+        self.worker.process_held(sends, lock_timeout).await.held
     }
 }
 

@@ -50,15 +50,10 @@ impl SendQueue {
                 if batch.is_empty() {
                     continue;
                 }
-                let (worker, database) = (batch_worker.clone(), batch_worker.database.clone());
-                match database.run_on_blocking_thread(async move { worker.process(batch).await }).await {
-                    Ok(processed) => {
-                        held_chats.hold(processed.held);
-                        if let Some(outage) = processed.outage {
-                            queued.extend(refuse_waiting(&mut receiver, &outage));
-                        }
-                    }
-                    Err(error) => tracing::error!(%error, "a batch of sends was aborted"),
+                let processed = batch_worker.process(batch).await;
+                held_chats.hold(processed.held);
+                if let Some(outage) = processed.outage {
+                    queued.extend(refuse_waiting(&mut receiver, &outage));
                 }
             }
         });
@@ -72,10 +67,10 @@ impl SendQueue {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::RateLimited`] at once if the sender's rate limit is reached or too many of their sends wait, and
-    /// [`Error::Unavailable`] at once if the queue is full, because waiting would only make it longer, and after a few
-    /// seconds if another transaction keeps the chat locked. Returns the error of the send if it is refused: see
-    /// [`SendBatch::accept`](crate::service::send::batch::SendBatch::accept).
+    /// Returns [`Error::RateLimited`] at once if the sender's rate limit is reached or too many of their sends wait.
+    /// Returns [`Error::Unavailable`] at once if the queue is full, because waiting would only make it longer, and
+    /// after a few seconds if another transaction keeps the chat locked. Returns the error of the send if it is
+    /// refused: see [`SendBatch::accept`](crate::service::send::batch::SendBatch::accept).
     pub async fn send(&self, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<SendResult> {
         let place = self.places.acquire(&viewer.key())?;
         self.worker.require_rate_limit(&viewer, &draft).await?;
@@ -92,7 +87,8 @@ impl SendQueue {
 
 /// Refuses the sends that have waited for long while the database gave no answer.
 ///
-/// None of them waits for a second time limit. Returns the first send that has not waited for long, which is taken from the queue as well.
+/// None of them waits for a second time limit. Returns the first send that has not waited for long, which is taken from
+/// the queue as well.
 fn refuse_waiting(receiver: &mut mpsc::Receiver<QueuedSend>, outage: &Error) -> Option<QueuedSend> {
     while let Ok(send) = receiver.try_recv() {
         if send.queued_at.elapsed() < MAX_WAIT_IN_OUTAGE {

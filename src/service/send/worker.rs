@@ -77,14 +77,31 @@ impl SendWorker {
     }
 
     /// Commits a batch of sends to any chats, and answers those that were decided.
-    pub async fn process(&self, batch: Vec<QueuedSend>) -> Processed {
+    pub async fn process(self: &Arc<Self>, batch: Vec<QueuedSend>) -> Processed {
         METRICS.send_batch_size.observe(batch.len() as f64);
-        self.process_with(batch, ChatLocking::SkipLocked, BATCH_LOCK_TIMEOUT).await
+        self.process_on_blocking_thread(batch, ChatLocking::SkipLocked, BATCH_LOCK_TIMEOUT).await
     }
 
     /// Commits a batch of sends to one chat, for whose lock it waits up to `lock_timeout`.
-    pub async fn process_held(&self, batch: Vec<QueuedSend>, lock_timeout: Duration) -> Processed {
-        self.process_with(batch, ChatLocking::Wait, lock_timeout).await
+    pub async fn process_held(self: &Arc<Self>, batch: Vec<QueuedSend>, lock_timeout: Duration) -> Processed {
+        self.process_on_blocking_thread(batch, ChatLocking::Wait, lock_timeout).await
+    }
+
+    /// Commits a batch on a thread that may block.
+    ///
+    /// A batch that panics fails its own sends only.
+    async fn process_on_blocking_thread(
+        self: &Arc<Self>,
+        batch: Vec<QueuedSend>,
+        locking: ChatLocking,
+        lock_timeout: Duration,
+    ) -> Processed {
+        let worker = self.clone();
+        let work = async move { worker.process_with(batch, locking, lock_timeout).await };
+        self.database.run_on_blocking_thread(work).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a batch of sends was aborted");
+            Processed::default()
+        })
     }
 
     async fn process_with(&self, batch: Vec<QueuedSend>, locking: ChatLocking, lock_timeout: Duration) -> Processed {
@@ -198,7 +215,7 @@ fn batch_error(error: Error, conn: &Conn) -> BatchError {
 
 /// Returns one error for each send of a batch.
 fn repeat(error: &Error, sends: usize) -> Results {
-    std::iter::repeat_with(|| Some(Err(error.clone()))).take(sends).collect()
+    vec![Some(Err(error.clone())); sends]
 }
 
 /// Returns the senders of events that may have subscribers, by organisation.

@@ -92,6 +92,17 @@ async fn node_ignores_messages_about_itself() {
 }
 
 #[tokio::test]
+async fn invisible_user_of_another_node_is_never_shown_as_present() {
+    let clock = Clock::adjustable();
+    let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
+    set_status(&remote, PresenceStatus::Offline, None);
+    let _connection = connect_bob(&remote);
+    send_updates(&remote, &local);
+    let snapshot = local.snapshot_of(&bob());
+    assert_eq!((snapshot.status, snapshot.last_seen_at), (PresenceStatus::Offline, None));
+}
+
+#[tokio::test]
 async fn removed_node_loses_its_connections_after_grace_period() {
     let clock = Clock::adjustable();
     let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
