@@ -17,12 +17,11 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
-use testkit::keys::{sign_with_secret, unix_seconds};
-use testkit::{Database, SECRET, ServerProcess};
+use testkit::{Database, SECRET};
 
 use crate::Scale;
 use crate::client::api::Api;
-use crate::client::parlor::token_in;
+use crate::client::parlor::{Parlor, administrator_token, token_in};
 use crate::engines::Engine;
 use crate::tools::report::{Table, number};
 use crate::tools::{Result, within};
@@ -60,9 +59,7 @@ impl Target {
 
     /// Returns a token of a hostile user who administers the hostile organisation.
     pub fn administrator(&self) -> String {
-        let claims = json!({ "sub": "administrator", "org": ORGANIZATION, "permissions": ["chat.view", "organization.admin"],
-            "iat": unix_seconds(), "exp": unix_seconds() + 3_600 });
-        sign_with_secret(claims)
+        administrator_token(ORGANIZATION)
     }
 
     /// Sends an operation and returns the whole response.
@@ -76,7 +73,9 @@ impl Target {
     }
 
     /// Runs a mutation with an input, and returns the whole response.
-    pub async fn mutate(&self, token: &str, field: &str, input_type: &str, input: Value) -> Result<Value> {
+    pub async fn mutate(&self, token: &str, field: &str, input: Value) -> Result<Value> {
+        let (first, rest) = field.split_at(1);
+        let input_type = format!("{}{rest}Input", first.to_uppercase());
         let query = format!("mutation($input: {input_type}!) {{ {field}(input: $input) {{ __typename }} }}");
         self.request(token, &query, json!({ "input": input })).await
     }
@@ -117,9 +116,9 @@ pub async fn run(engine: &Engine, scale: Scale, is_quick: bool) -> Result<()> {
 
 async fn attack(engine: &Engine, database: &Database, folder: &Path, scale: Scale, is_quick: bool) -> Result<()> {
     eprintln!("hostile: attacks on a server with default limits on {}", engine.name());
-    let mut server = ServerProcess::start(folder, &[&SETTINGS[..], &[("DATABASE_URL", &database.url)]].concat());
-    server.process.wait_until_ready(server.addr).await;
-    let target = Target { address: server.addr, api: Api::new(server.addr)?, divisor: scale.hostile_divisor };
+    let mut parlor = Parlor::start_with_defaults(database, folder, &SETTINGS).await?;
+    let address = parlor.address;
+    let target = Target { address, api: Api::new(address)?, divisor: scale.hostile_divisor };
     let start = Instant::now();
     let mut table = Table::new(&["attack", "verdict", "bystander p99 ms", "memory MiB", "result"]);
     let mut failures = Vec::new();
@@ -141,8 +140,8 @@ async fn attack(engine: &Engine, database: &Database, folder: &Path, scale: Scal
     ];
     for (name, attack) in attacks {
         eprintln!("hostile: {name}");
-        let watched = bystander.watch(&server.process, within(ATTACK_TIMEOUT, name, attack)).await;
-        let mut problems = watched.failures.clone();
+        let watched = bystander.watch(&parlor.server.process, within(ATTACK_TIMEOUT, name, attack)).await;
+        let mut problems = watched.failures;
         let outcome = watched.outcome.unwrap_or_else(|error| {
             problems.push(error.to_string());
             String::new()
@@ -153,16 +152,15 @@ async fn attack(engine: &Engine, database: &Database, folder: &Path, scale: Scal
         if watched.memory > MAX_MEMORY {
             problems.push(format!("the server's memory must be at most {MAX_MEMORY} MiB"));
         }
-        let verdict = if problems.is_empty() { "pass" } else { "FAIL" };
-        let result = if problems.is_empty() { outcome } else { problems.join("; ") };
-        if verdict != "pass" {
+        let (verdict, result) = if problems.is_empty() { ("pass", outcome) } else { ("FAIL", problems.join("; ")) };
+        if !problems.is_empty() {
             failures.push(name);
         }
         table.row([name.to_owned(), verdict.into(), number(watched.p99), number(watched.memory), result]);
     }
     println!("## Hostile clients, {}\n\n{table}", engine.name());
     println!("The attacks took {:.0} s.\n", start.elapsed().as_secs_f64());
-    require(server.is_running(), || "the server has ended".into())?;
-    server.process.stop("TERM").await;
+    require(parlor.server.is_running(), || "the server has ended".into())?;
+    parlor.stop().await;
     require(failures.is_empty(), || format!("these attacks succeeded: {}", failures.join(", ")))
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::keys::{sign_with_secret, unix_seconds};
 use testkit::process::run_command;
 use testkit::{Database, SECRET, ServerProcess};
@@ -40,7 +40,12 @@ impl Parlor {
 
     /// Starts the server like [`Self::start`], with more settings.
     pub async fn start_with(database: &Database, folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
-        let settings = [&SETTINGS[..], &[("DATABASE_URL", &database.url)], settings].concat();
+        Self::start_with_defaults(database, folder, &[&SETTINGS[..], settings].concat()).await
+    }
+
+    /// Starts the server with these settings only, and waits until it is ready.
+    pub async fn start_with_defaults(database: &Database, folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+        let settings = [&[("DATABASE_URL", database.url.as_str())], settings].concat();
         let mut server = ServerProcess::start(folder, &settings);
         let address = server.addr;
         server.process.wait_until_ready(address).await;
@@ -69,8 +74,17 @@ pub fn token(user: &str) -> String {
 
 /// Returns a token of a user of an organisation.
 pub fn token_in(organization: &str, user: &str) -> String {
+    sign_with_secret(claims(organization, user))
+}
+
+/// Returns a token of a user who administers an organisation.
+pub fn administrator_token(organization: &str) -> String {
+    let mut claims = claims(organization, "administrator");
+    claims["permissions"] = json!(["chat.view", "organization.admin"]);
+    sign_with_secret(claims)
+}
+
+fn claims(organization: &str, user: &str) -> Value {
     let (now, name) = (unix_seconds(), format!("The user {user}"));
-    sign_with_secret(
-        json!({ "sub": user, "org": organization, "name": name, "iat": now, "exp": now + LIFETIME_SECONDS }),
-    )
+    json!({ "sub": user, "org": organization, "name": name, "iat": now, "exp": now + LIFETIME_SECONDS })
 }

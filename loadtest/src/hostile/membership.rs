@@ -14,8 +14,8 @@ pub async fn joins_and_leaves(target: &Target) -> Result<String> {
     let chat = target.chat(&owner, "CHANNEL", &[]).await?;
     let mut refused = 0;
     for _ in 0..target.scaled(1_500) {
-        for (field, input_type) in [("joinChannel", "JoinChannelInput"), ("leaveChat", "LeaveChatInput")] {
-            let response = target.mutate(&visitor, field, input_type, json!({ "chatId": chat })).await?;
+        for field in ["joinChannel", "leaveChat"] {
+            let response = target.mutate(&visitor, field, json!({ "chatId": chat })).await?;
             refused += usize::from(error_code(&response) == Some("RATE_LIMITED"));
         }
         if refused >= 10 {

@@ -82,9 +82,8 @@ pub async fn search_flood(target: &Target) -> Result<String> {
 pub async fn resource_chat(target: &Target) -> Result<String> {
     let resource = json!({ "type": "order", "id": "1" });
     let input = json!({ "resource": resource, "title": "Order", "memberIds": [] });
-    let claim = async |token: &str| -> Result<Value> {
-        target.mutate(token, "ensureResourceChat", "EnsureResourceChatInput", input.clone()).await
-    };
+    let claim =
+        async |token: &str| -> Result<Value> { target.mutate(token, "ensureResourceChat", input.clone()).await };
     let first = claim(&target.token("claimant")).await?;
     require(error_code(&first) == Some("FORBIDDEN"), || format!("expected FORBIDDEN, received {first}"))?;
     let host = claim(&target.administrator()).await?;
