@@ -14,7 +14,7 @@ use crate::source_tree::{files, root};
 ///
 /// Modules of one row are independent of each other.
 const LAYERS: &[&[&str]] = &[
-    &["error", "metrics", "crypto_provider"],
+    &["error", "metrics", "crypto_provider", "rate_limited_log"],
     &["tasks", "domain"],
     &["storage", "auth"],
     &["access"],

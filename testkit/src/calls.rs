@@ -172,28 +172,6 @@ impl User {
 }
 
 impl Feed {
-    /// Returns all events until the feed has caught up.
-    pub async fn catch_up(&mut self) -> Vec<Value> {
-        let mut events = Vec::new();
-        loop {
-            let event = self.next().await;
-            if event["__typename"] == "FeedCaughtUp" {
-                return events;
-            }
-            events.push(event);
-        }
-    }
-
-    /// Skips events until one of this type, and returns it.
-    pub async fn next_of_type(&mut self, kind: &str) -> Value {
-        loop {
-            let event = self.next().await;
-            if event["__typename"] == kind {
-                return event;
-            }
-        }
-    }
-
     /// Returns the next signal: the sender's id, the kind and the payload.
     pub async fn next_signal(&mut self) -> Value {
         let signal = &self.next_of_type("SignalReceived").await["signal"];

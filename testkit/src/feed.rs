@@ -74,6 +74,28 @@ impl Feed {
         event
     }
 
+    /// Returns all events until the feed has caught up.
+    pub async fn catch_up(&mut self) -> Vec<Value> {
+        let mut events = Vec::new();
+        loop {
+            let event = self.next().await;
+            if event["__typename"] == "FeedCaughtUp" {
+                return events;
+            }
+            events.push(event);
+        }
+    }
+
+    /// Skips events until one of this type, and returns it.
+    pub async fn next_of_type(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.next().await;
+            if event["__typename"] == kind {
+                return event;
+            }
+        }
+    }
+
     /// Skips events until the error that ends the feed, and returns its code.
     pub async fn error_code(&mut self) -> String {
         loop {

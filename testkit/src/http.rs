@@ -1,11 +1,16 @@
-//! HTTP requests with explicit headers.
+//! HTTP requests with explicit headers, and connections whose bytes a test reads itself.
+
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::{TestApp, User, http_client};
+use crate::{TIMEOUT, TestApp, User, http_client};
 
 /// An HTTP response.
 pub struct Response {
@@ -86,4 +91,22 @@ pub fn graphql_body(query: &str, variables: Value) -> String {
 /// Returns the `Authorization` header of a user.
 pub fn bearer(user: &User) -> String {
     format!("Bearer {}", user.token)
+}
+
+/// Returns the status and the text of an endpoint such as `/readyz`, or `None` if the server cannot be reached.
+pub async fn probe(addr: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let response = http_client().get(format!("http://{addr}{path}")).send().await.ok()?;
+    Some((response.status().as_u16(), response.text().await.ok()?))
+}
+
+/// Returns everything that the server sends until it closes or aborts the connection.
+pub async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut received = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match timeout(TIMEOUT, stream.read(&mut buffer)).await.expect("the server closes the connection") {
+            Ok(0) | Err(_) => return String::from_utf8(received).expect("text"),
+            Ok(length) => received.extend_from_slice(&buffer[..length]),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Functions panic on failure, because a test or a measurement cannot continue after one. Synchronous functions that
 //! assert have `#[track_caller]`, so that the panic names the line of the test.
 
+mod acceptor;
 mod actions;
 mod app;
 pub mod calls;
@@ -10,8 +11,10 @@ mod client;
 pub mod database;
 mod database_dump;
 mod feed;
+mod held_lock;
 pub mod http;
 pub mod keys;
+pub mod metrics;
 pub mod postgres;
 pub mod presence;
 pub mod process;
@@ -33,6 +36,7 @@ pub use client::{Reply, User, http_client, provide_tls};
 pub use database::{Database, Engine, postgres_is_available};
 pub use database_dump::DatabaseDump;
 pub use feed::{Feed, position};
+pub use held_lock::{HeldLock, LOCK_MIGRATIONS};
 pub use process::ServerProcess;
 pub use redis::RedisServer;
 pub use redis_relay::{Disturbance, RedisRelay};

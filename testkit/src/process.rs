@@ -12,7 +12,7 @@ use std::{env, thread};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::time::sleep;
 
-use crate::TIMEOUT;
+use crate::{SECRET, TIMEOUT};
 
 /// The number of clock ticks per second in `/proc`, which is 100 on every supported Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -270,6 +270,12 @@ pub fn server_command(folder: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(server_binary());
     command.env_clear().envs(settings.iter().copied()).current_dir(folder).stdin(Stdio::null());
     command
+}
+
+/// Returns a token of a user, which the server's binary signs with the tests' shared secret.
+pub fn issue_token(folder: &Path, user: &str) -> String {
+    let output = run_command(folder, &[("PARLOR_JWT_SECRET", SECRET)], &["token", "--user", user]);
+    String::from_utf8(output.stdout).expect("a text").trim().to_owned()
 }
 
 /// Runs a command of the server's binary to its end.

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+
+use crate::acceptor::Acceptor;
 
 /// The probabilities of disturbances, in percent, and the longest delay of a message.
 #[derive(Debug, Clone, Copy)]
@@ -24,9 +25,8 @@ pub struct Disturbance {
 
 /// A relay that runs until it is dropped.
 pub struct RedisRelay {
-    addr: SocketAddr,
+    acceptor: Acceptor,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
 }
 
 struct Shared {
@@ -40,39 +40,24 @@ struct Shared {
 impl RedisRelay {
     /// Starts a relay to the Redis at this port, whose disturbances follow from the seed.
     pub async fn start(redis_port: u16, seed: u64, disturbance: Disturbance) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             target: ([127, 0, 0, 1], redis_port).into(),
             disturbance,
             is_calm: AtomicBool::new(false),
             random: AtomicU64::new(seed),
         });
-        let accepting = tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                while let Ok((client, _)) = listener.accept().await {
-                    tokio::spawn(relay(client, shared.clone()));
-                }
-            }
-        });
-        Self { addr, shared, accepting }
+        let acceptor = Acceptor::start(shared.clone(), relay).await;
+        Self { acceptor, shared }
     }
 
     /// Returns the URL at which servers reach Redis through the relay.
     pub fn url(&self) -> String {
-        format!("redis://{}", self.addr)
+        format!("redis://{}", self.acceptor.addr)
     }
 
     /// Ends the disturbances: later messages pass as they come.
     pub fn calm(&self) {
         self.shared.is_calm.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for RedisRelay {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+
+use crate::acceptor::Acceptor;
 
 /// The treatment of bytes that arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +21,8 @@ enum Flow {
 
 /// A relay that runs until it is dropped.
 pub struct TcpRelay {
-    addr: SocketAddr,
+    acceptor: Acceptor,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
 }
 
 struct Shared {
@@ -47,24 +46,15 @@ impl TcpRelay {
     }
 
     async fn start_with(target: SocketAddr, refusal: Option<(Vec<u8>, Vec<u8>)>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("an address");
         let (flow, hold_after) = (watch::Sender::new(Flow::Open), watch::Sender::new(None));
         let shared = Arc::new(Shared { target, flow, hold_after, refusal });
-        let accepting = tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                while let Ok((client, _)) = listener.accept().await {
-                    tokio::spawn(relay(client, shared.clone()));
-                }
-            }
-        });
-        Self { addr, shared, accepting }
+        let acceptor = Acceptor::start(shared.clone(), relay).await;
+        Self { acceptor, shared }
     }
 
     /// Returns the address at which clients reach the server through the relay.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.acceptor.addr
     }
 
     /// Holds everything that arrives.
@@ -81,12 +71,6 @@ impl TcpRelay {
     pub fn release(&self) {
         self.shared.hold_after.send_replace(None);
         self.shared.flow.send_replace(Flow::Open);
-    }
-}
-
-impl Drop for TcpRelay {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bans: users who may not be members of a chat.
 
 use serde_json::{Value, json};
-use testkit::{Feed, Reply, TestApp, User, engine_test, pluck};
+use testkit::{Reply, TestApp, User, engine_test, pluck};
 
 async fn ban(user: &User, chat: &str, id: &str, reason: Option<&str>) -> Reply {
     let input = json!({ "chatId": chat, "userId": id, "ban": true, "reason": reason });
@@ -21,16 +21,6 @@ async fn join(user: &User, chat: &str) -> Reply {
 fn forbidden(reply: &Reply) -> String {
     reply.assert_error("FORBIDDEN");
     reply.body["errors"][0]["message"].as_str().expect("a message").to_owned()
-}
-
-/// Returns the next event of a kind.
-async fn expect(feed: &mut Feed, kind: &str) -> Value {
-    loop {
-        let event = feed.next().await;
-        if event["__typename"] == kind {
-            return event;
-        }
-    }
 }
 
 const BANS: &str = "bans { nodes { user { id } by { id } reason at } pageInfo { hasNextPage } }";
@@ -165,12 +155,12 @@ async fn ban_is_delivered_to_the_feed_of_the_chat(app: &TestApp) {
     let mut feed = alice.subscribe(query, json!({ "chat": group })).await;
     feed.expect("FeedCaughtUp").await;
     ban(&alice, &group, "bob", None).await.data();
-    let system = expect(&mut feed, "MessageUpserted").await["message"]["system"].clone();
+    let system = feed.next_of_type("MessageUpserted").await["message"]["system"].clone();
     assert_eq!(system, json!({ "kind": "MEMBER_REMOVED", "subject": { "id": "bob" }, "detail": "BANNED" }));
     let bans = |event: Value| event["chat"]["bans"]["nodes"].clone();
-    assert_eq!(bans(expect(&mut feed, "ChatUpserted").await), json!([{ "user": { "id": "bob" } }]));
+    assert_eq!(bans(feed.next_of_type("ChatUpserted").await), json!([{ "user": { "id": "bob" } }]));
     unban(&alice, &group, "bob").await.data();
-    assert_eq!(bans(expect(&mut feed, "ChatUpserted").await), json!([]));
+    assert_eq!(bans(feed.next_of_type("ChatUpserted").await), json!([]));
 }
 
 #[engine_test]

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use testkit::keys::unix_seconds;
 use testkit::{Feed, RedisServer, Socket, User, postgres_test, wait_until};
 
-use crate::consistency::cluster::harness::{TestCluster, unix_seconds};
+use crate::consistency::cluster::harness::TestCluster;
 
 /// The time in which an event reaches other nodes: a second, and a margin for a busy machine.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,7 +22,7 @@ const PRESENCE: &str = "subscription($ids: [ID!]!) { presence(userIds: $ids) { u
 const TYPING: &str = "subscription($chat: ID!) { typing(chatId: $chat) { users { id } } }";
 
 /// Returns a feed that has caught up.
-async fn caught_up_feed(user: &User, chat: &str) -> Feed {
+pub async fn caught_up_feed(user: &User, chat: &str) -> Feed {
     let mut feed = user.feed(chat, None, None).await;
     feed.expect("FeedCaughtUp").await;
     feed

@@ -5,25 +5,19 @@ use std::time::{Duration, Instant};
 
 use redis::Commands;
 use serde_json::{Value, json};
-use testkit::{Feed, RedisServer, User, http_client, postgres_test, wait_until};
+use testkit::metrics::fetch_metric;
+use testkit::{RedisServer, TIMEOUT, postgres_test, wait_until};
+use tokio::time::timeout;
 
+use crate::consistency::cluster::caught_up_feed;
 use crate::consistency::cluster::harness::TestCluster;
 
 /// The time in which changes reach other nodes without Redis.
 const OUTAGE_DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
-async fn caught_up_feed(user: &User, chat: &str) -> Feed {
-    let mut feed = user.feed(chat, None, None).await;
-    feed.expect("FeedCaughtUp").await;
-    feed
-}
-
 /// Returns the value of a counter of messages between nodes.
 async fn counted(metrics_url: &str, kind: &str) -> f64 {
-    let text = http_client().get(metrics_url).send().await.expect("an answer").text().await.expect("text");
-    let name = format!("parlor_cluster_messages_total{{kind=\"{kind}\"}} ");
-    let line = text.lines().find_map(|line| line.strip_prefix(&name));
-    line.unwrap_or_else(|| panic!("no {name}in {text}")).parse().expect("a number")
+    fetch_metric(metrics_url, &format!("parlor_cluster_messages_total{{kind=\"{kind}\"}}")).await
 }
 
 #[postgres_test]
@@ -53,11 +47,11 @@ async fn changes_without_version_arrive_after_an_outage_of_redis() {
     let query = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename
         ... on MemberUpserted { member { user { id } lastReadMessage { id } } } } }";
     let mut receipts = bob.subscribe(query, json!({ "chat": chat })).await;
-    while receipts.next().await["__typename"] != "FeedCaughtUp" {}
+    receipts.catch_up().await;
     let inbox =
         "subscription { inboxFeed { __typename ... on NotificationUpserted { notification { readAt kind } } } }";
     let mut inbox = bob.subscribe(inbox, json!({})).await;
-    while inbox.next().await["__typename"] != "FeedCaughtUp" {}
+    inbox.catch_up().await;
 
     cluster.redis.as_mut().expect("a Redis").kill();
     let bob_elsewhere = cluster.at(0, &bob);
@@ -169,12 +163,15 @@ async fn nodes_agree_on_a_new_message_key() {
     let query = "subscription($chat: ID!) { typing(chatId: $chat) { users { id } } }";
     let mut typing = bob.subscribe(query, json!({ "chat": chat })).await;
     assert_eq!(typing.next().await["users"], json!([]));
-    let mut list = Value::Null;
-    while list["users"] != json!([{ "id": "alice" }]) {
-        alice.mutate_ok("setTyping", json!({ "chatId": chat, "typing": true })).await;
-        if let Ok(next) = tokio::time::timeout(Duration::from_secs(1), typing.next()).await {
-            list = next;
+    let arrives = async {
+        let mut list = Value::Null;
+        while list["users"] != json!([{ "id": "alice" }]) {
+            alice.mutate_ok("setTyping", json!({ "chatId": chat, "typing": true })).await;
+            if let Ok(next) = timeout(Duration::from_secs(1), typing.next()).await {
+                list = next;
+            }
         }
-    }
+    };
+    timeout(TIMEOUT, arrives).await.expect("messages arrive under the new key");
     cluster.end().await;
 }

@@ -1,20 +1,19 @@
 //! A database that refuses changes: read-only, without room, or short of resources.
 
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use parlor::bootstrap;
 use parlor::domain::clock::Clock;
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde_json::json;
-use testkit::process::{run_command, server_command};
-use testkit::{
-    Database, Engine, SECRET, ServerProcess, TestApp, User, config, engine_test, http_client, postgres_test, wait_until,
-};
+use testkit::http::probe;
+use testkit::process::{issue_token, server_command};
+use testkit::{Database, Engine, SECRET, ServerProcess, TestApp, User, config, engine_test, postgres_test, wait_until};
 
-async fn readiness(app: &TestApp) -> (u16, String) {
-    let response = http_client().get(app.url("/readyz")).send().await.expect("the server answers");
-    (response.status().as_u16(), response.text().await.expect("a text"))
+/// Returns the status and the reason of a server's readiness.
+pub async fn readiness(app: &TestApp) -> (u16, String) {
+    probe(app.addr, "/readyz").await.expect("the server answers")
 }
 
 /// Makes inserting a message fail, on both engines with the error that stands for a condition.
@@ -108,9 +107,6 @@ async fn read_only_database_is_refused_at_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn read_only_sqlite_file_is_refused_at_the_start() {
-    /// A user and a group without rights to files of others.
-    const NOBODY: u32 = 65_534;
-
     let app = TestApp::sqlite(&[]).await;
     let database = app.shut_down().await;
     let path = database.sqlite_path();
@@ -122,12 +118,17 @@ async fn read_only_sqlite_file_is_refused_at_the_start() {
     set_mode(folder, 0o555);
     let settings = [("DATABASE_URL", &*database.url), ("PARLOR_JWT_SECRET", SECRET), ("PARLOR_ADDR", "127.0.0.1:0")];
     let mut command = server_command(folder, &settings);
-    if rustix::process::getuid().is_root() {
-        // Root may write to every file.
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    let output = tokio::time::timeout(Duration::from_secs(30), tokio::task::spawn_blocking(move || command.output()));
-    let output = output.await.expect("the server ends").expect("no panic").expect("the binary runs");
+    // A thread of its own, because the set of capabilities belongs to the thread.
+    let (ended, output) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        if rustix::process::getuid().is_root() {
+            // Root may write to every file, whatever its mode. The server inherits the removal.
+            remove_capability_from_bounding_set(CapabilitySet::DAC_OVERRIDE).expect("root may give up a capability");
+        }
+        ended.send(command.output())
+    });
+    let output = tokio::time::timeout(Duration::from_secs(30), output).await.expect("the server ends");
+    let output = output.expect("no panic").expect("the binary runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{text}");
     assert!(text.contains("DATABASE_URL") && text.contains("read-only"), "{text}");
@@ -140,8 +141,7 @@ async fn failing_disk_of_a_sqlite_file_makes_sends_unavailable_and_the_node_unre
     let folder = tempfile::tempdir().expect("a temporary folder");
     let settings = [("PARLOR_JWT_SECRET", SECRET)];
     let server = ServerProcess::start(folder.path(), &settings);
-    let output = run_command(folder.path(), &settings, &["token", "--user", "alice"]);
-    let alice = User::new(server.addr, "alice", String::from_utf8(output.stdout).expect("a text").trim().to_owned());
+    let alice = User::new(server.addr, "alice", issue_token(folder.path(), "alice"));
     let chat = alice.group("Walk", &[]).await;
     alice.send(&chat, "before").await;
     // No file of the process can grow, as on a full disk.
@@ -149,10 +149,7 @@ async fn failing_disk_of_a_sqlite_file_makes_sends_unavailable_and_the_node_unre
     for _ in 0..3 {
         alice.try_send_message(&chat, json!({ "text": "no room" })).await.assert_unavailable();
     }
-    let ready = async || {
-        let response = http_client().get(format!("http://{}/readyz", server.addr)).send().await.expect("an answer");
-        (response.status().as_u16(), response.text().await.expect("a text"))
-    };
+    let ready = async || probe(server.addr, "/readyz").await.expect("an answer");
     let (status, reason) = ready().await;
     assert_eq!(status, 503, "{reason}");
     assert!(reason.contains("disk of the database"), "{reason}");

@@ -6,10 +6,12 @@ use futures_util::future::join_all;
 use parlor::bootstrap;
 use parlor::domain::clock::Clock;
 use serde_json::json;
+use testkit::process::issue_token;
 use testkit::{
-    Database, Engine, Reply, SECRET, ServerProcess, TcpRelay, TestApp, User, config, http_client, postgres_test,
-    wait_until,
+    Database, Engine, Reply, SECRET, ServerProcess, TcpRelay, TestApp, User, config, postgres_test, wait_until,
 };
+
+use crate::consistency::database_conditions::readiness;
 
 /// The time in which a read is answered while the database gives no answer.
 const MAX_READ_TIME: Duration = Duration::from_secs(5);
@@ -32,11 +34,6 @@ async fn start_behind_relay(settings: &[(&str, &str)]) -> (TestApp, TcpRelay) {
 async fn timed(request: impl Future<Output = Reply>) -> (Reply, Duration) {
     let started_at = Instant::now();
     (request.await, started_at.elapsed())
-}
-
-async fn readiness(url: &str) -> (u16, String) {
-    let response = http_client().get(url).send().await.expect("the server answers");
-    (response.status().as_u16(), response.text().await.expect("a text"))
 }
 
 fn succeeded(reply: &Reply) -> bool {
@@ -67,10 +64,9 @@ async fn silent_database_is_unavailable_in_time_and_recovers_without_a_restart()
     let edits = join_all(
         (0..20).map(|n| timed(alice.mutate("updateChat", json!({ "chatId": chat, "title": format!("Walk {n}") })))),
     );
-    let ready_url = app.url("/readyz");
     let ready = async {
         let started_at = Instant::now();
-        let (status, reason) = readiness(&ready_url).await;
+        let (status, reason) = readiness(&app).await;
         assert_eq!(status, 503, "{reason}");
         assert!(reason.contains("database"), "{reason}");
         started_at.elapsed()
@@ -88,7 +84,7 @@ async fn silent_database_is_unavailable_in_time_and_recovers_without_a_restart()
     relay.release();
     let time = recovery_time(&alice, &chat).await;
     assert!(time < RECOVERY_TIME, "{time:?}");
-    assert_eq!(readiness(&ready_url).await.0, 200);
+    assert_eq!(readiness(&app).await.0, 200);
     assert_eq!(app.database.query_number("SELECT count(*) FROM messages WHERE text = 'during'").await, 0);
     app.stop().await;
 }
@@ -123,9 +119,7 @@ async fn outage_is_logged_once_and_when_it_ends() {
     let url = database.url_at(relay.addr());
     let settings = [("DATABASE_URL", &*url), ("PARLOR_JWT_SECRET", SECRET), ("PARLOR_DATABASE_STATEMENT_SECONDS", "1")];
     let server = ServerProcess::start(folder.path(), &settings);
-    let output = testkit::process::run_command(folder.path(), &settings, &["token", "--user", "alice"]);
-    let token = String::from_utf8(output.stdout).expect("a text").trim().to_owned();
-    let alice = User::new(server.addr, "alice", token);
+    let alice = User::new(server.addr, "alice", issue_token(folder.path(), "alice"));
     let chat = alice.group("Walk", &[]).await;
     relay.hold();
     for _ in 0..3 {
@@ -157,7 +151,7 @@ async fn ended_connections_are_unavailable_once_and_replaced() {
     app.database.block_connections().await;
     alice.ask(CHATS).await.assert_unavailable();
     alice.try_send_message(&chat, json!({ "text": "during" })).await.assert_unavailable();
-    let (status, reason) = readiness(&app.url("/readyz")).await;
+    let (status, reason) = readiness(&app).await;
     assert_eq!((status, &*reason), (503, "the database can't be reached\n"));
     app.database.allow_connections().await;
     let time = recovery_time(&alice, &chat).await;

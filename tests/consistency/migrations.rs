@@ -3,21 +3,27 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
 use futures_util::future::join_all;
 use parlor::bootstrap;
 use parlor::domain::clock::Clock;
 use parlor::storage::settings::MigrationMode;
 use serde_json::{Value, json};
-use testkit::database::open_sqlite;
 use testkit::process::{ChildProcess, run_command, server_command};
-use testkit::{Database, Engine, TestApp, config, engine_test, pluck, postgres_test, wait_until};
+use testkit::{
+    Database, Engine, HeldLock, LOCK_MIGRATIONS, TestApp, config, engine_test, pluck, postgres_test, wait_until,
+};
 
 /// The number of servers that start at once.
 const SERVERS: usize = 6;
 
-/// The statement by which a session of PostgreSQL holds the lock of the migrations.
-const HOLD_LOCK: &str = "SELECT pg_advisory_lock(88241483829074)";
+/// Starts servers on one database at once in this process, and stops them.
+async fn start_at_once(database: &Database) {
+    let shared_config = config(&database.url, &[]);
+    let starts = (0..SERVERS).map(|_| bootstrap::start(&shared_config, Clock::system()));
+    for started in join_all(starts).await {
+        started.map(|app| app.database.close()).expect("each server starts");
+    }
+}
 
 #[engine_test]
 async fn servers_started_at_once_on_a_new_database_all_start(engine: Engine) {
@@ -36,22 +42,14 @@ async fn servers_started_at_once_on_a_new_database_all_start(engine: Engine) {
     }
     let migrated = outputs.iter().filter(|output| output.stdout != b"0 migrations run\n").count();
     assert_eq!(migrated, 1, "one of them runs all migrations");
-    let shared_config = config(&database.url, &[]);
-    let starts = (0..SERVERS).map(|_| bootstrap::start(&shared_config, Clock::system()));
-    for started in join_all(starts).await {
-        started.map(|app| app.database.close()).expect("each server starts");
-    }
+    start_at_once(&database).await;
     database.drop().await;
 }
 
 #[engine_test]
 async fn servers_started_at_once_in_one_process_all_start(engine: Engine) {
     let database = Database::create(engine).await;
-    let shared_config = config(&database.url, &[]);
-    let starts = (0..SERVERS).map(|_| bootstrap::start(&shared_config, Clock::system()));
-    for started in join_all(starts).await {
-        started.map(|app| app.database.close()).expect("each server starts");
-    }
+    start_at_once(&database).await;
     database.drop().await;
 }
 
@@ -100,41 +98,21 @@ async fn start_on_migrated_database_waits_for_no_lock(engine: Engine) {
     let database = TestApp::start(Database::create(engine).await, &[]).await.shut_down().await;
     let settings = config(&database.url, &[]);
     // Another process writes to the file, or a pooler has left a lock behind.
-    let (mut file, mut session) = (None, None);
-    match engine {
-        Engine::Sqlite => {
-            let file = file.insert(open_sqlite(&database.sqlite_path()));
-            file.batch_execute("BEGIN IMMEDIATE").unwrap();
-        }
-        Engine::Postgres => {
-            let session = session.insert(database.postgres_client().await);
-            session.batch_execute(HOLD_LOCK).await.unwrap();
-        }
-    }
+    let lock = HeldLock::take(&database, "BEGIN IMMEDIATE", LOCK_MIGRATIONS).await;
     for mode in [MigrationMode::Auto, MigrationMode::Check] {
         let migration = bootstrap::migrate(&settings.database, mode);
         let migrated = tokio::time::timeout(Duration::from_secs(20), migration).await.expect("no wait");
         assert!(migrated.expect("the schema is up to date").is_empty());
     }
-    drop((file, session));
+    drop(lock);
     database.drop().await;
 }
 
 #[engine_test]
 async fn waiting_migration_is_logged_with_the_process_that_it_waits_for(engine: Engine) {
     let database = Database::create(engine).await;
-    let (mut file, mut session) = (None, None);
-    match engine {
-        Engine::Sqlite => {
-            let file = file.insert(open_sqlite(&database.sqlite_path()));
-            file.batch_execute("BEGIN EXCLUSIVE").unwrap();
-        }
-        Engine::Postgres => {
-            let session = session.insert(database.postgres_client().await);
-            session.batch_execute("SET application_name = 'the holder'").await.unwrap();
-            session.batch_execute(HOLD_LOCK).await.unwrap();
-        }
-    }
+    let hold = format!("SET application_name = 'the holder'; {LOCK_MIGRATIONS}");
+    let lock = HeldLock::take(&database, "BEGIN EXCLUSIVE", &hold).await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = server_command(folder.path(), &[("DATABASE_URL", &database.url)]);
     let process = ChildProcess::start("migrate", command.arg("migrate"), folder.path());
@@ -147,7 +125,7 @@ async fn waiting_migration_is_logged_with_the_process_that_it_waits_for(engine: 
         log.contains("the migrations wait for another process") && log.contains(expected)
     })
     .await;
-    drop((file, session));
+    drop(lock);
     process.finish().await;
     let app = TestApp::start(database, &[]).await;
     app.stop().await;

@@ -55,7 +55,7 @@ async fn slow_subscriber_delays_nobody_and_loses_nothing(engine: Engine) {
     let mut feeds = Vec::new();
     for user in &users[..FAST_SUBSCRIBERS + 2] {
         let mut feed = user.subscribe(TEXTS, json!({ "chat": chat })).await;
-        while feed.next().await["__typename"] != "FeedCaughtUp" {}
+        feed.catch_up().await;
         feeds.push(feed);
     }
     let (mut stalled_feed, mut slow_feed) = (feeds.pop().expect("a feed"), feeds.pop().expect("a feed"));

@@ -1,14 +1,13 @@
 //! The budgets of operations: their cost, the bytes that they read and return, and their time.
 
-use diesel::connection::SimpleConnection;
-use diesel::{Connection, SqliteConnection};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::http::{Response, bearer, get, graphql_body, post, request};
 use testkit::keys::sign_with_secret;
-use testkit::{Database, Engine, Feed, SECRET, ServerProcess, TestApp, User, engine_test, postgres_test, wait_until};
-use tokio::task::spawn_blocking;
+use testkit::{
+    Database, Engine, Feed, HeldLock, SECRET, ServerProcess, TestApp, User, engine_test, postgres_test, wait_until,
+};
 
 /// The smallest budget that can be set.
 const SMALL_BUDGET: usize = 64 * 1024;
@@ -130,7 +129,12 @@ async fn event_over_byte_budget_ends_its_subscription(app: &TestApp) {
 #[engine_test(settings = [("PARLOR_READ_BYTES", "65536")])]
 async fn read_over_byte_budget_is_refused(app: &TestApp) {
     let moderator = app.user("mona").await;
-    let (chat, _) = chat_with_long_messages(&moderator, 4).await;
+    let (chat, message) = chat_with_long_messages(&moderator, 4).await;
+    moderator.mutate_ok("pinMessage", json!({ "messageId": message })).await;
+    let draft = "ก".repeat(9_000);
+    moderator.mutate_ok("updateMyMembership", json!({ "chatId": chat, "draft": draft })).await;
+    // The draft is read with the chat only, and not with each list of its content.
+    moderator.ask(&format!("{{ chat(id: \"{chat}\") {{ pinnedMessages {{ nodes {{ id }} }} }} }}")).await.data();
     let messages = format!("chat(id: \"{chat}\") {{ messages(first: LIMIT) {{ nodes {{ id }} }} }}");
     // A page reads one message more than it shows.
     moderator.ask(&format!("{{ {} }}", messages.replace("LIMIT", "1"))).await.data();
@@ -286,39 +290,9 @@ async fn memory_stays_bounded_when_pages_of_long_texts_are_requested(engine: Eng
     database.drop().await;
 }
 
-/// A lock that stops all statements that need the messages, until it is released.
-enum MessagesLock {
-    Sqlite(SqliteConnection),
-    Postgres(tokio_postgres::Client),
-}
-
-impl MessagesLock {
-    async fn take(database: &Database) -> Self {
-        match database.engine {
-            Engine::Sqlite => {
-                let path = database.sqlite_path();
-                let lock = move || {
-                    let mut conn = SqliteConnection::establish(path.to_str().expect("a path")).expect("a connection");
-                    conn.batch_execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE").expect("the lock");
-                    conn
-                };
-                Self::Sqlite(spawn_blocking(lock).await.expect("no panic"))
-            }
-            Engine::Postgres => {
-                let client = database.postgres_client().await;
-                let lock = "BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE";
-                client.batch_execute(lock).await.expect("the lock");
-                Self::Postgres(client)
-            }
-        }
-    }
-
-    async fn release(self) {
-        match self {
-            Self::Sqlite(mut conn) => conn.batch_execute("COMMIT").expect("the lock is released"),
-            Self::Postgres(client) => client.batch_execute("COMMIT").await.expect("the lock is released"),
-        }
-    }
+/// Takes a lock that stops all statements that need the messages.
+async fn lock_messages(database: &Database) -> HeldLock {
+    HeldLock::take(database, "BEGIN IMMEDIATE", "BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE").await
 }
 
 /// Asserts that an operation was given up, and returns the error's message.
@@ -334,7 +308,7 @@ fn deadline_message(body: &Value) -> String {
 async fn mutation_beyond_its_deadline_may_still_be_carried_out(app: &TestApp) {
     let alice = app.user("alice").await;
     let chat = alice.group("Slow", &[]).await;
-    let lock = MessagesLock::take(&app.database).await;
+    let lock = lock_messages(&app.database).await;
     let input = json!({ "chatId": chat, "text": "late" });
     let over_http = alice.mutate_returning("sendMessage", input, "message { id }").await;
     let message = deadline_message(&over_http.body);
@@ -350,7 +324,7 @@ async fn query_beyond_its_deadline_is_given_up() {
     let alice = app.user("alice").await;
     let chat = alice.group("Slow", &[]).await;
     let query = format!("{{ chat(id: \"{chat}\") {{ messages {{ nodes {{ id }} }} }} }}");
-    let lock = MessagesLock::take(&app.database).await;
+    let lock = lock_messages(&app.database).await;
     let mut socket = alice.socket().await;
     socket.subscribe("1", &query, json!({})).await;
     let over_http = alice.ask(&query).await;

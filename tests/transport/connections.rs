@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
-use testkit::http::{graphql_body, request};
-use testkit::process::run_command;
+use testkit::http::{graphql_body, probe, read_to_end, request};
+use testkit::metrics::fetch_metric;
+use testkit::process::issue_token;
 use testkit::{
     Database, Engine, SECRET, ServerProcess, Socket, TIMEOUT, TestApp, User, engine_test, http_client, wait_until,
 };
@@ -14,18 +15,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const KEYS: (&str, &str) = ("PARLOR_JWT_SECRET", SECRET);
-
-/// Reads until the server closes the connection, and returns what it sent.
-async fn read_to_end(stream: &mut TcpStream) -> String {
-    let mut received = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match timeout(TIMEOUT, stream.read(&mut buffer)).await.expect("the server closes the connection") {
-            Ok(0) | Err(_) => return String::from_utf8(received).expect("text"),
-            Ok(length) => received.extend_from_slice(&buffer[..length]),
-        }
-    }
-}
 
 /// Reads one response with a `content-length` from a connection that stays open.
 async fn read_response(stream: &mut TcpStream) -> String {
@@ -44,18 +33,6 @@ async fn read_response(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Returns the value of a metric that the server at `url` reports.
-async fn metric(url: &str, name: &str) -> f64 {
-    let text = http_client().get(url).send().await.expect("metrics").text().await.expect("metrics");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
-}
-
-fn token(folder: &std::path::Path) -> String {
-    let output = run_command(folder, &[KEYS], &["token", "--user", "alice"]);
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
-}
-
 #[engine_test]
 async fn silent_connections_do_not_stop_service_when_descriptors_are_few(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +41,7 @@ async fn silent_connections_do_not_stop_service_when_descriptors_are_few(engine:
     let mut server = ServerProcess::start_limited(folder.path(), &settings, "-n 256");
     let metrics_url = server.next_metrics_url();
     assert!(server.log().contains("the limit of open files allows fewer connections"), "{}", server.log());
-    let alice = User::new(server.addr, "alice", token(folder.path()));
+    let alice = User::new(server.addr, "alice", issue_token(folder.path(), "alice"));
     let mut socket = alice.socket().await;
     let mut silent = Vec::new();
     for number in 0..300 {
@@ -82,11 +59,11 @@ async fn silent_connections_do_not_stop_service_when_descriptors_are_few(engine:
     alice.ask("{ viewer { user { id } } }").await.data();
     socket.subscribe("1", "{ viewer { user { id } } }", json!({})).await;
     assert_eq!(socket.recv().await["type"], "next");
-    assert!(metric(&metrics_url, r#"parlor_connections_closed_total{kind="replaced"}"#).await >= 100.0);
+    assert!(fetch_metric(&metrics_url, r#"parlor_connections_closed_total{kind="replaced"}"#).await >= 100.0);
     let logged = server.log().matches("waiting connections are closed in favour of new ones").count();
     assert!((1..30).contains(&logged), "a line per second at most: {logged}");
-    assert_eq!(metric(&metrics_url, "process_max_fds").await, 256.0);
-    let open = metric(&metrics_url, "process_open_fds").await;
+    assert_eq!(fetch_metric(&metrics_url, "process_max_fds").await, 256.0);
+    let open = fetch_metric(&metrics_url, "process_open_fds").await;
     assert!((100.0..256.0).contains(&open), "{open}");
     drop((silent, socket));
     server.signal("TERM");
@@ -119,11 +96,10 @@ async fn exhausted_descriptors_are_logged_and_counted_and_recovered_from() {
     assert!(lines <= 5, "at most a line per second and listener: {lines}");
     drop((metrics_connections, silent));
     wait_until("the server serves again", async || {
-        let url = format!("http://{}/readyz", server.addr);
-        http_client().get(url).send().await.is_ok_and(|response| response.status() == 200)
+        probe(server.addr, "/readyz").await.is_some_and(|(status, _)| status == 200)
     })
     .await;
-    assert!(metric(&metrics_url, "parlor_accept_errors_total").await >= 1.0);
+    assert!(fetch_metric(&metrics_url, "parlor_accept_errors_total").await >= 1.0);
     assert!(server.is_running());
     server.signal("TERM");
     server.wait().await;
@@ -231,7 +207,7 @@ async fn connection_beyond_the_bound_is_refused_with_unavailable(engine: Engine)
     ];
     let mut server = ServerProcess::start(folder.path(), &settings);
     let metrics_url = server.next_metrics_url();
-    let alice = User::new(server.addr, "alice", token(folder.path()));
+    let alice = User::new(server.addr, "alice", issue_token(folder.path(), "alice"));
     let mut sockets = Vec::new();
     for _ in 0..16 {
         sockets.push(alice.socket().await);
@@ -243,13 +219,12 @@ async fn connection_beyond_the_bound_is_refused_with_unavailable(engine: Engine)
         let body: serde_json::Value = response.json().await.unwrap();
         assert_eq!(body["errors"][0]["extensions"], json!({ "code": "UNAVAILABLE", "retryAfterMs": 1000 }));
     }
-    assert!(metric(&metrics_url, r#"parlor_connections_refused_total{kind="total"}"#).await >= 3.0);
-    assert_eq!(metric(&metrics_url, r#"parlor_connections_refused_total{kind="address"}"#).await, 0.0);
+    assert!(fetch_metric(&metrics_url, r#"parlor_connections_refused_total{kind="total"}"#).await >= 3.0);
+    assert_eq!(fetch_metric(&metrics_url, r#"parlor_connections_refused_total{kind="address"}"#).await, 0.0);
     assert!(server.log().contains("PARLOR_CONNECTIONS"), "{}", server.log());
     drop(sockets.pop());
     wait_until("the place of the closed socket is free", async || {
-        let url = format!("http://{}/healthz", server.addr);
-        http_client().get(url).send().await.is_ok_and(|response| response.status() == 200)
+        probe(server.addr, "/healthz").await.is_some_and(|(status, _)| status == 200)
     })
     .await;
     let mut last = sockets.pop().expect("a socket");

@@ -1,13 +1,12 @@
 //! Rendering of messages as HTML: once per text, and beside the threads that serve requests.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tempfile::TempDir;
+use testkit::metrics::fetch_metric;
 use testkit::{Database, Engine, SECRET, ServerProcess, TestApp, User, engine_test, http_client, wait_until};
-
-use crate::transport::observability::metric_value;
 
 /// The number of messages whose HTML is expensive: every character has to be escaped.
 const MESSAGES: usize = 12;
@@ -21,49 +20,52 @@ fn query(chat: &str, times: usize) -> String {
     query + " }"
 }
 
-/// A server of its own, because the metrics belong to the process.
+/// A server of its own, because the metrics belong to the process, with expensive messages of Alice in a chat.
 struct Server {
     process: ServerProcess,
     metrics_url: String,
+    database: Database,
+    alice: User,
+    chat: String,
+    _folder: TempDir,
 }
 
 impl Server {
-    fn start(folder: &Path, database: &Database) -> Self {
+    /// Starts the server with messages of this length.
+    async fn start(engine: Engine, characters: usize) -> Self {
+        let app = TestApp::start(Database::create(engine).await, &[]).await;
+        let alice = app.user("alice").await;
+        let chat = alice.group("Walk", &[]).await;
+        for _ in 0..MESSAGES {
+            alice.send(&chat, &"<".repeat(characters)).await;
+        }
+        let database = app.shut_down().await;
+        let folder = tempfile::tempdir().unwrap();
         let settings = [
             ("DATABASE_URL", database.url.as_str()),
             ("PARLOR_JWT_SECRET", SECRET),
             ("PARLOR_METRICS_ADDR", "127.0.0.1:0"),
         ];
-        let process = ServerProcess::start(folder, &settings);
-        let metrics_url = process.next_metrics_url();
-        Self { process, metrics_url }
+        let process = ServerProcess::start(folder.path(), &settings);
+        let (metrics_url, alice) = (process.next_metrics_url(), alice.at(process.addr));
+        Self { process, metrics_url, database, alice, chat, _folder: folder }
     }
 
     async fn renders(&self) -> f64 {
-        let metrics = http_client().get(&self.metrics_url).send().await.unwrap().text().await.unwrap();
-        metric_value(&metrics, "parlor_message_renders_total")
+        fetch_metric(&self.metrics_url, "parlor_message_renders_total").await
     }
-}
 
-/// Sends expensive messages of this length, and returns their chat.
-async fn fill_chat(app: &TestApp, characters: usize) -> (User, String) {
-    let alice = app.user("alice").await;
-    let chat = alice.group("Walk", &[]).await;
-    for _ in 0..MESSAGES {
-        alice.send(&chat, &"<".repeat(characters)).await;
+    async fn end(self) {
+        self.process.kill();
+        self.database.drop().await;
     }
-    (alice, chat)
 }
 
 #[engine_test]
 async fn text_is_rendered_once_for_all_operations(engine: Engine) {
-    let app = TestApp::start(Database::create(engine).await, &[]).await;
-    let (alice, chat) = fill_chat(&app, 1_000).await;
-    let database = app.shut_down().await;
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &database);
-    let alice = alice.at(server.process.addr);
-    let query = query(&chat, 20);
+    let server = Server::start(engine, 1_000).await;
+    let (alice, chat) = (&server.alice, &server.chat);
+    let query = query(chat, 20);
     let replies = join_all((0..4).map(|_| alice.ask(&query))).await;
     let expected = format!("<p>{}</p>", "&lt;".repeat(1_000));
     for reply in &replies {
@@ -75,7 +77,7 @@ async fn text_is_rendered_once_for_all_operations(engine: Engine) {
     }
     assert_eq!(server.renders().await, MESSAGES as f64);
     // Changes of other things than the text do not render it again.
-    let last = alice.fetch_chat(&chat, "messages(last: 1) { nodes { id } }").await;
+    let last = alice.fetch_chat(chat, "messages(last: 1) { nodes { id } }").await;
     let last = last["messages"]["nodes"][0]["id"].as_str().unwrap().to_owned();
     alice.mutate_ok("addReaction", json!({ "messageId": last, "emoji": "👍" })).await;
     alice.mutate_ok("pinMessage", json!({ "messageId": last })).await;
@@ -84,19 +86,14 @@ async fn text_is_rendered_once_for_all_operations(engine: Engine) {
     alice.mutate_ok("editMessage", json!({ "messageId": last, "text": "*new*" })).await;
     assert_eq!(alice.fetch_message(&last, "html").await["html"], "<p><em>new</em></p>");
     assert_eq!(server.renders().await, MESSAGES as f64 + 1.0);
-    server.process.kill();
-    database.drop().await;
+    server.end().await;
 }
 
 #[engine_test]
 async fn subscriptions_render_no_text_again(engine: Engine) {
     const SUBSCRIPTIONS: usize = 10;
-    let app = TestApp::start(Database::create(engine).await, &[]).await;
-    let (alice, chat) = fill_chat(&app, 1_000).await;
-    let database = app.shut_down().await;
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &database);
-    let alice = alice.at(server.process.addr);
+    let server = Server::start(engine, 1_000).await;
+    let (alice, chat) = (&server.alice, &server.chat);
     let mut feeds = Vec::new();
     for n in 0..SUBSCRIPTIONS {
         // The alias makes each of them an operation of its own, which shares no execution with the others.
@@ -108,26 +105,21 @@ async fn subscriptions_render_no_text_again(engine: Engine) {
         feed.expect("FeedCaughtUp").await;
         feeds.push(feed);
     }
-    alice.send(&chat, "*new*").await;
+    alice.send(chat, "*new*").await;
     for (n, feed) in feeds.iter_mut().enumerate() {
         let event = feed.next_non_member_event().await;
         assert_eq!(event["message"][format!("f{n}")], "<p><em>new</em></p>", "{event}");
     }
     assert_eq!(server.renders().await, MESSAGES as f64 + 1.0);
-    server.process.kill();
-    database.drop().await;
+    server.end().await;
 }
 
 #[engine_test]
 async fn health_answers_while_texts_are_rendered(engine: Engine) {
-    let app = TestApp::start(Database::create(engine).await, &[]).await;
-    let (alice, chat) = fill_chat(&app, 8_000).await;
-    let database = app.shut_down().await;
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &database);
-    let alice = alice.at(server.process.addr);
+    let server = Server::start(engine, 8_000).await;
+    let (alice, chat) = (&server.alice, &server.chat);
     let health = format!("http://{}/healthz", server.process.addr);
-    let (client, query) = (http_client(), query(&chat, 1));
+    let (client, query) = (http_client(), query(chat, 1));
     let attack = join_all((0..8).map(|_| alice.ask(&query)));
     let checks = async {
         wait_until("the rendering begins", async || server.renders().await > 0.0).await;
@@ -140,6 +132,5 @@ async fn health_answers_while_texts_are_rendered(engine: Engine) {
     assert!(renders_at_last_check < MESSAGES as f64, "the checks are answered before the messages are rendered");
     replies.iter().for_each(|reply| assert!(reply.data().is_object()));
     assert_eq!(server.renders().await, MESSAGES as f64);
-    server.process.kill();
-    database.drop().await;
+    server.end().await;
 }

@@ -12,7 +12,7 @@ mod observability;
 mod process_lifecycle;
 mod quotas;
 mod server_process;
-mod session_end;
+pub mod session_end;
 mod sessions;
 mod sse;
 mod token_keys;

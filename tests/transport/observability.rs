@@ -3,23 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::process::run_command;
+use testkit::metrics::metric_value;
+use testkit::process::issue_token;
 use testkit::{SECRET, ServerProcess, User, http_client, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const KEYS: (&str, &str) = ("PARLOR_JWT_SECRET", SECRET);
-
-fn token(folder: &std::path::Path, user: &str) -> String {
-    let output = run_command(folder, &[KEYS], &["token", "--user", user]);
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// Returns the value of a metric.
-pub fn metric_value(text: &str, name: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_served_on_separate_address() {
@@ -31,7 +21,7 @@ async fn metrics_are_served_on_separate_address() {
         assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
         response.text().await.unwrap()
     };
-    let alice = User::new(server.addr, "alice", token(folder.path(), "alice"));
+    let alice = User::new(server.addr, "alice", issue_token(folder.path(), "alice"));
     let chat = alice.group("Walk", &[]).await;
     let (mut first_feed, mut second_feed) = (alice.feed(&chat, None, None).await, alice.feed(&chat, None, None).await);
     for feed in [&mut first_feed, &mut second_feed] {
@@ -95,7 +85,7 @@ async fn traces_are_exported_to_configured_collector() {
     });
     let folder = tempfile::tempdir().unwrap();
     let mut server = ServerProcess::start(folder.path(), &[KEYS, ("PARLOR_OTLP_ENDPOINT", &endpoint)]);
-    let alice = User::new(server.addr, "alice", token(folder.path(), "alice"));
+    let alice = User::new(server.addr, "alice", issue_token(folder.path(), "alice"));
     alice.ask_with("query Me { viewer { user { id } } }", json!({})).await.data();
     // The server exports the remaining spans when it stops.
     server.signal("TERM");

@@ -4,40 +4,28 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use diesel::connection::SimpleConnection;
 use serde_json::json;
-use testkit::database::open_sqlite;
+use testkit::http::probe;
 use testkit::keys::{HostKey, KeyServer, key_set};
-use testkit::process::{ChildProcess, free_addr, run_command, server_command};
-use testkit::{Database, Engine, SECRET, ServerProcess, User, engine_test, http_client, postgres_test, wait_until};
-use tokio::net::{TcpListener, TcpStream};
+use testkit::process::{ChildProcess, free_addr, issue_token, run_command, server_command};
+use testkit::{
+    Database, Engine, HeldLock, LOCK_MIGRATIONS, SECRET, ServerProcess, TcpRelay, User, engine_test, http_client,
+    postgres_test, wait_until,
+};
 
 use crate::transport::tokens::claims;
 
 const KEYS: (&str, &str) = ("PARLOR_JWT_SECRET", SECRET);
 
-/// Returns the status and the text of a health endpoint, or `None` if the server cannot be reached.
-async fn probe(addr: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let response = http_client().get(format!("http://{addr}{path}")).send().await.ok()?;
-    Some((response.status().as_u16(), response.text().await.ok()?))
-}
-
 fn user(folder: &Path, addr: SocketAddr, id: &str) -> User {
-    let output = run_command(folder, &[KEYS], &["token", "--user", id]);
-    User::new(addr, id, String::from_utf8(output.stdout).expect("text").trim().into())
+    User::new(addr, id, issue_token(folder, id))
 }
 
-/// Returns the address of a server that accepts connections and never answers.
-async fn start_hanging_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut connections: Vec<TcpStream> = Vec::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            connections.push(stream);
-        }
-    });
-    addr
+/// Starts a server that accepts connections and never answers.
+async fn start_hanging_server() -> TcpRelay {
+    let relay = TcpRelay::start(free_addr()).await;
+    relay.hold();
+    relay
 }
 
 /// Starts a server that does not get beyond a step of its start, and checks its health and its end by a signal.
@@ -63,7 +51,8 @@ async fn check_start_that_hangs(settings: &[(&str, &str)], step: &str, signal: &
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_reported_and_signal_ends_process_while_database_does_not_answer() {
-    let url = format!("postgres://parlor@{}/chat?sslmode=disable&connect_timeout=600", start_hanging_server().await);
+    let server = start_hanging_server().await;
+    let url = format!("postgres://parlor@{}/chat?sslmode=disable&connect_timeout=600", server.addr());
     for signal in ["TERM", "INT"] {
         let settings = [KEYS, ("DATABASE_URL", url.as_str())];
         check_start_that_hangs(&settings, "opening the database", signal).await;
@@ -73,25 +62,17 @@ async fn health_is_reported_and_signal_ends_process_while_database_does_not_answ
 #[engine_test]
 async fn health_is_reported_and_signal_ends_process_while_migration_waits_for_lock(engine: Engine) {
     let database = Database::create(engine).await;
-    let (mut file, mut session) = (None, None);
-    match engine {
-        Engine::Sqlite => {
-            let file = file.insert(open_sqlite(&database.sqlite_path()));
-            file.batch_execute("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE").unwrap();
-        }
-        Engine::Postgres => {
-            let session = session.insert(database.postgres_client().await);
-            session.batch_execute("SELECT pg_advisory_lock(88241483829074)").await.unwrap();
-        }
-    }
+    let sqlite = "PRAGMA journal_mode = WAL; BEGIN IMMEDIATE";
+    let lock = HeldLock::take(&database, sqlite, LOCK_MIGRATIONS).await;
     check_start_that_hangs(&[KEYS, ("DATABASE_URL", database.url.as_str())], "migrating the database", "TERM").await;
-    drop((file, session));
+    drop(lock);
     database.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_reported_and_signal_ends_process_while_keys_are_fetched() {
-    let url = format!("http://{}/keys", start_hanging_server().await);
+    let server = start_hanging_server().await;
+    let url = format!("http://{}/keys", server.addr());
     check_start_that_hangs(&[("PARLOR_JWKS", url.as_str())], "reading the token keys", "TERM").await;
 }
 

@@ -154,7 +154,7 @@ async fn limited_sender_is_rejected_before_the_send_queue(app: &TestApp) {
     occupied.await.expect("a message");
 }
 
-/// Returns the close code and the reason of a further WebSocket, or `None` if it is accepted.
+/// Opens a further WebSocket, or returns the close code and the reason of its refusal.
 async fn try_connect(user: &User, app: &TestApp) -> Result<Socket, (u16, String)> {
     let mut socket = Socket::connect(app.addr).await;
     socket.send(init(&user.token)).await;
@@ -189,13 +189,13 @@ async fn open_websockets_are_limited_per_user_and_organization(app: &TestApp) {
 }
 
 /// Opens an event stream, and returns the response.
-async fn open_stream(app: &TestApp, user: &User, query: &str) -> reqwest::Response {
+pub async fn open_stream(app: &TestApp, user: &User, query: &str) -> reqwest::Response {
     let request = http_client().post(app.url("/graphql")).bearer_auth(&user.token);
     let request = request.header("accept", "text/event-stream").header("content-type", "application/json");
     request.body(graphql_body(query, json!({}))).send().await.expect("a response")
 }
 
-const MESSAGE_ADDED: &str = "subscription { messageAdded { id } }";
+pub const MESSAGE_ADDED: &str = "subscription { messageAdded { id } }";
 
 #[engine_test(settings = [("PARLOR_USER_EVENT_STREAMS", "2")])]
 async fn open_event_streams_are_limited_per_user(app: &TestApp) {

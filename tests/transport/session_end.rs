@@ -1,12 +1,14 @@
 //! The end of a session while there is more to deliver than its client reads.
 
 use serde_json::{Value, json};
-use testkit::http::graphql_body;
+use testkit::http::{graphql_body, read_to_end};
 use testkit::keys::sign_with_secret;
 use testkit::{Socket, TIMEOUT, TestApp, User, connect_with_small_buffer, engine_test, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::transport::quotas::{MESSAGE_ADDED, open_stream};
 
 /// Tokens expire at exactly their `exp`, and a test may send as much as it wants.
 const SETTINGS: [(&str, &str); 4] = [
@@ -15,16 +17,16 @@ const SETTINGS: [(&str, &str); 4] = [
     ("PARLOR_USER_EVENT_STREAMS", "1"),
     ("PARLOR_SHUTDOWN_SECONDS", "10"),
 ];
-const FEED: &str = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename
+pub const FEED: &str = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename
     ... on MessageUpserted { message { text } } } }";
 /// The number of messages after which a client that does not read has blocked the server.
-const EARLY_MESSAGES: usize = 40;
+pub const EARLY_MESSAGES: usize = 40;
 /// The number of messages after which hyper accepts nothing more of an event stream either.
 const EARLY_EVENTS: usize = 160;
 const ADMIN: [&str; 2] = ["chat.view", "organization.admin"];
 
 /// Returns a text that begins with a word and is as long as a message can be.
-fn long_text(word: &str) -> String {
+pub fn long_text(word: &str) -> String {
     format!("{word} {}", "x".repeat(7_900))
 }
 
@@ -78,6 +80,23 @@ async fn busy_chat(app: &TestApp) -> (User, String) {
     (alice, chat)
 }
 
+/// Reads until the end of the session closes a socket, without late messages, and returns the number of early ones.
+pub async fn receive_until_session_ends(socket: &mut Socket) -> usize {
+    let mut received = 0;
+    let close = loop {
+        match socket.recv_or_close().await {
+            Ok(message) => {
+                let text = message["payload"]["data"]["chatFeed"]["message"]["text"].as_str().unwrap_or_default();
+                assert!(!text.starts_with("late"), "a message from after the end was delivered");
+                received += usize::from(text.starts_with("early"));
+            }
+            Err(close) => break close,
+        }
+    };
+    assert_eq!(close.map(|frame| frame.code.into()), Some(4403_u16));
+    received
+}
+
 async fn assert_socket_receives_nothing_after(app: &TestApp, end: End) {
     let (alice, chat) = busy_chat(app).await;
     // Alice's subscription is the same, so that its events take the fast path to both sockets.
@@ -91,18 +110,7 @@ async fn assert_socket_receives_nothing_after(app: &TestApp, end: End) {
     send_all(app, &alice, &chat, "early", EARLY_MESSAGES).await;
     end.happen(app, witness).await;
     send_all(app, &alice, &chat, "late", 10).await;
-    let mut received = 0;
-    let close = loop {
-        match socket.recv_or_close().await {
-            Ok(message) => {
-                let text = message["payload"]["data"]["chatFeed"]["message"]["text"].as_str().unwrap_or_default();
-                assert!(!text.starts_with("late"), "a message from after the end was delivered");
-                received += usize::from(text.starts_with("early"));
-            }
-            Err(close) => break close,
-        }
-    };
-    assert_eq!(close.map(|frame| frame.code.into()), Some(4403_u16));
+    let received = receive_until_session_ends(&mut socket).await;
     assert!(received < EARLY_MESSAGES, "what waits for the client is discarded");
 }
 
@@ -139,31 +147,13 @@ async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     String::from_utf8(received).expect("text")
 }
 
-/// Reads what an ended or aborted connection still delivers.
-async fn read_rest(stream: &mut TcpStream) -> String {
-    let mut received = Vec::new();
-    let reading = async {
-        let mut buffer = [0; 16 * 1024];
-        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-            received.extend_from_slice(&buffer[..length]);
-        }
-    };
-    timeout(TIMEOUT, reading).await.expect("an end in time");
-    String::from_utf8_lossy(&received).into_owned()
-}
-
 /// Waits until Bob has no event stream, as he may have one only.
 async fn wait_until_stream_is_gone(app: &TestApp) {
     // A token of the second of a revocation is revoked too.
     app.advance(1);
     let bob = app.user("bob").await;
-    let open = async || {
-        let request = testkit::http_client().post(app.url("/graphql")).bearer_auth(&bob.token);
-        let request = request.header("accept", "text/event-stream").header("content-type", "application/json");
-        let body = graphql_body("subscription { messageAdded { id } }", json!({}));
-        request.body(body).send().await.expect("a response").status() == 200
-    };
-    wait_until("the event stream is gone", open).await;
+    let is_gone = async || open_stream(app, &bob, MESSAGE_ADDED).await.status() == 200;
+    wait_until("the event stream is gone", is_gone).await;
 }
 
 async fn assert_stream_receives_nothing_after(app: &TestApp, end: End) {
@@ -177,7 +167,7 @@ async fn assert_stream_receives_nothing_after(app: &TestApp, end: End) {
     send_all(app, &alice, &chat, "late", 10).await;
     // The connection is aborted although its client reads nothing.
     wait_until_stream_is_gone(app).await;
-    let rest = read_rest(&mut stream).await;
+    let rest = read_to_end(&mut stream).await;
     assert!(!rest.contains("\"late "), "a message from after the end was delivered");
     let received = rest.matches("\"early ").count();
     assert!(received < EARLY_EVENTS / 2, "{received} messages: what waits for the client is discarded");
@@ -206,7 +196,7 @@ async fn long_response_breaks_off_when_session_ends(app: &TestApp) {
     let length: usize = length.expect("a length");
     assert!(length > 700_000, "{length}");
     End::Revoked.happen(app, witness).await;
-    let received = read_rest(&mut stream).await.len();
+    let received = read_to_end(&mut stream).await.len();
     assert!(received < length, "the response was complete");
 }
 

@@ -16,6 +16,18 @@ use testkit::{Database, Engine, SECRET, ServerProcess, Socket, TestApp, User, wa
 
 use crate::transport::tokens::{assert_accepted, assert_rejected, claims, fetch_viewer};
 
+/// Starts a host that publishes a key, and a server that has read it.
+///
+/// Only the test lets time pass, in which the keys are read again.
+async fn start_with_key_server(key: &HostKey) -> (KeyServer, TestApp) {
+    let host = KeyServer::start().await;
+    host.publish(&[key]);
+    let algorithm = format!("{:?}", key.algorithm);
+    let app = TestApp::sqlite(&[("PARLOR_JWKS", &host.url), ("PARLOR_JWT_ALGORITHM", &algorithm)]).await;
+    app.app.clock.pause();
+    (host, app)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jwks_file_supports_every_algorithm() {
     let (rsa, ec, ed) = (HostKey::rsa(), HostKey::ec(0), HostKey::ed(0));
@@ -58,12 +70,8 @@ async fn jwks_file_supports_every_algorithm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jwks_address_rotates_keys() {
-    let host = KeyServer::start().await;
     let (old, new) = (HostKey::ec(0), HostKey::ec(1));
-    host.publish(&[&old]);
-    let app = TestApp::sqlite(&[("PARLOR_JWKS", &host.url), ("PARLOR_JWT_ALGORITHM", "ES256")]).await;
-    // Only this test lets time pass, in which the keys are read again.
-    app.app.clock.pause();
+    let (host, app) = start_with_key_server(&old).await;
     let [old_token, new_token] = [&old, &new].map(|key| key.sign(claims(json!({}))));
     for _ in 0..5 {
         assert_accepted(&app, old_token.clone()).await;
@@ -104,12 +112,8 @@ async fn jwks_address_rotates_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_key_flood_causes_no_fetch_flood() {
-    let host = KeyServer::start().await;
     let (known, foreign) = (HostKey::ed(0), HostKey::ed(1));
-    host.publish(&[&known]);
-    let app = TestApp::sqlite(&[("PARLOR_JWKS", &host.url), ("PARLOR_JWT_ALGORITHM", "EdDSA")]).await;
-    // However long the floods take, only this test lets the time between two fetches pass.
-    app.app.clock.pause();
+    let (host, app) = start_with_key_server(&known).await;
     assert_eq!(host.request_count(), 1);
     let client = User::new(app.addr, "any", String::new());
     let flood = async || {
@@ -161,11 +165,8 @@ async fn jwks_host_may_start_after_server() {
 /// A key set that does not answer delays nobody whose key is known, and others for a limited time.
 #[tokio::test(flavor = "multi_thread")]
 async fn hanging_jwks_delays_unknown_keys_only() {
-    let host = KeyServer::start().await;
     let (known, foreign) = (HostKey::ed(0), HostKey::ed(1));
-    host.publish(&[&known]);
-    let app = TestApp::sqlite(&[("PARLOR_JWKS", &host.url), ("PARLOR_JWT_ALGORITHM", "EdDSA")]).await;
-    app.app.clock.pause();
+    let (host, app) = start_with_key_server(&known).await;
     let known_token = known.sign(claims(json!({})));
     assert_accepted(&app, known_token.clone()).await;
     assert_eq!(host.request_count(), 1);

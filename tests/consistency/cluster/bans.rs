@@ -17,12 +17,7 @@ async fn ban_reaches_other_nodes_at_once() {
         ... on ChatUpserted { chat { bans { nodes { user { id } } } } } } }";
     let mut list = carol.subscribe(query, json!({ "chat": channel })).await;
     list.expect("FeedCaughtUp").await;
-    let mut bans = async || loop {
-        let event = list.next().await;
-        if event["__typename"] == "ChatUpserted" {
-            return event["chat"]["bans"]["nodes"].clone();
-        }
-    };
+    let mut bans = async || list.next_of_type("ChatUpserted").await["chat"]["bans"]["nodes"].clone();
     let mut feed = bob.feed(&channel, None, None).await;
     feed.expect("FeedCaughtUp").await;
     alice.mutate_ok("removeMember", json!({ "chatId": channel, "userId": "bob", "ban": true })).await;

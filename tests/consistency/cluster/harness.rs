@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use parlor::domain::clock::Clock;
 use serde_json::json;
 use tempfile::TempDir;
-use testkit::keys::sign_with_secret;
+use testkit::keys::{sign_with_secret, unix_seconds};
 use testkit::process::free_port;
 use testkit::{Database, Engine, RedisServer, SECRET, ServerProcess, User, wait_until};
 use tokio::sync::{Mutex, MutexGuard};
@@ -139,9 +138,4 @@ impl TestCluster {
         self.redis = None;
         self.database.drop().await;
     }
-}
-
-/// Returns the current time in seconds since the Unix epoch.
-pub fn unix_seconds() -> i64 {
-    Clock::system().now().timestamp()
 }

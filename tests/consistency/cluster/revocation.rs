@@ -7,15 +7,7 @@ use testkit::{RedisServer, Socket, postgres_test, wait_until};
 
 use crate::consistency::cluster::DELIVERY_TIMEOUT;
 use crate::consistency::cluster::harness::TestCluster;
-
-const FEED: &str = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename
-    ... on MessageUpserted { message { text } } } }";
-/// The number of messages after which a client that does not read has blocked its node.
-const EARLY_MESSAGES: usize = 40;
-
-fn long_text(word: &str) -> String {
-    format!("{word} {}", "x".repeat(7_900))
-}
+use crate::transport::session_end::{EARLY_MESSAGES, FEED, long_text, receive_until_session_ends};
 
 /// Revokes a user's sessions at one node while the other has more to deliver than their client reads.
 async fn assert_revocation_reaches_other_node(redis: Option<RedisServer>) {
@@ -43,16 +35,7 @@ async fn assert_revocation_reaches_other_node(redis: Option<RedisServer>) {
     for _ in 0..10 {
         alice.send(&chat, &long_text("late")).await;
     }
-    let close = loop {
-        match socket.recv_or_close().await {
-            Ok(message) => {
-                let text = message["payload"]["data"]["chatFeed"]["message"]["text"].as_str().unwrap_or_default();
-                assert!(!text.starts_with("late"), "a message from after the revocation was delivered");
-            }
-            Err(close) => break close,
-        }
-    };
-    assert_eq!(close.map(|frame| frame.code.into()), Some(4403_u16));
+    receive_until_session_ends(&mut socket).await;
     cluster.end().await;
 }
 

@@ -75,7 +75,7 @@ impl ClientCopy {
                 ... on MemberUpserted {{ member {{ {MEMBER} }} }} }} }}"
         );
         let mut feed = self.user.subscribe(&query, json!({ "chat": chat })).await;
-        while feed.next().await["__typename"] != "FeedCaughtUp" {}
+        feed.catch_up().await;
         feed
     }
 
@@ -86,7 +86,7 @@ impl ClientCopy {
                 ... on NotificationUpserted {{ notification {{ {NOTIFICATION} }} }} }} }}"
         );
         let mut feed = self.user.subscribe(&query, json!({})).await;
-        while feed.next().await["__typename"] != "FeedCaughtUp" {}
+        feed.catch_up().await;
         feed
     }
 
@@ -145,18 +145,9 @@ impl ClientCopy {
             let reply = self.user.ask_with(&query, json!({ "id": chat, "before": before })).await;
             let title = json!({ "id": chat, "title": reply.at("chat.title") });
             insert(&mut objects, &title);
-            reply
-                .at("chat.members.nodes")
-                .as_array()
-                .expect("a list")
-                .iter()
-                .for_each(|node| insert(&mut objects, node));
-            reply
-                .at("chat.messages.nodes")
-                .as_array()
-                .expect("a list")
-                .iter()
-                .for_each(|node| insert(&mut objects, node));
+            for list in ["chat.members.nodes", "chat.messages.nodes"] {
+                reply.at(list).as_array().expect("a list").iter().for_each(|node| insert(&mut objects, node));
+            }
             if reply.at("chat.messages.pageInfo.hasPreviousPage") == &json!(false) {
                 return objects;
             }
