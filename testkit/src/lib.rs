@@ -15,6 +15,7 @@ mod held_lock;
 pub mod http;
 pub mod keys;
 pub mod metrics;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod presence;
 pub mod process;

@@ -18,6 +18,7 @@ mod golden;
 mod locked_rows;
 mod migrations;
 mod model;
+mod poolers;
 mod query_counts;
 mod shared_execution;
 mod slow_subscribers;
