@@ -114,7 +114,7 @@ impl Refuser {
         Self { permits: Arc::new(Semaphore::new(MAX_OPEN_REFUSALS)), response, log: RateLimitedLog::default() }
     }
 
-    /// Closes a connection that reached a bound, after a response with the reason unless too many wait for theirs.
+    /// Closes a connection beyond a bound, and responds with the reason if few clients wait for it.
     fn refuse(&self, stream: TcpStream, address: IpAddr, refusal: Refusal, max_connections: usize) {
         let kind = match refusal {
             Refusal::Full => "total",

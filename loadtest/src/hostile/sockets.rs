@@ -100,7 +100,7 @@ pub async fn edit_flood(target: &Target) -> Result<String> {
             code => return Err(format!("expected RATE_LIMITED, received {code:?}").into()),
         }
     }
-    // What the limit admits again meanwhile, with a second for rounding.
+    // The limit admits this number again meanwhile, with a second for rounding.
     let refill = (start.elapsed().as_secs() + 1) * SENDS_PER_MINUTE / 60;
     require(edits <= SENDS_PER_MINUTE + refill, || format!("{edits} edits succeeded"))?;
     Ok(format!("{edits} edits succeeded, {refused} were refused"))
