@@ -91,8 +91,14 @@ fn is_visible(character: char) -> bool {
     !is_hidden
 }
 
-fn is_default_ignorable(character: char) -> bool {
+/// Returns whether a character shows nothing of its own (Unicode Standard, section 5.21).
+pub fn is_default_ignorable(character: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
+}
+
+/// Returns whether a character only selects a variant of the character before it.
+pub fn is_variation_selector(character: char) -> bool {
+    matches!(character, '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}')
 }
 
 /// Returns whether a character shows nothing, although Unicode does not call it ignorable.

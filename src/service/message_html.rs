@@ -151,8 +151,7 @@ mod tests {
     use crate::domain::messages::{SystemMessage, SystemMessageKind};
 
     fn message(seq: i64, text: &str) -> Arc<Message> {
-        let content =
-            SystemMessage { kind: SystemMessageKind::Welcome, actor: None, subject: None, detail: None, call: None };
+        let content = SystemMessage::new(SystemMessageKind::Welcome);
         let id = MessageId { chat: ChatId(uuid::Uuid::nil()), seq };
         Arc::new(Message { text: Some(text.to_owned()), ..Message::system(id, content, DateTime::UNIX_EPOCH) })
     }

@@ -124,7 +124,7 @@ async fn markdown_renders_to_inert_html(app: &TestApp) {
         ("> a\nb", "<blockquote><p>a<br>b</p></blockquote>"),
         ("```\n<b>\n```", "<pre><code>&lt;b&gt;\n</code></pre>"),
         ("<script>alert(1)</script>", "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>"),
-        ("[a](javascript:alert(1))", "<p>a</p>"),
+        ("[a](javascript:alert(1))", "<p>[a](javascript:alert(1))</p>"),
         ("<img src=x onerror=alert(1)>", "<p>&lt;img src=x onerror=alert(1)&gt;</p>"),
     ] {
         let id = alice.send(&chat, text).await;
