@@ -1,18 +1,22 @@
 //! Full-text search with equal results on SQLite (FTS5) and PostgreSQL (`tsvector`).
 //!
-//! This module splits texts and queries into words, and the engines receive the words as [`terms`].
+//! [`folding`] gives texts and queries the form in which they are compared, and [`mod@tokens`] splits them into words. The
+//! engines receive the words as [`terms`].
 
 use std::ops::Range;
 
-use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::domain::markdown::escape;
+use crate::domain::markdown::html::escape;
 use crate::domain::search::terms::TermPrefix;
+use crate::domain::search::tokens::{Token, indexed_words, phrase_words, tokens};
 use crate::error::{Error, Result};
 
+pub mod folding;
+pub mod letters;
+pub mod message_texts;
 pub mod terms;
+pub mod tokens;
 
 /// The maximum length of a query, in characters.
 pub const MAX_QUERY_CHARS: usize = 200;
@@ -20,30 +24,15 @@ pub const MAX_QUERY_CHARS: usize = 200;
 /// The maximum number of words in a query.
 pub const MAX_QUERY_WORDS: usize = 16;
 
-/// The number of bytes of a word that are compared.
-///
-/// The rest of a longer word is ignored.
-const MAX_WORD_BYTES: usize = 64;
-
 /// The maximum length of a snippet, in characters.
 const SNIPPET_CHARS: usize = 200;
 /// The length of the part of a snippet before the first match, in characters.
 const SNIPPET_LEAD_CHARS: usize = 60;
 
-/// Returns the words of a text in the form in which they are compared.
-///
-/// Case, accents and compatibility forms are removed.
-pub fn words(text: &str) -> Vec<String> {
-    tokens(text).into_iter().map(|token| token.word).collect()
-}
-
-/// Returns the words of a text with their ranges in it, in bytes.
-pub fn word_ranges(text: &str) -> impl Iterator<Item = (Range<usize>, String)> {
-    tokens(text).into_iter().map(|token| (token.range, token.word))
-}
-
 /// A search query: phrases that a text must all contain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// The default has none, and every text contains all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchQuery {
     phrases: Vec<Phrase>,
 }
@@ -56,11 +45,31 @@ struct Phrase {
     is_prefix: bool,
 }
 
+/// The phrases of a query while it is parsed.
+#[derive(Default)]
+struct Phrases {
+    phrases: Vec<Phrase>,
+    /// The number of words as users count them: text of a script without spaces is one.
+    word_count: usize,
+}
+
+impl Phrases {
+    fn push(&mut self, text: &str, is_prefix: bool) {
+        let tokens = tokens(text);
+        let (words, ends_with_prefix) = phrase_words(&tokens);
+        if !words.is_empty() {
+            self.word_count += tokens.iter().filter(|token| !(token.is_letter && token.follows)).count();
+            self.phrases.push(Phrase { words, is_prefix: is_prefix || ends_with_prefix });
+        }
+    }
+}
+
 impl SearchQuery {
     /// Parses a query.
     ///
     /// Text between double quotes is an exact phrase; a missing closing quote is at the end. Other text is split at
-    /// whitespace into prefixes. One with several words, such as `wi-f`, is a phrase whose last word is a prefix.
+    /// whitespace into prefixes. One with several words, such as `wi-f`, is a phrase whose last word is a prefix. Text
+    /// of a script without spaces is found inside longer text.
     ///
     /// # Errors
     ///
@@ -70,21 +79,25 @@ impl SearchQuery {
         if query.chars().nth(MAX_QUERY_CHARS).is_some() {
             return Err(Error::bad_input("query", format!("must have at most {MAX_QUERY_CHARS} characters")));
         }
-        let mut phrases = Vec::new();
+        let mut phrases = Phrases::default();
         for (index, part) in query.split(is_quote).enumerate() {
             if index % 2 == 1 {
-                phrases.push(Phrase { words: words(part), is_prefix: false });
+                phrases.push(part, false);
             } else {
                 let chunks = part.split(|character: char| character.is_whitespace() || character.is_control());
-                phrases.extend(chunks.map(|chunk| Phrase { words: words(chunk), is_prefix: true }));
+                chunks.for_each(|chunk| phrases.push(chunk, true));
             }
         }
-        phrases.retain(|phrase| !phrase.words.is_empty());
-        match phrases.iter().map(|phrase| phrase.words.len()).sum() {
-            0 => Err(Error::bad_input("query", "must contain a word of letters or digits")),
-            1..=MAX_QUERY_WORDS => Ok(Self { phrases }),
+        match phrases.word_count {
+            0 => Err(Error::bad_input("query", "must contain a letter, a digit or an emoji")),
+            1..=MAX_QUERY_WORDS => Ok(Self { phrases: phrases.phrases }),
             _ => Err(Error::bad_input("query", format!("must have at most {MAX_QUERY_WORDS} words"))),
         }
+    }
+
+    /// Returns whether every text contains the query.
+    pub fn is_empty(&self) -> bool {
+        self.phrases.is_empty()
     }
 
     /// Returns the expression for FTS5's `MATCH`, such as `"hello" + "wor" * AND "x" *`.
@@ -139,146 +152,33 @@ impl SearchQuery {
 
     /// Returns the ranges of the words that match, in ascending order and without overlap.
     fn match_ranges(&self, tokens: &[Token]) -> Vec<Range<usize>> {
-        let mut is_match = vec![false; tokens.len()];
+        let words: Vec<_> = indexed_words(tokens).collect();
+        let mut found: Vec<Range<usize>> = Vec::new();
         for phrase in &self.phrases {
-            let length = phrase.words.len();
-            for (start, window) in tokens.windows(length).enumerate() {
-                if phrase.matches(window) {
-                    is_match[start..start + length].fill(true);
-                }
+            let last = phrase.words.len() - 1;
+            for window in words.windows(phrase.words.len()) {
+                let pairs = window.iter().zip(&phrase.words).enumerate();
+                let matches = pairs
+                    .map(|(index, (indexed, word))| indexed.matched_range(word, phrase.is_prefix && index == last));
+                found.extend(matches.collect::<Option<Vec<_>>>().into_iter().flatten());
             }
         }
+        found.sort_by_key(|range| range.start);
         let mut ranges: Vec<Range<usize>> = Vec::new();
-        for (token, _) in tokens.iter().zip(is_match).filter(|(_, is_match)| *is_match) {
+        for range in found {
             match ranges.last_mut() {
-                // Two words can come from one character (½), and then have the same range.
-                Some(last) if token.range.start < last.end => last.end = last.end.max(token.range.end),
-                _ => ranges.push(token.range.clone()),
+                // Pairs of letters overlap, and so do two words of one character (½).
+                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+                _ => ranges.push(range),
             }
         }
         ranges
     }
 }
 
-impl Phrase {
-    /// Returns whether the phrase matches the same number of tokens.
-    fn matches(&self, tokens: &[Token]) -> bool {
-        let last = self.words.len() - 1;
-        self.words.iter().zip(tokens).enumerate().all(|(index, (word, token))| {
-            token.word == *word || (self.is_prefix && index == last && token.word.starts_with(word))
-        })
-    }
-}
-
-/// A word of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Token {
-    /// The range of the word in the text, with its accents.
-    range: Range<usize>,
-    /// The word in the form in which it is compared.
-    word: String,
-}
-
-fn tokens(text: &str) -> Vec<Token> {
-    if text.is_ascii() { ascii_tokens(text) } else { unicode_tokens(text) }
-}
-
-/// Returns the same as [`unicode_tokens`] for an ASCII text, in a tenth of the time.
-fn ascii_tokens(text: &str) -> Vec<Token> {
-    let words = text.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let token = |word: &str| {
-        let start = byte_offset(text, word);
-        Token { range: start..start + word.len(), word: truncate(word).to_ascii_lowercase() }
-    };
-    words.map(token).collect()
-}
-
-fn unicode_tokens(text: &str) -> Vec<Token> {
-    let normalized = NormalizedText::new(text);
-    let mut tokens = Vec::new();
-    for (start, segment) in normalized.text.unicode_word_indices() {
-        for piece in segment.split(|character| !is_word_char(character)) {
-            // A combining mark belongs to the letter before it, so a word does not begin with one.
-            let word = piece.trim_start_matches(is_combining_mark);
-            if !word.is_empty() {
-                let start = start + byte_offset(segment, word);
-                tokens.push(Token {
-                    range: normalized.original_range(start..start + word.len()),
-                    word: truncate(word).to_owned(),
-                });
-            }
-        }
-    }
-    tokens
-}
-
-/// A text without case, accents and compatibility forms, and the origin of its characters.
-struct NormalizedText {
-    text: String,
-    /// For each character with its marks: the start in the normalized text, and the range in the original.
-    original_ranges: Vec<(usize, Range<usize>)>,
-}
-
-impl NormalizedText {
-    fn new(text: &str) -> Self {
-        let mut normalized = Self { text: String::with_capacity(text.len()), original_ranges: Vec::new() };
-        let mut characters = text.char_indices().peekable();
-        while let Some((start, character)) = characters.next() {
-            let mut end = start + character.len_utf8();
-            while let Some((at, mark)) = characters.next_if(|(_, next)| is_mark(*next)) {
-                end = at + mark.len_utf8();
-            }
-            normalized.original_ranges.push((normalized.text.len(), start..end));
-            let kept = text[start..end].nfkd().filter(|character| !is_ignored(*character));
-            normalized.text.extend(kept.flat_map(char::to_lowercase).map(|character| match character {
-                // The lower case of Σ depends on whether the word ends there, which typing on changes.
-                'ς' => 'σ',
-                _ => character,
-            }));
-        }
-        normalized
-    }
-
-    /// Returns the range in the original text from which a range of the normalized text comes.
-    fn original_range(&self, range: Range<usize>) -> Range<usize> {
-        let origin = |position: usize| {
-            let count = self.original_ranges.partition_point(|(start, _)| *start <= position);
-            self.original_ranges[..count].last().map_or(0..0, |(_, origin)| origin.clone())
-        };
-        origin(range.start).start..origin(range.end - 1).end
-    }
-}
-
-/// Returns whether a character is an accent or a variation selector.
-///
-/// Other marks are letters of their scripts.
-fn is_ignored(character: char) -> bool {
-    matches!(character, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
-}
-
-/// Returns whether a character belongs to the one before it.
-///
-/// Besides combining marks, the half-width voicing marks of Katakana do.
-fn is_mark(character: char) -> bool {
-    is_combining_mark(character) || matches!(character, '\u{ff9e}' | '\u{ff9f}')
-}
-
-fn is_word_char(character: char) -> bool {
-    character.is_alphanumeric() || is_combining_mark(character)
-}
-
 /// Returns whether a character is a double quote, typographic ones included, which phones insert.
 fn is_quote(character: char) -> bool {
     matches!(character, '"' | '“' | '”' | '„')
-}
-
-fn truncate(word: &str) -> &str {
-    &word[..word.floor_char_boundary(MAX_WORD_BYTES)]
-}
-
-/// Returns the offset of a slice in the text that it is a part of.
-fn byte_offset(text: &str, part: &str) -> usize {
-    part.as_ptr() as usize - text.as_ptr() as usize
 }
 
 /// Returns the range of a text that a snippet shows, which includes the byte position `first_match`.

@@ -1,10 +1,10 @@
 //! Blocked words.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 
-use crate::domain::blocklist::{BlockAction, Blocklist};
+use crate::domain::blocklist::{BlockAction, Blocklist, normalize_stored};
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
 use crate::storage::column_types::TextValue;
@@ -29,7 +29,7 @@ pub async fn by_organizations(
         .await?;
     let mut lists: HashMap<OrganizationId, Blocklist> = HashMap::new();
     for (organization, word, action) in rows {
-        lists.entry(organization.0).or_default().0.insert(word, action.0);
+        lists.entry(organization.0).or_default().insert_stored(&word, action.0);
     }
     Ok(lists)
 }
@@ -63,9 +63,16 @@ pub async fn block(
 ///
 /// Returns an error if the statement fails.
 pub async fn unblock(conn: &mut Conn, organization: &OrganizationId, words: &[String]) -> Result<()> {
-    let matching = blocked_words::organization_id
-        .eq(organization.as_str())
-        .and(blocked_words::word.eq_any(words.iter().map(String::as_str)));
-    diesel::delete(blocked_words::table.filter(matching)).execute(conn).await?;
+    let of_organization = blocked_words::organization_id.eq(organization.as_str());
+    // A stored word may have the form of an earlier version.
+    let stored: Vec<String> =
+        blocked_words::table.filter(of_organization).select(blocked_words::word).load(conn).await?;
+    let removed: HashSet<&str> = words.iter().map(String::as_str).collect();
+    let matching = stored.into_iter().filter(|word| removed.contains(normalize_stored(word).as_str()));
+    let matching: Vec<String> = matching.collect();
+    if !matching.is_empty() {
+        let matching = of_organization.and(blocked_words::word.eq_any(matching));
+        diesel::delete(blocked_words::table.filter(matching)).execute(conn).await?;
+    }
     Ok(())
 }

@@ -20,7 +20,7 @@ const ATTACHMENT_KINDS: [&str; 4] = ["image", "video", "audio", "file"];
 
 /// Returns the messages in the viewer's chats that match a search, newest first.
 ///
-/// It returns one message more than the window shows, if there are more.
+/// A search without words finds the messages of users that meet its other conditions. It returns one message more than the window shows, if there are more.
 ///
 /// # Errors
 ///
@@ -42,10 +42,18 @@ pub async fn page(
         .filter(mentions::chat_id.eq(messages::chat_id))
         .filter(mentions::seq.eq(messages::seq))
         .filter(mentions::user_id.eq(viewer.as_str()));
+    let hidden_from_viewer = members::table
+        .filter(members::chat_id.eq(messages::chat_id))
+        .filter(members::user_id.eq(viewer.as_str()))
+        .filter(members::history_after_seq.ge(messages::seq));
     let prefix = TermPrefix::new(organization);
+    let has_words = !search.query.is_empty();
+    let full_text = || MatchesFullText { tsquery: search.query.tsquery(&prefix), fts5: search.query.fts5(&prefix) };
     let conditions = Conditions::new()
-        .and(MatchesFullText { tsquery: search.query.tsquery(&prefix), fts5: search.query.fts5(&prefix) })
+        .and_option(has_words.then(full_text))
+        .and_option((!has_words && kinds.is_none()).then(|| messages::kind.ne("system")))
         .and(messages::chat_id.eq_any(viewer_chats))
+        .and(diesel::dsl::not(diesel::dsl::exists(hidden_from_viewer)))
         .and_option(search.chat.map(|chat| messages::chat_id.eq(UuidValue(chat.0))))
         .and_option(search.sender.as_ref().map(|sender| messages::sender_id.assume_not_null().eq(sender.as_str())))
         .and_option(kinds.map(|kinds| messages::kind.eq_any(kinds)))

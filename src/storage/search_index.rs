@@ -2,22 +2,24 @@
 //!
 //! [`crate::domain::search`] splits texts into words, and not the engines, so that both find the same messages.
 
-use diesel::dsl::{not, sql};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use uuid::Uuid;
 
 use crate::domain::ids::{ChatId, MessageId, OrganizationId};
+use crate::domain::messages::Message;
+use crate::domain::search::message_texts::message_words;
 use crate::domain::search::terms::TermPrefix;
-use crate::domain::search::words;
 use crate::error::Result;
 use crate::storage::chats;
 use crate::storage::column_types::UuidValue;
 use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::messages::by_ids;
 use crate::storage::schema::{messages, search_reindexing};
 use crate::storage::sql::conditions::Conditions;
 use crate::storage::sql::for_update::for_update;
-use crate::storage::sql::full_text::{DeleteFullText, HasFullText, IndexFullText};
+use crate::storage::sql::full_text::{DeleteFullText, DeleteFullTexts, IndexFullText};
 
 /// Messages that one step of reindexing reads. Their chats are locked meanwhile, so there are not many.
 const REINDEX_BATCH: i64 = 200;
@@ -32,15 +34,15 @@ const REINDEXING_ID: i32 = 1;
 /// Returns an error if the statement fails.
 pub async fn insert<'a>(
     conn: &mut Conn,
-    texts: impl Iterator<Item = (&'a OrganizationId, MessageId, &'a str)>,
+    messages: impl Iterator<Item = (&'a OrganizationId, &'a Message)>,
 ) -> Result<()> {
     let is_postgres = matches!(conn, Conn::Postgres(_));
-    let rows: Vec<_> = texts
-        .filter_map(|(organization, id, text)| {
-            let words = words(text);
+    let rows: Vec<_> = messages
+        .filter_map(|(organization, message)| {
+            let words = message_words(message);
             let prefix = TermPrefix::new(organization);
             let spelled = if is_postgres { prefix.tsvector(&words) } else { prefix.fts5_text(&words) };
-            (!words.is_empty()).then_some((UuidValue(id.chat.0), id.seq, spelled))
+            (!words.is_empty()).then_some((UuidValue(message.id.chat.0), message.id.seq, spelled))
         })
         .collect();
     if !rows.is_empty() {
@@ -84,7 +86,7 @@ pub async fn reindex_if_empty(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// Adds the next messages to the index and returns their number, or `None` if no message is missing.
+/// Indexes the next messages again and returns their number, or `None` if nothing is left.
 ///
 /// It has to run in a transaction. It locks the chats of the messages, so that no text changes meanwhile, and it locks
 /// them in the order of their ids, after the position of the reindexing, which no other transaction locks.
@@ -99,7 +101,7 @@ pub async fn reindex_batch(conn: &mut Conn) -> Result<Option<usize>> {
     let after = messages::chat_id.gt(chat).or(messages::chat_id.eq(chat).and(messages::seq.gt(seq)));
     let keys: Vec<(UuidValue, i64)> = messages::table
         .filter(Conditions::new().and(after))
-        .filter(messages::text.is_not_null())
+        .filter(messages::kind.ne("system"))
         .order((messages::chat_id, messages::seq))
         .limit(REINDEX_BATCH)
         .select((messages::chat_id, messages::seq))
@@ -112,21 +114,18 @@ pub async fn reindex_batch(conn: &mut Conn) -> Result<Option<usize>> {
     let mut ids: Vec<ChatId> = keys.iter().map(|(chat, _)| ChatId(chat.0)).collect();
     ids.dedup();
     let chats = chats::lock(conn, &ids).await?;
-    let until = messages::chat_id.lt(last_chat).or(messages::chat_id.eq(last_chat).and(messages::seq.le(last_seq)));
-    let missing: Vec<(UuidValue, i64, Option<String>)> = messages::table
-        .filter(Conditions::new().and(after).and(until).and(not(HasFullText)))
-        .filter(messages::text.is_not_null())
-        .select((messages::chat_id, messages::seq, messages::text))
-        .load(conn)
-        .await?;
-    let texts = missing.iter().filter_map(|(chat, seq, text)| {
-        let chat = chats.iter().find(|locked| locked.id.0 == chat.0)?;
-        Some((&chat.organization, MessageId { chat: chat.id, seq: *seq }, text.as_deref()?))
+    DeleteFullTexts::new(keys.iter().copied()).execute(conn).await?;
+    let ids: Vec<MessageId> = keys.iter().map(|(chat, seq)| MessageId { chat: ChatId(chat.0), seq: *seq }).collect();
+    // Read after the chats were locked, because a text may have changed before.
+    let batch = by_ids(conn, &ids).await?;
+    let indexed = batch.iter().filter_map(|message| {
+        let chat = chats.iter().find(|locked| locked.id == message.id.chat)?;
+        Some((&chat.organization, message))
     });
-    insert(conn, texts).await?;
+    insert(conn, indexed).await?;
     diesel::update(search_reindexing::table)
         .set((search_reindexing::chat_id.eq(last_chat), search_reindexing::seq.eq(last_seq)))
         .execute(conn)
         .await?;
-    Ok(Some(missing.len()))
+    Ok(Some(batch.len()))
 }

@@ -221,3 +221,100 @@ async fn blocklist_needs_moderator_and_has_limits(app: &TestApp) {
     let all = mona.ask("{ blockedWords { word } }").await;
     assert_eq!(all.at("blockedWords").as_array().unwrap().len(), 1_000);
 }
+
+#[engine_test]
+async fn blocked_word_is_found_in_the_text_as_it_is_shown(app: &TestApp) {
+    let (alice, mona) = (app.user("alice").await, moderator(app, "demo", "mona").await);
+    let chat = alice.group("Walk", &[]).await;
+    let clean = alice.send(&chat, "clean").await;
+    words(&mona, "blockWords", json!(["damn"]), Some("REJECT")).await.data();
+    words(&mona, "blockWords", json!(["darn"]), Some("MASK")).await.data();
+    for hidden in ["da\u{200b}mn", "da\u{ad}mn", "da**m**n", "*da*mn", "[da](https://a.example)mn", "ｄａｍｎ"] {
+        let text = format!("well, {hidden} it");
+        alice.try_send_message(&chat, json!({ "text": text })).await.assert_bad_input("text");
+        alice.mutate("editMessage", json!({ "messageId": clean, "text": text })).await.assert_bad_input("text");
+        let location = json!({ "latitude": 1.5, "longitude": 2.5 });
+        alice.try_send_message(&chat, json!({ "text": text, "location": location })).await.assert_bad_input("text");
+    }
+    let reply = alice.try_send_message(&chat, json!({ "text": "Oh DAMN" })).await;
+    let message = reply.body["errors"][0]["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, "text must not contain \"DAMN\", a word that the organisation blocks");
+    for (text, masked) in [("da\u{200b}rn it", "**** it"), ("**so** darn", "**so** ****"), ("da**r**n it", "**** it")] {
+        let id = alice.send(&chat, text).await;
+        assert_eq!(alice.fetch_message(&id, "text").await["text"], masked, "{text:?}");
+        alice.mutate_ok("editMessage", json!({ "messageId": clean, "text": text })).await;
+        assert_eq!(alice.fetch_message(&clean, "text").await["text"], masked, "{text:?}");
+    }
+    // Other words, and texts that show their markup.
+    for text in ["damned", "da mn", "da-mn"] {
+        alice.send(&chat, text).await;
+    }
+    let poll = json!({ "question": "Which?", "options": ["da**m**n", "no"] });
+    alice.send_message(&chat, json!({ "poll": poll })).await;
+    let poll = json!({ "question": "Which?", "options": ["Dämn", "no"] });
+    alice.try_send_message(&chat, json!({ "poll": poll })).await.assert_bad_input("poll.options");
+}
+
+#[engine_test]
+async fn word_of_a_script_without_spaces_is_blocked_inside_text(app: &TestApp) {
+    let (alice, mona) = (app.user("alice").await, moderator(app, "demo", "mona").await);
+    let chat = alice.group("Walk", &[]).await;
+    let list = words(&mona, "blockWords", json!(["傻逼", "바보", "傻B", "ばか", "Straße", "🖕"]), Some("MASK")).await;
+    assert_eq!(
+        pluck(list.at("blockWords.blockedWords"), "word"),
+        ["strasse", "ばか", "傻b", "傻逼", "바보", "🖕"],
+        "in the form of comparison"
+    );
+    for (text, masked) in [
+        ("你傻逼吗", "你**吗"),
+        ("傻\u{200b}逼", "**"),
+        ("이 바보야", "이 **야"),
+        ("你傻b", "你**"),
+        ("このバカめ", "この**め"),
+        ("die STRASSE", "die *******"),
+        ("🖕🏽", "*"),
+        ("傻 逼", "傻 逼"),
+        ("Straßen", "Straßen"),
+    ] {
+        let id = alice.send(&chat, text).await;
+        assert_eq!(alice.fetch_message(&id, "text").await["text"], masked, "{text:?}");
+    }
+    let left = words(&mona, "unblockWords", json!(["바보", "傻逼", "STRASSE", "バカ", "傻b"]), None).await;
+    assert_eq!(left.at("unblockWords.blockedWords"), &json!([{ "word": "🖕", "action": "MASK" }]));
+    let id = alice.send(&chat, "바보").await;
+    assert_eq!(alice.fetch_message(&id, "text").await["text"], "바보");
+}
+
+#[engine_test]
+async fn word_with_characters_that_are_not_compared_is_refused(app: &TestApp) {
+    let (alice, mona) = (app.user("alice").await, moderator(app, "demo", "mona").await);
+    let chat = alice.group("Walk", &[]).await;
+    for word in ["a$$", "$a", "@ss", "a.b", "f*ck", "wi-fi", "傻 逼", "$$", "a\u{200b}b"] {
+        for field in ["blockWords", "unblockWords"] {
+            let action = (field == "blockWords").then_some("REJECT");
+            words(&mona, field, json!([word]), action).await.assert_bad_input("words");
+        }
+    }
+    assert_eq!(mona.ask("{ blockedWords { word } }").await.at("blockedWords"), &json!([]));
+    alice.send(&chat, "a day").await;
+    let refused = words(&mona, "blockWords", json!(["fine", "a$$"]), Some("MASK")).await;
+    assert_eq!(
+        refused.body["errors"][0]["message"],
+        "words must each be a single word of letters, digits and emoji with at most 64 characters, unlike \"a$$\""
+    );
+}
+
+#[engine_test]
+async fn word_that_an_earlier_version_stored_is_blocked_and_unblocked(app: &TestApp) {
+    let (alice, mona) = (app.user("alice").await, moderator(app, "demo", "mona").await);
+    let chat = alice.group("Walk", &[]).await;
+    let insert = "INSERT INTO blocked_words (organization_id, word, action) VALUES ('demo', 'łotr', 'reject')";
+    app.database.execute(insert).await;
+    alice.try_send_message(&chat, json!({ "text": "Łotr!" })).await.assert_bad_input("text");
+    let changed = words(&mona, "blockWords", json!(["Łotr"]), Some("MASK")).await;
+    assert_eq!(changed.at("blockWords.blockedWords"), &json!([{ "word": "lotr", "action": "MASK" }]));
+    app.database.execute(insert).await;
+    let left = words(&mona, "unblockWords", json!(["lotr"]), None).await;
+    assert_eq!(left.at("unblockWords.blockedWords"), &json!([]));
+    alice.send(&chat, "łotr").await;
+}

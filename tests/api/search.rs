@@ -62,7 +62,7 @@ async fn search_matches_prefixes_without_case_and_accents(app: &TestApp) {
         ("creme4", vec![third]),
         ("unicode", vec![last]),
         ("FINE", vec![last]),
-        ("strasse", vec![]),
+        ("strasse", vec![last]),
         ("straß", vec![last]),
         ("nine.", vec![first]),
         ("at, nine!", vec![first]),
@@ -77,8 +77,7 @@ async fn search_rejects_empty_query_and_treats_operators_as_text(app: &TestApp) 
     let chat = alice.group("Walk", &[]).await;
     alice.send(&chat, "a b c near or not it's 100% done").await;
     let seventeen = vec!["a"; 17].join(" ");
-    for query in
-        ["", " \n", "\"", "\"\"", "'", "\\", "*", "():&|!<->", "%", "…", "👍", "\u{0}", &seventeen, &"x".repeat(201)]
+    for query in ["", " \n", "\"", "\"\"", "'", "\\", "*", "():&|!<->", "%", "…", "\u{0}", &seventeen, &"x".repeat(201)]
     {
         search(&alice, query, Value::Null).await.assert_bad_input("query");
     }

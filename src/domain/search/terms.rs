@@ -96,7 +96,10 @@ impl TermPrefix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::search::words;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
 
     #[test]
     fn each_organization_has_a_prefix_of_its_own_and_of_equal_length() {
@@ -121,7 +124,7 @@ mod tests {
     fn tsvector_has_each_word_with_its_positions() {
         let prefix = TermPrefix::empty();
         assert_eq!(prefix.tsvector(&words("hello world")), "'hello':1 'world':2");
-        assert_eq!(prefix.tsvector(&words("b a B, c a")), "'a':2,5 'b':1,3 'c':4");
+        assert_eq!(prefix.tsvector(&words("b a b c a")), "'a':2,5 'b':1,3 'c':4");
         assert_eq!(prefix.tsvector(&[]), "");
         assert_eq!(prefix.tsvector(&[r"a'b\c".to_owned()]), r"'a''b\\c':1");
     }

@@ -86,6 +86,38 @@ impl QueryFragment<Sqlite> for DeleteFullText {
     }
 }
 
+/// Removes the words of many messages from the full-text index.
+pub struct DeleteFullTexts(ValuesStatement);
+
+impl DeleteFullTexts {
+    /// Returns the statement for messages, given by chat and sequence number, at least one.
+    pub fn new(keys: impl IntoIterator<Item = (UuidValue, i64)>) -> Self {
+        let values = keys.into_iter().map(|(chat, seq)| vec![chat.into(), seq.into()]);
+        Self(ValuesStatement::new("", values, ""))
+    }
+}
+
+impl QueryId for DeleteFullTexts {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl QueryFragment<Pg> for DeleteFullTexts {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("DELETE FROM message_words WHERE (chat_id, seq) IN ");
+        self.0.walk_ast(out)
+    }
+}
+
+impl QueryFragment<Sqlite> for DeleteFullTexts {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("DELETE FROM message_words WHERE rowid IN (SELECT pk FROM messages WHERE (chat_id, seq) IN ");
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
 /// The condition that the full-text index has all words of a search for a row of `messages`.
 #[derive(Debug, Clone)]
 pub struct MatchesFullText {
@@ -124,36 +156,11 @@ impl QueryFragment<Sqlite> for MatchesFullText {
     }
 }
 
-/// The condition that the full-text index has the words of a row of `messages`.
-#[derive(Debug, Clone, Copy, QueryId)]
-pub struct HasFullText;
-
-impl Expression for HasFullText {
-    type SqlType = Bool;
-}
-
-impl QueryFragment<Pg> for HasFullText {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "EXISTS (SELECT 1 FROM message_words \
-             WHERE message_words.chat_id = messages.chat_id AND message_words.seq = messages.seq)",
-        );
-        Ok(())
-    }
-}
-
-impl QueryFragment<Sqlite> for HasFullText {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("EXISTS (SELECT 1 FROM message_words WHERE message_words.rowid = messages.pk)");
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
 
-    use super::{DeleteFullText, HasFullText, IndexFullText, MatchesFullText};
+    use super::{DeleteFullText, DeleteFullTexts, IndexFullText, MatchesFullText};
     use crate::storage::column_types::UuidValue;
     use crate::storage::sql::debug_sql::{postgres_sql, sqlite_sql};
 
@@ -183,15 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn words_are_looked_up_by_key_on_postgres_and_by_row_id_on_sqlite() {
+    fn words_of_many_messages_are_removed_by_one_statement() {
+        let query = DeleteFullTexts::new([(UuidValue(Uuid::nil()), 1), (UuidValue(Uuid::nil()), 2)]);
         assert_eq!(
-            postgres_sql(&HasFullText),
-            "EXISTS (SELECT 1 FROM message_words \
-             WHERE message_words.chat_id = messages.chat_id AND message_words.seq = messages.seq)"
+            postgres_sql(&query),
+            "DELETE FROM message_words WHERE (chat_id, seq) IN (VALUES ($1, $2), ($3, $4))"
         );
         assert_eq!(
-            sqlite_sql(&HasFullText),
-            "EXISTS (SELECT 1 FROM message_words WHERE message_words.rowid = messages.pk)"
+            sqlite_sql(&query),
+            "DELETE FROM message_words WHERE rowid IN (SELECT pk FROM messages WHERE (chat_id, seq) IN \
+             (VALUES (?, ?), (?, ?)))"
         );
     }
 

@@ -10,8 +10,8 @@ use crate::service;
 /// The input of `blockWords`.
 #[derive(InputObject)]
 struct BlockWordsInput {
-    /// The words to block: 1 to 1,000 single words of at most 64 characters.
-    /// Case and accents are ignored.
+    /// The words to block: 1 to 1,000 single words of letters, digits and emoji, of at most 64 characters.
+    /// Case, accents and invisible characters are ignored. In scripts without spaces, a word is blocked inside text.
     words: Vec<String>,
     /// The action for messages that contain one of the words.
     action: BlockAction,

@@ -1,6 +1,7 @@
 //! The blocklist of an organisation.
 
 use async_graphql::{Enum, SimpleObject};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::blocklist;
 
@@ -25,7 +26,11 @@ pub struct BlockedWord {
 
 /// Returns the words of a blocklist, ordered by word.
 pub fn blocked_words(blocklist: blocklist::Blocklist) -> Vec<BlockedWord> {
-    let mut words: Vec<_> = blocklist.0.into_iter().collect();
-    words.sort_by(|one, other| one.0.cmp(&other.0));
-    words.into_iter().map(|(word, action)| BlockedWord { word, action: action.into() }).collect()
+    let word = |(word, action): (String, blocklist::BlockAction)| BlockedWord {
+        word: word.nfc().collect(),
+        action: action.into(),
+    };
+    let mut words: Vec<_> = blocklist.0.into_iter().map(word).collect();
+    words.sort_by(|one, other| one.word.cmp(&other.word));
+    words
 }

@@ -8,11 +8,12 @@ use async_graphql::{ID, InputObject, SimpleObject};
 use crate::domain::ids::{ChatId, UserId};
 use crate::domain::message_queries::{MessageSearch, created_at_key};
 use crate::domain::messages;
-use crate::domain::pagination::{Cursor, Page};
+use crate::domain::pagination::{Cursor, Page, RootList};
 use crate::domain::search::SearchQuery;
+use crate::domain::search::message_texts::snippet_source;
 use crate::domain::text;
 use crate::error::{Error, Result};
-use crate::graphql::schema::scalars::{DateTime, Text};
+use crate::graphql::schema::scalars::{DateTime, Text, Unchecked};
 use crate::graphql::schema::types::message::MessageKind;
 use crate::graphql::schema::types::objects::Message;
 
@@ -33,30 +34,42 @@ pub struct MessageSearchFilter {
     /// Defaults to false.
     mentions_me: Option<bool>,
     /// Finds only messages that were sent at or after this time.
-    since: Option<DateTime>,
+    since: Option<Unchecked<DateTime>>,
     /// Finds only messages that were sent before this time.
-    until: Option<DateTime>,
+    until: Option<Unchecked<DateTime>>,
 }
 
 impl MessageSearchFilter {
+    /// Returns whether the filter leaves out any message.
+    fn has_condition(&self) -> bool {
+        let is_limited_in_time = self.since.is_some() || self.until.is_some();
+        let has_property = self.kinds.is_some() || self.has_attachment.is_some() || self.mentions_me == Some(true);
+        self.chat_id.is_some() || self.sender_id.is_some() || has_property || is_limited_in_time
+    }
+
     /// Returns the search for `query` with this filter.
     ///
     /// # Errors
     ///
-    /// Returns [`Error::BadUserInput`] if the query has too many characters or words, and [`Error::NotFound`] if an id
-    /// is no id of a chat or user.
+    /// Returns [`Error::BadUserInput`] if the query has too many characters or words, or none and the filter has no
+    /// condition that makes up for them, or a time is wrong, and
+    /// [`Error::NotFound`] if an id is no id of a chat or user.
     pub fn validate(self, query: &str) -> Result<MessageSearch> {
+        let query = match query.trim().is_empty() && self.has_condition() {
+            true => SearchQuery::default(),
+            false => SearchQuery::parse(&text::strip_line(query))?,
+        };
         let chat = self.chat_id.map(|id| id.parse::<ChatId>().map_err(|_| Error::NotFound("chat"))).transpose()?;
         let sender = self.sender_id.map(|id| id.parse::<UserId>().map_err(|_| Error::NotFound("user"))).transpose()?;
         Ok(MessageSearch {
-            query: SearchQuery::parse(&text::strip_line(query))?,
+            query,
             chat,
             sender,
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
             has_attachment: self.has_attachment,
             mentions_viewer: self.mentions_me.unwrap_or_default(),
-            since: self.since.map(|since| since.0),
-            until: self.until.map(|until| until.0),
+            since: self.since.map(|since| since.check("filter.since")).transpose()?,
+            until: self.until.map(|until| until.check("filter.until")).transpose()?,
         })
     }
 }
@@ -80,7 +93,7 @@ struct MessageSearchEdge {
     /// The message.
     node: Message,
     /// An excerpt of about 200 characters around the first match, as safe HTML.
-    /// Matches are in `<mark>` elements.
+    /// Matches are in `<mark>` elements. It is taken from the text, the poll and the location of the message.
     snippet: Text<String>,
 }
 
@@ -89,8 +102,8 @@ impl MessageSearchConnection {
     pub fn from_page(page: Page<messages::Message>, query: &SearchQuery) -> Self {
         let messages: Vec<Arc<messages::Message>> = page.items.into_iter().map(Arc::new).collect();
         let edge = |message: &Arc<messages::Message>| MessageSearchEdge {
-            cursor: created_at_key(message).encode(),
-            snippet: Text(query.snippet(message.text.as_deref().unwrap_or_default())),
+            cursor: (RootList::FoundMessages, created_at_key(message)).encode(),
+            snippet: Text(query.snippet(&snippet_source(message))),
             node: Message(message.clone()),
         };
         let edges: Vec<_> = messages.iter().map(edge).collect();
