@@ -9,11 +9,13 @@ export const CALL = `
     id kind status endReason startedAt durationSeconds viewerDirection
     startedBy { id name } chat { id kind } participants { ...ParticipantParts }
   }
-  fragment ParticipantParts on CallParticipant { id status joinedAt user { id name } media { audio video screen } }`
+  fragment ParticipantParts on CallParticipant {
+    id status connectionId user { id name } media { audio video screen }
+  }`
 
 const mutation = (name, answer) =>
   `mutation ($input: ${name[0].toUpperCase()}${name.slice(1)}Input!) { ${name}(input: $input) { ${answer} } }`
-const JOINED = 'call { ...CallParts } participant { id } iceServers { urls username credential }'
+const JOINED = 'call { ...CallParts } participant { id connectionId } iceServers { urls username credential }'
 const START = mutation('startCall', JOINED) + CALL
 const JOIN = mutation('joinCall', JOINED) + CALL
 const LEAVE = mutation('leaveCall', 'call { id }')
@@ -21,13 +23,14 @@ const END = mutation('endCall', 'call { id }')
 const MEDIA = mutation('updateCallMedia', 'call { id }')
 const SIGNAL = mutation('sendSignal', 'delivered')
 const QUALITY = mutation('reportCallQuality', 'call { id }')
-const FEED = `subscription ($callId: ID!, $participantId: ID!, $after: String) {
-  callFeed(callId: $callId, participantId: $participantId, after: $after) {
+const FEED = `subscription ($callId: ID!, $participantId: ID!, $connectionId: ID!, $after: String) {
+  callFeed(callId: $callId, participantId: $participantId, connectionId: $connectionId, after: $after) {
     __typename
     ... on FeedEvent { cursor }
     ... on CallUpserted { call { ...CallParts } }
     ... on ParticipantUpserted { participant { ...ParticipantParts } negotiation { offers polite } }
-    ... on SignalReceived { signal { from { id } kind payload } }
+    ... on SignalReceived { signal { from { id } fromConnectionId kind payload } }
+    ... on CallFeedEnded { reason }
   }
 } ${CALL}`
 
@@ -117,31 +120,44 @@ export class Call {
     const { call, participant, iceServers } = await this.api.ask(join, { input })
     this.call = call
     this.configuration = this.#configurationOf(iceServers)
-    this.own = { callId: call.id, participantId: participant.id }
-    this.stop = this.api.subscribe(FEED, { ...this.own }, (event) => this.#handle(event), () => this.#feedEnded())
+    this.own = { callId: call.id, participantId: participant.id, connectionId: participant.connectionId }
+    this.endReason = null
+    this.stop = this.api.subscribe(FEED, { ...this.own }, (event) => this.#handle(event), (error) => this.#feedEnded(error))
   }
 
-  async #handle({ __typename, call, participant, negotiation, signal }) {
+  async #handle({ __typename, call, participant, negotiation, signal, reason }) {
     if (__typename === 'CallUpserted') this.call = call
     if (__typename === 'ParticipantUpserted') await this.#updateParticipant(participant, negotiation)
-    if (__typename === 'SignalReceived') await this.peers.get(signal.from.id)?.receive(signal)
+    if (__typename === 'SignalReceived') await this.#receive(signal)
+    if (__typename === 'CallFeedEnded') this.endReason = reason
     if (__typename === 'FeedReset') this.stop() // signals may be lost, so join again
     this.changed()
   }
 
-  /** Connects to a participant who joined, again after a new `joinedAt`, and disconnects after they left. */
+  /** Passes a signal to the connection that it is for; one of a former join belongs to none. */
+  async #receive(signal) {
+    const { id } = signal.from
+    if (this.participants.get(id)?.connectionId === signal.fromConnectionId) await this.peers.get(id)?.receive(signal)
+  }
+
+  /** Connects to a participant who joined, again when their `connectionId` changes, and disconnects after they left. */
   async #updateParticipant(participant, negotiation) {
-    const { id, joinedAt } = participant
-    if (!negotiation || this.participants.get(id)?.joinedAt !== joinedAt) this.#disconnect(id)
+    const { id, connectionId } = participant
+    if (!negotiation || this.participants.get(id)?.connectionId !== connectionId) this.#disconnect(id)
     this.participants.set(id, participant)
     if (!negotiation || this.peers.has(id)) return
 
-    const between = { callId: this.own.callId, fromParticipantId: this.own.participantId, toParticipantId: id }
+    const between = {
+      callId: this.own.callId,
+      fromConnectionId: this.own.connectionId,
+      toConnectionId: connectionId,
+    }
     const peer = new Peer({
       negotiation,
       configuration: this.configuration,
       configure: () => this.#freshConfiguration(),
-      signal: (kind, payload) => this.api.ask(SIGNAL, { input: { ...between, kind, payload } }),
+      signal: (kind, payload) =>
+        this.api.ask(SIGNAL, { input: { ...between, kind, payload, nonce: crypto.randomUUID() } }),
       changed: this.changed,
     })
     this.peers.set(id, peer)
@@ -154,9 +170,13 @@ export class Call {
     this.peers.delete(id)
   }
 
-  /** Closes an ended call. Otherwise this side was disconnected for too long and has left, so it joins again. */
-  async #feedEnded() {
-    if (this.over || this.call.status === 'ENDED') return this.#close()
+  /**
+   * Closes a call that has ended, or that another tab or device has taken over. Otherwise this side was disconnected for
+   * too long and has left, so it joins again.
+   */
+  async #feedEnded(error) {
+    const isOver = error === 'STALE_CONNECTION' || (this.endReason !== null && this.endReason !== 'LOST')
+    if (this.over || isOver || this.call.status === 'ENDED') return this.#close()
     for (const id of this.peers.keys()) this.#disconnect(id)
     await sleep(1_000)
     if (!this.over) await this.#enter(JOIN, { callId: this.call.id }).catch(() => this.#close())

@@ -39,6 +39,20 @@ pub(super) fn read(reader: &mut Reader) -> CallSettings {
             32,
             2..=256,
         ),
+        max_signal_bytes: reader.number(
+            "PARLOR_CALL_SIGNAL_BYTES",
+            "Maximum size of a signal, within PARLOR_MAX_BODY_BYTES",
+            "bytes",
+            256 * 1024,
+            4_096..=1024 * 1024,
+        ),
+        max_kept_signal_bytes: reader.number(
+            "PARLOR_CALL_KEPT_SIGNAL_BYTES",
+            "Maximum size of a call's signals that are kept; the oldest are deleted",
+            "bytes",
+            16 * 1024 * 1024,
+            4 * 1024 * 1024..=1024 * 1024 * 1024,
+        ),
         stun_urls: reader.list("PARLOR_STUN_URLS", "STUN servers (RFC 7064)", "stun:HOST:PORT", "", |url| {
             IceUrl::parse(url, IceUrl::STUN_SCHEMES)
         }),

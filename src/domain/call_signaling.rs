@@ -3,7 +3,7 @@
 use serde_json::Value;
 use strum::{EnumString, IntoStaticStr};
 
-use crate::domain::ids::UserId;
+use crate::domain::ids::{ConnectionId, Nonce, UserId, fingerprint};
 use crate::domain::text::has_nul;
 use crate::error::{Error, Result};
 
@@ -37,8 +37,25 @@ impl std::fmt::Debug for Signal {
     }
 }
 
-/// The maximum size of a payload, in bytes of JSON.
-const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+/// A signal that a device wants to send.
+pub struct SignalDraft {
+    pub from: ConnectionId,
+    pub to: ConnectionId,
+    pub kind: SignalKind,
+    pub payload: Value,
+    /// The client's name for the signal, unique among those of the connection `from`.
+    pub nonce: Option<Nonce>,
+}
+
+impl SignalDraft {
+    /// Returns a hash of the signal's content, which identifies a repeated signal with the same nonce.
+    pub fn fingerprint(&self) -> Vec<u8> {
+        fingerprint(&(self.to.to_string(), <&str>::from(self.kind), &self.payload))
+    }
+}
+
+/// The maximum size of a payload of candidates, in bytes of JSON.
+const MAX_CANDIDATES_BYTES: usize = 16 * 1024;
 /// The maximum number of JSON values in a payload, nested ones included.
 ///
 /// A value takes more memory than its text.
@@ -51,15 +68,25 @@ const MAX_CANDIDATE_BYTES: usize = 4_096;
 /// Checks that a payload has the shape of its kind.
 ///
 /// The shapes are `RTCSessionDescriptionInit` and `RTCIceCandidateInit` of the W3C's WebRTC 1.0. The content of an SDP
-/// (RFC 8866) is not checked; that is left to the receiving device.
+/// (RFC 8866) is not checked; that is left to the receiving device. Returns the size of the payload in bytes of JSON.
 ///
 /// # Errors
 ///
-/// Returns [`Error::PayloadTooLarge`] above 64 KiB, [`Error::BadUserInput`] for a wrong shape or too many values.
-pub fn validate_payload(kind: SignalKind, payload: &Value) -> Result<()> {
-    if payload.to_string().len() > MAX_PAYLOAD_BYTES {
-        return Err(Error::PayloadTooLarge(format!("payload must have at most {MAX_PAYLOAD_BYTES} bytes of JSON")));
+/// Returns [`Error::PayloadTooLarge`] above `max_bytes` or the limit of candidates, [`Error::BadUserInput`] for a wrong
+/// shape or too many values.
+pub fn validate_payload(kind: SignalKind, payload: &Value, max_bytes: usize) -> Result<usize> {
+    let bytes = payload.to_string().len();
+    let (subject, max_bytes) = match kind {
+        SignalKind::IceCandidates => ("payload of ICE_CANDIDATES", max_bytes.min(MAX_CANDIDATES_BYTES)),
+        SignalKind::Offer | SignalKind::Answer | SignalKind::Renegotiate => ("payload", max_bytes),
+    };
+    if bytes > max_bytes {
+        return Err(Error::PayloadTooLarge(format!("{subject} must have at most {max_bytes} bytes of JSON")));
     }
+    validate_shape(kind, payload).map(|()| bytes)
+}
+
+fn validate_shape(kind: SignalKind, payload: &Value) -> Result<()> {
     let bad = |message: &str| Err(Error::bad_input("payload", message));
     if count_values(payload) > MAX_PAYLOAD_VALUES {
         return bad(&format!("must have at most {MAX_PAYLOAD_VALUES} JSON values"));
@@ -83,15 +110,18 @@ pub fn validate_payload(kind: SignalKind, payload: &Value) -> Result<()> {
             let single = std::slice::from_ref(payload);
             let list = payload.get("candidates").unwrap_or(payload);
             let candidates = list.as_array().map_or(single, Vec::as_slice);
-            let is_candidate = |candidate: &Value| {
-                let text = candidate.get("candidate").and_then(Value::as_str);
-                text.is_some_and(|text| text.len() <= MAX_CANDIDATE_BYTES)
+            // Older libraries mark the end of the candidates by null.
+            let is_candidate = |candidate: &Value| match candidate.get("candidate") {
+                Some(Value::String(text)) => text.len() <= MAX_CANDIDATE_BYTES,
+                Some(Value::Null) => true,
+                Some(_) => false,
+                None => candidate.is_null(),
             };
             match (1..=MAX_CANDIDATES).contains(&candidates.len()) && candidates.iter().all(is_candidate) {
                 true => Ok(()),
                 false => bad(&format!(
-                    "must be a list of 1 to {MAX_CANDIDATES} RTCIceCandidateInit objects, each with a candidate of at \
-                     most {MAX_CANDIDATE_BYTES} bytes"
+                    "must be a list of 1 to {MAX_CANDIDATES} RTCIceCandidateInit objects, each with a candidate that is \
+                     null or has at most {MAX_CANDIDATE_BYTES} bytes"
                 )),
             }
         }
@@ -114,18 +144,24 @@ mod tests {
 
     use super::*;
 
+    const MAX_BYTES: usize = 256 * 1024;
+
     #[test]
     fn payload_is_rejected_unless_it_has_the_shape_of_its_kind() {
         let good = [
             (SignalKind::Offer, json!({ "type": "offer", "sdp": "v=0\r\n" })),
             (SignalKind::Answer, json!({ "sdp": "v=0\r\n" })),
             (SignalKind::IceCandidates, json!([{ "candidate": "" }])),
+            (SignalKind::IceCandidates, json!({ "candidate": null })),
+            (SignalKind::IceCandidates, json!([{ "candidate": "candidate:1" }, { "candidate": null, "sdpMid": "0" }])),
+            (SignalKind::IceCandidates, json!([null])),
             (SignalKind::IceCandidates, json!({ "candidates": [{ "candidate": "candidate:1", "sdpMid": "0" }] })),
             (SignalKind::IceCandidates, json!({ "candidate": "candidate:1", "sdpMLineIndex": 0 })),
             (SignalKind::Renegotiate, json!({})),
         ];
         for (kind, payload) in good {
-            assert!(validate_payload(kind, &payload).is_ok(), "{kind:?} {payload}");
+            let bytes = payload.to_string().len();
+            assert_eq!(validate_payload(kind, &payload, MAX_BYTES).unwrap(), bytes, "{kind:?} {payload}");
         }
         let many = vec![json!({ "candidate": "candidate:1" }); MAX_CANDIDATES + 1];
         let bad = [
@@ -135,16 +171,26 @@ mod tests {
             (SignalKind::Offer, json!("v=0")),
             (SignalKind::Answer, json!({ "type": "answer", "sdp": "hello" })),
             (SignalKind::IceCandidates, json!([])),
+            (SignalKind::Answer, json!({ "type": "pranswer", "sdp": "v=0\r\n" })),
+            (SignalKind::Offer, json!({ "type": "rollback" })),
             (SignalKind::IceCandidates, json!(["candidate:1"])),
+            (SignalKind::IceCandidates, json!({ "candidate": 7 })),
+            (SignalKind::IceCandidates, json!({})),
             (SignalKind::IceCandidates, json!(many)),
             (SignalKind::IceCandidates, json!([{ "candidate": "x".repeat(MAX_CANDIDATE_BYTES + 1) }])),
             (SignalKind::Renegotiate, json!(null)),
             (SignalKind::Renegotiate, json!({ "many": vec![0; MAX_PAYLOAD_VALUES] })),
         ];
         for (kind, payload) in bad {
-            assert_eq!(validate_payload(kind, &payload).unwrap_err().code(), "BAD_USER_INPUT", "{kind:?} {payload}");
+            let error = validate_payload(kind, &payload, MAX_BYTES).unwrap_err();
+            assert_eq!(error.code(), "BAD_USER_INPUT", "{kind:?} {payload}");
         }
-        let large = json!({ "sdp": format!("v=0{}", "x".repeat(MAX_PAYLOAD_BYTES)) });
-        assert_eq!(validate_payload(SignalKind::Offer, &large).unwrap_err().code(), "PAYLOAD_TOO_LARGE");
+        let description = |bytes: usize| json!({ "sdp": format!("v=0{}", "x".repeat(bytes - 13)) });
+        assert_eq!(validate_payload(SignalKind::Offer, &description(MAX_BYTES), MAX_BYTES).unwrap(), MAX_BYTES);
+        let too_large = validate_payload(SignalKind::Offer, &description(MAX_BYTES + 1), MAX_BYTES).unwrap_err();
+        assert_eq!(too_large.to_string(), "payload must have at most 262144 bytes of JSON");
+        let candidates = json!(vec![json!({ "candidate": "x".repeat(4_000) }); 5]);
+        let too_large = validate_payload(SignalKind::IceCandidates, &candidates, MAX_BYTES).unwrap_err();
+        assert_eq!(too_large.code(), "PAYLOAD_TOO_LARGE");
     }
 }

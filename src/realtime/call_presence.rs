@@ -1,16 +1,17 @@
 //! The call feeds that are open on this node, and how much of a call each has received.
 //!
-//! The call scheduler reads them: a participant with an open feed is present in the call, and a call that a feed
-//! follows is compared with the database.
+//! The call scheduler reads them, because a participant with an open feed is present in the call. So does
+//! [`call_repair`](crate::realtime::cluster::call_repair), which compares a call that a feed follows with the database.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::domain::ids::{CallId, ParticipantId, UserId};
+use crate::domain::ids::{CallFeedId, CallId, ConnectionId};
+use crate::realtime::sessions::CallFeedCount;
 
 /// The call feeds that are open on this node.
 ///
@@ -18,10 +19,9 @@ use crate::domain::ids::{CallId, ParticipantId, UserId};
 /// `open_feeds`, then `departed`. None is held at an await point.
 #[derive(Debug, Default)]
 pub struct CallPresence {
-    open_feeds: Mutex<HashMap<u64, OpenFeed>>,
-    /// The participants whose feeds have been closed since [`Self::take_departed`] was last called.
-    departed: Mutex<Vec<ParticipantId>>,
-    next_id: AtomicU64,
+    open_feeds: Mutex<HashMap<CallFeedId, OpenFeed>>,
+    /// The feeds of connections that have been closed since [`Self::take_departed`] was last called.
+    departed: Mutex<Vec<ClosedFeed>>,
     /// Notified when a feed is opened or closed, and by whoever changes a call.
     pub changed: Arc<Notify>,
 }
@@ -29,36 +29,44 @@ pub struct CallPresence {
 #[derive(Debug)]
 struct OpenFeed {
     call: CallId,
-    /// The participant on whose behalf the feed is open; `None` for an observer.
-    participant: Option<UserId>,
+    /// The connection for which the feed is open; `None` for an observer.
+    connection: Option<ConnectionId>,
     /// The version of the call up to which the feed has received events. Accesses are relaxed, because an older value
     /// only costs one more read of the database.
     version: Arc<AtomicI64>,
 }
 
-impl OpenFeed {
-    fn participant_id(&self) -> Option<ParticipantId> {
-        Some(ParticipantId { call: self.call, user: self.participant.clone()? })
-    }
+/// A feed of a connection that was closed.
+#[derive(Debug, Clone)]
+pub struct ClosedFeed {
+    pub connection: ConnectionId,
+    pub id: CallFeedId,
 }
 
 /// The registration of an open call feed, which ends when the guard is dropped.
 #[derive(Debug)]
 pub struct CallPresenceGuard {
     call_presence: Arc<CallPresence>,
-    id: u64,
+    id: CallFeedId,
     version: Arc<AtomicI64>,
+    /// Has the client of the feed watched more closely.
+    _count: Option<CallFeedCount>,
 }
 
 impl CallPresence {
-    /// Registers a feed of a call; `participant` is `None` for the feed of an observer.
-    pub fn register(self: &Arc<Self>, call: CallId, participant: Option<UserId>) -> CallPresenceGuard {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+    /// Registers a feed of a call; `connection` and `count` are `None` for the feed of an observer.
+    pub fn register(
+        self: &Arc<Self>,
+        call: CallId,
+        connection: Option<ConnectionId>,
+        count: Option<CallFeedCount>,
+    ) -> CallPresenceGuard {
+        let id = CallFeedId::new();
         // A feed that has not read the call yet is not behind.
         let version = Arc::new(AtomicI64::new(i64::MAX));
-        self.open_feeds.lock().insert(id, OpenFeed { call, participant, version: version.clone() });
+        self.open_feeds.lock().insert(id, OpenFeed { call, connection, version: version.clone() });
         self.changed.notify_one();
-        CallPresenceGuard { call_presence: self.clone(), id, version }
+        CallPresenceGuard { call_presence: self.clone(), id, version, _count: count }
     }
 
     /// Returns true if no feed is open and no departure waits to be handled.
@@ -66,9 +74,10 @@ impl CallPresence {
         self.open_feeds.lock().is_empty() && self.departed.lock().is_empty()
     }
 
-    /// Returns the participants who have an open feed here.
-    pub fn present_participants(&self) -> HashSet<ParticipantId> {
-        self.open_feeds.lock().values().filter_map(OpenFeed::participant_id).collect()
+    /// Returns the connections that have an open feed here, each with one of its feeds.
+    pub fn present_connections(&self) -> HashMap<ConnectionId, CallFeedId> {
+        let open_feeds = self.open_feeds.lock();
+        open_feeds.iter().filter_map(|(id, feed)| Some((feed.connection.clone()?, *id))).collect()
     }
 
     /// Returns the calls that have an open feed here, each with the lowest version of its feeds.
@@ -81,20 +90,28 @@ impl CallPresence {
         followed
     }
 
-    /// Removes and returns the participants whose last feed here was closed since the last call.
-    pub fn take_departed(&self) -> Vec<ParticipantId> {
+    /// Takes the feeds closed since the last call whose connection has no other feed on this node.
+    pub fn take_departed(&self) -> Vec<ClosedFeed> {
         let departed = std::mem::take(&mut *self.departed.lock());
-        let present = self.present_participants();
-        departed.into_iter().filter(|id| !present.contains(id)).collect()
+        if departed.is_empty() {
+            return departed;
+        }
+        let present = self.present_connections();
+        departed.into_iter().filter(|feed| !present.contains_key(&feed.connection)).collect()
     }
 
-    /// Adds participants again whose departure could not be written.
-    pub fn requeue_departed(&self, departed: Vec<ParticipantId>) {
+    /// Adds closed feeds again whose end could not be written.
+    pub fn requeue_departed(&self, departed: Vec<ClosedFeed>) {
         self.departed.lock().extend(departed);
     }
 }
 
 impl CallPresenceGuard {
+    /// Returns the id of the feed.
+    pub fn id(&self) -> CallFeedId {
+        self.id
+    }
+
     /// Records the version up to which the feed has received events.
     pub fn set_position(&self, version: i64) {
         self.version.store(version, Ordering::Relaxed);
@@ -104,8 +121,8 @@ impl CallPresenceGuard {
 impl Drop for CallPresenceGuard {
     fn drop(&mut self) {
         let closed = self.call_presence.open_feeds.lock().remove(&self.id);
-        if let Some(participant) = closed.and_then(|feed| feed.participant_id()) {
-            self.call_presence.departed.lock().push(participant);
+        if let Some(connection) = closed.and_then(|feed| feed.connection) {
+            self.call_presence.departed.lock().push(ClosedFeed { connection, id: self.id });
             self.call_presence.changed.notify_one();
         }
     }

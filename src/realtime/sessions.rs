@@ -53,6 +53,14 @@ pub struct Session {
     state: watch::Sender<SessionState>,
     /// Set before `state` changes to a final state: every write to a socket reads it, without a lock.
     has_ended: AtomicBool,
+    /// The number of open feeds by which the client takes part in calls.
+    call_feeds: watch::Sender<usize>,
+}
+
+/// An open feed by which a client takes part in a call, until it is dropped.
+#[derive(Debug)]
+pub struct CallFeedCount {
+    session: Arc<Session>,
 }
 
 /// The sessions of this node.
@@ -91,6 +99,7 @@ impl Sessions {
             viewer: RwLock::new(viewer.clone()),
             state: watch::Sender::new(SessionState::Open),
             has_ended: AtomicBool::new(false),
+            call_feeds: watch::Sender::new(0),
         });
         let weak = Arc::downgrade(&session);
         let mut index = self.index.lock();
@@ -209,6 +218,22 @@ impl Session {
         self.has_ended.load(Ordering::Acquire)
     }
 
+    /// Counts a feed by which the client takes part in a call.
+    pub fn count_call_feed(self: &Arc<Self>) -> CallFeedCount {
+        self.call_feeds.send_modify(|count| *count += 1);
+        CallFeedCount { session: self.clone() }
+    }
+
+    /// Returns a receiver of the number of feeds by which the client takes part in calls.
+    pub fn call_feeds(&self) -> watch::Receiver<usize> {
+        self.call_feeds.subscribe()
+    }
+
+    /// Returns whether the client takes part in a call.
+    pub fn is_in_call(&self) -> bool {
+        *self.call_feeds.borrow() > 0
+    }
+
     /// Waits until the token is no longer valid, and returns the final state.
     ///
     /// # Cancel safety
@@ -221,6 +246,12 @@ impl Session {
             // Unreachable, because `self` holds the sender.
             Err(_) => SessionState::Expired,
         }
+    }
+}
+
+impl Drop for CallFeedCount {
+    fn drop(&mut self) {
+        self.session.call_feeds.send_modify(|count| *count -= 1);
     }
 }
 

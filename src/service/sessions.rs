@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::ids::UserId;
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::realtime::cluster::message::ClusterMessage;
 use crate::realtime::sessions::Session;
+use crate::service::calls::transaction::leave_after_revocation;
 use crate::service::context::AppContext;
 use crate::service::token_revocation::end_sessions;
 use crate::service::users::authenticate;
-use crate::storage::users;
+use crate::storage::{calls, users};
 
 /// Opens a session for the user of a token.
 ///
@@ -58,9 +59,18 @@ pub async fn renew(app: &AppContext, session: &Arc<Session>, token: &str) -> Res
     Ok(expires_at)
 }
 
+/// Lets a user leave all calls, whose other participants would otherwise wait for the end of a lease.
+async fn leave_calls(app: &AppContext, organization: &OrganizationId, user: &UserId) -> Result<()> {
+    let joined = calls::joined_by(&mut app.database.read().await?, organization, user).await?;
+    for call in joined {
+        leave_after_revocation(app, call, user).await?;
+    }
+    Ok(())
+}
+
 /// Revokes all tokens of a user that were issued until now, and returns the time of the revocation.
 ///
-/// The user's sessions end at once on this node, and within a second on the others.
+/// The user's sessions end at once on this node, and within a second on the others. The user leaves all calls.
 ///
 /// # Errors
 ///
@@ -73,6 +83,8 @@ pub async fn revoke(app: &AppContext, viewer: &Viewer, user: UserId) -> Result<D
     conn.transaction(async |conn| users::revoke(conn, &organization, &user, before).await).await?;
     drop(conn);
     end_sessions(&app.known_users, &app.sessions, &organization, &user, before);
-    app.publisher.send_to_peers(ClusterMessage::TokensRevoked { organization, user, before });
+    let revoked = ClusterMessage::TokensRevoked { organization: organization.clone(), user: user.clone(), before };
+    app.publisher.send_to_peers(revoked);
+    leave_calls(app, &organization, &user).await?;
     Ok(before)
 }

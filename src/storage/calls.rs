@@ -1,18 +1,16 @@
 //! Calls and their participants.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{count, count_star, min, sql};
-use diesel::expression::SqlLiteral;
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Double};
+use diesel::sql_types::Bool;
 
 use crate::domain::calls::{
-    Call, CallEndReason, CallFilter, CallKind, CallStatistics, Media, Participant, ParticipantStatus, Quality,
-    TimeRange,
+    Call, CallEndReason, CallFilter, CallKind, DeclineReason, Departure, Media, Participant, ParticipantStatus, Quality,
 };
-use crate::domain::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
+use crate::domain::ids::{CallFeedId, CallId, ChatId, ConnectionId, OrganizationId, ParticipantId, UserId};
 use crate::domain::pagination::PageWindow;
 use crate::error::Result;
 use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
@@ -24,7 +22,6 @@ use crate::storage::sql::for_update::for_update;
 use crate::storage::sql::insert_many::insert_many;
 use crate::storage::sql::pairs::pairs_in;
 use crate::storage::sql::statement_cache::MAX_ROWS;
-use crate::storage::sql::union_all::{load_union, union_all};
 
 /// The columns of a call, without its participants.
 #[derive(Queryable, Selectable)]
@@ -45,6 +42,7 @@ struct CallRow {
     own_version: i64,
     changed_at: TimestampValue,
     forgotten: i64,
+    host_id: TextValue<UserId>,
 }
 
 impl CallRow {
@@ -54,6 +52,7 @@ impl CallRow {
             organization: self.organization_id.0,
             kind: self.kind.0,
             started_by: self.started_by.0,
+            host: self.host_id.0,
             started_at: self.started_at.0,
             rings_until: self.rings_until.0,
             answered_at: self.answered_at.map(|at| at.0),
@@ -68,7 +67,8 @@ impl CallRow {
     }
 }
 
-fn call_id(chat: UuidValue, call: UuidValue) -> CallId {
+/// Returns the id of a call, whose two parts are columns of their own.
+pub fn call_id(chat: UuidValue, call: UuidValue) -> CallId {
     CallId { chat: ChatId(chat.0), call: call.0 }
 }
 
@@ -94,6 +94,11 @@ struct ParticipantRow {
     round_trip_ms: f64,
     packet_loss_percent: f64,
     bitrate_kbps: f64,
+    joins: i32,
+    departure: Option<TextValue<Departure>>,
+    feed_id: Option<UuidValue>,
+    decline_reason: Option<TextValue<DeclineReason>>,
+    barred: bool,
 }
 
 impl From<ParticipantRow> for Participant {
@@ -104,12 +109,17 @@ impl From<ParticipantRow> for Participant {
             status: row.status.0,
             joined_at: row.joined_at.map(|at| at.0),
             left_at: row.left_at.map(|at| at.0),
+            departure: row.departure.map(|departure| departure.0),
             media: Media { audio: row.audio, video: row.video, screen: row.screen },
             version: row.version,
             joined_version: row.joined_version,
+            joins: row.joins,
             signals_pruned_to: row.forgotten,
             lease_expires_at: row.expires_at.map(|at| at.0),
             has_open_feed: row.listening,
+            feed: row.feed_id.map(|feed| CallFeedId(feed.0)),
+            decline_reason: row.decline_reason.map(|reason| reason.0),
+            is_barred: row.barred,
             quality: Quality {
                 reports: row.reports,
                 round_trip_ms: row.round_trip_ms,
@@ -158,12 +168,15 @@ pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>)
                 calls::started_by.eq(call.started_by.as_str()),
                 calls::started_at.eq(TimestampValue(call.started_at)),
                 calls::rings_until.eq(TimestampValue(call.rings_until)),
+                calls::answered_at.eq(call.answered_at.map(TimestampValue)),
+                calls::alone_since.eq(call.sole_participant_since.map(TimestampValue)),
             ),
             (
                 calls::due_at.eq(due_at.map(TimestampValue)),
                 calls::version.eq(call.version),
                 calls::own_version.eq(call.state_version),
                 calls::changed_at.eq(TimestampValue(call.state_changed_at)),
+                calls::host_id.eq(call.host.as_str()),
             ),
         ))
         .execute(conn)
@@ -188,6 +201,10 @@ struct ParticipantState<'a> {
     round_trip_ms: f64,
     packet_loss_percent: f64,
     bitrate_kbps: f64,
+    joins: i32,
+    departure: Option<&'a str>,
+    decline_reason: Option<&'a str>,
+    barred: bool,
 }
 
 impl<'a> From<&'a Participant> for ParticipantState<'a> {
@@ -207,21 +224,30 @@ impl<'a> From<&'a Participant> for ParticipantState<'a> {
             round_trip_ms: quality.round_trip_ms,
             packet_loss_percent: quality.packet_loss_percent,
             bitrate_kbps: quality.bitrate_kbps,
+            joins: participant.joins,
+            departure: participant.departure.map(<&str>::from),
+            decline_reason: participant.decline_reason.map(Into::into),
+            barred: participant.is_barred,
         }
     }
 }
 
-/// The columns that say whether a participant is connected, which change without the call's lock too.
+/// The columns that say whether a participant is connected. The lease is renewed without the call's lock too.
 #[derive(Insertable, AsChangeset, PartialEq)]
 #[diesel(table_name = call_participants, treat_none_as_null = true, treat_none_as_default_value = false)]
 struct PresenceLease {
     expires_at: Option<TimestampValue>,
     listening: bool,
+    feed_id: Option<UuidValue>,
 }
 
 impl From<&Participant> for PresenceLease {
     fn from(participant: &Participant) -> Self {
-        Self { expires_at: participant.lease_expires_at.map(TimestampValue), listening: participant.has_open_feed }
+        Self {
+            expires_at: participant.lease_expires_at.map(TimestampValue),
+            listening: participant.has_open_feed,
+            feed_id: participant.feed.map(|feed| UuidValue(feed.0)),
+        }
     }
 }
 
@@ -261,6 +287,7 @@ pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<
             calls::version.eq(call.version),
             calls::own_version.eq(call.state_version),
             calls::changed_at.eq(TimestampValue(call.state_changed_at)),
+            calls::host_id.eq(call.host.as_str()),
         ))
         .execute(conn)
         .await?;
@@ -411,58 +438,51 @@ pub async fn is_in_call(conn: &mut Conn, organization: &OrganizationId, user: &U
     Ok(!rows.is_empty())
 }
 
-/// Returns up to `limit` calls with a passed deadline, and up to `limit` with an expired lease.
-///
-/// # Errors
-///
-/// Returns an error if a statement fails.
-pub async fn due_calls(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<CallId>> {
-    let mut rows: Vec<(UuidValue, UuidValue)> = calls::table
-        .filter(calls::due_at.assume_not_null().le(TimestampValue(now)))
-        .order(calls::due_at)
-        .limit(limit)
-        .select((calls::chat_id, calls::id))
-        .load(conn)
-        .await?;
-    let disconnected: Vec<(UuidValue, UuidValue)> = call_participants::table
-        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
-        .filter(call_participants::expires_at.assume_not_null().le(TimestampValue(now)))
-        .order(call_participants::expires_at)
-        .limit(limit)
-        .select((calls::chat_id, calls::id))
-        .load(conn)
-        .await?;
-    rows.extend(disconnected);
-    let ids: BTreeSet<CallId> = rows.into_iter().map(|(chat, call)| call_id(chat, call)).collect();
-    Ok(ids.into_iter().collect())
-}
-
-/// Returns the earliest deadline or end of a lease of all calls.
-///
-/// # Errors
-///
-/// Returns an error if a statement fails.
-pub async fn next_due_at(conn: &mut Conn) -> Result<Option<DateTime<Utc>>> {
-    // With these conditions the partial indexes serve, which have only the calls that have not ended.
-    let deadline: Option<TimestampValue> =
-        calls::table.filter(calls::due_at.is_not_null()).select(min(calls::due_at)).get_result(conn).await?;
-    let lease_end: Option<TimestampValue> = call_participants::table
-        .filter(call_participants::expires_at.is_not_null())
-        .select(min(call_participants::expires_at))
-        .get_result(conn)
-        .await?;
-    Ok(deadline.into_iter().chain(lease_end).map(|at| at.0).min())
-}
-
-/// Sets the next deadline of a call.
+/// Returns the connections by which a device of a user is in calls.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn set_due_at(conn: &mut Conn, id: CallId, due_at: Option<DateTime<Utc>>) -> Result<()> {
-    let call = calls::table.filter(calls::id.eq(UuidValue(id.call)));
-    diesel::update(call).set(calls::due_at.eq(due_at.map(TimestampValue))).execute(conn).await?;
-    Ok(())
+pub async fn connections_of_device(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    device: &str,
+) -> Result<Vec<ConnectionId>> {
+    let rows: Vec<(UuidValue, UuidValue, i32)> = call_participants::table
+        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
+        .filter(call_participants::organization_id.eq(organization.as_str()))
+        .filter(call_participants::user_id.eq(user.as_str()))
+        // The partial index has this condition as literal text.
+        // The partial index has this condition as literal text.
+        .filter(sql::<Bool>("call_participants.status = 'joined'"))
+        .filter(call_participants::device_id.eq(device))
+        .select((calls::chat_id, calls::id, call_participants::joins))
+        .load(conn)
+        .await?;
+    let connection = |(chat, call, join)| {
+        let participant = ParticipantId { call: call_id(chat, call), user: user.clone() };
+        ConnectionId { participant, join }
+    };
+    Ok(rows.into_iter().map(connection).collect())
+}
+
+/// Returns the calls in which a user is.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn joined_by(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<Vec<CallId>> {
+    let rows: Vec<(UuidValue, UuidValue)> = call_participants::table
+        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
+        .filter(call_participants::organization_id.eq(organization.as_str()))
+        .filter(call_participants::user_id.eq(user.as_str()))
+        // The partial index has this condition as literal text.
+        .filter(sql::<Bool>("call_participants.status = 'joined'"))
+        .select((calls::chat_id, calls::id))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(chat, call)| call_id(chat, call)).collect())
 }
 
 /// Returns the versions of calls.
@@ -483,93 +503,18 @@ pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i6
     Ok(versions)
 }
 
-/// Renews the leases of joined participants and records whether they have a feed of the call open.
-///
-/// # Errors
-///
-/// Returns an error if a statement fails.
-pub async fn renew_leases(
-    conn: &mut Conn,
-    participants: &[ParticipantId],
-    listening: bool,
-    until: DateTime<Utc>,
-) -> Result<()> {
-    let joined: &str = ParticipantStatus::Joined.into();
-    for chunk in participants.chunks(MAX_ROWS) {
-        let keys = chunk.iter().map(|id| (UuidValue(id.call.call), id.user.as_str()));
-        diesel::update(call_participants::table)
-            .filter(pairs_in((call_participants::call_id, call_participants::user_id), keys))
-            .filter(call_participants::status.eq(joined))
-            .set(PresenceLease { expires_at: Some(TimestampValue(until)), listening })
-            .execute(conn)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Extends all leases to at least a time.
-///
-/// While no server ran, no participant could renew its lease.
+/// Returns the calls that changed since a time with their last changes, the latest first.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn extend_leases(conn: &mut Conn, until: DateTime<Utc>) -> Result<()> {
-    diesel::update(call_participants::table)
-        .filter(call_participants::expires_at.assume_not_null().lt(TimestampValue(until)))
-        .set(call_participants::expires_at.eq(Some(TimestampValue(until))))
-        .execute(conn)
+pub async fn changed_since(conn: &mut Conn, since: DateTime<Utc>, limit: i64) -> Result<Vec<(CallId, DateTime<Utc>)>> {
+    let rows: Vec<(UuidValue, UuidValue, TimestampValue)> = calls::table
+        .filter(calls::changed_at.ge(TimestampValue(since)))
+        .order(calls::changed_at.desc())
+        .limit(limit)
+        .select((calls::chat_id, calls::id, calls::changed_at))
+        .load(conn)
         .await?;
-    Ok(())
-}
-
-/// Returns statistics of the calls of an organisation that started in each of several ranges of time.
-///
-/// # Errors
-///
-/// Returns an error if a statement fails.
-pub async fn statistics(
-    conn: &mut Conn,
-    organization: &OrganizationId,
-    ranges: &[TimeRange],
-) -> Result<Vec<CallStatistics>> {
-    let parts = ranges.iter().zip(0_i64..).map(|((from, until), number)| {
-        calls::table
-            .filter(calls::organization_id.eq(organization.as_str()))
-            .filter(calls::started_at.ge(TimestampValue(*from)))
-            .filter(calls::started_at.lt(TimestampValue(*until)))
-            .filter(calls::end_reason.is_not_null())
-            .group_by(calls::end_reason)
-            .select((
-                number.into_sql::<BigInt>(),
-                (calls::end_reason.assume_not_null(), count_star(), count(calls::answered_at), talk_seconds()),
-            ))
-    });
-    let rows_by_range: Vec<Vec<EndReasonRow>> = load_union(conn, ranges.len(), union_all(parts)).await?;
-    Ok(rows_by_range.into_iter().map(sum_statistics).collect())
-}
-
-/// An end reason, its number of calls, its number of answered calls, and their talk seconds.
-type EndReasonRow = (TextValue<CallEndReason>, i64, i64, f64);
-
-fn sum_statistics(rows: Vec<EndReasonRow>) -> CallStatistics {
-    let mut totals = CallStatistics::default();
-    for (reason, calls, answered, talk_seconds) in rows {
-        totals.calls += calls;
-        totals.answered += answered;
-        totals.talk_seconds += talk_seconds;
-        match reason.0 {
-            CallEndReason::Missed | CallEndReason::Failed | CallEndReason::Cancelled => totals.missed += calls,
-            CallEndReason::Declined => totals.declined += calls,
-            CallEndReason::Completed => {}
-        }
-    }
-    totals
-}
-
-/// Returns the SQL for a sum of talk times in seconds.
-///
-/// The cast is needed because the engines give a sum of integers different types.
-fn talk_seconds() -> SqlLiteral<Double> {
-    sql("CAST(sum(calls.talked) AS DOUBLE PRECISION) / 1000")
+    Ok(rows.into_iter().map(|(chat, call, at)| (call_id(chat, call), at.0)).collect())
 }

@@ -5,40 +5,54 @@ use serde_json::{Value, json};
 use crate::{Feed, Reply, TestApp, User};
 
 /// The fields of a call that tests compare.
-pub const CALL: &str = "id status endReason startedBy { id } answeredAt endedAt durationSeconds ringsUntil
-    viewerDirection participants { id user { id } deviceId status joinedAt leftAt media { audio video screen } }";
+pub const CALL: &str = "id status endReason startedBy { id } host { id } answeredAt endedAt durationSeconds ringsUntil
+    viewerDirection participants {
+        id user { id } deviceId status connection declineReason joinedAt leftAt media { audio video screen } }";
 
-const CALL_FEED: &str = "subscription($call: ID!, $own: ID, $after: String) {
-    callFeed(callId: $call, participantId: $own, after: $after) {
+const CALL_FEED: &str = "subscription($call: ID!, $own: ID, $connection: ID, $after: String) {
+    callFeed(callId: $call, participantId: $own, connectionId: $connection, after: $after) {
         __typename
         ... on FeedEvent { cursor }
         ... on CallUpserted { call { id status endReason } }
         ... on ParticipantUpserted {
-            participant { id user { id } status deviceId joinedAt media { audio video screen } }
+            participant { id user { id } status connection deviceId connectionId joinedAt media { audio video screen } }
             negotiation { offers polite }
         }
-        ... on SignalReceived { signal { from { id user { id } } kind payload } }
+        ... on SignalReceived { signal { from { id user { id } } fromConnectionId kind payload } }
         ... on FeedReset { reason }
+        ... on CallFeedEnded { endReason: reason }
     } }";
+
+/// The fields of the payload of `startCall` and `joinCall`.
+const JOINED: &str = "call { id status } participant { id deviceId connectionId status }";
 
 const INBOX: &str = "subscription($after: String) { inboxFeed(after: $after) {
     __typename
     ... on FeedEvent { cursor }
-    ... on CallUpserted { call { id status endReason participants { user { id } status deviceId } } }
+    ... on CallUpserted { ringing call { id status endReason participants { user { id } status deviceId } } }
     ... on NotificationUpserted { notification { kind call { id } message { system { kind } } } }
     } }";
 
-/// The ids of a call and of one user's participant in it.
+/// The ids of a call, of one user's participant in it, and of the connection by which they joined.
 #[derive(Debug, Clone)]
 pub struct JoinedCall {
     pub call: String,
     pub participant: String,
+    pub connection: String,
 }
 
 impl JoinedCall {
+    /// Returns the input of a mutation of the user's participant, with more fields.
+    pub fn input(&self, mut fields: Value) -> Value {
+        fields["callId"] = json!(self.call);
+        fields["participantId"] = json!(self.participant);
+        fields["connectionId"] = json!(self.connection);
+        fields
+    }
+
     fn from_reply(reply: &Reply, field: &str) -> Self {
-        let id = |path: &str| reply.text(&format!("{field}.{path}.id"));
-        Self { call: id("call"), participant: id("participant") }
+        let id = |path: &str| reply.text(&format!("{field}.{path}"));
+        Self { call: id("call.id"), participant: id("participant.id"), connection: id("participant.connectionId") }
     }
 }
 
@@ -49,7 +63,7 @@ pub async fn alice_and_bob(app: &TestApp) -> (User, User, String) {
     (alice, bob, chat)
 }
 
-/// A call in the direct chat of Alice and Bob, started by Alice and joined by Bob.
+/// A call in a chat of Alice and Bob, started by Alice and joined by Bob.
 pub struct ActiveCall {
     pub alice: User,
     pub bob: User,
@@ -64,10 +78,32 @@ impl ActiveCall {
     /// Starts and answers a call.
     pub async fn start(app: &TestApp) -> Self {
         let (alice, bob, chat) = alice_and_bob(app).await;
+        Self::start_in(alice, bob, chat).await
+    }
+
+    /// Starts and answers a call in a group, which goes on when one of them leaves.
+    pub async fn start_in_group(app: &TestApp) -> Self {
+        let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+        let chat = alice.group("Walk", &[&bob]).await;
+        Self::start_in(alice, bob, chat).await
+    }
+
+    async fn start_in(alice: User, bob: User, chat: String) -> Self {
         let a = alice.start_call(&chat).await;
         let b = bob.join_call(&a.call).await;
         Self { alice, bob, chat, a, b }
     }
+}
+
+/// Returns the input of a signal from a user's connection to another connection.
+pub fn signal_input(from: &JoinedCall, to: &str, kind: &str, payload: Value) -> Value {
+    json!({
+        "callId": from.call,
+        "fromConnectionId": from.connection,
+        "toConnectionId": to,
+        "kind": kind,
+        "payload": payload,
+    })
 }
 
 /// Returns a session description as the payload of a signal.
@@ -80,28 +116,48 @@ impl User {
     pub async fn try_start_call(&self, chat: &str, device: &str) -> Reply {
         let media = json!({ "audio": true, "video": false, "screen": false });
         let input = json!({ "chatId": chat, "kind": "AUDIO", "deviceId": device, "media": media });
-        self.mutate_returning("startCall", input, "call { id status } participant { id deviceId status }").await
+        self.mutate_returning("startCall", input, JOINED).await
+    }
+
+    /// Starts an audio call from a device.
+    pub async fn start_call_on(&self, chat: &str, device: &str) -> JoinedCall {
+        JoinedCall::from_reply(&self.try_start_call(chat, device).await, "startCall")
     }
 
     /// Starts an audio call.
     pub async fn start_call(&self, chat: &str) -> JoinedCall {
-        JoinedCall::from_reply(&self.try_start_call(chat, "phone").await, "startCall")
+        self.start_call_on(chat, "phone").await
     }
 
     /// Joins a call from a device, and returns the response.
     pub async fn try_join_call(&self, call: &str, device: &str) -> Reply {
-        let input = json!({ "callId": call, "deviceId": device });
-        self.mutate_returning("joinCall", input, "call { id status } participant { id deviceId status }").await
+        self.mutate_returning("joinCall", json!({ "callId": call, "deviceId": device }), JOINED).await
+    }
+
+    /// Moves the user to a device in a call, and returns the response.
+    pub async fn try_take_over_call(&self, call: &str, device: &str) -> Reply {
+        let input = json!({ "callId": call, "deviceId": device, "takeOver": true });
+        self.mutate_returning("joinCall", input, JOINED).await
+    }
+
+    /// Moves the user to a device in a call.
+    pub async fn take_over_call(&self, call: &str, device: &str) -> JoinedCall {
+        JoinedCall::from_reply(&self.try_take_over_call(call, device).await, "joinCall")
+    }
+
+    /// Joins a call from a device.
+    pub async fn join_call_on(&self, call: &str, device: &str) -> JoinedCall {
+        JoinedCall::from_reply(&self.try_join_call(call, device).await, "joinCall")
     }
 
     /// Joins a call.
     pub async fn join_call(&self, call: &str) -> JoinedCall {
-        JoinedCall::from_reply(&self.try_join_call(call, "phone").await, "joinCall")
+        self.join_call_on(call, "phone").await
     }
 
     /// Leaves a call, and returns the response.
     pub async fn try_leave_call(&self, joined: &JoinedCall) -> Reply {
-        self.mutate("leaveCall", json!({ "callId": joined.call, "participantId": joined.participant })).await
+        self.mutate("leaveCall", joined.input(json!({}))).await
     }
 
     /// Returns the fields [`CALL`] of a call.
@@ -118,7 +174,9 @@ impl User {
 
     /// Subscribes to a call's feed as a participant.
     pub async fn call_feed(&self, joined: &JoinedCall, after: Option<&str>) -> Feed {
-        self.subscribe(CALL_FEED, json!({ "call": joined.call, "own": joined.participant, "after": after })).await
+        let JoinedCall { call, participant, connection } = joined;
+        let variables = json!({ "call": call, "own": participant, "connection": connection, "after": after });
+        self.subscribe(CALL_FEED, variables).await
     }
 
     /// Subscribes to a call's feed from its beginning, and reads it until it has caught up.
@@ -138,21 +196,15 @@ impl User {
         self.subscribe(INBOX, json!({ "after": after })).await
     }
 
-    /// Sends a signal to a participant, and returns the response.
+    /// Sends a signal to a connection, and returns the response.
     pub async fn try_send_signal(&self, from: &JoinedCall, to: &str, kind: &str, payload: Value) -> Reply {
-        let input = json!({
-            "callId": from.call,
-            "fromParticipantId": from.participant,
-            "toParticipantId": to,
-            "kind": kind,
-            "payload": payload,
-        });
+        let input = signal_input(from, to, kind, payload);
         self.mutate_returning("sendSignal", input, "delivered").await
     }
 
     /// Sends a signal to a participant.
     pub async fn send_signal(&self, from: &JoinedCall, to: &JoinedCall, kind: &str, payload: Value) {
-        self.try_send_signal(from, &to.participant, kind, payload).await.data();
+        self.try_send_signal(from, &to.connection, kind, payload).await.data();
     }
 
     /// Returns the direction and the end reason of each call in the user's history.
@@ -176,6 +228,17 @@ impl Feed {
     pub async fn next_signal(&mut self) -> Value {
         let signal = &self.next_of_type("SignalReceived").await["signal"];
         json!([signal["from"]["user"]["id"], signal["kind"], signal["payload"]])
+    }
+
+    /// Waits for the event in which a user's participant has a state of its connection.
+    pub async fn wait_for_connection(&mut self, user: &str, connection: &str) -> Value {
+        loop {
+            let event = self.next_of_type("ParticipantUpserted").await;
+            let participant = &event["participant"];
+            if participant["user"]["id"] == user && participant["connection"] == connection {
+                return event;
+            }
+        }
     }
 
     /// Waits for the event in which a user's participant has a status.

@@ -56,12 +56,12 @@ async fn removed_chat_member_leaves_call_at_once(app: &TestApp) {
     let (mut alice_feed, mut bob_feed) = (alice.caught_up_call_feed(&a).await, bob.caught_up_call_feed(&b).await);
     alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "bob" })).await;
     assert_eq!(bob_feed.error_code().await, "FORBIDDEN");
-    bob.try_send_signal(&b, &a.participant, "OFFER", sdp("offer", "still here?")).await.assert_error("NOT_FOUND");
+    bob.try_send_signal(&b, &a.connection, "OFFER", sdp("offer", "still here?")).await.assert_error("NOT_FOUND");
     bob.try_join_call(&a.call, "phone").await.assert_error("NOT_FOUND");
     alice_feed.wait_for_participant("bob", "LEFT").await;
     // A call stops ringing for a removed member, and ends when no other member can answer it.
     let other_chat = alice.group("Run", &[&bob]).await;
-    let other_call = alice.start_call(&other_chat).await;
+    let other_call = alice.start_call_on(&other_chat, "laptop").await;
     alice.mutate_ok("removeMember", json!({ "chatId": other_chat, "userId": "bob" })).await;
     assert_eq!(alice.call_status(&other_call.call).await, json!(["ENDED", "MISSED"]));
     let mut carol_feed = carol.caught_up_call_feed(&c).await;
@@ -75,8 +75,7 @@ async fn removed_chat_member_leaves_call_at_once(app: &TestApp) {
 async fn signal_shape_size_and_rate_are_limited(app: &TestApp) {
     let (alice, bob, chat) = alice_and_bob(app).await;
     let a = alice.start_call(&chat).await;
-    let alice_participant = a.participant.clone();
-    bob.try_send_signal(&a, &alice_participant, "OFFER", sdp("offer", "")).await.assert_error("NOT_FOUND");
+    bob.try_send_signal(&a, &a.connection, "OFFER", sdp("offer", "")).await.assert_error("NOT_FOUND");
     let b = bob.join_call(&a.call).await;
     for (kind, payload) in [
         ("OFFER", json!({ "type": "offer" })),
@@ -87,21 +86,21 @@ async fn signal_shape_size_and_rate_are_limited(app: &TestApp) {
         ("RENEGOTIATE", json!([])),
         ("RENEGOTIATE", json!({ "why": "a\u{0}b" })),
     ] {
-        bob.try_send_signal(&b, &a.participant, kind, payload).await.assert_bad_input("payload");
+        bob.try_send_signal(&b, &a.connection, kind, payload).await.assert_bad_input("payload");
     }
-    let large = sdp("offer", &"x".repeat(66_000));
-    bob.try_send_signal(&b, &a.participant, "OFFER", large).await.assert_error("PAYLOAD_TOO_LARGE");
-    bob.try_send_signal(&b, &b.participant, "OFFER", sdp("offer", "")).await.assert_bad_input("toParticipantId");
+    let large = sdp("offer", &"x".repeat(262_144));
+    bob.try_send_signal(&b, &a.connection, "OFFER", large).await.assert_error("PAYLOAD_TOO_LARGE");
+    bob.try_send_signal(&b, &b.connection, "OFFER", sdp("offer", "")).await.assert_bad_input("toConnectionId");
     bob.try_send_signal(&b, &chat, "OFFER", sdp("offer", "")).await.assert_error("NOT_FOUND");
-    let sent = bob.try_send_signal(&b, &a.participant, "OFFER", sdp("offer", "")).await;
+    let sent = bob.try_send_signal(&b, &a.connection, "OFFER", sdp("offer", "")).await;
     assert_eq!(sent.at("sendSignal.delivered"), false, "Alice has no open feed yet");
     let _alice_feed = alice.caught_up_call_feed(&a).await;
-    let sent = bob.try_send_signal(&b, &a.participant, "OFFER", sdp("offer", "")).await;
+    let sent = bob.try_send_signal(&b, &a.connection, "OFFER", sdp("offer", "")).await;
     assert_eq!(sent.at("sendSignal.delivered"), true);
     for _ in 0..3 {
         bob.send_signal(&b, &a, "RENEGOTIATE", json!({})).await;
     }
-    let wait = bob.try_send_signal(&b, &a.participant, "RENEGOTIATE", json!({})).await.retry_after();
+    let wait = bob.try_send_signal(&b, &a.connection, "RENEGOTIATE", json!({})).await.retry_after();
     assert!(wait.as_secs() <= 60);
 }
 
@@ -172,7 +171,7 @@ async fn ring_timeout_holds_across_server_restart(engine: Engine) {
     let first = TestApp::start(Database::create(engine).await, &[]).await;
     let (alice, bob, chat) = alice_and_bob(&first).await;
     let answered_chat = alice.group("Walk", &[&bob]).await;
-    let (a, answered) = (alice.start_call(&chat).await, alice.start_call(&answered_chat).await);
+    let (a, answered) = (alice.start_call(&chat).await, alice.start_call_on(&answered_chat, "laptop").await);
     bob.join_call(&answered.call).await;
     let second = TestApp::start(first.shut_down().await, &[]).await;
     let bob = bob.at(second.addr);

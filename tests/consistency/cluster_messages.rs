@@ -112,14 +112,14 @@ async fn forged_and_repeated_cluster_messages_are_dropped() {
     let forged_text = text.replace("genuine 4", "forged ones");
     let (code, _) = text.split_at(64);
     let revocation = r#"{"node":"node-0 x","number":999999,"at":"2999-01-01T00:00:00Z","messages":[{"Revoked":{"organization":"demo","user":"bob","before":"2999-01-01T00:00:00Z"}}]}"#;
-    let first_channel = "parlor:v2:0";
+    let first_channel = "parlor:v3:0";
     let forged = [
         (channel.as_str(), forged_text.clone()),
         (first_channel, revocation.to_owned()),
         (first_channel, format!("{code}{revocation}")),
         (first_channel, String::new()),
         // A genuine message on the channel of others.
-        (if channel == first_channel { "parlor:v2:1" } else { first_channel }, text),
+        (if channel == first_channel { "parlor:v3:1" } else { first_channel }, text),
     ];
     let rejected = counted(&metrics_url, "rejected").await;
     for (channel, payload) in &forged {

@@ -1,13 +1,14 @@
 //! Calls: their state, what can be read from it, and the queries about past calls.
 //!
-//! Transitions are in [`state_machine`].
+//! Transitions are in [`state_machine`], and the connections of participants in [`connection`].
 
+pub mod connection;
 pub mod state_machine;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use strum::{EnumString, IntoStaticStr};
 
-use crate::domain::ids::{CallId, ChatId, OrganizationId, ParticipantId, UserId};
+use crate::domain::ids::{CallFeedId, CallId, ChatId, ConnectionId, OrganizationId, ParticipantId, UserId};
 use crate::error::Error;
 
 /// The medium for which a call was started.
@@ -35,6 +36,10 @@ pub enum CallEndReason {
     Declined,
     Cancelled,
     Failed,
+    /// Everyone who declined was busy.
+    Busy,
+    /// The chat of the call was deleted.
+    ChatGone,
 }
 
 /// The state of one user in a call.
@@ -46,6 +51,29 @@ pub enum ParticipantStatus {
     Left,
     Declined,
     Missed,
+    /// A moderator removed the participant from the call.
+    Removed,
+}
+
+/// The reason that a user gives for declining a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum DeclineReason {
+    Declined,
+    Busy,
+    DoNotDisturb,
+}
+
+/// The reason why a participant left a call that went on, or how they left it before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Departure {
+    /// The participant left on their own.
+    Left,
+    /// The connection of the participant's device was lost.
+    Lost,
+    /// The participant was removed from the call or from its chat.
+    Removed,
 }
 
 /// The direction of a call as seen by one participant.
@@ -90,6 +118,8 @@ pub struct Call {
     pub organization: OrganizationId,
     pub kind: CallKind,
     pub started_by: UserId,
+    /// The user who may end the call for all: the caller and then whoever has been in the call for longest.
+    pub host: UserId,
     pub started_at: DateTime<Utc>,
     pub rings_until: DateTime<Utc>,
     pub answered_at: Option<DateTime<Utc>>,
@@ -121,6 +151,10 @@ pub struct Participant {
     pub status: ParticipantStatus,
     pub joined_at: Option<DateTime<Utc>>,
     pub left_at: Option<DateTime<Utc>>,
+    /// The reason of the last departure.
+    ///
+    /// `None` while the participant is in the call, and if its end was the reason.
+    pub departure: Option<Departure>,
     pub media: Media,
     /// The call's version at the participant's last change.
     pub version: i64,
@@ -128,12 +162,20 @@ pub struct Participant {
     ///
     /// Earlier signals are not delivered.
     pub joined_version: i64,
+    /// The number of times that the participant joined.
+    pub joins: i32,
     /// The version up to which signals to the participant have been deleted.
     pub signals_pruned_to: i64,
     /// The time at which a joined participant is disconnected unless the lease is renewed.
     pub lease_expires_at: Option<DateTime<Utc>>,
     /// Whether the device has an open feed of the call, as far as is known.
     pub has_open_feed: bool,
+    /// The feed that the device opened last since it joined.
+    pub feed: Option<CallFeedId>,
+    /// The reason of the user's last decline, until they join.
+    pub decline_reason: Option<DeclineReason>,
+    /// Whether the user may not join the call again.
+    pub is_barred: bool,
     pub quality: Quality,
 }
 
@@ -179,29 +221,59 @@ pub struct Negotiation {
     pub is_polite: bool,
 }
 
+/// A participant, and the join of it that a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnConnection {
+    pub participant: ParticipantId,
+    /// The number of the join; `None` if the request names none.
+    pub join: Option<i32>,
+}
+
 /// The reason why the state of a call does not allow a transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallRefusal {
-    Ended,
+    /// The call has ended for this reason.
+    Ended(CallEndReason),
     /// The user is in the call on another device.
     OnAnotherDevice,
+    /// The device is in another call.
+    InAnotherCall,
     /// The call has this maximum number of participants.
     Full(usize),
     /// The call does not ring for the user.
     NotRinging,
     /// The user is not in the call.
     NotJoined,
+    /// The user was removed from the call.
+    Barred,
+    /// The request does not name the participant's present connection.
+    StaleConnection,
 }
 
 impl From<CallRefusal> for Error {
     fn from(refusal: CallRefusal) -> Self {
-        Self::Conflict(match refusal {
-            CallRefusal::Ended => "the call has ended".into(),
-            CallRefusal::OnAnotherDevice => "you are in this call on another device".into(),
-            CallRefusal::Full(max) => format!("the call is full: it can have at most {max} participants"),
-            CallRefusal::NotRinging => "the call does not ring for you".into(),
-            CallRefusal::NotJoined => "you are not in the call; join it first".into(),
-        })
+        let (reason, message) = match refusal {
+            CallRefusal::Ended(_) => ("CALL_ENDED", "the call has ended".into()),
+            CallRefusal::OnAnotherDevice => ("ON_OTHER_DEVICE", "you are in this call on another device".into()),
+            CallRefusal::InAnotherCall => {
+                ("IN_OTHER_CALL", "this device is in another call; leave that call first".into())
+            }
+            CallRefusal::Full(max) => {
+                ("CALL_FULL", format!("the call is full: it can have at most {max} participants"))
+            }
+            CallRefusal::NotRinging => ("NOT_RINGING", "the call does not ring for you".into()),
+            CallRefusal::NotJoined => ("NOT_IN_CALL", "the participant is not in the call".into()),
+            CallRefusal::Barred => ("REMOVED_FROM_CALL", "you were removed from this call".into()),
+            CallRefusal::StaleConnection => (
+                "STALE_CONNECTION",
+                "the participant has joined again; connectionId must name the present connection".into(),
+            ),
+        };
+        let end_reason = match refusal {
+            CallRefusal::Ended(reason) => Some(reason.into()),
+            _ => None,
+        };
+        Self::CallConflict { message, reason, end_reason }
     }
 }
 
@@ -241,10 +313,48 @@ impl Call {
     ///
     /// Returns [`CallRefusal::Ended`] after the call's end, [`CallRefusal::NotJoined`] for any other user.
     pub fn require_joined(&self, user: &UserId) -> Result<&Participant, CallRefusal> {
-        if self.has_ended() {
-            return Err(CallRefusal::Ended);
-        }
+        self.require_ongoing()?;
         self.participant(user).filter(|participant| participant.is_joined()).ok_or(CallRefusal::NotJoined)
+    }
+
+    /// Checks that the call has not ended.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallRefusal::Ended`] after the call's end.
+    pub fn require_ongoing(&self) -> Result<(), CallRefusal> {
+        self.end.map_or(Ok(()), |(_, reason)| Err(CallRefusal::Ended(reason)))
+    }
+
+    /// Checks that a request of a user is from the device that joined last.
+    ///
+    /// A request that names no `join` can only be attributed if the user has joined once.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallRefusal::StaleConnection`] if the user has joined again since, or may have.
+    pub fn require_connection(&self, user: &UserId, join: Option<i32>) -> Result<(), CallRefusal> {
+        let joins = self.participant(user).map_or(0, |participant| participant.joins);
+        let is_present = join.map_or(joins <= 1, |join| join == joins);
+        if is_present { Ok(()) } else { Err(CallRefusal::StaleConnection) }
+    }
+
+    /// Returns the participant of a connection that is in the call.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallRefusal::Ended`] after the call's end, [`CallRefusal::StaleConnection`] if the participant has
+    /// joined again since, [`CallRefusal::NotJoined`] if they have left.
+    pub fn require_connected(&self, connection: &ConnectionId) -> Result<&Participant, CallRefusal> {
+        let user = &connection.participant.user;
+        self.require_ongoing()?;
+        self.require_connection(user, Some(connection.join))?;
+        self.require_joined(user)
+    }
+
+    /// Returns the connection by which a participant is in the call, or was last.
+    pub fn connection_id(&self, participant: &Participant) -> ConnectionId {
+        ConnectionId { participant: self.participant_id(participant), join: participant.joins }
     }
 
     pub fn participant_id(&self, participant: &Participant) -> ParticipantId {

@@ -6,8 +6,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::calls::{
-    Call, CallEndReason, CallKind, CallRefusal, CallStatus, CallTimeouts, Media, Participant, ParticipantStatus,
-    Quality,
+    Call, CallEndReason, CallKind, CallRefusal, CallStatus, CallTimeouts, DeclineReason, Departure, Media, Participant,
+    ParticipantStatus, Quality,
 };
 use crate::domain::ids::{CallId, OrganizationId, UserId};
 
@@ -25,6 +25,8 @@ enum Deadline {
 
 impl Call {
     /// Starts a call that the caller has joined and that rings for the `callees`.
+    ///
+    /// Without callees the call is active at once, because nobody has to answer it.
     #[expect(clippy::too_many_arguments, reason = "these are the independent initial values of a call")]
     pub fn start(
         id: CallId,
@@ -42,6 +44,7 @@ impl Call {
             organization,
             kind,
             started_by: caller.clone(),
+            host: caller.clone(),
             started_at: now,
             rings_until: now + timeouts.ring_timeout,
             answered_at: None,
@@ -59,29 +62,38 @@ impl Call {
             let index = call.participant_index_or_insert(&callee);
             call.update_participant(index, now, |participant| participant.status = ParticipantStatus::Ringing);
         }
+        if !call.has_ringing_participant() {
+            call.answered_at = Some(now);
+            call.bump_version(now);
+            call.check_alone(now);
+        }
         call
     }
 
     /// Lets a user join on a device.
     ///
-    /// A user who is already in the call on the same device joins again, because the device has lost its state.
+    /// A user who is already in the call on the same device joins again, because the device has lost its state. With
+    /// `take_over`, a user who is in the call on another device moves to this one.
     ///
     /// # Errors
     ///
-    /// Returns [`CallRefusal::Ended`], [`CallRefusal::OnAnotherDevice`] or [`CallRefusal::Full`].
+    /// Returns [`CallRefusal::Ended`], [`CallRefusal::Barred`], [`CallRefusal::OnAnotherDevice`] or
+    /// [`CallRefusal::Full`].
     pub fn join(
         &mut self,
         user: &UserId,
         device: String,
         media: Media,
+        take_over: bool,
         timeouts: &CallTimeouts,
         now: DateTime<Utc>,
     ) -> Result<(), CallRefusal> {
-        if self.has_ended() {
-            return Err(CallRefusal::Ended);
+        self.require_ongoing()?;
+        if self.participant(user).is_some_and(|participant| participant.is_barred) {
+            return Err(CallRefusal::Barred);
         }
         let joined = self.participant(user).filter(|participant| participant.is_joined());
-        if joined.is_some_and(|participant| participant.device != device) {
+        if !take_over && joined.is_some_and(|participant| participant.device != device) {
             return Err(CallRefusal::OnAnotherDevice);
         }
         if joined.is_none() && self.joined_count() >= timeouts.max_participants {
@@ -105,15 +117,18 @@ impl Call {
     ///
     /// Returns [`CallRefusal::NotRinging`] if the call does not ring for the user, [`CallRefusal::Ended`] after its
     /// end.
-    pub fn decline(&mut self, user: &UserId, now: DateTime<Utc>) -> Result<(), CallRefusal> {
+    pub fn decline(&mut self, user: &UserId, reason: DeclineReason, now: DateTime<Utc>) -> Result<(), CallRefusal> {
         let index = self.participant_index(user).ok_or(CallRefusal::NotRinging)?;
         match self.participants[index].status {
             ParticipantStatus::Declined => return Ok(()),
-            ParticipantStatus::Ringing if !self.has_ended() => {}
-            _ if self.has_ended() => return Err(CallRefusal::Ended),
-            _ => return Err(CallRefusal::NotRinging),
+            ParticipantStatus::Ringing => self.require_ongoing()?,
+            _ => return self.require_ongoing().and(Err(CallRefusal::NotRinging)),
         }
-        self.cancel_ringing(index, ParticipantStatus::Declined, CallEndReason::Declined, now);
+        self.participants[index].decline_reason = Some(reason);
+        let mut reasons = self.participants.iter().filter_map(|participant| participant.decline_reason);
+        let is_busy = reasons.all(|reason| reason == DeclineReason::Busy);
+        let unanswered = if is_busy { CallEndReason::Busy } else { CallEndReason::Declined };
+        self.cancel_ringing(index, ParticipantStatus::Declined, unanswered, now);
         Ok(())
     }
 
@@ -131,7 +146,21 @@ impl Call {
             ParticipantStatus::Joined => {}
             _ => return Err(CallRefusal::NotJoined),
         }
-        self.depart(index, CallEndReason::Cancelled, now);
+        self.depart(index, Departure::Left, CallEndReason::Cancelled, now);
+        Ok(())
+    }
+
+    /// Lets a participant leave a call of two, which ends it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallRefusal::NotJoined`] if the user has not been in the call.
+    pub fn hang_up(&mut self, user: &UserId, now: DateTime<Utc>) -> Result<(), CallRefusal> {
+        self.leave(user, now)?;
+        if !self.has_ended() {
+            let is_answered = self.answered_at.is_some();
+            self.finish(if is_answered { CallEndReason::Completed } else { CallEndReason::Cancelled }, now);
+        }
         Ok(())
     }
 
@@ -147,7 +176,10 @@ impl Call {
         let is_ringing = |index: &usize| self.participants[*index].status == ParticipantStatus::Ringing;
         let declining = self.participant_index(user).filter(is_ringing);
         if let Some(index) = declining {
-            self.update_participant(index, now, |participant| participant.status = ParticipantStatus::Declined);
+            self.update_participant(index, now, |participant| {
+                participant.status = ParticipantStatus::Declined;
+                participant.decline_reason = Some(DeclineReason::Declined);
+            });
         }
         let reason = match self.answered_at {
             Some(_) => CallEndReason::Completed,
@@ -157,16 +189,56 @@ impl Call {
         self.finish(reason, now);
     }
 
+    /// Ends the call because its chat was deleted.
+    pub fn end_with_chat(&mut self, now: DateTime<Utc>) {
+        if !self.has_ended() {
+            self.finish(CallEndReason::ChatGone, now);
+        }
+    }
+
     /// Removes a user who is no longer a member of the chat: the user leaves, or the call stops ringing.
     pub fn remove(&mut self, user: &UserId, now: DateTime<Utc>) {
         let Some(index) = self.participant_index(user).filter(|_| !self.has_ended()) else { return };
         match self.participants[index].status {
-            ParticipantStatus::Joined => self.depart(index, CallEndReason::Cancelled, now),
+            ParticipantStatus::Joined => self.depart(index, Departure::Removed, CallEndReason::Cancelled, now),
             ParticipantStatus::Ringing => {
                 self.cancel_ringing(index, ParticipantStatus::Missed, CallEndReason::Missed, now);
             }
-            ParticipantStatus::Left | ParticipantStatus::Declined | ParticipantStatus::Missed => {}
+            ParticipantStatus::Left
+            | ParticipantStatus::Declined
+            | ParticipantStatus::Missed
+            | ParticipantStatus::Removed => {}
         }
+    }
+
+    /// Removes a user who is in the call or for whom it rings, as a moderator of the chat wishes.
+    ///
+    /// With `is_barred` the user may not join the call again.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallRefusal::Ended`], or [`CallRefusal::NotJoined`] if the call has nothing to remove the user from.
+    pub fn remove_by_moderator(
+        &mut self,
+        user: &UserId,
+        is_barred: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), CallRefusal> {
+        self.require_ongoing()?;
+        let index = self.participant_index(user).ok_or(CallRefusal::NotJoined)?;
+        match self.participants[index].status {
+            ParticipantStatus::Joined => self.depart(index, Departure::Removed, CallEndReason::Cancelled, now),
+            ParticipantStatus::Ringing => {
+                self.cancel_ringing(index, ParticipantStatus::Removed, CallEndReason::Missed, now);
+            }
+            ParticipantStatus::Removed if is_barred => {}
+            _ => return Err(CallRefusal::NotJoined),
+        }
+        self.update_participant(index, now, |participant| {
+            participant.status = ParticipantStatus::Removed;
+            participant.is_barred |= is_barred;
+        });
+        Ok(())
     }
 
     /// Sets the media that a participant sends.
@@ -191,7 +263,7 @@ impl Call {
     /// Returns [`CallRefusal::Ended`] after that minute, [`CallRefusal::NotJoined`] if the user never joined.
     pub fn report_quality(&mut self, user: &UserId, quality: &Quality, now: DateTime<Utc>) -> Result<(), CallRefusal> {
         if self.end.is_some_and(|(ended_at, _)| now > ended_at + REPORT_GRACE) {
-            return Err(CallRefusal::Ended);
+            self.require_ongoing()?;
         }
         let index = self.participant_index(user).filter(|index| self.participants[*index].joined_at.is_some());
         self.participants[index.ok_or(CallRefusal::NotJoined)?].quality.add(quality);
@@ -223,7 +295,7 @@ impl Call {
                 Deadline::RingTimeout if self.answered_at.is_none() => self.finish(CallEndReason::Missed, due_at),
                 Deadline::RingTimeout => self.mark_missed(due_at),
                 Deadline::AloneTimeout => self.finish(CallEndReason::Completed, due_at),
-                Deadline::Disconnected(index) => self.depart(index, CallEndReason::Failed, due_at),
+                Deadline::Disconnected(index) => self.depart(index, Departure::Lost, CallEndReason::Failed, due_at),
             }
         }
     }
@@ -257,12 +329,17 @@ impl Call {
             status: ParticipantStatus::Left,
             joined_at: None,
             left_at: None,
+            departure: None,
             media: Media::default(),
             version: 0,
             joined_version: 0,
+            joins: 0,
             signals_pruned_to: 0,
             lease_expires_at: None,
             has_open_feed: false,
+            feed: None,
+            decline_reason: None,
+            is_barred: false,
             quality: Quality::default(),
         });
         self.participants.len() - 1
@@ -275,9 +352,13 @@ impl Call {
             participant.device = device;
             participant.joined_at = Some(now);
             participant.left_at = None;
+            participant.departure = None;
+            participant.joins += 1;
             participant.media = media;
             participant.lease_expires_at = lease_expires_at;
             participant.has_open_feed = false;
+            participant.feed = None;
+            participant.decline_reason = None;
         });
         self.participants[index].joined_version = self.version;
     }
@@ -285,13 +366,27 @@ impl Call {
     /// Lets a participant leave, and ends the call if nobody is left.
     ///
     /// A call that nobody answered ends with the reason `unanswered`.
-    fn depart(&mut self, index: usize, unanswered: CallEndReason, now: DateTime<Utc>) {
-        self.update_participant(index, now, |participant| participant.mark_left(now));
+    fn depart(&mut self, index: usize, departure: Departure, unanswered: CallEndReason, now: DateTime<Utc>) {
+        self.update_participant(index, now, |participant| {
+            participant.mark_left(now);
+            participant.departure = Some(departure);
+        });
         if self.joined_count() == 0 {
             let reason = if self.answered_at.is_some() { CallEndReason::Completed } else { unanswered };
             self.finish(reason, now);
         }
+        self.pass_host(now);
         self.check_alone(now);
+    }
+
+    /// Makes whoever has been in the call for longest its host, if the host has left.
+    fn pass_host(&mut self, now: DateTime<Utc>) {
+        let joined = self.participants.iter().filter(|participant| participant.is_joined());
+        let longest_in = joined.min_by_key(|participant| participant.joined_version).map(|next| next.user.clone());
+        if let Some(next) = longest_in.filter(|_| self.require_joined(&self.host).is_err()) {
+            self.host = next;
+            self.bump_version(now);
+        }
     }
 
     /// Stops ringing for a participant, and ends an unanswered call that nobody is left to answer.
@@ -335,7 +430,12 @@ impl Call {
         self.sole_participant_since = is_alone.then(|| self.sole_participant_since.unwrap_or(now));
     }
 
-    fn update_participant(&mut self, index: usize, now: DateTime<Utc>, update: impl FnOnce(&mut Participant)) {
+    pub(super) fn update_participant(
+        &mut self,
+        index: usize,
+        now: DateTime<Utc>,
+        update: impl FnOnce(&mut Participant),
+    ) {
         self.version += 1;
         self.state_changed_at = now;
         let participant = &mut self.participants[index];
@@ -356,5 +456,6 @@ impl Participant {
         self.left_at = Some(now);
         self.lease_expires_at = None;
         self.has_open_feed = false;
+        self.feed = None;
     }
 }

@@ -1,9 +1,10 @@
 //! Compares the state machine with its documented table and with a model that advances second by second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use crate::domain::calls::connection::CallConnectionState;
 use crate::domain::calls::*;
 
 const TIMEOUTS: CallTimeouts = CallTimeouts {
@@ -30,7 +31,7 @@ fn ringing() -> Call {
 
 impl Call {
     fn join_at(&mut self, name: &str, second: i64) -> Result<(), CallRefusal> {
-        self.join(&user(name), "phone".into(), Media::default(), &TIMEOUTS, at(second))
+        self.join(&user(name), "phone".into(), Media::default(), false, &TIMEOUTS, at(second))
     }
 
     /// Renews the lease of a joined participant, as an open feed does.
@@ -66,7 +67,7 @@ fn call_follows_documented_table_in_each_status() {
         call
     };
     let join: CallStep = |call| call.join_at("carol", 9);
-    let decline: CallStep = |call| call.decline(&user("carol"), at(9));
+    let decline: CallStep = |call| call.decline(&user("carol"), DeclineReason::Declined, at(9));
     let leave: CallStep = |call| call.leave(&user("alice"), at(9));
     let end: CallStep = |call| {
         call.end(&user("alice"), at(9));
@@ -76,10 +77,10 @@ fn call_follows_documented_table_in_each_status() {
     for (initial, step, result, reason) in [
         (ringing(), join, Ok(()), None),
         (active(), join, Ok(()), None),
-        (ended(), join, Err(CallRefusal::Ended), Some(Completed)),
+        (ended(), join, Err(CallRefusal::Ended(Completed)), Some(Completed)),
         (ringing(), decline, Ok(()), None),
         (active(), decline, Ok(()), None),
-        (ended(), decline, Err(CallRefusal::Ended), Some(Completed)),
+        (ended(), decline, Err(CallRefusal::Ended(Completed)), Some(Completed)),
         (ringing(), leave, Ok(()), Some(Cancelled)),
         (active(), leave, Ok(()), None),
         (ended(), leave, Ok(()), Some(Completed)),
@@ -88,16 +89,16 @@ fn call_follows_documented_table_in_each_status() {
         (ended(), end, Ok(()), Some(Completed)),
         (ringing(), mute, Ok(()), None),
         (active(), mute, Ok(()), None),
-        (ended(), mute, Err(CallRefusal::Ended), Some(Completed)),
+        (ended(), mute, Err(CallRefusal::Ended(Completed)), Some(Completed)),
     ] {
         let mut call = initial.clone();
         assert_eq!((step(&mut call), call.end_reason()), (result, reason), "{initial:?}");
     }
     let mut call = ringing();
-    call.decline(&user("bob"), at(1)).unwrap();
-    call.decline(&user("carol"), at(2)).unwrap();
+    call.decline(&user("bob"), DeclineReason::Declined, at(1)).unwrap();
+    call.decline(&user("carol"), DeclineReason::Declined, at(2)).unwrap();
     assert_eq!(call.end_reason(), Some(Declined), "all callees declined");
-    assert_eq!(call.decline(&user("bob"), at(3)), Ok(()), "declining again");
+    assert_eq!(call.decline(&user("bob"), DeclineReason::Declined, at(3)), Ok(()), "declining again");
     let mut call = ringing();
     call.end(&user("bob"), at(1));
     assert_eq!(
@@ -123,7 +124,7 @@ fn call_follows_documented_table_in_each_status() {
 fn join_is_refused_on_second_device_and_when_call_is_full() {
     let mut call = ringing();
     call.join_at("bob", 1).unwrap();
-    let second_device = call.join(&user("bob"), "laptop".into(), Media::default(), &TIMEOUTS, at(2));
+    let second_device = call.join(&user("bob"), "laptop".into(), Media::default(), false, &TIMEOUTS, at(2));
     assert_eq!(second_device, Err(CallRefusal::OnAnotherDevice));
     let before = call.participant(&user("bob")).unwrap().joined_version;
     call.join_at("bob", 3).unwrap();
@@ -134,6 +135,84 @@ fn join_is_refused_on_second_device_and_when_call_is_full() {
     call.leave(&user("bob"), at(6)).unwrap();
     call.join_at("dora", 7).unwrap();
     assert_eq!(call.require_joined(&user("bob")).err(), Some(CallRefusal::NotJoined));
+}
+
+#[test]
+fn take_over_moves_the_participant_to_the_new_device() {
+    let mut call = ringing();
+    call.join_at("bob", 1).unwrap();
+    let bob = user("bob");
+    call.require_connection(&bob, None).unwrap();
+    call.join(&bob, "laptop".into(), Media::default(), true, &TIMEOUTS, at(2)).unwrap();
+    let participant = call.participant(&bob).unwrap();
+    assert_eq!((participant.device.as_str(), participant.joins), ("laptop", 2));
+    assert!(participant.is_joined() && participant.departure.is_none());
+    for (join, expected) in
+        [(None, Err(CallRefusal::StaleConnection)), (Some(1), Err(CallRefusal::StaleConnection)), (Some(2), Ok(()))]
+    {
+        assert_eq!(call.require_connection(&bob, join), expected, "{join:?}");
+    }
+}
+
+#[test]
+fn departure_tells_why_a_participant_left() {
+    let departure = |leave: fn(&mut Call)| {
+        let mut call = ringing();
+        call.join_at("bob", 1).unwrap();
+        leave(&mut call);
+        call.participant(&user("bob")).unwrap().departure
+    };
+    assert_eq!(departure(|call| call.leave(&user("bob"), at(2)).unwrap()), Some(Departure::Left));
+    assert_eq!(departure(|call| call.remove(&user("bob"), at(2))), Some(Departure::Removed));
+    assert_eq!(departure(|call| call.end(&user("alice"), at(2))), None, "the call ended");
+    let lost = departure(|call| {
+        call.renew_lease_at("alice", 50);
+        call.advance_all(&TIMEOUTS, at(61));
+    });
+    assert_eq!(lost, Some(Departure::Lost));
+}
+
+#[test]
+fn closed_feed_makes_reconnecting_unless_another_replaced_it() {
+    let mut call = ringing();
+    call.join_at("bob", 1).unwrap();
+    let connection = |call: &Call| call.participant(&user("bob")).and_then(Participant::connection);
+    let bob = call.connection_id(call.participant(&user("bob")).unwrap());
+    let (first, second, lease_end) = (CallFeedId::new(), CallFeedId::new(), at(30));
+    let version = call.version;
+    call.open_feed(&bob, first, lease_end, at(2));
+    call.open_feed(&bob, second, lease_end, at(3));
+    call.close_feed(&bob, first, lease_end, at(4));
+    assert_eq!(
+        (connection(&call), call.version),
+        (Some(CallConnectionState::Connected), version),
+        "nothing to publish"
+    );
+    call.close_feed(&bob, second, lease_end, at(5));
+    assert_eq!((connection(&call), call.version), (Some(CallConnectionState::Reconnecting), version + 1));
+    call.open_feed(&bob, CallFeedId::new(), lease_end, at(6));
+    assert_eq!((connection(&call), call.version), (Some(CallConnectionState::Connected), version + 2));
+    // The feed of a former join neither keeps the participant in the call nor takes them out of it.
+    call.join_at("bob", 7).unwrap();
+    let rejoined = call.clone();
+    call.open_feed(&bob, first, at(90), at(8));
+    call.close_feed(&bob, first, at(90), at(8));
+    assert_eq!(call, rejoined);
+    call.leave(&user("bob"), at(9)).unwrap();
+    assert_eq!(connection(&call), None);
+}
+
+#[test]
+fn call_without_callees_is_active_and_ends_when_the_caller_stays_alone() {
+    let (id, organization) = (CallId::new(ChatId::new()), "demo".parse().unwrap());
+    let (alice, media) = (user("alice"), Media::default());
+    let mut call = Call::start(id, organization, CallKind::Audio, alice, "phone".into(), media, [], &TIMEOUTS, at(0));
+    assert_eq!((call.status(), call.pending_ring_timeout()), (CallStatus::Active, None));
+    call.renew_lease_at("alice", 50);
+    call.advance_all(&TIMEOUTS, at(59));
+    assert_eq!(call.status(), CallStatus::Active);
+    call.advance_all(&TIMEOUTS, at(60));
+    assert_eq!(call.end, Some((at(60), CallEndReason::Completed)));
 }
 
 #[test]
@@ -178,6 +257,11 @@ struct Model {
     answered: bool,
     alone_for: Option<i64>,
     end: Option<(i64, CallEndReason)>,
+    /// The participants in the call, in the order of their last joins.
+    join_order: Vec<&'static str>,
+    host: &'static str,
+    barred: BTreeSet<&'static str>,
+    decline_reasons: BTreeMap<&'static str, DeclineReason>,
 }
 
 impl Model {
@@ -185,7 +269,18 @@ impl Model {
         let callee = (ParticipantStatus::Ringing, "");
         let participants = [("alice", (ParticipantStatus::Joined, "phone")), ("bob", callee), ("carol", callee)].into();
         let lease_ends = [("alice", 60)].into();
-        Self { second: 0, participants, lease_ends, answered: false, alone_for: None, end: None }
+        Self {
+            second: 0,
+            participants,
+            lease_ends,
+            answered: false,
+            alone_for: None,
+            end: None,
+            join_order: vec!["alice"],
+            host: "alice",
+            barred: BTreeSet::new(),
+            decline_reasons: BTreeMap::new(),
+        }
     }
 
     fn count(&self, status: ParticipantStatus) -> usize {
@@ -208,6 +303,15 @@ impl Model {
         if self.count(ParticipantStatus::Joined) == 0 {
             self.end(if self.answered { CallEndReason::Completed } else { unanswered });
         }
+        self.join_order.retain(|other| *other != name);
+        if self.host == name && self.end.is_none() {
+            self.host = self.join_order[0];
+        }
+    }
+
+    fn decline(&mut self, name: &'static str, reason: DeclineReason) {
+        self.participants.get_mut(name).unwrap().0 = ParticipantStatus::Declined;
+        self.decline_reasons.insert(name, reason);
     }
 
     fn check_alone(&mut self) {
@@ -248,9 +352,11 @@ impl Model {
 
 #[derive(Debug, Clone, Copy)]
 enum ModelAction {
-    Join(&'static str, &'static str),
-    Decline(&'static str),
+    Join(&'static str, &'static str, bool),
+    Decline(&'static str, DeclineReason),
     Leave(&'static str),
+    HangUp(&'static str),
+    RemoveByModerator(&'static str, bool),
     End(&'static str),
     RenewLease(&'static str),
     Wait(i64),
@@ -259,10 +365,13 @@ enum ModelAction {
 fn model_action() -> impl Strategy<Value = ModelAction> {
     let name = || prop::sample::select(vec!["alice", "bob", "carol", "dora"]);
     let device = prop::sample::select(vec!["phone", "laptop"]);
+    let reason = prop::sample::select(vec![DeclineReason::Busy, DeclineReason::DoNotDisturb]);
     prop_oneof![
-        3 => (name(), device).prop_map(|(name, device)| ModelAction::Join(name, device)),
-        1 => name().prop_map(ModelAction::Decline),
-        1 => name().prop_map(ModelAction::Leave),
+        3 => (name(), device, any::<bool>()).prop_map(|(name, device, take_over)| ModelAction::Join(name, device, take_over)),
+        1 => (name(), reason).prop_map(|(name, reason)| ModelAction::Decline(name, reason)),
+        2 => name().prop_map(ModelAction::Leave),
+        1 => name().prop_map(ModelAction::HangUp),
+        2 => (name(), any::<bool>()).prop_map(|(name, is_barred)| ModelAction::RemoveByModerator(name, is_barred)),
         1 => name().prop_map(ModelAction::End),
         4 => name().prop_map(ModelAction::RenewLease),
         4 => (0_i64..40).prop_map(ModelAction::Wait),
@@ -276,6 +385,7 @@ proptest! {
         for action in actions {
             let now = at(model.second);
             let has_ended = model.end.is_some();
+            let ended = model.end.map(|(_, reason)| CallRefusal::Ended(reason));
             let participant = |model: &Model, name| model.participants.get(name).copied();
             match action {
                 ModelAction::Wait(seconds) => {
@@ -288,48 +398,84 @@ proptest! {
                         model.lease_ends.insert(name, model.second + 15);
                     }
                 }
-                ModelAction::Join(name, device) => {
+                ModelAction::Join(name, device, take_over) => {
                     let before = participant(&model, name);
                     let is_joined = matches!(before, Some((ParticipantStatus::Joined, _)));
                     let expected = match before {
-                        _ if has_ended => Err(CallRefusal::Ended),
-                        Some((ParticipantStatus::Joined, other)) if other != device => Err(CallRefusal::OnAnotherDevice),
+                        _ if has_ended => ended.map_or(Ok(()), Err),
+                        _ if model.barred.contains(name) => Err(CallRefusal::Barred),
+                        Some((ParticipantStatus::Joined, other)) if !take_over && other != device => Err(CallRefusal::OnAnotherDevice),
                         _ if !is_joined && model.count(ParticipantStatus::Joined) == 3 => Err(CallRefusal::Full(3)),
                         _ => Ok(()),
                     };
-                    prop_assert_eq!(call.join(&user(name), device.into(), Media::default(), &TIMEOUTS, now), expected);
+                    let joined = call.join(&user(name), device.into(), Media::default(), take_over, &TIMEOUTS, now);
+                    prop_assert_eq!(joined, expected);
                     if expected.is_ok() {
                         model.participants.insert(name, (ParticipantStatus::Joined, device));
                         model.lease_ends.insert(name, model.second + 60);
+                        model.decline_reasons.remove(name);
+                        model.join_order.retain(|other| *other != name);
+                        model.join_order.push(name);
                         model.answered |= name != "alice";
                         model.check_alone();
                     }
                 }
-                ModelAction::Decline(name) => {
+                ModelAction::Decline(name, reason) => {
                     let expected = match participant(&model, name).map(|(status, _)| status) {
                         None => Err(CallRefusal::NotRinging),
                         Some(ParticipantStatus::Declined) => Ok(()),
-                        _ if has_ended => Err(CallRefusal::Ended),
+                        _ if has_ended => ended.map_or(Ok(()), Err),
                         Some(ParticipantStatus::Ringing) => Ok(()),
                         Some(_) => Err(CallRefusal::NotRinging),
                     };
-                    prop_assert_eq!(call.decline(&user(name), now), expected);
+                    prop_assert_eq!(call.decline(&user(name), reason, now), expected);
                     if expected.is_ok() && !has_ended {
-                        model.participants.get_mut(name).unwrap().0 = ParticipantStatus::Declined;
+                        if participant(&model, name).is_some_and(|(status, _)| status == ParticipantStatus::Ringing) {
+                            model.decline(name, reason);
+                        }
                         if !model.answered && model.count(ParticipantStatus::Ringing) == 0 {
-                            model.end(CallEndReason::Declined);
+                            let is_busy = model.decline_reasons.values().all(|reason| *reason == DeclineReason::Busy);
+                            model.end(if is_busy { CallEndReason::Busy } else { CallEndReason::Declined });
                         }
                     }
                 }
-                ModelAction::Leave(name) => {
+                ModelAction::RemoveByModerator(name, is_barred) => {
+                    let status = participant(&model, name).map(|(status, _)| status);
+                    let expected = match status {
+                        _ if has_ended => ended.map_or(Ok(()), Err),
+                        Some(ParticipantStatus::Joined | ParticipantStatus::Ringing) => Ok(()),
+                        Some(ParticipantStatus::Removed) if is_barred => Ok(()),
+                        _ => Err(CallRefusal::NotJoined),
+                    };
+                    prop_assert_eq!(call.remove_by_moderator(&user(name), is_barred, now), expected);
+                    if expected.is_ok() {
+                        if status == Some(ParticipantStatus::Joined) {
+                            model.depart(name, CallEndReason::Cancelled);
+                            model.check_alone();
+                        }
+                        model.participants.get_mut(name).unwrap().0 = ParticipantStatus::Removed;
+                        if is_barred {
+                            model.barred.insert(name);
+                        }
+                        if !model.answered && model.end.is_none() && model.count(ParticipantStatus::Ringing) == 0 {
+                            model.end(CallEndReason::Missed);
+                        }
+                    }
+                }
+                ModelAction::Leave(name) | ModelAction::HangUp(name) => {
                     let expected = match participant(&model, name).map(|(status, _)| status) {
                         Some(ParticipantStatus::Left | ParticipantStatus::Joined) => Ok(()),
                         _ => Err(CallRefusal::NotJoined),
                     };
-                    prop_assert_eq!(call.leave(&user(name), now), expected);
+                    let hangs_up = matches!(action, ModelAction::HangUp(_));
+                    let left = if hangs_up { call.hang_up(&user(name), now) } else { call.leave(&user(name), now) };
+                    prop_assert_eq!(left, expected);
                     if matches!(participant(&model, name), Some((ParticipantStatus::Joined, _))) {
                         model.depart(name, CallEndReason::Cancelled);
                         model.check_alone();
+                    }
+                    if hangs_up && expected.is_ok() && model.end.is_none() {
+                        model.end(if model.answered { CallEndReason::Completed } else { CallEndReason::Cancelled });
                     }
                 }
                 ModelAction::End(name) => {
@@ -337,7 +483,7 @@ proptest! {
                     if !has_ended {
                         let declines = matches!(participant(&model, name), Some((ParticipantStatus::Ringing, _)));
                         if declines {
-                            model.participants.get_mut(name).unwrap().0 = ParticipantStatus::Declined;
+                            model.decline(name, DeclineReason::Declined);
                         }
                         let is_last = declines && model.count(ParticipantStatus::Ringing) == 0;
                         model.end(match (model.answered, is_last) {
@@ -348,6 +494,7 @@ proptest! {
                     }
                 }
             }
+            prop_assert_eq!(call.host.as_str(), model.host);
             prop_assert_eq!(call.end, model.end.map(|(second, reason)| (at(second), reason)));
             let statuses = call.participants.iter().map(|participant| (participant.user.as_str().to_owned(), participant.status));
             let statuses: BTreeMap<String, ParticipantStatus> = statuses.collect();

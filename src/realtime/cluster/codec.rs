@@ -15,7 +15,7 @@ use crate::realtime::cluster::message::ClusterMessage;
 ///
 /// Raise it when the format of a message changes in a way that older nodes can't read. During an upgrade, nodes of two
 /// versions then ignore each other instead of failing to decode, and find each other's commits in the database.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The number of channels over which chats and users are distributed.
 pub const CHANNEL_COUNT: u64 = 16;

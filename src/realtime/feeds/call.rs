@@ -10,20 +10,18 @@ use std::sync::Arc;
 
 use crate::access::MemberAccess;
 use crate::domain::call_signaling::Signal;
-use crate::domain::calls::{Call, Negotiation, Participant};
+use crate::domain::calls::{Call, Departure, Negotiation, Participant};
 use crate::domain::chat_events::ChatEventKind;
 use crate::domain::cursors::CallCursor;
-use crate::domain::ids::{CallId, UserId};
+use crate::domain::ids::{CallId, ConnectionId, UserId};
 use crate::error::{Error, Result};
 use crate::realtime::call_presence::CallPresenceGuard;
 use crate::realtime::dispatch::queue::Delivery;
 use crate::realtime::dispatch::subscriber::Subscriber;
 use crate::realtime::feeds::catch_up::{FeedDeps, ResetReason};
-use crate::storage::{call_signaling, calls};
+use crate::storage::call_signaling::SignalPage;
+use crate::storage::{call_signaling, calls, chats};
 use crate::tasks::spawn_detached;
-
-/// The number of signals that are read together.
-const SIGNAL_PAGE_SIZE: i64 = 16;
 
 /// An event of a call's feed.
 #[derive(Debug, Clone)]
@@ -44,14 +42,47 @@ pub enum CallEventKind {
     CaughtUp,
     /// The client's copy cannot be brought up to date.
     Reset(ResetReason),
+    /// The feed is complete.
+    Ended(CallFeedEnd),
 }
 
-/// The participant to whom a feed delivers signals.
+/// The reason why the feed of a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallFeedEnd {
+    CallEnded,
+    Left,
+    Lost,
+    /// The user joined again, on this or another device.
+    Replaced,
+    Removed,
+}
+
+/// The connection to which a feed delivers signals.
 #[derive(Debug, Clone)]
 pub struct OwnParticipant {
-    pub user: UserId,
-    /// The version at which the participant joined: after they join again, this feed ends.
+    /// After the participant joins again, it is another connection, and this feed ends.
+    pub connection: ConnectionId,
+    /// The version at which the participant joined.
     pub joined_version: i64,
+}
+
+impl OwnParticipant {
+    fn user(&self) -> &UserId {
+        &self.connection.participant.user
+    }
+
+    /// Returns why the connection is no longer in the call, or `None` while it is.
+    fn end(&self, call: &Call) -> Option<CallFeedEnd> {
+        let participant = call.participant(self.user())?;
+        if participant.joins != self.connection.join {
+            return Some(CallFeedEnd::Replaced);
+        }
+        (!participant.is_joined()).then_some(match participant.departure {
+            Some(Departure::Lost) => CallFeedEnd::Lost,
+            Some(Departure::Removed) => CallFeedEnd::Removed,
+            Some(Departure::Left) | None => CallFeedEnd::Left,
+        })
+    }
 }
 
 /// Where a feed starts.
@@ -75,6 +106,8 @@ pub struct CallFeed {
     rows_version: i64,
     /// Signals up to this version are delivered. It is the version of the client's cursor.
     signals_version: i64,
+    /// The state of the call that was read last.
+    latest: Option<Arc<Call>>,
     pending: VecDeque<CallEvent>,
     state: CallFeedState,
 }
@@ -88,12 +121,21 @@ enum CallFeedState {
     Live,
     /// The call has ended or the participant has left: the pending events are the last.
     Ended,
+    /// This error follows the pending events.
+    Failed(Error),
 }
 
-/// A call, and the signals after a feed's position.
+/// The result of a read.
+enum Reading {
+    Snapshot(CallSnapshot),
+    /// The chat of the call was deleted. The feed ends with this error.
+    ChatGone(Error),
+}
+
+/// A call, and the first signals after a feed's position.
 struct CallSnapshot {
     call: Call,
-    signals: Vec<Signal>,
+    page: SignalPage,
 }
 
 impl CallFeed {
@@ -117,6 +159,7 @@ impl CallFeed {
             own_participant,
             rows_version: 0,
             signals_version: joined_version,
+            latest: None,
             pending: VecDeque::new(),
             state: CallFeedState::Behind { announce_caught_up: true },
         };
@@ -147,17 +190,24 @@ impl CallFeed {
             if let Some(event) = self.pending.pop_front() {
                 return Some(Ok(event));
             }
-            let step = match self.state {
+            let step = match &self.state {
                 CallFeedState::Ended => return None,
-                CallFeedState::Behind { announce_caught_up } => self.catch_up(announce_caught_up).await,
+                CallFeedState::Failed(error) => {
+                    let error = error.clone();
+                    self.state = CallFeedState::Ended;
+                    return Some(Err(error));
+                }
+                CallFeedState::Behind { announce_caught_up } => self.catch_up(*announce_caught_up).await,
                 CallFeedState::Live => match self.subscriber.recv().await {
                     Delivery::Event(shared) if !self.is_relevant(&shared.event.kind) => Ok(()),
                     Delivery::Event(_) | Delivery::Lagged => self.catch_up(false).await,
                 },
             };
             if let Err(error) = step {
-                self.state = CallFeedState::Ended;
-                return Some(Err(error));
+                if self.own_participant.is_some() && matches!(error, Error::Forbidden(_)) {
+                    self.push_event(CallEventKind::Ended(CallFeedEnd::Removed));
+                }
+                self.state = CallFeedState::Failed(error);
             }
         }
     }
@@ -175,21 +225,35 @@ impl CallFeed {
 
     /// Reads what lies after the position and makes events of it.
     async fn catch_up(&mut self, announce_caught_up: bool) -> Result<()> {
-        let signal_recipient = self.own_participant.as_ref().map(|own| own.user.clone());
+        let signal_recipient = self.own_participant.as_ref().map(|own| own.user().clone());
         let read = load_snapshot(self.deps.clone(), self.call, signal_recipient, self.signals_version);
-        let snapshot = spawn_detached(read).await?;
-        self.emit(snapshot, announce_caught_up);
+        match spawn_detached(read).await? {
+            Reading::Snapshot(snapshot) => self.emit(snapshot, announce_caught_up),
+            Reading::ChatGone(error) => self.end_with_chat(error),
+        }
         Ok(())
     }
 
-    fn emit(&mut self, CallSnapshot { call, signals }: CallSnapshot, announce_caught_up: bool) {
+    /// Ends the feed of a call whose chat was deleted, with the state of the call that was read last.
+    fn end_with_chat(&mut self, error: Error) {
+        if let Some(latest) = self.latest.take().filter(|latest| !latest.has_ended()) {
+            let mut call = Arc::unwrap_or_clone(latest);
+            call.end_with_chat(self.deps.limits.clock.now());
+            self.emit(CallSnapshot { call, page: SignalPage::default() }, false);
+        }
+        self.state = CallFeedState::Failed(error);
+    }
+
+    fn emit(&mut self, CallSnapshot { call, page }: CallSnapshot, announce_caught_up: bool) {
         let call = Arc::new(call);
+        self.latest = Some(call.clone());
+        let end = self.end(&call);
         let pruned_to = self
             .own_participant
             .as_ref()
-            .and_then(|own| call.participant(&own.user))
+            .and_then(|own| call.participant(own.user()))
             .map_or(0, |own| own.signals_pruned_to);
-        if self.signals_version < pruned_to && !call.has_ended() {
+        if self.signals_version < pruned_to && end.is_none() {
             self.signals_version = pruned_to;
             self.push_event(CallEventKind::Reset(ResetReason::TooFarBehind));
         }
@@ -199,20 +263,15 @@ impl CallFeed {
         let rows_version = self.rows_version;
         for participant in call.participants.iter().filter(|participant| participant.version > rows_version) {
             let negotiation =
-                self.own_participant.as_ref().and_then(|own| call.negotiation(&own.user, &participant.user));
+                self.own_participant.as_ref().and_then(|own| call.negotiation(own.user(), &participant.user));
             self.push_event(CallEventKind::Participant(call.clone(), participant.clone(), negotiation));
         }
         self.rows_version = call.version;
-        let has_more = signals.len() as i64 == SIGNAL_PAGE_SIZE;
-        for signal in signals {
-            self.signals_version = signal.version;
-            // A signal from before its sender joined again belongs to a connection that no longer exists.
-            let sender = call.participant(&signal.from).filter(|sender| sender.joined_version < signal.version);
-            if let Some(sender) = sender.cloned() {
-                self.push_event(CallEventKind::Signal(call.clone(), sender, signal));
-            }
+        // Later signals are those of another connection, if the participant joined again.
+        if end.is_none() {
+            self.push_signals(&call, page.signals);
         }
-        if has_more {
+        if page.has_more && end.is_none() {
             self.presence_guard.set_position(self.signals_version);
             self.state = CallFeedState::Behind { announce_caught_up };
             return;
@@ -227,11 +286,30 @@ impl CallFeed {
         if announce_caught_up {
             self.push_event(CallEventKind::CaughtUp);
         }
-        let is_joined = |own: &OwnParticipant| {
-            call.require_joined(&own.user).is_ok_and(|joined| joined.joined_version == own.joined_version)
-        };
-        let has_left = self.own_participant.as_ref().is_some_and(|own| !is_joined(own));
-        self.state = if call.has_ended() || has_left { CallFeedState::Ended } else { CallFeedState::Live };
+        self.state = CallFeedState::Live;
+        if let Some(end) = end {
+            self.push_event(CallEventKind::Ended(end));
+            self.state = CallFeedState::Ended;
+        }
+    }
+
+    /// Returns why the feed ends with the present state of the call, or `None` if it continues.
+    fn end(&self, call: &Call) -> Option<CallFeedEnd> {
+        if call.has_ended() {
+            return Some(CallFeedEnd::CallEnded);
+        }
+        self.own_participant.as_ref()?.end(call)
+    }
+
+    fn push_signals(&mut self, call: &Arc<Call>, signals: Vec<Signal>) {
+        for signal in signals {
+            self.signals_version = signal.version;
+            // A signal from before its sender joined again belongs to a connection that no longer exists.
+            let is_present = |sender: &&Participant| sender.is_joined() && sender.joined_version < signal.version;
+            if let Some(sender) = call.participant(&signal.from).filter(is_present).cloned() {
+                self.push_event(CallEventKind::Signal(call.clone(), sender, signal));
+            }
+        }
     }
 
     fn push_event(&mut self, kind: CallEventKind) {
@@ -240,7 +318,7 @@ impl CallFeed {
     }
 
     fn cursor(&self) -> CallCursor {
-        let participant = self.own_participant.as_ref().map(|own| own.user.clone());
+        let participant = self.own_participant.as_ref().map(|own| own.user().clone());
         CallCursor { epoch: self.deps.epoch, call: self.call, participant, version: self.signals_version }
     }
 }
@@ -251,18 +329,21 @@ async fn load_snapshot(
     id: CallId,
     signal_recipient: Option<UserId>,
     after_version: i64,
-) -> Result<CallSnapshot> {
+) -> Result<Reading> {
     let FeedDeps { database, limits, viewer, .. } = deps;
     let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     conn.snapshot(async move |conn| {
-        MemberAccess::require(conn, &viewer, id.chat).await?;
+        if let Err(error) = MemberAccess::require(conn, &viewer, id.chat).await {
+            let is_gone = chats::versions(conn, &[id.chat]).await?.is_empty();
+            return if is_gone { Ok(Reading::ChatGone(error)) } else { Err(error) };
+        }
         // A call is deleted only together with its chat, which exists.
         let call = calls::by_ids(conn, &[id]).await?.pop().ok_or(Error::NotFound("call"))?;
-        let signals = match signal_recipient {
-            Some(user) => call_signaling::after_version(conn, id, &user, after_version, SIGNAL_PAGE_SIZE).await?,
-            None => Vec::new(),
+        let page = match signal_recipient {
+            Some(user) => call_signaling::page_after(conn, id, &user, after_version).await?,
+            None => SignalPage::default(),
         };
-        Ok(CallSnapshot { call, signals })
+        Ok(Reading::Snapshot(CallSnapshot { call, page }))
     })
     .await
 }

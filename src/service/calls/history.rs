@@ -8,12 +8,12 @@ use chrono::TimeDelta;
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::calls::{Call, CallFilter, CallStatistics, TimeRange};
 use crate::domain::ids::{CallId, ChatId};
-use crate::domain::pagination::{Page, PageArgs, PageEnd};
+use crate::domain::pagination::{Page, PageArgs, PageEnd, RootList};
 use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::service::context::AppContext;
-use crate::storage::calls;
+use crate::storage::{call_statistics, calls};
 
 /// The maximum number of periods of one query for statistics.
 pub const MAX_STATISTICS_RANGES: usize = 400;
@@ -50,7 +50,7 @@ pub async fn active(app: &AppContext, scope: ReadScope<'_>, chats: &[ChatId]) ->
 /// an argument of the page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, filter: &CallFilter, args: &PageArgs) -> Result<Page<Call>> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    let window = args.window::<uuid::Uuid>(PageEnd::First)?;
+    let window = args.window::<RootList, uuid::Uuid>(&RootList::Calls, PageEnd::First)?;
     let mut conn = app.database.read().await?;
     let fetched = calls::page(&mut conn, viewer.organization(), viewer.id(), filter, &window).await?;
     Ok(window.to_page(fetched))
@@ -86,6 +86,6 @@ pub async fn statistics(
         start = end;
     }
     let mut conn = app.database.read().await?;
-    let statistics = calls::statistics(&mut conn, viewer.organization(), &ranges).await?;
+    let statistics = call_statistics::by_range(&mut conn, viewer.organization(), &ranges).await?;
     Ok(ranges.into_iter().zip(statistics).collect())
 }

@@ -3,17 +3,17 @@
 //! The database holds the time at which each call is due next, so that any node can process it, after a restart too. A
 //! node renews a lease for each participant who has a call feed open on it; a participant whose lease expires has left.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::ids::{CallId, ParticipantId};
+use crate::domain::ids::ConnectionId;
 use crate::error::Result;
+use crate::service::calls::connection::{close_feed, open_feed};
 use crate::service::calls::transaction::process_due;
 use crate::service::context::AppContext;
-use crate::storage::calls;
+use crate::storage::call_schedule;
 use crate::tasks::{TickLoop, Wait, warn_of_failure};
 
 /// The interval at which due calls are processed while there are any calls.
@@ -68,12 +68,7 @@ impl CallScheduler {
         }
         let now = app.clock.now();
         let lease = app.settings.calls.timeouts().disconnect_timeout;
-        let departed = app.call_presence.take_departed();
-        if let Err(error) = renew_leases(app, &departed, false, now + lease).await {
-            app.call_presence.requeue_departed(departed);
-            return Err(error);
-        }
-        if !departed.is_empty() {
+        if close_departed_feeds(app).await? {
             // Their calls may be due earlier than was known.
             self.polled_at = None;
         }
@@ -81,16 +76,14 @@ impl CallScheduler {
         if !app.call_presence.is_empty()
             && self.leases_renewed_at.is_none_or(|at| now >= at + lease / RENEWALS_PER_LEASE || now < at)
         {
-            let present: Vec<ParticipantId> = app.call_presence.present_participants().into_iter().collect();
-            renew_leases(app, &present, true, now + lease).await?;
+            renew_leases(app, now + lease).await?;
             self.leases_renewed_at = Some(now);
-            reconcile(app).await?;
         }
         if self.polled_at.is_none_or(|at| now >= at + DUE_POLL_INTERVAL || now < at) {
             self.load_next_due(app, now).await?;
         }
         if self.next_due_at.is_some_and(|at| at <= now) {
-            let due = calls::due_calls(&mut app.database.read().await?, now, MAX_PER_TICK).await?;
+            let due = call_schedule::due_calls(&mut app.database.read().await?, now, MAX_PER_TICK).await?;
             for id in due {
                 // A call that fails must not delay the others.
                 if let Err(error) = process_due(app, id, now).await {
@@ -103,7 +96,7 @@ impl CallScheduler {
     }
 
     async fn load_next_due(&mut self, app: &AppContext, now: DateTime<Utc>) -> Result<()> {
-        self.next_due_at = calls::next_due_at(&mut app.database.read().await?).await?;
+        self.next_due_at = call_schedule::next_due_at(&mut app.database.read().await?).await?;
         self.polled_at = Some(now);
         Ok(())
     }
@@ -114,29 +107,36 @@ impl CallScheduler {
 /// No node could renew them while no server ran or while the database was unavailable.
 async fn extend_leases(app: &AppContext) -> Result<()> {
     let until = app.clock.now() + app.settings.calls.timeouts().disconnect_timeout;
-    calls::extend_leases(&mut app.database.write().await?, until).await
+    call_schedule::extend_leases(&mut app.database.write().await?, until).await
 }
 
-async fn renew_leases(
-    app: &AppContext,
-    participants: &[ParticipantId],
-    has_open_feed: bool,
-    until: DateTime<Utc>,
-) -> Result<()> {
-    if participants.is_empty() {
+/// Records which feeds were closed, and returns whether there were any.
+async fn close_departed_feeds(app: &AppContext) -> Result<bool> {
+    let mut departed = app.call_presence.take_departed();
+    let has_departed = !departed.is_empty();
+    while let Some(closed) = departed.pop() {
+        if let Err(error) = close_feed(app, &closed).await {
+            departed.push(closed);
+            app.call_presence.requeue_departed(departed);
+            return Err(error);
+        }
+    }
+    Ok(has_departed)
+}
+
+/// Renews the leases of the connections that have a feed open on this node.
+async fn renew_leases(app: &AppContext, until: DateTime<Utc>) -> Result<()> {
+    let present = app.call_presence.present_connections();
+    let connections: Vec<ConnectionId> = present.keys().cloned().collect();
+    if connections.is_empty() {
         return Ok(());
     }
-    calls::renew_leases(&mut app.database.write().await?, participants, has_open_feed, until).await
-}
-
-/// Compares the call feeds of this node with the database, because messages of other nodes may be lost.
-async fn reconcile(app: &AppContext) -> Result<()> {
-    let followed: HashMap<CallId, i64> = app.call_presence.followed_calls();
-    let ids: Vec<CallId> = followed.keys().copied().collect();
-    for (id, version) in calls::versions(&mut app.database.read().await?, &ids).await? {
-        if followed.get(&id).is_some_and(|known| *known < version) {
-            app.hub.mark_lagged_call(id);
-        }
+    let mut conn = app.database.write().await?;
+    let without_feed = call_schedule::renew_leases(&mut conn, &connections, until).await?;
+    drop(conn);
+    // Another feed of the same connection was closed after this one had been opened.
+    for connection in without_feed {
+        open_feed(app, &connection, present[&connection]).await?;
     }
     Ok(())
 }

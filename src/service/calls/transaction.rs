@@ -17,7 +17,7 @@ use crate::service::chat_transaction::ChatTransaction;
 use crate::service::commit_outcome::CommitOutcome;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
-use crate::storage::{call_signaling, calls, chats, members};
+use crate::storage::{call_schedule, call_signaling, calls, chats, members};
 
 /// A call and its chat under their locks. The chat is locked first.
 pub struct CallTransaction {
@@ -107,7 +107,7 @@ pub async fn create(
     calls::insert(conn, &call, call.due_at(&timeouts)).await?;
     chat_transaction.call_system_message(SystemMessageKind::CallStarted, &call);
     chat_transaction.record_chat_change();
-    chat_transaction.record_call(call_hint(&call));
+    chat_transaction.record_call((&call).into());
     Ok((chat_transaction.commit_changes(conn).await?, Arc::new(call)))
 }
 
@@ -131,10 +131,31 @@ pub async fn process_due(app: &AppContext, id: CallId, now: DateTime<Utc>) -> Re
             if transaction.call == transaction.previous {
                 // The stored time is too early, for example because a timeout became longer at a restart. An
                 // unchanged call is not written otherwise, so it would be due again at once.
-                calls::set_due_at(conn, id, transaction.call.due_at(&timeouts)).await?;
+                call_schedule::set_due_at(conn, id, transaction.call.due_at(&timeouts)).await?;
             }
             let (outcome, _) = transaction.commit_changes(conn, app).await?;
             Ok(Some(outcome))
+        })
+        .await?;
+    if let Some(outcome) = outcome {
+        app.publish_outcome(outcome);
+    }
+    Ok(())
+}
+
+/// Lets a user whose tokens were revoked leave a call.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn leave_after_revocation(app: &AppContext, id: CallId, user: &UserId) -> Result<()> {
+    let mut conn = app.database.write().await?;
+    let outcome = conn
+        .transaction(async move |conn| {
+            let Some(chat) = chats::lock(conn, &[id.chat]).await?.pop() else { return Ok(None) };
+            let mut chat_transaction = ChatTransaction::new(ChatAccess { chat, membership: None }, app.clock.now());
+            remove_participant(conn, app, &mut chat_transaction, user).await?;
+            chat_transaction.commit_changes(conn).await.map(Some)
         })
         .await?;
     if let Some(outcome) = outcome {
@@ -154,13 +175,42 @@ pub async fn remove_participant(
     chat_transaction: &mut ChatTransaction,
     user: &UserId,
 ) -> Result<()> {
+    update_active(conn, app, chat_transaction, user, |call, now| call.remove(user, now)).await
+}
+
+/// Lets a member who is silenced in the chat only listen to its active call, in the same transaction.
+///
+/// # Errors
+///
+/// Fails only if the database does.
+pub async fn stop_media(
+    conn: &mut Conn,
+    app: &AppContext,
+    chat_transaction: &mut ChatTransaction,
+    user: &UserId,
+) -> Result<()> {
+    update_active(conn, app, chat_transaction, user, |call, now| {
+        // A user who is not in the call sends no media.
+        call.set_media(user, Media::default(), now).unwrap_or_default();
+    })
+    .await
+}
+
+/// Changes the active call of a chat if a user is or was a participant of it.
+async fn update_active(
+    conn: &mut Conn,
+    app: &AppContext,
+    chat_transaction: &mut ChatTransaction,
+    user: &UserId,
+    change: impl FnOnce(&mut Call, DateTime<Utc>) + Send,
+) -> Result<()> {
     let Some(active) = calls::active(conn, &[chat_transaction.chat().id]).await?.pop() else { return Ok(()) };
     if active.participant(user).is_none() {
         return Ok(());
     }
     let Some(previous) = calls::lock(conn, active.id).await? else { return Ok(()) };
     let mut call = previous.clone();
-    call.remove(user, chat_transaction.now);
+    change(&mut call, chat_transaction.now);
     record_call_change(conn, app, chat_transaction, &previous, call).await.map(drop)
 }
 
@@ -193,7 +243,9 @@ async fn record_call_change(
     let mut system_message_seq = None;
     if let Some((_, reason)) = call.end.filter(|_| !previous.has_ended()) {
         let kind = match reason {
-            CallEndReason::Completed | CallEndReason::Declined => SystemMessageKind::CallEnded,
+            CallEndReason::Completed | CallEndReason::Declined | CallEndReason::Busy | CallEndReason::ChatGone => {
+                SystemMessageKind::CallEnded
+            }
             CallEndReason::Missed | CallEndReason::Cancelled | CallEndReason::Failed => SystemMessageKind::CallMissed,
         };
         system_message_seq = Some(chat_transaction.call_system_message(kind, &call));
@@ -207,16 +259,11 @@ async fn record_call_change(
             chat_transaction.notify_missed_call(member, &call, system_message_seq);
         }
     }
-    let hint = call_hint(&call);
+    let hint = CallHint::from(&call);
     // A change that no list of calls shows is published to the subscribers of the call only.
     let user_ids = if changes_call_list(previous, &call) { hint.user_ids } else { Vec::new() };
     chat_transaction.record_call(CallHint { user_ids, ..hint });
     Ok(call)
-}
-
-fn call_hint(call: &Call) -> CallHint {
-    let user_ids = call.participants.iter().map(|participant| participant.user.clone()).collect();
-    CallHint { call: call.id, version: call.version, user_ids, signal_recipient: None }
 }
 
 /// Returns whether the status of the call or of a participant changed, or a participant joined again.

@@ -3,13 +3,12 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::TimeDelta;
 
-use crate::domain::ids::{CallId, ParticipantId};
-use crate::domain::{call_signaling, calls};
+use crate::domain::calls;
+use crate::domain::ids::{CallId, ConnectionId, ParticipantId};
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::scalars::{DateTime, Unchecked};
 use crate::graphql::schema::types::objects::{Call, Chat, User};
-use crate::service::calls::ice_servers;
 
 /// The kind of a call.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +46,10 @@ pub enum CallEndReason {
     Cancelled,
     /// The caller's connection was lost before an answer.
     Failed,
+    /// Everyone for whom the call rang declined it because they were busy.
+    Busy,
+    /// The chat of the call was deleted.
+    ChatGone,
 }
 
 /// The state of a participant in a call.
@@ -63,6 +66,31 @@ pub enum CallParticipantStatus {
     Declined,
     /// The call rang for the participant until it stopped ringing.
     Missed,
+    /// A moderator removed the participant from the call.
+    Removed,
+}
+
+/// The reason that a participant gave for declining a call.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "calls::DeclineReason")]
+pub enum DeclineReason {
+    /// The participant did not want to answer.
+    Declined,
+    /// The participant was busy, for example in another call.
+    Busy,
+    /// The participant did not want to be disturbed.
+    DoNotDisturb,
+}
+
+/// The state of the connection between a participant and the server.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "calls::connection::CallConnectionState")]
+pub enum CallConnectionState {
+    /// The participant is connected, or has just joined.
+    Connected,
+    /// The connection of the participant was lost.
+    /// The participant leaves the call unless their feed is opened again in time.
+    Reconnecting,
 }
 
 /// The direction of a call from the viewer's point of view.
@@ -73,21 +101,6 @@ pub enum CallDirection {
     Incoming,
     /// The viewer started the call.
     Outgoing,
-}
-
-/// The kind of a signal, which determines the form of its payload.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "call_signaling::SignalKind")]
-pub enum SignalKind {
-    /// An offer: an `RTCSessionDescriptionInit` of type `offer` with its SDP (RFC 8866).
-    Offer,
-    /// The answer to an offer: an `RTCSessionDescriptionInit` of type `answer` with its SDP.
-    Answer,
-    /// A list of 1 to 50 `RTCIceCandidateInit`.
-    /// An empty candidate marks the end of the candidates.
-    IceCandidates,
-    /// A request for a new offer, for example after a lost connection: an object, which may be empty.
-    Renegotiate,
 }
 
 /// The media that a participant sends.
@@ -156,6 +169,12 @@ impl Call {
         Chat::load(ctx, self.0.id.chat).await
     }
 
+    /// The version of the call, which increases with each change of the call and its participants, and each signal.
+    /// Of two states of a call, the one with the greater version is newer.
+    async fn version(&self) -> i64 {
+        self.0.version
+    }
+
     /// The kind that the call was started with.
     async fn kind(&self) -> CallKind {
         self.0.kind.into()
@@ -175,6 +194,12 @@ impl Call {
     /// The user who started the call.
     async fn started_by(&self, ctx: &Context<'_>) -> Result<User> {
         User::load(ctx, &self.0.started_by).await
+    }
+
+    /// The user who may end the call for everyone, besides moderators.
+    /// The caller is the host first. When the host leaves, whoever has been in the call for longest becomes the host.
+    async fn host(&self, ctx: &Context<'_>) -> Result<User> {
+        User::load(ctx, &self.0.host).await
     }
 
     /// The time at which the call was started.
@@ -251,7 +276,7 @@ impl CallParticipant {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Conflict`](crate::error::Error::Conflict) if the viewer is not in the call, and
+    /// Returns [`Error::CallConflict`](crate::error::Error::CallConflict) if the viewer is not in the call, and
     /// [`Error::Unauthenticated`](crate::error::Error::Unauthenticated) without a viewer.
     pub fn for_viewer(call: &calls::Call, ctx: &Context<'_>) -> Result<Self> {
         let participant = call.require_joined(ctx.viewer()?.id())?;
@@ -284,9 +309,19 @@ impl CallParticipant {
     }
 
     /// The client's name of the device on which the user last joined.
-    /// Empty until the user joins.
-    async fn device_id(&self) -> &str {
-        &self.participant.device
+    /// Empty for other users than the viewer, and until the user joins.
+    async fn device_id(&self, ctx: &Context<'_>) -> Result<&str> {
+        let is_own = *ctx.viewer()?.id() == self.participant.user;
+        Ok(if is_own { &self.participant.device } else { "" })
+    }
+
+    /// The id of the connection by which the participant is in the call.
+    /// A participant who joins again, on the same or another device, has another one: the other participants must
+    /// replace their connection to this participant. Null while the participant is not in the call.
+    async fn connection_id(&self) -> Option<ID> {
+        self.participant
+            .is_joined()
+            .then(|| ConnectionId { participant: self.id.clone(), join: self.participant.joins }.to_string().into())
     }
 
     /// The state of the participant.
@@ -294,9 +329,20 @@ impl CallParticipant {
         self.participant.status.into()
     }
 
+    /// The state of the participant's connection to the server.
+    /// Null if the participant is not in the call.
+    async fn connection(&self) -> Option<CallConnectionState> {
+        self.participant.connection().map(Into::into)
+    }
+
+    /// The reason that the participant gave for declining the call.
+    /// Null if they did not decline it.
+    async fn decline_reason(&self) -> Option<DeclineReason> {
+        self.participant.decline_reason.map(Into::into)
+    }
+
     /// The time at which the participant last joined.
-    /// Null if they never joined. If it changes, the other participants must replace their connection to this
-    /// participant.
+    /// Null if they never joined.
     async fn joined_at(&self) -> Option<DateTime> {
         self.participant.joined_at.map(DateTime)
     }
@@ -314,67 +360,6 @@ impl CallParticipant {
     }
 }
 
-/// The roles of the feed's own participant in the negotiation of a connection with another participant.
-/// They follow the "perfect negotiation" pattern of the W3C's WebRTC 1.0.
-#[derive(SimpleObject)]
-pub struct Negotiation {
-    /// True if the own participant makes the first offer, because it joined later.
-    offers: bool,
-    /// True if the own participant is the polite peer, which withdraws its offer when two offers collide.
-    polite: bool,
-}
-
-impl From<calls::Negotiation> for Negotiation {
-    fn from(calls::Negotiation { makes_offer, is_polite }: calls::Negotiation) -> Self {
-        Self { offers: makes_offer, polite: is_polite }
-    }
-}
-
-/// A signal from one participant to another, which establishes a connection between their devices.
-#[derive(SimpleObject)]
-pub struct Signal {
-    /// The participant who sent the signal.
-    from: CallParticipant,
-    /// The kind of the signal.
-    kind: SignalKind,
-    /// The payload, unchanged.
-    payload: async_graphql::Json<serde_json::Value>,
-}
-
-impl Signal {
-    /// Returns a signal that the participant `from` sent in a call.
-    pub fn from_signal(call: &calls::Call, from: &calls::Participant, signal: call_signaling::Signal) -> Self {
-        let payload = async_graphql::Json(signal.payload);
-        Self { from: CallParticipant::from_call(call, from), kind: signal.kind.into(), payload }
-    }
-}
-
-/// A STUN or TURN server, in the form of an `RTCIceServer` of the W3C's WebRTC 1.0.
-#[derive(SimpleObject)]
-pub struct IceServer {
-    /// The URLs of the server (RFC 7064, RFC 7065).
-    urls: Vec<String>,
-    /// The user name for a TURN server.
-    /// Null for a STUN server.
-    username: Option<String>,
-    /// The password for a TURN server.
-    /// Null for a STUN server.
-    credential: Option<String>,
-    /// The time until which the credentials are valid.
-    /// Request new ones for a later connection. Null for a STUN server.
-    expires_at: Option<DateTime>,
-}
-
-impl From<ice_servers::IceServer> for IceServer {
-    fn from(ice_servers::IceServer { urls, credentials }: ice_servers::IceServer) -> Self {
-        let Some(ice_servers::TurnCredentials { username, password, expires_at }) = credentials else {
-            return Self { urls, username: None, credential: None, expires_at: None };
-        };
-        let (username, credential) = (Some(username), Some(password));
-        Self { urls, username, credential, expires_at: Some(DateTime(expires_at)) }
-    }
-}
-
 /// The conditions that listed calls must meet.
 /// All conditions that are set apply.
 #[derive(InputObject, Default)]
@@ -387,21 +372,28 @@ pub struct CallFilter {
     /// Defaults to false.
     missed_only: Option<bool>,
     /// Returns only calls that were started at or after this time.
-    since: Option<DateTime>,
+    since: Option<Unchecked<DateTime>>,
     /// Returns only calls that were started before this time.
-    until: Option<DateTime>,
+    until: Option<Unchecked<DateTime>>,
 }
 
 impl CallFilter {
     /// Returns the filter of the domain layer, or `None` if no call can meet it.
-    pub fn validate(self) -> Option<calls::CallFilter> {
-        Some(calls::CallFilter {
-            chat: self.chat_id.map(|id| id.parse()).transpose().ok()?,
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`](crate::error::Error::BadUserInput) if a time is wrong.
+    pub fn validate(self) -> Result<Option<calls::CallFilter>> {
+        let since = self.since.map(|since| since.check("filter.since")).transpose()?;
+        let until = self.until.map(|until| until.check("filter.until")).transpose()?;
+        let Ok(chat) = self.chat_id.map(|id| id.parse()).transpose() else { return Ok(None) };
+        Ok(Some(calls::CallFilter {
+            chat,
             kinds: self.kinds.map(|kinds| kinds.into_iter().map(Into::into).collect()),
             missed_only: self.missed_only.unwrap_or_default(),
-            since: self.since.map(|since| since.0),
-            until: self.until.map(|until| until.0),
-        })
+            since,
+            until,
+        }))
     }
 }
 

@@ -1,0 +1,12 @@
+-- The host of a call, the feeds of its participants, why users declined, and who was removed from it.
+
+-- The user who may end the call; the last one once the call has ended.
+ALTER TABLE calls ADD COLUMN host_id TEXT NOT NULL DEFAULT '';
+UPDATE calls SET host_id = started_by;
+CREATE INDEX calls_changed ON calls (changed_at);
+
+-- The feed that the participant opened last since they joined; null before the first one.
+ALTER TABLE call_participants ADD COLUMN feed_id BLOB;
+ALTER TABLE call_participants ADD COLUMN decline_reason TEXT;
+-- Whether the participant may not join the call again.
+ALTER TABLE call_participants ADD COLUMN barred INTEGER NOT NULL DEFAULT 0;
