@@ -13,6 +13,7 @@ use crate::auth::authenticator::{Authenticator, KeyError, TokenSpec};
 use crate::bootstrap::{self, StartupError};
 use crate::config::{Config, ConfigError, reference};
 use crate::domain::clock::Clock;
+use crate::domain::text;
 use crate::domain::users::Permission;
 use crate::error::Error;
 use crate::http::descriptors;
@@ -22,6 +23,7 @@ use crate::http::shutdown::Shutdown;
 use crate::service::context::AppContext;
 use crate::service::users;
 use crate::signals::Signals;
+use crate::storage::search_names::Backlog;
 use crate::storage::settings::MigrationMode;
 use crate::telemetry::{Telemetry, TelemetryError};
 
@@ -44,6 +46,8 @@ enum Command {
     Migrate,
     /// Record that an older state of the database was restored, so that clients load everything again
     Restored,
+    /// Print how many names, titles and chats searches still find by the form of an earlier version
+    SearchBacklog,
     /// Print a token that is signed by the configured secret
     Token {
         /// Organisation of the user
@@ -55,6 +59,9 @@ enum Command {
         /// Display name of the user
         #[arg(long)]
         name: Option<String>,
+        /// Address of the user's picture: an absolute http or https URL
+        #[arg(long, value_name = "URL", value_parser = parse_picture)]
+        picture: Option<String>,
         /// Permission of the user, such as chat.view; may be repeated. Without it the default permissions apply
         #[arg(long = "permission", value_name = "PERMISSION")]
         permissions: Vec<String>,
@@ -114,7 +121,7 @@ pub async fn run() -> Result<(), CliError> {
             print!("{}", reference::markdown());
             return Ok(());
         }
-        Command::Serve | Command::Migrate | Command::Restored | Command::Token { .. } => {}
+        Command::Serve | Command::Migrate | Command::Restored | Command::SearchBacklog | Command::Token { .. } => {}
     }
     let config = Config::from_env()?;
     if matches!(command, Command::Serve) {
@@ -125,9 +132,11 @@ pub async fn run() -> Result<(), CliError> {
         Command::Serve => serve(config).await,
         Command::Migrate => migrate(&config).await,
         Command::Restored => record_restore(&config).await,
-        Command::Token { org, user, name, permissions, expires } => {
+        Command::SearchBacklog => print_search_backlog(&config).await,
+        Command::Token { org, user, name, picture, permissions, expires } => {
             let permissions = (!permissions.is_empty()).then_some(permissions);
-            print_token(&config, &TokenSpec { organization: org, user, name, permissions, lifetime: expires })
+            let spec = TokenSpec { organization: org, user, name, picture, permissions, lifetime: expires };
+            print_token(&config, &spec)
         }
         Command::Schema | Command::Settings => Ok(()),
     };
@@ -229,6 +238,12 @@ async fn record_restore(config: &Config) -> Result<(), CliError> {
     Ok(())
 }
 
+async fn print_search_backlog(config: &Config) -> Result<(), CliError> {
+    let Backlog { names, titles, chats } = bootstrap::search_backlog(&config.database).await?;
+    println!("{names} names of users, {titles} titles of chats and the messages of {chats} chats are left");
+    Ok(())
+}
+
 fn print_token(config: &Config, spec: &TokenSpec) -> Result<(), CliError> {
     for name in spec.permissions.iter().flatten() {
         if name.parse::<Permission>().is_err() {
@@ -237,6 +252,11 @@ fn print_token(config: &Config, spec: &TokenSpec) -> Result<(), CliError> {
     }
     println!("{}", Authenticator::new(&config.auth, Clock::system())?.issue(spec)?);
     Ok(())
+}
+
+/// Parses the address of a picture: a token with another one would show no picture.
+fn parse_picture(address: &str) -> Result<String, String> {
+    text::validate_url("the picture", address).map_err(|error| error.to_string())
 }
 
 /// Parses a lifetime such as `90s`, `15m`, `1h` or `30d`.

@@ -13,7 +13,7 @@ const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:8080";
 const PRIVATE_NETWORKS: &str =
     "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,::1/128,fc00::/7,fe80::/10";
 
-pub(super) fn read(reader: &mut Reader, serves_graphiql: bool) -> HttpSettings {
+pub(super) fn read(reader: &mut Reader, is_development: bool) -> HttpSettings {
     reader.section("HTTP");
     HttpSettings {
         addr: reader.value(
@@ -34,7 +34,7 @@ pub(super) fn read(reader: &mut Reader, serves_graphiql: bool) -> HttpSettings {
             "PARLOR_MAX_BODY_BYTES",
             "Maximum size of a request body or WebSocket message",
             "bytes",
-            128 * 1024,
+            320 * 1024,
             1024..=64 * 1024 * 1024,
         ),
         socket_init_timeout: reader.seconds(
@@ -94,7 +94,7 @@ pub(super) fn read(reader: &mut Reader, serves_graphiql: bool) -> HttpSettings {
             10,
             0..=3600,
         ),
-        serves_graphiql,
+        is_development,
     }
 }
 

@@ -6,6 +6,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use mime::Mime;
 
+use crate::http::event_format::EventFormat;
+
 /// A media type of a single response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaType {
@@ -32,15 +34,58 @@ impl MediaType {
     }
 }
 
-/// Returns whether a client names Server-Sent Events as acceptable; wildcards do not count.
-pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    parse_ranges(headers).iter().any(|(name, q)| name == "text/event-stream" && *q > 0.0)
+/// A media range of the header `Accept`.
+struct MediaRange {
+    /// The type and the subtype in lower case, without parameters.
+    name: String,
+    weight: f32,
+    /// The parameter `subscriptionSpec`, by which a client asks for Apollo's multipart protocol.
+    subscription_spec: Option<String>,
 }
 
-/// Returns the media ranges of the header `Accept` with their weights.
-fn parse_ranges(headers: &HeaderMap) -> Vec<(String, f32)> {
+impl MediaRange {
+    /// Parses a media range and its weight, which is 1 by default.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let name = parts.next().filter(|name| !name.is_empty())?.to_ascii_lowercase();
+        let mut range = Self { name, weight: 1.0, subscription_spec: None };
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            let value = value.trim().trim_matches('"');
+            match name.trim().to_ascii_lowercase().as_str() {
+                "q" => range.weight = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?,
+                "subscriptionspec" => range.subscription_spec = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        Some(range)
+    }
+
+    /// Returns the format of events that the range names; a wildcard names none.
+    fn event_format(&self) -> Option<EventFormat> {
+        match (self.name.as_str(), self.subscription_spec.as_deref()) {
+            ("text/event-stream", _) => Some(EventFormat::ServerSentEvents),
+            // Without the parameter, it is the format of `@defer` and `@stream`.
+            ("multipart/mixed", Some("1.0")) => Some(EventFormat::Multipart),
+            _ => None,
+        }
+    }
+}
+
+/// Returns the format of events that a client prefers, and of equal ones the one that it names first.
+pub fn accepted_event_format(headers: &HeaderMap) -> Option<EventFormat> {
+    let ranges = parse_ranges(headers);
+    let formats = ranges.iter().filter_map(|range| Some((range.weight, range.event_format()?)));
+    let preferred = formats.filter(|(weight, _)| *weight > 0.0).reduce(|first, second| match second.0 > first.0 {
+        true => second,
+        false => first,
+    });
+    preferred.map(|(_, format)| format)
+}
+
+/// Returns the media ranges of the header `Accept`.
+fn parse_ranges(headers: &HeaderMap) -> Vec<MediaRange> {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(parse_range).collect()
+    values.flat_map(|value| value.split(',')).filter_map(MediaRange::parse).collect()
 }
 
 /// Returns the media type that a client prefers; `None` if it accepts neither.
@@ -56,7 +101,8 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
         let exact = format!("application/{}", media_type.subtype());
         // The most specific matching range decides (RFC 9110, section 12.5.1).
         [exact.as_str(), "application/*", "*/*"].into_iter().zip([2, 1, 0]).find_map(|(range, precision)| {
-            let weight = ranges.iter().filter(|(name, _)| name == range).map(|(_, q)| *q).reduce(f32::max)?;
+            let weights = ranges.iter().filter(|candidate| candidate.name == range).map(|candidate| candidate.weight);
+            let weight = weights.reduce(f32::max)?;
             Some((weight, precision))
         })
     };
@@ -73,15 +119,6 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
             Some(if graphql_q > json_q { MediaType::GraphqlResponse } else { MediaType::Json })
         }
     }
-}
-
-/// Parses a media range and its weight, which is 1 by default.
-fn parse_range(text: &str) -> Option<(String, f32)> {
-    let mut parts = text.split(';').map(str::trim);
-    let name = parts.next().filter(|name| !name.is_empty())?.to_ascii_lowercase();
-    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-    let weight = weight.map_or(Some(1.0), |q| q.parse().ok().filter(|q| (0.0..=1.0).contains(q)))?;
-    Some((name, weight))
 }
 
 /// Returns whether a body is JSON in UTF-8, which GraphQL over HTTP requires.
@@ -122,6 +159,31 @@ mod tests {
             assert_eq!(negotiate(&headers), expected, "{accept}");
         }
         assert_eq!(negotiate(&HeaderMap::new()), Some(Json));
+    }
+
+    #[test]
+    fn event_format_is_the_preferred_one_that_is_named() {
+        use EventFormat::{Multipart, ServerSentEvents};
+        let table = [
+            ("text/event-stream", Some(ServerSentEvents)),
+            ("multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json", Some(Multipart)),
+            ("Multipart/Mixed; SubscriptionSpec=\"1.0\"; boundary=\"graphql\"", Some(Multipart)),
+            ("multipart/mixed;subscriptionSpec=1.0, text/event-stream", Some(Multipart)),
+            ("text/event-stream, multipart/mixed;subscriptionSpec=1.0", Some(ServerSentEvents)),
+            ("text/event-stream;q=0.5, multipart/mixed;subscriptionSpec=1.0;q=0.6", Some(Multipart)),
+            ("text/event-stream, multipart/mixed;subscriptionSpec=1.0;q=0", Some(ServerSentEvents)),
+            ("multipart/mixed;deferSpec=20220824, application/json", None),
+            ("multipart/mixed;subscriptionSpec=2.0", None),
+            ("multipart/mixed", None),
+            ("multipart/form-data;subscriptionSpec=1.0", None),
+            ("text/event-stream;q=0", None),
+            ("*/*, text/*, multipart/*;subscriptionSpec=1.0", None),
+        ];
+        for (accept, expected) in table {
+            let headers = [(ACCEPT, HeaderValue::from_static(accept))].into_iter().collect();
+            assert_eq!(accepted_event_format(&headers), expected, "{accept}");
+        }
+        assert_eq!(accepted_event_format(&HeaderMap::new()), None);
     }
 
     #[test]

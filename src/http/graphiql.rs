@@ -1,16 +1,14 @@
 //! GraphiQL, in development mode only: the page contains a token of the demo user Alice.
 
+mod cdn;
+
 use axum::extract::{Path, Request, State as Extract};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
 use axum::http::{HeaderName, StatusCode, Version};
 use axum::response::{Html, IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use rust_embed::{EmbeddedFile, RustEmbed};
-use sha2::{Digest, Sha256};
 
 use crate::auth::authenticator::TokenSpec;
-use crate::graphql::graphiql_page;
 use crate::http::settings::is_loopback_host;
 use crate::http::state::HttpState;
 
@@ -43,28 +41,33 @@ pub fn is_built() -> bool {
     Assets::get("index.html").is_some()
 }
 
-/// Serves the page with a token that can use the API.
-pub async fn page(Extract(state): Extract<HttpState>, request: Request) -> Response {
+/// Serves the page: the built one, or in a build without Node the one that loads the editor from a CDN.
+pub async fn page(state: Extract<HttpState>, request: Request) -> Response {
+    match Assets::get("index.html") {
+        Some(index) => {
+            respond(&state, &request, &String::from_utf8_lossy(&index.data), |_| PAGE_SECURITY_POLICY.to_owned())
+        }
+        None => cdn_page(state, request).await,
+    }
+}
+
+/// Serves the page that loads the editor from a CDN, whether the built one exists or not.
+pub async fn cdn_page(Extract(state): Extract<HttpState>, request: Request) -> Response {
+    respond(&state, &request, &cdn::page(), cdn::security_policy)
+}
+
+/// Responds with a page, a token in it that can use the API, and the policy of the page with the token.
+fn respond(state: &HttpState, request: &Request, page: &str, security_policy: impl Fn(&str) -> String) -> Response {
     // By DNS rebinding, another site's name could resolve to this machine; its page must not read the token. A proxy
     // on this machine could forward the requests of anybody.
-    if !names_this_machine(&request) || came_through_proxy(&request) {
+    if !names_this_machine(request) || came_through_proxy(request) {
         return (StatusCode::MISDIRECTED_REQUEST, "a development server is at localhost only\n").into_response();
     }
     let Ok(token) = state.app.authenticator.issue(&TokenSpec::demo("alice", "Alice")) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    match Assets::get("index.html") {
-        Some(index) => {
-            let page =
-                String::from_utf8_lossy(&index.data).replace(r#"{"token":null}"#, &format!(r#"{{"token":"{token}"}}"#));
-            let headers = [(CONTENT_SECURITY_POLICY, PAGE_SECURITY_POLICY.to_owned()), no_store()];
-            (headers, Html(page)).into_response()
-        }
-        None => {
-            let page = graphiql_page::render("/graphql", &format!("Bearer {token}"));
-            ([(CONTENT_SECURITY_POLICY, cdn_page_security_policy(&page)), no_store()], Html(page)).into_response()
-        }
-    }
+    let page = page.replace(r#"{"token":null}"#, &format!(r#"{{"token":"{token}"}}"#));
+    ([(CONTENT_SECURITY_POLICY, security_policy(&page)), no_store()], Html(page)).into_response()
 }
 
 fn no_store() -> (HeaderName, String) {
@@ -85,28 +88,6 @@ pub async fn asset(Path(file): Path<String>) -> Response {
         (CONTENT_SECURITY_POLICY, PAGE_SECURITY_POLICY.to_owned()),
     ];
     (headers, data.into_owned()).into_response()
-}
-
-/// Returns the policy of the page that loads GraphiQL from a CDN.
-///
-/// It allows exactly the scripts that the page contains now, by their hashes; other scripts come from the CDN, and its
-/// import map contains an empty module as a `data:` address.
-fn cdn_page_security_policy(page: &str) -> String {
-    let scripts = inline_scripts(page).map(|script| format!("'sha256-{}'", BASE64.encode(Sha256::digest(script))));
-    let scripts = scripts.collect::<Vec<_>>().join(" ");
-    format!(
-        "default-src 'none'; script-src {scripts} https://esm.sh blob: data:; worker-src blob:; \
-         style-src https://esm.sh 'unsafe-inline'; img-src 'self' data:; font-src https://esm.sh data:; \
-         connect-src 'self' ws: wss: https://esm.sh; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-}
-
-/// Returns the content of the scripts in a page that are not loaded from an address.
-fn inline_scripts(page: &str) -> impl Iterator<Item = &str> {
-    page.split("<script").skip(1).filter_map(|script| {
-        let (attributes, rest) = script.split_once('>')?;
-        (!attributes.contains("src=")).then(|| rest.split("</script>").next().unwrap_or_default())
-    })
 }
 
 /// Returns the media type of a file by its extension; texts are in UTF-8.
@@ -132,29 +113,8 @@ fn came_through_proxy(request: &Request) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use sha2::{Digest, Sha256};
-
-    use super::{BASE64, cdn_page_security_policy, content_type, inline_scripts};
-    use crate::graphql::graphiql_page;
+    use super::content_type;
     use crate::http::settings::is_loopback_host;
-
-    #[test]
-    fn cdn_page_policy_allows_the_scripts_of_the_page_and_no_other_ones() {
-        let page = graphiql_page::render("/graphql", "Bearer a.b.c");
-        let policy = cdn_page_security_policy(&page);
-        let scripts: Vec<_> = inline_scripts(&page).collect();
-        assert_eq!(scripts.len(), page.matches("<script").count(), "each script of the page is in the page itself");
-        assert!(scripts.iter().any(|script| script.contains("Bearer a.b.c")));
-        let sources = policy.split("; ").find_map(|directive| directive.strip_prefix("script-src ")).unwrap();
-        for script in scripts {
-            let hash = format!("'sha256-{}'", BASE64.encode(Sha256::digest(script)));
-            assert!(sources.split(' ').any(|source| source == hash), "{script}");
-        }
-        assert!(!sources.contains("unsafe-inline") && policy.contains("frame-ancestors 'none'"), "{policy}");
-        let hosts = page.split('"').filter_map(|part| part.strip_prefix("https://")?.split('/').next());
-        assert!(hosts.into_iter().all(|host| host == "esm.sh"), "the policy allows the page's only other host");
-    }
 
     #[test]
     fn loopback_host_is_recognised_with_and_without_port() {

@@ -22,10 +22,11 @@ use crate::graphql::execution::requester::Requester;
 use crate::graphql::execution::response::GraphqlResponse;
 use crate::graphql::operation_guards::OperationGuards;
 use crate::http::bearer::authenticate;
-use crate::http::content_negotiation::{MediaType, accepts_event_stream, is_json, negotiate};
+use crate::http::content_negotiation::{MediaType, accepted_event_format, is_json, negotiate};
+use crate::http::event_format::EventFormat;
+use crate::http::event_stream;
 use crate::http::request_id::request_id;
 use crate::http::session_watch;
-use crate::http::sse;
 use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::upgrade;
@@ -129,10 +130,12 @@ pub async fn handle(Extract(state): Extract<HttpState>, request: Request) -> Res
     }
     let request = Request::from_parts(parts, body);
     // An error that occurs before the first event is sent as JSON.
-    let event_stream = accepts_event_stream(request.headers()).then_some(MediaType::Json);
-    let Some(media_type) = negotiate(request.headers()).or(event_stream) else {
+    let for_events = accepted_event_format(request.headers()).map(|_| MediaType::Json);
+    let Some(media_type) = negotiate(request.headers()).or(for_events) else {
         let error = Error::BadRequest(
-            "the response can be application/graphql-response+json, application/json or text/event-stream".into(),
+            "the response can be application/graphql-response+json, application/json, text/event-stream or \
+             multipart/mixed with subscriptionSpec=1.0"
+                .into(),
         );
         return respond_error(MediaType::Json, Outcome::NotAcceptable, &error);
     };
@@ -206,23 +209,25 @@ async fn run(
     let admitted = state.api.admit(request, client.viewer.is_some());
     let kind = admitted.as_ref().ok().map(AdmittedRequest::kind);
     // A client that accepts events and JSON gets events for a subscription only.
-    let sends_events = accepts_event_stream(headers)
-        && !is_malformed
-        && (kind == Some(OperationKind::Subscription) || negotiate(headers).is_none());
-    match (kind, &parts.method) {
-        (Some(OperationKind::Mutation), &Method::GET) => {
+    let wants_events = !is_malformed && (kind == Some(OperationKind::Subscription) || negotiate(headers).is_none());
+    let event_format = accepted_event_format(headers).filter(|_| wants_events);
+    match (kind, event_format) {
+        (Some(OperationKind::Mutation), _) if parts.method == Method::GET => {
             let error = Error::BadRequest("a mutation can't be run by GET".into());
             return respond_error(media_type, Outcome::MethodNotAllowed { allow: "POST" }, &error);
         }
-        _ if sends_events => {
-            return respond_events(state, admitted, client, guards, media_type, request_id);
+        (_, Some(format)) => {
+            return respond_events(state, format, admitted, client, guards, media_type, request_id);
         }
-        (Some(OperationKind::Subscription), _) => {
-            let error =
-                Error::BadRequest("a subscription needs the WebSocket at this address, or text/event-stream".into());
+        (Some(OperationKind::Subscription), None) => {
+            let error = Error::BadRequest(
+                "a subscription needs the WebSocket at this address, text/event-stream, or multipart/mixed with \
+                 subscriptionSpec=1.0"
+                    .into(),
+            );
             return respond_error(media_type, Outcome::Rejected, &error);
         }
-        _ => {}
+        (_, None) => {}
     }
     match admitted {
         Ok(admitted) => execute(state, admitted, client, guards, media_type, request_id).await,
@@ -272,6 +277,7 @@ async fn execute(
 /// Responds with the events of an operation, on a session that ends with the token.
 fn respond_events(
     state: &HttpState,
+    format: EventFormat,
     admitted: Result<AdmittedRequest, RejectedRequest>,
     client: Client,
     guards: OperationGuards,
@@ -285,7 +291,7 @@ fn respond_events(
     let Client { viewer, writer } = client;
     let session = viewer.map(|viewer| service::sessions::open_for_viewer(&state.app, viewer)).transpose();
     match session {
-        Ok(session) => sse::respond(state, admitted, session, writer, quota, guards),
+        Ok(session) => event_stream::respond(state, format, admitted, session, writer, quota, guards),
         Err(error) => respond_authentication_error(media_type, &error, request_id),
     }
 }
@@ -320,18 +326,21 @@ async fn read_body(body: Body, limit: usize, timeout: Duration) -> Result<Bytes>
 }
 
 /// Reads a GET request, whose `variables` and `extensions` are JSON objects.
+///
+/// A parameter without a value counts as missing, as in the forms of some clients. An empty document does not.
 fn read_query_string(uri: &Uri) -> Result<GraphqlRequest> {
     let Query(mut pairs) = Query::<HashMap<String, String>>::try_from_uri(uri)
         .map_err(|error| Error::BadRequest(format!("the query string can't be read: {error}")))?;
-    let mut object = |name: &str| match pairs.remove(name) {
+    let mut parameter = |name: &str| pairs.remove(name).filter(|value| !value.trim().is_empty());
+    let mut object = |name: &str| match parameter(name) {
         None => Ok(None),
         Some(json) => serde_json::from_str(&json)
             .map_err(|error| Error::BadRequest(format!("{name} must be a JSON object: {error}"))),
     };
     let (variables, extensions) = (object("variables")?, object("extensions")?);
     Ok(GraphqlRequest {
+        operation_name: parameter("operationName"),
         query: pairs.remove("query"),
-        operation_name: pairs.remove("operationName"),
         variables,
         extensions,
     })

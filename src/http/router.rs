@@ -11,6 +11,7 @@ use axum::middleware::map_request;
 use axum::routing::{any, get};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -40,8 +41,11 @@ pub fn router(state: HttpState) -> Router {
         .layer(SetResponseHeaderLayer::appending(VARY, HeaderValue::from(ACCEPT)))
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness));
-    if settings.serves_graphiql {
-        router = router.route("/", get(graphiql::page)).route("/graphiql/{*file}", get(graphiql::asset));
+    if settings.is_development {
+        router = router
+            .route("/", get(graphiql::page))
+            .route("/graphiql/cdn", get(graphiql::cdn_page))
+            .route("/graphiql/{*file}", get(graphiql::asset));
     }
     with_common_layers(router.with_state(state))
 }
@@ -70,7 +74,10 @@ fn with_common_layers(router: Router) -> Router {
         (CONTENT_SECURITY_POLICY, DEFAULT_SECURITY_POLICY),
         (REFERRER_POLICY, "no-referrer"),
     ];
-    let router = router.layer(CompressionLayer::new()).layer(CatchPanicLayer::new());
+    // A compressed part would wait in the compressor for more data. The default excepts Server-Sent Events.
+    let is_compressed = DefaultPredicate::new().and(NotForContentType::const_new("multipart/mixed"));
+    let compression = CompressionLayer::new().compress_when(is_compressed);
+    let router = router.layer(compression).layer(CatchPanicLayer::new());
     let router = default_headers.into_iter().fold(router, |router, (name, value)| {
         router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))
     });
@@ -89,9 +96,12 @@ fn request_span<B>(request: &Request<B>) -> Span {
 
 fn cors(settings: &HttpSettings) -> CorsLayer {
     let origins = match settings.cors_origins.as_slice() {
-        [] => return CorsLayer::new(),
+        [] if !settings.is_development => return CorsLayer::new(),
         origins if origins.iter().any(WebOrigin::is_any) => AllowOrigin::any(),
-        origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok())),
+        _ => {
+            let settings = settings.clone();
+            AllowOrigin::predicate(move |origin, _| settings.allows_origin(origin))
+        }
     };
     CorsLayer::new()
         .allow_origin(origins)

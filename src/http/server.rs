@@ -121,7 +121,7 @@ impl Server {
     /// the presence of this node's users, its departure and the database are flushed.
     pub fn serve(self, state: HttpState) -> impl Future<Output = ()> + Send + 'static {
         let HttpState { app, settings, stop, sockets, .. } = state.clone();
-        if settings.serves_graphiql && !graphiql::is_built() {
+        if settings.is_development && !graphiql::is_built() {
             tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
         }
         self.routes.replace(router::router(state));

@@ -4,7 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
+use url::{Host, Url};
+
 use crate::http::connections::ConnectionLimits;
+
+/// The time between two pings of a client that takes part in a call.
+///
+/// One that is silent for twice as long is closed, so that the other participants learn of it.
+pub const CALL_PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The addresses, limits and timeouts of the HTTP server.
 #[derive(Debug, Clone)]
@@ -16,7 +24,8 @@ pub struct HttpSettings {
     /// The web origins that may call the API.
     ///
     /// If the list is not empty, WebSockets of browsers are limited to it too. If it is empty, browsers prevent HTTP
-    /// calls of other origins, and WebSockets are accepted from all origins.
+    /// calls of other origins, and WebSockets are accepted from all origins. Pages of the same machine may always call
+    /// a development server.
     pub cors_origins: Vec<WebOrigin>,
     /// The maximum size of a request body or WebSocket message.
     pub max_body_bytes: usize,
@@ -40,8 +49,32 @@ pub struct HttpSettings {
     pub body_timeout: Duration,
     /// The time for which a stopping server is not ready and still serves everything.
     pub stop_delay: Duration,
-    /// True if GraphiQL is served. Its page contains a token, so only a development server serves it.
-    pub serves_graphiql: bool,
+    /// True for a development server, which only this machine can reach.
+    ///
+    /// It serves GraphiQL, whose page contains a token, and all pages that this machine serves may call it.
+    pub is_development: bool,
+}
+
+impl HttpSettings {
+    /// Returns whether pages of an origin may call the API, given the header `Origin`.
+    pub fn allows_origin(&self, origin: &HeaderValue) -> bool {
+        let is_listed = |listed: &WebOrigin| listed.is_any() || listed.as_str().as_bytes() == origin.as_bytes();
+        let is_own = || self.is_development && origin.to_str().is_ok_and(is_loopback_origin);
+        self.cors_origins.iter().any(is_listed) || is_own()
+    }
+}
+
+/// Returns whether an origin, as a browser writes it, is a web server on the browser's own machine.
+fn is_loopback_origin(origin: &str) -> bool {
+    let is_loopback = |url: &Url| match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    Url::parse(origin).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && is_loopback(&url) && url.origin().ascii_serialization() == origin
+    })
 }
 
 /// A web origin as browsers send it (RFC 6454, section 6.2), or `*` for any.
@@ -91,6 +124,48 @@ impl FromStr for WebOrigin {
         match (is_origin || text == "*") && is_printable {
             true => Ok(Self(text.to_ascii_lowercase())),
             false => Err(ParseOriginError),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback_origin;
+
+    #[test]
+    fn loopback_origin_is_a_web_server_on_this_machine() {
+        for origin in [
+            "http://localhost:5173",
+            "http://localhost",
+            "https://localhost:8443",
+            "http://127.0.0.1:3000",
+            "http://127.8.9.10:1",
+            "http://[::1]:5173",
+        ] {
+            assert!(is_loopback_origin(origin), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "*",
+            "localhost:5173",
+            "http://localhost:5173/",
+            "http://localhost:80",
+            "http://localhost.evil.example",
+            "http://localhost:5173.evil.example",
+            "http://localhost@evil.example",
+            "http://evil.example#localhost",
+            "http://evil.example",
+            "http://127.0.0.1.evil.example",
+            "http://2130706433:5173",
+            "http://10.0.0.1",
+            "http://192.168.0.2:5173",
+            "http://0.0.0.0:5173",
+            "http://[::1]evil.example",
+            "file://localhost",
+            "chrome-extension://localhost",
+        ] {
+            assert!(!is_loopback_origin(origin), "{origin}");
         }
     }
 }

@@ -103,6 +103,18 @@ impl SharedTcpWriter {
         self.0.write_state.lock().blocked
     }
 
+    /// Ends the connection when the client acknowledges no data for this time (`TCP_USER_TIMEOUT`).
+    pub fn set_acknowledgement_timeout(&self, timeout: Duration) {
+        let state = self.0.write_state.lock();
+        let stream: &TcpStream = state.write_half.as_ref();
+        #[cfg(target_os = "linux")]
+        if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(timeout)) {
+            tracing::debug!(%error, "setting the timeout of a connection failed");
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (stream, timeout);
+    }
+
     /// Aborts the connection: nothing more is sent, and its task gets an error.
     pub fn abort(&self) {
         let state = self.0.write_state.lock();

@@ -86,3 +86,69 @@ suite('GraphiQL', { skip: address ? false : 'PARLOR_TEST_GRAPHIQL_URL is not set
 
   test('the page made no other requests and logged no errors', () => assert.deepEqual(errors, []))
 })
+
+/** The modules of the CDN, reduced to those parts that the page uses: tests have no network. */
+const cdnModules: Record<string, string> = {
+  react: 'export const createElement = (type, props, ...children) => ({ type, props, children })',
+  'react-dom': 'export const createRoot = (container) => ({ render: (element) => { window.rendered = { container, element } } })',
+  graphiql: 'export const GraphiQL = () => null\nGraphiQL.Logo = () => null',
+  '@graphiql/toolkit': 'export const createGraphiQLFetcher = (options) => async () => ({ options })',
+  'graphql-ws': 'export const createClient = (options) => ({ options })',
+}
+
+suite('GraphiQL from a CDN', { skip: address ? false : 'PARLOR_TEST_GRAPHIQL_URL is not set' }, () => {
+  const errors: string[] = []
+  const requested = new Set<string>()
+  let browser: Browser
+  let page: Page
+
+  before(async () => {
+    browser = await launch()
+    page = await browser.newPage()
+    page.on('pageerror', (error) => errors.push(String(error)))
+    page.on('console', (message) => {
+      if (message.type() === 'error') errors.push(message.text())
+    })
+    await page.route('https://esm.sh/**', (route) => {
+      const { pathname } = new URL(route.request().url())
+      requested.add(pathname)
+      const name = pathname.match(/^\/((?:@[^/]+\/)?[^/@]+)@/)?.[1]
+      const isScript = route.request().resourceType() === 'script'
+      const body = isScript && name && !pathname.includes('/setup-workers/') ? cdnModules[name] : ''
+      const contentType = isScript ? 'text/javascript' : 'text/css'
+      return route.fulfill({ body: body ?? '', contentType, headers: { 'access-control-allow-origin': '*' } })
+    })
+    await page.goto(new URL('/graphiql/cdn', address).href)
+    await page.waitForFunction('window.rendered')
+  })
+
+  after(() => browser?.close())
+
+  test('the scripts run and render the editor with the tabs of the built page', async () => {
+    const { tabs, headers, children, container } = await page.evaluate(() => {
+      const { element, container } = (window as any).rendered
+      const { defaultTabs, defaultHeaders } = element.props
+      return { tabs: defaultTabs, headers: defaultHeaders, children: element.children[0].children, container: container.id }
+    })
+    const names = tabs.map(({ query }: { query: string }) => query.match(/^(?:query|mutation|subscription) (\w+)/m)?.[1])
+    assert.deepEqual(names, ['FirstQuery', 'OpenChat', 'FirstSend', 'FirstFeed'])
+    assert.match(headers, /"Authorization": "Bearer eyJ/)
+    assert.deepEqual([children, container], [['Parlor'], 'graphiql'])
+  })
+
+  test('the fetcher sends the headers of the editor on the socket', async () => {
+    const { url, wsClient } = await page.evaluate(async () => {
+      const { fetcher } = (window as any).rendered.element.props
+      return (await fetcher({}, { headers: { Authorization: 'Bearer a.b.c' } })).options
+    })
+    assert.equal(url, '/graphql')
+    assert.equal(wsClient.options.url, new URL('/graphql', address).href.replace(/^http/, 'ws'))
+    assert.deepEqual(wsClient.options.connectionParams, { Authorization: 'Bearer a.b.c' })
+  })
+
+  test('the page loads versions from the CDN only, and logged no errors', () => {
+    assert.ok(requested.size >= 7, [...requested].join(', '))
+    for (const path of requested) assert.match(path, /@\d+\.\d+\.\d+(\/|$)/)
+    assert.deepEqual(errors, [])
+  })
+})

@@ -12,6 +12,8 @@ mod graphql {
     pub mod admission {
         pub mod document_limits;
         pub mod lexer;
+        pub mod string_literals;
+        pub mod syntax;
     }
 }
 

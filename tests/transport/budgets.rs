@@ -18,7 +18,7 @@ const MAX_MEMORY_GROWTH: u64 = 512 * 1024 * 1024;
 
 /// Returns a text of the maximum length, three bytes a character.
 fn long_text(number: usize) -> String {
-    format!("{number} ") + &"ก".repeat(7_990)
+    format!("{number} ") + &"ა".repeat(7_990)
 }
 
 /// Creates a chat with long messages, and returns its id and that of the last message.
@@ -131,7 +131,7 @@ async fn read_over_byte_budget_is_refused(app: &TestApp) {
     let moderator = app.user("mona").await;
     let (chat, message) = chat_with_long_messages(&moderator, 4).await;
     moderator.mutate_ok("pinMessage", json!({ "messageId": message })).await;
-    let draft = "ก".repeat(9_000);
+    let draft = "ა".repeat(9_000);
     moderator.mutate_ok("updateMyMembership", json!({ "chatId": chat, "draft": draft })).await;
     // The draft is read with the chat only, and not with each list of its content.
     moderator.ask(&format!("{{ chat(id: \"{chat}\") {{ pinnedMessages {{ nodes {{ id }} }} }} }}")).await.data();

@@ -70,8 +70,8 @@ async fn response_status_follows_media_type() {
     let malformed = |body: &str| (body.to_owned(), false);
     let two = "query A { __typename } query B { __typename }";
     for ((body, is_well_formed), expected) in [
-        (well_formed("{", json!({})), "unclosed bracket"),
-        (well_formed("", json!({})), "expected"),
+        (well_formed("{", json!({})), "Syntax Error: Expected Name, found <EOF>."),
+        (well_formed("", json!({})), "Syntax Error: Unexpected <EOF>."),
         (well_formed("{ nonsense }", json!({})), "Unknown field \"nonsense\""),
         (well_formed("{ viewer }", json!({})), "must have a selection"),
         (well_formed("query($a: Int!) { __typename }", json!({})), "\"Int!\" was not provided"),
@@ -79,7 +79,9 @@ async fn response_status_follows_media_type() {
         (well_formed(two, json!({})), "Must provide operation name"),
         (malformed(""), "not valid JSON"),
         (malformed("{\"query\":"), "not valid JSON"),
-        (malformed("\u{feff}{}"), "not valid JSON"),
+        (malformed("\u{feff}{}"), "no query"),
+        (malformed("\u{feff}\u{feff}{}"), "not valid JSON"),
+        (malformed("{\u{feff}}"), "not valid JSON"),
         (malformed("7"), "must be a JSON object"),
         (malformed("null"), "must be a JSON object"),
         (malformed("\"{ __typename }\""), "must be a JSON object"),
@@ -106,8 +108,9 @@ async fn response_status_follows_media_type() {
     }
     let nulls = json!({ "query": "{ __typename }", "variables": null, "operationName": null, "extensions": null });
     let named = json!({ "query": two, "operationName": "B", "extensions": {} });
-    for body in [nulls, named] {
-        assert_eq!(post(&app, &[], body.to_string()).await.json(), json!({ "data": { "__typename": "Query" } }));
+    let with_mark = format!("\u{feff}{nulls}");
+    for body in [nulls.to_string(), named.to_string(), with_mark] {
+        assert_eq!(post(&app, &[], body).await.json(), json!({ "data": { "__typename": "Query" } }));
     }
     let unknown = json!({ "query": two, "operationName": "C" }).to_string();
     assert_eq!(post(&app, &[], unknown).await.message(), "Unknown operation named \"C\".");
@@ -216,8 +219,29 @@ async fn get_request_runs_queries_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn get_parameter_without_value_counts_as_missing() {
+    let app = TestApp::sqlite(&[]).await;
+    let headers = [("accept", "application/graphql-response+json")];
+    let query = ("query", "{ __typename }");
+    for parameters in [
+        &[("variables", ""), ("extensions", "")][..],
+        &[("variables", " "), ("extensions", "\n")],
+        &[("variables", "null"), ("extensions", "null")],
+        &[("operationName", "")],
+        &[("variables", "{}"), ("operationName", ""), ("extensions", "")],
+    ] {
+        let response = get(&app, &headers, &[&[query], parameters].concat()).await;
+        assert_eq!((response.status, response.json()), (200, json!({ "data": { "__typename": "Query" } })));
+    }
+    for parameters in [[("variables", "")], [("query", "")]] {
+        get(&app, &headers, &parameters).await.assert_error(400, "BAD_USER_INPUT");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn oversized_body_is_rejected_with_413() {
-    let app = TestApp::sqlite(&[("PARLOR_MAX_BODY_BYTES", "65536")]).await;
+    let app = TestApp::sqlite(&[("PARLOR_MAX_BODY_BYTES", "65536"), ("PARLOR_CALL_SIGNAL_BYTES", "32768")]).await;
     let padded = |length: usize| {
         let body = graphql_body("{ __typename }", json!({}));
         body.clone() + &" ".repeat(length - body.len())

@@ -170,6 +170,155 @@ async fn variables_are_coerced_like_graphql_js() {
     app.stop().await;
 }
 
+/// The errors are those of graphql-js 16.15, except for a document without an operation.
+#[tokio::test(flavor = "multi_thread")]
+async fn error_of_the_parser_is_one_line_with_its_location() {
+    let app = TestApp::sqlite(&[]).await;
+    let alice = app.user("alice").await;
+    for (document, message, line, column) in [
+        ("", "Syntax Error: Unexpected <EOF>.", 1, 1),
+        ("{}", "Syntax Error: Expected Name, found \"}\".", 1, 2),
+        ("query", "Syntax Error: Expected \"{\", found <EOF>.", 1, 6),
+        ("query {\n  viewer {\n", "Syntax Error: Expected Name, found <EOF>.", 3, 1),
+        ("{ viewer }}", "Syntax Error: Unexpected \"}\".", 1, 11),
+        ("{ user(id: \"a) { id } }", "Syntax Error: Unterminated string.", 1, 24),
+        (
+            "{ user(id: 'a') { id } }",
+            "Syntax Error: Unexpected single quote character ('), did you mean to use a double quote (\")?",
+            1,
+            12,
+        ),
+        ("{ user(id: 007) { id } }", "Syntax Error: Invalid number, unexpected digit after 0: \"0\".", 1, 13),
+        ("{ a(b: \"\\x\") }", "Syntax Error: Invalid character escape sequence: \"\\x\".", 1, 9),
+        ("{ \u{0} }", "Syntax Error: Unexpected character: U+0000.", 1, 3),
+        (
+            "query($a: Int = $b) { viewer { user { id } } }",
+            "Syntax Error: Unexpected variable \"$b\" in constant value.",
+            1,
+            17,
+        ),
+        ("type A { a: Int }", "The \"A\" definition is not executable.", 1, 1),
+        ("{ __typename } query A { __typename }", "This anonymous operation must be the only defined operation.", 1, 1),
+        ("query A { __typename }\nquery A { __typename }", "There can be only one operation named \"A\".", 2, 1),
+        ("fragment F on Query { __typename }", "Must provide an operation.", 1, 1),
+        ("{ ...F } fragment F on Query { ...F }", "Cannot spread fragment \"F\" within itself.", 1, 35),
+    ] {
+        let reply = alice.ask(document).await;
+        let expected = json!([{
+            "message": message,
+            "locations": [{ "line": line, "column": column }],
+            "extensions": { "code": "BAD_USER_INPUT" },
+        }]);
+        assert_eq!(reply.body, json!({ "errors": expected }), "{document}");
+    }
+    let limited = alice.ask(&format!("{{ {} }}", "a: __typename\n".repeat(60))).await;
+    assert_eq!(limited.body["errors"][0]["locations"], json!([{ "line": 51, "column": 2 }]), "{}", limited.body);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn block_string_with_escaped_quotation_marks_is_read_by_the_specification() {
+    let app = TestApp::sqlite(&[]).await;
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    for (literal, text) in [
+        (r#""""a \""" b""""#, r#"a """ b"#),
+        (r#""""\""" is it""""#, r#"""" is it"#),
+        ("\"\"\"\n    one \\\"\"\"\n      two\n    \"\"\"", "one \"\"\"\n  two"),
+        (r#""""a \\n \"" b""""#, r#"a \\n \"" b"#),
+    ] {
+        let query = format!(
+            "mutation {{ sendMessage(input: {{ chatId: \"{chat}\", text: {literal} }}) {{ message {{ text }} }} }}"
+        );
+        assert_eq!(alice.ask(&query).await.at("sendMessage.message.text"), text, "{literal}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operation_runs_beside_others_that_define_its_variables_with_other_types() {
+    let app = TestApp::sqlite(&[]).await;
+    let alice = app.user("alice").await;
+    let document = "query A($x: Int) { ...OfA } query B($x: String) { ...OfB } query C($x: ID!) { ...OfC ...Shared }
+        mutation D($x: OpenDirectChatInput!) { openDirectChat(input: $x) { chat { ...OfD } } }
+        query E($x: Int = 3) { ...OfA }
+        fragment OfA on Query { chats(first: $x) { nodes { id } } }
+        fragment OfB on Query { users(search: $x) { nodes { id } } }
+        fragment OfC on Query { user(id: $x) { id } }
+        fragment OfD on Chat { kind }
+        fragment Shared on Query { __typename }";
+    let run = async |document: &str, name: &str, variables: Value| {
+        let body = json!({ "query": document, "operationName": name, "variables": variables }).to_string();
+        post(&app, &[("authorization", &bearer(&alice))], body).await.json()
+    };
+    // The order in which the operations are validated is random.
+    for _ in 0..10 {
+        for (name, variables, data) in [
+            ("A", json!({ "x": 1 }), json!({ "chats": { "nodes": [] } })),
+            ("B", json!({ "x": "ali" }), json!({ "users": { "nodes": [{ "id": "alice" }] } })),
+            ("C", json!({ "x": "alice" }), json!({ "user": { "id": "alice" }, "__typename": "Query" })),
+            ("E", json!({}), json!({ "chats": { "nodes": [] } })),
+        ] {
+            assert_eq!(run(document, name, variables).await, json!({ "data": data }), "{name}");
+        }
+    }
+    // The other operations are validated too.
+    let invalid = document.replace("user(id: $x) { id }", "user(id: $x) { nothing }");
+    let message = &run(&invalid, "A", json!({ "x": 1 })).await["errors"][0]["message"];
+    assert!(message.as_str().is_some_and(|message| message.contains("nothing")), "{message}");
+    app.stop().await;
+}
+
+#[engine_test]
+async fn subscription_may_select_its_root_field_several_times(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    let (text, sender) = (
+        "{ __typename ... on MessageUpserted { message { text } } }",
+        "{ ... on MessageUpserted { message { sender { id } } } }",
+    );
+    let feed = "feed: chatFeed(chatId: $chat)";
+    for selections in [
+        format!("{feed} {text} ...F }} fragment F on Subscription {{ {feed} {sender} }}"),
+        format!(
+            "...F ...G }} fragment F on Subscription {{ {feed} {text} }}
+             fragment G on Subscription {{ ... on Subscription {{ {feed} {sender} }} }}"
+        ),
+        format!("{feed} {text} {feed} {sender} }}"),
+    ] {
+        let query = format!("subscription($chat: ID!) {{ {selections}");
+        let mut socket = alice.socket().await;
+        socket.subscribe("1", &query, json!({ "chat": chat })).await;
+        assert_eq!(socket.recv().await["payload"]["data"]["feed"]["__typename"], "FeedCaughtUp", "{query}");
+        alice.send(&chat, "hello").await;
+        let message = json!({ "text": "hello", "sender": { "id": "alice" } });
+        let expected = json!({ "data": { "feed": { "__typename": "MessageUpserted", "message": message } } });
+        // Read positions of earlier messages are published later.
+        let event = loop {
+            let event = socket.recv().await["payload"].take();
+            if event["data"]["feed"]["__typename"] != "MemberUpserted" {
+                break event;
+            }
+        };
+        assert_eq!(event, expected, "{query}");
+    }
+    for (query, message) in [
+        (
+            "subscription { messageAdded { id } x: messageAdded { id } }",
+            "A subscription must select only one top level field.",
+        ),
+        (
+            "subscription { messageAdded { id } ...F } fragment F on Subscription { messageAdded(chatId: \"x\") { id } }",
+            "Fields \"messageAdded\" conflict",
+        ),
+    ] {
+        let mut socket = alice.socket().await;
+        socket.subscribe("1", query, json!({})).await;
+        let error = socket.recv().await["payload"][0]["message"].take();
+        assert!(error.as_str().is_some_and(|error| error.starts_with(message)), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn persisted_query_is_sent_by_hash() {
     let app = TestApp::sqlite(&[]).await;

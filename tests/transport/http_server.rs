@@ -7,7 +7,7 @@ use testkit::{Database, Engine, Socket, TestApp, User, engine_test, postgres_tes
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::transport::websocket::init;
+use crate::transport::websocket::{PROTOCOL, init};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cors_allows_configured_origins_only() {
@@ -54,6 +54,60 @@ async fn cors_allows_configured_origins_only() {
     let open = TestApp::sqlite(&[("PARLOR_CORS_ORIGINS", "*")]).await;
     assert_eq!(ask(&open, foreign_origin).await.0, "*");
     open.stop().await;
+}
+
+/// The address of a front end's development server on the same machine.
+const LOCAL_FRONT_END: &str = "http://localhost:5173";
+
+/// Returns whether a server lets a page of an origin call it over HTTP, and whether over WebSockets.
+async fn allows_page(app: &TestApp, origin: &str) -> (bool, bool) {
+    let headers = [("origin", origin), ("access-control-request-method", "POST")];
+    let preflight = request(app, Method::OPTIONS, "/graphql", &headers, "").await;
+    let allowed = preflight.header("access-control-allow-origin");
+    assert!(allowed.is_empty() || allowed == origin, "{allowed}");
+    let (head, _) = Socket::handshake(app.addr, &[PROTOCOL, ("origin", origin)]).await;
+    (!allowed.is_empty(), head.starts_with("HTTP/1.1 101 "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn development_server_is_open_to_pages_of_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let development = [("PARLOR_JWT_SECRET", ""), ("PARLOR_DATA", folder.path().to_str().unwrap())];
+    let app = TestApp::sqlite(&development).await;
+    for origin in
+        [LOCAL_FRONT_END, "http://127.0.0.1:3000", "http://[::1]:8081", "https://localhost:8443", "http://localhost"]
+    {
+        assert_eq!(allows_page(&app, origin).await, (true, true), "{origin}");
+    }
+    for origin in ["https://evil.example", "http://localhost.evil.example:5173", "http://192.168.0.2:5173", "null"] {
+        assert!(!allows_page(&app, origin).await.0, "{origin}");
+    }
+    // The page of GraphiQL contains a token, so it stays closed.
+    let page = request(&app, Method::GET, "/", &[("host", "localhost"), ("origin", LOCAL_FRONT_END)], "").await;
+    assert_eq!((page.status, page.header("access-control-allow-origin").as_str()), (200, ""));
+    app.stop().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let with_list = [
+        ("PARLOR_JWT_SECRET", ""),
+        ("PARLOR_DATA", folder.path().to_str().unwrap()),
+        ("PARLOR_CORS_ORIGINS", "http://localhost:9000"),
+    ];
+    let app = TestApp::sqlite(&with_list).await;
+    assert_eq!(allows_page(&app, LOCAL_FRONT_END).await, (true, true));
+    assert_eq!(allows_page(&app, "https://evil.example").await, (false, false));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_keys_is_not_open_to_pages_of_the_same_machine() {
+    let app = TestApp::sqlite(&[]).await;
+    assert!(!allows_page(&app, LOCAL_FRONT_END).await.0);
+    app.stop().await;
+    let app = TestApp::sqlite(&[("PARLOR_CORS_ORIGINS", "https://app.example")]).await;
+    assert_eq!(allows_page(&app, LOCAL_FRONT_END).await, (false, false));
+    assert_eq!(allows_page(&app, "https://app.example").await, (true, true));
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,7 +354,7 @@ async fn anonymous_introspection_is_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn graphiql_is_served_in_development_only() {
     let app = TestApp::sqlite(&[]).await;
-    for path in ["/", "/graphiql/index.html"] {
+    for path in ["/", "/graphiql/cdn", "/graphiql/index.html"] {
         assert_eq!(request(&app, Method::GET, path, &[("host", "localhost")], "").await.status, 404, "{path}");
     }
     app.stop().await;
@@ -329,9 +383,20 @@ async fn graphiql_is_served_in_development_only() {
     }
     // A page under a foreign name that resolves to this machine contains no token.
     for host in ["evil.example", "localhost.evil.example:8080", "127.0.0.1.evil.example", "127.0.0.1@evil.example"] {
-        let page = request(&app, Method::GET, "/", &[("host", host)], "").await;
-        assert_eq!(page.status, 421, "{host}");
-        assert!(!String::from_utf8_lossy(&page.body).contains("eyJ"));
+        for path in ["/", "/graphiql/cdn"] {
+            let page = request(&app, Method::GET, path, &[("host", host)], "").await;
+            assert_eq!(page.status, 421, "{host}");
+            assert!(!String::from_utf8_lossy(&page.body).contains("eyJ"));
+        }
+    }
+    // The page of a build without Node has the same tabs, and its policy allows its scripts only.
+    let page = request(&app, Method::GET, "/graphiql/cdn", &[("host", "localhost")], "").await;
+    assert_eq!((page.status, page.header("cache-control").as_str()), (200, "no-store"));
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("frame-ancestors 'none'") && policy.matches("'sha256-").count() == 3, "{policy}");
+    let text = String::from_utf8_lossy(&page.body);
+    for part in ["{\"token\":\"eyJ", "query FirstQuery", "mutation OpenChat", "subscription FirstFeed"] {
+        assert!(text.contains(part), "{part}");
     }
     // A proxy on this machine forwards the requests of others, whatever name it uses for this server.
     for (name, value) in [

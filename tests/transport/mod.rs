@@ -1,4 +1,4 @@
-//! Transports and tokens: HTTP, WebSocket, Server-Sent Events, and the server as a process.
+//! Transports and tokens: HTTP, WebSocket, Server-Sent Events, multipart, and the server as a process.
 
 mod adversarial_documents;
 mod budgets;
@@ -8,9 +8,11 @@ mod html_rendering;
 mod http;
 mod http_documents;
 mod http_server;
+mod multipart;
 mod observability;
 mod process_lifecycle;
 mod quotas;
+mod scalar_inputs;
 mod server_process;
 pub mod session_end;
 mod sessions;

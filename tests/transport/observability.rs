@@ -56,7 +56,7 @@ async fn metrics_are_served_on_separate_address() {
     tokio::time::timeout(Duration::from_secs(30), uses_fast_path).await.expect("deliveries by the fast path");
     let call = alice.start_call(&chat).await;
     alice.mutate_ok("endCall", json!({ "callId": call.call })).await;
-    assert_eq!(metric_value(&fetch_metrics().await, r#"parlor_calls_ended_total{kind="cancelled"}"#), 1.0);
+    assert_eq!(metric_value(&fetch_metrics().await, r#"parlor_calls_ended_total{kind="completed"}"#), 1.0);
     drop((first_feed, second_feed));
     // The server notices later that the sockets are closed.
     wait_until("closed subscriptions are not counted", async || {

@@ -12,6 +12,8 @@ use testkit::{Socket, TestApp, User, engine_test, http_client, wait_until};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::transport::multipart::MULTIPART;
+use crate::transport::sse::SSE;
 use crate::transport::websocket::{FEED, close_after, init, subscribe};
 
 const VIEWER: &str = "{ viewer { user { id } } }";
@@ -189,9 +191,9 @@ async fn open_websockets_are_limited_per_user_and_organization(app: &TestApp) {
 }
 
 /// Opens an event stream, and returns the response.
-pub async fn open_stream(app: &TestApp, user: &User, query: &str) -> reqwest::Response {
+pub async fn open_stream(app: &TestApp, user: &User, accept: &str, query: &str) -> reqwest::Response {
     let request = http_client().post(app.url("/graphql")).bearer_auth(&user.token);
-    let request = request.header("accept", "text/event-stream").header("content-type", "application/json");
+    let request = request.header("accept", accept).header("content-type", "application/json");
     request.body(graphql_body(query, json!({}))).send().await.expect("a response")
 }
 
@@ -200,15 +202,17 @@ pub const MESSAGE_ADDED: &str = "subscription { messageAdded { id } }";
 #[engine_test(settings = [("PARLOR_USER_EVENT_STREAMS", "2")])]
 async fn open_event_streams_are_limited_per_user(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
-    let first = open_stream(app, &alice, MESSAGE_ADDED).await;
-    let _second = open_stream(app, &alice, MESSAGE_ADDED).await;
-    let rejected = open_stream(app, &alice, MESSAGE_ADDED).await;
-    assert_eq!((rejected.status().as_u16(), rejected.headers()["retry-after"].to_str().unwrap()), (429, "1"));
-    let body: Value = rejected.json().await.expect("JSON");
-    assert_eq!(body["errors"][0]["extensions"], json!({ "code": "RATE_LIMITED", "retryAfterMs": 1_000 }));
-    assert_eq!(open_stream(app, &bob, MESSAGE_ADDED).await.status(), 200);
+    let first = open_stream(app, &alice, SSE, MESSAGE_ADDED).await;
+    let _second = open_stream(app, &alice, MULTIPART, MESSAGE_ADDED).await;
+    for accept in [SSE, MULTIPART] {
+        let rejected = open_stream(app, &alice, accept, MESSAGE_ADDED).await;
+        assert_eq!((rejected.status().as_u16(), rejected.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+        let body: Value = rejected.json().await.expect("JSON");
+        assert_eq!(body["errors"][0]["extensions"], json!({ "code": "RATE_LIMITED", "retryAfterMs": 1_000 }));
+        assert_eq!(open_stream(app, &bob, accept, MESSAGE_ADDED).await.status(), 200);
+    }
     drop(first);
-    let is_open = async || open_stream(app, &alice, MESSAGE_ADDED).await.status() == 200;
+    let is_open = async || open_stream(app, &alice, MULTIPART, MESSAGE_ADDED).await.status() == 200;
     wait_until("the place is free", is_open).await;
 }
 
@@ -216,8 +220,9 @@ async fn open_event_streams_are_limited_per_user(app: &TestApp) {
 async fn open_subscriptions_are_limited_per_user_over_all_transports(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Busy", &[&bob]).await;
-    let mut stream = open_stream(app, &alice, &FEED.replace("$chat: ID!", &format!("$chat: ID = \"{chat}\""))).await;
-    // Comments come before the first event.
+    let feed = FEED.replace("$chat: ID!", &format!("$chat: ID = \"{chat}\""));
+    let mut stream = open_stream(app, &alice, MULTIPART, &feed).await;
+    // Heartbeats come before the first event.
     while !stream.chunk().await.expect("a chunk").expect("an event").windows(8).any(|bytes| bytes == b"CaughtUp") {}
     let mut socket = alice.socket().await;
     socket.subscribe("1", FEED, json!({ "chat": chat })).await;

@@ -185,6 +185,8 @@ async fn token_command_prints_requested_claims() {
         "zoë",
         "--name",
         "Zoë Z",
+        "--picture",
+        "https://cdn.example/Zoë.png",
         "--permission",
         "chat.view",
         "--permission",
@@ -198,9 +200,9 @@ async fn token_command_prints_requested_claims() {
     let lifetime = token_claims["exp"].as_i64().expect("whole seconds") - app.app.clock.now().timestamp();
     assert!((7_000..=7_200).contains(&lifetime), "{lifetime}");
     let viewer = User::new(app.addr, "zoë", token.trim().into())
-        .ask("{ viewer { user { id name } organization { id } permissions } }")
+        .ask("{ viewer { user { id name avatarUrl } organization { id } permissions } }")
         .await;
-    let expected = json!({ "user": { "id": "zoë", "name": "Zoë Z" }, "organization": { "id": "org_red" }, "permissions": ["CHAT_VIEW", "AUDIT_READ"] });
+    let expected = json!({ "user": { "id": "zoë", "name": "Zoë Z", "avatarUrl": "https://cdn.example/Zo%C3%AB.png" }, "organization": { "id": "org_red" }, "permissions": ["CHAT_VIEW", "AUDIT_READ"] });
     assert_eq!(viewer.at("viewer"), &expected);
     app.stop().await;
 
@@ -211,6 +213,15 @@ async fn token_command_prints_requested_claims() {
         (None, None, None),
         "{default_claims}"
     );
+    assert_eq!(default_claims.get("picture"), None);
+    for (picture, rule) in [
+        ("nonsense", "must be an absolute http or https URL"),
+        ("javascript:alert(1)", "must be an absolute http or https URL"),
+        ("https://user@host/", "must not contain a user name or password"),
+    ] {
+        let error = run_failing(folder.path(), &[KEYS], &["token", "--user", "bob", "--picture", picture]);
+        assert!(error.contains("--picture") && error.contains(rule), "{picture}: {error}");
+    }
     for (expires, seconds) in [("90s", 90), ("15m", 900), ("1h", 3_600), ("30d", 2_592_000)] {
         let token_claims = claims(&run_ok(folder.path(), &[KEYS], &["token", "--user", "bob", "--expires", expires]));
         let difference = token_claims["exp"].as_i64().expect("whole seconds")

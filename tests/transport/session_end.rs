@@ -8,7 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::transport::multipart::MULTIPART;
 use crate::transport::quotas::{MESSAGE_ADDED, open_stream};
+use crate::transport::sse::SSE;
 
 /// Tokens expire at exactly their `exp`, and a test may send as much as it wants.
 const SETTINGS: [(&str, &str); 4] = [
@@ -152,15 +154,15 @@ async fn wait_until_stream_is_gone(app: &TestApp) {
     // A token of the second of a revocation is revoked too.
     app.advance(1);
     let bob = app.user("bob").await;
-    let is_gone = async || open_stream(app, &bob, MESSAGE_ADDED).await.status() == 200;
+    let is_gone = async || open_stream(app, &bob, SSE, MESSAGE_ADDED).await.status() == 200;
     wait_until("the event stream is gone", is_gone).await;
 }
 
-async fn assert_stream_receives_nothing_after(app: &TestApp, end: End) {
+async fn assert_stream_receives_nothing_after(app: &TestApp, accept: &str, end: End) {
     let (alice, chat) = busy_chat(app).await;
     let token = expiring_token(app);
     let witness = open_socket(app, &token).await;
-    let mut stream = send_request(app, &token, "text/event-stream", FEED, json!({ "chat": chat })).await;
+    let mut stream = send_request(app, &token, accept, FEED, json!({ "chat": chat })).await;
     read_until(&mut stream, "FeedCaughtUp").await;
     send_all(app, &alice, &chat, "early", EARLY_EVENTS).await;
     end.happen(app, witness).await;
@@ -175,12 +177,17 @@ async fn assert_stream_receives_nothing_after(app: &TestApp, end: End) {
 
 #[engine_test(settings = SETTINGS)]
 async fn revoked_event_stream_receives_nothing_more_while_output_is_ready(app: &TestApp) {
-    assert_stream_receives_nothing_after(app, End::Revoked).await;
+    assert_stream_receives_nothing_after(app, SSE, End::Revoked).await;
 }
 
 #[engine_test(settings = SETTINGS)]
 async fn expired_event_stream_receives_nothing_more_while_output_is_ready(app: &TestApp) {
-    assert_stream_receives_nothing_after(app, End::Expired).await;
+    assert_stream_receives_nothing_after(app, SSE, End::Expired).await;
+}
+
+#[engine_test(settings = SETTINGS)]
+async fn revoked_multipart_response_receives_nothing_more_while_output_is_ready(app: &TestApp) {
+    assert_stream_receives_nothing_after(app, MULTIPART, End::Revoked).await;
 }
 
 #[engine_test(settings = SETTINGS)]

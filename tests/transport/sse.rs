@@ -1,15 +1,18 @@
 //! GraphQL over Server-Sent Events, which deliver the same feeds where proxies block WebSockets.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use testkit::calls::ActiveCall;
 use testkit::http::{bearer, get, graphql_body, post, request};
 use testkit::keys::sign_with_secret;
 use testkit::{TestApp, User, engine_test, http_client};
 
-const ACCEPT: (&str, &str) = ("accept", "text/event-stream");
-const FEED: &str = "subscription($chat: ID!, $after: String) { chatFeed(chatId: $chat, after: $after) {
+/// The media type by which a client asks for the protocol.
+pub const SSE: &str = "text/event-stream";
+const ACCEPT: (&str, &str) = ("accept", SSE);
+pub const FEED: &str = "subscription($chat: ID!, $after: String) { chatFeed(chatId: $chat, after: $after) {
     __typename ... on FeedEvent { cursor } ... on MessageUpserted { message { text } } } }";
 
 /// A stream of events, as a client reads it.
@@ -53,6 +56,18 @@ impl EventStream {
                 None => return None,
             }
         }
+    }
+
+    /// Waits for a comment, without any event before it.
+    async fn expect_heartbeat(&mut self) {
+        while !self.text.starts_with(":\n\n") {
+            assert!(!self.text.contains("\n\n"), "{}", self.text);
+            let chunk =
+                tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.expect("a chunk in time");
+            let chunk = chunk.expect("a complete chunk").expect("the stream continues");
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        self.text.drain(..":\n\n".len());
     }
 
     async fn expect(&mut self) -> Value {
@@ -183,4 +198,18 @@ async fn sse_stream_ended_by_server_is_resumable() {
     let reading = tokio::spawn(async move { events.next().await });
     app.stop().await;
     assert_eq!(reading.await.unwrap(), None);
+}
+
+#[engine_test]
+async fn stream_of_participant_in_call_has_frequent_heartbeats(app: &TestApp) {
+    let ActiveCall { bob, b, .. } = ActiveCall::start(app).await;
+    let query = "subscription($call: ID!, $own: ID) { callFeed(callId: $call, participantId: $own) { __typename } }";
+    let mut stream = EventStream::open(app, &bob.token, query, json!({ "call": b.call, "own": b.participant })).await;
+    while stream.expect().await["data"]["callFeed"]["__typename"] != "FeedCaughtUp" {}
+    stream.expect_heartbeat().await;
+    let start = Instant::now();
+    for _ in 0..2 {
+        stream.expect_heartbeat().await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "a stream without a call has one in 20 seconds");
 }

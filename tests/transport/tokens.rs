@@ -264,8 +264,8 @@ async fn token_subject_and_organization_are_host_ids(app: &TestApp) {
         for invalid in
             [json!(null), json!(""), json!(7), json!(["alice"]), json!("a\0b"), json!("a\nb"), json!("x".repeat(256))]
         {
-            let reason =
-                if invalid.is_string() { format!("{claim} must have 1 to 255 bytes") } else { "malformed".into() };
+            let rule = "must have 1 to 255 bytes without control, invisible or surrounding white space characters";
+            let reason = if invalid.is_string() { format!("{claim} {rule}") } else { "malformed".into() };
             assert_rejected(app, sign_with_secret(claims(json!({ claim: invalid }))), &reason).await;
         }
         for valid in [longest.as_str(), "auth0|5f7c8ec7", "org_demo", "a b", "'; DROP TABLE users; --", "🦀"] {

@@ -212,7 +212,7 @@ async fn request_error_ends_operation_with_one_error() {
     let chat = alice.group("Errors", &[]).await;
     let mut socket = alice.socket().await;
     for (query, variables, expected) in [
-        ("{", json!({}), "unclosed bracket"),
+        ("{", json!({}), "Syntax Error: Expected Name, found <EOF>."),
         ("{ nonsense }", json!({}), "Unknown field"),
         ("query($a: Int!) { __typename }", json!({}), "was not provided"),
         ("subscription { a: messageAdded { id } b: messageAdded { id } }", json!({}), "only one top level field"),

@@ -77,7 +77,7 @@ async fn websocket_must_init_before_timeout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_websocket_message_closes_socket() {
-    let app = TestApp::sqlite(&[("PARLOR_MAX_BODY_BYTES", "20000")]).await;
+    let app = TestApp::sqlite(&[("PARLOR_MAX_BODY_BYTES", "20000"), ("PARLOR_CALL_SIGNAL_BYTES", "8192")]).await;
     let token = app.user("alice").await.token;
     let padded = |length: usize| {
         let message = json!({ "type": "ping" }).to_string();

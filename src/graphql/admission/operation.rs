@@ -23,6 +23,9 @@ const MAX_INTROSPECTION_ENTRIES: usize = 2_000;
 const INTROSPECTION_LISTS: [&str; 8] =
     ["args", "directives", "enumValues", "fields", "inputFields", "interfaces", "possibleTypes", "types"];
 
+/// The fields that are cursors of feeds, from which a feed continues after the response.
+const FEED_CURSORS: [&str; 2] = ["feedCursor", "inboxCursor"];
+
 /// The reason for which an operation is not executed, as a message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
@@ -36,6 +39,11 @@ pub enum OperationError {
     MultipleRootFields,
     #[error("A subscription must not select an introspection top level field.")]
     IntrospectionRootField,
+    #[error(
+        "Fields \"{0}\" conflict because they select different fields or have differing arguments. Use different \
+         aliases on the fields to fetch both if this was intentional."
+    )]
+    ConflictingRootFields(String),
     #[error("A subscription must not use @skip or @include on its top level field.")]
     ConditionalRootField,
 }
@@ -81,6 +89,13 @@ pub fn reads_schema(document: &ExecutableDocument, operation: &OperationDefiniti
     SelectionFold::new(document, fold_field, |left, right| left || right).fold_set(&operation.selection_set.node)
 }
 
+/// Returns whether the operation selects the cursor of a feed, which holds for the whole response.
+pub fn reads_feed_cursor(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
+    let is_cursor = |field: &Field| FEED_CURSORS.contains(&field.name.node.as_str());
+    let fold_field = |field: &Field, selections: bool| selections || is_cursor(field);
+    SelectionFold::new(document, fold_field, |left, right| left || right).fold_set(&operation.selection_set.node)
+}
+
 /// Returns the depth of the operation's selections.
 ///
 /// It is 1 for fields without selections, 2 for fields of fields. The selections of `__schema` and `__type` do not
@@ -119,8 +134,7 @@ pub fn check_introspection(
 /// Checks that a subscription selects exactly one field.
 ///
 /// This is a rule of the specification (September 2025, section 5.2.4.1). The field can be selected directly or through
-/// fragments, but not by a condition, and it must not be one of introspection. A field that is selected twice is
-/// rejected too, although the specification merges the two: async-graphql would subscribe twice.
+/// fragments, once or several times, but not by a condition, and it must not be one of introspection.
 ///
 /// # Errors
 ///
@@ -130,10 +144,17 @@ pub fn check_single_root(document: &ExecutableDocument, operation: &OperationDef
         return Ok(());
     }
     let roots = root_fields(document, operation)?;
-    match roots[..] {
-        [root] if root.node.name.node.starts_with("__") => Err(OperationError::IntrospectionRootField),
-        [_] => Ok(()),
-        _ => Err(OperationError::MultipleRootFields),
+    let Some((first, others)) = roots.split_first() else { return Err(OperationError::MultipleRootFields) };
+    let key = first.node.response_key();
+    if others.iter().any(|other| other.node.response_key().node != key.node) {
+        return Err(OperationError::MultipleRootFields);
+    }
+    if first.node.name.node.starts_with("__") {
+        return Err(OperationError::IntrospectionRootField);
+    }
+    match others.iter().all(|other| select_the_same(&first.node, &other.node)) {
+        true => Ok(()),
+        false => Err(OperationError::ConflictingRootFields(key.node.to_string())),
     }
 }
 
@@ -150,24 +171,40 @@ pub fn root_field_name(
     Ok(fields.first().map(|field| field.node.name.node.to_string()).unwrap_or_default())
 }
 
-/// Adds the root field of a subscription to the operation itself if only a fragment selects it.
+/// Returns whether two fields with one response key are the same field with the same arguments.
+fn select_the_same(one: &Field, other: &Field) -> bool {
+    fn arguments(field: &Field) -> HashMap<&Name, &Value> {
+        field.arguments.iter().map(|(name, value)| (&name.node, &value.node)).collect()
+    }
+    one.name.node == other.name.node && arguments(one) == arguments(other)
+}
+
+/// Makes the root field of a subscription one field of the operation, with all of its selections.
 ///
-/// async-graphql does not search fragments for the root field, and would end the subscription at once. Queries and
-/// mutations are left unchanged. A subscription has to pass [`check_single_root`] first.
+/// async-graphql does not search fragments for the root field, and would end the subscription at once; if the operation
+/// selects it twice, it would subscribe twice. The fragments remain for the validation. Queries and mutations are left
+/// unchanged. A subscription has to pass [`check_single_root`] first.
 ///
 /// # Errors
 ///
 /// Returns the errors of [`select`], and an error if a root field is selected by a condition.
 pub fn hoist_single_root(document: &mut ExecutableDocument, name: Option<&str>) -> Result<(), OperationError> {
     let operation = &select(document, name)?.node;
-    let is_field = |selection: &Positioned<Selection>| matches!(selection.node, Selection::Field(_));
-    if operation.ty != OperationType::Subscription || operation.selection_set.node.items.iter().any(is_field) {
+    if operation.ty != OperationType::Subscription {
         return Ok(());
     }
-    let Some(&root) = root_fields(document, operation)?.first() else { return Ok(()) };
-    let root = Positioned::new(Selection::Field(root.clone()), root.pos);
+    let roots = root_fields(document, operation)?;
+    let Some((&first, others)) = roots.split_first() else { return Ok(()) };
+    let mut root = first.clone();
+    for other in others {
+        root.node.directives.extend(other.node.directives.iter().cloned());
+        root.node.selection_set.node.items.extend(other.node.selection_set.node.items.iter().cloned());
+    }
+    let root = Positioned::new(Selection::Field(root), first.pos);
     if let Some(operation) = select_mut(document, name) {
-        operation.node.selection_set.node.items.push(root);
+        let items = &mut operation.node.selection_set.node.items;
+        items.retain(|selection| !matches!(selection.node, Selection::Field(_)));
+        items.push(root);
     }
     Ok(())
 }
@@ -234,7 +271,8 @@ pub fn event_variables(
     serde_json::to_string(&used).expect("GraphQL values can be serialised as JSON")
 }
 
-fn collect_variables(set: &SelectionSet, used: &mut HashSet<Name>) {
+/// Collects the variables of a selection set, without those of the fragments that it spreads.
+pub fn collect_variables(set: &SelectionSet, used: &mut HashSet<Name>) {
     set.items.iter().for_each(|selection| collect_selection_variables(&selection.node, used));
 }
 
@@ -251,7 +289,8 @@ fn collect_selection_variables(selection: &Selection, used: &mut HashSet<Name>) 
     }
 }
 
-fn collect_directive_variables(directive: &Directive, used: &mut HashSet<Name>) {
+/// Collects the variables in the arguments of a directive.
+pub fn collect_directive_variables(directive: &Directive, used: &mut HashSet<Name>) {
     directive.arguments.iter().for_each(|(_, value)| collect_value_variables(&value.node, used));
 }
 
@@ -429,12 +468,33 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn feed_cursor_is_found_through_aliases_and_fragments() {
+        for (document, expected) in [
+            ("{ chat(id: 1) { id feedCursor } }", true),
+            ("{ viewer { a: inboxCursor } }", true),
+            ("{ ...F } fragment F on Query { viewer { ... on Viewer { inboxCursor } } }", true),
+            ("{ feedCursor: chat(id: 1) { id } }", false),
+            ("{ chat(id: \"feedCursor\") { id } }", false),
+        ] {
+            assert_eq!(analyze(document, reads_feed_cursor), expected, "{document}");
+        }
+    }
+
+    #[test]
     fn subscription_must_have_exactly_one_root_field() {
         for (document, expected) in [
             ("{ a b }", Ok(())),
             ("subscription { a { b c } }", Ok(())),
             ("subscription { ...F } fragment F on S { ... on S { a } }", Ok(())),
             ("subscription { ...F ...F } fragment F on S { a ...F }", Ok(())),
+            ("subscription { a { b } a { c } ...F } fragment F on S { a { d } }", Ok(())),
+            ("subscription { x: a(b: 1, c: $d) x: a(c: $d, b: 1) }", Ok(())),
+            ("subscription { x: a x: b }", Err(OperationError::ConflictingRootFields("x".into()))),
+            (
+                "subscription { a(b: 1) ...F } fragment F on S { a(b: 2) }",
+                Err(OperationError::ConflictingRootFields("a".into())),
+            ),
+            ("subscription { x: a a }", Err(OperationError::MultipleRootFields)),
             ("subscription { a b }", Err(OperationError::MultipleRootFields)),
             ("subscription { a ...F } fragment F on S { b }", Err(OperationError::MultipleRootFields)),
             ("subscription { ...Unknown }", Err(OperationError::MultipleRootFields)),
@@ -464,17 +524,27 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn root_field_in_a_fragment_is_added_to_the_operation() {
-        for (document, selections) in [
-            ("subscription { ...F } fragment F on S { ... on S { b: a { c } } }", 2),
-            ("subscription A { ...F } fragment F on S { a }", 2),
-            ("subscription { a { b } }", 1),
-            ("{ ...F } fragment F on Query { a }", 1),
+    fn root_fields_of_a_subscription_become_one_field_of_the_operation() {
+        for (document, selections, root_selections) in [
+            ("subscription { ...F } fragment F on S { ... on S { b: a { c } } }", 2, 1),
+            ("subscription A { ...F } fragment F on S { a }", 2, 0),
+            ("subscription { a { b } }", 1, 1),
+            ("subscription { a { b } a { c d } ...F } fragment F on S { a { e } }", 2, 4),
+            ("{ ...F } fragment F on Query { a }", 1, 0),
         ] {
             let mut document = parse_query(document).unwrap();
             hoist_single_root(&mut document, None).unwrap();
             let items = &select(&document, None).unwrap().node.selection_set.node.items;
+            let fields: Vec<_> = items
+                .iter()
+                .filter_map(|selection| match &selection.node {
+                    Selection::Field(field) => Some(field.node.selection_set.node.items.len()),
+                    _ => None,
+                })
+                .collect();
             assert_eq!(items.len(), selections);
+            assert_eq!(fields.iter().sum::<usize>(), root_selections);
+            assert!(fields.len() <= 1, "one field");
         }
     }
 }

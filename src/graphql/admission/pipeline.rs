@@ -3,21 +3,24 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use async_graphql::parser::parse_query;
 use async_graphql::parser::types::ExecutableDocument;
-use async_graphql::{ServerError, Variables};
+use async_graphql::parser::{Error as ParseError, parse_query};
+use async_graphql::{Pos, ServerError, Variables};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::error::Error;
 use crate::graphql::admission::cost::{Cost, CostTable};
-use crate::graphql::admission::document_limits::{self, DocumentLimits};
+use crate::graphql::admission::document_limits::{self, DocumentError, DocumentLimits};
+use crate::graphql::admission::lexer::SyntaxError;
 use crate::graphql::admission::omitted_variables;
 use crate::graphql::admission::operation::{self, OperationError};
 use crate::graphql::admission::operation_kind::OperationKind;
+use crate::graphql::admission::other_operations;
 use crate::graphql::admission::persisted_queries::{PersistedQueries, PersistedQueryError};
 use crate::graphql::admission::request::{AdmittedRequest, GraphqlRequest, RejectedRequest};
 use crate::graphql::admission::schema_independence::is_schema_independent;
+use crate::graphql::admission::syntax;
 use crate::graphql::admission::variables::{CoercionError, InputTypes};
 use crate::graphql::execution::errors;
 use crate::graphql::settings::GraphqlSettings;
@@ -81,15 +84,17 @@ impl AdmissionPipeline {
         let (query, document) = self.resolve_document(&request, has_token || self.is_introspection_public)?;
         let operation_name = request.operation_name;
         let name = operation_name.as_deref();
-        let operation = &operation::select(&document, name).map_err(operation_rejection)?.node;
+        let selected = operation::select(&document, name).map_err(operation_rejection)?;
+        let (operation, pos) = (&selected.node, selected.pos);
+        let at_operation = |error: OperationError| rejection_at(error.to_string(), pos);
         let kind = OperationKind::from(operation.ty);
         let depth = operation::depth(&document, operation);
         if depth > self.max_depth {
             let message = format!("the operation is {depth} levels deep; at most {} are allowed", self.max_depth);
-            return Err(rejection(message));
+            return Err(rejection_at(message, pos));
         }
-        operation::check_introspection(&document, operation).map_err(operation_rejection)?;
-        operation::check_single_root(&document, operation).map_err(operation_rejection)?;
+        operation::check_introspection(&document, operation).map_err(at_operation)?;
+        operation::check_single_root(&document, operation).map_err(at_operation)?;
         let variables = Variables::from_json(serde_json::Value::Object(request.variables.unwrap_or_default()));
         let variables =
             self.input_types.coerce(&operation.variable_definitions, variables).map_err(variable_rejection)?;
@@ -102,6 +107,7 @@ impl AdmissionPipeline {
         let mut executable = (*document).clone();
         operation::hoist_single_root(&mut executable, name).map_err(operation_rejection)?;
         omitted_variables::null_omitted_variables(&mut executable, name, &variables);
+        other_operations::separate_variables(&mut executable, name);
         let (event_variables, root_field) = match kind {
             OperationKind::Subscription => (
                 operation::event_variables(&document, operation, &variables),
@@ -110,6 +116,7 @@ impl AdmissionPipeline {
             OperationKind::Query | OperationKind::Mutation => Default::default(),
         };
         let reads_schema = operation::reads_schema(&document, operation);
+        let reads_feed_cursor = operation::reads_feed_cursor(&document, operation);
         Ok(AdmittedRequest {
             query,
             document: executable,
@@ -118,6 +125,7 @@ impl AdmissionPipeline {
             event_variables,
             kind,
             reads_schema,
+            reads_feed_cursor,
             root_field,
             cost,
             reports_cost,
@@ -162,13 +170,9 @@ impl AdmissionPipeline {
             check_visibility(&document)?;
             return Ok(document);
         }
-        let text: Cow<'_, str> =
-            document_limits::check(query, &self.document_limits).map_err(|error| rejection(error.to_string()))?;
-        let document = parse_query(&*text).map_err(|error| {
-            let mut error = ServerError::from(error);
-            errors::finalize_errors(std::slice::from_mut(&mut error), "");
-            RejectedRequest::from_errors(vec![error])
-        })?;
+        let text: Cow<'_, str> = document_limits::check(query, &self.document_limits)
+            .map_err(|DocumentError { reason, pos }| rejection_at(reason.to_string(), pos))?;
+        let document = parse_query(&*text).map_err(|error| parse_rejection(query, &error))?;
         check_visibility(&document)?;
         self.input_types.check_variable_types(&document).map_err(variable_rejection)?;
         let document = Arc::new(document);
@@ -177,12 +181,38 @@ impl AdmissionPipeline {
     }
 }
 
-fn rejection(message: String) -> RejectedRequest {
-    RejectedRequest::from_errors(vec![errors::bad_request(message)])
+/// Rejects a request for a part of its document.
+fn rejection_at(message: String, pos: Pos) -> RejectedRequest {
+    RejectedRequest::from_errors(vec![ServerError { locations: vec![pos], ..errors::bad_request(message) }])
+}
+
+/// Rejects a document that async-graphql cannot parse, in the words of graphql-js.
+fn parse_rejection(query: &str, error: &ParseError) -> RejectedRequest {
+    let (message, pos) = match error {
+        ParseError::MultipleOperations { anonymous, .. } => {
+            ("This anonymous operation must be the only defined operation.".to_owned(), *anonymous)
+        }
+        ParseError::OperationDuplicated { operation, second, .. } => {
+            (format!("There can be only one operation named \"{operation}\"."), *second)
+        }
+        ParseError::FragmentDuplicated { fragment, second, .. } => {
+            (format!("There can be only one fragment named \"{fragment}\"."), *second)
+        }
+        ParseError::MissingOperation => ("Must provide an operation.".to_owned(), Pos { line: 1, column: 1 }),
+        _ => match syntax::first_error(query) {
+            Some(SyntaxError { message, pos }) => (message, pos),
+            // async-graphql does not support every form of the specification.
+            None => {
+                let pos = error.positions().next().unwrap_or(Pos { line: 1, column: 1 });
+                ("Syntax Error: this form is not supported.".to_owned(), pos)
+            }
+        },
+    };
+    rejection_at(message, pos)
 }
 
 fn operation_rejection(error: OperationError) -> RejectedRequest {
-    rejection(error.to_string())
+    RejectedRequest::from_errors(vec![errors::bad_request(error.to_string())])
 }
 
 fn persisted_query_rejection(error: PersistedQueryError) -> RejectedRequest {

@@ -34,6 +34,8 @@ pub struct AdmittedRequest {
     pub(in crate::graphql) kind: OperationKind,
     /// True if the operation selects `__schema`.
     pub(in crate::graphql) reads_schema: bool,
+    /// True if the operation selects the cursor of a feed.
+    pub(in crate::graphql) reads_feed_cursor: bool,
     /// The root field of a subscription; empty for other operations.
     pub(in crate::graphql) root_field: String,
     pub(in crate::graphql) cost: Cost,
@@ -65,6 +67,8 @@ impl GraphqlRequest {
     /// Returns [`Error::BadRequest`] if the text is not a JSON object with the members that the
     /// specification of GraphQL over HTTP defines.
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
+        // A receiver may ignore a byte order mark, which some libraries write (RFC 8259, section 8.1).
+        let json = json.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(json);
         let value: serde_json::Value = serde_json::from_slice(json)
             .map_err(|error| Error::BadRequest(format!("the request is not valid JSON: {error}")))?;
         match value {

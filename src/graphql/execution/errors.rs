@@ -55,6 +55,17 @@ fn log_and_redact(error: &Error, extensions: &mut ErrorExtensionValues, request_
     extensions.set("code", error.code());
     match error {
         Error::BadUserInput { field, .. } => extensions.set("field", *field),
+        Error::MessageDeleted => extensions.set("reason", "DELETED"),
+        Error::UnknownUsers { field, ids } => {
+            extensions.set("field", *field);
+            extensions.set("ids", ids.clone());
+        }
+        Error::CallConflict { reason, end_reason, .. } => {
+            extensions.set("reason", *reason);
+            if let Some(end_reason) = end_reason {
+                extensions.set("endReason", end_reason.to_uppercase());
+            }
+        }
         Error::OverLimit { limit, .. } => extensions.set("limit", *limit as u64),
         Error::RateLimited { retry_after, .. }
         | Error::Unavailable { retry_after, .. }

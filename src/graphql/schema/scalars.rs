@@ -2,16 +2,19 @@
 
 use std::borrow::Cow;
 use std::future::pending;
+use std::marker::PhantomData;
 
 use async_graphql::parser::types::Field;
 use async_graphql::registry::Registry;
 use async_graphql::{
-    ContextSelectionSet, InputValueError, InputValueResult, OutputType, Positioned, Scalar, ScalarType, ServerResult,
-    Value,
+    ContextSelectionSet, InputType, InputValueError, InputValueResult, OutputType, Positioned, Scalar, ScalarType,
+    ServerResult, Value,
 };
-use chrono::{SecondsFormat, TimeDelta, Utc};
+use chrono::{SecondsFormat, Utc};
 
+use crate::domain::date_time::{ceil_to_millis, parse_date_time};
 use crate::domain::text;
+use crate::error::{Error, Result};
 use crate::graphql::execution::budgets::ResponseBudget;
 
 /// The value of the scalar `DateTime`.
@@ -19,25 +22,18 @@ pub struct DateTime(pub chrono::DateTime<Utc>);
 
 impl DateTime {
     /// Returns the first whole millisecond that is not before `instant`.
-    ///
-    /// The API shows milliseconds. Rounded down, the time at which an action becomes legal would be too early.
     pub fn ceil_to_millis(instant: chrono::DateTime<Utc>) -> Self {
-        let excess = instant.timestamp_subsec_nanos() % 1_000_000;
-        let missing = if excess == 0 { 0 } else { 1_000_000 - excess };
-        Self(instant + TimeDelta::nanoseconds(missing.into()))
+        Self(ceil_to_millis(instant))
     }
 }
 
 /// A date and time in UTC with milliseconds in RFC 3339 format, such as `2026-11-21T09:30:00.000Z`.
-/// Input may have any offset.
+/// Input may have any offset, and is rounded down to milliseconds.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time.html")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         match &value {
-            Value::String(text) => match chrono::DateTime::parse_from_rfc3339(text) {
-                Ok(instant) => Ok(Self(instant.to_utc())),
-                Err(error) => Err(InputValueError::custom(format!("must be an RFC 3339 date and time: {error}"))),
-            },
+            Value::String(text) => Self::check("DateTime", text).map(Self).map_err(input_error),
             _ => Err(InputValueError::expected_type(value)),
         }
     }
@@ -55,15 +51,91 @@ pub struct Url(pub String);
 impl ScalarType for Url {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {
-            Value::String(url) => {
-                text::validate_url("URL", &url).map(Self).map_err(|error| InputValueError::custom(error.to_string()))
-            }
+            Value::String(url) => Self::check("URL", &url).map(Self).map_err(input_error),
             value => Err(InputValueError::expected_type(value)),
         }
     }
 
     fn to_value(&self) -> Value {
         Value::String(self.0.clone())
+    }
+}
+
+fn input_error<S: InputType>(error: Error) -> InputValueError<S> {
+    InputValueError::custom(error.to_string())
+}
+
+/// A scalar whose values are texts that a rule of the domain checks.
+pub trait CheckedScalar: InputType {
+    type Checked;
+
+    /// Checks the text of a field.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the text breaks the rule.
+    fn check(field: &'static str, text: &str) -> Result<Self::Checked>;
+}
+
+impl CheckedScalar for DateTime {
+    type Checked = chrono::DateTime<Utc>;
+
+    fn check(field: &'static str, text: &str) -> Result<Self::Checked> {
+        parse_date_time(field, text)
+    }
+}
+
+impl CheckedScalar for Url {
+    type Checked = String;
+
+    fn check(field: &'static str, text: &str) -> Result<String> {
+        text::validate_url(field, text)
+    }
+}
+
+/// A value of a scalar in an input, which the resolver checks.
+///
+/// A scalar that parses its values itself does not know the name of the field, which the error of a wrong value has.
+pub struct Unchecked<S> {
+    value: Value,
+    scalar: PhantomData<fn() -> S>,
+}
+
+impl<S: CheckedScalar> Unchecked<S> {
+    /// Checks the value of a field.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if the value is no text or breaks the rule of the scalar.
+    pub fn check(self, field: &'static str) -> Result<S::Checked> {
+        match &self.value {
+            Value::String(text) => S::check(field, text),
+            _ => Err(Error::bad_input(field, "must be a string")),
+        }
+    }
+}
+
+impl<S: CheckedScalar> InputType for Unchecked<S> {
+    type RawValueType = Value;
+
+    fn type_name() -> Cow<'static, str> {
+        S::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        S::create_type_info(registry)
+    }
+
+    fn parse(value: Option<Value>) -> InputValueResult<Self> {
+        Ok(Self { value: value.unwrap_or_default(), scalar: PhantomData })
+    }
+
+    fn to_value(&self) -> Value {
+        self.value.clone()
+    }
+
+    fn as_raw_value(&self) -> Option<&Value> {
+        Some(&self.value)
     }
 }
 

@@ -16,6 +16,7 @@ use futures_util::SinkExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::{Error, Result};
@@ -24,6 +25,7 @@ use crate::graphql::execution::requester::Requester;
 use crate::graphql::operation_guards::OperationGuards;
 use crate::graphql::operation_stream::OperationStream;
 use crate::http::bearer::bearer_token;
+use crate::http::settings::CALL_PING_INTERVAL;
 use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::close::{self, CloseReason};
@@ -63,6 +65,8 @@ enum ConnectionEvent {
     DeadlineReached,
     Authenticated(Result<Arc<Session>>),
     SessionEnded(SessionState),
+    /// The client opened or closed feeds by which it takes part in calls.
+    CallFeedsChanged(watch::Receiver<usize>),
 }
 
 /// The next step of a connection.
@@ -77,7 +81,11 @@ type ConnectionEvents = FuturesUnordered<BoxFuture<'static, ConnectionEvent>>;
 /// The times at which the connection has to act on its own.
 struct Timers {
     ping_interval: Duration,
+    /// True while the client takes part in a call, so that its loss is noticed soon.
+    is_in_call: bool,
     next_ping: Instant,
+    /// The deadline that was scheduled last. Earlier ones that are reached have no successor.
+    scheduled: Instant,
     /// The time by which the client has to send `connection_init`.
     init_deadline: Instant,
     /// The time at which the connection closes because the server stops.
@@ -90,11 +98,22 @@ impl Timers {
         let now = Instant::now();
         Self {
             ping_interval,
+            is_in_call: false,
             next_ping: now + ping_interval,
+            scheduled: (now + init_timeout).min(now + ping_interval),
             init_deadline: now + init_timeout,
             drain_deadline: None,
             last_received: now,
         }
+    }
+
+    fn ping_interval(&self) -> Duration {
+        if self.is_in_call { self.ping_interval.min(CALL_PING_INTERVAL) } else { self.ping_interval }
+    }
+
+    /// Returns the time at which the client counts as lost unless it sends something.
+    fn silence_deadline(&self) -> Instant {
+        self.last_received + self.ping_interval() * 2
     }
 }
 
@@ -105,7 +124,7 @@ impl Connection {
         let timers = Timers::new(http.socket_ping_interval, http.socket_init_timeout);
         let running = RunningOperations::new(http.max_socket_operations, http.max_socket_operation_bytes);
         let events = ConnectionEvents::new();
-        events.push(deadline_event(timers.init_deadline.min(timers.next_ping)));
+        events.push(deadline_event(timers.scheduled));
         events.push(state.stop.clone().cancelled_owned().map(|()| ConnectionEvent::ShutdownRequested).boxed());
         Box::new(Self {
             state,
@@ -204,6 +223,7 @@ impl Connection {
             ConnectionEvent::SessionEnded(session_state) => return Err(session_end_reason(session_state)),
             ConnectionEvent::ShutdownRequested => self.on_shutdown_requested(),
             ConnectionEvent::DeadlineReached => self.on_deadline()?,
+            ConnectionEvent::CallFeedsChanged(call_feeds) => self.on_call_feeds_changed(call_feeds),
         };
         self.perform(action).await
     }
@@ -211,6 +231,7 @@ impl Connection {
     /// Accepts the client, and watches for the end of its session.
     fn on_authenticated(&mut self, session: Arc<Session>) -> Action {
         let watched = session.clone();
+        self.events.push(call_feeds_event(session.call_feeds()));
         self.events.push(async move { ConnectionEvent::SessionEnded(watched.wait_ended().await) }.boxed());
         let viewer = session.viewer();
         match self.state.app.quotas.websockets.acquire(&viewer.key()) {
@@ -233,6 +254,25 @@ impl Connection {
         Action::Nothing
     }
 
+    /// Pings a client in a call more often, so that others soon learn that it is gone.
+    fn on_call_feeds_changed(&mut self, mut call_feeds: watch::Receiver<usize>) -> Action {
+        let timers = &mut self.timers;
+        let is_in_call = *call_feeds.borrow_and_update() > 0;
+        if is_in_call && !timers.is_in_call {
+            let now = Instant::now();
+            // A client that owed no answer before does not count as silent for the time before.
+            timers.last_received = now;
+            timers.next_ping = timers.next_ping.min(now + CALL_PING_INTERVAL);
+            if timers.next_ping < timers.scheduled && timers.drain_deadline.is_none() {
+                timers.scheduled = timers.next_ping;
+                self.events.push(deadline_event(timers.scheduled));
+            }
+        }
+        self.timers.is_in_call = is_in_call;
+        self.events.push(call_feeds_event(call_feeds));
+        Action::Nothing
+    }
+
     /// Closes, gives the client up, or sends a ping, and sets the next deadline.
     fn on_deadline(&mut self) -> Result<Action, CloseReason> {
         let now = Instant::now();
@@ -244,18 +284,19 @@ impl Connection {
         if awaits_init && timers.init_deadline <= now {
             return Err(CloseReason::SendClose(CloseStatus::INITIALISATION_TIMEOUT));
         }
+        if timers.silence_deadline() <= now {
+            return Err(CloseReason::Disconnected);
+        }
         let mut action = Action::Nothing;
         if timers.next_ping <= now {
-            if timers.last_received.elapsed() > timers.ping_interval * 2 {
-                return Err(CloseReason::Disconnected);
-            }
-            timers.next_ping = now + timers.ping_interval;
+            timers.next_ping = now + timers.ping_interval();
             action = Action::Ping;
         }
         // While the server stops, the event of the drain deadline is already scheduled.
-        if timers.drain_deadline.is_none() {
-            let next = if awaits_init { timers.init_deadline.min(timers.next_ping) } else { timers.next_ping };
-            self.events.push(deadline_event(next));
+        if timers.drain_deadline.is_none() && timers.scheduled <= now {
+            let loss = timers.next_ping.min(timers.silence_deadline());
+            timers.scheduled = if awaits_init { loss.min(timers.init_deadline) } else { loss };
+            self.events.push(deadline_event(timers.scheduled));
         }
         Ok(action)
     }
@@ -372,6 +413,18 @@ impl Connection {
 fn session_end_reason(session_state: SessionState) -> CloseReason {
     let is_revoked = session_state == SessionState::Revoked;
     CloseReason::SendClose(if is_revoked { CloseStatus::TOKEN_REVOKED } else { CloseStatus::TOKEN_EXPIRED })
+}
+
+/// Creates the event of a change of the number of a client's feeds of calls.
+fn call_feeds_event(mut call_feeds: watch::Receiver<usize>) -> BoxFuture<'static, ConnectionEvent> {
+    async move {
+        match call_feeds.changed().await {
+            Ok(()) => ConnectionEvent::CallFeedsChanged(call_feeds),
+            // Unreachable, because the connection holds the session.
+            Err(_) => pending().await,
+        }
+    }
+    .boxed()
 }
 
 /// Creates the event of a deadline.

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use crate::http::settings::WebOrigin;
+use crate::http::settings::HttpSettings;
 use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::http::websocket::close::close;
@@ -27,7 +27,7 @@ const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 /// The task that serves the socket ends with it. If the task panics, the connection is closed and nothing else is
 /// affected.
 pub fn upgrade(state: HttpState, headers: &HeaderMap, upgrade: WebSocketUpgrade, writer: SharedTcpWriter) -> Response {
-    if !is_origin_allowed(&state.settings.cors_origins, headers) {
+    if !is_origin_allowed(&state.settings, headers) {
         return (StatusCode::FORBIDDEN, "this origin may not connect\n").into_response();
     }
     let max_message_bytes = state.settings.max_body_bytes;
@@ -54,10 +54,6 @@ pub fn upgrade(state: HttpState, headers: &HeaderMap, upgrade: WebSocketUpgrade,
 ///
 /// Browsers open a WebSocket for a page of any origin, with the cookies of the target. If origins are configured, the
 /// request's must be one of them; a client that is no browser sends none.
-fn is_origin_allowed(origins: &[WebOrigin], headers: &HeaderMap) -> bool {
-    match headers.get(ORIGIN) {
-        None => true,
-        Some(_) if origins.is_empty() || origins.iter().any(WebOrigin::is_any) => true,
-        Some(origin) => origins.iter().any(|allowed| allowed.as_str().as_bytes() == origin.as_bytes()),
-    }
+fn is_origin_allowed(settings: &HttpSettings, headers: &HeaderMap) -> bool {
+    settings.cors_origins.is_empty() || headers.get(ORIGIN).is_none_or(|origin| settings.allows_origin(origin))
 }
