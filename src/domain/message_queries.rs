@@ -29,6 +29,21 @@ impl MessageList {
     }
 }
 
+/// A query, and the part of the chat's history that its result may come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readable<Q> {
+    pub query: Q,
+    /// Only messages after this number may be read; 0 allows all of them.
+    pub history_after_seq: i64,
+}
+
+impl Readable<MessageId> {
+    /// Returns the id if the message may be read.
+    pub fn into_id(self) -> Option<MessageId> {
+        (self.query.seq > self.history_after_seq).then_some(self.query)
+    }
+}
+
 /// A query for one page of a message list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessagesQuery {

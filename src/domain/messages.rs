@@ -161,6 +161,19 @@ pub struct SystemMessage {
     pub detail: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
+    /// The API's names of the details that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed_fields: Vec<String>,
+}
+
+impl SystemMessage {
+    /// The maximum number of `changed_fields`, as many as a chat has details.
+    pub const MAX_CHANGED_FIELDS: usize = 8;
+
+    /// Returns the content of a system message that names nobody and nothing.
+    pub fn new(kind: SystemMessageKind) -> Self {
+        Self { kind, actor: None, subject: None, detail: None, call: None, changed_fields: Vec::new() }
+    }
 }
 
 impl Message {
@@ -208,6 +221,14 @@ impl Message {
         self.thread_root_seq.map(|seq| MessageId { chat: self.id.chat, seq })
     }
 
+    /// Returns whether two messages are in the same list, so that one sender has read both.
+    ///
+    /// A list is the timeline or a thread.
+    pub fn shares_list_with(&self, earlier: &Self) -> bool {
+        let is_same_thread = self.thread_root_seq.is_some() && self.thread_root_seq == earlier.thread_root_seq;
+        is_same_thread || (self.in_timeline && earlier.in_timeline)
+    }
+
     /// Returns whether a new change of a user's membership replaces this message.
     ///
     /// A change replaces a recent message about a departure of the user, and one that a change has replaced before:
@@ -250,6 +271,20 @@ pub fn is_emoji_only(text: &str) -> bool {
 
 /// The maximum number of users that one message can mention.
 pub const MAX_MENTIONS: usize = 100;
+
+/// Returns the users to mention, sorted and each once.
+///
+/// # Errors
+///
+/// Returns [`Error::BadUserInput`] if there are more than [`MAX_MENTIONS`].
+pub fn checked_mentions(mut users: Vec<UserId>) -> Result<Vec<UserId>> {
+    users.sort();
+    users.dedup();
+    match users.len() <= MAX_MENTIONS {
+        true => Ok(users),
+        false => Err(Error::bad_input("mentionIds", format!("must have at most {MAX_MENTIONS} users"))),
+    }
+}
 
 /// A message to be sent, checked but not yet authorised.
 #[derive(Debug, Clone)]
@@ -323,12 +358,21 @@ impl MessageDraft {
         if self.also_in_chat && self.thread_root_seq.is_none() {
             return Err(Error::bad_input("alsoInChat", "is only allowed for replies in a thread"));
         }
-        self.mentions.sort();
-        self.mentions.dedup();
-        if self.mentions.len() > MAX_MENTIONS {
-            return Err(Error::bad_input("mentionIds", format!("must have at most {MAX_MENTIONS} users")));
-        }
+        self.mentions = checked_mentions(self.mentions)?;
         Ok(self)
+    }
+
+    /// Returns the text that the sender wrote, unlike that of a forwarded message.
+    pub fn typed_text(&self) -> Option<&str> {
+        match &self.body {
+            DraftBody::New { text, .. } => text.as_deref(),
+            DraftBody::Forward(_) => None,
+        }
+    }
+
+    /// Returns the message whose thread the message will belong to.
+    pub fn thread_root(&self) -> Option<MessageId> {
+        self.thread_root_seq.map(|seq| MessageId { chat: self.chat, seq })
     }
 
     /// Returns whether the chat shows the message, and not only its thread.
@@ -366,7 +410,7 @@ mod tests {
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
         let notice = |kind, version| {
-            let content = SystemMessage { kind, actor: None, subject: Some(bob.clone()), detail: None, call: None };
+            let content = SystemMessage { subject: Some(bob.clone()), ..SystemMessage::new(kind) };
             let id = MessageId { chat: ChatId(uuid::Uuid::nil()), seq: 7 };
             Message { version, ..Message::system(id, content, at(0)) }
         };

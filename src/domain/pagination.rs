@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::text;
@@ -23,6 +23,17 @@ pub struct PageArgs {
     pub after: Option<String>,
     pub last: Option<i32>,
     pub before: Option<String>,
+}
+
+/// A list at the root of the schema, which the cursors of its pages name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootList {
+    Calls,
+    Chats,
+    FoundMessages,
+    Notifications,
+    Reports,
+    Users,
 }
 
 /// The end of a list at which a page starts.
@@ -50,15 +61,16 @@ pub struct Page<T> {
 }
 
 impl PageArgs {
-    /// Returns the part of the list that the arguments select.
+    /// Returns the part of a list that the arguments select.
     ///
-    /// It starts at `default_end` if the arguments don't name an end.
+    /// It starts at `default_end` if the arguments don't name an end. A cursor is the encoded pair of the list and a
+    /// key in it, so that a cursor of another list is no position in this one.
     ///
     /// # Errors
     ///
     /// Returns [`Error::BadUserInput`] if `first` and `last` are combined, a number is out of range, or a cursor is not
     /// of this list.
-    pub fn window<K: Cursor>(&self, default_end: PageEnd) -> Result<PageWindow<K>> {
+    pub fn window<L: Cursor + PartialEq, K: Cursor>(&self, list: &L, default_end: PageEnd) -> Result<PageWindow<K>> {
         if self.first.is_some() && self.last.is_some() {
             return Err(Error::bad_input("last", "must not be combined with first"));
         }
@@ -76,8 +88,12 @@ impl PageArgs {
                 .filter(|limit| *limit <= MAX_PAGE_SIZE)
                 .ok_or_else(|| Error::bad_input(field, format!("must be from 0 to {MAX_PAGE_SIZE}")))?,
         };
+        let decode = |cursor: &str| {
+            let (cursor_list, key) = <(L, K)>::decode(cursor)?;
+            (cursor_list == *list).then_some(key)
+        };
         let key = |field, cursor: &Option<String>| {
-            let decoded = cursor.as_deref().map(|cursor| K::decode(cursor).ok_or(field));
+            let decoded = cursor.as_deref().map(|cursor| decode(cursor).ok_or(field));
             decoded.transpose().map_err(|field| Error::bad_input(field, "must be a cursor of this list"))
         };
         Ok(PageWindow { after: key("after", &self.after)?, before: key("before", &self.before)?, end, limit })
@@ -107,6 +123,21 @@ impl<K> PageWindow<K> {
 impl<T> Page<T> {
     pub fn empty() -> Self {
         Self { items: Vec::new(), has_previous: false, has_next: false }
+    }
+
+    /// Returns the `count` items around the first item of `from`, of which about half come before it.
+    ///
+    /// `before` has up to `count` items before that item, and `from` has up to `count` items. If one side has too few,
+    /// the other one fills up.
+    pub fn around(mut before: Self, mut from: Self, count: usize) -> Self {
+        let older = count.saturating_sub(1) / 2;
+        let newer = (count - older).max(count.saturating_sub(before.items.len())).min(from.items.len());
+        let dropped = before.items.len().saturating_sub(count.saturating_sub(newer));
+        let (has_previous, has_next) = (before.has_previous || dropped > 0, from.has_next || newer < from.items.len());
+        from.items.truncate(newer);
+        before.items.drain(..dropped);
+        before.items.append(&mut from.items);
+        Self { items: before.items, has_previous, has_next }
     }
 }
 
@@ -140,14 +171,18 @@ impl<K: Serialize + DeserializeOwned> Cursor for K {}
 mod tests {
     use super::*;
 
+    const LIST: RootList = RootList::Chats;
+
     fn page_args(first: Option<i32>, after: Option<i64>, last: Option<i32>, before: Option<i64>) -> PageArgs {
-        let cursor = |key: Option<i64>| key.map(|key| key.encode());
+        let cursor = |key: Option<i64>| key.map(|key| (LIST, key).encode());
         PageArgs { first, after: cursor(after), last, before: cursor(before) }
     }
 
     #[test]
     fn arguments_select_the_end_and_the_limit() {
-        let window = |args: PageArgs| args.window::<i64>(PageEnd::Last).map(|window| (window.end, window.limit));
+        let window = |args: PageArgs| {
+            args.window::<RootList, i64>(&LIST, PageEnd::Last).map(|window| (window.end, window.limit))
+        };
         assert_eq!(window(page_args(None, None, None, None)).unwrap(), (PageEnd::Last, DEFAULT_PAGE_SIZE));
         assert_eq!(window(page_args(Some(5), None, None, None)).unwrap(), (PageEnd::First, 5));
         assert_eq!(window(page_args(None, Some(9), None, None)).unwrap(), (PageEnd::First, DEFAULT_PAGE_SIZE));
@@ -156,9 +191,38 @@ mod tests {
         assert!(window(page_args(Some(-1), None, None, None)).is_err());
         assert!(window(page_args(None, None, Some(101), None)).is_err());
         let foreign = PageArgs { after: Some("x".into()), ..PageArgs::default() };
-        assert!(foreign.window::<i64>(PageEnd::First).is_err());
-        let nul = PageArgs { after: Some(("a".to_owned(), "b\0".to_owned()).encode()), ..PageArgs::default() };
-        assert!(nul.window::<(String, String)>(PageEnd::First).is_err());
+        assert!(foreign.window::<RootList, i64>(&LIST, PageEnd::First).is_err());
+        let nul = PageArgs { after: Some((LIST, "b\0".to_owned()).encode()), ..PageArgs::default() };
+        assert!(nul.window::<RootList, String>(&LIST, PageEnd::First).is_err());
+    }
+
+    #[test]
+    fn cursor_of_another_list_is_no_position() {
+        let after = |list: &str| PageArgs { after: Some((list.to_owned(), 7).encode()), ..PageArgs::default() };
+        let window = |args: PageArgs| args.window::<String, i64>(&"walk".to_owned(), PageEnd::First);
+        assert_eq!(window(after("walk")).unwrap().after, Some(7));
+        assert!(window(after("run")).is_err());
+        let unnamed = PageArgs { after: Some(7.encode()), ..PageArgs::default() };
+        assert!(window(unnamed).is_err(), "a cursor that names no list");
+    }
+
+    #[test]
+    fn page_is_filled_up_from_the_other_side() {
+        let page = |items: &[i64], has_previous, has_next| Page { items: items.to_vec(), has_previous, has_next };
+        for (before, from, count, expected) in [
+            (
+                page(&[1, 2, 3, 4], true, true),
+                page(&[5, 6, 7, 8, 9], true, true),
+                5,
+                page(&[3, 4, 5, 6, 7], true, true),
+            ),
+            (page(&[1, 2, 3, 4], true, true), page(&[5], true, false), 5, page(&[1, 2, 3, 4, 5], true, false)),
+            (page(&[], false, true), page(&[5, 6, 7, 8], true, true), 4, page(&[5, 6, 7, 8], false, true)),
+            (page(&[1], false, true), page(&[5, 6], true, false), 4, page(&[1, 5, 6], false, false)),
+            (page(&[1, 2, 3], false, true), page(&[5, 6, 7, 8], true, false), 4, page(&[3, 5, 6, 7], true, true)),
+        ] {
+            assert_eq!(Page::around(before, from, count), expected);
+        }
     }
 
     #[test]

@@ -17,9 +17,12 @@ use crate::domain::chat_events::{ChatEvent, ChatEventKind, UnversionedMemberUpda
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::Member;
+use crate::domain::messages::Message;
 use crate::error::Result;
 use crate::realtime::cluster::message::{ClusterMessage, MemberHint, MemberHints};
 use crate::realtime::cluster::publisher::EventPublisher;
+use crate::realtime::feeds::catch_up::REREAD_MARGIN;
+use crate::realtime::feeds::change_log;
 use crate::storage::pool::Database;
 use crate::storage::{chats, members};
 use crate::tasks::{Tick, TickLoop, Wait, warn_of_failure};
@@ -159,10 +162,16 @@ impl ReceiptPublisher {
         let mut chat_ids: Vec<ChatId> = changed.keys().copied().collect();
         chat_ids.sort();
         let mut conn = self.database.read().await?;
-        let (chats, members) = conn
+        let (chats, members, mut read_threads) = conn
             .snapshot(async |conn| {
                 let chats = chats::by_ids_any_organization(conn, &chat_ids).await?;
-                Ok((chats, members::by_ids(conn, &member_ids).await?))
+                let members = members::by_ids(conn, &member_ids).await?;
+                let changed_at = members.iter().filter_map(|member| member.private_state_updated_at).min();
+                let read_threads = match changed_at {
+                    Some(at) => change_log::threads_read_since(conn, &member_ids, at - REREAD_MARGIN).await?,
+                    None => Vec::new(),
+                };
+                Ok((chats, members, read_threads))
             })
             .await?;
         drop(conn);
@@ -175,17 +184,35 @@ impl ReceiptPublisher {
             let users = changed.get(&chat.id);
             let is_visible =
                 |user: &UserId| users.and_then(|users| users.get(user)).is_some_and(|c| c.visible_to_others);
-            let to_update = |member: Member| UnversionedMemberUpdate {
-                visible_to_others: shows_receipts && is_visible(&member.user),
-                member: Arc::new(member),
+            let update = |member: &Arc<Member>, visible_to_others, read_threads| UnversionedMemberUpdate {
+                member: member.clone(),
+                visible_to_others,
+                read_threads,
             };
-            let members: Vec<_> =
-                members_by_chat.remove(&chat.id).unwrap_or_default().into_iter().map(to_update).collect();
-            if members.is_empty() {
-                continue;
+            let (mut private, mut visible) = (Vec::new(), Vec::new());
+            for member in members_by_chat.remove(&chat.id).unwrap_or_default() {
+                let is_own = |(user, root): &mut (UserId, Message)| *user == member.user && root.id.chat == chat.id;
+                let own_threads: Vec<Arc<Message>> =
+                    read_threads.extract_if(.., is_own).map(|(_, root)| Arc::new(root)).collect();
+                let (is_visible, member) = (shows_receipts && is_visible(&member.user), Arc::new(member));
+                if is_visible {
+                    visible.push(update(&member, true, Vec::new()));
+                }
+                if !is_visible || !own_threads.is_empty() {
+                    private.push(update(&member, false, own_threads));
+                }
             }
-            let kind = ChatEventKind::MembersUpdated(UnversionedMemberUpdates { members, as_of_version: chat.version });
-            self.publisher.publish_locally(ChatEvent::new(chat.organization, chat.id, self.clock.now(), kind));
+            // A rendering that subscribers share has no private updates, so these are an event of their own.
+            for members in [private, visible].into_iter().filter(|members| !members.is_empty()) {
+                let updates = UnversionedMemberUpdates { members, as_of_version: chat.version };
+                let kind = ChatEventKind::MembersUpdated(updates);
+                self.publisher.publish_locally(ChatEvent::new(
+                    chat.organization.clone(),
+                    chat.id,
+                    self.clock.now(),
+                    kind,
+                ));
+            }
         }
         Ok(())
     }

@@ -1,25 +1,21 @@
-//! Messages: sending, reading, editing, pinning and deleting them.
+//! Messages: sending, reading, pinning and deleting them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::chat_events::MessageChange;
-use crate::domain::ids::{MemberId, MessageId, UserId};
-use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery};
-use crate::domain::messages::{Message, MessageDraft, Pinned, SystemMessageKind, message_kind};
+use crate::domain::ids::{MessageId, UserId};
+use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery, Readable};
+use crate::domain::messages::{Message, MessageDraft, Pinned, SystemMessageKind};
 use crate::domain::pagination::{Page, PageEnd, PageWindow};
-use crate::domain::rights::DenialReason;
-use crate::domain::text;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
-use crate::service::blocklist;
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
-use crate::service::revisions::drop_surplus;
 use crate::service::send::batch::SendResult;
 use crate::storage::connection::Conn;
-use crate::storage::{members, messages, notifications, polls, reactions, revisions, search_index};
+use crate::storage::{messages, notifications, polls, reactions, revisions, search_index};
 
 /// The maximum number of pinned messages of a chat.
 const MAX_PINNED_MESSAGES: i64 = 100;
@@ -47,7 +43,8 @@ pub async fn by_ids(
     ids: &[MessageId],
 ) -> Result<HashMap<MessageId, Arc<Message>>> {
     let mut conn = app.database.read().await?;
-    let readable = ChatAccess::retain_readable(&mut conn, scope, ids, |id| id.chat).await?;
+    let readable = ChatAccess::retain_with_history(&mut conn, scope, ids, |id| id.chat).await?;
+    let readable: Vec<MessageId> = readable.into_iter().filter_map(Readable::into_id).collect();
     let found = messages::by_ids(&mut conn, &readable).await?;
     Ok(found.into_iter().map(|message| (message.id, Arc::new(message))).collect())
 }
@@ -63,10 +60,13 @@ pub async fn pages(
     queries: &[MessagesQuery],
 ) -> Result<PagesByQuery<MessagesQuery>> {
     let mut conn = app.database.read().await?;
-    let readable = ChatAccess::retain_readable(&mut conn, scope, queries, |query| query.list.chat()).await?;
+    let readable = ChatAccess::retain_with_history(&mut conn, scope, queries, |query| query.list.chat()).await?;
     let fetched = messages::pages(&mut conn, &readable).await?;
-    let pages: Vec<_> = readable.iter().zip(fetched).map(|(query, rows)| to_page(&query.window, rows)).collect();
-    Ok(readable.into_iter().zip(pages).collect())
+    let pages = readable.into_iter().zip(fetched).map(|(Readable { query, .. }, rows)| {
+        let page = to_page(&query.window, rows);
+        (query, page)
+    });
+    Ok(pages.collect())
 }
 
 /// Returns pages of pinned messages of those queries whose chat the scope may read.
@@ -80,10 +80,13 @@ pub async fn pinned_pages(
     queries: &[PinnedQuery],
 ) -> Result<PagesByQuery<PinnedQuery>> {
     let mut conn = app.database.read().await?;
-    let readable = ChatAccess::retain_readable(&mut conn, scope, queries, |query| query.chat).await?;
+    let readable = ChatAccess::retain_with_history(&mut conn, scope, queries, |query| query.chat).await?;
     let fetched = messages::pinned(&mut conn, &readable).await?;
-    let pages: Vec<_> = readable.iter().zip(fetched).map(|(query, rows)| to_page(&query.window, rows)).collect();
-    Ok(readable.into_iter().zip(pages).collect())
+    let pages = readable.into_iter().zip(fetched).map(|(Readable { query, .. }, rows)| {
+        let page = to_page(&query.window, rows);
+        (query, page)
+    });
+    Ok(pages.collect())
 }
 
 fn to_page<K>(window: &PageWindow<K>, rows: Vec<Message>) -> Page<Arc<Message>> {
@@ -92,25 +95,22 @@ fn to_page<K>(window: &PageWindow<K>, rows: Vec<Message>) -> Page<Arc<Message>> 
 
 /// Returns a message of the chat's timeline with its neighbours, up to `count` messages in all.
 ///
+/// The page is empty if the viewer may not read the message or it is not in the timeline.
+///
 /// # Errors
 ///
-/// Returns [`Error::NotFound`] if the viewer may not read the message or it is not in the timeline.
+/// Fails only if the database does.
 pub async fn around(app: &AppContext, viewer: &Viewer, id: MessageId, count: usize) -> Result<Page<Arc<Message>>> {
-    let older = count.saturating_sub(1) / 2;
     let list = MessageList::Timeline(id.chat);
-    let before = PageWindow { after: None, before: Some(id.seq), end: PageEnd::Last, limit: older };
-    let from = PageWindow { after: Some(id.seq - 1), before: None, end: PageEnd::First, limit: count - older };
+    let before = PageWindow { after: None, before: Some(id.seq), end: PageEnd::Last, limit: count };
+    let from = PageWindow { after: Some(id.seq - 1), before: None, end: PageEnd::First, limit: count };
     let queries = [MessagesQuery { list, window: before }, MessagesQuery { list, window: from }];
     let mut found = pages(app, viewer.into(), &queries).await?;
     let [before, from] = queries.map(|query| found.remove(&query).unwrap_or_else(Page::empty));
-    if from.items.first().is_none_or(|message| message.id != id) {
-        return Err(Error::NotFound("message"));
+    match from.items.first() {
+        Some(message) if message.id == id => Ok(Page::around(before, from, count)),
+        _ => Ok(Page::empty()),
     }
-    Ok(Page {
-        has_previous: before.has_previous,
-        has_next: from.has_next,
-        items: before.items.into_iter().chain(from.items).collect(),
-    })
 }
 
 /// Returns the number of messages for those keys whose chat the scope may read.
@@ -120,9 +120,9 @@ pub async fn around(app: &AppContext, viewer: &Viewer, id: MessageId, count: usi
 /// Fails only if the database does.
 pub async fn counts(app: &AppContext, scope: ReadScope<'_>, keys: &[CountKey]) -> Result<HashMap<CountKey, i64>> {
     let mut conn = app.database.read().await?;
-    let readable = ChatAccess::retain_readable(&mut conn, scope, keys, CountKey::chat).await?;
+    let readable = ChatAccess::retain_with_history(&mut conn, scope, keys, CountKey::chat).await?;
     let counts = messages::counts(&mut conn, &readable).await?;
-    Ok(readable.into_iter().zip(counts).collect())
+    Ok(readable.into_iter().map(|readable| readable.query).zip(counts).collect())
 }
 
 /// Returns the users whom messages mention, by user id, of messages that were shown to the viewer.
@@ -137,49 +137,6 @@ pub async fn mentioned_users(app: &AppContext, ids: &[MessageId]) -> Result<Hash
         mentioned.entry(id).or_default().push(user);
     }
     Ok(mentioned)
-}
-
-/// Replaces the text of the viewer's own message and keeps the previous text as a revision.
-///
-/// An edit counts as a message, by the rate limit and in slow mode, except for the first correction of the viewer's
-/// last message. The same text again changes nothing. An edit mentions and notifies nobody.
-///
-/// # Errors
-///
-/// Returns [`Error::BadUserInput`] if the text is not valid or has a blocked word, [`Error::NotFound`] if the viewer
-/// may not read the message, [`Error::Forbidden`] if they may not edit it, and [`Error::RateLimited`] after too many
-/// messages and edits or in slow mode.
-pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, text: &str) -> Result<Arc<Message>> {
-    let text = text::validate_block("text", text, app.settings.limits.max_message_characters)?;
-    app.rate_limits.check_send(viewer)?;
-    let mut conn = app.database.write().await?;
-    let (outcome, message) = conn
-        .transaction(async move |conn| {
-            let (mut transaction, mut message) = ChatTransaction::lock_message(conn, viewer, id, &app.clock).await?;
-            transaction.rights(viewer).can_edit(&message)?;
-            let previous = message.text.take().ok_or(DenialReason::NoText)?;
-            let text = blocklist::load_for_viewer(conn, viewer).await?.apply("text", text)?;
-            if previous == text {
-                let message = Arc::new(Message { text: Some(previous), ..message });
-                return Ok((transaction.commit_changes(conn).await?, message));
-            }
-            revisions::insert(conn, &message, &previous, transaction.now).await?;
-            drop_surplus(conn, id).await?;
-            if !transaction.rights(viewer).is_first_correction(&message) {
-                members::record_edit(conn, &MemberId { chat: id.chat, user: viewer.id().clone() }, transaction.now)
-                    .await?;
-            }
-            search_index::delete(conn, id).await?;
-            search_index::insert(conn, std::iter::once((viewer.organization(), id, text.as_str()))).await?;
-            message.kind = message_kind(Some(&text), &message.content);
-            message.text = Some(text);
-            message.edited_at = Some(transaction.now);
-            let message = transaction.write_message(conn, message, MessageChange::Edited).await?;
-            Ok((transaction.commit_changes(conn).await?, message))
-        })
-        .await?;
-    app.publish_outcome(outcome);
-    Ok(message)
 }
 
 /// Deletes a message: a tombstone keeps its position and nothing of its content.

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use crate::domain::ids::{ChatId, MessageId, UserId};
-use crate::domain::member_queries::ReadersQuery;
+use crate::domain::member_queries::{MessageLists, ReadersQuery, ReceiptPosition};
 use crate::domain::members::{Member, ReadMarkers};
+use crate::domain::messages::Message;
 use crate::domain::pagination::Page;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
-use crate::storage::{chats, members, messages, notifications};
+use crate::storage::{chats, members, messages, notifications, threads};
 
 /// The maximum number of messages of one `markDelivered`.
 const MAX_DELIVERED_MESSAGES: usize = 100;
@@ -22,8 +23,15 @@ const MAX_DELIVERED_MESSAGES: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReceiptQuery {
     pub id: MessageId,
+    pub lists: MessageLists,
     pub sender: Option<UserId>,
     pub sent_at: DateTime<Utc>,
+}
+
+impl ReceiptQuery {
+    fn thread_root(&self) -> Option<MessageId> {
+        self.lists.thread_root_seq.map(|seq| MessageId { chat: self.id.chat, seq })
+    }
 }
 
 /// The delivery status of a message.
@@ -36,7 +44,8 @@ pub enum DeliveryStatus {
 
 /// Moves the viewer's read marker forward to a message or to the newest message.
 ///
-/// A marker that is further on stays there. A private marker is not shown to other members.
+/// A marker that is further on stays there. A private marker is not shown to other members. The marker is a position in
+/// the timeline: a reply that only its thread has moves it to the last message of the timeline before the reply.
 ///
 /// # Errors
 ///
@@ -58,9 +67,8 @@ pub async fn mark_read(
         .transaction(async move |conn| {
             let mut transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
             let previous = transaction.rights(viewer).require_membership()?.clone();
-            // Reading everything includes the threads, whose replies come after the timeline's last message.
             let (seq, notified_up_to) = match up_to {
-                Some(message) => (require_message(conn, message).await?, message.seq),
+                Some(message) => (timeline_seq(conn, &previous, message).await?, message.seq),
                 None => (transaction.chat().last_seq, transaction.chat().version),
             };
             let mut member = previous.clone();
@@ -102,12 +110,10 @@ pub async fn mark_unread(app: &AppContext, viewer: &Viewer, id: ChatId, from: Op
             let previous = transaction.rights(viewer).require_membership()?.clone();
             let mut member = previous.clone();
             if let Some(from) = from {
-                require_message(conn, from).await?;
+                require_message(conn, &previous, from).await?;
                 let seq = messages::previous_in_timeline(conn, from).await?.map_or(0, |message| message.id.seq);
-                if seq < member.read_markers.last_read_seq {
-                    let last_read_at = Some(transaction.now);
-                    member.read_markers = ReadMarkers { last_read_seq: seq, last_read_at, ..member.read_markers };
-                }
+                // Messages that the member may not read are never unread.
+                member.move_read_position_back(seq.max(previous.history_after_seq), transaction.now);
             }
             member.preferences.marked_unread = true;
             let member = transaction.write_unversioned(conn, &previous, member).await?;
@@ -118,10 +124,18 @@ pub async fn mark_unread(app: &AppContext, viewer: &Viewer, id: ChatId, from: Op
     Ok(member)
 }
 
-/// Returns the `seq` of a message that exists.
-async fn require_message(conn: &mut Conn, id: MessageId) -> Result<i64> {
+/// Returns a message that exists and that the member may read.
+async fn require_message(conn: &mut Conn, member: &Member, id: MessageId) -> Result<Message> {
     let message = messages::by_ids(conn, &[id]).await?.pop();
-    message.map(|message| message.id.seq).ok_or(Error::NotFound("message"))
+    message.filter(|_| member.may_read(id.seq)).ok_or(Error::NotFound("message"))
+}
+
+/// Returns the number of the last message of the timeline up to any message.
+async fn timeline_seq(conn: &mut Conn, member: &Member, id: MessageId) -> Result<i64> {
+    if require_message(conn, member, id).await?.in_timeline {
+        return Ok(id.seq);
+    }
+    Ok(messages::previous_in_timeline(conn, id).await?.map_or(0, |message| message.id.seq))
 }
 
 /// Records that messages arrived at a device of the viewer.
@@ -154,6 +168,9 @@ pub async fn mark_delivered(app: &AppContext, viewer: &Viewer, up_to: Vec<Messag
             for (chat, seq) in newest_by_chat {
                 let (mut transaction, previous) =
                     ChatTransaction::lock_for_member(conn, viewer, chat, "message", &app.clock).await?;
+                if up_to.iter().any(|id| id.chat == chat && !previous.may_read(id.seq)) {
+                    return Err(Error::NotFound("message"));
+                }
                 let mut member = previous.clone();
                 member.read_markers.last_delivered_seq = seq.max(member.read_markers.last_delivered_seq);
                 let member = transaction.write_unversioned(conn, &previous, member).await?;
@@ -183,12 +200,19 @@ pub async fn delivery_statuses(
     let mut conn = app.database.read().await?;
     let chats = chats_with_receipts(app, &mut conn, messages.iter().map(|message| message.id.chat)).await?;
     let positions = members::receipt_positions(&mut conn, &chats).await?;
+    let roots: Vec<MessageId> = messages.iter().filter_map(ReceiptQuery::thread_root).collect();
+    let in_threads = if roots.is_empty() { HashMap::new() } else { threads::read_positions(&mut conn, &roots).await? };
+    let has_read = |message: &ReceiptQuery, position: &ReceiptPosition| {
+        let in_thread = message.thread_root().and_then(|root| in_threads.get(&(root, position.user.clone())));
+        let in_timeline = message.lists.in_timeline && message.id.seq <= position.read_seq;
+        in_timeline || in_thread.is_some_and(|read_seq| message.id.seq <= *read_seq)
+    };
     let status = |message: &ReceiptQuery| {
         let others = positions.get(&message.id.chat).into_iter().flatten().filter(|position| {
             message.sender.as_ref() != Some(&position.user) && position.joined_at <= message.sent_at
         });
         let statuses = others.map(|position| match message.id.seq {
-            seq if seq <= position.read_seq => DeliveryStatus::Read,
+            _ if has_read(message, position) => DeliveryStatus::Read,
             seq if seq <= position.delivered_seq => DeliveryStatus::Delivered,
             _ => DeliveryStatus::Sent,
         });

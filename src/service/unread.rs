@@ -8,7 +8,7 @@ use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::service::context::AppContext;
-use crate::storage::{members, notifications};
+use crate::storage::{members, notifications, threads};
 
 /// The unread messages and notifications of a user over all their chats except muted and archived ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct UnreadTotals {
     pub unread: UnreadCounts,
     /// The number of unread notifications, counted up to [`UNREAD_CAP`].
     pub notifications: i64,
+    /// The number of threads with unread replies that the user follows, counted up to [`UNREAD_CAP`].
+    pub threads: i64,
 }
 
 /// Returns the unread counts of memberships, by id.
@@ -40,9 +42,12 @@ pub async fn unread_totals(app: &AppContext, viewer: &Viewer) -> Result<UnreadTo
     require_permission(&viewer.permissions, Permission::ChatView)?;
     let mut conn = app.database.read().await?;
     let (organization, user) = (viewer.organization(), viewer.id());
-    let counts = members::unread_counts_by_chat(&mut conn, organization, user, app.clock.now()).await?;
+    let now = app.clock.now();
+    let counts = members::unread_counts_by_chat(&mut conn, organization, user, now).await?;
     let notifications = notifications::count_unread(&mut conn, organization, user, UNREAD_CAP).await?;
-    let messages = counts.iter().map(|unread| unread.messages.min(UNREAD_CAP)).sum();
-    let mentions = counts.iter().map(|unread| unread.mentions.min(UNREAD_CAP)).sum();
-    Ok(UnreadTotals { chats: counts.len() as i64, unread: UnreadCounts { messages, mentions }, notifications })
+    let threads = threads::count_unread(&mut conn, organization, user, now, UNREAD_CAP).await?;
+    let chats = counts.iter().filter(|(is_unread, _)| *is_unread).count() as i64;
+    let messages = counts.iter().map(|(_, unread)| unread.messages.min(UNREAD_CAP)).sum();
+    let mentions = counts.iter().map(|(_, unread)| unread.mentions.min(UNREAD_CAP)).sum();
+    Ok(UnreadTotals { chats, unread: UnreadCounts { messages, mentions }, notifications, threads })
 }

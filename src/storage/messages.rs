@@ -8,7 +8,8 @@ use diesel::sql_types::BigInt;
 use serde_json::Value;
 
 use crate::domain::ids::{ChatId, MessageId, Nonce, UserId};
-use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery};
+use crate::domain::members::Member;
+use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery, Readable};
 use crate::domain::messages::{Content, Message, MessageKind, Pinned};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::error::{Error, Result};
@@ -221,6 +222,11 @@ fn list_conditions(list: &MessageList) -> Conditions<'static> {
     }
 }
 
+/// Returns the condition that omits messages that may not be read, or `None` if all may be read.
+fn history_condition<Q>(readable: &Readable<Q>) -> Option<diesel::dsl::Gt<messages::seq, i64>> {
+    (readable.history_after_seq > 0).then(|| messages::seq.gt(readable.history_after_seq))
+}
+
 /// Returns one page for each query, from the end of its window and with one message more than it shows.
 ///
 /// One statement answers many queries of ordinary size. Each query reads an index range, whose cost does not depend on
@@ -229,9 +235,11 @@ fn list_conditions(list: &MessageList) -> Conditions<'static> {
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn pages(conn: &mut Conn, queries: &[MessagesQuery]) -> Result<Vec<Vec<Message>>> {
-    let parts = queries.iter().zip(0_i64..).map(|(MessagesQuery { list, window }, number)| {
+pub async fn pages(conn: &mut Conn, queries: &[Readable<MessagesQuery>]) -> Result<Vec<Vec<Message>>> {
+    let parts = queries.iter().zip(0_i64..).map(|(readable, number)| {
+        let MessagesQuery { list, window } = &readable.query;
         let conditions = list_conditions(list)
+            .and_option(history_condition(readable))
             .and_option(window.after.map(|after| messages::seq.gt(after)))
             .and_option(window.before.map(|before| messages::seq.lt(before)));
         let page = messages::table
@@ -245,15 +253,28 @@ pub async fn pages(conn: &mut Conn, queries: &[MessagesQuery]) -> Result<Vec<Vec
     pages.into_iter().map(into_messages).collect()
 }
 
-/// Returns the last message of a chat's timeline before a message.
+/// Returns the last message of a list, whoever may read it.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn last(conn: &mut Conn, list: MessageList) -> Result<Option<Message>> {
+    last_before(conn, list, None).await
+}
+
+async fn last_before(conn: &mut Conn, list: MessageList, before: Option<i64>) -> Result<Option<Message>> {
+    let window = PageWindow { after: None, before, end: PageEnd::Last, limit: 0 };
+    let query = MessagesQuery { list, window };
+    Ok(pages(conn, &[Readable { query, history_after_seq: 0 }]).await?.pop().and_then(|mut page| page.pop()))
+}
+
+/// Returns the last message of a chat's timeline before a message, whoever may read it.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
 pub async fn previous_in_timeline(conn: &mut Conn, id: MessageId) -> Result<Option<Message>> {
-    let window = PageWindow { after: None, before: Some(id.seq), end: PageEnd::Last, limit: 0 };
-    let query = MessagesQuery { list: MessageList::Timeline(id.chat), window };
-    Ok(pages(conn, &[query]).await?.pop().and_then(|mut page| page.pop()))
+    last_before(conn, MessageList::Timeline(id.chat), Some(id.seq)).await
 }
 
 /// Returns the conditions that select the messages to count.
@@ -266,13 +287,13 @@ fn count_conditions(key: &CountKey) -> Conditions<'static> {
     }
 }
 
-/// Returns one number of messages.
+/// Returns one number of messages, whoever may read them.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
 pub async fn count(conn: &mut Conn, key: CountKey) -> Result<i64> {
-    Ok(counts(conn, &[key]).await?.into_iter().sum())
+    Ok(counts(conn, &[Readable { query: key, history_after_seq: 0 }]).await?.into_iter().sum())
 }
 
 /// Returns many numbers of messages in one statement, in the order of their keys.
@@ -280,9 +301,10 @@ pub async fn count(conn: &mut Conn, key: CountKey) -> Result<i64> {
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn counts(conn: &mut Conn, keys: &[CountKey]) -> Result<Vec<i64>> {
-    let parts = keys.iter().zip(0_i64..).map(|(key, number)| {
-        messages::table.filter(count_conditions(key)).select((number.into_sql::<BigInt>(), count_star()))
+pub async fn counts(conn: &mut Conn, keys: &[Readable<CountKey>]) -> Result<Vec<i64>> {
+    let parts = keys.iter().zip(0_i64..).map(|(readable, number)| {
+        let conditions = count_conditions(&readable.query).and_option(history_condition(readable));
+        messages::table.filter(conditions).select((number.into_sql::<BigInt>(), count_star()))
     });
     let counts: Vec<Vec<i64>> = load_union(conn, keys.len(), union_all(parts)).await?;
     Ok(counts.into_iter().map(|rows| rows.into_iter().sum()).collect())
@@ -295,13 +317,15 @@ pub async fn counts(conn: &mut Conn, keys: &[CountKey]) -> Result<Vec<i64>> {
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn pinned(conn: &mut Conn, queries: &[PinnedQuery]) -> Result<Vec<Vec<Message>>> {
+pub async fn pinned(conn: &mut Conn, queries: &[Readable<PinnedQuery>]) -> Result<Vec<Vec<Message>>> {
     let pinned_at = messages::pinned_at.assume_not_null();
-    let parts = queries.iter().zip(0_i64..).map(|(PinnedQuery { chat, window }, number)| {
-        let conditions = Conditions::new().and_option(window.after.map(|(at, seq)| {
-            let at = TimestampValue::from_micros_clamped(at);
-            pinned_at.lt(at).or(pinned_at.eq(at).and(messages::seq.lt(seq)))
-        }));
+    let parts = queries.iter().zip(0_i64..).map(|(readable, number)| {
+        let PinnedQuery { chat, window } = &readable.query;
+        let conditions =
+            Conditions::new().and_option(history_condition(readable)).and_option(window.after.map(|(at, seq)| {
+                let at = TimestampValue::from_micros_clamped(at);
+                pinned_at.lt(at).or(pinned_at.eq(at).and(messages::seq.lt(seq)))
+            }));
         let page = messages::table
             .filter(messages::chat_id.eq(UuidValue(chat.0)))
             .filter(messages::pinned_at.is_not_null())
@@ -315,15 +339,16 @@ pub async fn pinned(conn: &mut Conn, queries: &[PinnedQuery]) -> Result<Vec<Vec<
     pages.into_iter().map(into_messages).collect()
 }
 
-/// Returns up to `limit` of the newest messages of a chat's timeline, oldest first.
+/// Returns up to `limit` of the newest timeline messages that a member may read, oldest first.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn newest(conn: &mut Conn, chat: ChatId, limit: usize) -> Result<Vec<Message>> {
+pub async fn newest(conn: &mut Conn, member: &Member, limit: usize) -> Result<Vec<Message>> {
     let window = PageWindow { after: None, before: None, end: PageEnd::Last, limit };
-    let fetched =
-        pages(conn, &[MessagesQuery { list: MessageList::Timeline(chat), window: window.clone() }]).await?.pop();
+    let query = MessagesQuery { list: MessageList::Timeline(member.chat), window: window.clone() };
+    let history_after_seq = member.history_after_seq;
+    let fetched = pages(conn, &[Readable { query, history_after_seq }]).await?.pop();
     Ok(window.to_page(fetched.unwrap_or_default()).items)
 }
 
@@ -366,10 +391,15 @@ pub async fn count_changed_since(conn: &mut Conn, chat: ChatId, after: i64, limi
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn insert_mentions(conn: &mut Conn, mentioned: &[(MessageId, UserId)]) -> Result<()> {
+pub async fn insert_mentions(conn: &mut Conn, mentioned: &[(&Message, &UserId)]) -> Result<()> {
     for chunk in mentioned.chunks(MAX_ROWS) {
-        let rows = chunk.iter().map(|(id, user)| {
-            (mentions::chat_id.eq(UuidValue(id.chat.0)), mentions::user_id.eq(user.as_str()), mentions::seq.eq(id.seq))
+        let rows = chunk.iter().map(|(message, user)| {
+            (
+                mentions::chat_id.eq(UuidValue(message.id.chat.0)),
+                mentions::user_id.eq(user.as_str()),
+                mentions::seq.eq(message.id.seq),
+                mentions::thread_root_seq.eq(message.thread_root_seq.filter(|_| !message.in_timeline)),
+            )
         });
         insert_many(mentions::table, rows).execute(conn).await?;
     }

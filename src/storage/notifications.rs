@@ -1,7 +1,10 @@
 //! Notifications.
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::{not, sql};
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use crate::domain::chat_events::NotificationBatch;
 use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
@@ -13,6 +16,7 @@ use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::notifications;
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::insert_many::insert_many;
 use crate::storage::sql::pairs::pairs_in;
 use crate::storage::sql::statement_cache::MAX_ROWS;
@@ -97,6 +101,39 @@ pub async fn withdraw(conn: &mut Conn, message: MessageId, kind: NotificationKin
     Ok(())
 }
 
+/// Deletes the unread notifications of a member about their chat.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn withdraw_from_member(conn: &mut Conn, member: &MemberId) -> Result<()> {
+    let unread = notifications::chat_id
+        .eq(UuidValue(member.chat.0))
+        .and(notifications::user_id.eq(member.user.as_str()))
+        .and(notifications::read_at.is_null());
+    diesel::delete(notifications::table.filter(unread)).execute(conn).await?;
+    Ok(())
+}
+
+/// Returns whether a member has a notification of one kind about their chat, be it unread or read.
+///
+/// Notifications about messages of the chat do not count.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn exists_about_chat(conn: &mut Conn, member: &MemberId, kind: NotificationKind) -> Result<bool> {
+    let number: i64 = notifications::table
+        .filter(notifications::chat_id.eq(UuidValue(member.chat.0)))
+        .filter(notifications::seq.is_null())
+        .filter(notifications::user_id.eq(member.user.as_str()))
+        .filter(notifications::kind.eq(<&str>::from(kind)))
+        .count()
+        .get_result(conn)
+        .await?;
+    Ok(number > 0)
+}
+
 /// Returns whether an actor caused a notification of one kind with a message.
 ///
 /// # Errors
@@ -114,9 +151,10 @@ pub async fn exists(conn: &mut Conn, message: MessageId, kind: NotificationKind,
     Ok(number > 0)
 }
 
-/// Marks a member's notifications up to a sequence number as read and returns their number.
+/// Marks a member's notifications about the timeline up to a message as read and returns their number.
 ///
-/// Notifications about the chat but no message are marked too. [`newly_read`] returns the marked notifications.
+/// Notifications about the chat but no message are marked too, and those about replies that only a thread has are not.
+/// [`newly_read`] returns the marked notifications.
 ///
 /// # Errors
 ///
@@ -126,7 +164,8 @@ pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: 
         .eq(UuidValue(member.chat.0))
         .and(notifications::user_id.eq(member.user.as_str()))
         .and(notifications::read_at.is_null())
-        .and(notifications::seq.is_null().or(notifications::seq.le(seq)));
+        .and(notifications::seq.is_null().or(notifications::seq.le(seq)))
+        .and(is_about_timeline());
     let marked = diesel::update(notifications::table.filter(matching.assume_not_null()))
         .set(notifications::read_at.eq(TimestampValue(now)))
         .execute(conn)
@@ -145,10 +184,58 @@ pub async fn mark_read_by_post(conn: &mut Conn, posters: &[MemberId], now: DateT
     let members = posters.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
     let matching = Conditions::new()
         .and(pairs_in((notifications::chat_id, notifications::user_id), members))
-        .and(notifications::read_at.is_null());
+        .and(notifications::read_at.is_null())
+        .and(is_about_timeline());
     let update =
         diesel::update(notifications::table.filter(matching)).set(notifications::read_at.eq(TimestampValue(now)));
     update.execute(conn).await
+}
+
+/// Marks members' notifications about replies that they have read as read and returns their number.
+///
+/// [`newly_read`] returns the marked notifications.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn mark_read_in_threads(conn: &mut Conn, readers: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
+    let members = readers.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
+    let is_read_reply = sql::<Bool>(
+        "EXISTS (SELECT 1 FROM messages AS reply JOIN thread_members ON thread_members.chat_id = reply.chat_id \
+         AND thread_members.root_seq = reply.thread_root_seq AND thread_members.user_id = notifications.user_id \
+         WHERE reply.chat_id = notifications.chat_id AND reply.seq = notifications.seq \
+         AND reply.seq <= thread_members.last_read_seq)",
+    );
+    let matching = Conditions::new()
+        .and(pairs_in((notifications::chat_id, notifications::user_id), members))
+        .and(notifications::read_at.is_null())
+        .and(is_read_reply);
+    let update =
+        diesel::update(notifications::table.filter(matching)).set(notifications::read_at.eq(TimestampValue(now)));
+    update.execute(conn).await
+}
+
+/// Returns the condition that a notification is not about a reply that only its thread has.
+fn is_about_timeline() -> SqlLiteral<Bool> {
+    sql("NOT EXISTS (SELECT 1 FROM messages AS reply WHERE reply.chat_id = notifications.chat_id \
+         AND reply.seq = notifications.seq AND NOT reply.in_timeline)")
+}
+
+/// Deletes unread notifications of users whom a message mentions no more.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn withdraw_mentions(conn: &mut Conn, message: MessageId, still_mentioned: &[UserId]) -> Result<()> {
+    let still_mentioned = in_list(notifications::user_id, still_mentioned.iter().map(|user| user.as_str().to_owned()));
+    let unread = Conditions::new()
+        .and(notifications::chat_id.eq(UuidValue(message.chat.0)))
+        .and(notifications::seq.assume_not_null().eq(message.seq))
+        .and(notifications::kind.eq(<&str>::from(NotificationKind::Mention)))
+        .and(notifications::read_at.is_null())
+        .and(not(still_mentioned));
+    diesel::delete(notifications::table.filter(unread)).execute(conn).await?;
+    Ok(())
 }
 
 /// Marks the unread notifications about a message as read and returns them.

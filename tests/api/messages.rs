@@ -38,7 +38,14 @@ async fn history_is_paged_both_ways_and_around_message(app: &TestApp) {
         (format!("after: \"{}\"", cursor(7)), "8 9", true, false),
         (format!("around: \"{}\", first: 5", ids[5]), "3 4 5 6 7", true, true),
         (format!("around: \"{}\", first: 1", ids[5]), "5", true, true),
-        (format!("around: \"{}\", last: 4", ids[0]), "0 1 2", false, true),
+        (format!("around: \"{}\", last: 4", ids[0]), "0 1 2 3", false, true),
+        (format!("around: \"{}\", first: 5", ids[1]), "0 1 2 3 4", false, true),
+        (format!("around: \"{}\", first: 5", ids[8]), "5 6 7 8 9", true, false),
+        (format!("around: \"{}\", last: 5", ids[9]), "5 6 7 8 9", true, false),
+        (format!("around: \"{}\", first: 2", ids[9]), "8 9", true, false),
+        (format!("around: \"{}\", first: 10", ids[3]), "0 1 2 3 4 5 6 7 8 9", false, false),
+        (format!("around: \"{}\", first: 0", ids[5]), "", false, false),
+        (format!("around: \"{}\", last: 0", ids[5]), "", false, false),
         (format!("around: \"{}\"", ids[9]), "0 1 2 3 4 5 6 7 8 9", false, false),
         ("first: 0".into(), "", false, true),
     ] {
@@ -56,7 +63,100 @@ async fn history_is_paged_both_ways_and_around_message(app: &TestApp) {
     ask("first: 101".into()).await.assert_bad_input("first");
     ask("after: \"bm9uc2Vuc2U\"".into()).await.assert_bad_input("after");
     ask(format!("around: \"{}\", after: \"{}\"", ids[1], cursor(0))).await.assert_bad_input("around");
-    ask("around: \"msg_nonsense\"".into()).await.assert_error("NOT_FOUND");
+}
+
+#[engine_test]
+async fn page_around_an_unknown_message_is_empty(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let (chat, other) = (alice.direct(&bob).await, alice.group("Run", &[]).await);
+    let root = alice.send(&chat, "hello").await;
+    let other_message = alice.send(&other, "in another chat").await;
+    let reply = alice.send_message(&chat, json!({ "text": "in a thread", "threadRootId": root })).await;
+    for unknown in ["msg_nonsense", &other_message, &reply, &chat, ""] {
+        let query = format!(
+            "{{ chat(id: \"{chat}\") {{ id messages(around: \"{unknown}\") {{ nodes {{ id }}
+             pageInfo {{ hasNextPage hasPreviousPage }} }} }} }}"
+        );
+        let page = json!({ "nodes": [], "pageInfo": { "hasNextPage": false, "hasPreviousPage": false } });
+        assert_eq!(alice.ask(&query).await.at("chat"), &json!({ "id": chat, "messages": page }), "{unknown}");
+    }
+}
+
+#[engine_test]
+async fn cursor_of_another_list_is_rejected(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let mut cursors = Vec::new();
+    let mut roots = Vec::new();
+    for title in ["Walk", "Run"] {
+        let chat = alice.group(title, &[&bob]).await;
+        let root = alice.send(&chat, "hello").await;
+        alice.mutate_ok("editMessage", json!({ "messageId": root, "text": "hello again" })).await;
+        alice.send_message(&chat, json!({ "text": "in a thread", "threadRootId": root })).await;
+        alice.mutate_ok("pinMessage", json!({ "messageId": root })).await;
+        bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
+        let query = format!(
+            "{{ chat(id: \"{chat}\") {{ messages {{ edges {{ cursor }} }} pinnedMessages {{ edges {{ cursor }} }}
+             members {{ edges {{ cursor }} }} }} message(id: \"{root}\") {{ replies {{ edges {{ cursor }} }}
+             readBy {{ edges {{ cursor }} }} editHistory {{ edges {{ cursor }} }} }} }}"
+        );
+        let reply = alice.ask(&query).await;
+        let first = |path: &str| reply.text(&format!("{path}.edges.0.cursor"));
+        cursors.push(
+            [
+                "chat.messages",
+                "chat.pinnedMessages",
+                "chat.members",
+                "message.replies",
+                "message.readBy",
+                "message.editHistory",
+            ]
+            .map(|path| (path, first(path))),
+        );
+        roots.push((chat, root));
+    }
+    let ask = async |(chat, root): &(String, String), path: &str, arguments: String| {
+        let (parent, list) = path.split_once('.').unwrap();
+        let id = if parent == "chat" { chat } else { root };
+        alice.ask(&format!("{{ {parent}(id: \"{id}\") {{ {list}({arguments}) {{ edges {{ cursor }} }} }} }}")).await
+    };
+    for ((path, own), (_, foreign)) in cursors[0].iter().zip(&cursors[1]) {
+        ask(&roots[0], path, format!("after: \"{own}\"")).await.data();
+        ask(&roots[0], path, format!("after: \"{foreign}\"")).await.assert_bad_input("after");
+        if !["chat.pinnedMessages", "chat.members", "message.readBy"].contains(path) {
+            ask(&roots[0], path, format!("before: \"{own}\"")).await.data();
+            ask(&roots[0], path, format!("before: \"{foreign}\"")).await.assert_bad_input("before");
+        }
+    }
+    let timeline_cursor = &cursors[0][0].1;
+    let replies = ask(&roots[0], "message.replies", format!("after: \"{timeline_cursor}\"")).await;
+    assert_eq!(replies.at("message.replies.edges").as_array().unwrap().len(), 1, "the lists of a chat share cursors");
+}
+
+#[engine_test]
+async fn text_loses_control_characters_except_tabs_and_line_breaks(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let (dirty, clean) = ("\u{1b}[31ma\u{7}\u{7f}\u{85}\u{9b}\tb\r\nc\rd\u{1}", "[31ma\tb\nc\nd");
+    let nonce = |text: &str| json!({ "text": text, "nonce": "n" });
+    let id = alice.send_message(&chat, nonce(dirty)).await;
+    assert_eq!(alice.send_message(&chat, nonce(clean)).await, id, "the same text");
+    let has_control = |text: &str| text.chars().any(|c| c.is_control() && c != '\t' && c != '\n');
+    let assert_clean = async || {
+        let seen = bob.fetch_message(&id, "text html").await;
+        assert_eq!(seen["text"], clean);
+        assert!(!has_control(seen["html"].as_str().unwrap()), "{seen}");
+    };
+    assert_clean().await;
+    alice.mutate_ok("editMessage", json!({ "messageId": id, "text": "something else" })).await;
+    alice.mutate_ok("editMessage", json!({ "messageId": id, "text": dirty })).await;
+    assert_clean().await;
+    let draft = json!({ "chatId": chat, "draft": dirty });
+    let member = alice.mutate_returning("updateMyMembership", draft, "member { draft }").await;
+    assert_eq!(member.at("updateMyMembership.member.draft"), clean);
+    for blank in ["\u{7}", " \u{1b}\n\u{9f}"] {
+        alice.try_send_message(&chat, json!({ "text": blank })).await.assert_bad_input("text");
+    }
+    alice.try_send_message(&chat, json!({ "text": "a\0b" })).await.assert_bad_input("text");
 }
 
 #[engine_test]
@@ -77,7 +177,7 @@ async fn reply_target_must_be_in_same_chat(app: &TestApp) {
     reply(&other_message).await.assert_error("NOT_FOUND");
     reply("msg_nonsense").await.assert_error("NOT_FOUND");
     alice.mutate_returning("deleteMessage", json!({ "messageId": first }), "message { id }").await.data();
-    reply(&first).await.assert_error("NOT_FOUND");
+    reply(&first).await.assert_error("FORBIDDEN");
     let history = alice
         .ask(&format!(
             "{{ chat(id: \"{chat}\") {{ messages {{ nodes {{ text replyTo {{ id text deletedAt }} }} }} }} }}"
@@ -281,4 +381,61 @@ async fn node_lookup_needs_read_access(app: &TestApp) {
     );
     let ids: Vec<&str> = std::iter::repeat_n("bob", 101).collect();
     bob.ask_with(nodes, json!({ "ids": ids })).await.assert_bad_input("ids");
+}
+
+#[engine_test]
+async fn action_on_a_deleted_message_is_forbidden_with_reason(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let poll = json!({ "question": "Where?", "options": ["Lake", "Hill"] });
+    let id = alice.send_message(&chat, json!({ "text": "to the lake", "poll": poll })).await;
+    let option = alice.fetch_message(&id, "poll { options { id } }").await["poll"]["options"][0]["id"].clone();
+    alice.delete_message(&id).await;
+    for (field, input) in [
+        ("sendMessage", json!({ "chatId": chat, "text": "me", "replyToId": id })),
+        ("sendMessage", json!({ "chatId": chat, "text": "me", "threadRootId": id })),
+        ("forwardMessage", json!({ "messageId": id, "toChatId": chat })),
+        ("editMessage", json!({ "messageId": id, "text": "edited" })),
+        ("pinMessage", json!({ "messageId": id })),
+        ("unpinMessage", json!({ "messageId": id })),
+        ("addReaction", json!({ "messageId": id, "emoji": "👍" })),
+        ("removeReaction", json!({ "messageId": id, "emoji": "👍" })),
+        ("votePoll", json!({ "messageId": id, "optionIds": [option] })),
+        ("closePoll", json!({ "messageId": id })),
+        ("reportMessage", json!({ "messageId": id, "reason": "rude" })),
+    ] {
+        let reply = alice.mutate(field, input).await;
+        reply.assert_error("FORBIDDEN");
+        let error = &reply.body["errors"][0];
+        assert_eq!(error["extensions"]["reason"], "DELETED", "{field}: {error}");
+        assert_eq!(error["message"], "the message was deleted", "{field}");
+    }
+    alice.delete_message(&id).await;
+}
+
+#[engine_test]
+async fn time_in_a_slow_mode_error_is_written_as_a_date_time(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    alice.mutate_ok("updateChat", json!({ "chatId": chat, "slowModeSeconds": 60 })).await;
+    let first = bob.send(&chat, "one").await;
+    let capability = async || {
+        let seen = bob.fetch_chat(&chat, "viewerCan { action reason until }").await;
+        let all = seen["viewerCan"].as_array().unwrap().clone();
+        all.into_iter().find(|capability| capability["action"] == "POST").unwrap()
+    };
+    let until = capability().await["until"].as_str().unwrap().to_owned();
+    let expected = format!("the chat is in slow mode: you can send or edit a message again at {until}");
+    assert_eq!(capability().await["reason"], expected);
+    let denied = [
+        bob.try_send_message(&chat, json!({ "text": "two" })).await,
+        bob.try_send_message(&chat, json!({ "text": "in a thread", "threadRootId": first })).await,
+    ];
+    for reply in denied {
+        reply.assert_error("RATE_LIMITED");
+        assert_eq!(reply.body["errors"][0]["message"], expected);
+    }
+    let silenced = json!({ "chatId": chat, "userId": "bob", "until": "2100-01-01T00:00:00Z" });
+    alice.mutate_ok("silenceMember", silenced).await;
+    assert_eq!(capability().await["reason"], "you are silenced in this chat until 2100-01-01T00:00:00.000Z");
 }

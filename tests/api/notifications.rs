@@ -102,10 +102,42 @@ async fn notification_level_and_mute_are_respected(app: &TestApp) {
     set("notificationLevel", json!("ALL")).await;
     assert_eq!(all().await, ["REACTION", "REPLY", "MENTION", "MENTION"]);
     set("mutedUntil", json!(app.time_in(600))).await;
-    assert_eq!(all().await, Vec::<String>::new());
+    assert_eq!(all().await, ["MENTION", "MENTION"], "mentions are kept");
     app.advance(600);
-    alice.send_message(&chat, json!({ "text": "bob", "mentionIds": ["bob"] })).await;
-    assert_eq!(unread_notifications(&bob).await.len(), 1, "the mute ends at its exact time");
+    assert_eq!(all().await, ["REPLY", "MENTION", "MENTION"], "the mute ends at its exact time");
+}
+
+#[engine_test]
+async fn mention_in_a_muted_chat_is_kept_as_its_level_says(app: &TestApp) {
+    let (alice, bob, chat) = alice_and_bob_in_group(app).await;
+    let settings = |level: &str, muted_until: Value| json!({ "chatId": chat, "notificationLevel": level, "mutedUntil": muted_until });
+    let mention = json!({ "text": "bob", "mentionIds": ["bob"] });
+    let mut kept = Vec::new();
+    for (level, keeps) in [("ALL", true), ("MENTIONS", true), ("NONE", false)] {
+        bob.mutate_ok("updateMyMembership", settings(level, json!(app.time_in(60)))).await;
+        let id = alice.send_message(&chat, mention.clone()).await;
+        if keeps {
+            kept.insert(0, json!(["MENTION", "alice", id]));
+        }
+        assert_eq!(unread_notifications(&bob).await, kept, "{level}");
+    }
+    bob.mutate_ok("updateMyMembership", settings("ALL", Value::Null)).await;
+    assert_eq!(unread_notifications(&bob).await, kept, "they are there when the mute is over");
+}
+
+#[engine_test]
+async fn muted_until_is_null_after_its_time(app: &TestApp) {
+    let (_, bob, chat) = alice_and_bob_in_group(app).await;
+    let muted_until = async || {
+        bob.fetch_chat(&chat, "viewerMembership { mutedUntil }").await["viewerMembership"]["mutedUntil"].clone()
+    };
+    bob.mutate_ok("updateMyMembership", json!({ "chatId": chat, "mutedUntil": app.time_in(60) })).await;
+    assert!(muted_until().await.is_string());
+    app.advance(60);
+    assert_eq!(muted_until().await, Value::Null);
+    let past = json!({ "chatId": chat, "mutedUntil": app.time_in(-60) });
+    let reply = bob.mutate_returning("updateMyMembership", past, "member { mutedUntil }").await;
+    assert_eq!(reply.at("updateMyMembership.member.mutedUntil"), &Value::Null);
 }
 
 #[engine_test]
@@ -129,7 +161,9 @@ async fn read_or_deleted_message_withdraws_notification(app: &TestApp) {
         alice.send_message(&chat, json!({ "text": "bob", "mentionIds": ["bob"], "threadRootId": ids[0] })).await;
     assert_eq!(unread_notifications(&bob).await, [mention(&in_thread)]);
     bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
-    assert_eq!(unread_notifications(&bob).await, Vec::<Value>::new(), "reading the whole chat includes its threads");
+    assert_eq!(unread_notifications(&bob).await, [mention(&in_thread)], "reading the chat does not read its threads");
+    bob.mutate_ok("markThreadRead", json!({ "threadRootId": ids[0] })).await;
+    assert_eq!(unread_notifications(&bob).await, Vec::<Value>::new());
 }
 
 #[engine_test]

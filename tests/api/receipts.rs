@@ -151,7 +151,7 @@ async fn chat_can_be_marked_unread_again(app: &TestApp) {
     assert_eq!(listed.at("chats.nodes"), &json!([{ "id": chat }]));
     assert_eq!(listed.at("viewer.unread"), &json!({ "chats": 1, "messages": 0 }));
     assert_eq!(unread(Some(&ids[1])).await, json!([2, true, ids[0]]));
-    assert_eq!(receipt(&alice, &ids[1]).await, json!(["SENT", []]), "the message is no longer read");
+    assert_eq!(receipt(&alice, &ids[1]).await, json!(["DELIVERED", []]), "the message is no longer read");
     assert_eq!(unread(Some(&ids[2])).await, json!([2, true, ids[0]]), "the position only moves backwards");
     assert_eq!(unread(Some(&ids[0])).await[0], 3);
     let others = alice.fetch_chat(&chat, "members { nodes { markedUnread } }").await;
@@ -159,6 +159,76 @@ async fn chat_can_be_marked_unread_again(app: &TestApp) {
     read(&bob, &chat, Some(&ids[2]), false).await;
     let after = bob.fetch_chat(&chat, "viewerMembership { unreadCount markedUnread }").await;
     assert_eq!(after["viewerMembership"], json!({ "unreadCount": 0, "markedUnread": false }));
+}
+
+#[engine_test]
+async fn delivered_message_stays_delivered_when_it_is_marked_unread(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three"] {
+        ids.push(alice.send(&chat, text).await);
+    }
+    let unread_from = json!({ "chatId": chat, "fromMessageId": ids[0] });
+    read(&bob, &chat, Some(&ids[1]), false).await;
+    bob.mutate_ok("markUnread", unread_from.clone()).await;
+    let statuses = async || {
+        let mut statuses = Vec::new();
+        for id in &ids {
+            statuses.push(receipt(&alice, id).await[0].clone());
+        }
+        statuses
+    };
+    assert_eq!(statuses().await, ["DELIVERED", "DELIVERED", "SENT"]);
+    assert_eq!(position(&alice, &chat, "bob").await[2], ids[1]);
+    deliver(&bob, &chat, &ids[2]).await;
+    read(&bob, &chat, Some(&ids[0]), false).await;
+    bob.mutate_ok("markUnread", unread_from.clone()).await;
+    assert_eq!(statuses().await, ["DELIVERED"; 3], "a later delivery is kept");
+    bob.mutate_ok("markUnread", unread_from.clone()).await;
+    assert_eq!(statuses().await, ["DELIVERED"; 3]);
+    read(&carol, &chat, None, true).await;
+    carol.mutate_ok("markUnread", unread_from).await;
+    assert_eq!(position(&alice, &chat, "carol").await, json!([null, false, null]), "a private reader shows nothing");
+}
+
+#[engine_test]
+async fn read_position_is_a_message_of_the_timeline(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let root = alice.send(&chat, "where to?").await;
+    let last = alice.send(&chat, "to the lake").await;
+    let reply = alice.send_message(&chat, json!({ "text": "or there", "threadRootId": root })).await;
+    let later = alice.send(&chat, "later").await;
+    read(&bob, &chat, Some(&reply), false).await;
+    deliver(&bob, &chat, &reply).await;
+    assert_eq!(position(&alice, &chat, "bob").await, json!([last, true, last]));
+    let unread = bob.fetch_chat(&chat, "viewerMembership { unreadCount }").await;
+    assert_eq!(unread["viewerMembership"]["unreadCount"], 1, "the message after the reply is unread");
+    let echoed = json!({ "text": "both", "threadRootId": root, "alsoInChat": true });
+    let echoed = alice.send_message(&chat, echoed).await;
+    read(&bob, &chat, Some(&later), false).await;
+    assert_eq!(position(&alice, &chat, "bob").await[0], later);
+    read(&bob, &chat, Some(&echoed), false).await;
+    assert_eq!(position(&alice, &chat, "bob").await, json!([echoed, true, echoed]));
+}
+
+#[engine_test]
+async fn status_of_a_thread_reply_follows_the_thread(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let root = alice.send(&chat, "where to?").await;
+    let reply = alice.send_message(&chat, json!({ "text": "to the lake", "threadRootId": root })).await;
+    alice.send(&chat, "later").await;
+    deliver(&bob, &chat, &reply).await;
+    assert_eq!(receipt(&alice, &reply).await, json!(["DELIVERED", []]));
+    read(&bob, &chat, None, false).await;
+    assert_eq!(receipt(&alice, &root).await, json!(["READ", ["bob"]]));
+    assert_eq!(receipt(&alice, &reply).await, json!(["DELIVERED", []]), "reading the chat does not read the thread");
+    bob.mutate_ok("markThreadRead", json!({ "threadRootId": root })).await;
+    assert_eq!(receipt(&alice, &reply).await, json!(["READ", ["bob"]]));
+    read(&bob, &chat, None, true).await;
+    assert_eq!(receipt(&alice, &reply).await, json!(["DELIVERED", []]), "a private reader hides threads too");
 }
 
 #[engine_test]

@@ -104,9 +104,10 @@ async fn thread_root_must_exist_in_same_chat(app: &TestApp) {
     for reply in [&inner, &both] {
         alice.try_send_message(&chat, to(reply)).await.assert_bad_input("threadRootId");
     }
-    for invalid_root in [other_message.as_str(), &deleted, "msg_nonsense"] {
+    for invalid_root in [other_message.as_str(), "msg_nonsense"] {
         alice.try_send_message(&chat, to(invalid_root)).await.assert_error("NOT_FOUND");
     }
+    alice.try_send_message(&chat, to(&deleted)).await.assert_error("FORBIDDEN");
     alice.try_send_message(&chat, json!({ "text": "me", "alsoInChat": true })).await.assert_bad_input("alsoInChat");
     let answer = alice.send_message(&chat, json!({ "text": "me", "threadRootId": root, "replyToId": inner })).await;
     assert_eq!(alice.fetch_message(&answer, "replyTo { id }").await["replyTo"]["id"], inner);
@@ -132,7 +133,249 @@ async fn deleted_reply_leaves_thread_count(app: &TestApp) {
     alice.delete_message(&root).await;
     let (texts, seen) = replies(&bob, &root, "").await;
     assert_eq!((&texts, &seen["replyCount"]), (&json!([null, "or there"]), &json!(1)), "replies outlive their root");
-    bob.try_send_message(&chat, json!({ "text": "late", "threadRootId": root })).await.assert_error("NOT_FOUND");
+}
+
+#[engine_test]
+async fn thread_outlives_its_deleted_root(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let chat = alice.group("Walk", &[&bob]).await;
+    let root = alice.send(&chat, "where to?").await;
+    let first = reply(&bob, &chat, &root, "there").await;
+    alice.delete_message(&root).await;
+    let second = reply(&alice, &chat, &root, "late").await;
+    let (texts, seen) = replies(&bob, &root, "").await;
+    assert_eq!((&texts, &seen["replyCount"]), (&json!(["there", "late"]), &json!(2)));
+    assert_eq!(thread(&bob, &root).await, json!([1, 0, true, first]), "the thread still notifies");
+    let rooted =
+        bob.mutate_returning("markThreadRead", json!({ "threadRootId": root }), "thread { root { id } }").await;
+    assert_eq!(rooted.at("markThreadRead.thread.root.id"), root.as_str());
+    for id in [&first, &second] {
+        alice.delete_message(id).await;
+    }
+    let late = alice.try_send_message(&chat, json!({ "text": "too late", "threadRootId": root })).await;
+    late.assert_error("FORBIDDEN");
+    assert_eq!(late.body["errors"][0]["extensions"]["reason"], "DELETED", "nothing of the thread is left");
+}
+
+/// Returns the unread counts of a thread, whether the user follows it, and the last reply that they have read.
+async fn thread(user: &User, root: &str) -> Value {
+    let selection = "thread { unreadCount unreadMentionCount following lastReadMessage { id } root { id } }";
+    let seen = &user.fetch_message(root, selection).await["thread"];
+    assert_eq!(seen["root"]["id"], root);
+    json!([seen["unreadCount"], seen["unreadMentionCount"], seen["following"], seen["lastReadMessage"]["id"]])
+}
+
+/// Returns the numbers of unread messages and mentions of a chat, and of unread threads and notifications of the user.
+async fn unread(user: &User, chat: &str) -> Value {
+    let query = "query($id: ID!) { chat(id: $id) { viewerMembership { unreadCount unreadMentionCount } }
+        viewer { unread { chats messages mentions threads notifications } } }";
+    let reply = user.ask_with(query, json!({ "id": chat })).await;
+    let (own, totals) = (reply.at("chat.viewerMembership"), reply.at("viewer.unread"));
+    assert_eq!((&totals["messages"], &totals["mentions"]), (&own["unreadCount"], &own["unreadMentionCount"]));
+    json!([own["unreadCount"], own["unreadMentionCount"], totals["threads"], totals["notifications"]])
+}
+
+/// Returns the kinds and messages of the user's unread notifications, newest first.
+async fn notifications(user: &User) -> Value {
+    let query = "{ viewer { notifications(unreadOnly: true) { nodes { kind message { id } } } } }";
+    let nodes = user.ask(query).await.at("viewer.notifications.nodes").clone();
+    nodes.as_array().unwrap().iter().map(|node| json!([node["kind"], node["message"]["id"]])).collect()
+}
+
+/// Returns the members of a group, who have read everything.
+async fn group<const N: usize>(app: &TestApp, ids: [&str; N]) -> ([User; N], String) {
+    let mut users = Vec::new();
+    for id in ids {
+        users.push(app.user(id).await);
+    }
+    let chat = users[0].group("Walk", &users[1..].iter().collect::<Vec<_>>()).await;
+    for user in &users {
+        user.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    }
+    (users.try_into().unwrap_or_else(|_| unreachable!("one user for each id")), chat)
+}
+
+#[engine_test]
+async fn thread_participants_are_notified_of_later_replies(app: &TestApp) {
+    let ([alice, bob, carol, dave, erin], chat) = group(app, ["alice", "bob", "carol", "dave", "erin"]).await;
+    let root = alice.send(&chat, "where to?").await;
+    let first = reply(&bob, &chat, &root, "there").await;
+    assert_eq!(notifications(&alice).await, json!([["REPLY", first]]));
+    let mention = json!({ "text": "or here", "threadRootId": root, "mentionIds": ["dave"] });
+    let second = carol.send_message(&chat, mention).await;
+    assert_eq!(notifications(&alice).await, json!([["REPLY", second], ["REPLY", first]]));
+    assert_eq!(notifications(&bob).await, json!([["REPLY", second]]));
+    assert_eq!(notifications(&dave).await, json!([["MENTION", second]]));
+    let third = reply(&alice, &chat, &root, "no").await;
+    assert_eq!(notifications(&alice).await, json!([]), "a reply reads the thread, and nobody hears of their own");
+    assert_eq!(notifications(&bob).await, json!([["REPLY", third], ["REPLY", second]]));
+    assert_eq!(notifications(&carol).await, json!([["REPLY", third]]));
+    assert_eq!(notifications(&dave).await, json!([["REPLY", third], ["MENTION", second]]));
+    assert_eq!(notifications(&erin).await, json!([]), "Erin takes no part in the thread");
+    bob.mutate_ok("updateMyMembership", json!({ "chatId": chat, "notificationLevel": "MENTIONS" })).await;
+    carol.mutate_ok("leaveChat", json!({ "chatId": chat })).await;
+    let echoed = json!({ "text": "both", "threadRootId": root, "alsoInChat": true });
+    let fourth = alice.send_message(&chat, echoed).await;
+    assert_eq!(notifications(&bob).await, json!([["REPLY", third], ["REPLY", second]]));
+    assert_eq!(notifications(&dave).await, json!([["REPLY", fourth], ["REPLY", third], ["MENTION", second]]));
+    assert_eq!(thread(&erin, &root).await, json!([0, 0, false, null]));
+    assert_eq!(thread(&dave, &root).await, json!([3, 1, true, null]), "earlier replies are not unread for Dave");
+    alice.delete_message(&third).await;
+    assert_eq!(thread(&dave, &root).await, json!([2, 1, true, null]), "a deleted reply does not count");
+}
+
+#[engine_test]
+async fn thread_is_unread_until_it_is_read(app: &TestApp) {
+    let ([alice, bob, carol], chat) = group(app, ["alice", "bob", "carol"]).await;
+    let root = alice.send(&chat, "where to?").await;
+    for user in [&bob, &carol] {
+        user.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    }
+    let mut ids = Vec::new();
+    for (user, text) in [(&bob, "there"), (&alice, "no"), (&alice, "or here"), (&carol, "yes")] {
+        ids.push(reply(user, &chat, &root, text).await);
+    }
+    assert_eq!(thread(&bob, &root).await, json!([3, 0, true, ids[0]]));
+    assert_eq!(thread(&carol, &root).await, json!([0, 0, true, ids[3]]), "a reply reads the thread up to it");
+    assert_eq!(unread(&bob, &chat).await, json!([0, 0, 1, 3]), "replies count in their thread only");
+    bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    bob.send(&chat, "something else").await;
+    assert_eq!(unread(&bob, &chat).await, json!([0, 0, 1, 3]), "reading the chat does not read its threads");
+    let read = async |up_to: Value| {
+        let input = json!({ "threadRootId": root, "upToMessageId": up_to });
+        let selection = "thread { unreadCount lastReadMessage { id } } member { user { id } unreadMentionCount }";
+        let reply = bob.mutate_returning("markThreadRead", input, selection).await;
+        assert_eq!(reply.at("markThreadRead.member"), &json!({ "user": { "id": "bob" }, "unreadMentionCount": 0 }));
+        let thread = reply.at("markThreadRead.thread");
+        json!([thread["unreadCount"], thread["lastReadMessage"]["id"]])
+    };
+    assert_eq!(read(json!(ids[2])).await, json!([1, ids[2]]));
+    assert_eq!(notifications(&bob).await, json!([["REPLY", ids[3]]]));
+    assert_eq!(read(json!(ids[1])).await, json!([1, ids[2]]), "the position only moves forward");
+    assert_eq!(read(Value::Null).await, json!([0, ids[3]]));
+    assert_eq!(unread(&bob, &chat).await, json!([0, 0, 0, 0]));
+    reply(&alice, &chat, &root, "more").await;
+    assert_eq!(unread(&bob, &chat).await[2], 1);
+    bob.mutate_ok("updateMyMembership", json!({ "chatId": chat, "mutedUntil": app.time_in(60) })).await;
+    assert_eq!(bob.ask("{ viewer { unread { threads } } }").await.at("viewer.unread.threads"), 0, "as in muted chats");
+}
+
+#[engine_test]
+async fn mention_in_thread_counts_until_thread_is_read(app: &TestApp) {
+    let ([alice, bob, carol], chat) = group(app, ["alice", "bob", "carol"]).await;
+    let root = alice.send(&chat, "where to?").await;
+    for user in [&bob, &carol] {
+        user.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    }
+    let in_thread = |text: &str, more: Value| {
+        let mut input = json!({ "text": text, "threadRootId": root });
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        input
+    };
+    let named = alice.send_message(&chat, in_thread("bob", json!({ "mentionIds": ["bob"] }))).await;
+    assert_eq!(
+        (unread(&bob, &chat).await, thread(&bob, &root).await),
+        (json!([0, 1, 1, 1]), json!([1, 1, true, null]))
+    );
+    let everyone = alice.send_message(&chat, in_thread("all", json!({ "mentionsEveryone": true }))).await;
+    assert_eq!(unread(&bob, &chat).await, json!([0, 2, 1, 2]));
+    assert_eq!(unread(&carol, &chat).await, json!([0, 1, 0, 1]), "Carol does not follow the thread");
+    let chats = bob.ask("{ viewer { unread { chats } } }").await;
+    assert_eq!(chats.at("viewer.unread.chats"), 0, "no message of the chat itself is unread");
+    for user in [&bob, &carol] {
+        user.mutate_ok("markRead", json!({ "chatId": chat, "upToMessageId": everyone })).await;
+        user.mutate_ok("markRead", json!({ "chatId": chat })).await;
+        user.send(&chat, "I read the chat").await;
+    }
+    bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    assert_eq!(unread(&bob, &chat).await, json!([0, 2, 1, 2]), "the mentions stay");
+    assert_eq!(notifications(&bob).await, json!([["MENTION", everyone], ["MENTION", named]]));
+    carol.mutate_ok("markThreadRead", json!({ "threadRootId": root })).await;
+    carol.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    assert_eq!(unread(&carol, &chat).await, json!([0, 0, 0, 0]));
+    assert_eq!(thread(&carol, &root).await, json!([0, 0, false, everyone]), "reading is not following");
+    alice.delete_message(&everyone).await;
+    assert_eq!(
+        (unread(&bob, &chat).await, thread(&bob, &root).await),
+        (json!([0, 1, 1, 1]), json!([1, 1, true, null]))
+    );
+    reply(&bob, &chat, &root, "here").await;
+    assert_eq!(unread(&bob, &chat).await, json!([0, 0, 0, 0]), "a reply reads the thread");
+    let echoed = in_thread("bob", json!({ "mentionIds": ["bob"], "alsoInChat": true }));
+    alice.send_message(&chat, echoed).await;
+    assert_eq!(unread(&bob, &chat).await, json!([1, 1, 1, 1]), "a mention counts once");
+    bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    assert_eq!(unread(&bob, &chat).await, json!([0, 0, 1, 0]));
+    let last = alice.send_message(&chat, in_thread("all", json!({ "mentionsEveryone": true }))).await;
+    alice.send_message(&chat, in_thread("carol", json!({ "mentionIds": ["carol"] }))).await;
+    assert_eq!(thread(&carol, &root).await, json!([1, 2, true, everyone]), "a new follower keeps what was unread");
+    let read = json!({ "threadRootId": root, "upToMessageId": last });
+    carol.mutate_ok("markThreadRead", read).await;
+    assert_eq!(thread(&carol, &root).await, json!([1, 1, true, last]));
+    let dora = app.user("dora").await;
+    alice.send_message(&chat, in_thread("all", json!({ "mentionsEveryone": true }))).await;
+    alice.add_member(&chat, "dora", "MEMBER").await;
+    assert_eq!(unread(&dora, &chat).await[1], 0, "nothing from before a membership is unread");
+}
+
+#[engine_test]
+async fn mark_thread_read_requires_a_thread_and_its_reply(app: &TestApp) {
+    let ([alice, bob], chat) = group(app, ["alice", "bob"]).await;
+    let eve = app.user("eve").await;
+    let root = alice.send(&chat, "where to?").await;
+    let (inner, plain) = (reply(&bob, &chat, &root, "there").await, alice.send(&chat, "plain").await);
+    let read = async |user: &User, root: &str, up_to: Option<&str>| {
+        user.mutate("markThreadRead", json!({ "threadRootId": root, "upToMessageId": up_to })).await
+    };
+    read(&alice, &inner, None).await.assert_bad_input("threadRootId");
+    read(&alice, &plain, None).await.assert_error("NOT_FOUND");
+    read(&alice, "msg_nonsense", None).await.assert_error("NOT_FOUND");
+    for other in [plain.as_str(), &root, "msg_nonsense"] {
+        read(&alice, &root, Some(other)).await.assert_error("NOT_FOUND");
+    }
+    read(&eve, &root, None).await.assert_error("NOT_FOUND");
+    assert_eq!(alice.fetch_message(&plain, "thread { unreadCount }").await["thread"], Value::Null);
+    assert_eq!(alice.fetch_message(&inner, "thread { unreadCount }").await["thread"], Value::Null);
+    assert_eq!(thread(&alice, &root).await, json!([1, 0, true, null]));
+    read(&alice, &root, Some(&inner)).await.data();
+    assert_eq!(thread(&alice, &root).await, json!([0, 0, true, inner]));
+}
+
+#[engine_test]
+async fn thread_read_position_reaches_other_devices(app: &TestApp) {
+    const THREAD_FEED: &str = "subscription($chat: ID!, $after: String) { chatFeed(chatId: $chat, after: $after) {
+        __typename ... on FeedEvent { cursor }
+        ... on MemberUpserted { member { user { id } unreadMentionCount } }
+        ... on MessageUpserted { change message { id thread { unreadCount unreadMentionCount } } } } }";
+    let ([alice, bob], chat) = group(app, ["alice", "bob"]).await;
+    let root = alice.send(&chat, "where to?").await;
+    let mention = json!({ "text": "bob", "threadRootId": root, "mentionIds": ["bob"] });
+    alice.send_message(&chat, mention).await;
+    let mut alice_feed = alice.subscribe(THREAD_FEED, json!({ "chat": chat })).await;
+    let mut feed = bob.subscribe(THREAD_FEED, json!({ "chat": chat })).await;
+    alice_feed.expect("FeedCaughtUp").await;
+    let cursor = feed.expect("FeedCaughtUp").await["cursor"].clone();
+    bob.mutate_ok("markThreadRead", json!({ "threadRootId": root })).await;
+    let read_thread = json!({ "id": root, "thread": { "unreadCount": 0, "unreadMentionCount": 0 } });
+    let has_read_thread = async |feed: &mut Feed| {
+        let (mut member, mut thread) = (false, false);
+        while !(member && thread) {
+            let event = feed.next().await;
+            assert_ne!(event["__typename"], "FeedCaughtUp", "the read position was not delivered");
+            member |= event["member"] == json!({ "user": { "id": "bob" }, "unreadMentionCount": 0 });
+            thread |= event["change"] == "THREAD" && event["message"] == read_thread;
+        }
+    };
+    has_read_thread(&mut feed).await;
+    has_read_thread(&mut bob.subscribe(THREAD_FEED, json!({ "chat": chat, "after": cursor })).await).await;
+    let marker = alice.send(&chat, "marker").await;
+    loop {
+        let event = alice_feed.next().await;
+        assert_ne!(event["change"], "THREAD", "the read positions of others are private");
+        if event["message"]["id"] == marker.as_str() {
+            break;
+        }
+    }
 }
 
 const FEED: &str = "subscription($chat: ID!, $after: String) { chatFeed(chatId: $chat, after: $after) {

@@ -22,6 +22,7 @@ use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::service::rate_limits::RateLimits;
 use crate::service::send::state::{BatchState, unique};
+use crate::service::send::thread_writes::ThreadWrites;
 use crate::storage::connection::Conn;
 use crate::storage::{chats, members, messages, notifications, search_index};
 
@@ -75,10 +76,12 @@ struct PendingWrites {
     changes: BTreeMap<ChatId, Vec<Change>>,
     messages: Vec<Arc<Message>>,
     changed_thread_roots: HashSet<MessageId>,
-    mentions: Vec<(MessageId, UserId)>,
+    mentions: Vec<(Arc<Message>, UserId)>,
     posters: HashSet<MemberId>,
     /// The posters whose read marker moves to their own message.
     readers: HashSet<MemberId>,
+    /// The users who begin to follow a thread, and those who read it by posting there.
+    threads: ThreadWrites,
     notifications: Vec<Notification>,
 }
 
@@ -141,7 +144,7 @@ impl<'a> SendBatch<'a> {
             };
         }
         rights.can(if draft.mentions_everyone { ChatAction::MentionEveryone } else { ChatAction::Post })?;
-        self.state.check_reply_target(draft)?;
+        self.state.check_reply_target(viewer, draft)?;
         self.state.check_mentions(draft)?;
         let (text, content) = self.state.resolve_content(viewer, draft)?;
         if !is_counted.swap(true, Ordering::Relaxed) {
@@ -150,9 +153,10 @@ impl<'a> SendBatch<'a> {
 
         let message = self.add_message(viewer, draft, text, content)?;
         self.count_reply(&message);
-        self.update_poster(viewer, &message);
+        self.update_poster(viewer, &message, draft);
         self.notify(viewer, &message, &draft.mentions);
-        self.writes.mentions.extend(draft.mentions.iter().map(|user| (message.id, user.clone())));
+        self.writes.threads.record_reply(&mut self.state, &message, &draft.mentions);
+        self.writes.mentions.extend(draft.mentions.iter().map(|user| (message.clone(), user.clone())));
         if let Some(key) = key {
             self.state.sent_by_nonce.insert(key, message.clone());
         }
@@ -171,8 +175,7 @@ impl<'a> SendBatch<'a> {
         let version = chat.next_version(self.now);
         let in_timeline = draft.is_in_timeline();
         if in_timeline {
-            chat.last_seq = version;
-            chat.last_activity_at = self.now;
+            chat.record_message(version, self.now);
         }
         let message = Arc::new(Message {
             id: MessageId { chat: chat.id, seq: version },
@@ -212,37 +215,46 @@ impl<'a> SendBatch<'a> {
         self.writes.record(Change::Message(Arc::new(root.clone()), MessageChange::Thread), id.chat);
     }
 
-    /// Updates the sender's membership: the time of the post, and the read marker of the timeline.
-    fn update_poster(&mut self, viewer: &Viewer, message: &Message) {
+    /// Updates the sender's membership: time of the post, draft, and read marker of the timeline.
+    fn update_poster(&mut self, viewer: &Viewer, message: &Message, draft: &MessageDraft) {
         let id = MemberId { chat: message.id.chat, user: viewer.id().clone() };
         let Some(member) = self.state.members.get_mut(&id) else { return };
         member.last_posted_at = Some(self.now);
+        if let Some(text) = draft.typed_text() {
+            member.preferences.clear_sent_draft(text);
+        }
         // Sending reads up to one's own message. A reply in a thread is not a part of the timeline.
         if message.in_timeline {
             member.read_markers.last_read_seq = message.id.seq;
             member.read_markers.last_read_at = Some(self.now);
             member.preferences.marked_unread = false;
-            let is_own =
-                |notification: &&mut Notification| notification.chat == id.chat && notification.user == id.user;
-            for notification in self.writes.notifications.iter_mut().filter(is_own) {
-                notification.read_at = Some(self.now);
-            }
             self.writes.readers.insert(id.clone());
+        }
+        let messages = &self.writes.messages;
+        let is_read = |notification: &Notification| {
+            let is_own = notification.chat == id.chat && notification.user == id.user;
+            let about = || messages.iter().find(|earlier| notification.message() == Some(earlier.id));
+            is_own && about().is_some_and(|earlier| message.shares_list_with(earlier))
+        };
+        for notification in self.writes.notifications.iter_mut().filter(|notification| is_read(notification)) {
+            notification.read_at = Some(self.now);
         }
         self.writes.posters.insert(id);
     }
 
-    /// Notifies the users whom a message mentions or answers, each at most once.
+    /// Notifies the users whom a message mentions or answers, and the followers of its thread, once each.
     fn notify(&mut self, viewer: &Viewer, message: &Message, mentions: &[UserId]) {
         let chat = message.id.chat;
         let state = &self.state;
         let answered = [message.reply_to(), message.thread_root()].into_iter().flatten();
         let authors = answered.filter_map(|id| state.referenced_messages.get(&id)?.sender.clone());
+        let followers = message.thread_root().and_then(|root| state.followers.get(&root)).into_iter().flatten();
+        let answered_users = authors.chain(followers.cloned());
         let everyone = if message.mentions_everyone { state.active_members.get(&chat) } else { None };
         let mentioned = mentions.iter().chain(everyone.into_iter().flatten()).cloned();
         let mentioned = mentioned.map(|user| (user, NotificationKind::Mention));
         let mut notified = HashSet::new();
-        for (user, kind) in mentioned.chain(authors.map(|user| (user, NotificationKind::Reply))) {
+        for (user, kind) in mentioned.chain(answered_users.map(|user| (user, NotificationKind::Reply))) {
             let Some(member) = state.members.get(&MemberId { chat, user }) else { continue };
             let seq = Some(message.id.seq);
             let notification = Notification::for_user(member, viewer.organization(), kind, seq, viewer.id(), self.now);
@@ -262,10 +274,11 @@ impl<'a> SendBatch<'a> {
             return Ok(BatchOutcome::default());
         }
         messages::insert(conn, &writes.messages).await?;
-        let texts = writes.messages.iter().filter_map(|message| {
-            Some((&state.chats.get(&message.id.chat)?.organization, message.id, message.text.as_deref()?))
-        });
-        search_index::insert(conn, texts).await?;
+        let indexed = writes
+            .messages
+            .iter()
+            .filter_map(|message| Some((&state.chats.get(&message.id.chat)?.organization, message.as_ref())));
+        search_index::insert(conn, indexed).await?;
         chats::update_counters(conn, writes.changes.keys().filter_map(|id| state.chats.get(id))).await?;
         let posters: Vec<&Member> = writes.posters.iter().filter_map(|id| state.members.get(id)).collect();
         members::record_posts(conn, &posters).await?;
@@ -274,15 +287,21 @@ impl<'a> SendBatch<'a> {
         if !roots.is_empty() {
             messages::update_thread_counts(conn, &roots).await?;
         }
-        messages::insert_mentions(conn, &writes.mentions).await?;
+        let mentioned: Vec<_> = writes.mentions.iter().map(|(message, user)| (&**message, user)).collect();
+        messages::insert_mentions(conn, &mentioned).await?;
+        let thread_readers = writes.threads.write(conn).await?;
         let organization = |chat: &ChatId| state.chats.get(chat).map(|chat| chat.organization.clone());
-        let readers: Vec<MemberId> = writes.readers.into_iter().collect();
-        let mut read = Vec::new();
+        let mut readers: Vec<MemberId> = writes.readers.into_iter().collect();
+        let mut count = 0;
         if !readers.is_empty() {
-            let count = notifications::mark_read_by_post(conn, &readers, now).await?;
-            let users = readers.iter().filter_map(|id| Some((organization(&id.chat)?, id.user.clone())));
-            read = notifications::newly_read(conn, &users.collect::<Vec<_>>(), now, count).await?;
+            count += notifications::mark_read_by_post(conn, &readers, now).await?;
         }
+        if !thread_readers.is_empty() {
+            count += notifications::mark_read_in_threads(conn, &thread_readers, now).await?;
+            readers.extend(thread_readers);
+        }
+        let users = readers.iter().filter_map(|id| Some((organization(&id.chat)?, id.user.clone())));
+        let read = notifications::newly_read(conn, &users.collect::<Vec<_>>(), now, count).await?;
         notifications::insert(conn, &writes.notifications).await?;
         let changed = writes
             .changes

@@ -7,4 +7,5 @@ pub mod held_chats;
 pub mod queue;
 pub mod queued_send;
 pub mod state;
+pub mod thread_writes;
 pub mod worker;

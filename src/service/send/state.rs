@@ -10,12 +10,12 @@ use crate::domain::blocklist::Blocklist;
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId, MessageId, Nonce, OrganizationId, UserId};
 use crate::domain::members::Member;
-use crate::domain::messages::{Content, DraftBody, Forwarded, Message, MessageDraft, MessageKind};
+use crate::domain::messages::{Content, DraftBody, Forwarded, Message, MessageDraft};
 use crate::domain::rights::{ChatRights, DenialReason, can_see, require_user_message};
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::storage::connection::Conn;
-use crate::storage::{blocklist, chats, members, messages};
+use crate::storage::{blocklist, chats, members, messages, threads};
 
 /// The key by which a repeated send is recognised.
 pub type SendKey = (ChatId, UserId, Nonce);
@@ -24,7 +24,7 @@ pub type SendKey = (ChatId, UserId, Nonce);
 pub struct BatchState {
     /// The chats that are sent to, locked.
     pub chats: HashMap<ChatId, Chat>,
-    /// The senders, in forward sources too, the mentioned users, and the authors of referenced messages.
+    /// The members who may be notified, and the senders, in forward sources too.
     pub members: HashMap<MemberId, Member>,
     /// The members of the chats in which a send mentions everyone.
     pub active_members: HashMap<ChatId, Vec<UserId>>,
@@ -32,6 +32,8 @@ pub struct BatchState {
     pub sent_by_nonce: HashMap<SendKey, Arc<Message>>,
     /// The messages that sends reply to or forward.
     pub referenced_messages: HashMap<MessageId, Message>,
+    /// The users who follow the threads in which a send replies, by the thread's root.
+    pub followers: HashMap<MessageId, HashSet<UserId>>,
     forward_source_chats: HashMap<ChatId, Chat>,
     blocklists: HashMap<OrganizationId, Blocklist>,
 }
@@ -56,7 +58,11 @@ impl BatchState {
             let user = message.sender.clone()?;
             Some(MemberId { chat: message.id.chat, user })
         });
-        let involved = sends.iter().flat_map(|(viewer, draft)| involved_members(viewer, draft)).chain(authors);
+        let roots = unique(drafts().filter_map(MessageDraft::thread_root));
+        let following = if roots.is_empty() { Vec::new() } else { threads::followers(conn, &roots).await? };
+        let following_members = following.iter().map(|(root, user)| MemberId { chat: root.chat, user: user.clone() });
+        let involved = sends.iter().flat_map(|(viewer, draft)| involved_members(viewer, draft));
+        let involved = involved.chain(authors).chain(following_members);
         let mut members = members::by_ids(conn, &unique(involved)).await?;
         let mut active_members = HashMap::new();
         for chat in unique(drafts().filter(|draft| draft.mentions_everyone).map(|draft| draft.chat)) {
@@ -66,6 +72,10 @@ impl BatchState {
         }
         let organizations = unique(sends.iter().map(|(viewer, _)| viewer.organization()));
         let blocklists = blocklist::by_organizations(conn, &organizations).await?;
+        let mut followers: HashMap<MessageId, HashSet<UserId>> = HashMap::new();
+        for (root, user) in following {
+            followers.entry(root).or_default().insert(user);
+        }
         let by_nonce = |message: Message| {
             let key = (message.id.chat, message.sender.clone()?, message.nonce.clone()?);
             Some((key, Arc::new(message)))
@@ -76,6 +86,7 @@ impl BatchState {
             active_members,
             sent_by_nonce: sent.into_iter().filter_map(by_nonce).collect(),
             referenced_messages: referenced.into_iter().map(|message| (message.id, message)).collect(),
+            followers,
             forward_source_chats: source_chats.into_iter().map(|chat| (chat.id, chat)).collect(),
             blocklists,
         })
@@ -99,22 +110,31 @@ impl BatchState {
 
     /// Checks that the messages that a draft replies to exist, and that its thread can have replies.
     ///
+    /// A thread outlives its root: if that is deleted, the thread can have more replies as long as it has some.
+    ///
     /// # Errors
     ///
-    /// Returns [`Error::NotFound`] if a message does not exist or was deleted, [`Error::BadUserInput`] if the thread's
-    /// root is a reply in a thread, and [`Error::Forbidden`] if it is a system message.
-    pub fn check_reply_target(&self, draft: &MessageDraft) -> Result<()> {
+    /// Returns [`Error::NotFound`] if the viewer may not read a message, [`Error::MessageDeleted`] if it was deleted,
+    /// [`Error::BadUserInput`] if the thread's root is a reply in a thread, and [`Error::Forbidden`] if it is a system
+    /// message.
+    pub fn check_reply_target(&self, viewer: &Viewer, draft: &MessageDraft) -> Result<()> {
+        let member = self.members.get(&MemberId { chat: draft.chat, user: viewer.id().clone() });
         let target = |seq: i64| {
             let target = self.referenced_messages.get(&MessageId { chat: draft.chat, seq });
-            target.filter(|target| !target.is_deleted()).ok_or(Error::NotFound("message"))
+            target.filter(|_| member.is_some_and(|member| member.may_read(seq))).ok_or(Error::NotFound("message"))
         };
-        draft.reply_to_seq.map(target).transpose()?;
+        if let Some(replied_to) = draft.reply_to_seq.map(target).transpose()?
+            && replied_to.is_deleted()
+        {
+            return Err(DenialReason::Deleted.into());
+        }
         if let Some(root) = draft.thread_root_seq.map(target).transpose()? {
             if root.thread_root_seq.is_some() {
                 return Err(Error::bad_input("threadRootId", "must not be a reply in a thread"));
             }
-            if root.kind == MessageKind::System {
-                return Err(DenialReason::SystemMessage.into());
+            match require_user_message(root) {
+                Err(DenialReason::Deleted) if root.reply_count > 0 => {}
+                result => result?,
             }
         }
         Ok(())
@@ -162,7 +182,8 @@ impl BatchState {
         let reader = MemberId { chat: source.chat, user: viewer.id().clone() };
         let chat =
             self.forward_source_chats.get(&source.chat).filter(|chat| chat.organization == *viewer.organization());
-        let may_read = self.members.get(&reader).is_some_and(Member::is_active);
+        let may_read =
+            self.members.get(&reader).is_some_and(|member| member.is_active() && member.may_read(source.seq));
         let (Some(chat), true, Some(source)) = (chat, may_read, self.referenced_messages.get(&source)) else {
             return Err(Error::NotFound("message"));
         };
@@ -192,11 +213,11 @@ fn apply_blocklist(
     mut text: Option<String>,
     mut content: Content,
 ) -> Result<(Option<String>, Content)> {
+    text = text.map(|text| list.apply_to_markdown(forward_field.unwrap_or("text"), text)).transpose()?;
     let apply = |field, text: &mut String| {
-        *text = list.apply(forward_field.unwrap_or(field), std::mem::take(text))?;
+        *text = list.apply_to_line(forward_field.unwrap_or(field), std::mem::take(text))?;
         Ok::<_, Error>(())
     };
-    text.as_mut().map_or(Ok(()), |text| apply("text", text))?;
     if let Some(poll) = &mut content.poll {
         apply("poll.question", &mut poll.question)?;
         poll.options.iter_mut().try_for_each(|option| apply("poll.options", option))?;

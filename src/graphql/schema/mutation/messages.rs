@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use async_graphql::connection::{Edge, EmptyFields};
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::domain::ids::{ChatId, MessageId, Nonce};
 use crate::domain::messages::{DraftBody, Location, MessageDraft};
-use crate::domain::pagination::Cursor;
 use crate::domain::polls::Poll;
 use crate::domain::text;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::scalars::{DateTime, Unchecked};
+use crate::graphql::schema::types::message::MessageEdge;
 use crate::graphql::schema::types::objects::Message;
 use crate::service;
+use crate::service::message_edits::MessageEdit;
 use crate::service::send::batch::SendResult;
 
 /// The input of `sendMessage`.
@@ -80,7 +80,7 @@ struct PollInput {
     anonymous: Option<bool>,
     /// The time at which the poll closes by itself, in the future.
     /// Defaults to never.
-    closes_at: Option<DateTime>,
+    closes_at: Option<Unchecked<DateTime>>,
 }
 
 /// The input of `forwardMessage`.
@@ -108,6 +108,12 @@ struct EditMessageInput {
     message_id: ID,
     /// The new text: not blank, at most 8,000 characters by default.
     text: String,
+    /// The ids of all users whom the message mentions from now on: at most 100.
+    /// Users whom it did not mention before must be members of the chat. Defaults to the present mentions.
+    mention_ids: Option<Vec<ID>>,
+    /// True mentions everyone in the chat from now on, false does not.
+    /// Beginning to mention everyone requires the right to `MENTION_EVERYONE`. Defaults to the present state.
+    mentions_everyone: Option<bool>,
 }
 
 /// The input of `deleteMessage`.
@@ -123,7 +129,7 @@ struct SendMessagePayload {
     /// The message.
     message: Message,
     /// The message with its cursor, for insertion into a connection.
-    message_edge: Edge<String, Message, EmptyFields>,
+    message_edge: MessageEdge,
     /// True if the nonce was used before and the message is the one that was sent then.
     replayed: bool,
 }
@@ -185,8 +191,9 @@ impl MessageMutation {
         Some(set_pinned(ctx, input, false).await)
     }
 
-    /// Replaces the text of a message.
-    /// The previous text is kept in `Message.editHistory`. An edit counts as a message by the rate limit of
+    /// Replaces the text of a message and, optionally, its mentions.
+    /// The previous text is kept in `Message.editHistory`. An edit never notifies anyone. Users whom the message no
+    /// longer mentions lose the unread notification of the mention. An edit counts as a message by the rate limit of
     /// `sendMessage`. It counts in slow mode too, in which a member waits between two messages or edits; only the first
     /// edit of the viewer's last message does not. Fails with `FORBIDDEN` if the viewer did not send the message or is
     /// silenced, if the chat is archived, or if the message is deleted, forwarded or without text, and with
@@ -233,7 +240,7 @@ async fn send(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessageP
         reply_to_seq: seq_in_chat(&input.reply_to_id)?,
         thread_root_seq: seq_in_chat(&input.thread_root_id)?,
         also_in_chat: input.also_in_chat.unwrap_or_default(),
-        mentions: parse_user_ids(&input.mention_ids.unwrap_or_default())?,
+        mentions: parse_user_ids("mentionIds", &input.mention_ids.unwrap_or_default())?,
         mentions_everyone: input.mentions_everyone.unwrap_or_default(),
     };
     let sent = service::messages::send(ctx.app(), viewer, draft.checked()?).await?;
@@ -243,7 +250,7 @@ async fn send(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessageP
 impl SendMessagePayload {
     fn from_sent(sent: SendResult) -> Self {
         Self {
-            message_edge: Edge::new(sent.message.id.seq.encode(), Message(sent.message.clone())),
+            message_edge: Message::edge(sent.message.clone()),
             message: Message(sent.message),
             replayed: sent.replayed,
         }
@@ -264,7 +271,7 @@ impl PollInput {
             options: self.options,
             multiple_choice: self.multiple_choice.unwrap_or_default(),
             anonymous: self.anonymous.unwrap_or_default(),
-            closes_at: self.closes_at.map(|closes_at| closes_at.0),
+            closes_at: self.closes_at.map(|closes_at| closes_at.check("poll.closesAt")).transpose()?,
             closed_at: None,
         };
         poll.validate(ctx.app().clock.now())
@@ -287,8 +294,11 @@ async fn set_pinned(ctx: &Context<'_>, input: PinMessageInput, pinned: bool) -> 
 }
 
 async fn edit(ctx: &Context<'_>, input: EditMessageInput) -> Result<MessagePayload> {
-    let message = parse_id(&input.message_id, "message")?;
-    let message = service::messages::edit(ctx.app(), ctx.viewer()?, message, &input.text).await?;
+    let EditMessageInput { message_id, text, mention_ids, mentions_everyone } = input;
+    let message = parse_id(&message_id, "message")?;
+    let mentions = mention_ids.map(|ids| parse_user_ids("mentionIds", &ids)).transpose()?;
+    let edit = MessageEdit { text, mentions, mentions_everyone };
+    let message = service::message_edits::edit(ctx.app(), ctx.viewer()?, message, edit).await?;
     Ok(MessagePayload { message: Message(message) })
 }
 

@@ -16,7 +16,8 @@ struct MarkReadInput {
     /// The id of the chat.
     chat_id: ID,
     /// The id of the last message that was read.
-    /// Defaults to the newest message. A message before the read position does not move it, but still removes the mark
+    /// Defaults to the newest message. A reply that is only in a thread stands for the last message of the chat before
+    /// it. A message before the read position does not move it, but still removes the mark
     /// of `markUnread`.
     up_to_message_id: Option<ID>,
     /// True hides the viewer's read position in this chat from all other members.
@@ -65,7 +66,8 @@ pub struct ReceiptMutation;
 #[Object]
 impl ReceiptMutation {
     /// Moves the viewer's read position in a chat forward.
-    /// The notifications of the read messages become read too. Fails with `FORBIDDEN` if the viewer is not a member.
+    /// The notifications of the read messages become read too, except those of replies that are only in threads, which
+    /// `markThreadRead` reads. Fails with `FORBIDDEN` if the viewer is not a member.
     async fn mark_read(
         &self,
         ctx: &Context<'_>,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use async_graphql::connection::{Edge, EmptyFields};
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
-use crate::domain::ids::MessageId;
+use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::member_queries::{ReadersQuery, UserIdKey};
 use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, RevisionsQuery};
 use crate::domain::messages;
@@ -20,8 +21,12 @@ use crate::graphql::schema::types::content::{ForwardedFrom, Location, SystemNoti
 use crate::graphql::schema::types::objects::{Chat, Message, User};
 use crate::graphql::schema::types::poll::Poll;
 use crate::graphql::schema::types::reaction::ReactionGroup;
+use crate::graphql::schema::types::thread::ChatThread;
 use crate::service;
 use crate::service::receipts::ReceiptQuery;
+
+/// A message with its cursor in a list.
+pub type MessageEdge = Edge<String, Message, EmptyFields>;
 
 /// The kind of a message.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,16 @@ impl Message {
         Ok(ctx.loaders().load_one(id).await?.map(Self))
     }
 
+    /// Returns the edge of a message in the lists that contain it.
+    pub fn edge(message: Arc<messages::Message>) -> MessageEdge {
+        Edge::new(Self::cursor(&message), Self(message))
+    }
+
+    /// Returns the cursor of a message in the lists of its chat: the timeline and the threads.
+    pub fn cursor(message: &messages::Message) -> String {
+        (message.id.chat, message.id.seq).encode()
+    }
+
     /// Returns whether the viewer now has the right that `check` checks.
     async fn viewer_has_right(
         &self,
@@ -108,6 +123,18 @@ impl Message {
         self.0.id.seq
     }
 
+    /// The version of the chat at the last change of the message.
+    /// Of two states of a message, the one with the greater version is newer.
+    async fn version(&self) -> i64 {
+        self.0.version
+    }
+
+    /// True if the message is in `Chat.messages`.
+    /// False for a reply that is only in its thread.
+    async fn in_chat(&self) -> bool {
+        self.0.in_timeline
+    }
+
     /// The kind of the message.
     async fn kind(&self) -> MessageKind {
         self.0.kind.into()
@@ -132,8 +159,8 @@ impl Message {
     }
 
     /// The text as safe HTML, without scripts and embedded resources.
-    /// Null if there is no text. Rendered from a subset of Markdown: emphasis, strikethrough, code, links, lists and
-    /// quotes.
+    /// Null if there is no text. Rendered from Markdown: emphasis, strikethrough, code, links, lists and quotes. Every
+    /// other visible character is text.
     async fn html(&self, ctx: &Context<'_>) -> Option<Result<Text<Arc<str>>>> {
         self.0.text.as_ref()?;
         Some(load_html(ctx, self.0.clone()).await)
@@ -182,6 +209,15 @@ impl Message {
         Message::load(ctx, self.0.thread_root()?).await.transpose()
     }
 
+    /// The thread that this message started, with the viewer's read position.
+    /// Null if the message has no replies.
+    async fn thread(&self, ctx: &Context<'_>) -> Option<Result<ChatThread>> {
+        match self.0.reply_count {
+            0 => None,
+            _ => ChatThread::load(ctx, self.0.id).await.transpose(),
+        }
+    }
+
     /// The number of replies in the thread that this message started, without deleted replies.
     async fn reply_count(&self) -> i32 {
         self.0.reply_count
@@ -198,9 +234,10 @@ impl Message {
         #[graphql(desc = "Returns the replies before this cursor.")] before: Option<String>,
     ) -> Result<Connection<Message, MessageTotals>> {
         let list = MessageList::Thread(self.0.id);
-        let window = PageArgs { first, after, last, before }.window::<i64>(PageEnd::Last)?;
+        let args = PageArgs { first, after, last, before };
+        let window = args.window::<ChatId, i64>(&self.0.id.chat, PageEnd::Last)?;
         let page = ctx.loaders().load_one(MessagesQuery { list, window }).await?.unwrap_or_else(Page::empty);
-        Ok(connection_with(page, MessageTotals(CountKey::List(list)), |message| message.id.seq.encode(), Message))
+        Ok(connection_with(page, MessageTotals(CountKey::List(list)), |message| Message::cursor(message), Message))
     }
 
     /// The origin of a forwarded message.
@@ -211,7 +248,8 @@ impl Message {
 
     /// The delivery of the message to the members at the time of the send, other than the sender.
     async fn status(&self, ctx: &Context<'_>) -> Result<DeliveryStatus> {
-        let query = ReceiptQuery { id: self.0.id, sender: self.0.sender.clone(), sent_at: self.0.created_at };
+        let (lists, sender) = ((&*self.0).into(), self.0.sender.clone());
+        let query = ReceiptQuery { id: self.0.id, lists, sender, sent_at: self.0.created_at };
         let status = ctx.loaders().load_one(query).await?;
         Ok(status.unwrap_or(service::receipts::DeliveryStatus::Sent).into())
     }
@@ -225,13 +263,14 @@ impl Message {
         #[graphql(desc = "Returns the first n users, 0 to 100. Defaults to 30.")] first: Option<i32>,
         #[graphql(desc = "Returns the users after this cursor.")] after: Option<String>,
     ) -> Result<Connection<User>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<UserIdKey>(PageEnd::First)?;
+        let args = PageArgs { first, after, ..PageArgs::default() };
+        let window = args.window::<MessageId, UserIdKey>(&self.0.id, PageEnd::First)?;
         let (message, sender) = (self.0.id, self.0.sender.clone());
-        let query = ReadersQuery { message, sent_at: self.0.created_at, sender, window };
+        let query = ReadersQuery { message, lists: (&*self.0).into(), sent_at: self.0.created_at, sender, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
         let items = User::load_all(ctx, page.items).await?;
         let page = Page { items, has_previous: page.has_previous, has_next: page.has_next };
-        Ok(connection(page, |user| user.0.id.to_string().encode(), |user| user))
+        Ok(connection(page, |user| (self.0.id, user.0.id.to_string()).encode(), |user| user))
     }
 
     /// The reactions to the message, grouped by emoji, earliest emoji first.
@@ -268,14 +307,14 @@ impl Message {
         #[graphql(desc = "Returns the last n texts, 0 to 100.")] last: Option<i32>,
         #[graphql(desc = "Returns the texts before this cursor.")] before: Option<String>,
     ) -> Result<Connection<MessageRevision>> {
-        let window = PageArgs { first, after, last, before }.window::<i64>(PageEnd::First)?;
+        let window = PageArgs { first, after, last, before }.window::<MessageId, i64>(&self.0.id, PageEnd::First)?;
         let page = match self.0.edited_at.is_some() && self.0.deleted_at.is_none() {
             true => ctx.loaders().load_one(RevisionsQuery { message: self.0.id, window }).await?,
             false => None,
         };
         let node =
             |Revision { text, edited_at, .. }| MessageRevision { text: Text(text), edited_at: DateTime(edited_at) };
-        Ok(connection(page.unwrap_or_else(Page::empty), |revision| revision.version.encode(), node))
+        Ok(connection(page.unwrap_or_else(Page::empty), |revision| (self.0.id, revision.version).encode(), node))
     }
 
     /// The time at which the message was deleted.
