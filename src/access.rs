@@ -8,7 +8,8 @@
 //! - **The chat exists for the viewer** ([`ChatAccess::find_visible`]): their token has the permission `chat.view`, and
 //!   they are a member or the chat is a channel of their organisation.
 //! - **A request may read the chat's content** ([`ChatAccess::require_member`], [`ChatAccess::retain_readable`]): the
-//!   chat exists for the viewer and they are a member.
+//!   chat exists for the viewer and they are a member. Of the messages, [`ChatAccess::retain_with_history`] leaves those
+//!   from before their membership out if the chat kept them from new members.
 //! - **An open feed may continue** ([`MemberAccess::require`], [`MemberAccess::find`]): the same rule as for a request.
 //!
 //! Requests and feeds report a violation differently. To a request, a chat that the viewer cannot see does not exist
@@ -24,6 +25,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::chats::Chat;
 use crate::domain::ids::{ChatId, MemberId, OrganizationId};
 use crate::domain::members::Member;
+use crate::domain::message_queries::Readable;
 use crate::domain::rights::{ChatRights, DenialReason, can_see, require_permission};
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
@@ -38,6 +40,8 @@ pub enum ReadScope<'a> {
     /// A viewer to whom an event of one of their chats is delivered.
     EventRecipient(&'a Viewer, &'a EventAccess),
     /// All members of a chat: the data of that chat which every member may read.
+    ///
+    /// Members who may not read the whole history of the chat receive nothing that was read in this scope.
     ChatMembers(&'a OrganizationId, ChatId),
 }
 
@@ -167,9 +171,7 @@ impl ChatAccess {
         Ok(access)
     }
 
-    /// Returns those keys whose chat has content that `scope` may read.
-    ///
-    /// A chat exists for each of its members ([`can_see`]), so only the membership is read.
+    /// Returns those keys whose chat has content that `scope` may read, for content other than messages.
     ///
     /// # Errors
     ///
@@ -180,24 +182,46 @@ impl ChatAccess {
         keys: &[K],
         chat_of: impl Fn(&K) -> ChatId,
     ) -> Result<Vec<K>> {
+        let readable = Self::retain_with_history(conn, scope, keys, chat_of).await?;
+        Ok(readable.into_iter().map(|readable| readable.query).collect())
+    }
+
+    /// Returns those queries for messages whose chat `scope` may read, each with its part of the history.
+    ///
+    /// A chat exists for each of its members ([`can_see`]), so only the membership is read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database does.
+    pub async fn retain_with_history<Q: Clone>(
+        conn: &mut Conn,
+        scope: ReadScope<'_>,
+        queries: &[Q],
+        chat_of: impl Fn(&Q) -> ChatId,
+    ) -> Result<Vec<Readable<Q>>> {
         let (viewer, event_access) = match scope {
             ReadScope::Viewer(viewer) => (viewer, None),
             ReadScope::EventRecipient(viewer, event_access) => (viewer, Some(event_access)),
             ReadScope::ChatMembers(_, chat) => {
-                return Ok(keys.iter().filter(|key| chat_of(key) == chat).cloned().collect());
+                let of_chat = queries.iter().filter(|query| chat_of(query) == chat);
+                return Ok(of_chat.map(|query| Readable { query: query.clone(), history_after_seq: 0 }).collect());
             }
         };
-        let mut ids: Vec<ChatId> = keys.iter().map(&chat_of).collect();
+        let mut ids: Vec<ChatId> = queries.iter().map(&chat_of).collect();
         ids.sort();
         ids.dedup();
         let joined = match viewer.permissions.contains(&Permission::ChatView) {
             true => members::joined_chats(conn, viewer.organization(), viewer.id(), &ids).await?,
-            false => HashSet::new(),
+            false => HashMap::new(),
         };
         if let Some(event_access) = event_access {
-            event_access.observe(&ids, |id| joined.contains(id));
+            event_access.observe(&ids, |id| joined.contains_key(id));
         }
-        Ok(keys.iter().filter(|key| joined.contains(&chat_of(key))).cloned().collect())
+        let readable = |query: &Q| {
+            let history_after_seq = *joined.get(&chat_of(query))?;
+            Some(Readable { query: query.clone(), history_after_seq })
+        };
+        Ok(queries.iter().filter_map(readable).collect())
     }
 
     /// Returns the viewer's rights in the chat at the time `now`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::calls::Call;
 use crate::domain::chats::Chat;
 use crate::domain::ids::{CallId, ChatId, NotificationId, OrganizationId, UserId};
 use crate::domain::members::Member;
@@ -121,6 +122,10 @@ pub struct UnversionedMemberUpdate {
     ///
     /// They can't if the member reads privately.
     pub visible_to_others: bool,
+    /// The messages that started the threads which the member has marked as read lately.
+    ///
+    /// Only the member receives them.
+    pub read_threads: Vec<Arc<Message>>,
 }
 
 impl UnversionedMemberUpdates {
@@ -131,6 +136,11 @@ impl UnversionedMemberUpdates {
             .enumerate()
             .filter(|(_, update)| update.visible_to_others || update.member.user == *viewer)
             .map(|(index, update)| (index, &update.member))
+    }
+
+    /// Returns the messages that started the threads which a viewer has marked as read lately.
+    pub fn threads_read_by<'a>(&'a self, viewer: &'a UserId) -> impl Iterator<Item = &'a Arc<Message>> {
+        self.members.iter().filter(|update| update.member.user == *viewer).flat_map(|update| &update.read_threads)
     }
 }
 
@@ -250,5 +260,12 @@ impl ChatEvent {
             | ChatEventKind::NotificationsChanged(_)
             | ChatEventKind::CallChanged(_) => &[],
         }
+    }
+}
+
+impl From<&Call> for CallHint {
+    fn from(call: &Call) -> Self {
+        let user_ids = call.participants.iter().map(|participant| participant.user.clone()).collect();
+        Self { call: call.id, version: call.version, user_ids, signal_recipient: None }
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
 pub enum ChatKind {
-    /// A chat of two users, one for each pair.
+    /// A chat of two users, one for each pair, or the notes of one user.
     Direct,
     /// A chat whose members are added by other members.
     Group,
@@ -31,6 +31,17 @@ pub enum GroupCategory {
     Department,
     Operational,
     Custom,
+}
+
+/// The messages that a user who becomes a member may read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
+#[strum(serialize_all = "snake_case")]
+pub enum HistoryForNewMembers {
+    /// All messages of the chat.
+    #[default]
+    All,
+    /// The messages since the user became a member.
+    SinceJoined,
 }
 
 /// An action in a chat that requires a minimum role.
@@ -78,6 +89,22 @@ impl Policy {
         role.unwrap_or_else(|| Self::default_role(kind, action))
     }
 
+    /// Returns the policy of rules, each for another action.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::BadUserInput`] if two rules are for the same action.
+    pub fn checked(rules: impl IntoIterator<Item = (ChatAction, Role)>) -> Result<Self> {
+        let mut policy = BTreeMap::new();
+        for (action, role) in rules {
+            if policy.insert(action, role).is_some() {
+                let name = <&str>::from(action).to_uppercase();
+                return Err(Error::bad_input("policy", format!("must name each action once, and names {name} twice")));
+            }
+        }
+        Ok(Self(policy))
+    }
+
     fn default_role(kind: ChatKind, action: ChatAction) -> Role {
         match (kind, action) {
             (ChatKind::Channel, ChatAction::Post | ChatAction::StartCall) => Role::Moderator,
@@ -104,6 +131,7 @@ pub struct Chat {
     pub details: ChatDetails,
     pub created_by: Option<UserId>,
     pub created_at: DateTime<Utc>,
+    /// The time of the newest message of a user in the timeline; that of the creation before the first.
     pub last_activity_at: DateTime<Utc>,
     /// The time at which the chat last took a version.
     pub changed_at: DateTime<Utc>,
@@ -111,8 +139,10 @@ pub struct Chat {
     pub version: i64,
     /// The version of the last change of the chat's own row.
     pub details_version: i64,
-    /// The number of the newest message; 0 before the first.
+    /// The number of the newest message in the timeline, system messages included; 0 before the first.
     pub last_seq: i64,
+    /// The number of the newest message of a user in the timeline; 0 before the first.
+    pub last_message_seq: i64,
     pub member_count: i32,
     /// The time since which the chat is archived: it can be read, but not written.
     pub archived_at: Option<DateTime<Utc>>,
@@ -125,6 +155,26 @@ impl Chat {
         self.version += 1;
         self.changed_at = now;
         self.version
+    }
+
+    /// Records a new message of a user in the timeline, by which lists of chats are sorted.
+    pub fn record_message(&mut self, seq: i64, now: DateTime<Utc>) {
+        self.last_seq = seq;
+        self.last_message_seq = seq;
+        self.last_activity_at = now;
+    }
+
+    /// Returns whether the chat is for the notes of one user: the direct chat with oneself.
+    pub fn is_notes(&self) -> bool {
+        self.kind == ChatKind::Direct && self.member_count == 1
+    }
+
+    /// Returns the number of the message after which a user who becomes a member now may read the chat.
+    pub fn history_after_seq(&self) -> i64 {
+        match self.details.history_for_new_members {
+            HistoryForNewMembers::All => 0,
+            HistoryForNewMembers::SinceJoined => self.version,
+        }
     }
 
     /// Returns whether read receipts are published, which they are up to `max_members` members.
@@ -176,6 +226,7 @@ pub struct ChatDetails {
     pub policy: Policy,
     /// The minimum number of seconds between two messages of one member; 0 turns slow mode off.
     pub slow_mode_seconds: i32,
+    pub history_for_new_members: HistoryForNewMembers,
 }
 
 impl ChatDetails {
@@ -231,6 +282,7 @@ impl ChatDetails {
             ("category", self.category != other.category),
             ("policy", self.policy != other.policy),
             ("slowModeSeconds", self.slow_mode_seconds != other.slow_mode_seconds),
+            ("historyForNewMembers", self.history_for_new_members != other.history_for_new_members),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -266,4 +318,19 @@ pub type ActivityKey = (i64, uuid::Uuid);
 /// Returns a chat's key in a list that is sorted by activity.
 pub fn activity_key(chat: &Chat) -> ActivityKey {
     (chat.last_activity_at.timestamp_micros(), chat.id.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policy_names_each_action_once() {
+        let rules = [(ChatAction::Post, Role::Admin), (ChatAction::Pin, Role::Owner)];
+        assert_eq!(Policy::checked(rules).unwrap().0, BTreeMap::from(rules));
+        for twice in [(ChatAction::Post, Role::Member), rules[0]] {
+            let error = Policy::checked(rules.into_iter().chain([twice])).unwrap_err();
+            assert_eq!(error.to_string(), "policy must name each action once, and names POST twice");
+        }
+    }
 }

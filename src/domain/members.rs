@@ -74,6 +74,8 @@ pub struct Member {
     pub left_at: Option<DateTime<Utc>>,
     /// The chat's version at the last change of the role, the silencing or the membership.
     pub version: i64,
+    /// The member may read the messages after this number; 0 allows all of them.
+    pub history_after_seq: i64,
     /// The time until which the member cannot post.
     pub silenced_until: Option<DateTime<Utc>>,
     /// The time of the last message or edit, from which slow mode counts.
@@ -119,6 +121,13 @@ pub struct MemberPreferences {
 }
 
 impl MemberPreferences {
+    /// Removes the draft if it is the text that was just sent, be it with other white space around it.
+    pub fn clear_sent_draft(&mut self, text: &str) {
+        if self.draft.as_deref().is_some_and(|draft| draft.trim() == text.trim()) {
+            self.draft = None;
+        }
+    }
+
     /// Sets the draft; a blank text removes it.
     ///
     /// # Errors
@@ -142,6 +151,7 @@ impl Member {
             added_by: None,
             left_at: None,
             version: 0,
+            history_after_seq: 0,
             silenced_until: None,
             last_posted_at: None,
             read_markers: ReadMarkers { last_read_seq: read_seq, ..ReadMarkers::default() },
@@ -157,6 +167,11 @@ impl Member {
 
     pub fn is_active(&self) -> bool {
         self.left_at.is_none()
+    }
+
+    /// Returns whether the member may read the messages of a number in the chat.
+    pub fn may_read(&self, seq: i64) -> bool {
+        seq > self.history_after_seq
     }
 
     /// Returns the last message that the member has read.
@@ -180,6 +195,20 @@ impl Member {
             (self.last_read(), self.read_markers.last_read_at)
         };
         (last_read, last_read_at, self.last_delivered())
+    }
+
+    /// Moves the read position back to a number, unless it is there or before.
+    ///
+    /// Messages that were read have been delivered, and stay so.
+    pub fn move_read_position_back(&mut self, seq: i64, now: DateTime<Utc>) {
+        if seq >= self.read_markers.last_read_seq {
+            return;
+        }
+        if let Some(delivered) = self.last_delivered() {
+            self.read_markers.last_delivered_seq = delivered.seq;
+        }
+        self.read_markers.last_read_seq = seq;
+        self.read_markers.last_read_at = Some(now);
     }
 
     fn message_id(&self, seq: i64) -> Option<MessageId> {

@@ -11,7 +11,7 @@ use crate::domain::ids::{ChatId, Nonce, UserId, fingerprint};
 use crate::domain::members::{Member, Role};
 use crate::domain::messages::SystemMessageKind;
 use crate::domain::notifications::NotificationKind;
-use crate::domain::pagination::{Page, PageArgs, PageEnd};
+use crate::domain::pagination::{Page, PageArgs, PageEnd, RootList};
 use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
@@ -86,7 +86,7 @@ pub async fn by_ids(app: &AppContext, scope: ReadScope<'_>, ids: &[ChatId]) -> R
 /// an argument of the page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, filter: &ChatFilter, args: &PageArgs) -> Result<Page<Chat>> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    let window = args.window::<ActivityKey>(PageEnd::First)?;
+    let window = args.window::<RootList, ActivityKey>(&RootList::Chats, PageEnd::First)?;
     let mut conn = app.database.read().await?;
     let fetched = chats::page(&mut conn, viewer.organization(), viewer.id(), filter, &window).await?;
     Ok(window.to_page(fetched))
@@ -94,29 +94,28 @@ pub async fn page(app: &AppContext, viewer: &Viewer, filter: &ChatFilter, args: 
 
 /// Returns the direct chat of the viewer and another user.
 ///
+/// With the viewer as the other user, it is the chat for their own notes.
+///
 /// The first request of either user creates the chat.
 ///
 /// # Errors
 ///
-/// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, [`Error::BadUserInput`] if the
-/// other user is the viewer, [`Error::NotFound`] if the user is unknown, and [`Error::RateLimited`] after too many new
-/// chats.
+/// Returns [`Error::Forbidden`] if the viewer's token lacks the permission `chat.view`, [`Error::UnknownUsers`] if the
+/// user is unknown, and [`Error::RateLimited`] after too many new chats.
 pub async fn open_direct(app: &AppContext, viewer: &Viewer, other: UserId) -> Result<Chat> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    if other == *viewer.id() {
-        return Err(Error::bad_input("userId", "must be another user"));
-    }
     app.rate_limits.check_write(viewer)?;
     let direct_key = direct_key(viewer.id(), &other);
     let mut conn = app.database.write().await?;
     let result = conn
         .transaction(async move |conn| {
-            require_known_users(conn, viewer, std::slice::from_ref(&other)).await?;
+            require_known_users(conn, viewer, "userId", std::slice::from_ref(&other)).await?;
             if let Some(chat) = chats::by_direct_key(conn, viewer.organization(), &direct_key).await? {
                 return Ok(CreateResult::Existing(chat));
             }
             let key = ChatIdempotencyKey { direct_key: Some(direct_key), ..ChatIdempotencyKey::default() };
-            let new = NewChat::new(ChatKind::Direct, ChatDetails::default(), viewer, Role::Member, vec![other]);
+            let others = if other == *viewer.id() { Vec::new() } else { vec![other] };
+            let new = NewChat::new(ChatKind::Direct, ChatDetails::default(), viewer, Role::Member, others);
             if let Some(outcome) = insert(conn, app, viewer, new, &key).await? {
                 return Ok(CreateResult::Created(outcome));
             }
@@ -134,7 +133,7 @@ pub async fn open_direct(app: &AppContext, viewer: &Viewer, other: UserId) -> Re
 /// # Errors
 ///
 /// Returns [`Error::BadUserInput`] if the draft is not valid, [`Error::Forbidden`] if the viewer may not create groups,
-/// [`Error::NotFound`] if a user is unknown, [`Error::Conflict`] if the nonce was used for other content, and
+/// [`Error::UnknownUsers`] if a user is unknown, [`Error::Conflict`] if the nonce was used for other content, and
 /// [`Error::RateLimited`] after too many new chats.
 pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> Result<Chat> {
     if draft.kind == ChatKind::Direct {
@@ -168,7 +167,7 @@ pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> 
             }
             require_permission(&viewer.permissions, Permission::ChatView)?;
             require_permission(&viewer.permissions, Permission::ChatCreateGroup)?;
-            require_known_users(conn, viewer, &draft.members).await?;
+            require_known_users(conn, viewer, "memberIds", &draft.members).await?;
             let new = NewChat::new(draft.kind, draft.details, viewer, Role::Owner, draft.members);
             match insert(conn, app, viewer, new, &key).await? {
                 Some(outcome) => Ok(CreateResult::Created(outcome)),
@@ -223,6 +222,7 @@ pub async fn insert(
         version: 0,
         details_version: 0,
         last_seq: 0,
+        last_message_seq: 0,
         member_count: users.len() as i32,
         archived_at: None,
         resource: new.resource,
@@ -284,17 +284,19 @@ pub async fn update(
             if details.category.is_some() && transaction.chat().kind != ChatKind::Group {
                 return Err(Error::bad_input("category", "must be null unless the chat is a group"));
             }
-            let changed_fields = details.changed_fields(&transaction.chat().details);
-            if details.policy != transaction.chat().details.policy {
-                // By the policy before the change: otherwise members could give themselves any right by it.
+            let previous = &transaction.chat().details;
+            let changed_fields = details.changed_fields(previous);
+            if details.policy != previous.policy || details.history_for_new_members != previous.history_for_new_members
+            {
+                // By the policy before the change: otherwise members could give themselves any right by it. The
+                // history decides what a member may read who leaves and returns.
                 transaction.rights(viewer).can(ChatAction::ChangeRoles)?;
             }
             if !changed_fields.is_empty() {
+                let new_title = details.title.clone().filter(|_| details.title != previous.title);
                 transaction.access.chat.details = details;
                 transaction.record_chat_change();
-                let changed_fields = changed_fields.join(",");
-                let kind = SystemMessageKind::DetailsChanged;
-                transaction.system_message(kind, viewer.id(), None, Some(changed_fields));
+                transaction.details_changed(viewer.id(), changed_fields, new_title);
             }
             transaction.commit_changes(conn).await
         })
@@ -318,8 +320,7 @@ pub async fn set_archived(app: &AppContext, viewer: &Viewer, id: ChatId, archive
             if transaction.chat().archived_at.is_some() != archived {
                 transaction.access.chat.archived_at = archived.then_some(transaction.now);
                 transaction.record_chat_change();
-                let kind = SystemMessageKind::DetailsChanged;
-                transaction.system_message(kind, viewer.id(), None, Some("archivedAt".into()));
+                transaction.details_changed(viewer.id(), vec!["archivedAt"], None);
             }
             transaction.commit_changes(conn).await
         })

@@ -1,6 +1,6 @@
 //! The members of a chat: adding and removing them, roles, silence and their own preferences.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -8,7 +8,7 @@ use crate::access::{ChatAccess, ReadScope};
 use crate::domain::chats::{Chat, ChatAction, ChatKind};
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::member_queries::MembersQuery;
-use crate::domain::members::{Member, MemberPreferences, ReadMarkers, Role};
+use crate::domain::members::{Member, MemberPreferences, Role};
 use crate::domain::messages::SystemMessageKind;
 use crate::domain::notifications::NotificationKind;
 use crate::domain::pagination::Page;
@@ -16,27 +16,29 @@ use crate::domain::rights::DenialReason;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::service::bans;
-use crate::service::calls::transaction::remove_participant;
+use crate::service::calls::transaction::{remove_participant, stop_media};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::service::membership_notices::announce;
 use crate::storage::connection::Conn;
-use crate::storage::{members, users};
+use crate::storage::{members, notifications, users};
 
 /// The maximum number of users that one mutation adds to a chat.
 pub const MAX_ADDED_MEMBERS: usize = 100;
 
-/// Checks that the organisation has seen all of the given users, whose ids are distinct.
+/// Checks that the organisation has seen all of the users that the argument `field` names.
 ///
 /// # Errors
 ///
-/// Returns [`Error::NotFound`] if a user is unknown.
-pub async fn require_known_users(conn: &mut Conn, viewer: &Viewer, ids: &[UserId]) -> Result<()> {
+/// Returns [`Error::UnknownUsers`] with the unknown ids, if there are any.
+pub async fn require_known_users(conn: &mut Conn, viewer: &Viewer, field: &'static str, ids: &[UserId]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
-    let known = users::by_ids(conn, viewer.organization(), ids).await?;
-    if known.len() == ids.len() { Ok(()) } else { Err(Error::NotFound("user")) }
+    let known: HashSet<UserId> =
+        users::by_ids(conn, viewer.organization(), ids).await?.into_iter().map(|user| user.id).collect();
+    let mut unknown = ids.iter().filter(|id| !known.contains(*id)).map(UserId::as_str).peekable();
+    if unknown.peek().is_none() { Ok(()) } else { Err(Error::unknown_users(field, unknown)) }
 }
 
 /// Returns the active memberships with the given ids whose chat the scope may read, by id.
@@ -73,8 +75,8 @@ pub async fn pages(
 /// # Errors
 ///
 /// Returns [`Error::BadUserInput`] if there are no or too many users or the role is owner, [`Error::NotFound`] if the
-/// chat does not exist for the viewer or a user is unknown, and [`Error::Forbidden`] if the viewer may not add members
-/// in that role.
+/// chat does not exist for the viewer, [`Error::UnknownUsers`] if a user is unknown, and [`Error::Forbidden`] if the
+/// viewer may not add members in that role.
 pub async fn add(
     app: &AppContext,
     viewer: &Viewer,
@@ -98,7 +100,7 @@ pub async fn add(
             if role > Role::Member {
                 rights.can_change_role(Role::Member, role)?;
             }
-            require_known_users(conn, viewer, &users).await?;
+            require_known_users(conn, viewer, "userIds", &users).await?;
             bans::lift_to_add(conn, &mut transaction, viewer, &users).await?;
             let users = users.into_iter().map(|user| (user, role)).collect();
             let members = insert_members(conn, &mut transaction, users, viewer.id()).await?;
@@ -109,6 +111,9 @@ pub async fn add(
 }
 
 /// Joins a channel; a viewer who is a member already stays as they are.
+///
+/// The first user who joins a channel without an owner becomes its owner, even if it is archived: otherwise nobody
+/// could manage it ever again.
 ///
 /// # Errors
 ///
@@ -123,11 +128,15 @@ pub async fn join(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<Membe
             if transaction.chat().kind != ChatKind::Channel {
                 return Err(Error::Forbidden("only a channel can be joined".into()));
             }
+            let has_owner = members::count_role(conn, id, Role::Owner).await? > 0;
             if transaction.access.active_membership().is_none() {
-                transaction.rights(viewer).require_not_archived()?;
+                if has_owner {
+                    transaction.rights(viewer).require_not_archived()?;
+                }
                 bans::require_not_banned(conn, &transaction, viewer).await?;
             }
-            let users = vec![(viewer.id().clone(), Role::Member)];
+            let role = if has_owner { Role::Member } else { Role::Owner };
+            let users = vec![(viewer.id().clone(), role)];
             let member = insert_members(conn, &mut transaction, users, viewer.id()).await?.pop();
             Ok((transaction.commit_changes(conn).await?, member.ok_or(Error::NotFound("member"))?))
         })
@@ -140,8 +149,8 @@ pub async fn join(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<Membe
 ///
 /// The caller has checked that none of them is banned from the chat, or has ended their bans.
 ///
-/// A new member has read up to the newest message. A member who returns keeps their row, with its silence and
-/// preferences, so that leaving a chat ends no silence.
+/// A new member has read up to the newest message, and may read what the chat allows new members. A member who returns
+/// is a new member in all but one respect: leaving a chat ends neither a silence nor the wait of slow mode.
 ///
 /// # Errors
 ///
@@ -153,6 +162,7 @@ pub async fn insert_members(
     actor: &UserId,
 ) -> Result<Vec<Member>> {
     let (chat, now, newest) = (transaction.chat().id, transaction.now, transaction.chat().last_seq);
+    let history_after_seq = transaction.chat().history_after_seq();
     let ids: Vec<MemberId> = users.iter().map(|(user, _)| MemberId { chat, user: user.clone() }).collect();
     let rows = members::by_ids(conn, &ids).await?;
     let mut rows: HashMap<UserId, Member> = rows.into_iter().map(|row| (row.user.clone(), row)).collect();
@@ -164,20 +174,12 @@ pub async fn insert_members(
             continue;
         }
         let added_by = (user != *actor).then(|| actor.clone());
-        let new_member = Member { added_by, ..Member::new_member(chat, user, role, newest, now) };
+        let new_member = Member { added_by, history_after_seq, ..Member::new_member(chat, user, role, newest, now) };
         transaction.access.chat.member_count += 1;
         let member = match &row {
-            Some(row) => {
-                let former = row.clone();
-                let read_markers = ReadMarkers { last_read_seq: newest, last_read_at: None, ..former.read_markers };
-                let member = Member {
-                    silenced_until: former.silenced_until,
-                    last_posted_at: former.last_posted_at,
-                    read_markers,
-                    preferences: former.preferences,
-                    ..new_member
-                };
-                transaction.write_member(conn, member).await?
+            Some(former) => {
+                let (silenced_until, last_posted_at) = (former.silenced_until, former.last_posted_at);
+                transaction.write_member(conn, Member { silenced_until, last_posted_at, ..new_member }).await?
             }
             None => {
                 let member = Member { version: transaction.next_version(), ..new_member };
@@ -187,8 +189,10 @@ pub async fn insert_members(
             }
         };
         let kind = SystemMessageKind::MemberAdded;
-        if announce(conn, transaction, row.as_ref(), kind, &member.user, None, actor).await? {
-            transaction.notify(&member, NotificationKind::AddedToChat, None, actor);
+        let is_announced = announce(conn, transaction, row.as_ref(), kind, &member.user, None, actor).await?;
+        let kind = NotificationKind::AddedToChat;
+        if is_announced || !notifications::exists_about_chat(conn, &member.id(), kind).await? {
+            transaction.notify(&member, kind, None, actor);
         }
         members.push(member);
     }
@@ -231,7 +235,7 @@ pub async fn remove(app: &AppContext, viewer: &Viewer, id: ChatId, user: UserId,
                 }
                 // A user who left can be banned, so that nobody escapes a ban by leaving.
                 Err(Error::NotFound(_)) if ban.is_some() => {
-                    require_known_users(conn, viewer, std::slice::from_ref(&user)).await?;
+                    require_known_users(conn, viewer, "userId", std::slice::from_ref(&user)).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -280,6 +284,8 @@ pub async fn leave(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<()> 
 
 /// Ends a membership inside a transaction; the row stays, because feeds read the change from it.
 ///
+/// The unread notifications of the chat are withdrawn: they lead to messages that the user may no longer read.
+///
 /// # Errors
 ///
 /// Fails only if the database does.
@@ -296,6 +302,7 @@ pub async fn end_membership(
     let left_at = Some(transaction.now);
     let former = member.clone();
     let member = transaction.write_member(conn, Member { left_at, role: Role::Member, ..member }).await?;
+    notifications::withdraw_from_member(conn, &member.id()).await?;
     announce(conn, transaction, Some(&former), kind, &member.user, detail, actor).await?;
     remove_participant(conn, app, transaction, &member.user).await
 }
@@ -353,6 +360,8 @@ pub async fn set_role(
 
 /// Silences a member until a time, or ends their silence.
 ///
+/// A silenced member who is in a call of the chat only listens to it.
+///
 /// # Errors
 ///
 /// Returns [`Error::BadUserInput`] if the time has passed or the user is the viewer, [`Error::NotFound`] if the chat
@@ -383,6 +392,9 @@ pub async fn silence(
                 true => member,
                 false => transaction.write_member(conn, Member { silenced_until: until, ..member }).await?,
             };
+            if until.is_some() {
+                stop_media(conn, app, &mut transaction, &member.user).await?;
+            }
             Ok((transaction.commit_changes(conn).await?, member))
         })
         .await?;

@@ -36,7 +36,7 @@ pub async fn announce(
         && message.is_replaced_by_change_of(subject, transaction.now)
     {
         let (actor, subject) = (Some(actor.clone()), Some(subject.clone()));
-        message.content.system_message = Some(SystemMessage { kind, actor, subject, detail, call: None });
+        message.content.system_message = Some(SystemMessage { actor, subject, detail, ..SystemMessage::new(kind) });
         transaction.write_message(conn, message, MessageChange::Edited).await?;
         return Ok(false);
     }

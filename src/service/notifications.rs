@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::domain::chat_events::NotificationBatch;
 use crate::domain::ids::NotificationId;
 use crate::domain::notifications::Notification;
-use crate::domain::pagination::{MAX_PAGE_SIZE, Page, PageArgs, PageEnd};
+use crate::domain::pagination::{MAX_PAGE_SIZE, Page, PageArgs, PageEnd, RootList};
 use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use crate::storage::notifications;
 /// an argument of the page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, unread_only: bool, args: &PageArgs) -> Result<Page<Notification>> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
-    let window = args.window::<uuid::Uuid>(PageEnd::First)?;
+    let window = args.window::<RootList, uuid::Uuid>(&RootList::Notifications, PageEnd::First)?;
     let mut conn = app.database.read().await?;
     let (organization, user) = (viewer.organization(), viewer.id());
     let fetched = notifications::page(&mut conn, organization, user, unread_only, &window).await?;

@@ -27,7 +27,7 @@ use crate::storage::{chats, members};
 /// # Errors
 ///
 /// Returns [`Error::Forbidden`] if the viewer is not an administrator of the organisation, whether the chat exists or
-/// not, [`Error::NotFound`] if a user is unknown, and [`Error::RateLimited`] after too many new chats.
+/// not, [`Error::UnknownUsers`] if a user is unknown, and [`Error::RateLimited`] after too many new chats.
 pub async fn ensure(
     app: &AppContext,
     viewer: &Viewer,
@@ -44,7 +44,8 @@ pub async fn ensure(
             let organization = viewer.organization();
             let mut chat = chats::by_resource(conn, organization, &resource).await?;
             if chat.is_none() {
-                require_known_users(conn, viewer, &list.users().cloned().collect::<Vec<_>>()).await?;
+                let listed: Vec<UserId> = list.users().cloned().collect();
+                require_known_users(conn, viewer, "memberIds", &listed).await?;
                 let new = NewChat {
                     kind: ChatKind::Group,
                     details: ChatDetails { title: Some(title), ..ChatDetails::default() },
@@ -79,7 +80,7 @@ async fn sync_members(
     let present = members::active_members(conn, transaction.chat().id).await?;
     let present: HashMap<UserId, Member> = present.into_iter().map(|member| (member.user.clone(), member)).collect();
     let missing: Vec<UserId> = list.users().filter(|user| !present.contains_key(*user)).cloned().collect();
-    require_known_users(conn, viewer, &missing).await?;
+    require_known_users(conn, viewer, "memberIds", &missing).await?;
     bans::lift(conn, transaction, &missing).await?;
     let added = missing.into_iter().map(|user| {
         let role = list.role(&user).unwrap_or(Role::Member);

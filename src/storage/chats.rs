@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use serde_json::Value;
 
-use crate::domain::chats::{ActivityKey, Chat, ChatDetails, ChatFilter, ChatKind, GroupCategory, Policy, Resource};
+use crate::domain::chats::{
+    ActivityKey, Chat, ChatDetails, ChatFilter, ChatKind, GroupCategory, HistoryForNewMembers, Policy, Resource,
+};
 use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
 use crate::domain::pagination::{PageEnd, PageWindow};
+use crate::domain::search::folding::fold;
 use crate::domain::text::fold_case;
 use crate::error::{Error, Result};
 use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, parse_text};
@@ -21,7 +24,7 @@ use crate::storage::sql::for_update::{for_update, for_update_skip_locked};
 use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::order::OrderFrom;
 use crate::storage::sql::values_statement::ValuesStatement;
-use crate::storage::users::escape_like;
+use crate::storage::users::{is_named, like_patterns};
 
 /// The columns of a chat.
 #[derive(Queryable, Selectable)]
@@ -47,6 +50,8 @@ struct ChatRow {
     resource_type: Option<String>,
     resource_id: Option<String>,
     changed_at: TimestampValue,
+    last_message_seq: i64,
+    history_for_new_members: TextValue<HistoryForNewMembers>,
 }
 
 impl TryFrom<ChatRow> for Chat {
@@ -64,6 +69,7 @@ impl TryFrom<ChatRow> for Chat {
                 category: row.category.map(|category| category.0),
                 policy: parse_policy(&row.policy)?,
                 slow_mode_seconds: row.slow_mode_seconds,
+                history_for_new_members: row.history_for_new_members.0,
             },
             created_by: row.created_by.map(|user| user.0),
             created_at: row.created_at.0,
@@ -72,6 +78,7 @@ impl TryFrom<ChatRow> for Chat {
             version: row.version,
             details_version: row.details_version,
             last_seq: row.last_seq,
+            last_message_seq: row.last_message_seq,
             member_count: row.member_count,
             archived_at: row.archived_at.map(|at| at.0),
             resource: row.resource_type.zip(row.resource_id).map(|(kind, id)| Resource { kind, id }),
@@ -136,16 +143,19 @@ pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatIdempotencyKey) -> R
                 chats::version.eq(chat.version),
                 chats::details_version.eq(chat.details_version),
                 chats::last_seq.eq(chat.last_seq),
+                chats::last_message_seq.eq(chat.last_message_seq),
                 chats::member_count.eq(chat.member_count),
             ),
             (
                 chats::title.eq(&details.title),
                 chats::title_folded.eq(details.title.as_deref().map(fold_case)),
+                chats::title_search.eq(details.title.as_deref().map(fold)),
                 chats::description.eq(&details.description),
                 chats::avatar_url.eq(&details.avatar_url),
                 chats::category.eq(details.category.map(<&str>::from)),
                 chats::policy.eq(policy_json(&details.policy)),
                 chats::slow_mode_seconds.eq(details.slow_mode_seconds),
+                chats::history_for_new_members.eq(<&str>::from(details.history_for_new_members)),
             ),
             (
                 chats::direct_key.eq(&key.direct_key),
@@ -309,14 +319,17 @@ pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
         .set((
             chats::title.eq(&details.title),
             chats::title_folded.eq(details.title.as_deref().map(fold_case)),
+            chats::title_search.eq(details.title.as_deref().map(fold)),
             chats::description.eq(&details.description),
             chats::avatar_url.eq(&details.avatar_url),
             chats::category.eq(details.category.map(<&str>::from)),
             chats::policy.eq(policy_json(&details.policy)),
             chats::slow_mode_seconds.eq(details.slow_mode_seconds),
+            chats::history_for_new_members.eq(<&str>::from(details.history_for_new_members)),
             chats::version.eq(chat.version),
             chats::details_version.eq(chat.details_version),
             chats::last_seq.eq(chat.last_seq),
+            chats::last_message_seq.eq(chat.last_message_seq),
             chats::member_count.eq(chat.member_count),
             chats::last_activity_at.eq(TimestampValue(chat.last_activity_at)),
             chats::changed_at.eq(TimestampValue(chat.changed_at)),
@@ -340,11 +353,12 @@ pub async fn update_counters(conn: &mut Conn, chats: impl Iterator<Item = &Chat>
             chat.last_seq.into(),
             TimestampValue(chat.last_activity_at).into(),
             TimestampValue(chat.changed_at).into(),
+            chat.last_message_seq.into(),
         ]
     });
     let update = ValuesStatement::new(
         "UPDATE chats SET version = sent.column2, last_seq = sent.column3, last_activity_at = sent.column4, \
-         changed_at = sent.column5 FROM ",
+         changed_at = sent.column5, last_message_seq = sent.column6 FROM ",
         rows,
         " AS sent WHERE chats.id = sent.column1",
     );
@@ -397,11 +411,10 @@ pub async fn page(
             .and_option(filter.pinned.map(|pinned| chats::id.eq_any(with_pin(pinned))))
     };
     let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
-    let pattern = filter.search.as_deref().map(|text| format!("%{}%", escape_like(text)));
     let conditions = conditions
         .and(chats::archived_at.is_not_null().eq(filter.archived))
         .and_option(kinds.map(|kinds| chats::kind.eq_any(kinds)))
-        .and_option(pattern.map(|pattern| {
+        .and_option(filter.search.as_deref().map(|text| {
             let chats_with_named_user = users::table
                 .inner_join(
                     members::table.on(members::organization_id
@@ -409,10 +422,20 @@ pub async fn page(
                         .and(members::user_id.eq(users::id))
                         .and(members::user_id.ne(viewer.as_str()))),
                 )
-                .filter(users::name_folded.like(pattern.clone()).escape('\\'))
+                .filter(users::organization_id.eq(organization.as_str()))
+                .filter(is_named(text))
                 .select(members::chat_id);
             let direct = chats::kind.eq("direct").and(chats::id.eq_any(chats_with_named_user));
-            chats::title_folded.assume_not_null().like(pattern).escape('\\').or(direct)
+            let named_viewer = users::table
+                .filter(users::organization_id.eq(organization.as_str()))
+                .filter(users::id.eq(viewer.as_str()))
+                .filter(is_named(text));
+            let own_notes =
+                chats::kind.eq("direct").and(chats::member_count.eq(1)).and(diesel::dsl::exists(named_viewer));
+            let [folded, lower] = like_patterns(text);
+            let not_yet =
+                chats::title_search.is_null().and(chats::title_folded.assume_not_null().like(lower).escape('\\'));
+            chats::title_search.assume_not_null().like(folded).escape('\\').or(not_yet).or(direct).or(own_notes)
         }))
         .and_option(window.after.map(|(at, id)| {
             let (at, id) = (TimestampValue::from_micros_clamped(at), UuidValue(id));

@@ -1,19 +1,20 @@
 //! Memberships, read positions and unread counts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Bool};
 
 use crate::domain::ids::{ChatId, MemberId, OrganizationId, UserId};
-use crate::domain::member_queries::{MembersQuery, ReadersQuery, ReceiptPosition};
+use crate::domain::member_queries::{MembersQuery, ReadersQuery, ReceiptPosition, UserChat};
 use crate::domain::members::{Member, MemberPreferences, NotificationLevel, ReadMarkers, Role, UnreadCounts};
 use crate::error::Result;
 use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, into_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
+use crate::storage::erased_sql::EngineSql;
 use crate::storage::read_budget::{LargeRow, MAX_LARGE_ROWS, charge_rows};
 use crate::storage::schema::{chats, members};
 use crate::storage::sql::columns::columns;
@@ -24,6 +25,7 @@ use crate::storage::sql::pairs::pairs_in;
 use crate::storage::sql::statement_cache::MAX_ROWS;
 use crate::storage::sql::union_all::{load_union, load_union_large, union_all, union_all_large};
 use crate::storage::sql::values_statement::ValuesStatement;
+use crate::storage::threads;
 
 /// The columns of a member.
 #[derive(Queryable, Selectable)]
@@ -49,6 +51,7 @@ struct MemberRow {
     pinned: bool,
     marked_unread: bool,
     draft: Option<String>,
+    history_after_seq: i64,
 }
 
 impl From<MemberRow> for Member {
@@ -62,6 +65,7 @@ impl From<MemberRow> for Member {
             added_by: row.added_by.map(|user| user.0),
             left_at: time(row.left_at),
             version: row.version,
+            history_after_seq: row.history_after_seq,
             silenced_until: time(row.silenced_until),
             last_posted_at: time(row.last_posted_at),
             read_markers: ReadMarkers {
@@ -104,14 +108,20 @@ pub fn unread_count() -> SqlLiteral<BigInt> {
 }
 
 /// Returns the SQL that counts the unread messages that mention the member or everyone.
+///
+/// Messages of the timeline are unread after the read position, and other replies after that of their thread.
 fn mention_count() -> SqlLiteral<BigInt> {
-    sql("(SELECT count(*) FROM (SELECT unread.seq FROM mentions JOIN messages AS unread \
+    let in_threads = threads::unread_mentions();
+    sql(&format!(
+        "(SELECT count(*) FROM (SELECT unread.seq FROM mentions JOIN messages AS unread \
          ON unread.chat_id = mentions.chat_id AND unread.seq = mentions.seq WHERE mentions.chat_id = members.chat_id \
          AND mentions.user_id = members.user_id AND mentions.seq > members.last_read_seq AND unread.in_timeline \
          AND unread.sender_id <> members.user_id AND unread.deleted_at IS NULL \
          UNION SELECT unread.seq FROM messages AS unread WHERE unread.chat_id = members.chat_id \
          AND unread.mentions_everyone AND unread.in_timeline AND unread.seq > members.last_read_seq \
-         AND unread.sender_id <> members.user_id AND unread.deleted_at IS NULL LIMIT 1000) AS capped)")
+         AND unread.sender_id <> members.user_id AND unread.deleted_at IS NULL \
+         UNION {in_threads} LIMIT 1000) AS capped)"
+    ))
 }
 
 /// Inserts members who were never in the chat before, at least one.
@@ -130,6 +140,7 @@ pub async fn insert(conn: &mut Conn, organization: &OrganizationId, new: &[Membe
             members::added_by.eq(member.added_by.as_ref().map(UserId::as_str)),
             members::version.eq(member.version),
             members::last_read_seq.eq(member.read_markers.last_read_seq),
+            members::history_after_seq.eq(member.history_after_seq),
         )
     });
     insert_many(members::table, rows).execute(conn).await?;
@@ -151,6 +162,7 @@ pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
                 members::added_by.eq(member.added_by.as_ref().map(UserId::as_str)),
                 members::left_at.eq(member.left_at.map(TimestampValue)),
                 members::version.eq(member.version),
+                members::history_after_seq.eq(member.history_after_seq),
                 members::silenced_until.eq(member.silenced_until.map(TimestampValue)),
                 members::moved_at.eq(member.private_state_updated_at.map(TimestampValue)),
                 members::shown_at.eq(member.visible_state_updated_at.map(TimestampValue)),
@@ -174,7 +186,7 @@ pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
     Ok(())
 }
 
-/// Writes the read markers of members who posted, and when they did.
+/// Writes the read markers and the times of members who posted, and removes the drafts that they sent.
 ///
 /// # Errors
 ///
@@ -189,12 +201,13 @@ pub async fn record_posts(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
             member.read_markers.last_read_at.map(TimestampValue).into(),
             member.preferences.marked_unread.into(),
             posted_at.into(),
+            member.preferences.draft.is_none().into(),
         ])
     });
     let update = ValuesStatement::new(
         "UPDATE members SET last_read_seq = posted.column3, last_read_at = posted.column4, \
          marked_unread = posted.column5, last_posted_at = posted.column6, moved_at = posted.column6, \
-         shown_at = posted.column6 FROM ",
+         shown_at = posted.column6, draft = CASE WHEN posted.column7 THEN NULL ELSE draft END FROM ",
         rows,
         " AS posted WHERE members.chat_id = posted.column1 AND members.user_id = posted.column2",
     );
@@ -217,6 +230,8 @@ pub async fn record_edit(conn: &mut Conn, id: &MemberId, at: DateTime<Utc>) -> R
 
 /// Returns those of the given chats in which a user is a member.
 ///
+/// Each has the number of the message after which the user may read the chat.
+///
 /// It decides about access to every list of content, so it reads neither the chats nor the drafts of the member.
 ///
 /// # Errors
@@ -227,18 +242,18 @@ pub async fn joined_chats(
     organization: &OrganizationId,
     user: &UserId,
     chats: &[ChatId],
-) -> Result<HashSet<ChatId>> {
-    let mut joined = HashSet::with_capacity(chats.len());
+) -> Result<HashMap<ChatId, i64>> {
+    let mut joined = HashMap::with_capacity(chats.len());
     for chunk in chats.chunks(MAX_ROWS) {
-        let rows: Vec<UuidValue> = members::table
+        let rows: Vec<(UuidValue, i64)> = members::table
             .filter(in_list(members::chat_id, chunk.iter().map(|chat| UuidValue(chat.0))))
             .filter(members::organization_id.eq(organization.as_str()))
             .filter(members::user_id.eq(user.as_str()))
             .filter(members::left_at.is_null())
-            .select(members::chat_id)
+            .select((members::chat_id, members::history_after_seq))
             .load(conn)
             .await?;
-        joined.extend(rows.into_iter().map(|chat| ChatId(chat.0)));
+        joined.extend(rows.into_iter().map(|(chat, history_after_seq)| (ChatId(chat.0), history_after_seq)));
     }
     Ok(joined)
 }
@@ -364,9 +379,9 @@ pub async fn unread_counts(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<(Mem
     Ok(rows.into_iter().map(counts).collect())
 }
 
-/// Returns the unread counts of each of a user's chats that has unread messages or is marked unread.
+/// Returns the unread counts of a user's chats that are not completely read.
 ///
-/// Muted and archived chats are left out.
+/// The flag of a chat is false if only replies in threads are unread. Muted and archived chats are left out.
 ///
 /// # Errors
 ///
@@ -376,40 +391,42 @@ pub async fn unread_counts_by_chat(
     organization: &OrganizationId,
     user: &UserId,
     now: DateTime<Utc>,
-) -> Result<Vec<UnreadCounts>> {
-    let counts: Vec<(i64, i64)> = members::table
+) -> Result<Vec<(bool, UnreadCounts)>> {
+    let counts: Vec<(bool, i64, i64)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
         .filter(chats::archived_at.is_null())
         .filter(members::muted_until.is_null().or(members::muted_until.assume_not_null().le(TimestampValue(now))))
-        .filter(members::marked_unread.or(unread_count().gt(0)))
-        .select((unread_count(), mention_count()))
+        .filter(members::marked_unread.or(unread_count().gt(0)).or(mention_count().gt(0)))
+        .select((members::marked_unread, unread_count(), mention_count()))
         .load(conn)
         .await?;
-    Ok(counts.into_iter().map(|(messages, mentions)| UnreadCounts { messages, mentions }).collect())
+    let unread = |(is_marked, messages, mentions)| (is_marked || messages > 0, UnreadCounts { messages, mentions });
+    Ok(counts.into_iter().map(unread).collect())
 }
 
-/// Returns the chats that a user is a member of, with their versions.
+/// Returns the chats that a user is a member of.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn chat_versions_by_user(
-    conn: &mut Conn,
-    organization: &OrganizationId,
-    user: &UserId,
-) -> Result<Vec<(ChatId, i64)>> {
-    let rows: Vec<(UuidValue, i64)> = members::table
+pub async fn chats_by_user(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<Vec<UserChat>> {
+    let rows: Vec<(UuidValue, i64, i64)> = members::table
         .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
-        .select((members::chat_id, chats::version))
+        .select((members::chat_id, chats::version, members::history_after_seq))
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(chat, version)| (ChatId(chat.0), version)).collect())
+    let user_chat = |(chat, version, history_after_seq): (UuidValue, i64, i64)| UserChat {
+        chat: ChatId(chat.0),
+        version,
+        history_after_seq,
+    };
+    Ok(rows.into_iter().map(user_chat).collect())
 }
 
 /// Returns up to `limit` of a user's chats that changed since a time, with their last change.
@@ -540,12 +557,12 @@ pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Ve
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         let conditions = Conditions::new()
             .and_option(query.window.after.clone().map(|after| members::user_id.gt(after)))
-            .and_option(query.sender.as_ref().map(|sender| members::user_id.ne(sender.as_str())));
+            .and_option(query.sender.as_ref().map(|sender| members::user_id.ne(sender.as_str())))
+            .and(has_read(query));
         members::table
             .filter(members::chat_id.eq(UuidValue(query.message.chat.0)))
             .filter(members::left_at.is_null())
             .filter(diesel::dsl::not(members::read_privately))
-            .filter(members::last_read_seq.ge(query.message.seq))
             // A new member's read position begins at the newest message, which the member has not read.
             .filter(members::joined_at.le(TimestampValue(query.sent_at)))
             .filter(conditions)
@@ -554,6 +571,21 @@ pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Ve
             .select((number.into_sql::<BigInt>(), members::user_id))
     });
     Ok(into_user_ids(load_union(conn, queries.len(), union_all(parts)).await?))
+}
+
+/// Returns the condition that a member has read a message in one of its lists.
+fn has_read(query: &ReadersQuery) -> impl EngineSql + use<> {
+    let seq = query.message.seq;
+    let timeline_seq = if query.lists.in_timeline { seq } else { i64::MAX };
+    let in_thread = sql::<Bool>(
+        "EXISTS (SELECT 1 FROM thread_members WHERE thread_members.chat_id = members.chat_id \
+         AND thread_members.user_id = members.user_id AND thread_members.root_seq = ",
+    )
+    .bind::<BigInt, _>(query.lists.thread_root_seq.unwrap_or_default())
+    .sql(" AND thread_members.last_read_seq >= ")
+    .bind::<BigInt, _>(seq)
+    .sql(")");
+    members::last_read_seq.ge(timeline_seq).or(in_thread)
 }
 
 /// The columns that a receipt position is made of.

@@ -52,6 +52,21 @@ async fn archived_chat_is_readable_but_not_writable(app: &TestApp) {
 }
 
 #[engine_test]
+async fn call_in_an_archived_chat_cannot_be_joined(app: &TestApp) {
+    let (alice, bob, carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    // However slow the test is, nobody counts as lost.
+    app.app.clock.pause();
+    let chat = alice.group("Walk", &[&bob, &carol]).await;
+    let call = alice.start_call(&chat).await.call;
+    bob.join_call(&call).await;
+    alice.mutate_ok("archiveChat", json!({ "chatId": chat, "archived": true })).await;
+    let join = json!({ "callId": call, "deviceId": "phone" });
+    carol.mutate("joinCall", join.clone()).await.assert_error("FORBIDDEN");
+    alice.mutate_ok("archiveChat", json!({ "chatId": chat, "archived": false })).await;
+    carol.mutate_ok("joinCall", join).await;
+}
+
+#[engine_test]
 async fn archived_chats_are_listed_and_counted_separately(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[&bob]).await);

@@ -63,10 +63,6 @@ async fn direct_chat_is_unique_per_pair_under_concurrency(app: &TestApp) {
     assert_eq!(list.at("chats.nodes.0.members.nodes"), &members);
 
     alice
-        .mutate_returning("openDirectChat", json!({ "userId": "alice" }), "chat { id }")
-        .await
-        .assert_bad_input("userId");
-    alice
         .mutate_returning("openDirectChat", json!({ "userId": "nobody" }), "chat { id }")
         .await
         .assert_error("NOT_FOUND");
@@ -215,6 +211,153 @@ async fn chat_list_is_ordered_filtered_and_paged(app: &TestApp) {
     ] {
         alice.ask(&format!("{{ chats({arguments}) {{ nodes {{ id }} }} }}")).await.assert_bad_input(field);
     }
+}
+
+#[engine_test]
+async fn open_direct_chat_with_oneself_opens_personal_notes(app: &TestApp) {
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let selection = "chat { id kind title memberCount lastMessage { id } members { nodes { user { id } role } }
+                    viewerCan { action allowed } }";
+    let open = async || alice.mutate_returning("openDirectChat", json!({ "userId": "alice" }), selection).await;
+    let opened = join_all((0..5).map(|_| open())).await;
+    let chat = opened[0].at("openDirectChat.chat");
+    assert!(opened.iter().all(|reply| reply.at("openDirectChat.chat") == chat), "{opened:?}");
+    let fields = [&chat["kind"], &chat["title"], &chat["memberCount"], &chat["lastMessage"]];
+    assert_eq!(json!(fields), json!(["DIRECT", null, 1, null]));
+    assert_eq!(chat["members"]["nodes"], json!([{ "user": { "id": "alice" }, "role": "MEMBER" }]));
+    let actions = chat["viewerCan"].as_array().unwrap().iter().filter(|action| action["allowed"] == true);
+    let allowed: Vec<_> = actions.map(|action| action["action"].as_str().unwrap()).collect();
+    assert_eq!(allowed, ["POST", "MENTION_EVERYONE", "PIN"]);
+    let id = chat["id"].as_str().unwrap();
+    let note = alice.send(id, "buy milk").await;
+    alice.mutate_ok("pinMessage", json!({ "messageId": note })).await;
+    let listed = alice.ask("{ chats { nodes { id lastMessage { id } viewerMembership { unreadCount } } } }").await;
+    let expected = json!([{ "id": id, "lastMessage": { "id": note }, "viewerMembership": { "unreadCount": 0 } }]);
+    assert_eq!(listed.at("chats.nodes"), &expected);
+    let found = alice.ask("{ searchMessages(query: \"milk\") { nodes { id } } }").await;
+    assert_eq!(found.at("searchMessages.nodes"), &json!([{ "id": note }]));
+    for (field, input) in [
+        ("leaveChat", json!({ "chatId": id })),
+        ("addMembers", json!({ "chatId": id, "userIds": ["bob"] })),
+        ("updateChat", json!({ "chatId": id, "title": "Notes" })),
+        ("startCall", json!({ "chatId": id, "kind": "AUDIO", "deviceId": "phone" })),
+    ] {
+        alice.mutate(field, input).await.assert_error("FORBIDDEN");
+    }
+    let by_name = alice.ask("{ chats(filter: { search: \"alic\" }) { nodes { id } } }").await;
+    assert_eq!(by_name.at("chats.nodes"), &json!([{ "id": id }]), "the viewer's name is the title of their notes");
+    // The notes belong to nobody else, and the chat with another user is another one.
+    bob.mutate("sendMessage", json!({ "chatId": id, "text": "hello" })).await.assert_error("NOT_FOUND");
+    assert_eq!(bob.fetch_chat(id, "id").await, json!(null));
+    assert_ne!(alice.direct(&bob).await, id);
+    assert_ne!(bob.direct(&bob).await, id);
+}
+
+#[engine_test]
+async fn chat_order_and_preview_follow_what_users_said(app: &TestApp) {
+    let (alice, bob, _carol) = (app.user("alice").await, app.user("bob").await, app.user("carol").await);
+    let (walk, run) = (alice.group("Walk", &[&bob]).await, alice.group("Run", &[&bob]).await);
+    let list = async || {
+        let list = alice.ask("{ chats { nodes { title lastMessage { text } lastEntry { kind } } } }").await;
+        list.at("chats.nodes").clone()
+    };
+    let entry = |title: &str, text: Option<&str>, kind: &str| json!({ "title": title, "lastMessage": text.map(|text| json!({ "text": text })), "lastEntry": { "kind": kind } });
+    assert_eq!(list().await, json!([entry("Run", None, "SYSTEM"), entry("Walk", None, "SYSTEM")]));
+    let said = bob.send(&walk, "said").await;
+    bob.send(&run, "and heard").await;
+    let run_entry = entry("Run", Some("and heard"), "TEXT");
+    assert_eq!(list().await, json!([run_entry, entry("Walk", Some("said"), "TEXT")]));
+    let activity = alice.fetch_chat(&walk, "lastActivityAt").await;
+    for (user, field, input) in [
+        (&alice, "addMembers", json!({ "chatId": walk, "userIds": ["carol"] })),
+        (&alice, "changeMemberRole", json!({ "chatId": walk, "userId": "carol", "role": "ADMIN" })),
+        (&alice, "updateChat", json!({ "chatId": walk, "title": "Stroll" })),
+        (&alice, "pinMessage", json!({ "messageId": said })),
+        (&bob, "addReaction", json!({ "messageId": said, "emoji": "👍" })),
+        (&bob, "editMessage", json!({ "messageId": said, "text": "said better" })),
+        (&bob, "sendMessage", json!({ "chatId": walk, "text": "in the thread", "threadRootId": said })),
+        (&alice, "removeMember", json!({ "chatId": walk, "userId": "carol" })),
+        (&bob, "startCall", json!({ "chatId": walk, "kind": "AUDIO", "deviceId": "phone" })),
+        (&bob, "leaveChat", json!({ "chatId": walk })),
+    ] {
+        user.mutate_ok(field, input).await;
+        let chats = list().await;
+        assert_eq!(chats[0], run_entry, "{field}");
+        let text = &chats[1]["lastMessage"]["text"];
+        assert!(text == "said" || text == "said better", "{field}: {text}");
+    }
+    for archived in [true, false] {
+        alice.mutate_ok("archiveChat", json!({ "chatId": walk, "archived": archived })).await;
+    }
+    assert_eq!(list().await, json!([run_entry, entry("Stroll", Some("said better"), "SYSTEM")]));
+    assert_eq!(alice.fetch_chat(&walk, "lastActivityAt").await, activity);
+    // Reading the whole chat reads the system messages too.
+    let read =
+        alice.mutate_returning("markRead", json!({ "chatId": walk }), "member { unreadCount lastReadMessage { id } }");
+    let read = read.await.at("markRead.member").clone();
+    let newest = alice.fetch_chat(&walk, "lastEntry { id }").await["lastEntry"].clone();
+    assert_eq!(read, json!({ "unreadCount": 0, "lastReadMessage": newest }));
+    // A page of the list continues by the same order.
+    let first = alice.ask("{ chats(first: 1) { nodes { title } pageInfo { endCursor } } }").await;
+    assert_eq!(first.at("chats.nodes.0.title"), "Run");
+    let after = json!({ "after": first.text("chats.pageInfo.endCursor") });
+    let second = alice.ask_with("query($after: String) { chats(first: 1, after: $after) { nodes { title } } }", after);
+    assert_eq!(second.await.at("chats.nodes.0.title"), "Stroll");
+    alice.send(&walk, "again").await;
+    assert_eq!(list().await[0], entry("Stroll", Some("again"), "TEXT"));
+}
+
+#[engine_test]
+async fn policy_that_names_an_action_twice_is_refused(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    let rule = |action: &str, role: &str| json!({ "action": action, "role": role });
+    for policy in [
+        json!([rule("POST", "ADMIN"), rule("POST", "MEMBER")]),
+        json!([rule("PIN", "OWNER"), rule("POST", "MEMBER"), rule("PIN", "OWNER")]),
+    ] {
+        let new = json!({ "kind": "GROUP", "title": "Run", "memberIds": [], "policy": policy });
+        alice.mutate("createChat", new).await.assert_bad_input("policy");
+        alice.mutate("updateChat", json!({ "chatId": chat, "policy": policy })).await.assert_bad_input("policy");
+    }
+    let policy = json!([rule("POST", "ADMIN"), rule("PIN", "OWNER")]);
+    alice.mutate_ok("updateChat", json!({ "chatId": chat, "policy": policy })).await;
+    let stored = alice.fetch_chat(&chat, "policy { action role }").await["policy"].clone();
+    assert!(policy.as_array().unwrap().iter().all(|rule| stored.as_array().unwrap().contains(rule)), "{stored}");
+}
+
+#[engine_test]
+async fn unknown_users_are_named_in_the_error(app: &TestApp) {
+    let alice = app
+        .user_in("demo", "alice", Some(&["chat.view", "chat.create_group", "chat.manage_group", "organization.admin"]))
+        .await;
+    app.user("bob").await;
+    app.user_in("other", "mallory", None).await;
+    let chat = alice.group("Walk", &[]).await;
+    let resource = |id: &str, users: &serde_json::Value| json!({ "resource": { "type": "ticket", "id": id }, "title": "Ticket", "memberIds": users });
+    alice.mutate_ok("ensureResourceChat", resource("known", &json!([]))).await;
+    let users = json!(["bob", "nobody", "mallory", "alice"]);
+    let unknown = json!(["mallory", "nobody"]);
+    for (mutation, input, field, ids) in [
+        ("createChat", json!({ "kind": "GROUP", "title": "a", "memberIds": users }), "memberIds", &unknown),
+        ("createChat", json!({ "kind": "CHANNEL", "title": "a", "memberIds": users }), "memberIds", &unknown),
+        ("addMembers", json!({ "chatId": chat, "userIds": users }), "userIds", &unknown),
+        ("addMembers", json!({ "chatId": chat, "userIds": ["bob", " "] }), "userIds", &json!([" "])),
+        ("ensureResourceChat", resource("new", &users), "memberIds", &unknown),
+        ("ensureResourceChat", resource("known", &users), "memberIds", &unknown),
+        ("openDirectChat", json!({ "userId": "nobody" }), "userId", &json!(["nobody"])),
+        ("openDirectChat", json!({ "userId": "a\u{200B}" }), "userId", &json!(["a\u{200B}"])),
+        ("removeMember", json!({ "chatId": chat, "userId": "nobody", "ban": true }), "userId", &json!(["nobody"])),
+    ] {
+        let refused = alice.mutate(mutation, input).await;
+        refused.assert_error("NOT_FOUND");
+        let extensions = &refused.body["errors"][0]["extensions"];
+        assert_eq!([&extensions["field"], &extensions["ids"]], [&json!(field), ids], "{mutation}");
+    }
+    assert_eq!(alice.fetch_chat(&chat, "memberCount").await["memberCount"], 1, "nobody was added");
+    let long = "x".repeat(10_000);
+    let refused = alice.mutate("openDirectChat", json!({ "userId": long })).await;
+    assert_eq!(refused.body["errors"][0]["extensions"]["ids"], json!([&long[..255]]), "a long id is cut");
 }
 
 #[engine_test]

@@ -80,6 +80,143 @@ async fn leaving_last_owner_is_succeeded(app: &TestApp) {
 }
 
 #[engine_test]
+async fn first_who_joins_a_channel_without_an_owner_becomes_its_owner(app: &TestApp) {
+    let (alice, bob, carol) = alice_bob_and_carol(app).await;
+    let channel = alice.chat("CHANNEL", "News", &[&bob]).await;
+    let input = json!({ "chatId": channel });
+    let join = async |user: &User| {
+        let joined = user.mutate_returning("joinChannel", input.clone(), "member { role }").await;
+        joined.text("joinChannel.member.role")
+    };
+    let leave = async |user: &User| user.mutate_ok("leaveChat", input.clone()).await;
+    assert_eq!(join(&carol).await, "MEMBER", "the channel has an owner");
+    for user in [&carol, &alice, &bob] {
+        leave(user).await;
+    }
+    let joined = futures_util::future::join_all([&alice, &bob, &carol].map(join)).await;
+    assert_eq!(joined.iter().filter(|role| *role == "OWNER").count(), 1, "{joined:?}");
+    for user in [&alice, &bob, &carol] {
+        leave(user).await;
+    }
+    assert_eq!(join(&bob).await, "OWNER");
+    assert_eq!(join(&bob).await, "OWNER", "joining again changes nothing");
+    assert_eq!(join(&alice).await, "MEMBER", "the founder is a member like every other");
+    bob.mutate_ok("updateChat", json!({ "chatId": channel, "title": "Old news" })).await;
+    bob.send(&channel, "hello").await;
+    bob.mutate_ok("changeMemberRole", json!({ "chatId": channel, "userId": "alice", "role": "OWNER" })).await;
+    // An archived channel that all have left can be joined, or nobody could restore or delete it.
+    bob.mutate_ok("archiveChat", json!({ "chatId": channel, "archived": true })).await;
+    carol.mutate("joinChannel", input.clone()).await.assert_error("FORBIDDEN");
+    leave(&alice).await;
+    leave(&bob).await;
+    assert_eq!(join(&carol).await, "OWNER");
+    carol.mutate_ok("archiveChat", json!({ "chatId": channel, "archived": false })).await;
+    let powerful = app.user_in("demo", "carol", Some(&["chat.view", "chat.delete"])).await;
+    powerful.mutate_ok("deleteChat", input.clone()).await;
+}
+
+#[engine_test]
+async fn returning_member_has_fresh_settings_and_the_former_silence(app: &TestApp) {
+    let (alice, bob, _carol) = alice_bob_and_carol(app).await;
+    let chat = alice.group("Walk", &[&bob]).await;
+    let selection = "viewerMembership { mutedUntil pinned notificationLevel markedUnread draft lastReadAt unreadCount
+                    silencedUntil }";
+    let settings = json!({ "chatId": chat, "mutedUntil": app.time_in(3600), "pinned": true, "draft": "Dear",
+        "notificationLevel": "NONE" });
+    let until = app.time_in(3600);
+    for (user, field, input) in [
+        (&bob, "updateMyMembership", settings),
+        (&bob, "markRead", json!({ "chatId": chat, "private": true })),
+        (&bob, "markUnread", json!({ "chatId": chat })),
+        (&alice, "silenceMember", json!({ "chatId": chat, "userId": "bob", "until": until })),
+        (&alice, "removeMember", json!({ "chatId": chat, "userId": "bob" })),
+    ] {
+        user.mutate_ok(field, input).await;
+    }
+    let meanwhile = alice.send(&chat, "while Bob is out").await;
+    alice.add_member(&chat, "bob", "MEMBER").await;
+    let membership = bob.fetch_chat(&chat, selection).await["viewerMembership"].clone();
+    let fresh = json!({ "mutedUntil": null, "pinned": false, "notificationLevel": "ALL", "markedUnread": false,
+        "draft": null, "lastReadAt": null, "unreadCount": 0, "silencedUntil": membership["silencedUntil"] });
+    assert_eq!(membership, fresh);
+    bob.mutate("sendMessage", json!({ "chatId": chat, "text": "hello" })).await.assert_error("FORBIDDEN");
+    assert!(membership["silencedUntil"].is_string(), "leaving ends no silence");
+    assert_eq!(bob.fetch_message(&meanwhile, "id").await["id"], meanwhile, "the chat shows new members all messages");
+    // The read position is public again.
+    alice.send(&chat, "welcome back").await;
+    bob.mutate_ok("markRead", json!({ "chatId": chat })).await;
+    let seen = alice.fetch_chat(&chat, "lastMessage { status }").await;
+    assert_eq!(seen["lastMessage"]["status"], "READ");
+}
+
+#[engine_test]
+async fn removed_member_has_no_unread_notifications_of_the_chat(app: &TestApp) {
+    let (alice, bob, _carol) = alice_bob_and_carol(app).await;
+    let other = alice.group("Run", &[&bob]).await;
+    bob.mutate_ok("markNotificationsRead", json!({})).await;
+    let kept = alice.send_message(&other, json!({ "text": "bob", "mentionIds": ["bob"] })).await;
+    let unread = async || {
+        let query =
+            "{ viewer { unread { notifications } notifications(unreadOnly: true) { nodes { message { id } } } } }";
+        bob.ask(query).await.at("viewer").clone()
+    };
+    let only_kept =
+        json!({ "unread": { "notifications": 1 }, "notifications": { "nodes": [{ "message": { "id": kept } }] } });
+    for (kind, ends_by) in
+        [("GROUP", "removeMember"), ("GROUP", "leaveChat"), ("CHANNEL", "removeMember"), ("CHANNEL", "leaveChat")]
+    {
+        let chat = alice.chat(kind, "Walk", &[&bob]).await;
+        let hello = alice.send_message(&chat, json!({ "text": "bob", "mentionIds": ["bob"] })).await;
+        alice.send_message(&chat, json!({ "text": "all", "mentionsEveryone": true, "threadRootId": hello })).await;
+        assert_eq!(unread().await["unread"]["notifications"], 4, "{kind}: added, and mentioned twice");
+        match ends_by {
+            "leaveChat" => bob.mutate_ok(ends_by, json!({ "chatId": chat })).await,
+            _ => alice.mutate_ok(ends_by, json!({ "chatId": chat, "userId": "bob" })).await,
+        }
+        assert_eq!(unread().await, only_kept, "{kind} {ends_by}");
+        if ends_by == "removeMember" {
+            alice.add_member(&chat, "bob", "MEMBER").await;
+            assert_eq!(unread().await["unread"]["notifications"], 2, "only the new invitation is unread");
+            alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "bob", "ban": true })).await;
+            assert_eq!(unread().await, only_kept);
+        }
+    }
+}
+
+#[engine_test]
+async fn draft_equal_to_the_sent_text_is_cleared_by_the_send(app: &TestApp) {
+    let (alice, bob, _carol) = alice_bob_and_carol(app).await;
+    let chat = alice.group("Walk", &[&bob]).await;
+    let draft =
+        async || alice.fetch_chat(&chat, "viewerMembership { draft }").await["viewerMembership"]["draft"].clone();
+    let root = bob.send(&chat, "where to?").await;
+    for (text, sent, remaining) in [
+        ("hello", json!({ "text": "hello" }), json!(null)),
+        ("  hello\n", json!({ "text": "hello" }), json!(null)),
+        ("hello", json!({ "text": "hello", "threadRootId": root }), json!(null)),
+        ("*Hello*", json!({ "text": "*Hello*", "mentionIds": ["bob"] }), json!(null)),
+        ("hello", json!({ "text": "hello there" }), json!("hello")),
+        ("hello there", json!({ "text": "hello" }), json!("hello there")),
+        ("Hello", json!({ "text": "hello" }), json!("Hello")),
+    ] {
+        alice.mutate_ok("updateMyMembership", json!({ "chatId": chat, "draft": text })).await;
+        bob.send(&chat, text).await;
+        assert_ne!(draft().await, json!(null), "the message of another user clears nothing");
+        alice.send_message(&chat, sent.clone()).await;
+        assert_eq!(draft().await, remaining, "{text:?} {sent}");
+    }
+    // Other devices learn of it.
+    let inbox = "subscription { inboxFeed { __typename ... on ChatUpserted { chat { viewerMembership { draft } } } } }";
+    let mut phone = alice.subscribe(inbox, json!({})).await;
+    phone.next_of_type("FeedCaughtUp").await;
+    let draft_event = |text: serde_json::Value| json!({ "viewerMembership": { "draft": text } });
+    alice.mutate_ok("updateMyMembership", json!({ "chatId": chat, "draft": "last words" })).await;
+    while phone.next().await["chat"] != draft_event(json!("last words")) {}
+    alice.send(&chat, "last words").await;
+    while phone.next().await["chat"] != draft_event(json!(null)) {}
+}
+
+#[engine_test]
 async fn removing_member_of_equal_role_is_forbidden(app: &TestApp) {
     let (alice, bob, carol) = alice_bob_and_carol(app).await;
     let chat = alice.group("Walk", &[]).await;

@@ -38,12 +38,15 @@ struct Ids {
     deleted_message: String,
     call: String,
     participant: String,
+    connection: String,
     other_participant: String,
+    other_connection: String,
 }
 
 /// Returns each mutation with the rate limit that it exhausts, and an input that reaches it.
 fn mutations(ids: &Ids, token: &str) -> Vec<(&'static str, &'static str, Value)> {
-    let Ids { chat, message, deleted_chat, deleted_message, call, participant, other_participant } = ids;
+    let Ids { chat, message, deleted_chat, deleted_message, call, participant, connection, .. } = ids;
+    let Ids { other_participant, other_connection, .. } = ids;
     let media = json!({ "audio": true, "video": false, "screen": false });
     let offer = sdp("offer", "a");
     vec![
@@ -77,6 +80,7 @@ fn mutations(ids: &Ids, token: &str) -> Vec<(&'static str, &'static str, Value)>
         ("deleteMessage", WRITES, json!({ "messageId": deleted_message })),
         ("closePoll", WRITES, json!({ "messageId": deleted_message })),
         ("markRead", WRITES, json!({ "chatId": chat })),
+        ("markThreadRead", WRITES, json!({ "threadRootId": message })),
         ("markUnread", WRITES, json!({ "chatId": chat })),
         ("markDelivered", WRITES, json!({ "upTo": [{ "chatId": chat, "messageId": message }] })),
         ("markNotificationsRead", WRITES, json!({})),
@@ -95,7 +99,7 @@ fn mutations(ids: &Ids, token: &str) -> Vec<(&'static str, &'static str, Value)>
             "sendSignal",
             CALL_SIGNALS,
             json!({
-                "callId": call, "fromParticipantId": participant, "toParticipantId": other_participant,
+                "callId": call, "fromConnectionId": connection, "toConnectionId": other_connection,
                 "kind": "OFFER", "payload": offer,
             }),
         ),
@@ -108,6 +112,11 @@ fn mutations(ids: &Ids, token: &str) -> Vec<(&'static str, &'static str, Value)>
             }),
         ),
         ("leaveCall", CALL_SIGNALS, json!({ "callId": call, "participantId": participant })),
+        (
+            "removeFromCall",
+            CALL_SIGNALS,
+            json!({ "callId": call, "participantId": other_participant, "forThisCall": true }),
+        ),
         ("endCall", CALL_SIGNALS, json!({ "callId": call })),
     ]
 }
@@ -138,7 +147,7 @@ async fn every_mutation_is_refused_beyond_its_rate_limit(app: &TestApp) {
     let chat = alice.group("Walk", &[&bob]).await;
     let message = alice.send(&chat, "hello").await;
     let own = alice.start_call(&chat).await;
-    let other_participant = bob.join_call(&own.call).await.participant;
+    let other = bob.join_call(&own.call).await;
     let ids = Ids {
         chat,
         message,
@@ -146,7 +155,9 @@ async fn every_mutation_is_refused_beyond_its_rate_limit(app: &TestApp) {
         deleted_message,
         call: own.call,
         participant: own.participant,
-        other_participant,
+        connection: own.connection,
+        other_participant: other.participant,
+        other_connection: other.connection,
     };
     let rows = mutations(&ids, &alice.token);
     let with_budget: BTreeSet<String> = rows.iter().map(|(field, ..)| (*field).to_owned()).collect();

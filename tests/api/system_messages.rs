@@ -47,7 +47,7 @@ async fn system_message_names_actor_and_subject(app: &TestApp) {
         (
             "updateChat",
             json!({ "chatId": chat, "title": "Run", "slowModeSeconds": 1, "policy": [{ "action": "PIN", "role": "ADMIN" }] }),
-            json!(["DETAILS_CHANGED", "alice", null, "title,policy,slowModeSeconds"]),
+            json!(["DETAILS_CHANGED", "alice", null, "Run"]),
         ),
         ("pinMessage", json!({ "messageId": message }), json!(["MESSAGE_PINNED", "alice", null, message])),
         ("unpinMessage", json!({ "messageId": message }), Value::Null),
@@ -96,6 +96,38 @@ async fn system_message_names_actor_and_subject(app: &TestApp) {
         (&json!("ADDED"), &Value::Null),
         "chat feeds deliver system messages"
     );
+}
+
+#[engine_test]
+async fn details_change_names_the_fields_and_the_new_title(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    let title_with_commas = "Run, then rest, policy";
+    for (change, detail, changed_fields) in [
+        (json!({ "title": "Run" }), "Run", json!(["title"])),
+        (json!({ "title": title_with_commas }), title_with_commas, json!(["title"])),
+        (
+            json!({ "slowModeSeconds": 5, "description": "Bring water" }),
+            "description,slowModeSeconds",
+            json!(["description", "slowModeSeconds"]),
+        ),
+        (
+            json!({ "slowModeSeconds": 0, "title": "Walk", "policy": [{ "action": "PIN", "role": "ADMIN" }] }),
+            "Walk",
+            json!(["title", "policy", "slowModeSeconds"]),
+        ),
+        (json!({ "historyForNewMembers": "SINCE_JOINED" }), "historyForNewMembers", json!(["historyForNewMembers"])),
+    ] {
+        let mut input = change;
+        input["chatId"] = chat.as_str().into();
+        alice.mutate_ok("updateChat", input).await;
+        let system = alice.fetch_chat(&chat, "title lastEntry { system { kind detail changedFields } }").await;
+        let expected = json!({ "kind": "DETAILS_CHANGED", "detail": detail, "changedFields": changed_fields });
+        assert_eq!(system["lastEntry"]["system"], expected);
+    }
+    alice.add_member(&chat, &app.user("bob").await.id, "MEMBER").await;
+    let other = alice.fetch_chat(&chat, "lastEntry { system { kind changedFields } }").await;
+    assert_eq!(other["lastEntry"]["system"], json!({ "kind": "MEMBER_ADDED", "changedFields": [] }));
 }
 
 #[engine_test]

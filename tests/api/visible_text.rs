@@ -175,9 +175,18 @@ async fn blank_text_shows_nothing_whatever_its_characters(app: &TestApp) {
         let place = alice.fetch_message(&id, "location { name address }").await["location"].clone();
         assert_eq!(place, json!({ "name": null, "address": null }), "{blank:?}");
     }
-    for options in [["a", "a\u{200B}"], ["é", "e\u{301}"], ["a", "Ａ"], ["a", " A "]] {
+    for options in
+        [["a", "a\u{200B}"], ["é", "e\u{301}"], ["a", "Ａ"], ["a", " A "], ["❤", "❤\u{FE0F}"], ["葛", "葛\u{E0100}"]]
+    {
         let poll = json!({ "poll": { "question": "Which?", "options": options } });
         alice.try_send_message(&chat, poll).await.assert_bad_input("poll.options");
+    }
+    // These invisible characters make a visible difference: flags, a family, the forms of letters.
+    let england = "🏴\u{E0067}\u{E0062}\u{E0065}\u{E006E}\u{E0067}\u{E007F}";
+    let scotland = "🏴\u{E0067}\u{E0062}\u{E0073}\u{E0063}\u{E0074}\u{E007F}";
+    for options in [[england, scotland], ["👩👧", "👩\u{200D}👧"], ["میخواهم", "می\u{200C}خواهم"]]
+    {
+        alice.send_message(&chat, json!({ "poll": { "question": "Which?", "options": options } })).await;
     }
 }
 

@@ -2,14 +2,14 @@
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
-use crate::domain::chats::{ChatAction, ChatDetails, Policy, Resource};
+use crate::domain::chats::{ChatDetails, Policy, Resource};
 use crate::domain::ids::Nonce;
-use crate::domain::members::{MemberList, Role};
+use crate::domain::members::MemberList;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
-use crate::graphql::schema::scalars::Url;
-use crate::graphql::schema::types::chat::{ChatKind, ChatRuleInput, GroupCategory};
+use crate::graphql::schema::mutation::{parse_id, parse_user_id, parse_user_ids};
+use crate::graphql::schema::scalars::{Unchecked, Url};
+use crate::graphql::schema::types::chat::{ChatKind, ChatRuleInput, GroupCategory, HistoryForNewMembers};
 use crate::graphql::schema::types::member::ChatRole;
 use crate::graphql::schema::types::objects::Chat;
 use crate::service;
@@ -18,7 +18,7 @@ use crate::service::chats::ChatDraft;
 /// The input of `openDirectChat`.
 #[derive(InputObject)]
 struct OpenDirectChatInput {
-    /// The id of the other user.
+    /// The id of the other user, or that of the viewer to open the viewer's own notes.
     user_id: ID,
 }
 
@@ -32,15 +32,18 @@ struct CreateChatInput {
     /// The description, at most 2,000 characters.
     description: Option<String>,
     /// The URL of the chat's picture.
-    avatar_url: Option<Url>,
+    avatar_url: Option<Unchecked<Url>>,
     /// The category of a group.
     /// Not allowed for a channel.
     category: Option<GroupCategory>,
     /// The ids of the first members, at most 100.
     /// The viewer need not be listed and becomes the owner.
     member_ids: Vec<ID>,
-    /// The minimum roles that differ from the defaults.
+    /// The minimum roles that differ from the defaults, each for another action.
     policy: Option<Vec<ChatRuleInput>>,
+    /// The messages that later members may read.
+    /// Defaults to `ALL`.
+    history_for_new_members: Option<HistoryForNewMembers>,
     /// An idempotency key chosen by the client, at most 128 characters on one line.
     /// A repeated creation with the same key and content returns the first chat.
     nonce: Option<String>,
@@ -58,16 +61,19 @@ struct UpdateChatInput {
     /// The description, at most 2,000 characters.
     description: MaybeUndefined<String>,
     /// The URL of the chat's picture.
-    avatar_url: MaybeUndefined<Url>,
+    avatar_url: MaybeUndefined<Unchecked<Url>>,
     /// The category of a group.
     /// Not allowed for a channel.
     category: MaybeUndefined<GroupCategory>,
-    /// The minimum roles to change, which requires the right to `CHANGE_ROLES`.
+    /// The minimum roles to change, each for another action, which requires the right to `CHANGE_ROLES`.
     /// Actions that are not listed keep their minimum role. Null restores all defaults.
     policy: MaybeUndefined<Vec<ChatRuleInput>>,
     /// The number of seconds that a member must wait between two messages or edits, 0 to 21,600.
     /// Zero or null turns slow mode off.
     slow_mode_seconds: MaybeUndefined<i32>,
+    /// The messages that later members may read, which requires the right to `CHANGE_ROLES`.
+    /// Present members keep what they may read. Null restores `ALL`.
+    history_for_new_members: MaybeUndefined<HistoryForNewMembers>,
 }
 
 /// The input of `ensureResourceChat`.
@@ -144,7 +150,8 @@ pub struct ChatMutation;
 #[Object]
 impl ChatMutation {
     /// Returns the direct chat of the viewer and another user, and creates it if it does not exist.
-    /// Fails with `NOT_FOUND` if the user is unknown to the organisation.
+    /// For the viewer's own id, it is a chat for personal notes, whose only member is the viewer. Fails with
+    /// `NOT_FOUND` if the user is unknown to the organisation; `extensions.ids` has the unknown id.
     async fn open_direct_chat(
         &self,
         ctx: &Context<'_>,
@@ -155,7 +162,7 @@ impl ChatMutation {
 
     /// Creates a group or a channel.
     /// Fails with `FORBIDDEN` if the token lacks `chat.create_group`, with `NOT_FOUND` if a member is unknown to the
-    /// organisation, and with `CONFLICT` if the nonce was used for other content.
+    /// organisation (`extensions.ids` has the unknown ids), and with `CONFLICT` if the nonce was used for other content.
     async fn create_chat(
         &self,
         ctx: &Context<'_>,
@@ -196,7 +203,8 @@ impl ChatMutation {
     }
 
     /// Changes the details of a chat.
-    /// Fails with `FORBIDDEN` if the viewer may not do `EDIT_DETAILS` or, for a new policy, `CHANGE_ROLES`.
+    /// Fails with `FORBIDDEN` if the viewer may not do `EDIT_DETAILS` or, for a new policy or another history for new
+    /// members, `CHANGE_ROLES`.
     async fn update_chat(
         &self,
         ctx: &Context<'_>,
@@ -208,7 +216,7 @@ impl ChatMutation {
 
 async fn open_direct(ctx: &Context<'_>, input: OpenDirectChatInput) -> Result<ChatPayload> {
     let viewer = ctx.viewer()?;
-    let other = parse_id(&input.user_id, "user")?;
+    let other = parse_user_id("userId", &input.user_id)?;
     let chat = service::chats::open_direct(ctx.app(), viewer, other).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
@@ -222,12 +230,13 @@ async fn create(ctx: &Context<'_>, input: CreateChatInput) -> Result<ChatPayload
         details: ChatDetails {
             title: Some(title),
             description: description.flatten(),
-            avatar_url: input.avatar_url.map(|url| url.0),
+            avatar_url: input.avatar_url.map(|url| url.check("avatarUrl")).transpose()?,
             category: input.category.map(Into::into),
-            policy: Policy(policy_rules(input.policy.unwrap_or_default()).collect()),
+            policy: checked_policy(input.policy.unwrap_or_default())?,
             slow_mode_seconds: 0,
+            history_for_new_members: input.history_for_new_members.map(Into::into).unwrap_or_default(),
         },
-        members: parse_user_ids(&input.member_ids)?,
+        members: parse_user_ids("memberIds", &input.member_ids)?,
         nonce: input.nonce.as_deref().map(Nonce::parse).transpose()?,
     };
     let chat = service::chats::create(ctx.app(), viewer, draft).await?;
@@ -239,8 +248,8 @@ async fn ensure_resource(ctx: &Context<'_>, input: EnsureResourceChatInput) -> R
     let resource = Resource::checked(&input.resource.kind, &input.resource.id)?;
     let title = ChatDetails::checked_title(&input.title)?;
     let roles = input.roles.unwrap_or_default().into_iter();
-    let roles = roles.map(|input| Ok((parse_id(&input.user_id, "user")?, input.role.into())));
-    let list = MemberList::checked(parse_user_ids(&input.member_ids)?, roles.collect::<Result<_>>()?)?;
+    let roles = roles.map(|input| Ok((parse_user_id("roles", &input.user_id)?, input.role.into())));
+    let list = MemberList::checked(parse_user_ids("memberIds", &input.member_ids)?, roles.collect::<Result<_>>()?)?;
     let chat = service::resource_chats::ensure(ctx.app(), viewer, resource, title, list).await?;
     Ok(ChatPayload { chat: Chat(chat) })
 }
@@ -275,7 +284,7 @@ async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload
             }
         }
         if !input.avatar_url.is_undefined() {
-            details.avatar_url = input.avatar_url.take().map(|url| url.0);
+            details.avatar_url = input.avatar_url.take().map(|url| url.check("avatarUrl")).transpose()?;
         }
         if !input.category.is_undefined() {
             details.category = input.category.take().map(Into::into);
@@ -283,10 +292,13 @@ async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload
         match input.policy {
             MaybeUndefined::Undefined => {}
             MaybeUndefined::Null => details.policy = Policy::default(),
-            MaybeUndefined::Value(rules) => details.policy.0.extend(policy_rules(rules)),
+            MaybeUndefined::Value(rules) => details.policy.0.extend(checked_policy(rules)?.0),
         }
         if !input.slow_mode_seconds.is_undefined() {
             details.set_slow_mode(input.slow_mode_seconds.take().unwrap_or_default())?;
+        }
+        if !input.history_for_new_members.is_undefined() {
+            details.history_for_new_members = input.history_for_new_members.take().map(Into::into).unwrap_or_default();
         }
         Ok(())
     };
@@ -294,6 +306,6 @@ async fn update(ctx: &Context<'_>, input: UpdateChatInput) -> Result<ChatPayload
     Ok(ChatPayload { chat: Chat(chat) })
 }
 
-fn policy_rules(rules: Vec<ChatRuleInput>) -> impl Iterator<Item = (ChatAction, Role)> {
-    rules.into_iter().map(|rule| (rule.action.into(), rule.role.into()))
+fn checked_policy(rules: Vec<ChatRuleInput>) -> Result<Policy> {
+    Policy::checked(rules.into_iter().map(|rule| (rule.action.into(), rule.role.into())))
 }

@@ -7,7 +7,7 @@ use crate::domain::members::{MemberPreferences, Role};
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::mutation::{parse_id, parse_user_ids};
-use crate::graphql::schema::scalars::DateTime;
+use crate::graphql::schema::scalars::{DateTime, Unchecked};
 use crate::graphql::schema::types::member::{ChatRole, NotificationLevel};
 use crate::graphql::schema::types::objects::{Chat, ChatMember};
 use crate::service;
@@ -76,7 +76,7 @@ struct SilenceMemberInput {
     user_id: ID,
     /// The time at which the silence ends, in the future.
     /// Null, or not set, ends it now.
-    until: Option<DateTime>,
+    until: Option<Unchecked<DateTime>>,
 }
 
 /// The input of `updateMyMembership`.
@@ -90,7 +90,7 @@ struct UpdateMyMembershipInput {
     notification_level: MaybeUndefined<NotificationLevel>,
     /// The time until which the chat is muted.
     /// Null unmutes it.
-    muted_until: MaybeUndefined<DateTime>,
+    muted_until: MaybeUndefined<Unchecked<DateTime>>,
     /// True pins the chat in the viewer's chat list.
     /// The default is false.
     pinned: MaybeUndefined<bool>,
@@ -210,7 +210,7 @@ impl MemberMutation {
 async fn add(ctx: &Context<'_>, input: AddMembersInput) -> Result<MembersPayload> {
     let viewer = ctx.viewer()?;
     let chat = parse_id(&input.chat_id, "chat")?;
-    let users = parse_user_ids(&input.user_ids)?;
+    let users = parse_user_ids("userIds", &input.user_ids)?;
     let role = input.role.map_or(Role::Member, Into::into);
     let (chat, members) = service::members::add(ctx.app(), viewer, chat, users, role).await?;
     Ok(MembersPayload { chat: Chat(chat), members: members.into_iter().map(ChatMember).collect() })
@@ -251,7 +251,7 @@ async fn change_role(ctx: &Context<'_>, input: ChangeMemberRoleInput) -> Result<
 async fn silence(ctx: &Context<'_>, input: SilenceMemberInput) -> Result<MemberPayload> {
     let viewer = ctx.viewer()?;
     let (chat, user) = (parse_id(&input.chat_id, "chat")?, parse_id(&input.user_id, "member")?);
-    let until = input.until.map(|until| until.0);
+    let until = input.until.map(|until| until.check("until")).transpose()?;
     let member = service::members::silence(ctx.app(), viewer, chat, user, until).await?;
     Ok(MemberPayload { member: ChatMember(member) })
 }
@@ -264,7 +264,7 @@ async fn update_preferences(ctx: &Context<'_>, input: UpdateMyMembershipInput) -
             preferences.notification_level = input.notification_level.take().map(Into::into).unwrap_or_default();
         }
         if !input.muted_until.is_undefined() {
-            preferences.muted_until = input.muted_until.take().map(|until| until.0);
+            preferences.muted_until = input.muted_until.take().map(|until| until.check("mutedUntil")).transpose()?;
         }
         if !input.pinned.is_undefined() {
             preferences.pinned = input.pinned.take().unwrap_or_default();

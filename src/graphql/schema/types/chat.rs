@@ -7,6 +7,7 @@ use strum::IntoEnumIterator;
 
 use crate::access::ChatAccess;
 use crate::domain::bans::{Ban, BanKey, BansQuery, ban_key};
+use crate::domain::cursors::FeedCursor;
 use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::member_queries::{MembersQuery, UserIdKey};
 use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedAtKey, PinnedQuery, pinned_at_key};
@@ -27,8 +28,8 @@ use crate::service;
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "chats::ChatKind")]
 pub enum ChatKind {
-    /// A conversation of two users.
-    /// There is one for each pair of users.
+    /// A conversation of two users, or the notes of one user.
+    /// There is one for each pair of users, and one for the notes of each user.
     Direct,
     /// A conversation of users who were added to it.
     Group,
@@ -47,6 +48,16 @@ pub enum GroupCategory {
     Operational,
     /// Any other purpose.
     Custom,
+}
+
+/// The messages that a user who becomes a member of a chat may read.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "chats::HistoryForNewMembers")]
+pub enum HistoryForNewMembers {
+    /// All messages of the chat.
+    All,
+    /// The messages since the user became a member; for a user who returns, since their return.
+    SinceJoined,
 }
 
 /// An action in a chat that requires a minimum role.
@@ -137,8 +148,9 @@ pub struct ChatFilter {
     /// True returns only chats with unread messages, or marked as unread.
     /// Defaults to false.
     unread_only: Option<bool>,
-    /// Returns only chats whose title contains this text, ignoring case.
-    /// At most 200 characters. In a direct chat, the name of the other user counts as the title.
+    /// Returns only chats whose title contains this text, ignoring case and accents.
+    /// At most 200 characters. In a direct chat, the name of the other user counts as the title, and the
+    /// viewer's own name in their notes.
     search: Option<String>,
     /// True returns channels of the organisation that the viewer has not joined, instead of their chats.
     /// Defaults to false.
@@ -158,7 +170,7 @@ impl ChatFilter {
             unread_only: self.unread_only.unwrap_or_default(),
             archived: self.archived.unwrap_or_default(),
             pinned: self.pinned,
-            search: search.as_deref().map(text::fold_case),
+            search,
             joinable: self.joinable.unwrap_or_default(),
         })
     }
@@ -171,7 +183,7 @@ impl ChatFilter {
 /// Returns [`Error::Forbidden`] if the viewer may not ban users from the chat, and [`Error::BadUserInput`] if an
 /// argument of the page is not valid.
 async fn bans_page(ctx: &Context<'_>, chat: ChatId, args: &PageArgs) -> Result<Page<Ban>> {
-    let query = BansQuery { chat, window: args.window::<BanKey>(PageEnd::First)? };
+    let query = BansQuery { chat, window: args.window::<ChatId, BanKey>(&chat, PageEnd::First)? };
     let page = ctx.loaders().load_one(query).await?;
     page.ok_or_else(|| Error::Forbidden("only users with the right to REMOVE_MEMBERS can list bans".into()))
 }
@@ -193,6 +205,14 @@ impl Chat {
     /// Returns the errors of the loader.
     pub async fn find(ctx: &Context<'_>, id: ChatId) -> Result<Option<Self>> {
         Ok(ctx.loaders().load_one(id).await?.map(|access| Self(access.chat.clone())))
+    }
+
+    /// Returns the message with a number, 0 for none, if the viewer may read it.
+    async fn message(&self, ctx: &Context<'_>, seq: i64) -> Option<Result<Message>> {
+        if seq == 0 {
+            return None;
+        }
+        Message::load(ctx, MessageId { chat: self.0.id, seq }).await.transpose()
     }
 }
 
@@ -216,7 +236,7 @@ impl Chat {
     }
 
     /// The title.
-    /// Null for a direct chat: show the name of the other user instead.
+    /// Null for a direct chat: show the name of the other user instead, or that of the viewer for their notes.
     async fn title(&self) -> Option<Text<&str>> {
         self.0.details.title.as_deref().map(Text)
     }
@@ -244,7 +264,8 @@ impl Chat {
         Some(User::load(ctx, self.0.created_by.as_ref()?).await)
     }
 
-    /// The time of the newest message, or of the creation if there is no message.
+    /// The time of the newest message of a user, or of the creation if there is none.
+    /// Lists of chats are sorted by it. System messages and replies that are only in a thread do not count.
     async fn last_activity_at(&self) -> DateTime {
         DateTime(self.0.last_activity_at)
     }
@@ -258,6 +279,16 @@ impl Chat {
     /// The version of the chat, which increases by one with each stored change.
     async fn version(&self) -> i64 {
         self.0.version
+    }
+
+    /// The cursor with which `chatFeed` continues after this state of the chat.
+    /// In a query, all fields of the response show the state at the cursor: pass it as `after`, and the feed delivers
+    /// exactly the changes since then. Read positions of the last seconds may be delivered again. In a mutation and in
+    /// an event, the cursor is that of the chat alone.
+    async fn feed_cursor(&self, ctx: &Context<'_>) -> String {
+        let (chat, version) = (self.0.id, self.0.version);
+        let (epoch, as_of) = (ctx.app().epoch, ctx.started_at().unwrap_or(self.0.last_activity_at));
+        FeedCursor { epoch, chat, version, snapshot_version: None, as_of }.encode()
     }
 
     /// The number of members.
@@ -274,11 +305,12 @@ impl Chat {
         #[graphql(desc = "Returns the members after this cursor.")] after: Option<String>,
         #[graphql(desc = "Returns only members with these roles. Defaults to all roles.")] roles: Option<Vec<ChatRole>>,
     ) -> Result<Connection<ChatMember>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<UserIdKey>(PageEnd::First)?;
+        let args = PageArgs { first, after, ..PageArgs::default() };
+        let window = args.window::<ChatId, UserIdKey>(&self.0.id, PageEnd::First)?;
         let roles = roles.map(|roles| roles.into_iter().map(Into::into).collect());
         let query = MembersQuery { chat: self.0.id, roles, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
-        Ok(connection(page, |member| member.user.to_string().encode(), ChatMember))
+        Ok(connection(page, |member| (member.chat, member.user.to_string()).encode(), ChatMember))
     }
 
     /// The users who are banned from the chat, latest ban first.
@@ -290,7 +322,8 @@ impl Chat {
         #[graphql(desc = "Returns the bans after this cursor.")] after: Option<String>,
     ) -> Option<Result<Connection<ChatBan>>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
-        Some(bans_page(ctx, self.0.id, &args).await.map(|page| connection(page, |ban| ban_key(ban).encode(), ChatBan)))
+        let cursor = |ban: &Ban| (self.0.id, ban_key(ban)).encode();
+        Some(bans_page(ctx, self.0.id, &args).await.map(|page| connection(page, cursor, ChatBan)))
     }
 
     /// The messages of the chat, oldest first.
@@ -303,20 +336,23 @@ impl Chat {
         #[graphql(desc = "Returns the messages after this cursor.")] after: Option<String>,
         #[graphql(desc = "Returns the last n messages, 0 to 100. Defaults to 30.")] last: Option<i32>,
         #[graphql(desc = "Returns the messages before this cursor.")] before: Option<String>,
-        #[graphql(desc = "The id of a message of this chat. Returns it with its neighbours, `first` or `last` \
-                          messages in total. Cannot be combined with a cursor.")]
+        #[graphql(desc = "The id of a message of this list. Returns it with its neighbours, `first` or `last` \
+                          messages in total, and none if the list has no such message. Cannot be combined with a \
+                          cursor.")]
         around: Option<ID>,
     ) -> Result<Connection<Message, MessageTotals>> {
         let args = PageArgs { first, after, last, before };
-        let window = args.window::<i64>(PageEnd::Last)?;
+        let window = args.window::<ChatId, i64>(&self.0.id, PageEnd::Last)?;
         let page = match around {
             Some(_) if window.after.is_some() || window.before.is_some() => {
                 return Err(Error::bad_input("around", "cannot be combined with after or before"));
             }
             Some(id) => {
-                let message: Option<MessageId> = id.parse().ok().filter(|id: &MessageId| id.chat == self.0.id);
-                let message = message.ok_or(Error::NotFound("message"))?;
-                service::messages::around(ctx.app(), ctx.viewer()?, message, window.limit.max(1)).await?
+                let viewer = ctx.viewer()?;
+                match id.parse::<MessageId>().ok().filter(|id| id.chat == self.0.id) {
+                    Some(message) => service::messages::around(ctx.app(), viewer, message, window.limit).await?,
+                    None => Page::empty(),
+                }
             }
             None => {
                 let query = MessagesQuery { list: MessageList::Timeline(self.0.id), window };
@@ -324,7 +360,7 @@ impl Chat {
             }
         };
         let totals = MessageTotals(CountKey::List(MessageList::Timeline(self.0.id)));
-        Ok(connection_with(page, totals, |message| message.id.seq.encode(), Message))
+        Ok(connection_with(page, totals, |message| Message::cursor(message), Message))
     }
 
     /// The pinned messages of the chat, latest pin first.
@@ -335,21 +371,24 @@ impl Chat {
         #[graphql(desc = "Returns the first n messages, 0 to 100. Defaults to 30.")] first: Option<i32>,
         #[graphql(desc = "Returns the messages after this cursor.")] after: Option<String>,
     ) -> Result<Connection<Message, MessageTotals>> {
-        let window = PageArgs { first, after, ..PageArgs::default() }.window::<PinnedAtKey>(PageEnd::First)?;
+        let window = PageArgs { first, after, ..PageArgs::default() }
+            .window::<ChatId, PinnedAtKey>(&self.0.id, PageEnd::First)?;
         let query = PinnedQuery { chat: self.0.id, window };
         let page = ctx.loaders().load_one(query).await?.unwrap_or_else(Page::empty);
         let totals = MessageTotals(CountKey::Pinned(self.0.id));
-        Ok(connection_with(page, totals, |message| pinned_at_key(message).encode(), Message))
+        Ok(connection_with(page, totals, |message| (message.id.chat, pinned_at_key(message)).encode(), Message))
     }
 
-    /// The newest message.
-    /// Null if there is none, or if the viewer is not a member.
+    /// The newest message of a user, without system messages and replies that are only in a thread.
+    /// Null if there is none, or if the viewer may not read it.
     async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
-        let id = MessageId { chat: self.0.id, seq: self.0.last_seq };
-        if id.seq == 0 {
-            return None;
-        }
-        Message::load(ctx, id).await.transpose()
+        self.message(ctx, self.0.last_message_seq).await
+    }
+
+    /// The newest message of any kind, system messages included, without replies that are only in a thread.
+    /// Null if there is none, or if the viewer may not read it.
+    async fn last_entry(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
+        self.message(ctx, self.0.last_seq).await
     }
 
     /// The users who are typing now, in the order in which they started.
@@ -378,6 +417,11 @@ impl Chat {
     /// Slow mode does not apply to moderators and higher roles.
     async fn slow_mode_seconds(&self) -> i32 {
         self.0.details.slow_mode_seconds
+    }
+
+    /// The messages that later members may read.
+    async fn history_for_new_members(&self) -> HistoryForNewMembers {
+        self.0.details.history_for_new_members.into()
     }
 
     /// The object of the host application that the chat belongs to.

@@ -2,8 +2,11 @@
 
 use async_graphql::{Context, Enum, ID, Object};
 
+use crate::domain::ids::MessageId;
 use crate::domain::members;
 use crate::domain::members::UNREAD_CAP;
+use crate::domain::message_queries::{MessageList, MessagesQuery};
+use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::error::Result;
 use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::loaders::UnreadKey;
@@ -59,6 +62,12 @@ impl ChatMember {
         User::load(ctx, &self.0.user).await
     }
 
+    /// The version of the chat at the last stored change of the membership.
+    /// Read and delivered positions and the member's own settings take no version.
+    async fn version(&self) -> i64 {
+        self.0.version
+    }
+
     /// The role of the member.
     async fn role(&self) -> ChatRole {
         self.0.role.into()
@@ -85,10 +94,10 @@ impl ChatMember {
         }
     }
 
-    /// The delivered position: the last message that arrived at one of the member's devices.
+    /// The delivered position: the last message of the chat that arrived at one of the member's devices.
     /// Null if none arrived. A message that was read has also arrived, unless the member reads privately.
     async fn last_delivered_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
-        Message::load(ctx, self.0.last_delivered()?).await.transpose()
+        last_in_timeline(ctx, self.0.last_delivered()?).await.transpose()
     }
 
     /// The time at which the read position last moved.
@@ -102,10 +111,12 @@ impl ChatMember {
     }
 
     /// The time until which the chat is muted.
-    /// Null if no such time is set, and for other users. A muted chat sends no notifications, and its unread messages
-    /// are not part of `Viewer.unread`.
+    /// Null if the chat is not muted, and for other users. A muted chat causes no notifications except those of
+    /// mentions, which are kept for later, and its unread messages are not part of `Viewer.unread`.
     async fn muted_until(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
-        Ok(self.preferences_of_viewer(ctx)?.and_then(|preferences| preferences.muted_until).map(DateTime))
+        let muted_until = self.preferences_of_viewer(ctx)?.and_then(|preferences| preferences.muted_until);
+        let now = ctx.app().clock.now();
+        Ok(muted_until.filter(|until| now < *until).map(DateTime))
     }
 
     /// The time until which the member is silenced.
@@ -141,7 +152,8 @@ impl ChatMember {
     }
 
     /// The number of unread messages that mention the member or everyone. 0 for other users.
-    /// Exact below 1,000, which means that many or more.
+    /// Counts mentions in replies that are only in threads too, until the thread is read. Exact below 1,000, which
+    /// means that many or more.
     async fn unread_mention_count(&self, ctx: &Context<'_>) -> Result<i64> {
         Ok(self.unread(ctx).await?.mentions)
     }
@@ -150,6 +162,19 @@ impl ChatMember {
     /// Null if there is none, and for other users.
     async fn draft(&self, ctx: &Context<'_>) -> Result<Option<Text<&str>>> {
         Ok(self.preferences_of_viewer(ctx)?.and_then(|preferences| preferences.draft.as_deref()).map(Text))
+    }
+}
+
+/// Returns a message if it is in the timeline, and the last message of the timeline before it otherwise.
+async fn last_in_timeline(ctx: &Context<'_>, id: MessageId) -> Result<Option<Message>> {
+    match Message::load(ctx, id).await? {
+        Some(message) if !message.0.in_timeline => {
+            let window = PageWindow { after: None, before: Some(id.seq), end: PageEnd::Last, limit: 1 };
+            let query = MessagesQuery { list: MessageList::Timeline(id.chat), window };
+            let page = ctx.loaders().load_one(query).await?;
+            Ok(page.and_then(|mut page| page.items.pop()).map(Message))
+        }
+        found => Ok(found),
     }
 }
 
