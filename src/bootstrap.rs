@@ -11,13 +11,14 @@
 //! | the time of the database, with a clock that follows it | [`SharedState::start`] | the shared state |
 //! | announcements of presence, with Redis only | [`PresenceAnnouncer::start`] | the announcer |
 //! | repair of gaps, and reconciliation | [`GapRepairer::start`] | the hub |
+//! | comparison of calls with the database | [`CallRepairer::start`] | the hub |
 //! | publishing of receipts | [`ReceiptCoalescer::start`] | the coalescer |
 //! | expiry of typing indicators | [`TypingTracker::start`] | the tracker |
 //! | expiry of presence | [`PresenceTracker::start`] | the tracker |
 //! | commits of sends | [`SendQueue::start`] | the queue |
 //! | commits of sends to a chat that another transaction has locked | [`SendQueue::start`] | the last of them |
 //! | due calls | [`scheduler::start`] | the [`AppContext`] |
-//! | completion of the full-text index, until it is complete | [`search::start_reindexing`] | the [`AppContext`] |
+//! | completion of the search index, until it is complete | [`search::start_reindexing`] | the [`AppContext`] |
 //! | publishing of rate limit usage, with Redis only | [`RateLimits::start`] | the limits |
 //! | refresh of token keys, with a key set only | [`Authenticator::load_initial_keys`] | the authenticator |
 //! | search for revocations, with PostgreSQL only | [`token_revocation::start_polling`] | the sessions |
@@ -39,6 +40,8 @@ use crate::http::health::StartProgress;
 use crate::http::server::{Listeners, Server};
 use crate::http::shutdown::Shutdown;
 use crate::http::state::HttpState;
+use crate::realtime::call_presence::CallPresence;
+use crate::realtime::cluster::call_repair::CallRepairer;
 use crate::realtime::cluster::gap_repair::GapRepairer;
 use crate::realtime::cluster::handler::ClusterMessageHandler;
 use crate::realtime::cluster::presence_announcer::PresenceAnnouncer;
@@ -65,6 +68,7 @@ use crate::storage::engine::Engine;
 use crate::storage::pool::Database;
 use crate::storage::read_permits::ReadPermits;
 use crate::storage::read_queue::ReadLimits;
+use crate::storage::search_names::Backlog;
 use crate::storage::settings::{DatabaseSettings, MigrationMode};
 use crate::storage::sqlite_file::{self, ServerLock};
 use crate::storage::{database_epoch, migrations};
@@ -148,6 +152,8 @@ pub async fn start_with_progress(
     // Components with tasks of their own: see the table above.
     let sessions = Sessions::start(clock.clone());
     let gap_repairer = GapRepairer::start(database.clone(), clock.clone(), &hub, outbox.clone());
+    let call_presence = Arc::<CallPresence>::default();
+    CallRepairer::start(database.clone(), clock.clone(), &hub, call_presence.clone(), outbox.clone());
     let receipts =
         ReceiptCoalescer::start(database.clone(), publisher.clone(), clock.clone(), limits.max_receipt_members);
     let typing = TypingTracker::start(publisher.clone(), clock.clone());
@@ -217,7 +223,7 @@ pub async fn start_with_progress(
         receipts,
         typing,
         presence,
-        call_presence: Arc::default(),
+        call_presence,
         rate_limits,
         quotas,
         catch_up_limits,
@@ -272,6 +278,16 @@ pub async fn record_restore(settings: &DatabaseSettings) -> Result<(), StartupEr
     migrate(settings, MigrationMode::Auto).await?;
     let renew = async { database_epoch::renew(&mut database.write().await?).await };
     renew.await.map_err(|error: Error| StartupError::setting("DATABASE_URL", error))
+}
+
+/// Returns the rows that searches find by an earlier form until a server has written them again.
+///
+/// # Errors
+///
+/// Fails if the database cannot be read, such as before its migrations were run.
+pub async fn search_backlog(settings: &DatabaseSettings) -> Result<Backlog, StartupError> {
+    let database = open_database(settings, "parlor search-backlog")?;
+    search::backlog(&database).await.map_err(|error| StartupError::setting("DATABASE_URL", error))
 }
 
 async fn load_epoch(database: &Database) -> Result<DatabaseEpoch, Error> {

@@ -6,6 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The maximum number of ids that an error lists.
+const MAX_LISTED_IDS: usize = 100;
+/// The maximum length of an id that an error lists, in characters.
+const MAX_LISTED_ID_CHARS: usize = 255;
+
 /// A result whose error is [`Error`] by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -22,11 +27,22 @@ pub enum Error {
     /// The viewer is known but lacks the right.
     #[error("{0}")]
     Forbidden(String),
+    /// The message that the request is about was deleted.
+    #[error("the message was deleted")]
+    MessageDeleted,
     /// The object does not exist, or the viewer can't see it.
     ///
     /// Clients can't tell the two cases apart.
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// The organisation does not know users that an argument names.
+    #[error("{field} must only have users who are known to the organisation")]
+    UnknownUsers {
+        /// The argument's path within the input.
+        field: &'static str,
+        /// The ids that belong to no user.
+        ids: Vec<String>,
+    },
     /// An argument breaks a rule, and repeating the request won't help.
     #[error("{field} {message}")]
     BadUserInput {
@@ -44,6 +60,15 @@ pub enum Error {
     /// The request contradicts the current state, for example a nonce that was used for other content.
     #[error("{0}")]
     Conflict(String),
+    /// The state of a call does not allow the request.
+    #[error("{message}")]
+    CallConflict {
+        message: String,
+        /// The value of `extensions.reason`.
+        reason: &'static str,
+        /// The reason of the call's end, in the form in which it is stored, if the end is the reason.
+        end_reason: Option<&'static str>,
+    },
     /// The request came too early.
     ///
     /// The same request is allowed after `retry_after`.
@@ -77,6 +102,14 @@ impl Error {
         Self::BadUserInput { field, message: message.into() }
     }
 
+    /// Returns the error for ids that belong to no user.
+    ///
+    /// It lists the first ids, each cut to the length of the longest valid id.
+    pub fn unknown_users<'a>(field: &'static str, ids: impl IntoIterator<Item = &'a str>) -> Self {
+        let ids = ids.into_iter().take(MAX_LISTED_IDS).map(|id| id.chars().take(MAX_LISTED_ID_CHARS).collect());
+        Self::UnknownUsers { field, ids: ids.collect() }
+    }
+
     /// Returns the error for a token that will not become valid.
     pub fn unauthenticated(message: impl Into<String>) -> Self {
         Self::Unauthenticated { message: message.into(), retryable: false }
@@ -103,10 +136,10 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unauthenticated { .. } => "UNAUTHENTICATED",
-            Self::Forbidden(_) => "FORBIDDEN",
-            Self::NotFound(_) => "NOT_FOUND",
+            Self::Forbidden(_) | Self::MessageDeleted => "FORBIDDEN",
+            Self::NotFound(_) | Self::UnknownUsers { .. } => "NOT_FOUND",
             Self::BadUserInput { .. } | Self::BadRequest(_) | Self::OverLimit { .. } => "BAD_USER_INPUT",
-            Self::Conflict(_) => "CONFLICT",
+            Self::Conflict(_) | Self::CallConflict { .. } => "CONFLICT",
             Self::RateLimited { .. } => "RATE_LIMITED",
             Self::PayloadTooLarge(_) => "PAYLOAD_TOO_LARGE",
             Self::Unavailable { .. } | Self::TimedOut { .. } => "UNAVAILABLE",

@@ -79,6 +79,8 @@ pub struct Metrics {
     pub calls_ended: Family<KindLabel, Counter>,
     /// Signals sent between devices in calls.
     pub call_signals: Counter,
+    /// Bytes of JSON of these signals.
+    pub call_signal_bytes: Counter,
     /// Texts of messages rendered as HTML.
     pub message_renders: Counter,
     /// Sends committed in one transaction.
@@ -101,6 +103,10 @@ pub struct Metrics {
     pub cluster_messages: Family<KindLabel, Counter>,
     /// The seconds by which this machine's clock is ahead of others, by `database` and `nodes`.
     pub clock_difference: Family<KindLabel, Gauge<f64, AtomicU64>>,
+    /// The rows that searches find by an earlier form until this node has written them again.
+    ///
+    /// The kinds are `names`, `titles` and `chats`.
+    pub search_backlog: Family<KindLabel, Gauge>,
 }
 
 /// Returns a histogram with buckets from 50 µs to 6.6 s.
@@ -138,6 +144,7 @@ impl Metrics {
             quota_rejections: Family::default(),
             calls_ended: Family::default(),
             call_signals: Counter::default(),
+            call_signal_bytes: Counter::default(),
             message_renders: Counter::default(),
             send_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             read_waits: Counter::default(),
@@ -149,6 +156,7 @@ impl Metrics {
             redis_connected: Gauge::default(),
             cluster_messages: Family::default(),
             clock_difference: Family::default(),
+            search_backlog: Family::default(),
         };
         metrics.register_connections();
         let registry = &mut metrics.registry;
@@ -202,6 +210,7 @@ impl Metrics {
             metrics.calls_ended.clone(),
         );
         registry.register("call_signals", "Signals sent between devices in calls", metrics.call_signals.clone());
+        registry.register("call_signal_bytes", "Bytes of JSON of these signals", metrics.call_signal_bytes.clone());
         registry.register(
             "message_renders",
             "Texts of messages rendered as HTML; a cached text is not rendered again",
@@ -254,6 +263,12 @@ impl Metrics {
              clock of the node that differs most)",
             Unit::Seconds,
             metrics.clock_difference.clone(),
+        );
+        registry.register(
+            "search_backlog",
+            "Rows that searches find by an earlier form until they are written again, by kind: names (of users), \
+             titles (of chats), chats (by their messages)",
+            metrics.search_backlog.clone(),
         );
         create_counters(&metrics.cluster_messages, &["dropped", "rejected", "stale"]);
         metrics

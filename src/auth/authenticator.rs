@@ -89,6 +89,8 @@ pub struct TokenSpec {
     pub user: String,
     /// The claim `name`.
     pub name: Option<String>,
+    /// The claim `picture`.
+    pub picture: Option<String>,
     /// The claim `permissions`; without it the configured default applies.
     pub permissions: Option<Vec<String>>,
     /// The time from issue to expiry.
@@ -102,6 +104,7 @@ impl TokenSpec {
             organization: "demo".into(),
             user: user.into(),
             name: Some(name.into()),
+            picture: None,
             permissions: None,
             lifetime: DEMO_TOKEN_LIFETIME,
         }
@@ -312,6 +315,7 @@ impl Authenticator {
         claims["iat"] = now.timestamp().into();
         for (claim, value) in [
             ("name", spec.name.clone().map(Value::from)),
+            ("picture", spec.picture.clone().map(Value::from)),
             ("permissions", spec.permissions.clone().map(Value::from)),
             ("iss", only(&self.validation.iss).map(Value::from)),
             ("aud", only(&self.validation.aud).map(Value::from)),

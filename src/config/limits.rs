@@ -186,5 +186,10 @@ pub(super) fn read_rates(reader: &mut Reader) -> RateLimitSettings {
             "Signals and quality reports in calls",
             1_200,
         ),
+        call_signal_kib_per_minute: reader.rate(
+            "PARLOR_CALL_SIGNAL_KIB_PER_MINUTE",
+            "Size of the signals in calls, in KiB",
+            8_192,
+        ),
     }
 }

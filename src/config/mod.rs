@@ -25,6 +25,9 @@ pub mod reader;
 mod redis;
 pub mod reference;
 
+/// The size of a request that sends a signal, without the signal's payload.
+const SIGNAL_ENVELOPE_BYTES: usize = 4_096;
+
 /// All settings that are wrong or unknown, one per line.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
@@ -140,6 +143,14 @@ impl Config {
         let rate_limits = limits::read_rates(reader);
         let quotas = limits::read_quotas(reader, limits.send_queue_capacity);
         let calls = calls::read(reader);
+        let request_bytes = calls.max_signal_bytes + SIGNAL_ENVELOPE_BYTES;
+        if http.max_body_bytes < request_bytes {
+            let rule = format!(
+                "must be at least {request_bytes}: PARLOR_CALL_SIGNAL_BYTES, and {SIGNAL_ENVELOPE_BYTES} for the rest of \
+                 the request that sends a signal"
+            );
+            reader.reject_value("PARLOR_MAX_BODY_BYTES", http.max_body_bytes, rule);
+        }
         let service = ServiceSettings { limits, rate_limits, quotas, calls };
         let log = log::read(reader);
         Self { http, graphql, service, realtime, database, auth, log }
@@ -200,6 +211,14 @@ mod tests {
             (vec![("PARLOR_STUN_URLS", "turn:a.example")], "\"turn:a.example\" must begin with stun: or stuns:"),
             (vec![("PARLOR_TURN_URLS", "turn:a.example")], "PARLOR_TURN_SECRET: must be set together with"),
             (vec![("PARLOR_TURN_SECRET", "hidden")], "PARLOR_TURN_SECRET: must be set together with"),
+            (
+                vec![("PARLOR_MAX_BODY_BYTES", "131072")],
+                "PARLOR_MAX_BODY_BYTES=131072: must be at least 266240: PARLOR_CALL_SIGNAL_BYTES",
+            ),
+            (
+                vec![("PARLOR_CALL_SIGNAL_BYTES", "1048576")],
+                "PARLOR_MAX_BODY_BYTES=327680: must be at least 1052672: PARLOR_CALL_SIGNAL_BYTES",
+            ),
         ] {
             let error = read_config(&vars).unwrap_err();
             assert!(error.contains(expected), "{expected}: {error}");

@@ -120,7 +120,7 @@ macro_rules! text_form {
     )+};
 }
 
-text_form!(ChatId, NotificationId, ReportId, MessageId, OptionId, CallId, ParticipantId, MemberId);
+text_form!(ChatId, NotificationId, ReportId, MessageId, OptionId, CallId, ParticipantId, ConnectionId, MemberId);
 
 /// An id that is a UUID.
 macro_rules! uuid_id {
@@ -160,6 +160,10 @@ uuid_id! {
 uuid_id! {
     /// The id of one user's notification.
     NotificationId, "notice_"
+}
+uuid_id! {
+    /// The id of an open feed of a call.
+    CallFeedId, "call_feed_"
 }
 uuid_id! {
     /// The id of a report of a message.
@@ -277,6 +281,34 @@ impl PrefixedId for ParticipantId {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (call, rest) = CallId::split_from(bytes)?;
         Some(Self { call, user: user_from_bytes(rest)? })
+    }
+}
+
+/// One join of a participant in a call.
+///
+/// It is the connection of a device, until the user joins again or leaves.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    pub participant: ParticipantId,
+    /// The number of times that the participant had joined the call by then, 1 for the first.
+    pub join: i32,
+}
+
+impl PrefixedId for ConnectionId {
+    const PREFIX: &str = "connection_";
+
+    fn to_bytes(&self) -> impl AsRef<[u8]> {
+        let ParticipantId { call, user } = &self.participant;
+        [call.to_bytes().as_ref(), &self.join.to_be_bytes(), user.as_str().as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (call, rest) = CallId::split_from(bytes)?;
+        let (join, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            participant: ParticipantId { call, user: user_from_bytes(rest)? },
+            join: i32::from_be_bytes(*join),
+        })
     }
 }
 
@@ -403,7 +435,9 @@ mod tests {
         let call = CallId::new(chat);
         let participant = ParticipantId { call, user: "zoë".parse().unwrap() };
         assert_eq!(call.to_string().parse(), Ok(call));
-        assert_eq!(participant.to_string().parse(), Ok(participant));
+        assert_eq!(participant.to_string().parse(), Ok(participant.clone()));
+        let connection = ConnectionId { participant, join: 2 };
+        assert_eq!(connection.to_string().parse(), Ok(connection));
         assert_eq!(call.to_string()[..40].parse::<CallId>(), Err(ParseIdError));
         assert_eq!(message.to_string().parse::<ChatId>(), Err(ParseIdError));
         assert_eq!(MessageId { chat, seq: i64::MIN }.to_string().parse::<MessageId>(), Err(ParseIdError));

@@ -65,12 +65,14 @@ impl Notification {
 
 /// Returns whether a member's preferences allow a notification now.
 ///
-/// A muted chat has none, the level MENTIONS allows mentions only, and the level NONE allows none.
+/// Mentions, and missed calls, because a muted chat rings too, need only a level above NONE: they are kept for the time
+/// after the mute. The level MENTIONS and a mute allow no others.
 fn is_wanted_by(member: &Member, kind: NotificationKind, now: DateTime<Utc>) -> bool {
-    let level_allows = match member.preferences.notification_level {
-        NotificationLevel::All => true,
-        NotificationLevel::Mentions => kind == NotificationKind::Mention,
+    let is_kept = matches!(kind, NotificationKind::Mention | NotificationKind::MissedCall);
+    let is_allowed = match member.preferences.notification_level {
+        NotificationLevel::All => is_kept || !member.is_muted(now),
+        NotificationLevel::Mentions => is_kept,
         NotificationLevel::None => false,
     };
-    member.is_active() && level_allows && !member.is_muted(now)
+    member.is_active() && is_allowed
 }

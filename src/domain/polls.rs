@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::domain::characters::is_variation_selector;
 use crate::domain::text;
 use crate::error::{Error, Result};
 
@@ -42,9 +43,7 @@ impl Poll {
         let options =
             self.options.iter().map(|option| text::validate_line("poll.options", option, Self::MAX_OPTION_CHARS));
         let options = options.collect::<Result<Vec<_>>>()?;
-        // Compositions and compatible forms of a character look the same too.
-        let mut folded: Vec<_> =
-            options.iter().map(|option| text::fold_case(&option.nfkc().collect::<String>())).collect();
+        let mut folded: Vec<_> = options.iter().map(|option| folded_option(option)).collect();
         folded.sort();
         folded.dedup();
         if folded.len() < options.len() {
@@ -60,6 +59,14 @@ impl Poll {
     pub fn is_closed(&self, now: DateTime<Utc>) -> bool {
         self.closed_at.is_some() || self.closes_at.is_some_and(|closes_at| closes_at <= now)
     }
+}
+
+/// Returns the form in which options are equal that look the same.
+///
+/// Compositions, compatible forms and variants of a character look the same.
+fn folded_option(option: &str) -> String {
+    let plain: String = option.chars().filter(|character| !is_variation_selector(*character)).nfkc().collect();
+    text::fold_case(&plain)
 }
 
 /// The results of a poll.

@@ -8,6 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::chats::{Chat, ChatAction, ChatKind};
+use crate::domain::date_time::to_api_text;
 use crate::domain::members::{Member, Role};
 use crate::domain::messages::{Message, MessageKind};
 use crate::domain::users::{Permission, Permissions};
@@ -34,6 +35,8 @@ pub enum DenialReason {
     BannedUser,
     /// The action is not available in direct chats.
     DirectChat,
+    /// The action is not available in a user's own notes.
+    Notes,
     /// The action is not available in archived chats.
     Archived,
     RoleTooLow {
@@ -82,13 +85,14 @@ impl Display for DenialReason {
                 "a user is banned from this chat: only members with the right to REMOVE_MEMBERS can add them",
             ),
             Self::DirectChat => f.write_str("direct chats do not allow this action"),
+            Self::Notes => f.write_str("a chat with oneself does not allow this action"),
             Self::Archived => f.write_str("the chat is archived"),
             Self::RoleTooLow { min_role } => {
                 write!(f, "this action requires the role {} or higher", <&str>::from(min_role).to_uppercase())
             }
-            Self::Silenced { until } => write!(f, "you are silenced in this chat until {}", until.to_rfc3339()),
+            Self::Silenced { until } => write!(f, "you are silenced in this chat until {}", to_api_text(*until)),
             Self::SlowMode { until, .. } => {
-                write!(f, "the chat is in slow mode: you can send or edit a message again at {}", until.to_rfc3339())
+                write!(f, "the chat is in slow mode: you can send or edit a message again at {}", to_api_text(*until))
             }
             Self::NotTheSender => f.write_str("only the sender of a message can edit it"),
             Self::Deleted => f.write_str("the message was deleted"),
@@ -107,6 +111,7 @@ impl From<DenialReason> for Error {
                 message: reason.to_string(),
                 retry_after: (until - now).to_std().unwrap_or_default(),
             },
+            DenialReason::Deleted => Self::MessageDeleted,
             _ => Self::Forbidden(reason.to_string()),
         }
     }
@@ -171,10 +176,16 @@ impl ChatRights<'_> {
         if self.chat.kind == ChatKind::Direct && !is_allowed_in_direct(action) {
             return Err(DenialReason::DirectChat);
         }
+        if self.chat.is_notes() && action == ChatAction::StartCall {
+            return Err(DenialReason::Notes);
+        }
         if !is_allowed_in_archived(action) {
             self.require_not_archived()?;
         }
         self.require_role(self.min_role(action))?;
+        if action == ChatAction::StartCall {
+            return self.require_not_silenced(member);
+        }
         if matches!(action, ChatAction::Post | ChatAction::MentionEveryone) {
             // The action is allowed again once both are over, so the later one is reported.
             let reasons = [self.require_not_silenced(member).err(), self.check_slow_mode(member).err()];
@@ -202,6 +213,25 @@ impl ChatRights<'_> {
     pub fn require_membership(&self) -> Result<&Member, DenialReason> {
         require_permission(self.permissions, Permission::ChatView)?;
         self.member.ok_or(DenialReason::NotAMember)
+    }
+
+    /// Checks that the viewer may join a call of the chat.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`DenialReason::Archived`], and the reasons of [`require_membership`](Self::require_membership).
+    pub fn can_join_call(&self) -> Result<(), DenialReason> {
+        self.require_membership()?;
+        self.require_not_archived()
+    }
+
+    /// Checks that the viewer may send media in a call of the chat. A silenced member may only listen.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`DenialReason::Silenced`], and the reasons of [`require_membership`](Self::require_membership).
+    pub fn can_send_media(&self) -> Result<(), DenialReason> {
+        self.require_not_silenced(self.require_membership()?)
     }
 
     /// Checks that the viewer may react to a message and vote in its poll.
@@ -235,6 +265,17 @@ impl ChatRights<'_> {
             return Err(DenialReason::NoText);
         }
         if self.is_first_correction(message) { Ok(()) } else { self.check_slow_mode(member) }
+    }
+
+    /// Checks that the viewer may make a message that exists already mention everyone.
+    ///
+    /// Slow mode is not checked: it applies to the edit as such.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`DenialReason::RoleTooLow`], and the reasons of [`require_membership`](Self::require_membership).
+    pub fn can_mention_everyone(&self) -> Result<(), DenialReason> {
+        self.require_role(self.min_role(ChatAction::MentionEveryone))
     }
 
     /// Returns whether an edit is the first one of the viewer's last message.

@@ -86,17 +86,24 @@ fn require_visible_characters(field: &'static str, line: &str) -> Result<()> {
     Err(Error::bad_input(field, message))
 }
 
-/// Returns a text of any number of lines unchanged.
+/// Returns a text of any number of lines without control characters other than tabs and line breaks.
+///
+/// The characters of a line break that is not `\n` become one.
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`] if the text shows nothing, has the NUL character, which PostgreSQL can't store, or
-/// more than `max` characters.
+/// Returns [`Error::BadUserInput`] if the text shows nothing, has the NUL character, which no client means, or more than
+/// `max` characters.
 pub fn validate_block(field: &'static str, text: &str, max: usize) -> Result<String> {
     if text.contains('\0') {
         return Err(Error::bad_input(field, "must not contain the NUL character"));
     }
-    validate_length(field, text, max)
+    validate_length(field, &strip_control_characters(text), max)
+}
+
+fn strip_control_characters(text: &str) -> String {
+    let line_breaks = text.replace("\r\n", "\n").replace('\r', "\n");
+    line_breaks.chars().filter(|character| matches!(character, '\n' | '\t') || !character.is_control()).collect()
 }
 
 /// The maximum length of a URL, in characters.
@@ -215,6 +222,22 @@ mod tests {
         for text in ["a\u{0}", "a\u{1B}b", "a\n\u{202E}b", "a\n\u{200B}\nb", "\n\u{200B}\n"] {
             assert!(validate_lines("reason", text, 9).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn block_keeps_tabs_and_line_breaks_of_all_control_characters() {
+        for (text, stripped) in [
+            ("a\tb\nc", "a\tb\nc"),
+            ("a\r\nb\rc", "a\nb\nc"),
+            ("a\u{1}\u{1B}[31mb\u{7F}\u{85}\u{9F}c", "a[31mbc"),
+            ("  a \u{8}", "  a "),
+        ] {
+            assert_eq!(validate_block("text", text, 10).unwrap(), stripped, "{text:?}");
+        }
+        for text in ["\u{1}\u{7F}", "\n\u{8}\t", "a\0"] {
+            assert!(validate_block("text", text, 10).is_err(), "{text:?}");
+        }
+        assert!(validate_block("text", &"\u{1}a".repeat(10), 10).is_ok(), "removed characters do not count");
     }
 
     #[test]

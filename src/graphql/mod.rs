@@ -12,7 +12,6 @@
 pub mod admission;
 pub mod api;
 pub mod execution;
-pub mod graphiql_page;
 pub mod operation_guards;
 pub mod operation_stream;
 pub mod schema;

@@ -104,8 +104,9 @@ impl ChatTransaction {
         id: MessageId,
         clock: &Clock,
     ) -> Result<(Self, Message)> {
-        let (transaction, _) = Self::lock_for_member(conn, viewer, id.chat, "message", clock).await?;
-        let message = messages::by_ids(conn, &[id]).await?.pop().ok_or(Error::NotFound("message"))?;
+        let (transaction, member) = Self::lock_for_member(conn, viewer, id.chat, "message", clock).await?;
+        let found = messages::by_ids(conn, &[id]).await?.pop();
+        let message = found.filter(|_| member.may_read(id.seq)).ok_or(Error::NotFound("message"))?;
         Ok((transaction, message))
     }
 
@@ -216,6 +217,18 @@ impl ChatTransaction {
         Ok(member)
     }
 
+    /// Records that something of a member changed that only they may see and that is not in their row.
+    ///
+    /// # Errors
+    ///
+    /// Fails only if the database does.
+    pub async fn record_private_change(&mut self, conn: &mut Conn, mut member: Member) -> Result<Member> {
+        member.private_state_updated_at = Some(self.now);
+        members::update(conn, &member).await?;
+        self.unversioned.push((member.id(), false));
+        Ok(member)
+    }
+
     /// Adds a system message that every member can read; a direct chat gets none.
     pub fn system_message(
         &mut self,
@@ -228,24 +241,35 @@ impl ChatTransaction {
             return;
         }
         self.insert_system_message(SystemMessage {
-            kind,
             actor: Some(actor.clone()),
             subject: subject.cloned(),
             detail,
-            call: None,
+            ..SystemMessage::new(kind)
+        });
+    }
+
+    /// Adds the system message about changed details.
+    ///
+    /// It has the API's names of the fields, and the new title if the title is one of them.
+    pub fn details_changed(&mut self, actor: &UserId, fields: Vec<&'static str>, new_title: Option<String>) {
+        let changed_fields: Vec<String> = fields.into_iter().map(str::to_owned).collect();
+        self.insert_system_message(SystemMessage {
+            actor: Some(actor.clone()),
+            detail: Some(new_title.unwrap_or_else(|| changed_fields.join(","))),
+            changed_fields,
+            ..SystemMessage::new(SystemMessageKind::DetailsChanged)
         });
     }
 
     /// Adds a system message about a call, in direct chats too, and returns its `seq`.
     pub fn call_system_message(&mut self, kind: SystemMessageKind, call: &Call) -> i64 {
         let actor = Some(call.started_by.clone());
-        self.insert_system_message(SystemMessage { kind, actor, subject: None, detail: None, call: Some(call.id) })
+        self.insert_system_message(SystemMessage { actor, call: Some(call.id), ..SystemMessage::new(kind) })
     }
 
     fn insert_system_message(&mut self, content: SystemMessage) -> i64 {
         let id = MessageId { chat: self.access.chat.id, seq: self.next_version() };
         self.access.chat.last_seq = id.seq;
-        self.access.chat.last_activity_at = self.now;
         let message = Arc::new(Message::system(id, content, self.now));
         self.system_messages.push(message.clone());
         self.changes.push(Change::Message(message, MessageChange::Added));

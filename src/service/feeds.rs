@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::access::ChatAccess;
+use crate::domain::calls::{Call, OwnConnection};
 use crate::domain::cursors::CallCursor;
-use crate::domain::ids::{CallId, ChatId, ParticipantId, UserId};
+use crate::domain::ids::{CallId, ChatId, UserId};
 use crate::domain::presence::MAX_FOLLOWED_USERS;
 use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
@@ -22,6 +23,8 @@ use crate::realtime::feeds::new_messages::NewMessageFeed;
 use crate::realtime::feeds::presence::PresenceFeed;
 use crate::realtime::feeds::typing::TypingFeed;
 use crate::realtime::sessions::Session;
+use crate::service::calls::connection::open_feed;
+use crate::service::calls::transaction::require_own;
 use crate::service::context::AppContext;
 use crate::storage::{calls, users};
 
@@ -69,50 +72,63 @@ pub fn inbox_feed(
 
 /// Opens the feed of a call in a chat of the viewer.
 ///
-/// With `participant`, which must be the viewer's own, the feed delivers the signals to that participant too.
+/// With `own`, which must be the viewer's own participant, the feed delivers the signals to its connection too.
 ///
 /// # Errors
 ///
-/// Returns [`Error::NotFound`] if the viewer may not read the call or `participant` is not theirs, and
-/// [`Error::RateLimited`] if the viewer opens feeds too often.
+/// Returns [`Error::NotFound`] if the viewer may not read the call or `own` is not theirs, [`Error::CallConflict`] if
+/// the participant never joined or not last by that connection, and [`Error::RateLimited`] if the viewer opens feeds
+/// too often.
 pub async fn call(
     app: &AppContext,
     viewer: Arc<Viewer>,
+    session: Option<Arc<Session>>,
     id: CallId,
-    participant: Option<ParticipantId>,
+    own: Option<OwnConnection>,
     after: Option<String>,
 ) -> Result<CallFeed> {
-    if participant.as_ref().is_some_and(|own| own.call != id || own.user != *viewer.id()) {
-        return Err(Error::NotFound("participant"));
+    if let Some(OwnConnection { participant, .. }) = &own {
+        require_own(&viewer, participant)?;
+        if participant.call != id {
+            return Err(Error::NotFound("participant"));
+        }
     }
     app.rate_limits.check_call_signal(&viewer)?;
     let mut subscriber = subscribe_viewer(app, &viewer);
     subscriber.subscribe_chat_deletion(id.chat);
     subscriber.subscribe_call(id);
-    let user = participant.as_ref().map(|own| own.user.clone());
-    let mut conn = app.database.write().await?;
+    let mut conn = app.database.read().await?;
     let readable = ChatAccess::retain_readable(&mut conn, (&*viewer).into(), &[id], |id| id.chat).await?;
     let call = calls::by_ids(&mut conn, &readable).await?.pop().ok_or(Error::NotFound("call"))?;
-    let own_participant = match &user {
-        Some(user) => {
-            let known = call.participant(user).ok_or(Error::NotFound("participant"))?;
-            Some(OwnParticipant { user: user.clone(), joined_version: known.joined_version })
-        }
-        None => None,
-    };
-    // Only after the checks: a registered participant counts as present in the call.
-    let presence_guard = app.call_presence.register(id, user.clone());
-    let present: Vec<ParticipantId> = participant.into_iter().collect();
-    let lease_expires_at = app.clock.now() + app.settings.calls.timeouts().disconnect_timeout;
-    calls::renew_leases(&mut conn, &present, true, lease_expires_at).await?;
+    let own_participant = own.map(|own| own_participant(&call, &own)).transpose()?;
+    let connection = own_participant.as_ref().map(|own| own.connection.clone());
+    drop(conn);
+    // Only after the checks: a registered connection counts as present in the call.
+    let count = session.filter(|_| connection.is_some()).map(|session| session.count_call_feed());
+    let presence_guard = app.call_presence.register(id, connection.clone(), count);
+    if let Some(connection) = &connection {
+        open_feed(app, connection, presence_guard.id()).await?;
+    }
+    let user = connection.as_ref().map(|connection| &connection.participant.user);
     let start = match after {
         None => CallFeedStart::Beginning,
-        Some(after) => match CallCursor::decode(&after, app.epoch, id, user.as_ref()) {
+        Some(after) => match CallCursor::decode(&after, app.epoch, id, user) {
             Some(cursor) if cursor.version <= call.version => CallFeedStart::After(cursor),
             _ => CallFeedStart::InvalidCursor,
         },
     };
     Ok(CallFeed::new(feed_deps(app, viewer), subscriber, presence_guard, id, own_participant, start))
+}
+
+/// Returns the connection of a call that a feed of the viewer's own participant follows.
+fn own_participant(call: &Call, own: &OwnConnection) -> Result<OwnParticipant> {
+    let user = &own.participant.user;
+    let participant = call.participant(user).ok_or(Error::NotFound("participant"))?;
+    if participant.joins == 0 {
+        call.require_joined(user)?;
+    }
+    call.require_connection(user, own.join)?;
+    Ok(OwnParticipant { connection: call.connection_id(participant), joined_version: participant.joined_version })
 }
 
 /// Opens the feed of the users who are typing in a chat in which the viewer is a member.

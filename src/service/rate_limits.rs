@@ -54,6 +54,7 @@ pub struct RateLimits {
     signals: RateLimit,
     calls: RateLimit,
     call_signals: RateLimit,
+    call_signal_kib: RateLimit,
     /// The usage that the other nodes have not been sent yet; `None` without other nodes. The mutex is held for one
     /// access only, and no other lock is taken under it.
     unpublished_usage: Option<Mutex<HashMap<(UserKey, &'static str), u32>>>,
@@ -84,6 +85,7 @@ impl RateLimits {
             signals: RateLimit::new("signals", settings.signals_per_minute, clock),
             calls: RateLimit::new("calls", settings.calls_per_minute, clock),
             call_signals: RateLimit::new("signals of calls", settings.call_signals_per_minute, clock),
+            call_signal_kib: RateLimit::new("KiB of signals of calls", settings.call_signal_kib_per_minute, clock),
             unpublished_usage: publisher.is_clustered().then(Mutex::default),
         });
         tick_while_alive(&limits, PRUNE_INTERVAL, Self::prune);
@@ -175,6 +177,15 @@ impl RateLimits {
         self.check(&self.call_signals, viewer)
     }
 
+    /// Counts the size of a signal in a call, in whole KiB.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::RateLimited`] if the viewer's bucket has less.
+    pub fn check_call_signal_bytes(&self, viewer: &Viewer, bytes: usize) -> Result<()> {
+        self.check_many(&self.call_signal_kib, viewer, bytes.div_ceil(1024))
+    }
+
     /// Takes the usage of other nodes out of the buckets of this node.
     pub fn apply_remote_usage(&self, usage: &[RateLimitUsage]) {
         for RateLimitUsage { organization, user, limit_name, count } in usage {
@@ -184,10 +195,19 @@ impl RateLimits {
         }
     }
 
-    fn all(&self) -> [&RateLimit; 7] {
-        let Self { sends, reactions, writes, chat_creations, signals, calls, call_signals, unpublished_usage: _ } =
-            self;
-        [sends, reactions, writes, chat_creations, signals, calls, call_signals]
+    fn all(&self) -> [&RateLimit; 8] {
+        let Self {
+            sends,
+            reactions,
+            writes,
+            chat_creations,
+            signals,
+            calls,
+            call_signals,
+            call_signal_kib,
+            unpublished_usage: _,
+        } = self;
+        [sends, reactions, writes, chat_creations, signals, calls, call_signals, call_signal_kib]
     }
 
     fn check(&self, limit: &RateLimit, viewer: &Viewer) -> Result<()> {
@@ -305,6 +325,7 @@ mod tests {
             signals_per_minute: PER_MINUTE,
             calls_per_minute: PER_MINUTE,
             call_signals_per_minute: PER_MINUTE,
+            call_signal_kib_per_minute: PER_MINUTE,
         };
         RateLimits::start(&settings, clock, &EventPublisher::new(Arc::<Hub>::default(), None))
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::domain::ids::{MessageId, ReportId};
-use crate::domain::pagination::{Page, PageArgs, PageEnd};
+use crate::domain::pagination::{Page, PageArgs, PageEnd, RootList};
 use crate::domain::reports::{MAX_REASON_CHARS, Report, ReportResolution, ReportResolutionRecord};
 use crate::domain::rights::{require_permission, require_user_message};
 use crate::domain::text;
@@ -56,7 +56,7 @@ pub async fn report(app: &AppContext, viewer: &Viewer, id: MessageId, reason: &s
 /// page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, resolved: Option<bool>, args: &PageArgs) -> Result<Page<Report>> {
     require_permission(&viewer.permissions, Permission::ChatModerate)?;
-    let window = args.window::<uuid::Uuid>(PageEnd::First)?;
+    let window = args.window::<RootList, uuid::Uuid>(&RootList::Reports, PageEnd::First)?;
     let mut conn = app.database.read().await?;
     let fetched = reports::page(&mut conn, viewer.organization(), resolved, &window).await?;
     Ok(window.to_page(fetched))

@@ -77,6 +77,8 @@ pub struct RateLimitSettings {
     pub calls_per_minute: NonZeroU32,
     /// Signals and quality reports in calls.
     pub call_signals_per_minute: NonZeroU32,
+    /// The size of the signals in calls, in KiB.
+    pub call_signal_kib_per_minute: NonZeroU32,
 }
 
 /// The limits, timeouts and servers of calls.
@@ -92,6 +94,10 @@ pub struct CallSettings {
     pub max_participants: usize,
     /// The number of members up to which a call rings for all members of a chat. In a larger chat it does not ring.
     pub max_ring_members: usize,
+    /// The maximum size of a signal's payload, in bytes of JSON.
+    pub max_signal_bytes: usize,
+    /// The maximum size of the signals of a call that are kept.
+    pub max_kept_signal_bytes: usize,
     /// The STUN servers.
     pub stun_urls: Vec<IceUrl>,
     /// The TURN servers.

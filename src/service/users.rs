@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::pagination::{Page, PageArgs, PageEnd};
+use crate::domain::pagination::{Page, PageArgs, PageEnd, RootList};
 use crate::domain::text;
 use crate::domain::users::{NameKey, User, Viewer};
 use crate::error::{Error, Result};
@@ -65,7 +65,7 @@ pub async fn by_ids(app: &AppContext, organization: &OrganizationId, ids: &[User
 ///
 /// Returns [`Error::BadUserInput`] if the search is too long or an argument of the page is not valid.
 pub async fn page(app: &AppContext, viewer: &Viewer, search: Option<&str>, args: &PageArgs) -> Result<Page<User>> {
-    let window = args.window::<NameKey>(PageEnd::First)?;
+    let window = args.window::<RootList, NameKey>(&RootList::Users, PageEnd::First)?;
     let search = text::validate_optional_line("search", search, MAX_SEARCH_CHARS)?;
     let mut conn = app.database.read().await?;
     let fetched = users::page(&mut conn, viewer.organization(), search.as_deref(), &window).await?;

@@ -16,17 +16,18 @@ use tokio::time::timeout;
 
 use crate::error::Result;
 use crate::metrics::{METRICS, TimerGuard};
-use crate::storage::checkout::{Checkout, commit_error};
+use crate::storage::checkout::commit_error;
 use crate::storage::erased_sql::{EngineSql, ErasedSql};
 use crate::storage::errors::Failure;
+use crate::storage::lease::{Lease, SharedConnection};
 use crate::storage::postgres_session::PostgresSession;
 use crate::storage::session::{PostgresConn, SqliteConn, TransactionLimits};
 use crate::storage::sqlite_blocking::with_time_limit;
 
 /// A connection from the pool of either engine.
 pub enum Conn {
-    Postgres(Box<Checkout<PostgresSession>>),
-    Sqlite(Box<Checkout<SqliteConn>>),
+    Postgres(Lease<PostgresSession>),
+    Sqlite(Lease<SqliteConn>),
 }
 
 /// Evaluates an expression with the checkout of the engine that `$conn` has.
@@ -135,7 +136,7 @@ fn execute_erased<'c, 'q: 'c>(query: ErasedSql<'q, ()>, conn: &'c mut Conn) -> B
 /// Runs diesel's queries on a [`Conn`]; imported in place of diesel-async's trait of the same name.
 ///
 /// Each statement has a time limit on PostgreSQL, and each query on SQLite. A statement that was sent still runs if its
-/// future is dropped. The connection is then reused only if no transaction is open on it (see [`Checkout`]).
+/// future is dropped. The connection is then reused only if no transaction is open on it (see [`Checkout`](crate::storage::checkout::Checkout)).
 pub trait RunQueryDsl: Sized + Send {
     /// Runs a query and returns its rows.
     fn load<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Vec<U>>>
@@ -231,6 +232,8 @@ impl Conn {
 
     /// Runs `work`, which only reads, on one snapshot of the database.
     ///
+    /// A connection that is in the snapshot of an execution stays in it.
+    ///
     /// # Errors
     ///
     /// Returns the errors of [`transaction`](Self::transaction).
@@ -238,11 +241,42 @@ impl Conn {
     where
         F: AsyncFnOnce(&mut Conn) -> Result<R> + for<'c> TransactionFn<'c, Result<R>>,
     {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        self.begin(begin, "BEGIN DEFERRED", TransactionLimits::default()).await?;
+        if on_engine!(self, checkout => checkout.is_shared()) {
+            return work(&mut *self).await;
+        }
+        self.begin_snapshot().await?;
         let value = self.run_or_roll_back(work).await?;
         self.commit().await?;
         Ok(value)
+    }
+
+    /// Begins the snapshot of an execution.
+    pub(super) async fn begin_snapshot(&mut self) -> Result<()> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        self.begin(begin, "BEGIN DEFERRED", TransactionLimits::default()).await
+    }
+
+    /// Ends the snapshot of an execution, in which nothing was changed.
+    pub(super) async fn end_snapshot(mut self) {
+        self.rollback().await;
+    }
+
+    /// Hands the connection to the reads of an execution, if no other execution has it.
+    pub(super) fn into_shared(self) -> SharedConnection {
+        match self {
+            Self::Postgres(Lease::Exclusive(checkout)) => SharedConnection::Postgres(checkout),
+            Self::Sqlite(Lease::Exclusive(checkout)) => SharedConnection::Sqlite(checkout),
+            Self::Postgres(Lease::Shared(_)) | Self::Sqlite(Lease::Shared(_)) => SharedConnection::Unopened,
+        }
+    }
+
+    /// Takes the connection back from the reads of an execution.
+    pub(super) fn from_shared(connection: SharedConnection) -> Option<Self> {
+        match connection {
+            SharedConnection::Unopened => None,
+            SharedConnection::Postgres(checkout) => Some(Self::Postgres(Lease::Exclusive(checkout))),
+            SharedConnection::Sqlite(checkout) => Some(Self::Sqlite(Lease::Exclusive(checkout))),
+        }
     }
 
     async fn run_or_roll_back<R, F>(&mut self, work: F) -> Result<R>

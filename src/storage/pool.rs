@@ -16,11 +16,13 @@ use crate::storage::connection_pool::{ConnectionPool, PoolTimeouts};
 use crate::storage::connector::Connect;
 use crate::storage::engine::Engine;
 use crate::storage::errors::{ConnectFailure, Failure};
+use crate::storage::lease::Lease;
 use crate::storage::postgres_endpoint::PgEndpoint;
 use crate::storage::postgres_session::{PostgresSession, ServerLimits};
 use crate::storage::read_permits::acquire_for_current_reader;
 use crate::storage::session::{Session, SqliteConn};
 use crate::storage::settings::{DatabaseSettings, SQLITE_READERS};
+use crate::storage::shared_snapshot::read_current;
 use crate::storage::sqlite_blocking::spawn_on_blocking_thread;
 
 /// The pools that connections to the database come from.
@@ -110,22 +112,37 @@ impl Database {
     pub async fn write(&self) -> Result<Conn> {
         let now = Instant::now();
         match &self.pools {
-            Pools::Postgres { requests, .. } => requests.checkout(now, None).await.map(Conn::Postgres),
-            Pools::Sqlite { writer, .. } => writer.checkout(now, None).await.map(Conn::Sqlite),
+            Pools::Postgres { requests, .. } => {
+                requests.checkout(now, None).await.map(Lease::Exclusive).map(Conn::Postgres)
+            }
+            Pools::Sqlite { writer, .. } => writer.checkout(now, None).await.map(Lease::Exclusive).map(Conn::Sqlite),
         }
     }
 
-    /// Takes a connection that only reads from its pool, after waiting for a permit of the current reader.
+    /// Takes a connection that only reads, after waiting for a permit of the current reader.
+    ///
+    /// It comes from its pool, or from the snapshot on which the current execution reads.
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`write`](Self::write) and of [`acquire_for_current_reader`].
+    /// Returns the errors of [`write`](Self::write), of [`acquire_for_current_reader`] and of [`read_current`].
     pub async fn read(&self) -> Result<Conn> {
+        match read_current(self.read_from_pool()).await {
+            Some(result) => result,
+            None => self.read_from_pool().await,
+        }
+    }
+
+    async fn read_from_pool(&self) -> Result<Conn> {
         let waiting_since = Instant::now();
         let permit = acquire_for_current_reader().await?;
         match &self.pools {
-            Pools::Postgres { requests, .. } => requests.checkout(waiting_since, permit).await.map(Conn::Postgres),
-            Pools::Sqlite { readers, .. } => readers.checkout(waiting_since, permit).await.map(Conn::Sqlite),
+            Pools::Postgres { requests, .. } => {
+                requests.checkout(waiting_since, permit).await.map(Lease::Exclusive).map(Conn::Postgres)
+            }
+            Pools::Sqlite { readers, .. } => {
+                readers.checkout(waiting_since, permit).await.map(Lease::Exclusive).map(Conn::Sqlite)
+            }
         }
     }
 
@@ -136,8 +153,12 @@ impl Database {
     /// Returns the errors of [`write`](Self::write).
     pub async fn write_sends(&self) -> Result<Conn> {
         match &self.pools {
-            Pools::Postgres { sends, .. } => sends.checkout(Instant::now(), None).await.map(Conn::Postgres),
-            Pools::Sqlite { writer, .. } => writer.checkout(Instant::now(), None).await.map(Conn::Sqlite),
+            Pools::Postgres { sends, .. } => {
+                sends.checkout(Instant::now(), None).await.map(Lease::Exclusive).map(Conn::Postgres)
+            }
+            Pools::Sqlite { writer, .. } => {
+                writer.checkout(Instant::now(), None).await.map(Lease::Exclusive).map(Conn::Sqlite)
+            }
         }
     }
 

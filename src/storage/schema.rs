@@ -27,6 +27,7 @@ table! {
         revoked_before -> Nullable<SqlTimestamp>,
         token_issued_at -> Nullable<SqlTimestamp>,
         token_expires_at -> Nullable<SqlTimestamp>,
+        name_search -> Nullable<Text>,
     }
 }
 
@@ -60,6 +61,9 @@ table! {
         resource_type -> Nullable<Text>,
         resource_id -> Nullable<Text>,
         changed_at -> SqlTimestamp,
+        last_message_seq -> BigInt,
+        history_for_new_members -> Text,
+        title_search -> Nullable<Text>,
     }
 }
 
@@ -90,6 +94,7 @@ table! {
         draft -> Nullable<Text>,
         moved_at -> Nullable<SqlTimestamp>,
         shown_at -> Nullable<SqlTimestamp>,
+        history_after_seq -> BigInt,
     }
 }
 
@@ -150,13 +155,30 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Text};
+    use diesel::sql_types::{BigInt, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
 
     mentions (chat_id, user_id, seq) {
         chat_id -> SqlUuid,
         user_id -> Text,
         seq -> BigInt,
+        thread_root_seq -> Nullable<BigInt>,
+    }
+}
+
+table! {
+    use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
+
+    thread_members (chat_id, root_seq, user_id) {
+        chat_id -> SqlUuid,
+        root_seq -> BigInt,
+        user_id -> Text,
+        is_following -> Bool,
+        last_read_seq -> BigInt,
+        follows_after_seq -> BigInt,
+        marked_read_at -> Nullable<SqlTimestamp>,
     }
 }
 
@@ -259,6 +281,8 @@ table! {
         own_version -> BigInt,
         changed_at -> SqlTimestamp,
         forgotten -> BigInt,
+        signal_bytes -> BigInt,
+        host_id -> Text,
     }
 }
 
@@ -288,11 +312,16 @@ table! {
         round_trip_ms -> Double,
         packet_loss_percent -> Double,
         bitrate_kbps -> Double,
+        joins -> Integer,
+        departure -> Nullable<Text>,
+        feed_id -> Nullable<SqlUuid>,
+        decline_reason -> Nullable<Text>,
+        barred -> Bool,
     }
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Jsonb, Text};
+    use diesel::sql_types::{BigInt, Binary, Jsonb, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
 
     call_signals (call_id, version) {
@@ -302,6 +331,9 @@ table! {
         to_id -> Text,
         kind -> Text,
         payload -> Jsonb,
+        bytes -> BigInt,
+        nonce -> Nullable<Text>,
+        fingerprint -> Nullable<Binary>,
     }
 }
 
@@ -358,6 +390,7 @@ allow_tables_to_appear_in_same_query!(
     revisions,
     reactions,
     mentions,
+    thread_members,
     votes,
     notifications,
     reports,

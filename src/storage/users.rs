@@ -5,6 +5,7 @@ use diesel::prelude::*;
 
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::pagination::{PageEnd, PageWindow};
+use crate::domain::search::folding::fold;
 use crate::domain::text;
 use crate::domain::users::{NameKey, StoredUser, TokenOrder, User};
 use crate::error::{Error, Result};
@@ -13,6 +14,8 @@ use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::read_budget::{LargeRow, charge_rows};
 use crate::storage::schema::{organizations, users};
 use crate::storage::sql::columns::columns;
+use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::for_update::for_update;
 use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::statement_cache::MAX_ROWS;
 use crate::storage::sql::values_statement::ValuesStatement;
@@ -51,6 +54,17 @@ fn into_users(rows: Vec<UserRow>) -> Result<Vec<User>> {
     Ok(rows.into_iter().map(User::from).collect())
 }
 
+/// Locks a user until the transaction ends.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn lock(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<()> {
+    let query = users::table.find((organization.as_str(), user.as_str())).select(users::id);
+    let _: Vec<String> = for_update(query).load(conn).await?;
+    Ok(())
+}
+
 /// Inserts or updates a user as a token describes them, unless a newer token did, and returns the row.
 ///
 /// It inserts the user's organisation if it is new.
@@ -62,6 +76,7 @@ pub async fn upsert_seen(conn: &mut Conn, user: &User, token: TokenOrder, now: D
     let profile = (
         users::name.eq(&user.name),
         users::name_folded.eq(text::fold_case(&user.name)),
+        users::name_search.eq(Some(fold(&user.name))),
         users::avatar_url.eq(&user.avatar_url),
         users::token_issued_at.eq(Some(TimestampValue(token.issued_at))),
         users::token_expires_at.eq(Some(TimestampValue(token.expires_at))),
@@ -152,6 +167,7 @@ pub async fn revoke(
             users::created_at.eq(TimestampValue(before)),
             users::name.eq(user.as_str()),
             users::name_folded.eq(text::fold_case(user.as_str())),
+            users::name_search.eq(Some(fold(user.as_str()))),
             revoked,
         ))
         .on_conflict((users::organization_id, users::id))
@@ -232,11 +248,10 @@ pub async fn page(
     window: &PageWindow<NameKey>,
 ) -> Result<Vec<User>> {
     let (after_name, after_id) = window.after.clone().unwrap_or_default();
-    let pattern = format!("%{}%", escape_like(&text::fold_case(search.unwrap_or_default())));
     debug_assert_eq!(window.end, PageEnd::First, "users are paged forwards");
     let rows: Vec<UserRow> = users::table
         .filter(users::organization_id.eq(organization.as_str()))
-        .filter(users::name_folded.like(pattern).escape('\\'))
+        .filter(search.map(is_named).unwrap_or_default())
         .filter(
             users::name_folded.gt(after_name.clone()).or(users::name_folded.eq(after_name).and(users::id.gt(after_id))),
         )
@@ -248,8 +263,22 @@ pub async fn page(
     into_users(rows)
 }
 
+/// Returns the condition that a user's name contains a text.
+///
+/// A name that is not yet in the form by which it is found has to contain the text in lower case.
+pub fn is_named(text: &str) -> Conditions<'static> {
+    let [folded, lower] = like_patterns(text);
+    let not_yet = users::name_search.is_null().and(users::name_folded.like(lower).escape('\\'));
+    Conditions::new().and(users::name_search.assume_not_null().like(folded).escape('\\').or(not_yet))
+}
+
+/// Returns the patterns of texts that contain a text, in their folded and in their lower-case form.
+pub fn like_patterns(text: &str) -> [String; 2] {
+    [fold(text), text::fold_case(text)].map(|text| format!("%{}%", escape_like(&text)))
+}
+
 /// Escapes a text so that a `LIKE` pattern matches it literally.
-pub fn escape_like(text: &str) -> String {
+fn escape_like(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {
         if matches!(character, '%' | '_' | '\\') {

@@ -92,6 +92,7 @@ impl TestApp {
             organization: organization.into(),
             user: id.into(),
             name: Some(capitalised(id)),
+            picture: None,
             permissions: permissions.map(|permissions| permissions.iter().map(|&name| name.to_owned()).collect()),
             lifetime: Duration::from_secs(30 * 24 * 3600),
         };

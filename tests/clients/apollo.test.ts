@@ -1,30 +1,16 @@
-// Apollo Client as an application sets it up: queries over HTTP, subscriptions over graphql-ws, and one normalised
+// Apollo Client with the cache of the recipe: queries over HTTP, subscriptions over graphql-ws, and one normalised
 // cache. It runs under the `development` condition, in which Apollo logs problems.
 
-import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from '@apollo/client'
+import { ApolloClient, ApolloLink, HttpLink } from '@apollo/client'
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions'
-import { isSubscriptionOperation, relayStylePagination } from '@apollo/client/utilities'
+import { isSubscriptionOperation } from '@apollo/client/utilities'
 import { __DEV__ } from '@apollo/client/utilities/environment'
 import type { TypedDocumentNode as Document } from '@graphql-typed-document-node/core'
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
-import { createSocketClient, expectSilentConsole, httpUrl, possibleTypes, type User } from './helpers.ts'
+import { createSocketClient, expectSilentConsole, httpUrl, type User } from './helpers.ts'
 import { type CachingClient, testCachingClient, type Variables } from './caching-client.ts'
-
-const cache = () =>
-  new InMemoryCache({
-    possibleTypes: possibleTypes(),
-    typePolicies: {
-      Query: { fields: { chats: relayStylePagination(['filter']) } },
-      // The viewer is a singleton without an id.
-      Viewer: { keyFields: [] },
-      Chat: { fields: { messages: relayStylePagination() } },
-      // Lists of objects without ids are replaced as a whole,
-      Message: { fields: { reactions: { merge: false }, editHistory: relayStylePagination() } },
-      // and so is each event, because the next one may have another type.
-      Subscription: { fields: { chatFeed: { merge: false } } },
-    },
-  })
+import { createCache } from './recipes/apollo.ts'
 
 test('Apollo Client', async (t) => {
   assert.ok(__DEV__, 'run under `node -C development`, otherwise Apollo logs no problems')
@@ -42,7 +28,7 @@ function apolloFor(t: TestContext, user: User): CachingClient {
   const socket = new GraphQLWsLink(createSocketClient(user))
   const client = new ApolloClient({
     link: count.split(({ query }) => isSubscriptionOperation(query), socket, http),
-    cache: cache(),
+    cache: createCache(),
   })
   t.after(() => client.stop())
 

@@ -28,10 +28,12 @@ import {
   MarkDeliveredDocument,
   MarkNotificationsReadDocument,
   MarkReadDocument,
+  MarkThreadReadDocument,
   MarkUnreadDocument,
   OpenDirectChatDocument,
   PinMessageDocument,
   type PollInput,
+  RemoveFromCallDocument,
   RemoveMemberDocument,
   RemoveReactionDocument,
   ReportCallQualityDocument,
@@ -134,6 +136,14 @@ export const scenarios: Record<string, Scenario> = {
     const first = await send(bob, team, { text: 'At noon?', threadRootId: root })
     yield
     const second = await send(carol, team, { text: 'Later', threadRootId: root, alsoInChat: true })
+    yield
+    await aliceOnOtherDevice.ask(MarkThreadReadDocument, { input: { threadRootId: root, upToMessageId: first } })
+    yield
+    const third = await send(bob, team, { text: 'Alice?', threadRootId: root, mentionIds: [alice.id] })
+    yield
+    await bob.ask(EditMessageDocument, { input: { messageId: third, text: 'Anybody?', mentionIds: [] } })
+    yield
+    await aliceOnOtherDevice.ask(MarkThreadReadDocument, { input: { threadRootId: root } })
     yield
     await send(aliceOnOtherDevice, team, { text: 'Noon is fine', threadRootId: root, replyToId: first })
     yield
@@ -329,7 +339,7 @@ export const scenarios: Record<string, Scenario> = {
     yield
     await update({ policy: [{ action: 'PIN', role: 'MEMBER' }, { action: 'DELETE_OTHERS_MESSAGES', role: 'MEMBER' }] })
     yield
-    await update({ slowModeSeconds: 0 })
+    await update({ slowModeSeconds: 0, historyForNewMembers: 'SINCE_JOINED' })
     yield
     await bob.ask(ArchiveChatDocument, { input: { chatId, archived: true } })
     yield
@@ -384,6 +394,8 @@ export const scenarios: Record<string, Scenario> = {
     await send(carol, chatId, 'We have not met')
     yield
     await openDirectChat(bob, carol)
+    yield
+    await send(bob, await openDirectChat(bob, bob), 'A note to myself')
   },
 
   async *forwarding({ alice, bob, carol, team, direct }) {
@@ -421,25 +433,35 @@ export const scenarios: Record<string, Scenario> = {
     const start = async (user: Actor) =>
       (await user.ask(StartCallDocument, { input: { chatId, kind: 'AUDIO', deviceId: 'phone', media } })).startCall!
     const join = async (user: Actor, callId: string) =>
-      (await user.ask(JoinCallDocument, { input: { callId, deviceId: 'phone' } })).joinCall!.participant.id
+      (await user.ask(JoinCallDocument, { input: { callId, deviceId: 'phone' } })).joinCall!.participant
     const { call, participant } = await start(bob)
     const callId = call.id
     yield
     await aliceOnOtherDevice.ask(DeclineCallDocument, { input: { callId } })
     yield
-    const carolsParticipant = await join(carol, callId)
+    const { id: carolsParticipant, connectionId: fromConnectionId } = await join(carol, callId)
     const candidates = [{ candidate: '', sdpMid: '0' }]
     await carol.ask(SendSignalDocument, {
-      input: { callId, fromParticipantId: carolsParticipant, toParticipantId: participant.id, kind: 'ICE_CANDIDATES', payload: candidates },
+      input: {
+        callId,
+        fromConnectionId: fromConnectionId!,
+        toConnectionId: participant.connectionId!,
+        kind: 'ICE_CANDIDATES',
+        payload: candidates,
+        nonce: randomUUID(),
+      },
     })
     yield
-    const alicesParticipant = await join(alice, callId)
-    await alice.ask(UpdateCallMediaDocument, { input: { callId, participantId: alicesParticipant, media } })
+    const { id: participantId, connectionId } = await join(alice, callId)
+    const own = { callId, participantId, connectionId }
+    await alice.ask(UpdateCallMediaDocument, { input: { ...own, media } })
     yield
     await alice.ask(ReportCallQualityDocument, {
-      input: { callId, participantId: alicesParticipant, roundTripMs: 20, packetLossPercent: 0.5, bitrateKbps: 300 },
+      input: { ...own, roundTripMs: 20, packetLossPercent: 0.5, bitrateKbps: 300 },
     })
-    await alice.ask(LeaveCallDocument, { input: { callId, participantId: alicesParticipant } })
+    await alice.ask(LeaveCallDocument, { input: own })
+    yield
+    await bob.ask(RemoveFromCallDocument, { input: { callId, participantId: carolsParticipant } })
     yield
     await bob.ask(EndCallDocument, { input: { callId } })
     yield

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { after, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { format } from 'node:util'
-import { buildSchema, type GraphQLFormattedError, isAbstractType, print } from 'graphql'
+import { buildSchema, type GraphQLFormattedError, print } from 'graphql'
 import { type Client as SocketClient, createClient } from 'graphql-ws'
 import { WebSocket } from 'ws'
 import { OpenDirectChatDocument, SendMessageDocument, ViewerDocument } from './generated/operations.ts'
@@ -24,13 +24,6 @@ const secret = fromEnvironment('PARLOR_TEST_SECRET')
 export function readSchema() {
   const file = new URL('../../schema.graphql', import.meta.url)
   return buildSchema(readFileSync(file, 'utf8'))
-}
-
-/** Returns the possible types of each union and interface, which a cache needs to match fragments. */
-export function possibleTypes() {
-  const schema = readSchema()
-  const abstract = Object.values(schema.getTypeMap()).filter(isAbstractType)
-  return Object.fromEntries(abstract.map((type) => [type.name, schema.getPossibleTypes(type).map(({ name }) => name)]))
 }
 
 // ---------------------------------------------------------------- users
@@ -57,7 +50,7 @@ export function createUser(org: string, name: string, permissions?: string[], ur
     assert.equal(errors, undefined, JSON.stringify(errors))
     return data as T
   }
-  return { id, name, token, headers, ask }
+  return { id, org, name, token, headers, ask }
 }
 
 export async function post(headers: Record<string, string>, body: unknown, url = httpUrl) {

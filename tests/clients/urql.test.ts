@@ -1,31 +1,12 @@
-// urql with graphcache, its normalised cache, which is configured with the server's introspection.
+// urql with graphcache, its normalised cache, as the recipe configures it.
 
 import { Client, type CombinedError, fetchExchange, subscriptionExchange } from '@urql/core'
-import { cacheExchange } from '@urql/exchange-graphcache'
-import { relayPagination } from '@urql/exchange-graphcache/extras'
 import type { TypedDocumentNode as Document } from '@graphql-typed-document-node/core'
 import { test, type TestContext } from 'node:test'
-import { buildClientSchema, getIntrospectionQuery, type IntrospectionQuery, isObjectType } from 'graphql'
 import type { Client as SocketClient, SubscribePayload } from 'graphql-ws'
-import { createSocketClient, expectSilentConsole, httpUrl, post, type User } from './helpers.ts'
+import { createSocketClient, expectSilentConsole, httpUrl, type User } from './helpers.ts'
 import { type CachingClient, testCachingClient, type Variables } from './caching-client.ts'
-
-const cache = (schema: IntrospectionQuery) =>
-  cacheExchange({
-    schema,
-    keys: Object.fromEntries(typesWithoutId(schema).map((name) => [name, () => null])),
-    resolvers: {
-      Query: { chats: relayPagination() },
-      // 'outwards' puts older pages before the first page, and newer pages after it.
-      Chat: { messages: relayPagination({ mergeMode: 'outwards' }) },
-    },
-  })
-
-/** Returns the types without an id, which graphcache stores embedded in their parents. */
-function typesWithoutId(schema: IntrospectionQuery) {
-  const types = Object.values(buildClientSchema(schema).getTypeMap())
-  return types.filter(isObjectType).filter((type) => !('id' in type.getFields())).map(({ name }) => name)
-}
+import { createCache } from './recipes/urql.ts'
 
 const overSocket = (socket: SocketClient) =>
   subscriptionExchange({
@@ -39,8 +20,7 @@ test('urql', async (t) => {
   await testCachingClient(t, (user) => urqlFor(t, user))
 })
 
-async function urqlFor(t: TestContext, user: User): Promise<CachingClient> {
-  const { data } = await post(user.headers, { query: getIntrospectionQuery() })
+function urqlFor(t: TestContext, user: User): CachingClient {
   const requests: string[] = []
   const client = new Client({
     url: httpUrl,
@@ -50,7 +30,7 @@ async function urqlFor(t: TestContext, user: User): Promise<CachingClient> {
       return fetch(resource, init)
     },
     fetchOptions: { headers: user.headers },
-    exchanges: [cache(data as IntrospectionQuery), fetchExchange, overSocket(createSocketClient(user))],
+    exchanges: [createCache(), fetchExchange, overSocket(createSocketClient(user))],
   })
 
   const dataOf = <T>(result: { data?: T; error?: CombinedError }) => {

@@ -81,13 +81,15 @@ fn lookups(secret: &SecretGroup) -> Vec<Lookup> {
 ///
 /// Presence is not among them: it belongs to the organization.
 fn subscriptions(schema: &Schema, secret: &SecretGroup) -> Vec<(String, Value)> {
-    const CALL_FEED: &str =
-        "subscription($call: ID!, $own: ID) { callFeed(callId: $call, participantId: $own) { __typename } }";
+    const CALL_FEED: &str = "subscription($call: ID!, $own: ID, $connection: ID) {
+            callFeed(callId: $call, participantId: $own, connectionId: $connection) { __typename }
+        }";
     let fields = schema.fields_with_ids("Subscription").into_iter().filter(|field| field != "presence");
     let to_subscriptions = |field: String| match field.as_str() {
         "callFeed" => vec![
             (CALL_FEED.to_owned(), json!({ "call": secret.call })),
             (CALL_FEED.to_owned(), json!({ "call": secret.call, "own": secret.alice_participant })),
+            (CALL_FEED.to_owned(), json!({ "call": secret.call, "connection": secret.alice_connection })),
         ],
         field => {
             let query = format!("subscription($chat: ID!) {{ {field}(chatId: $chat) {{ __typename }} }}");

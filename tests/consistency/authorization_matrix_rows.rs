@@ -91,7 +91,11 @@ pub struct SecretGroup {
     /// Alice's call, in which Alice and Bob participate.
     pub call: String,
     pub alice_participant: String,
-    pub bob_participant: String,
+    /// The connections by which Alice and Bob have joined the call.
+    pub alice_connection: String,
+    pub bob_connection: String,
+    /// The participant of Erin, for whom the call rings.
+    pub erin_participant: String,
     pub resource: String,
     /// A user of the organization who is not in the group.
     pub non_member: String,
@@ -147,10 +151,16 @@ impl SecretGroup {
             .data();
         let alice_call = alice.start_call(&chat).await;
         let bob_call = bob.join_call(&alice_call.call).await;
+        let call = alice.fetch_call(&alice_call.call).await;
+        let participants = call["participants"].as_array().expect("a list");
+        let erin_participant = participants.iter().find(|participant| participant["user"]["id"] == erin.id.as_str());
+        let erin_participant = erin_participant.expect("the call rings for Erin")["id"].as_str().expect("an id").into();
         Self {
             call: alice_call.call,
             alice_participant: alice_call.participant,
-            bob_participant: bob_call.participant,
+            alice_connection: alice_call.connection,
+            bob_connection: bob_call.connection,
+            erin_participant,
             member: member.as_str().expect("an id").into(),
             message,
             reply,
@@ -179,7 +189,9 @@ impl SecretGroup {
             report: nonexistent_id(&self.report),
             call: nonexistent_id(&self.call),
             alice_participant: nonexistent_id(&self.alice_participant),
-            bob_participant: nonexistent_id(&self.bob_participant),
+            alice_connection: nonexistent_id(&self.alice_connection),
+            bob_connection: nonexistent_id(&self.bob_connection),
+            erin_participant: nonexistent_id(&self.erin_participant),
             resource: "missing".into(),
             non_member: "missing".into(),
         }
@@ -279,8 +291,9 @@ fn sending_rows(secret: &SecretGroup, own: &OwnChat) -> Vec<Row> {
 }
 
 fn call_rows(secret: &SecretGroup) -> Vec<Row> {
-    let SecretGroup { chat, call, alice_participant, bob_participant, .. } = secret;
-    let (id, own) = (json!({ "callId": call }), json!({ "callId": call, "participantId": alice_participant }));
+    let SecretGroup { chat, call, alice_participant, alice_connection, bob_connection, erin_participant, .. } = secret;
+    let id = json!({ "callId": call });
+    let own = json!({ "callId": call, "participantId": alice_participant, "connectionId": alice_connection });
     let with_fields = |base: &Value, fields: Value| {
         let mut input = base.clone();
         input.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
@@ -288,18 +301,21 @@ fn call_rows(secret: &SecretGroup) -> Vec<Row> {
     };
     let media = json!({ "audio": true, "video": false, "screen": false });
     let quality = json!({ "roundTripMs": 1.0, "packetLossPercent": 0.0, "bitrateKbps": 1.0 });
-    let signal = json!({ "callId": call, "fromParticipantId": alice_participant, "toParticipantId": bob_participant });
+    let signal = json!({ "callId": call, "fromConnectionId": alice_connection, "toConnectionId": bob_connection });
+    let removal = json!({ "callId": call, "participantId": erin_participant });
     // Bob cannot act as Alice's participant.
     let own_participant_only = |field, input| Row { member: Some(NOT_FOUND), ..members_only(field, input) };
     vec![
-        members_only("startCall", json!({ "chatId": chat, "kind": "AUDIO", "deviceId": "phone" }))
-            .requires("chat.initiate_call"),
-        members_only("joinCall", with_fields(&id, json!({ "deviceId": "phone" }))),
         rejected_for_members("declineCall", id.clone(), "CONFLICT"),
         own_participant_only("updateCallMedia", with_fields(&own, json!({ "media": media }))),
         own_participant_only("sendSignal", with_fields(&signal, json!({ "kind": "RENEGOTIATE", "payload": {} }))),
         own_participant_only("reportCallQuality", with_fields(&own, quality)),
         own_participant_only("leaveCall", own),
+        // After a join, the connection is another one.
+        members_only("startCall", json!({ "chatId": chat, "kind": "AUDIO", "deviceId": "phone" }))
+            .requires("chat.initiate_call"),
+        members_only("joinCall", with_fields(&id, json!({ "deviceId": "phone" }))),
+        higher_roles_only("removeFromCall", removal),
         higher_roles_only("endCall", id),
     ]
 }
@@ -312,6 +328,13 @@ fn read_state_rows(secret: &SecretGroup, own: &OwnChat) -> Vec<Row> {
         members_only("markRead", json!({ "chatId": chat })),
         members_only("markRead", json!({ "chatId": chat, "upToMessageId": message, "private": true })),
         rejected_for_members("markRead", json!({ "chatId": own.chat, "upToMessageId": message }), NOT_FOUND),
+        members_only("markThreadRead", json!({ "threadRootId": message })),
+        members_only("markThreadRead", json!({ "threadRootId": message, "upToMessageId": reply })),
+        rejected_for_members(
+            "markThreadRead",
+            json!({ "threadRootId": own.message, "upToMessageId": reply }),
+            NOT_FOUND,
+        ),
         members_only("markUnread", json!({ "chatId": chat })),
         members_only("markUnread", json!({ "chatId": chat, "fromMessageId": message })),
         rejected_for_members("markUnread", json!({ "chatId": own.chat, "fromMessageId": message }), NOT_FOUND),

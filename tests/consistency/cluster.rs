@@ -1,6 +1,8 @@
 //! Clusters: several nodes behave as one server.
 
 mod bans;
+mod call_connections;
+mod call_outages;
 mod follower;
 pub mod harness;
 mod revocation;
@@ -75,6 +77,17 @@ async fn assert_events_cross_nodes(cluster: &TestCluster, alice: &User, bob: &Us
                 && event["member"]["lastReadMessage"]["id"] == id.as_str()
         };
         wait_for_event(&mut receipts, has_read).await;
+
+        let query = "subscription($chat: ID!) { chatFeed(chatId: $chat) { __typename
+            ... on MessageUpserted { change message { id thread { unreadCount unreadMentionCount } } } } }";
+        sender.send_message(chat, json!({ "text": "read this too", "threadRootId": id })).await;
+        let elsewhere = cluster.at(usize::from(reader.id == alice.id), reader);
+        let mut threads = elsewhere.subscribe(query, json!({ "chat": chat })).await;
+        wait_for_event(&mut threads, |event| event["__typename"] == "FeedCaughtUp").await;
+        reader.mutate_ok("markThreadRead", json!({ "threadRootId": id })).await;
+        let read_thread = json!({ "id": id, "thread": { "unreadCount": 0, "unreadMentionCount": 0 } });
+        let is_read = |event: &Value| event["change"] == "THREAD" && event["message"] == read_thread;
+        wait_for_event(&mut threads, is_read).await;
 
         let mut typing = reader.subscribe(TYPING, json!({ "chat": chat })).await;
         wait_for_event(&mut typing, |list| list["users"] == json!([])).await;
@@ -354,7 +367,7 @@ async fn call_across_nodes_survives_node_death() {
     cluster.wait_until_connected().await;
     let carol = cluster.user_at(0, "carol").await;
     let walk = bob.group("Walk", &[&carol]).await;
-    let bob_call = bob.start_call(&walk).await;
+    let bob_call = bob.start_call_on(&walk, "laptop").await;
     let carol_call = carol.join_call(&bob_call.call).await;
     let mut bob_feed = bob.call_feed(&bob_call, None).await;
     let mut carol_feed = carol.call_feed(&carol_call, None).await;
@@ -367,7 +380,7 @@ async fn call_across_nodes_survives_node_death() {
     cluster.wait_until_connected().await;
     let dora = cluster.user_at(0, "dora").await;
     let direct = bob.direct(&dora).await;
-    let ringing = cluster.at(0, &bob).start_call(&direct).await;
+    let ringing = cluster.at(0, &bob).start_call_on(&direct, "tablet").await;
     cluster.kill(0);
     let mut call_feed = bob.watch_call(&ringing.call).await;
     assert!(call_feed.drain().await.iter().any(|event| event["call"]["status"] == "ENDED"));

@@ -15,7 +15,7 @@ use testkit::{Feed, TestApp, User, engine_test};
 /// `viewerCanDelete` depend on the viewer's role, `status` and `readBy` on the members' read positions.
 const CHAT: &str = "fragment C on Chat {
         id kind category title description avatarUrl createdBy { id } lastActivityAt archivedAt version memberCount
-        policy { action role } slowModeSeconds resource { type id } lastMessage { id } pinnedMessages { nodes { id } }
+        policy { action role } slowModeSeconds historyForNewMembers resource { type id } lastMessage { id } lastEntry { id } pinnedMessages { nodes { id } }
         activeCall { id }
         viewerCan { action allowed reason }
         viewerMembership { id unreadCount unreadMentionCount }
@@ -23,7 +23,8 @@ const CHAT: &str = "fragment C on Chat {
 const MESSAGE: &str = "fragment M on Message {
         id seq kind sender { id } nonce text html location { latitude name } mentions { id } mentionsEveryone
         poll { question closed voterCount options { id text voteCount viewerVoted voters(first: 5) { id } } }
-        system { kind actor { id } subject { id } detail call { id } } replyTo { id } threadRoot { id } replyCount
+        system { kind actor { id } subject { id } detail changedFields call { id } } replyTo { id } threadRoot { id } replyCount
+        thread { unreadCount unreadMentionCount lastReplyAt following lastReadMessage { id } }
         forwardedFrom { sender { id } chatTitle } reactions { emoji count viewerReacted users(first: 5) { id } }
         editedAt editHistory { nodes { text } } deletedAt pinnedAt pinnedBy { id } 
     }";
@@ -194,6 +195,16 @@ fn cases(fixture: &Fixture) -> Vec<Case> {
             json!({ "chatId": chat, "location": { "latitude": 46.5, "longitude": 6.6, "name": "Lake" } }),
         )],
         vec![("alice", "editMessage", json!({ "messageId": second, "text": "second, edited" }))],
+        vec![("bob", "editMessage", json!({ "messageId": reply, "text": "a reply", "mentionIds": ["dave"] }))],
+        vec![
+            (
+                "bob",
+                "sendMessage",
+                json!({ "chatId": chat, "text": "dave", "threadRootId": first, "mentionIds": ["dave"] }),
+            ),
+            ("dave", "markThreadRead", json!({ "threadRootId": first })),
+        ],
+        vec![("bob", "editMessage", json!({ "messageId": reply, "text": "a reply", "mentionIds": [] }))],
         vec![("bob", "forwardMessage", json!({ "messageId": second, "toChatId": chat }))],
         vec![("bob", "pinMessage", json!({ "messageId": first }))],
         vec![("bob", "unpinMessage", json!({ "messageId": first }))],
@@ -217,7 +228,8 @@ fn cases(fixture: &Fixture) -> Vec<Case> {
         vec![(
             "alice",
             "updateChat",
-            json!({ "chatId": chat, "title": "Run", "description": "by the lake", "slowModeSeconds": 1, "policy": [{ "action": "PIN", "role": "OWNER" }] }),
+            json!({ "chatId": chat, "title": "Run", "description": "by the lake", "slowModeSeconds": 1,
+                "historyForNewMembers": "SINCE_JOINED", "policy": [{ "action": "PIN", "role": "OWNER" }] }),
         )],
         vec![("alice", "updateChat", json!({ "chatId": chat, "slowModeSeconds": 0 }))],
         vec![("alice", "addMembers", json!({ "chatId": chat, "userIds": ["erin"] }))],
@@ -249,11 +261,12 @@ fn cases(fixture: &Fixture) -> Vec<Case> {
 }
 
 /// The mutations without a case, each with the reason.
-const WITHOUT_CASE: [(&str, &str); 13] = [
+const WITHOUT_CASE: [(&str, &str); 14] = [
     ("joinCall", "a call has a feed of its own"),
     ("declineCall", "a call has a feed of its own"),
     ("leaveCall", "a call has a feed of its own"),
     ("endCall", "has a test of its own, because it needs the id of a call"),
+    ("removeFromCall", "a call has a feed of its own"),
     ("updateCallMedia", "a call has a feed of its own"),
     ("sendSignal", "reaches one participant only"),
     ("reportCallQuality", "a call has a feed of its own"),

@@ -44,17 +44,18 @@ async fn mutate(user: &User, field: &str, input: Value, path: &str) -> String {
     user.mutate_returning(field, input, &selection).await.text(&format!("{field}.{path}"))
 }
 
-/// Returns the ids of a new call and of the caller as its participant.
-async fn start_call(user: &User, chat: &str, kind: &str) -> (String, String) {
+/// Starts a call, and returns its id with those of the user's participant and connection.
+async fn start_call(user: &User, chat: &str, kind: &str) -> (String, String, String) {
     let media = json!({ "audio": true, "video": kind == "VIDEO", "screen": false });
     let input = json!({ "chatId": chat, "kind": kind, "deviceId": "phone", "media": media });
-    let reply = user.mutate_returning("startCall", input, "call { id } participant { id }").await;
-    (reply.text("startCall.call.id"), reply.text("startCall.participant.id"))
+    let reply = user.mutate_returning("startCall", input, "call { id } participant { id connectionId }").await;
+    let text = |path: &str| reply.text(&format!("startCall.{path}"));
+    (text("call.id"), text("participant.id"), text("participant.connectionId"))
 }
 
-/// Returns the id of the user's participant in the call.
+/// Joins a call, and returns the id of the user's connection.
 async fn join_call(user: &User, call: &str) -> String {
-    mutate(user, "joinCall", json!({ "callId": call, "deviceId": "laptop" }), "participant.id").await
+    mutate(user, "joinCall", json!({ "callId": call, "deviceId": "laptop" }), "participant.connectionId").await
 }
 
 /// Returns the ids of a poll's options.

@@ -213,3 +213,31 @@ async fn cursors_from_before_a_restore_reset_every_feed(engine: Engine) {
     assert_eq!(pluck(&Value::from(resumed), "__typename"), ["FeedCaughtUp"; 3], "the cursor of a reset is valid");
     app.stop().await;
 }
+
+#[engine_test]
+async fn migration_finds_the_newest_message_that_a_user_wrote(engine: Engine) {
+    let app = TestApp::start(Database::create(engine).await, &[]).await;
+    let (alice, bob) = (app.user("alice").await, app.user("bob").await);
+    let walk = alice.group("Walk", &[&bob]).await;
+    alice.group("Silent", &[]).await;
+    let root = alice.send(&walk, "first").await;
+    bob.send(&walk, "the newest").await;
+    bob.send_message(&walk, json!({ "text": "only in the thread", "threadRootId": root })).await;
+    bob.mutate_ok("leaveChat", json!({ "chatId": walk })).await;
+    let chats = async |app: &TestApp| {
+        let list = "{ chats { nodes { title lastActivityAt lastMessage { text } lastEntry { kind }
+                    historyForNewMembers viewerMembership { unreadCount } } } }";
+        app.user("alice").await.ask(list).await.at("chats.nodes").clone()
+    };
+    let expected = chats(&app).await;
+    assert_eq!(pluck(&expected, "title"), ["Walk", "Silent"]);
+    assert_eq!(pluck(&expected, "lastMessage"), [json!({ "text": "the newest" }), Value::Null]);
+    let database = app.shut_down().await;
+    // As before the migration, when system messages counted as activity.
+    database.execute(include_str!("../../migrations/sqlite/00000000000011_history/down.sql")).await;
+    database.execute("UPDATE chats SET last_activity_at = changed_at").await;
+    database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '00000000000011'").await;
+    let app = TestApp::start(database, &[]).await;
+    assert_eq!(chats(&app).await, expected);
+    app.stop().await;
+}

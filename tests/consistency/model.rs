@@ -62,6 +62,10 @@ enum Action {
         index: Option<usize>,
         privately: bool,
     },
+    /// Marks a thread as read.
+    ReadThread {
+        index: usize,
+    },
     MarkUnread {
         index: Option<usize>,
     },
@@ -100,6 +104,7 @@ fn action() -> impl Strategy<Value = Action> {
         5 => index.clone().prop_map(|index| Action::Delete { index }),
         4 => index.clone().prop_map(|index| Action::React { index }),
         6 => (optional_index.clone(), privately).prop_map(|(index, privately)| Action::Read { index, privately }),
+        4 => index.clone().prop_map(|index| Action::ReadThread { index }),
         4 => optional_index.prop_map(|index| Action::MarkUnread { index }),
         4 => (target.clone(), MEMBER..3).prop_map(|(target, role)| Action::Add { target, role }),
         3 => Just(Action::Join),

@@ -153,6 +153,7 @@ const CHAT_LIST: &str = "chats(first: 100) { pageInfo { hasNextPage endCursor } 
     createdBy { name } resource { type id } policy { action role }
     typing { name }
     activeCall { id status viewerDirection startedBy { name } participants { status user { name } } chat { title } }
+    historyForNewMembers lastEntry { id kind system { kind changedFields } }
     lastMessage {
         id kind text html createdAt mentionsEveryone status viewerCanEdit viewerCanDelete
         sender { id name avatarUrl presence { status lastSeenAt currentChatId } } mentions { name } replyTo { text sender { name } }
@@ -236,7 +237,8 @@ async fn create_full_chat(owner: &User, olga: &User, number: usize) {
         let vote = json!({ "messageId": reply.at("sendMessage.message.id"), "optionIds": [option] });
         mutate(owner, "votePoll", vote, "message { id }").await;
     }
-    let call = json!({ "chatId": chat, "kind": "AUDIO", "deviceId": "phone" });
+    // A device is in one call at a time.
+    let call = json!({ "chatId": chat, "kind": "AUDIO", "deviceId": chat });
     mutate(owner, "startCall", call, "call { id }").await;
     let own = json!({
         "chatId": chat, "draft": "to be continued", "pinned": true, "notificationLevel": "MENTIONS",

@@ -68,7 +68,8 @@ impl Fixture {
         let options = dave.fetch_message(&poll, "poll { options { id } }").await;
         let options = testkit::pluck(&options["poll"]["options"], "id");
         let options: Vec<String> = options.iter().map(|id| id.as_str().expect("an id").to_owned()).collect();
-        alice.start_call(&chat).await;
+        // A device is in one call at a time, and a test may have several chats.
+        alice.start_call_on(&chat, &chat).await;
         let bob_message = bob.send_message(&chat, json!({ "text": "bob's" })).await;
         for (user, emoji) in [(&bob, "👍"), (&carol, "🎉"), (&dave, "👍")] {
             user.mutate_ok("addReaction", json!({ "messageId": first, "emoji": emoji })).await;

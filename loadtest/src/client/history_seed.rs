@@ -28,7 +28,9 @@ impl HistorySeed<'_> {
             let end = (start + BATCH).min(first + count) - 1;
             let columns = "chat_id, seq, version, kind, sender_id, nonce, fingerprint, text, created_at";
             let values = format!("id, n, n, 'text', 'user' || (n % {users}), 'past-' || n, NULL, {text}");
-            let grow = format!("UPDATE chats SET version = {end}, last_seq = {end} WHERE title = '{title}'");
+            let grow = format!(
+                "UPDATE chats SET version = {end}, last_seq = {end}, last_message_seq = {end} WHERE title = '{title}'"
+            );
             let sqlite = format!(
                 "BEGIN IMMEDIATE;
                  WITH RECURSIVE numbers (n) AS \

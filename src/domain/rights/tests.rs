@@ -24,7 +24,8 @@ fn chat(kind: ChatKind) -> Chat {
         version: 0,
         details_version: 0,
         last_seq: 0,
-        member_count: 1,
+        last_message_seq: 0,
+        member_count: 2,
         archived_at: None,
         resource: None,
     }
@@ -36,8 +37,7 @@ fn member(chat: &Chat, role: Role) -> Member {
 
 /// Returns a message that Alice sent.
 fn message(chat: &Chat) -> Message {
-    let system_message =
-        SystemMessage { kind: SystemMessageKind::Welcome, actor: None, subject: None, detail: None, call: None };
+    let system_message = SystemMessage::new(SystemMessageKind::Welcome);
     Message {
         kind: MessageKind::Text,
         sender: Some("alice".parse().unwrap()),
@@ -209,7 +209,7 @@ fn message_is_edited_by_its_sender_and_deleted_by_moderators_too() {
 }
 
 #[test]
-fn silenced_member_cannot_post_until_exactly_the_end() {
+fn silenced_member_cannot_post_nor_start_calls_until_exactly_the_end() {
     let permissions = without_moderate();
     let chat = chat(ChatKind::Group);
     let mut owner = member(&chat, Role::Owner);
@@ -218,8 +218,8 @@ fn silenced_member_cannot_post_until_exactly_the_end() {
         |second| ChatRights { permissions: &permissions, chat: &chat, member: Some(&owner), now: at(second) };
     let silenced = Err(DenialReason::Silenced { until: at(10) });
     for action in ChatAction::iter() {
-        let is_posting = matches!(action, ChatAction::Post | ChatAction::MentionEveryone);
-        assert_eq!(at_second(9).can(action), if is_posting { silenced } else { Ok(()) }, "{action:?}");
+        let is_denied = matches!(action, ChatAction::Post | ChatAction::MentionEveryone | ChatAction::StartCall);
+        assert_eq!(at_second(9).can(action), if is_denied { silenced } else { Ok(()) }, "{action:?}");
         assert_eq!(at_second(10).can(action), Ok(()), "{action:?}");
     }
     let message = message(&chat);
@@ -228,6 +228,7 @@ fn silenced_member_cannot_post_until_exactly_the_end() {
         assert_eq!(check(&at_second(10), &message), Ok(()));
     }
     assert_eq!(at_second(9).can_delete(&message), Ok(()));
+    assert_eq!((at_second(9).can_send_media(), at_second(10).can_send_media()), (silenced, Ok(())));
 }
 
 #[test]
@@ -246,6 +247,37 @@ fn archived_chat_is_moderated_but_not_written() {
         assert_eq!(check(&rights, &message), Err(DenialReason::Archived));
     }
     assert_eq!(rights.can_delete(&message), Ok(()));
+    assert_eq!(rights.can_join_call(), Err(DenialReason::Archived));
+}
+
+#[test]
+fn call_is_joined_by_members_whatever_their_role() {
+    let permissions = [Permission::ChatView].into();
+    for kind in ChatKind::iter() {
+        let chat = chat(kind);
+        let outsider = ChatRights { permissions: &permissions, chat: &chat, member: None, now: at(9) };
+        for role in Role::iter() {
+            let member = member(&chat, role);
+            assert_eq!(ChatRights { member: Some(&member), ..outsider }.can_join_call(), Ok(()));
+        }
+        assert_eq!(outsider.can_join_call(), Err(DenialReason::NotAMember));
+    }
+}
+
+#[test]
+fn notes_of_one_user_have_no_calls() {
+    let permissions = without_moderate();
+    let notes = Chat { member_count: 1, ..chat(ChatKind::Direct) };
+    let member = member(&notes, Role::Member);
+    let rights = ChatRights { permissions: &permissions, chat: &notes, member: Some(&member), now: at(9) };
+    for action in ChatAction::iter() {
+        let expected = match action {
+            ChatAction::StartCall => Err(DenialReason::Notes),
+            _ if is_allowed_in_direct(action) => Ok(()),
+            _ => Err(DenialReason::DirectChat),
+        };
+        assert_eq!(rights.can(action), expected, "{action:?}");
+    }
 }
 
 #[test]

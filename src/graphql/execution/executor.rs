@@ -20,6 +20,7 @@ use crate::graphql::execution::errors;
 use crate::graphql::execution::load_waves::{BatchedExecution, LoadQueue};
 use crate::graphql::execution::requester::{Requester, SharedScope};
 use crate::graphql::execution::response::{GraphqlResponse, ResponseFormat};
+use crate::graphql::schema::context::ExecutionStart;
 use crate::graphql::schema::loaders::Loaders;
 use crate::graphql::schema::{Schema, schema_builder};
 use crate::graphql::settings::GraphqlSettings;
@@ -29,6 +30,7 @@ use crate::service::context::AppContext;
 use crate::storage::read_budget::with_read_budget;
 use crate::storage::read_permits::as_reader;
 use crate::storage::read_queue::Reader;
+use crate::storage::shared_snapshot::on_one_snapshot;
 
 /// Executes operations with the schema and the loaders of one server.
 pub struct Executor {
@@ -104,7 +106,11 @@ impl Executor {
         let PreparedRequest { request, loads, budgets, read_budget, reader } = prepared;
         let execution = std::pin::pin!(self.schema.execute(request));
         let execution = BatchedExecution::new(execution, loads, budgets, admitted.cost.requested);
-        let response = self.read_as(reader, read_budget, execution).await;
+        let execution = self.read_as(reader, read_budget, execution);
+        let response = match admitted.reads_feed_cursor && admitted.kind == OperationKind::Query {
+            true => on_one_snapshot(execution).await,
+            false => execution.await,
+        };
         respond(response, request_id, self.format(admitted.reported_cost()))
     }
 
@@ -231,6 +237,8 @@ impl Executor {
         let loaders = Loaders::data_loader(self.app.clone(), requester.clone(), preloaded_users, loads.clone());
         let request = request.data(requester).data(loaders).data(ResponseBudget(budgets.response.clone()));
         let request = request.data(WaitingFields(budgets.waiting_fields.clone()));
+        let start = (kind != OperationKind::Subscription).then(|| self.app.clock.now());
+        let request = request.data(ExecutionStart(start));
         PreparedRequest { request, loads, budgets, read_budget, reader }
     }
 }

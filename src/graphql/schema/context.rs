@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::Context;
 use async_graphql::dataloader::DataLoader;
+use chrono::{DateTime, Utc};
 
 use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
@@ -13,6 +14,11 @@ use crate::graphql::execution::requester::Requester;
 use crate::graphql::schema::loaders::Loaders;
 use crate::realtime::sessions::Session;
 use crate::service::context::AppContext;
+
+/// The time at which an execution starts, before it reads anything.
+///
+/// `None` for an event of a subscription, whose payload does not depend on the time at which it is rendered.
+pub struct ExecutionStart(pub Option<DateTime<Utc>>);
 
 /// Typed access to the data of an execution.
 pub trait ContextExt<'a> {
@@ -39,6 +45,9 @@ pub trait ContextExt<'a> {
     /// [`Error::Unauthenticated`]: crate::error::Error::Unauthenticated
     fn require_chat_view(&self) -> Result<()>;
 
+    /// Returns a time before the first read of the execution, unless it renders an event.
+    fn started_at(&self) -> Option<DateTime<Utc>>;
+
     /// Returns the session of the connection, if the connection outlives the request.
     fn session(&self) -> Option<&'a Arc<Session>>;
 
@@ -62,6 +71,10 @@ impl<'a> ContextExt<'a> for Context<'a> {
             Requester::Shared(_) => Ok(()),
             requester => Ok(require_permission(&requester.viewer()?.permissions, Permission::ChatView)?),
         }
+    }
+
+    fn started_at(&self) -> Option<DateTime<Utc>> {
+        self.data_unchecked::<ExecutionStart>().0
     }
 
     fn session(&self) -> Option<&'a Arc<Session>> {

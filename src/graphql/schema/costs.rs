@@ -35,6 +35,7 @@ pub fn list_lengths() -> Vec<(&'static str, usize)> {
         ("Organization.callStatistics", MAX_STATISTICS_RANGES),
         ("Poll.options", polls::Poll::MAX_OPTIONS),
         ("Query.blockedWords", blocklist::MAX_WORDS),
+        ("SystemNotice.changedFields", messages::SystemMessage::MAX_CHANGED_FIELDS),
         ("TypingUpdate.users", MAX_TYPING_USERS),
         ("Viewer.iceServers", MAX_ICE_ENTRIES),
         ("Viewer.permissions", Permission::iter().count()),
@@ -45,7 +46,7 @@ pub fn list_lengths() -> Vec<(&'static str, usize)> {
 pub const LISTS_BY_ARGUMENT: [(&str, &str); 1] = [("Query.nodes", "ids")];
 
 /// The costs of fields that are not one, because their values are long or their reads are expensive.
-pub const FIELD_COSTS: [(&str, usize); 15] = [
+pub const FIELD_COSTS: [(&str, usize); 16] = [
     ("Chat.avatarUrl", 2),
     ("Chat.description", 4),
     ("ChatMember.draft", 4),
@@ -54,6 +55,7 @@ pub const FIELD_COSTS: [(&str, usize); 15] = [
     ("ForwardedFrom.chatTitle", 2),
     ("Message.html", 8),
     ("Message.text", 4),
+    ("Message.thread", 4),
     ("MessageRevision.text", 4),
     ("MessageSearchEdge.snippet", 2),
     ("Organization.callStatistics", 500),

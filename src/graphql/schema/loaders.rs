@@ -22,6 +22,7 @@ use crate::domain::polls::PollResults;
 use crate::domain::reactions::ReactionCount;
 use crate::domain::reports::Report;
 use crate::domain::revisions::Revision;
+use crate::domain::threads::ThreadState;
 use crate::domain::users::{User, Viewer};
 use crate::error::{Error, Result};
 use crate::graphql::execution::load_waves::{LoadQueue, NoDelay};
@@ -107,6 +108,10 @@ impl Hash for HtmlKey {
 /// The key of the users that a message mentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MentionsKey(pub MessageId);
+
+/// The key of the thread that a message started, as the viewer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ThreadKey(pub MessageId);
 
 /// The key of the results of a message's poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -288,6 +293,17 @@ impl Loader<MentionsKey> for Loaders {
         let ids: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
         let found = service::messages::mentioned_users(&self.app, &ids).await?;
         Ok(found.into_iter().map(|(id, users)| (MentionsKey(id), users)).collect())
+    }
+}
+
+impl Loader<ThreadKey> for Loaders {
+    type Value = ThreadState;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ThreadKey]) -> Result<HashMap<ThreadKey, ThreadState>> {
+        let roots: Vec<MessageId> = keys.iter().map(|key| key.0).collect();
+        let found = service::threads::states(&self.app, self.viewer()?, &roots).await?;
+        Ok(found.into_iter().map(|(root, state)| (ThreadKey(root), state)).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use async_graphql::{Context, ID, Object};
 
 use crate::domain::chats::activity_key;
 use crate::domain::ids::UserId;
-use crate::domain::pagination::{Cursor, MAX_PAGE_SIZE, Page, PageArgs};
+use crate::domain::pagination::{Cursor, MAX_PAGE_SIZE, Page, PageArgs, RootList};
 use crate::domain::users::name_key;
 use crate::error::{Error, Result};
 use crate::graphql::schema::connection::{Connection, connection};
@@ -75,7 +75,7 @@ impl Query {
         let args = PageArgs { first, after, last, before };
         let filter = filter.unwrap_or_default().validate()?;
         let page = service::chats::page(ctx.app(), ctx.viewer()?, &filter, &args).await?;
-        Ok(connection(page, |chat| activity_key(chat).encode(), Chat))
+        Ok(connection(page, |chat| (RootList::Chats, activity_key(chat)).encode(), Chat))
     }
 
     /// Looks up a message by its id.
@@ -98,14 +98,16 @@ impl Query {
     async fn users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Returns only users whose name contains this text, ignoring case. At most 200 characters.")]
+        #[graphql(
+            desc = "Returns only users whose name contains this text, ignoring case and accents. At most 200 characters."
+        )]
         search: Option<String>,
         #[graphql(desc = "Returns the first n users, 0 to 100. Defaults to 30.")] first: Option<i32>,
         #[graphql(desc = "Returns the users after this cursor.")] after: Option<String>,
     ) -> Result<Connection<User>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let page = service::users::page(ctx.app(), ctx.viewer()?, search.as_deref(), &args).await?;
-        Ok(connection(page, |user| name_key(user).encode(), User))
+        Ok(connection(page, |user| (RootList::Users, name_key(user)).encode(), User))
     }
 
     /// Looks up a call by its id.
@@ -126,19 +128,24 @@ impl Query {
     ) -> Result<Connection<Call>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let viewer = ctx.viewer()?;
-        let page = match filter.unwrap_or_default().validate() {
+        let page = match filter.unwrap_or_default().validate()? {
             Some(filter) => service::calls::history::page(ctx.app(), viewer, &filter, &args).await?,
             None => Page::empty(),
         };
-        Ok(connection(page, |call| call.id.call.encode(), |call| Call(Arc::new(call))))
+        Ok(connection(page, |call| (RootList::Calls, call.id.call).encode(), |call| Call(Arc::new(call))))
     }
 
     /// The messages of the viewer's chats that contain all words of the query, newest first.
-    /// A word matches words that begin with it, ignoring case and accents. Words in double quotes match as a phrase.
+    /// Searches texts, the questions and options of polls, and the names and addresses of locations. A word matches
+    /// words that begin with it, ignoring case and accents. Words in double quotes match as a phrase. Text of a script
+    /// without spaces matches inside longer text, and an emoji is a word.
     async fn search_messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The words to search for: at most 200 characters and 16 words.")] query: String,
+        #[graphql(
+            desc = "The words to search for: at most 200 characters and 16 words. May be empty with a filter that has a condition."
+        )]
+        query: String,
         #[graphql(desc = "The conditions that the messages must meet.")] filter: Option<MessageSearchFilter>,
         #[graphql(desc = "Returns the first n messages, 0 to 100. Defaults to 30.")] first: Option<i32>,
         #[graphql(desc = "Returns the messages after this cursor.")] after: Option<String>,
@@ -162,7 +169,7 @@ impl Query {
     ) -> Result<Connection<Report>> {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let page = service::reports::page(ctx.app(), ctx.viewer()?, resolved, &args).await?;
-        Ok(connection(page, |report| report.id.0.encode(), Report))
+        Ok(connection(page, |report| (RootList::Reports, report.id.0).encode(), Report))
     }
 
     /// The blocklist of the viewer's organisation, ordered by word.

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use async_graphql::{Context, ID, Subscription as SubscriptionRoot};
 use futures_util::stream::{self, StreamExt};
 
-use crate::domain::ids::{ChatId, UserId};
+use crate::domain::calls::OwnConnection;
+use crate::domain::ids::{ChatId, ConnectionId, ParticipantId, UserId};
 use crate::domain::pagination::MAX_PAGE_SIZE;
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
@@ -66,9 +67,10 @@ impl Subscription {
     /// Keeps a client up to date with one call, and delivers the signals that are sent to one participant.
     /// The feed begins with the call, its participants and the signals since the participant joined, or with everything
     /// that changed since a cursor (`after`), then sends `FeedCaughtUp`, and continues with live events. It completes
-    /// after the call ended or the participant left. An open feed with `participantId` keeps that participant in the
-    /// call: without it, the participant leaves after 15 seconds by default. Fails with `NOT_FOUND` if the viewer is
-    /// not a member of the call's chat.
+    /// with `CallFeedEnded` after the call ended or the participant left or joined again. An open feed with
+    /// `participantId` keeps that participant in the call: without it, the participant leaves after 15 seconds by
+    /// default. Fails with `NOT_FOUND` if the viewer is not a member of the call's chat, and with `CONFLICT` if the
+    /// participant has joined again by another connection.
     async fn call_feed(
         &self,
         ctx: &Context<'_>,
@@ -76,14 +78,20 @@ impl Subscription {
         #[graphql(desc = "The id of the viewer's own participant, to receive its signals. Without it, the feed only \
                           delivers the call and its participants.")]
         participant_id: Option<ID>,
+        #[graphql(
+            desc = "The id of the connection whose signals the feed delivers. Required once the participant has \
+                          joined the call more than once."
+        )]
+        connection_id: Option<ID>,
         #[graphql(desc = "Begins with everything that changed since the event with this cursor.")] after: Option<
             String,
         >,
     ) -> Result<ZeroOrOne<CallFeedEvent>> {
         let open = async || {
             let call = call_id.parse().map_err(|_| Error::NotFound("call"))?;
-            let own = participant_id.map(|id| id.parse().map_err(|_| Error::NotFound("participant"))).transpose()?;
-            let feed = service::feeds::call(ctx.app(), ctx.viewer()?.clone(), call, own, after).await?;
+            let own = parse_own(participant_id.as_ref(), connection_id.as_ref())?;
+            let feed = service::feeds::call(ctx.app(), ctx.viewer()?.clone(), ctx.session().cloned(), call, own, after)
+                .await?;
             let events = stream::unfold(feed, async |mut feed| {
                 let event = feed.recv().await?;
                 Some((event.map(|event| SubscriptionEvent::Call(Box::new(event))), feed))
@@ -210,4 +218,15 @@ impl Subscription {
 /// Parses the id of a chat; a text that is no such id belongs to no chat.
 fn parse_chat_id(id: &str) -> Result<ChatId> {
     id.parse().map_err(|_| Error::NotFound("chat"))
+}
+
+/// Parses the ids of the viewer's own participant and of its connection, which have to match.
+fn parse_own(participant: Option<&ID>, connection: Option<&ID>) -> Result<Option<OwnConnection>> {
+    let participant = participant.map(|id| id.parse::<ParticipantId>().map_err(|_| Error::NotFound("participant")));
+    let connection = connection.map(|id| id.parse::<ConnectionId>().map_err(|_| Error::NotFound("connection")));
+    match (participant.transpose()?, connection.transpose()?) {
+        (Some(own), Some(connection)) if own != connection.participant => Err(Error::NotFound("connection")),
+        (_, Some(ConnectionId { participant, join })) => Ok(Some(OwnConnection { participant, join: Some(join) })),
+        (participant, None) => Ok(participant.map(|participant| OwnConnection { participant, join: None })),
+    }
 }

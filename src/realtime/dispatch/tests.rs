@@ -35,8 +35,7 @@ fn deleted(chat: ChatId) -> ChatEvent {
 
 /// A new message, which takes version `seq`.
 fn message_added(chat: ChatId, seq: i64) -> ChatEvent {
-    let system_message =
-        SystemMessage { kind: SystemMessageKind::ChatCreated, actor: None, subject: None, detail: None, call: None };
+    let system_message = SystemMessage::new(SystemMessageKind::ChatCreated);
     let message = Message::system(MessageId { chat, seq }, system_message, DateTime::UNIX_EPOCH);
     let change = Change::Message(Arc::new(message), MessageChange::Added);
     event(chat, ChatEventKind::LogChanges(LogSlice::from_commit(vec![change])))
@@ -45,7 +44,8 @@ fn message_added(chat: ChatId, seq: i64) -> ChatEvent {
 /// A change of a member's own settings, which no other member sees.
 fn member_update(chat: ChatId, user: &str, as_of_version: i64) -> ChatEvent {
     let member = Member::new_member(chat, user.parse().unwrap(), Role::Member, 0, DateTime::UNIX_EPOCH);
-    let update = UnversionedMemberUpdate { member: Arc::new(member), visible_to_others: false };
+    let update =
+        UnversionedMemberUpdate { member: Arc::new(member), visible_to_others: false, read_threads: Vec::new() };
     event(chat, ChatEventKind::MembersUpdated(UnversionedMemberUpdates { members: vec![update], as_of_version }))
 }
 

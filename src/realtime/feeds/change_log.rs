@@ -9,16 +9,20 @@ use chrono::{DateTime, Utc};
 use crate::access::MemberAccess;
 use crate::domain::chat_events::{Change, LogSlice, MessageChange};
 use crate::domain::chats::Chat;
+use crate::domain::ids::{MemberId, MessageId, UserId};
 use crate::domain::members::Member;
 use crate::domain::messages::Message;
 use crate::error::Result;
 use crate::storage::connection::Conn;
-use crate::storage::{members, messages};
+use crate::storage::{members, messages, threads};
 
 /// The number of changes of each kind that are read together.
 const PAGE_SIZE: usize = 100;
 /// The size of the texts after which a part of a log ends, in bytes. A feed holds the texts until its client reads.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
+
+/// The number of threads that members marked as read lately whose first messages are delivered again.
+const MAX_READ_THREADS: i64 = 100;
 
 /// A part of a chat's log.
 pub struct ChangePage {
@@ -117,6 +121,28 @@ pub async fn unversioned_changes_since(
     Ok(changed)
 }
 
+/// Returns the roots of the threads that members marked as read since a time, with the members.
+///
+/// Of all members together, the latest `MAX_READ_THREADS` are returned.
+///
+/// # Errors
+///
+/// Fails if the database does.
+pub async fn threads_read_since(
+    conn: &mut Conn,
+    readers: &[MemberId],
+    since: DateTime<Utc>,
+) -> Result<Vec<(UserId, Message)>> {
+    let read = threads::marked_read_since(conn, readers, since, MAX_READ_THREADS).await?;
+    if read.is_empty() {
+        return Ok(Vec::new());
+    }
+    let roots: Vec<MessageId> = read.iter().map(|(_, root)| *root).collect();
+    let messages = messages::by_ids(conn, &roots).await?;
+    let find = |root: MessageId| messages.iter().find(|message| message.id == root).cloned();
+    Ok(read.into_iter().filter_map(|(user, root)| Some((user, find(root)?))).collect())
+}
+
 /// Returns whether more than `limit` messages changed after a version.
 ///
 /// # Errors
@@ -133,14 +159,14 @@ pub async fn exceeds_limit(conn: &mut Conn, chat: &Chat, after_version: i64, lim
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::ids::{ChatId, MessageId};
+    use crate::domain::ids::ChatId;
     use crate::domain::messages::{SystemMessage, SystemMessageKind};
 
     use super::*;
 
     fn change(version: i64, text: &str) -> Change {
         let kind = SystemMessageKind::ChatCreated;
-        let content = SystemMessage { kind, actor: None, subject: None, detail: None, call: None };
+        let content = SystemMessage::new(kind);
         let id = MessageId { chat: ChatId(uuid::Uuid::nil()), seq: version };
         let message = Message::system(id, content, DateTime::UNIX_EPOCH);
         Change::Message(Arc::new(Message { version, text: Some(text.into()), ..message }), MessageChange::Added)

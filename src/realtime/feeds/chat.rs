@@ -28,6 +28,7 @@ use crate::domain::chat_events::{Change, ChatEventKind, LogSlice, MessageChange}
 use crate::domain::cursors::{DatabaseEpoch, FeedCursor};
 use crate::domain::ids::ChatId;
 use crate::domain::members::Member;
+use crate::domain::messages::Message;
 use crate::error::{Error, Result};
 use crate::metrics::METRICS;
 use crate::realtime::dispatch::ports::{FeedPosition, FrameSink, RenderGroup};
@@ -115,6 +116,8 @@ pub struct ChatFeed {
     position: FeedPosition,
     /// The time at which the viewer became a member; `None` until the feed has started.
     joined_at: Option<DateTime<Utc>>,
+    /// The viewer may read the messages after this number; 0 allows all of them.
+    history_after_seq: i64,
     /// The hub may have advanced the position.
     fast_path_active: bool,
     pending: VecDeque<FeedEvent>,
@@ -145,10 +148,11 @@ struct CatchUpPage {
     slice: LogSlice,
     is_last: bool,
     chat_version: i64,
-    /// The time at which the viewer became a member.
-    joined_at: DateTime<Utc>,
+    membership: Member,
     /// Members whose rows changed without a version; empty unless this is the last page.
     unversioned_members: Vec<Member>,
+    /// The roots of the threads that the viewer marked as read; empty unless this is the last page.
+    read_threads: Vec<Message>,
     read_at: DateTime<Utc>,
 }
 
@@ -163,6 +167,7 @@ impl ChatFeed {
             chat,
             position: FeedPosition { version: 0, member_version: 0, as_of },
             joined_at: None,
+            history_after_seq: 0,
             fast_path_active: false,
             pending: VecDeque::new(),
             state: ChatFeedState::Starting(initial_read.boxed()),
@@ -179,7 +184,7 @@ impl ChatFeed {
     /// The feed must just have returned `Pending`, and all its earlier events must have been written to the same
     /// socket.
     pub fn enable_fast_path(&mut self, sink: &Arc<dyn FrameSink>) {
-        if matches!(self.state, ChatFeedState::Live) {
+        if matches!(self.state, ChatFeedState::Live) && self.shares_renderings() {
             self.subscriber.enable_fast_path(self.position, sink);
             self.fast_path_active = true;
         }
@@ -219,8 +224,8 @@ impl ChatFeed {
         }
     }
 
-    fn start(&mut self, InitialSnapshot { version, joined_at, state }: InitialSnapshot) {
-        self.joined_at = Some(joined_at);
+    fn start(&mut self, InitialSnapshot { version, membership, state }: InitialSnapshot) {
+        self.set_membership(&membership);
         self.position.version = version;
         self.position.member_version = version;
         match state {
@@ -261,7 +266,7 @@ impl ChatFeed {
     }
 
     fn apply_catch_up(&mut self, catch_up: PendingCatchUp, page: CatchUpPage) {
-        if self.joined_at != Some(page.joined_at) {
+        if self.joined_at != Some(page.membership.joined_at) {
             return self.reset_to_new_membership(page);
         }
         let PendingCatchUp { from_version, cursor, announce_caught_up } = catch_up;
@@ -280,6 +285,9 @@ impl ChatFeed {
         for member in page.unversioned_members {
             self.push_event(Change::Member(Arc::new(member)), false, None);
         }
+        for root in page.read_threads {
+            self.push_event(Change::Message(Arc::new(root), MessageChange::Thread), false, None);
+        }
         if page.is_last {
             self.enter_live();
             self.position.as_of = page.read_at;
@@ -293,7 +301,7 @@ impl ChatFeed {
 
     /// Resets the client after the viewer lost access and became a member again.
     fn reset_to_new_membership(&mut self, page: CatchUpPage) {
-        self.joined_at = Some(page.joined_at);
+        self.set_membership(&page.membership);
         self.position =
             FeedPosition { version: page.chat_version, member_version: page.chat_version, as_of: page.read_at };
         self.enter_live();
@@ -323,6 +331,9 @@ impl ChatFeed {
                 let viewer = self.deps.viewer.clone();
                 for (index, member) in updates.visible_to(viewer.id()) {
                     self.push_event(Change::Member(member.clone()), false, Some(EventRef::new(&shared, index)));
+                }
+                for root in updates.threads_read_by(viewer.id()) {
+                    self.push_event(Change::Message(root.clone(), MessageChange::Thread), false, None);
                 }
             }
             // These are delivered to users and to subscribers of calls.
@@ -369,6 +380,18 @@ impl ChatFeed {
         Ok(())
     }
 
+    fn set_membership(&mut self, membership: &Member) {
+        self.joined_at = Some(membership.joined_at);
+        self.history_after_seq = membership.history_after_seq;
+    }
+
+    /// Returns whether the viewer may read whatever every other member may.
+    ///
+    /// A rendering for all members may show earlier messages, as the one that a message replies to.
+    fn shares_renderings(&self) -> bool {
+        self.history_after_seq == 0
+    }
+
     fn enter_live(&mut self) {
         self.state = ChatFeedState::Live;
         self.subscriber.mark_caught_up(self.chat, self.position.version);
@@ -383,7 +406,14 @@ impl ChatFeed {
         });
     }
 
+    /// Adds an event to deliver, unless it is about a message that the viewer may not read.
     fn push_event(&mut self, change: Change, is_new: bool, event_ref: Option<EventRef>) {
+        if let Change::Message(message, _) = &change
+            && message.id.seq <= self.history_after_seq
+        {
+            return;
+        }
+        let event_ref = event_ref.filter(|_| self.shares_renderings());
         if let Change::Member(member) = &change {
             self.position.member_version = self.position.member_version.max(member.version);
         }
@@ -411,14 +441,18 @@ async fn load_catch_up_page(deps: FeedDeps, chat: ChatId, position: FeedPosition
         let access = MemberAccess::require(conn, &viewer, chat).await?;
         let ChangePage { slice, is_last, .. } =
             change_log::read_changes(conn, access.chat.clone(), position.version).await?;
-        let (chat_version, joined_at) = (access.chat.version, access.membership.joined_at);
-        let unversioned_members = if is_last {
+        let chat_version = access.chat.version;
+        let (mut unversioned_members, mut read_threads) = (Vec::new(), Vec::new());
+        if is_last {
             let since = position.as_of - REREAD_MARGIN;
-            change_log::unversioned_changes_since(conn, &access, since, limits.max_receipt_members).await?
-        } else {
-            Vec::new()
-        };
-        Ok(CatchUpPage { slice, is_last, chat_version, joined_at, unversioned_members, read_at })
+            unversioned_members =
+                change_log::unversioned_changes_since(conn, &access, since, limits.max_receipt_members).await?;
+            let reader = access.membership.id();
+            read_threads = change_log::threads_read_since(conn, &[reader], since).await?;
+        }
+        let read_threads = read_threads.into_iter().map(|(_, root)| root).collect();
+        let membership = access.membership;
+        Ok(CatchUpPage { slice, is_last, chat_version, membership, unversioned_members, read_threads, read_at })
     })
     .await
 }

@@ -1,11 +1,12 @@
 //! The feed of new messages in all chats of a user, including chats that they join meanwhile.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::access::MemberAccess;
 use crate::domain::chat_events::{Change, ChatEventKind};
 use crate::domain::ids::{ChatId, MemberId};
+use crate::domain::member_queries::UserChat;
 use crate::domain::members::Member;
 use crate::domain::messages::Message;
 use crate::error::{Error, Result};
@@ -32,6 +33,10 @@ pub struct NewMessageFeed {
     subscriber: Subscriber,
     /// The version up to which each chat of the user is delivered.
     positions: HashMap<ChatId, i64>,
+    /// The chats with a history that the user may not read as a whole.
+    ///
+    /// Their messages are rendered for the user alone: what is rendered for all members may show earlier messages.
+    with_hidden_history: HashSet<ChatId>,
     pending: VecDeque<NewMessage>,
     started: bool,
 }
@@ -39,7 +44,14 @@ pub struct NewMessageFeed {
 impl NewMessageFeed {
     /// Creates the feed of a viewer who may view chats. The subscriber must follow the viewer already.
     pub fn new(deps: FeedDeps, subscriber: Subscriber) -> Self {
-        Self { deps, subscriber, positions: HashMap::new(), pending: VecDeque::new(), started: false }
+        Self {
+            deps,
+            subscriber,
+            positions: HashMap::new(),
+            with_hidden_history: HashSet::new(),
+            pending: VecDeque::new(),
+            started: false,
+        }
     }
 
     /// Returns the next new message.
@@ -74,11 +86,12 @@ impl NewMessageFeed {
     async fn load_member_chats(&mut self, lagged: bool) -> Result<()> {
         let chats = member_chats::subscribe_all(&self.deps, &mut self.subscriber).await?;
         let left: Vec<ChatId> =
-            self.positions.keys().copied().filter(|known| !chats.iter().any(|(chat, _)| chat == known)).collect();
+            self.positions.keys().copied().filter(|known| !chats.iter().any(|found| found.chat == *known)).collect();
         for chat in left {
             self.drop_chat(chat);
         }
-        for (chat, version) in chats {
+        for UserChat { chat, version, history_after_seq } in chats {
+            self.set_history(chat, history_after_seq);
             match self.positions.get(&chat).copied() {
                 Some(position) if position < version => self.backfill_chat(chat, position).await?,
                 Some(_) => {}
@@ -127,8 +140,14 @@ impl NewMessageFeed {
                 self.drop_chat(chat);
                 return Ok(());
             }
+            if let Change::Member(member) = change
+                && member.user == *viewer.id()
+            {
+                self.set_history(chat, member.history_after_seq);
+            }
             if let Some(message) = new_message(change, position) {
-                let event_ref = Some(EventRef::new(shared, index));
+                let is_shared = !self.with_hidden_history.contains(&chat);
+                let event_ref = is_shared.then(|| EventRef::new(shared, index));
                 self.pending.push_back(NewMessage { message, event_ref });
             }
         }
@@ -146,6 +165,7 @@ impl NewMessageFeed {
         };
         let member = spawn_detached(read).await?.pop();
         if let Some(member) = member.filter(Member::is_active) {
+            self.set_history(chat, member.history_after_seq);
             self.backfill_chat(chat, member.version).await?;
             if let Some(position) = self.positions.get(&chat) {
                 self.subscriber.mark_caught_up(chat, *position);
@@ -158,7 +178,7 @@ impl NewMessageFeed {
     async fn backfill_chat(&mut self, chat: ChatId, from_version: i64) -> Result<()> {
         let mut position = from_version;
         loop {
-            let ChangePage { slice, is_last, .. } =
+            let (ChangePage { slice, is_last, .. }, membership) =
                 match spawn_detached(load_changes(self.deps.clone(), chat, position)).await {
                     Err(Error::Forbidden(_)) => {
                         self.drop_chat(chat);
@@ -166,7 +186,9 @@ impl NewMessageFeed {
                     }
                     page => page?,
                 };
+            self.set_history(chat, membership.history_after_seq);
             let messages = slice.changes.iter().filter_map(|change| new_message(change, from_version));
+            let messages = messages.filter(|message| membership.may_read(message.id.seq));
             self.pending.extend(messages.map(|message| NewMessage { message, event_ref: None }));
             position = slice.to_version;
             self.positions.insert(chat, position);
@@ -176,7 +198,16 @@ impl NewMessageFeed {
         }
     }
 
+    fn set_history(&mut self, chat: ChatId, history_after_seq: i64) {
+        if history_after_seq > 0 {
+            self.with_hidden_history.insert(chat);
+        } else {
+            self.with_hidden_history.remove(&chat);
+        }
+    }
+
     fn drop_chat(&mut self, chat: ChatId) {
+        self.with_hidden_history.remove(&chat);
         self.positions.remove(&chat);
         self.subscriber.unsubscribe_chat(chat);
     }
@@ -192,12 +223,13 @@ fn new_message(change: &Change, version: i64) -> Option<Arc<Message>> {
     }
 }
 
-async fn load_changes(deps: FeedDeps, chat: ChatId, after_version: i64) -> Result<ChangePage> {
+async fn load_changes(deps: FeedDeps, chat: ChatId, after_version: i64) -> Result<(ChangePage, Member)> {
     let FeedDeps { database, limits, viewer, .. } = deps;
     let (_permit, mut conn) = limits.read(&database, &viewer).await?;
     conn.snapshot(async move |conn| {
         let access = MemberAccess::require(conn, &viewer, chat).await?;
-        change_log::read_changes(conn, access.chat, after_version).await
+        let page = change_log::read_changes(conn, access.chat, after_version).await?;
+        Ok((page, access.membership))
     })
     .await
 }

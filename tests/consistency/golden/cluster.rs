@@ -98,16 +98,17 @@ async fn cluster_messages_keep_their_spelling() {
     drop(socket);
     recorder.record("disconnect", "Presence").await;
 
-    let (call, from) = start_call(alice, &direct, "AUDIO").await;
+    let (call, _, from) = start_call(alice, &direct, "AUDIO").await;
     recorder.record("startCall", "Chat Changed, Chat Called, Spent calls").await;
     let to = join_call(bob, &call).await;
     recorder.record("joinCall", "Chat Called, Spent calls").await;
-    let signal = json!({ "callId": call, "fromParticipantId": from, "toParticipantId": to, "kind": "RENEGOTIATE",
+    let signal = json!({ "callId": call, "fromConnectionId": from, "toConnectionId": to, "kind": "RENEGOTIATE",
         "payload": {} });
-    recorder.mutate(alice, "sendSignal", signal, "__typename", "Chat Called, Spent signals of calls").await;
+    let kinds = "Chat Called, Spent KiB of signals of calls, Spent signals of calls";
+    recorder.mutate(alice, "sendSignal", signal, "__typename", kinds).await;
     let kinds = "Chat Changed, Chat Called, Spent signals of calls";
     recorder.mutate(alice, "endCall", json!({ "callId": call }), "__typename", kinds).await;
-    let (call, _) = start_call(alice, &direct, "AUDIO").await;
+    let (call, ..) = start_call(alice, &direct, "AUDIO").await;
     recorder.record("startCall", "Chat Changed, Chat Called, Spent calls").await;
     let kinds = "Chat Changed, Chat Notified, Chat Called, Spent signals of calls";
     recorder.mutate(alice, "endCall", json!({ "callId": call }), "__typename", kinds).await;

@@ -83,6 +83,10 @@ impl Harness {
                 let input = json!({ "chatId": chat_id, "upToMessageId": up_to_id, "private": privately });
                 (model.mark_read(user, up_to.map(|(seq, _)| seq), privately), "markRead", input)
             }
+            Action::ReadThread { index } => {
+                let Some((root, id)) = pick(model, index, |message| message.reply_count > 0) else { return };
+                (model.mark_thread_read(user, root), "markThreadRead", json!({ "threadRootId": id }))
+            }
             Action::MarkUnread { index } => {
                 let from = index.and_then(|index| pick(model, index, |_| true));
                 let input = json!({ "chatId": chat_id, "fromMessageId": from.as_ref().map(|(_, id)| id) });

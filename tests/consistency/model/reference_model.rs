@@ -68,12 +68,15 @@ pub struct ModelChat {
     pub now: u64,
     pub messages: BTreeMap<i64, ModelMessage>,
     pub members: BTreeMap<usize, ModelMember>,
+    /// The number up to which a user has read a thread, by the user and the root of the thread.
+    thread_reads: BTreeMap<(usize, i64), i64>,
 }
 
 impl ModelChat {
     /// Creates a chat of these users, whose owner is the first one.
     pub fn new(is_channel: bool, users: &[usize]) -> Self {
-        let mut chat = Self { is_channel, version: 1, now: 0, messages: BTreeMap::new(), members: BTreeMap::new() };
+        let (messages, members) = (BTreeMap::new(), BTreeMap::new());
+        let mut chat = Self { is_channel, version: 1, now: 0, messages, members, thread_reads: BTreeMap::new() };
         for (number, user) in users.iter().enumerate() {
             let role = if number == 0 { OWNER } else { MEMBER };
             chat.version += 1;
@@ -103,13 +106,26 @@ impl ModelChat {
     /// Returns the numbers of a user's unread messages and of the mentions in them.
     pub fn unread_counts(&self, user: usize) -> (usize, usize) {
         let Some(member) = self.member(user) else { return (0, 0) };
-        let later = self.messages.range(member.read_seq + 1..).map(|(_, message)| message);
-        let unread = later.filter(|message| {
-            message.in_timeline && !message.is_deleted && message.sender.is_some_and(|sender| sender != user)
-        });
-        let unread: Vec<_> = unread.collect();
-        let mentions = unread.iter().filter(|message| message.mentions_everyone || message.mentions.contains(&user));
-        (unread.len(), mentions.count())
+        let from_others = self
+            .messages
+            .iter()
+            .filter(|(_, message)| !message.is_deleted && message.sender.is_some_and(|sender| sender != user));
+        let mentions_user = |message: &ModelMessage| message.mentions_everyone || message.mentions.contains(&user);
+        let (mut unread, mut mentions) = (0, 0);
+        for (seq, message) in from_others {
+            let thread = message.thread_root.filter(|_| !message.in_timeline);
+            let is_unread = match thread {
+                None => *seq > member.read_seq,
+                Some(root) => *seq > member.joined_version.max(self.thread_read_seq(user, root)),
+            };
+            unread += usize::from(is_unread && thread.is_none());
+            mentions += usize::from(is_unread && mentions_user(message));
+        }
+        (unread, mentions)
+    }
+
+    fn thread_read_seq(&self, user: usize, root: i64) -> i64 {
+        self.thread_reads.get(&(user, root)).copied().unwrap_or_default()
     }
 
     /// Returns the active members.
@@ -179,8 +195,8 @@ impl ModelChat {
         self.require_role(user, if draft.mentions_everyone { MODERATOR } else { MEMBER })?;
         if let Some(root) = draft.thread_root {
             match self.messages.get(&root) {
-                Some(root) if root.is_deleted => return Err(NOT_FOUND),
                 Some(root) if root.thread_root.is_some() => return Err(BAD_USER_INPUT),
+                Some(root) if root.is_deleted && root.reply_count == 0 => return Err(FORBIDDEN),
                 Some(root) if root.system_kind.is_some() => return Err(FORBIDDEN),
                 Some(_) => {}
                 None => return Err(NOT_FOUND),
@@ -201,6 +217,9 @@ impl ModelChat {
         };
         self.messages.insert(seq, message);
         self.change_reply_count(draft.thread_root, 1);
+        if let Some(root) = draft.thread_root {
+            self.thread_reads.insert((user, root), seq);
+        }
         if in_timeline {
             let member = self.require_member(user)?;
             (member.read_seq, member.is_marked_unread) = (seq, false);
@@ -258,13 +277,23 @@ impl ModelChat {
     }
 
     pub fn mark_read(&mut self, user: usize, up_to: Option<i64>, privately: bool) -> Result<(), ErrorCode> {
-        let newest = self.newest_seq();
+        // A reply that is only in a thread stands for the last message of the timeline before it.
+        let seq = up_to.map_or_else(|| self.newest_seq(), |up_to| self.last_seq_before(up_to + 1));
         let member = self.require_member(user)?;
-        let seq = up_to.unwrap_or(newest);
         if seq >= member.read_seq {
             (member.read_seq, member.reads_privately) = (seq, privately);
         }
         member.is_marked_unread = false;
+        Ok(())
+    }
+
+    pub fn mark_thread_read(&mut self, user: usize, root: i64) -> Result<(), ErrorCode> {
+        if self.require_message(user, root)?.thread_root.is_some() {
+            return Err(BAD_USER_INPUT);
+        }
+        let replies = self.messages.iter().rev().filter(|(_, message)| message.thread_root == Some(root));
+        let newest = replies.map(|(seq, _)| *seq).next().ok_or(NOT_FOUND)?;
+        self.thread_reads.insert((user, root), newest);
         Ok(())
     }
 
@@ -287,22 +316,28 @@ impl ModelChat {
             self.require_member(user)?;
             return Err(FORBIDDEN);
         }
-        self.insert_member(user, MEMBER);
+        // The first user who joins a channel that all have left becomes its owner.
+        let role = if self.owner().is_some() { MEMBER } else { OWNER };
+        self.insert_member(user, role);
         Ok(())
     }
 
-    /// Inserts a member, who has read up to the newest message. A returning member keeps the former settings.
+    /// Inserts a member, who has read up to the newest message. A returning member has fresh settings.
     fn insert_member(&mut self, user: usize, role: usize) {
         if self.member(user).is_some() {
             return;
         }
         let (read_seq, joined_version) = (self.newest_seq(), self.next_version());
-        let former = self.members.get(&user);
-        let reads_privately = former.is_some_and(|former| former.reads_privately);
-        let is_marked_unread = former.is_some_and(|former| former.is_marked_unread);
-        let notice = former.and_then(|former| former.notice);
-        let member =
-            ModelMember { is_active: true, role, joined_version, read_seq, reads_privately, is_marked_unread, notice };
+        let notice = self.members.get(&user).and_then(|former| former.notice);
+        let member = ModelMember {
+            is_active: true,
+            role,
+            joined_version,
+            read_seq,
+            reads_privately: false,
+            is_marked_unread: false,
+            notice,
+        };
         self.members.insert(user, member);
         self.announce_membership(user, "MEMBER_ADDED");
     }

@@ -13,6 +13,7 @@ pub mod reactions;
 pub mod receipts;
 pub mod reports;
 pub mod sessions;
+pub mod threads;
 pub mod typing;
 
 use async_graphql::{ID, MergedObject};
@@ -33,6 +34,7 @@ pub struct Mutation(
     reactions::ReactionMutation,
     polls::PollMutation,
     receipts::ReceiptMutation,
+    threads::ThreadMutation,
     notifications::NotificationMutation,
     reports::ReportMutation,
     blocklist::BlocklistMutation,
@@ -47,7 +49,19 @@ fn parse_id<T: std::str::FromStr>(id: &ID, noun: &'static str) -> Result<T> {
     id.parse().map_err(|_| Error::NotFound(noun))
 }
 
-/// Parses the ids of users.
-fn parse_user_ids(ids: &[ID]) -> Result<Vec<UserId>> {
-    ids.iter().map(|id| parse_id(id, "user")).collect()
+/// Parses the ids of users that an argument names; a text that is no such id belongs to no user.
+fn parse_user_ids(field: &'static str, ids: &[ID]) -> Result<Vec<UserId>> {
+    let (mut users, mut malformed) = (Vec::with_capacity(ids.len()), Vec::new());
+    for id in ids {
+        match id.parse() {
+            Ok(user) => users.push(user),
+            Err(_) => malformed.push(id.as_str()),
+        }
+    }
+    if malformed.is_empty() { Ok(users) } else { Err(Error::unknown_users(field, malformed)) }
+}
+
+/// Parses the id of a user that an argument names.
+fn parse_user_id(field: &'static str, id: &ID) -> Result<UserId> {
+    id.parse().map_err(|_| Error::unknown_users(field, [id.as_str()]))
 }

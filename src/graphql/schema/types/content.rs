@@ -51,7 +51,8 @@ pub enum SystemNoticeKind {
     /// `detail` is the new role.
     RoleChanged,
     /// The actor changed details of the chat.
-    /// `detail` is a comma-separated list of field names.
+    /// `changedFields` are the names of the fields, and `detail` is the new title if the title is one of them, otherwise
+    /// their names, separated by commas.
     DetailsChanged,
     /// The actor pinned a message.
     /// `detail` is the id of the message.
@@ -99,6 +100,12 @@ impl SystemNotice {
     /// Null if the kind has none.
     async fn detail(&self) -> Option<Text<&str>> {
         self.0.detail.as_deref().map(Text)
+    }
+
+    /// The names of the fields of `Chat` that the event changed.
+    /// Empty unless the kind is `DETAILS_CHANGED`.
+    async fn changed_fields(&self) -> &[String] {
+        &self.0.changed_fields
     }
 }
 

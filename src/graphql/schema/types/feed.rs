@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Enum, ID, Interface, Object, SimpleObject, Union};
+use async_graphql::{ComplexObject, Context, Enum, ID, Interface, Object, SimpleObject, Union};
 
 use crate::domain::chat_events::Change;
 use crate::domain::{chat_events, chats, members, messages, notifications};
+use crate::error::Result;
+use crate::graphql::schema::context::ContextExt;
 use crate::graphql::schema::scalars::DateTime;
-use crate::graphql::schema::types::call::{CallParticipant, Negotiation, Signal};
+use crate::graphql::schema::types::call::CallParticipant;
+use crate::graphql::schema::types::call_signaling::{CallFeedEnd, Negotiation, Signal};
+use crate::graphql::schema::types::message::MessageEdge;
 use crate::graphql::schema::types::notification::Notification;
 use crate::graphql::schema::types::objects::{Call, Chat, ChatMember, Message};
 use crate::realtime::feeds;
 use crate::realtime::feeds::call::CallEventKind;
 use crate::realtime::feeds::catch_up;
 use crate::realtime::feeds::inbox::InboxEventKind;
+use crate::service;
 
 /// A change of a message.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +72,7 @@ pub enum FeedEvent {
     CallUpserted(CallUpserted),
     ParticipantUpserted(ParticipantUpserted),
     SignalReceived(SignalReceived),
+    CallFeedEnded(CallFeedEnded),
     SessionExpiring(SessionExpiring),
     FeedCaughtUp(FeedCaughtUp),
     FeedReset(FeedReset),
@@ -114,6 +120,12 @@ impl MessageUpserted {
         Message(self.message.clone())
     }
 
+    /// The current state of the message, with its cursor in `Chat.messages`, or in `Message.replies` of its thread.
+    /// A list stays complete by the edges of events alone, also when more messages are added than a page has.
+    async fn message_edge(&self) -> MessageEdge {
+        Message::edge(self.message.clone())
+    }
+
     /// The change of the message.
     async fn change(&self) -> MessageChange {
         self.change.into()
@@ -151,9 +163,12 @@ pub struct MemberRemoved {
     chat_id: ID,
     /// The id of the former member.
     user_id: ID,
+    /// The id of the former membership.
+    member_id: ID,
 }
 
 /// The viewer is no longer a member of a chat, or the chat was deleted.
+/// Its unread notifications no longer exist.
 #[derive(SimpleObject)]
 pub struct ChatRemoved {
     /// The cursor of the event.
@@ -186,12 +201,23 @@ impl NotificationUpserted {
 
 /// A call was started or changed.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct CallUpserted {
     /// The cursor of the event.
     /// Pass it as `after` to resume the feed after the event.
     cursor: String,
     /// The current state of the call.
     call: Call,
+}
+
+#[ComplexObject]
+impl CallUpserted {
+    /// True if the viewer's devices are to ring for the call now.
+    /// False if the call does not ring for the viewer, if their presence is `BUSY`, if they are in another call, and if
+    /// the notification level of the chat is `NONE`. The viewer can answer such a call all the same.
+    async fn ringing(&self, ctx: &Context<'_>) -> Result<bool> {
+        service::calls::ringing::rings_for(ctx.app(), ctx.viewer()?, &self.call.0).await
+    }
 }
 
 /// A participant of a call was added or changed.
@@ -215,6 +241,16 @@ pub struct SignalReceived {
     cursor: String,
     /// The signal.
     signal: Signal,
+}
+
+/// The feed of a call is complete: this is its last event.
+#[derive(SimpleObject)]
+pub struct CallFeedEnded {
+    /// The cursor of the event.
+    /// Pass it as `after` to resume the feed after the event.
+    cursor: String,
+    /// The reason why the feed ended.
+    reason: CallFeedEnd,
 }
 
 /// The session ends in less than a minute unless `renewSession` extends it.
@@ -282,6 +318,7 @@ impl From<feeds::chat::FeedEvent> for ChatFeedEvent {
                         cursor,
                         chat_id: member.chat.to_string().into(),
                         user_id: member.user.to_string().into(),
+                        member_id: member.id().to_string().into(),
                     }),
                 }
             }
@@ -346,6 +383,8 @@ pub enum CallFeedEvent {
     FeedCaughtUp(FeedCaughtUp),
     /// The client has to join the call again.
     FeedReset(FeedReset),
+    /// The feed is complete.
+    CallFeedEnded(CallFeedEnded),
 }
 
 impl From<feeds::call::CallEvent> for CallFeedEvent {
@@ -365,6 +404,7 @@ impl From<feeds::call::CallEvent> for CallFeedEvent {
             }
             CallEventKind::CaughtUp => Self::FeedCaughtUp(FeedCaughtUp { cursor }),
             CallEventKind::Reset(reason) => Self::FeedReset(FeedReset { cursor, reason: reason.into() }),
+            CallEventKind::Ended(reason) => Self::CallFeedEnded(CallFeedEnded { cursor, reason: reason.into() }),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod ban;
 pub mod blocklist;
 pub mod call;
+pub mod call_signaling;
 pub mod chat;
 pub mod content;
 pub mod feed;
@@ -16,6 +17,7 @@ pub mod presence;
 pub mod reaction;
 pub mod report;
 pub mod search;
+pub mod thread;
 pub mod typing;
 pub mod user;
 pub mod viewer;

@@ -13,7 +13,7 @@ use crate::graphql::schema::types::objects::{Call, Chat, Message, User};
 pub enum NotificationKind {
     /// A message mentions the viewer or everyone.
     Mention,
-    /// A message replies to a message of the viewer, or is in a thread that the viewer started.
+    /// A message replies to a message of the viewer, or is in a thread that the viewer follows.
     Reply,
     /// A user reacted to a message of the viewer.
     Reaction,

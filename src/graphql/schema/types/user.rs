@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, Object};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::{Error, Result};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::scalars::{CountedUrl, DateTime, Text};
+use crate::graphql::schema::scalars::{CountedUrl, DateTime, Text, Unchecked};
 use crate::graphql::schema::types::call::{CallStatistics, StatisticsPeriod};
 use crate::graphql::schema::types::objects::{Presence, User};
 use crate::service;
@@ -76,17 +76,19 @@ impl Organization {
     async fn call_statistics(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Includes calls that started at or after this time.")] since: DateTime,
+        #[graphql(desc = "Includes calls that started at or after this time.")] since: Unchecked<DateTime>,
         #[graphql(desc = "Includes calls that started before this time, which must be after `since` and at most \
                           400 periods later.")]
-        until: DateTime,
+        until: Unchecked<DateTime>,
         #[graphql(desc = "The length of a period. The first period starts at `since`, the last one may be shorter. \
                           Defaults to `DAY`.")]
         period: Option<StatisticsPeriod>,
     ) -> Option<Result<Vec<CallStatistics>>> {
         let period = period.unwrap_or(StatisticsPeriod::Day).length();
-        let statistics =
-            async { service::calls::history::statistics(ctx.app(), ctx.viewer()?, (since.0, until.0), period).await };
+        let statistics = async {
+            let range = (since.check("since")?, until.check("until")?);
+            service::calls::history::statistics(ctx.app(), ctx.viewer()?, range, period).await
+        };
         Some(statistics.await.map(|statistics| statistics.into_iter().map(Into::into).collect()))
     }
 }

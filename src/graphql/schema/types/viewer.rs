@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, Object, SimpleObject};
 
-use crate::domain::pagination::{Cursor, PageArgs};
+use crate::domain::cursors::InboxCursor;
+use crate::domain::pagination::{Cursor, PageArgs, RootList};
+use crate::domain::rights::require_permission;
 use crate::domain::users;
 use crate::error::Result;
 use crate::graphql::schema::connection::{Connection, connection};
 use crate::graphql::schema::context::ContextExt;
-use crate::graphql::schema::types::call::IceServer;
+use crate::graphql::schema::types::call_signaling::IceServer;
 use crate::graphql::schema::types::notification::Notification;
 use crate::graphql::schema::types::objects::User;
 use crate::graphql::schema::types::user::Organization;
@@ -51,12 +53,14 @@ pub struct UnreadTotals {
     mentions: i64,
     /// The number of unread notifications, counted up to 1,000.
     notifications: i64,
+    /// The number of threads with unread replies that the viewer follows, counted up to 1,000.
+    threads: i64,
 }
 
 impl From<service::unread::UnreadTotals> for UnreadTotals {
     fn from(totals: service::unread::UnreadTotals) -> Self {
-        let service::unread::UnreadTotals { chats, unread, notifications } = totals;
-        Self { chats, messages: unread.messages, mentions: unread.mentions, notifications }
+        let service::unread::UnreadTotals { chats, unread, notifications, threads } = totals;
+        Self { chats, messages: unread.messages, mentions: unread.mentions, notifications, threads }
     }
 }
 
@@ -85,6 +89,17 @@ impl Viewer {
         self.0.permissions.iter().copied().map(Permission::from).collect()
     }
 
+    /// The cursor with which `inboxFeed` continues after this response.
+    /// All other fields of the query's response show the state at the cursor: pass it as `after`, and the feed delivers
+    /// all changes since then. Chats, calls and notifications that changed in the 15 seconds before may be delivered
+    /// again, in their current state. Fails with `FORBIDDEN` if the token lacks `chat.view`.
+    async fn inbox_cursor(&self, ctx: &Context<'_>) -> Result<String> {
+        require_permission(&self.0.permissions, users::Permission::ChatView)?;
+        let (organization, user) = (self.0.organization().clone(), self.0.id().clone());
+        let as_of = ctx.started_at().unwrap_or_else(|| ctx.app().clock.now());
+        Ok(InboxCursor { epoch: ctx.app().epoch, organization, user, as_of }.encode())
+    }
+
     /// The unread totals of all of the viewer's chats.
     /// Fails with `FORBIDDEN` if the token lacks `chat.view`.
     async fn unread(&self, ctx: &Context<'_>) -> Result<UnreadTotals> {
@@ -111,6 +126,6 @@ impl Viewer {
         let args = PageArgs { first, after, ..PageArgs::default() };
         let unread_only = unread_only.unwrap_or_default();
         let page = service::notifications::page(ctx.app(), &self.0, unread_only, &args).await?;
-        Ok(connection(page, |notification| notification.id.0.encode(), Notification))
+        Ok(connection(page, |notification| (RootList::Notifications, notification.id.0).encode(), Notification))
     }
 }

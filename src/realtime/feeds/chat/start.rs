@@ -1,6 +1,6 @@
 //! The start of a chat's feed: what the client asks for, and what the database makes of it.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use crate::access::MemberAccess;
 use crate::domain::cursors::FeedCursor;
@@ -31,8 +31,7 @@ pub enum ChatFeedStart {
 /// A chat's version, and how a feed starts there.
 pub(super) struct InitialSnapshot {
     pub(super) version: i64,
-    /// The time at which the viewer became a member.
-    pub(super) joined_at: DateTime<Utc>,
+    pub(super) membership: Member,
     pub(super) state: InitialState,
 }
 
@@ -61,7 +60,7 @@ pub(super) async fn load_initial_snapshot(
         let MemberAccess { chat: row, membership } = MemberAccess::require(conn, &viewer, chat).await?;
         let state = match start {
             ChatFeedStart::Now => InitialState::CaughtUp(Vec::new()),
-            ChatFeedStart::Latest(count) => InitialState::CaughtUp(messages::newest(conn, chat, count).await?),
+            ChatFeedStart::Latest(count) => InitialState::CaughtUp(messages::newest(conn, &membership, count).await?),
             ChatFeedStart::After(cursor) => {
                 let cursor = FeedCursor::decode(&cursor, epoch, chat).filter(|cursor| cursor.version <= row.version);
                 match cursor {
@@ -78,7 +77,7 @@ pub(super) async fn load_initial_snapshot(
                 }
             }
         };
-        Ok(InitialSnapshot { version: row.version, joined_at: membership.joined_at, state })
+        Ok(InitialSnapshot { version: row.version, membership, state })
     })
     .await
 }
