@@ -6,9 +6,9 @@ use axum::Router;
 use axum::http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, Method, Request};
-use axum::middleware::map_request;
+use axum::http::{HeaderValue, Method, Request, Response};
 use axum::routing::{any, get};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
@@ -34,11 +34,14 @@ pub fn router(state: HttpState) -> Router {
     let settings = &state.settings;
     let mut router = Router::new()
         .route("/graphql", any(graphql_http::handle))
-        // Only the API is open to other origins: the page of GraphiQL contains a token.
-        .layer(cors(settings))
-        // A response depends on the token, and on the media types that the client accepts.
-        .layer(SetResponseHeaderLayer::appending(VARY, HeaderValue::from(AUTHORIZATION)))
-        .layer(SetResponseHeaderLayer::appending(VARY, HeaderValue::from(ACCEPT)))
+        .layer(
+            ServiceBuilder::new()
+                // A response depends on the media types that the client accepts, and on the token.
+                .layer(SetResponseHeaderLayer::appending(VARY, HeaderValue::from(ACCEPT)))
+                .layer(SetResponseHeaderLayer::appending(VARY, HeaderValue::from(AUTHORIZATION)))
+                // Only the API is open to other origins: the page of GraphiQL contains a token.
+                .layer(cors(settings)),
+        )
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness));
     if settings.is_development {
@@ -66,27 +69,37 @@ pub fn metrics() -> Router {
     with_common_layers(Router::new().route("/metrics", get(health::metrics)))
 }
 
+/// Adds the layers of every route.
+///
+/// They are one stack, because each layer that a router gets on its own takes an allocation for every request.
 fn with_common_layers(router: Router) -> Router {
-    // A response that may be cached, and a page, has a header of its own.
+    // A compressed part would wait in the compressor for more data. The default excepts Server-Sent Events.
+    let is_compressed = DefaultPredicate::new().and(NotForContentType::const_new("multipart/mixed"));
+    // The first layer is the outermost one.
+    let layers = ServiceBuilder::new()
+        .map_request(remove_invalid_id)
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        // The cause of a failure is logged where it is known, and an outage needs no line for each request.
+        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .map_response(with_default_headers)
+        .layer(CatchPanicLayer::new())
+        .layer(CompressionLayer::new().compress_when(is_compressed));
+    router.layer(layers)
+}
+
+/// Sets the headers that a response has unless it has its own, as one that may be cached and a page do.
+fn with_default_headers<B>(mut response: Response<B>) -> Response<B> {
     let default_headers = [
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CONTENT_SECURITY_POLICY, DEFAULT_SECURITY_POLICY),
         (REFERRER_POLICY, "no-referrer"),
     ];
-    // A compressed part would wait in the compressor for more data. The default excepts Server-Sent Events.
-    let is_compressed = DefaultPredicate::new().and(NotForContentType::const_new("multipart/mixed"));
-    let compression = CompressionLayer::new().compress_when(is_compressed);
-    let router = router.layer(compression).layer(CatchPanicLayer::new());
-    let router = default_headers.into_iter().fold(router, |router, (name, value)| {
-        router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))
-    });
-    router
-        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        // The cause of a failure is logged where it is known, and an outage needs no line for each request.
-        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
-        .layer(map_request(async |request: axum::extract::Request| remove_invalid_id(request)))
+    for (name, value) in default_headers {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// Creates the span of a request, with the path only: a query string can contain confidential data.
