@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn channel_name_contains_prefix_and_format_version() {
-        assert_eq!(channel_name("parlor", 7), "parlor:v2:7");
+        assert_eq!(channel_name("parlor", 7), "parlor:v3:7");
     }
 
     #[test]
