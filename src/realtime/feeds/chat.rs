@@ -24,7 +24,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::access::MemberAccess;
-use crate::domain::chat_events::{Change, ChatEventKind, LogSlice, MessageChange};
+use crate::domain::chat_events::{Change, ChatEventKind, LogSlice, MessageChange, UnversionedMemberUpdates};
 use crate::domain::cursors::{DatabaseEpoch, FeedCursor};
 use crate::domain::ids::ChatId;
 use crate::domain::members::Member;
@@ -320,9 +320,11 @@ impl ChatFeed {
             ChatEventKind::LogChanges(slice) => self.apply_log_slice(slice, &shared)?,
             // A row from before the newest delivered member change would replace it by older state, and a row from
             // after the position would be replaced by older state when a change before it is delivered.
+            // The same holds for the first message of a thread from before a change that was delivered.
             ChatEventKind::MembersUpdated(updates)
                 if updates.as_of_version < self.position.member_version
-                    || updates.as_of_version > self.position.version =>
+                    || updates.as_of_version > self.position.version
+                    || updates.as_of_version < self.position.version && self.has_own_threads(updates) =>
             {
                 self.recover_from_gap()
             }
@@ -341,6 +343,10 @@ impl ChatFeed {
             ChatEventKind::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
         }
         Ok(())
+    }
+
+    fn has_own_threads(&self, updates: &UnversionedMemberUpdates) -> bool {
+        updates.threads_read_by(self.deps.viewer.id()).next().is_some()
     }
 
     fn apply_log_slice(&mut self, slice: &LogSlice, shared: &Arc<SharedEvent>) -> Result<()> {
