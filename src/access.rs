@@ -8,8 +8,8 @@
 //! - **The chat exists for the viewer** ([`ChatAccess::find_visible`]): their token has the permission `chat.view`, and
 //!   they are a member or the chat is a channel of their organisation.
 //! - **A request may read the chat's content** ([`ChatAccess::require_member`], [`ChatAccess::retain_readable`]): the
-//!   chat exists for the viewer and they are a member. Of the messages, [`ChatAccess::retain_with_history`] leaves those
-//!   from before their membership out if the chat kept them from new members.
+//!   chat exists for the viewer and they are a member. [`ChatAccess::retain_with_history`] leaves out the messages from
+//!   before their membership if the chat kept them from new members.
 //! - **An open feed may continue** ([`MemberAccess::require`], [`MemberAccess::find`]): the same rule as for a request.
 //!
 //! Requests and feeds report a violation differently. To a request, a chat that the viewer cannot see does not exist

@@ -75,7 +75,7 @@ pub struct Metrics {
     /// The kinds are `websockets`, `event_streams`, `subscriptions`,
     /// `operations`, `queued_sends`, `operation_memory` and `socket_operations`.
     pub quota_rejections: Family<KindLabel, Counter>,
-    /// Calls that ended, by `completed`, `missed`, `declined`, `cancelled` and `failed`.
+    /// Calls that ended, by the reason of their end.
     pub calls_ended: Family<KindLabel, Counter>,
     /// Signals sent between devices in calls.
     pub call_signals: Counter,
@@ -206,7 +206,7 @@ impl Metrics {
         );
         registry.register(
             "calls_ended",
-            "Calls that ended by kind: completed, missed, declined, cancelled, failed",
+            "Calls that ended by kind: completed, missed, declined, busy, cancelled, failed, chat_gone",
             metrics.calls_ended.clone(),
         );
         registry.register("call_signals", "Signals sent between devices in calls", metrics.call_signals.clone());

@@ -10,7 +10,9 @@ use syn::{Attribute, File, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
 use crate::source_tree::{files, root};
 
-/// The modules of the crate from the bottom to the top: a module uses those of lower rows and of its own entry.
+/// The modules of the crate from the bottom to the top.
+///
+/// A module uses those of lower rows and of its own entry.
 ///
 /// Modules of one row are independent of each other.
 const LAYERS: &[&[&str]] = &[

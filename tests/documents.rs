@@ -89,7 +89,9 @@ fn is_path(text: &str) -> bool {
     plain && (is_file && !text.starts_with('.') || FOLDERS.iter().any(|folder| text.starts_with(folder)))
 }
 
-/// Returns whether a block of code in the document is a file of this name, which the first line of the block names.
+/// Returns whether a block of code in the document is a file of this name.
+///
+/// The first line of the block names the file.
 fn shows_file(document: &str, name: &str) -> bool {
     let is_block = |(start, line): (&str, &str)| {
         start.starts_with("```") && (line == format!("// {name}") || line == format!("# {name}"))

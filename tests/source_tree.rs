@@ -8,7 +8,9 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the files below a folder of the project that have an extension, sorted, without those of dependencies.
+/// Returns the files below a folder of the project that have an extension, sorted.
+///
+/// Files of dependencies are left out.
 pub fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];

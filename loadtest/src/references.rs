@@ -19,7 +19,9 @@ use tokio::net::TcpListener;
 
 use crate::tools::Result;
 
-/// The number of events that a slow connection can be behind without loss. It exceeds every number in flight.
+/// The number of events that a slow connection can be behind without loss.
+///
+/// It exceeds every number in flight.
 const BACKLOG: usize = 1_024;
 
 /// A server that Parlor is compared with.

@@ -1,14 +1,14 @@
 //! Words that an organisation blocks in messages.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use strum::{EnumString, IntoStaticStr};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::domain::characters::is_blank;
 use crate::domain::markdown::plain_text;
-use crate::domain::search::tokens::{Token, tokens};
+use crate::domain::search::tokens::{Token, merge_overlapping, tokens};
 use crate::domain::text;
 use crate::error::{Error, Result};
 
@@ -141,7 +141,7 @@ impl Blocklist {
             }
             word += &token.word;
             // Most words begin no word of the list, so that few tokens are looked at more than once.
-            match self.0.range(word.clone()..).next() {
+            match self.0.range::<str, _>((Bound::Included(&*word), Bound::Unbounded)).next() {
                 Some((blocked, action)) if *blocked == word => {
                     found.push(Found { range: tokens[0].range.start..token.range.end, action: *action });
                 }
@@ -166,13 +166,7 @@ fn reject(field: &'static str, text: &str, found: &[Found]) -> Result<()> {
 
 /// Returns a text with an asterisk for each visible character of the words that were found in it.
 fn mask(mut text: String, found: Vec<Found>) -> String {
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for Found { range, .. } in found {
-        match ranges.last_mut() {
-            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
-            _ => ranges.push(range),
-        }
-    }
+    let ranges = merge_overlapping(found.into_iter().map(|found| found.range));
     // From the end, so that the earlier ranges stay valid.
     for range in ranges.into_iter().rev() {
         let visible = text[range.clone()].graphemes(true).filter(|grapheme| !is_blank(grapheme)).count();

@@ -1,4 +1,6 @@
-//! Signals: messages between two devices in a call that set up their connection. The server passes them on unchanged.
+//! Signals: messages between two devices in a call that set up their connection.
+//!
+//! The server passes them on unchanged.
 
 use serde_json::Value;
 use strum::{EnumString, IntoStaticStr};
@@ -120,8 +122,8 @@ fn validate_shape(kind: SignalKind, payload: &Value) -> Result<()> {
             match (1..=MAX_CANDIDATES).contains(&candidates.len()) && candidates.iter().all(is_candidate) {
                 true => Ok(()),
                 false => bad(&format!(
-                    "must be a list of 1 to {MAX_CANDIDATES} RTCIceCandidateInit objects, each with a candidate that is \
-                     null or has at most {MAX_CANDIDATE_BYTES} bytes"
+                    "must be a list of 1 to {MAX_CANDIDATES} RTCIceCandidateInit objects, each with a candidate that \
+                     is null or has at most {MAX_CANDIDATE_BYTES} bytes"
                 )),
             }
         }

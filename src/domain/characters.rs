@@ -19,7 +19,8 @@ const ZERO_WIDTH_JOINER: char = '\u{200D}';
 /// The emoji on which tag sequences, the flags of regions, are based (UTS #51, section 1.4.6).
 const BLACK_FLAG: char = '\u{1F3F4}';
 const CANCEL_TAG: char = '\u{E007F}';
-const ENCLOSING_KEYCAP: char = '\u{20E3}';
+/// The mark that makes a digit a keycap, which is an emoji.
+pub const ENCLOSING_KEYCAP: char = '\u{20E3}';
 
 /// The scripts whose words may contain joiners (Unicode Standard Annex #31, section 2.3).
 const SCRIPTS_WITH_JOINERS: [Script; 26] = [

@@ -106,6 +106,17 @@ impl LogSlice {
     }
 }
 
+/// A change of a member that takes no version, without the new state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnversionedChange {
+    /// True if other members may see the change.
+    #[serde(rename = "shown")]
+    pub visible_to_others: bool,
+    /// True if the member may have marked threads as read.
+    #[serde(rename = "threads", default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_threads: bool,
+}
+
 /// Members whose rows changed without taking a version.
 #[derive(Debug, Clone)]
 pub struct UnversionedMemberUpdates {
@@ -118,7 +129,7 @@ pub struct UnversionedMemberUpdates {
 #[derive(Debug, Clone)]
 pub struct UnversionedMemberUpdate {
     pub member: Arc<Member>,
-    /// Whether other members may see the change.
+    /// True if other members may see the change.
     ///
     /// They can't if the member reads privately.
     pub visible_to_others: bool,

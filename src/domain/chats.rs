@@ -302,13 +302,13 @@ pub fn direct_key(user: &UserId, other: &UserId) -> String {
 pub struct ChatFilter {
     pub kinds: Option<Vec<ChatKind>>,
     pub unread_only: bool,
-    /// Whether to list archived chats instead of the others.
+    /// True to list archived chats instead of the others.
     pub archived: bool,
-    /// Whether to list only chats that the viewer has pinned, or only the others.
+    /// True to list only chats that the viewer has pinned, false to list only the others.
     pub pinned: Option<bool>,
-    /// A part of the title, or of the other user's name in a direct chat, with its case folded.
+    /// A part of the title, or of the other user's name in a direct chat.
     pub search: Option<String>,
-    /// Whether to list channels that the viewer can join instead of the viewer's chats.
+    /// True to list channels that the viewer can join instead of the viewer's chats.
     pub joinable: bool,
 }
 

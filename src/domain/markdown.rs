@@ -8,12 +8,11 @@
 //! text. Its output then passes a sanitizer with an allow-list, which knows HTML and nothing of Markdown. The result
 //! loads, runs and styles nothing.
 
-use std::borrow::Cow;
-
 use crate::domain::characters::is_blank;
 use crate::domain::markdown::blocks::parse_blocks;
 use crate::domain::markdown::html::{HtmlWriter, sanitize};
 use crate::domain::markdown::plain::append_plain_text;
+use crate::domain::text::with_line_feeds;
 
 mod addresses;
 mod blocks;
@@ -50,14 +49,6 @@ pub fn plain_text(text: &str) -> String {
     append_plain_text(&mut plain, &parse_blocks(&with_line_feeds(text)));
     plain.truncate(plain.trim_end_matches('\n').len());
     if is_blank(&plain) { text.to_owned() } else { plain }
-}
-
-/// Returns a text with line feeds alone at the ends of lines.
-fn with_line_feeds(text: &str) -> Cow<'_, str> {
-    if !text.contains('\r') {
-        return text.into();
-    }
-    text.replace("\r\n", "\n").replace('\r', "\n").into()
 }
 
 #[cfg(test)]

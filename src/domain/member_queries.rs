@@ -41,7 +41,7 @@ impl From<&Message> for MessageLists {
 pub struct ReadersQuery {
     pub message: MessageId,
     pub lists: MessageLists,
-    /// When the message was sent: members who joined later have not read it.
+    /// The time at which the message was sent: members who joined later have not read it.
     pub sent_at: DateTime<Utc>,
     /// The sender, who is not listed among the readers.
     pub sender: Option<UserId>,

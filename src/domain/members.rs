@@ -100,7 +100,7 @@ pub struct ReadMarkers {
     pub last_read_seq: i64,
     #[serde(rename = "at")]
     pub last_read_at: Option<DateTime<Utc>>,
-    /// Whether the read position is hidden from other members.
+    /// True if the read position is hidden from other members.
     #[serde(rename = "privately")]
     pub is_private: bool,
     /// The number of the last message delivered to a device; 0 before the first.
@@ -114,7 +114,7 @@ pub struct MemberPreferences {
     pub muted_until: Option<DateTime<Utc>>,
     #[serde(rename = "level")]
     pub notification_level: NotificationLevel,
-    /// Whether the member's list shows the chat above the others.
+    /// True if the member's list shows the chat above the others.
     pub pinned: bool,
     pub marked_unread: bool,
     pub draft: Option<String>,

@@ -118,7 +118,7 @@ pub struct MessageSearch {
     pub sender: Option<UserId>,
     pub kinds: Option<Vec<MessageKind>>,
     pub has_attachment: Option<bool>,
-    /// Whether only messages that mention the viewer match.
+    /// True if only messages that mention the viewer match.
     pub mentions_viewer: bool,
     /// The earliest time of creation, inclusive.
     pub since: Option<DateTime<Utc>>,

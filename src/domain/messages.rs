@@ -42,7 +42,7 @@ pub struct Message {
     pub content: Content,
     pub reply_to_seq: Option<i64>,
     pub thread_root_seq: Option<i64>,
-    /// Whether the chat shows the message, and not only its thread.
+    /// True if the chat shows the message, and not only its thread.
     pub in_timeline: bool,
     /// The number of messages in the thread of this message that are not deleted.
     pub reply_count: i32,
@@ -294,7 +294,7 @@ pub struct MessageDraft {
     pub body: DraftBody,
     pub reply_to_seq: Option<i64>,
     pub thread_root_seq: Option<i64>,
-    /// Whether the chat shows a message of a thread too.
+    /// True if the chat shows a message of a thread too.
     pub also_in_chat: bool,
     pub mentions: Vec<UserId>,
     pub mentions_everyone: bool,

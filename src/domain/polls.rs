@@ -14,7 +14,7 @@ pub struct Poll {
     pub question: String,
     pub options: Vec<String>,
     pub multiple_choice: bool,
-    /// Whether votes are not shown with their users.
+    /// True if votes are not shown with their users.
     pub anonymous: bool,
     pub closes_at: Option<DateTime<Utc>>,
     pub closed_at: Option<DateTime<Utc>>,

@@ -1,7 +1,7 @@
 //! Full-text search with equal results on SQLite (FTS5) and PostgreSQL (`tsvector`).
 //!
-//! [`folding`] gives texts and queries the form in which they are compared, and [`mod@tokens`] splits them into words. The
-//! engines receive the words as [`terms`].
+//! [`folding`] gives texts and queries the form in which they are compared, and [`mod@tokens`] splits them into words.
+//! The engines receive the words as [`terms`].
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::domain::markdown::html::escape;
 use crate::domain::search::terms::TermPrefix;
-use crate::domain::search::tokens::{Token, indexed_words, phrase_words, tokens};
+use crate::domain::search::tokens::{Token, indexed_words, merge_overlapping, phrase_words, tokens};
 use crate::error::{Error, Result};
 
 pub mod folding;
@@ -41,7 +41,7 @@ pub struct SearchQuery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Phrase {
     words: Vec<String>,
-    /// Whether the last word is a prefix, because the user may still be typing it.
+    /// True if the last word is a prefix, because the user may still be typing it.
     is_prefix: bool,
 }
 
@@ -164,15 +164,8 @@ impl SearchQuery {
             }
         }
         found.sort_by_key(|range| range.start);
-        let mut ranges: Vec<Range<usize>> = Vec::new();
-        for range in found {
-            match ranges.last_mut() {
-                // Pairs of letters overlap, and so do two words of one character (½).
-                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
-                _ => ranges.push(range),
-            }
-        }
-        ranges
+        // Pairs of letters overlap, and so do two words of one character (½).
+        merge_overlapping(found)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Checks of texts from clients.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use url::{Position, Url};
 
@@ -92,18 +94,28 @@ fn require_visible_characters(field: &'static str, line: &str) -> Result<()> {
 ///
 /// # Errors
 ///
-/// Returns [`Error::BadUserInput`] if the text shows nothing, has the NUL character, which no client means, or more than
-/// `max` characters.
+/// Returns [`Error::BadUserInput`] if the text shows nothing, has the NUL character, which no client means, or more
+/// than `max` characters.
 pub fn validate_block(field: &'static str, text: &str, max: usize) -> Result<String> {
     if text.contains('\0') {
         return Err(Error::bad_input(field, "must not contain the NUL character"));
     }
-    validate_length(field, &strip_control_characters(text), max)
+    let text = strip_control_characters(text);
+    validate_length(field, &text, max)?;
+    Ok(text)
 }
 
 fn strip_control_characters(text: &str) -> String {
-    let line_breaks = text.replace("\r\n", "\n").replace('\r', "\n");
-    line_breaks.chars().filter(|character| matches!(character, '\n' | '\t') || !character.is_control()).collect()
+    let is_kept = |character: &char| matches!(character, '\n' | '\t') || !character.is_control();
+    with_line_feeds(text).chars().filter(is_kept).collect()
+}
+
+/// Returns a text with line feeds alone at the ends of lines.
+pub fn with_line_feeds(text: &str) -> Cow<'_, str> {
+    if !text.contains('\r') {
+        return text.into();
+    }
+    text.replace("\r\n", "\n").replace('\r', "\n").into()
 }
 
 /// The maximum length of a URL, in characters.
@@ -176,14 +188,14 @@ pub fn fold_case(text: &str) -> String {
     text.to_lowercase()
 }
 
-fn validate_length(field: &'static str, text: &str, max: usize) -> Result<String> {
+fn validate_length(field: &'static str, text: &str, max: usize) -> Result<()> {
     if is_blank(text) {
         return Err(Error::bad_input(field, "must not be blank"));
     }
     if text.chars().nth(max).is_some() {
         return Err(Error::bad_input(field, format!("must have 1 to {max} characters")));
     }
-    Ok(text.to_owned())
+    Ok(())
 }
 
 /// Returns whether a JSON value has the NUL character anywhere, which PostgreSQL can't store.

@@ -1,4 +1,4 @@
-//! Threads: who follows them, and what of them each user has read.
+//! Threads: their followers, and the replies that each user has read.
 
 use chrono::{DateTime, Utc};
 
@@ -26,7 +26,7 @@ pub struct ThreadReader {
     /// The message that started the thread.
     pub root: MessageId,
     pub user: UserId,
-    /// Whether the user follows the thread from now on, if they do not already.
+    /// True to let the user follow the thread. False changes nothing.
     pub follows: bool,
     /// The number up to which the user has read the replies.
     pub last_read_seq: i64,

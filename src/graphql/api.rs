@@ -68,7 +68,7 @@ impl GraphqlService {
         let (executor, id) = (self.executor.clone(), request_id.to_owned());
         let execution = async move {
             let _guards = guards;
-            executor.execute(&admitted, requester, &id).await
+            executor.execute(admitted, requester, &id).await
         };
         let mut execution = execution.boxed();
         let limit = self.executor.time_limit(kind);

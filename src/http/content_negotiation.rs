@@ -26,54 +26,79 @@ impl MediaType {
         }
     }
 
-    fn subtype(self) -> &'static str {
+    /// Returns the media range that names this type only.
+    fn name(self) -> &'static str {
         match self {
-            Self::GraphqlResponse => "graphql-response+json",
-            Self::Json => "json",
+            Self::GraphqlResponse => "application/graphql-response+json",
+            Self::Json => "application/json",
         }
     }
 }
 
-/// A media range of the header `Accept`.
-struct MediaRange {
-    /// The type and the subtype in lower case, without parameters.
-    name: String,
-    weight: f32,
-    /// The parameter `subscriptionSpec`, by which a client asks for Apollo's multipart protocol.
-    subscription_spec: Option<String>,
+/// The formats of responses that a client accepts.
+#[derive(Debug, Clone, Copy)]
+pub struct AcceptedFormats {
+    /// The media type of a single response that the client prefers; `None` if it accepts none.
+    pub media_type: Option<MediaType>,
+    /// The format of events that the client prefers; `None` if it names none.
+    pub event_format: Option<EventFormat>,
 }
 
-impl MediaRange {
+impl AcceptedFormats {
+    /// Reads the header `Accept`. A client without a preference gets JSON.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        if !headers.contains_key(ACCEPT) {
+            return Self { media_type: Some(MediaType::Json), event_format: None };
+        }
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let ranges: Vec<_> = values.flat_map(|value| value.split(',')).filter_map(MediaRange::parse).collect();
+        Self { media_type: preferred_media_type(&ranges), event_format: preferred_event_format(&ranges) }
+    }
+}
+
+/// A media range of the header `Accept`.
+struct MediaRange<'h> {
+    /// The type and the subtype in any case, without parameters.
+    name: &'h str,
+    weight: f32,
+    /// The parameter `subscriptionSpec`, by which a client asks for Apollo's multipart protocol.
+    subscription_spec: Option<&'h str>,
+}
+
+impl<'h> MediaRange<'h> {
     /// Parses a media range and its weight, which is 1 by default.
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &'h str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
-        let name = parts.next().filter(|name| !name.is_empty())?.to_ascii_lowercase();
+        let name = parts.next().filter(|name| !name.is_empty())?;
         let mut range = Self { name, weight: 1.0, subscription_spec: None };
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-            let value = value.trim().trim_matches('"');
-            match name.trim().to_ascii_lowercase().as_str() {
-                "q" => range.weight = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?,
-                "subscriptionspec" => range.subscription_spec = Some(value.to_owned()),
-                _ => {}
+            let (name, value) = (name.trim(), value.trim().trim_matches('"'));
+            if name.eq_ignore_ascii_case("q") {
+                range.weight = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?;
+            } else if name.eq_ignore_ascii_case("subscriptionSpec") {
+                range.subscription_spec = Some(value);
             }
         }
         Some(range)
     }
 
+    fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
     /// Returns the format of events that the range names; a wildcard names none.
     fn event_format(&self) -> Option<EventFormat> {
-        match (self.name.as_str(), self.subscription_spec.as_deref()) {
-            ("text/event-stream", _) => Some(EventFormat::ServerSentEvents),
-            // Without the parameter, it is the format of `@defer` and `@stream`.
-            ("multipart/mixed", Some("1.0")) => Some(EventFormat::Multipart),
-            _ => None,
+        if self.is("text/event-stream") {
+            return Some(EventFormat::ServerSentEvents);
         }
+        // Without the parameter, it is the format of `@defer` and `@stream`.
+        let is_multipart = self.is("multipart/mixed") && self.subscription_spec == Some("1.0");
+        is_multipart.then_some(EventFormat::Multipart)
     }
 }
 
 /// Returns the format of events that a client prefers, and of equal ones the one that it names first.
-pub fn accepted_event_format(headers: &HeaderMap) -> Option<EventFormat> {
-    let ranges = parse_ranges(headers);
+fn preferred_event_format(ranges: &[MediaRange<'_>]) -> Option<EventFormat> {
     let formats = ranges.iter().filter_map(|range| Some((range.weight, range.event_format()?)));
     let preferred = formats.filter(|(weight, _)| *weight > 0.0).reduce(|first, second| match second.0 > first.0 {
         true => second,
@@ -82,26 +107,13 @@ pub fn accepted_event_format(headers: &HeaderMap) -> Option<EventFormat> {
     preferred.map(|(_, format)| format)
 }
 
-/// Returns the media ranges of the header `Accept`.
-fn parse_ranges(headers: &HeaderMap) -> Vec<MediaRange> {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(MediaRange::parse).collect()
-}
-
 /// Returns the media type that a client prefers; `None` if it accepts neither.
-///
-/// A client without a preference gets JSON.
-pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
-    let ranges = parse_ranges(headers);
-    if !headers.contains_key(ACCEPT) {
-        return Some(MediaType::Json);
-    }
+fn preferred_media_type(ranges: &[MediaRange<'_>]) -> Option<MediaType> {
     // The weight of a media type, and the precision of the range that it comes from.
     let quality = |media_type: MediaType| {
-        let exact = format!("application/{}", media_type.subtype());
         // The most specific matching range decides (RFC 9110, section 12.5.1).
-        [exact.as_str(), "application/*", "*/*"].into_iter().zip([2, 1, 0]).find_map(|(range, precision)| {
-            let weights = ranges.iter().filter(|candidate| candidate.name == range).map(|candidate| candidate.weight);
+        [media_type.name(), "application/*", "*/*"].into_iter().zip([2, 1, 0]).find_map(|(range, precision)| {
+            let weights = ranges.iter().filter(|candidate| candidate.is(range)).map(|candidate| candidate.weight);
             let weight = weights.reduce(f32::max)?;
             Some((weight, precision))
         })
@@ -156,9 +168,9 @@ mod tests {
         ];
         for (accept, expected) in table {
             let headers = [(ACCEPT, HeaderValue::from_static(accept))].into_iter().collect();
-            assert_eq!(negotiate(&headers), expected, "{accept}");
+            assert_eq!(AcceptedFormats::from_headers(&headers).media_type, expected, "{accept}");
         }
-        assert_eq!(negotiate(&HeaderMap::new()), Some(Json));
+        assert_eq!(AcceptedFormats::from_headers(&HeaderMap::new()).media_type, Some(Json));
     }
 
     #[test]
@@ -181,9 +193,9 @@ mod tests {
         ];
         for (accept, expected) in table {
             let headers = [(ACCEPT, HeaderValue::from_static(accept))].into_iter().collect();
-            assert_eq!(accepted_event_format(&headers), expected, "{accept}");
+            assert_eq!(AcceptedFormats::from_headers(&headers).event_format, expected, "{accept}");
         }
-        assert_eq!(accepted_event_format(&HeaderMap::new()), None);
+        assert_eq!(AcceptedFormats::from_headers(&HeaderMap::new()).event_format, None);
     }
 
     #[test]

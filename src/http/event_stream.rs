@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -39,7 +39,7 @@ use crate::service::quotas::QuotaGuard;
 ///
 /// `quota` counts the event stream until its end.
 pub fn respond(
-    state: &HttpState,
+    state: &Arc<HttpState>,
     format: EventFormat,
     admitted: Result<AdmittedRequest, RejectedRequest>,
     session: Option<Arc<Session>>,
@@ -71,7 +71,6 @@ pub fn respond(
     };
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // nginx buffers responses unless they forbid it, and delays events for many seconds.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
@@ -79,7 +78,7 @@ pub fn respond(
 }
 
 /// Waits until the server stops or the session ends; returns the error of an ended session.
-fn wait_for_end(state: HttpState, session: Option<Arc<Session>>) -> BoxFuture<'static, Option<GraphqlResponse>> {
+fn wait_for_end(state: Arc<HttpState>, session: Option<Arc<Session>>) -> BoxFuture<'static, Option<GraphqlResponse>> {
     async move {
         let session_ended = async {
             match &session {

@@ -2,9 +2,11 @@
 
 mod cdn;
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State as Extract};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
-use axum::http::{HeaderName, StatusCode, Version};
+use axum::http::{StatusCode, Version};
 use axum::response::{Html, IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
@@ -42,7 +44,7 @@ pub fn is_built() -> bool {
 }
 
 /// Serves the page: the built one, or in a build without Node the one that loads the editor from a CDN.
-pub async fn page(state: Extract<HttpState>, request: Request) -> Response {
+pub async fn page(state: Extract<Arc<HttpState>>, request: Request) -> Response {
     match Assets::get("index.html") {
         Some(index) => {
             respond(&state, &request, &String::from_utf8_lossy(&index.data), |_| PAGE_SECURITY_POLICY.to_owned())
@@ -52,7 +54,7 @@ pub async fn page(state: Extract<HttpState>, request: Request) -> Response {
 }
 
 /// Serves the page that loads the editor from a CDN, whether the built one exists or not.
-pub async fn cdn_page(Extract(state): Extract<HttpState>, request: Request) -> Response {
+pub async fn cdn_page(Extract(state): Extract<Arc<HttpState>>, request: Request) -> Response {
     respond(&state, &request, &cdn::page(), cdn::security_policy)
 }
 
@@ -67,11 +69,7 @@ fn respond(state: &HttpState, request: &Request, page: &str, security_policy: im
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let page = page.replace(r#"{"token":null}"#, &format!(r#"{{"token":"{token}"}}"#));
-    ([(CONTENT_SECURITY_POLICY, security_policy(&page)), no_store()], Html(page)).into_response()
-}
-
-fn no_store() -> (HeaderName, String) {
-    (CACHE_CONTROL, "no-store".to_owned())
+    ([(CONTENT_SECURITY_POLICY, security_policy(&page))], Html(page)).into_response()
 }
 
 /// Serves a file of the page. The page itself is served at `/` only.

@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, FromRequestParts, Query, Request, State as Extract, WebSocketUpgrade};
 use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 
@@ -22,7 +22,7 @@ use crate::graphql::execution::requester::Requester;
 use crate::graphql::execution::response::GraphqlResponse;
 use crate::graphql::operation_guards::OperationGuards;
 use crate::http::bearer::authenticate;
-use crate::http::content_negotiation::{MediaType, accepted_event_format, is_json, negotiate};
+use crate::http::content_negotiation::{AcceptedFormats, MediaType, is_json};
 use crate::http::event_format::EventFormat;
 use crate::http::event_stream;
 use crate::http::request_id::request_id;
@@ -120,7 +120,7 @@ fn status(outcome: Outcome, media_type: MediaType) -> StatusCode {
 }
 
 /// Handles `/graphql`: POST, GET, and the upgrade to a WebSocket.
-pub async fn handle(Extract(state): Extract<HttpState>, request: Request) -> Response {
+pub async fn handle(Extract(state): Extract<Arc<HttpState>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::GET && parts.headers.contains_key("sec-websocket-key") {
         return match <(WebSocketUpgrade, ConnectInfo<SharedTcpWriter>)>::from_request_parts(&mut parts, &()).await {
@@ -128,10 +128,10 @@ pub async fn handle(Extract(state): Extract<HttpState>, request: Request) -> Res
             Err(rejection) => rejection,
         };
     }
-    let request = Request::from_parts(parts, body);
+    let accepted = AcceptedFormats::from_headers(&parts.headers);
     // An error that occurs before the first event is sent as JSON.
-    let for_events = accepted_event_format(request.headers()).map(|_| MediaType::Json);
-    let Some(media_type) = negotiate(request.headers()).or(for_events) else {
+    let for_events = accepted.event_format.map(|_| MediaType::Json);
+    let Some(media_type) = accepted.media_type.or(for_events) else {
         let error = Error::BadRequest(
             "the response can be application/graphql-response+json, application/json, text/event-stream or \
              multipart/mixed with subscriptionSpec=1.0"
@@ -139,13 +139,17 @@ pub async fn handle(Extract(state): Extract<HttpState>, request: Request) -> Res
         );
         return respond_error(MediaType::Json, Outcome::NotAcceptable, &error);
     };
-    match *request.method() {
-        Method::POST => post(&state, request, media_type).await,
-        Method::GET => get(&state, request, media_type).await,
+    let request = match parts.method {
+        Method::POST => read_post(&state, &parts.headers, body).await,
+        Method::GET => read_query_string(&parts.uri).map_err(|error| (Outcome::Malformed, error)),
         _ => {
             let error = Error::BadRequest("only GET and POST are served here".into());
-            respond_error(media_type, Outcome::MethodNotAllowed { allow: "GET, POST" }, &error)
+            Err((Outcome::MethodNotAllowed { allow: "GET, POST" }, error))
         }
+    };
+    match request {
+        Ok(request) => run(&state, &parts, request, accepted, media_type).await,
+        Err((outcome, error)) => respond_error(media_type, outcome, &error),
     }
 }
 
@@ -156,47 +160,34 @@ pub async fn starting() -> Response {
     ([(RETRY_AFTER, HeaderValue::from_static("1"))], response).into_response()
 }
 
-async fn post(state: &HttpState, request: Request, media_type: MediaType) -> Response {
-    let id = request_id(&request).to_owned();
-    let (parts, body) = request.into_parts();
+/// Reads the request in the body of a POST.
+async fn read_post(state: &HttpState, headers: &HeaderMap, body: Body) -> Result<GraphqlRequest, (Outcome, Error)> {
     // The body is read to its end before the request is rejected: a connection that is closed with unread
     // input is reset, and the client never reads the error.
-    let body = match read_body(body, state.settings.max_body_bytes, state.settings.body_timeout).await {
-        Ok(body) => body,
-        Err(error @ Error::PayloadTooLarge(_)) => return respond_error(media_type, Outcome::PayloadTooLarge, &error),
-        Err(error) => return respond_error(media_type, Outcome::Malformed, &error),
-    };
-    if !is_json(&parts.headers) {
+    let body = read_body(body, state.settings.max_body_bytes, state.settings.body_timeout).await;
+    let body = body.map_err(|error| match error {
+        Error::PayloadTooLarge(_) => (Outcome::PayloadTooLarge, error),
+        _ => (Outcome::Malformed, error),
+    })?;
+    if !is_json(headers) {
         let error = Error::BadRequest("the body must be application/json in UTF-8".into());
-        return respond_error(media_type, Outcome::UnsupportedMediaType, &error);
+        return Err((Outcome::UnsupportedMediaType, error));
     }
-    match GraphqlRequest::parse(&body) {
-        Ok(request) => run(state, &parts, request, media_type, &id).await,
-        Err(error) => respond_error(media_type, Outcome::Malformed, &error),
-    }
-}
-
-async fn get(state: &HttpState, request: Request, media_type: MediaType) -> Response {
-    let id = request_id(&request).to_owned();
-    let (parts, _) = request.into_parts();
-    match read_query_string(&parts.uri) {
-        Ok(parsed) => run(state, &parts, parsed, media_type, &id).await,
-        Err(error) => respond_error(media_type, Outcome::Malformed, &error),
-    }
+    GraphqlRequest::parse(&body).map_err(|error| (Outcome::Malformed, error))
 }
 
 /// Authenticates, admits and executes a request.
 async fn run(
-    state: &HttpState,
+    state: &Arc<HttpState>,
     parts: &Parts,
     request: GraphqlRequest,
+    accepted: AcceptedFormats,
     media_type: MediaType,
-    request_id: &str,
 ) -> Response {
+    let request_id = request_id(&parts.extensions);
     // A request without a document is malformed, unlike a request with a document that is not valid.
     let is_malformed = !request.has_document();
-    let headers = &parts.headers;
-    let viewer = match authenticate(&state.app, headers).await {
+    let viewer = match authenticate(&state.app, &parts.headers).await {
         Ok(viewer) => viewer,
         Err(error) => return respond_authentication_error(media_type, &error, request_id),
     };
@@ -209,8 +200,8 @@ async fn run(
     let admitted = state.api.admit(request, client.viewer.is_some());
     let kind = admitted.as_ref().ok().map(AdmittedRequest::kind);
     // A client that accepts events and JSON gets events for a subscription only.
-    let wants_events = !is_malformed && (kind == Some(OperationKind::Subscription) || negotiate(headers).is_none());
-    let event_format = accepted_event_format(headers).filter(|_| wants_events);
+    let wants_events = !is_malformed && (kind == Some(OperationKind::Subscription) || accepted.media_type.is_none());
+    let event_format = accepted.event_format.filter(|_| wants_events);
     match (kind, event_format) {
         (Some(OperationKind::Mutation), _) if parts.method == Method::GET => {
             let error = Error::BadRequest("a mutation can't be run by GET".into());
@@ -276,7 +267,7 @@ async fn execute(
 
 /// Responds with the events of an operation, on a session that ends with the token.
 fn respond_events(
-    state: &HttpState,
+    state: &Arc<HttpState>,
     format: EventFormat,
     admitted: Result<AdmittedRequest, RejectedRequest>,
     client: Client,

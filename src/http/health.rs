@@ -56,7 +56,7 @@ pub async fn starting(Extract(StartProgress(step)): Extract<StartProgress>) -> (
 /// Reports whether requests can be served.
 ///
 /// They can if the server is not stopping, tokens can be verified, and the database answers and accepts changes.
-pub async fn readiness(Extract(state): Extract<HttpState>) -> (StatusCode, String) {
+pub async fn readiness(Extract(state): Extract<Arc<HttpState>>) -> (StatusCode, String) {
     if state.leaving.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
     }

@@ -1,6 +1,6 @@
 //! The id of an HTTP request, which ties a response to the log.
 
-use axum::http::{HeaderName, HeaderValue, Request};
+use axum::http::{Extensions, HeaderName, HeaderValue, Request};
 use tower_http::request_id::RequestId;
 
 /// The header that carries the id in requests and responses.
@@ -9,9 +9,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The maximum length of an id that a client chooses.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Returns the id that the client sent, or that the router gave the request.
-pub fn request_id<B>(request: &Request<B>) -> &str {
-    let id = request.extensions().get::<RequestId>();
+/// Returns the id that the client sent, or that the router gave the request, from the request's extensions.
+pub fn request_id(extensions: &Extensions) -> &str {
+    let id = extensions.get::<RequestId>();
     id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default()
 }
 

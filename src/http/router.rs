@@ -1,5 +1,6 @@
 //! The routes, and the layers that every request passes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -30,7 +31,7 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(86_400);
 const DEFAULT_SECURITY_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Builds the router of the public address.
-pub fn router(state: HttpState) -> Router {
+pub fn router(state: Arc<HttpState>) -> Router {
     let settings = &state.settings;
     let mut router = Router::new()
         .route("/graphql", any(graphql_http::handle))
@@ -104,7 +105,7 @@ fn with_default_headers<B>(mut response: Response<B>) -> Response<B> {
 
 /// Creates the span of a request, with the path only: a query string can contain confidential data.
 fn request_span<B>(request: &Request<B>) -> Span {
-    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = request_id(request))
+    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = request_id(request.extensions()))
 }
 
 fn cors(settings: &HttpSettings) -> CorsLayer {

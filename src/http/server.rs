@@ -120,28 +120,29 @@ impl Server {
     /// period, so that their clients reconnect to other nodes; running requests get the shutdown timeout to end; and
     /// the presence of this node's users, its departure and the database are flushed.
     pub fn serve(self, state: HttpState) -> impl Future<Output = ()> + Send + 'static {
-        let HttpState { app, settings, stop, sockets, .. } = state.clone();
-        if settings.is_development && !graphiql::is_built() {
+        let state = Arc::new(state);
+        if state.settings.is_development && !graphiql::is_built() {
             tracing::warn!("GraphiQL was not built into this binary: its page loads from a CDN");
         }
-        self.routes.replace(router::router(state));
+        self.routes.replace(router::router(state.clone()));
         async move {
             let served = async {
                 if let Err(error) = self.api.await {
                     tracing::error!(%error, "the listener failed");
                 }
-                sockets.close();
-                sockets.wait().await;
+                state.sockets.close();
+                state.sockets.wait().await;
             };
-            let shutdown_time = settings.drain_period + settings.shutdown_timeout;
+            let shutdown_time = state.settings.drain_period + state.settings.shutdown_timeout;
             let timed_out = async {
-                stop.cancelled().await;
+                state.stop.cancelled().await;
                 tokio::time::sleep(shutdown_time.max(MIN_SHUTDOWN_TIME)).await;
             };
             tokio::select! {
                 () = served => {}
                 () = timed_out => tracing::warn!("the shutdown timed out with requests or sockets still open"),
             }
+            let app = &state.app;
             app.presence.shutdown(&app.database).await;
             app.publisher.announce_shutdown().await;
             app.database.close();

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use url::{Host, Url};
+use url::Url;
 
 use crate::http::connections::ConnectionLimits;
 
@@ -66,14 +66,9 @@ impl HttpSettings {
 
 /// Returns whether an origin, as a browser writes it, is a web server on the browser's own machine.
 fn is_loopback_origin(origin: &str) -> bool {
-    let is_loopback = |url: &Url| match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
     Url::parse(origin).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && is_loopback(&url) && url.origin().ascii_serialization() == origin
+        let is_loopback = url.host_str().is_some_and(is_loopback_host);
+        is_loopback && matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == origin
     })
 }
 

@@ -12,18 +12,17 @@ use crate::http::shutdown::Shutdown;
 use crate::service::context::AppContext;
 
 /// The components that handlers use.
-#[derive(Clone)]
 pub struct HttpState {
     pub app: Arc<AppContext>,
     pub api: Arc<GraphqlService>,
-    pub settings: Arc<HttpSettings>,
+    pub settings: HttpSettings,
     /// Cancelled when the server is about to stop, and still serves everything.
     pub leaving: CancellationToken,
     /// Cancelled when the server begins to stop.
     pub stop: CancellationToken,
     /// The tasks of open WebSockets, which a stop waits for.
     pub sockets: TaskTracker,
-    drain_slots: Arc<AtomicU64>,
+    drain_slots: AtomicU64,
 }
 
 impl HttpState {
@@ -34,8 +33,7 @@ impl HttpState {
         settings: HttpSettings,
         Shutdown { leaving, stop }: Shutdown,
     ) -> Self {
-        let settings = Arc::new(settings);
-        Self { app, api, settings, leaving, stop, sockets: TaskTracker::new(), drain_slots: Arc::default() }
+        Self { app, api, settings, leaving, stop, sockets: TaskTracker::new(), drain_slots: AtomicU64::new(0) }
     }
 
     /// Returns the fraction of the drain period, 0 to 1, after which one connection closes.

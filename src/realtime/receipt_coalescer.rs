@@ -13,7 +13,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::domain::chat_events::{ChatEvent, ChatEventKind, UnversionedMemberUpdate, UnversionedMemberUpdates};
+use crate::domain::chat_events::{
+    ChatEvent, ChatEventKind, UnversionedChange, UnversionedMemberUpdate, UnversionedMemberUpdates,
+};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::domain::members::Member;
@@ -48,8 +50,7 @@ struct PendingReceipts {
 /// A change of one member.
 #[derive(Debug, Clone, Copy, Default)]
 struct PendingReceipt {
-    /// Others may see the change.
-    visible_to_others: bool,
+    change: UnversionedChange,
     /// The other nodes do not know of the change yet.
     is_local: bool,
 }
@@ -77,25 +78,26 @@ impl ReceiptCoalescer {
     }
 
     /// Records that the read positions or the settings of a member were changed on this node.
-    pub fn record(&self, member: MemberId, visible_to_others: bool) {
-        self.0.record(member, PendingReceipt { visible_to_others, is_local: true });
+    pub fn record(&self, member: MemberId, change: UnversionedChange) {
+        self.0.record(member, PendingReceipt { change, is_local: true });
     }
 
     /// Records that members may have changed in a way that the other nodes know of.
     pub fn record_remote(&self, hints: MemberHints) {
         let MemberHints { chat, members } = hints;
-        for MemberHint { user, visible_to_others } in members {
-            self.0.record(MemberId { chat, user }, PendingReceipt { visible_to_others, is_local: false });
+        for MemberHint { user, change } in members {
+            self.0.record(MemberId { chat, user }, PendingReceipt { change, is_local: false });
         }
     }
 }
 
 impl PendingReceipts {
-    fn record(&self, member: MemberId, change: PendingReceipt) {
+    fn record(&self, member: MemberId, PendingReceipt { change, is_local }: PendingReceipt) {
         let mut members_by_chat = self.members_by_chat.lock();
         let pending = members_by_chat.entry(member.chat).or_default().entry(member.user).or_default();
-        pending.visible_to_others |= change.visible_to_others;
-        pending.is_local |= change.is_local;
+        pending.change.visible_to_others |= change.visible_to_others;
+        pending.change.read_threads |= change.read_threads;
+        pending.is_local |= is_local;
         drop(members_by_chat);
         self.wake.notify_one();
     }
@@ -123,8 +125,8 @@ impl ReceiptPublisher {
             if let Err(error) = self.publish(&changed).await {
                 warn_of_failure!(error, chats = changed.len(), "could not publish read positions; retrying");
                 for (chat, users) in changed {
-                    for (user, change) in users {
-                        pending.record(MemberId { chat, user }, PendingReceipt { is_local: false, ..change });
+                    for (user, receipt) in users {
+                        pending.record(MemberId { chat, user }, PendingReceipt { is_local: false, ..receipt });
                     }
                 }
             }
@@ -137,10 +139,9 @@ impl ReceiptPublisher {
             return;
         }
         for (chat, users) in changed {
-            let local = users.iter().filter(|(_, change)| change.is_local);
-            let hints: Vec<MemberHint> = local
-                .map(|(user, change)| MemberHint { user: user.clone(), visible_to_others: change.visible_to_others })
-                .collect();
+            let local = users.iter().filter(|(_, receipt)| receipt.is_local);
+            let hints: Vec<MemberHint> =
+                local.map(|(user, receipt)| MemberHint { user: user.clone(), change: receipt.change }).collect();
             for members in hints.chunks(MAX_HINT_MEMBERS) {
                 let hints = MemberHints { chat: *chat, members: members.to_vec() };
                 self.publisher.send_to_peers(ClusterMessage::MembersChanged(hints));
@@ -153,6 +154,8 @@ impl ReceiptPublisher {
         if changed.is_empty() {
             return Ok(());
         }
+        let change_of = |id: &MemberId| changed.get(&id.chat)?.get(&id.user).map(|receipt| receipt.change);
+        let has_read_threads = |id: &MemberId| change_of(id).is_some_and(|change| change.read_threads);
         let member_id = |(chat, user): (&ChatId, &UserId)| MemberId { chat: *chat, user: user.clone() };
         let member_ids: Vec<MemberId> = changed
             .iter()
@@ -166,9 +169,13 @@ impl ReceiptPublisher {
             .snapshot(async |conn| {
                 let chats = chats::by_ids_any_organization(conn, &chat_ids).await?;
                 let members = members::by_ids(conn, &member_ids).await?;
-                let changed_at = members.iter().filter_map(|member| member.private_state_updated_at).min();
+                let readers: Vec<&Member> = members.iter().filter(|member| has_read_threads(&member.id())).collect();
+                let changed_at = readers.iter().filter_map(|member| member.private_state_updated_at).min();
                 let read_threads = match changed_at {
-                    Some(at) => change_log::threads_read_since(conn, &member_ids, at - REREAD_MARGIN).await?,
+                    Some(at) => {
+                        let readers: Vec<MemberId> = readers.iter().map(|member| member.id()).collect();
+                        change_log::threads_read_since(conn, &readers, at - REREAD_MARGIN).await?
+                    }
                     None => Vec::new(),
                 };
                 Ok((chats, members, read_threads))
@@ -181,9 +188,7 @@ impl ReceiptPublisher {
         }
         for chat in chats {
             let shows_receipts = chat.has_receipts(self.max_receipt_members);
-            let users = changed.get(&chat.id);
-            let is_visible =
-                |user: &UserId| users.and_then(|users| users.get(user)).is_some_and(|c| c.visible_to_others);
+            let is_visible = |id: &MemberId| change_of(id).is_some_and(|change| change.visible_to_others);
             let update = |member: &Arc<Member>, visible_to_others, read_threads| UnversionedMemberUpdate {
                 member: member.clone(),
                 visible_to_others,
@@ -194,7 +199,7 @@ impl ReceiptPublisher {
                 let is_own = |(user, root): &mut (UserId, Message)| *user == member.user && root.id.chat == chat.id;
                 let own_threads: Vec<Arc<Message>> =
                     read_threads.extract_if(.., is_own).map(|(_, root)| Arc::new(root)).collect();
-                let (is_visible, member) = (shows_receipts && is_visible(&member.user), Arc::new(member));
+                let (is_visible, member) = (shows_receipts && is_visible(&member.id()), Arc::new(member));
                 if is_visible {
                     visible.push(update(&member, true, Vec::new()));
                 }

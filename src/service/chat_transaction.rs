@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::access::ChatAccess;
 use crate::domain::calls::Call;
-use crate::domain::chat_events::{CallHint, Change, MessageChange, NotificationBatch};
+use crate::domain::chat_events::{CallHint, Change, MessageChange, NotificationBatch, UnversionedChange};
 use crate::domain::chats::{Chat, ChatKind};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, MessageId, UserId};
@@ -32,7 +32,7 @@ pub struct ChatTransaction {
     system_messages: Vec<Arc<Message>>,
     notifications: Vec<Notification>,
     notification_batches: Vec<NotificationBatch>,
-    unversioned: Vec<(MemberId, bool)>,
+    unversioned: Vec<(MemberId, UnversionedChange)>,
     call_hints: Vec<CallHint>,
 }
 
@@ -213,19 +213,19 @@ impl ChatTransaction {
             member.visible_state_updated_at = Some(self.now);
         }
         members::update(conn, &member).await?;
-        self.unversioned.push((member.id(), visible_to_others));
+        self.unversioned.push((member.id(), UnversionedChange { visible_to_others, read_threads: false }));
         Ok(member)
     }
 
-    /// Records that something of a member changed that only they may see and that is not in their row.
+    /// Records that a member marked a thread as read, which only they may see and which is not in their row.
     ///
     /// # Errors
     ///
     /// Fails only if the database does.
-    pub async fn record_private_change(&mut self, conn: &mut Conn, mut member: Member) -> Result<Member> {
+    pub async fn record_read_thread(&mut self, conn: &mut Conn, mut member: Member) -> Result<Member> {
         member.private_state_updated_at = Some(self.now);
         members::update(conn, &member).await?;
-        self.unversioned.push((member.id(), false));
+        self.unversioned.push((member.id(), UnversionedChange { visible_to_others: false, read_threads: true }));
         Ok(member)
     }
 

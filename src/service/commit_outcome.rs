@@ -1,6 +1,6 @@
 //! The outcome of a committed transaction.
 
-use crate::domain::chat_events::{CallHint, Change, NotificationBatch};
+use crate::domain::chat_events::{CallHint, Change, NotificationBatch, UnversionedChange};
 use crate::domain::chats::Chat;
 use crate::domain::ids::MemberId;
 
@@ -11,8 +11,8 @@ pub struct CommitOutcome {
     pub chat: Chat,
     /// The changes that took versions of the chat, in the order of those versions.
     pub changes: Vec<Change>,
-    /// Members with changes that take no version, and whether other members may see the change.
-    pub unversioned: Vec<(MemberId, bool)>,
+    /// Members with changes that take no version.
+    pub unversioned: Vec<(MemberId, UnversionedChange)>,
     /// Notifications that were created or read.
     pub notifications: Vec<NotificationBatch>,
     /// Calls of the chat that changed.

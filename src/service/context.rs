@@ -84,8 +84,8 @@ impl AppContext {
         if !changes.is_empty() {
             self.publish(&chat.organization, chat.id, ChatEventKind::LogChanges(LogSlice::from_commit(changes)));
         }
-        for (member, visible_to_others) in unversioned {
-            self.receipts.record(member, visible_to_others);
+        for (member, change) in unversioned {
+            self.receipts.record(member, change);
         }
         for batch in notifications {
             self.publish_notifications(&chat.organization, chat.id, batch);

@@ -24,7 +24,7 @@ pub struct MessageEdit {
     ///
     /// `None` leaves the mentions as they are.
     pub mentions: Option<Vec<UserId>>,
-    /// Whether the message mentions everyone from now on.
+    /// True if the message mentions everyone from now on.
     ///
     /// `None` leaves that as it is.
     pub mentions_everyone: Option<bool>,
@@ -62,22 +62,22 @@ pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, edit: Messag
             transaction.rights(viewer).can_edit(&message)?;
             let previous = message.text.take().ok_or(DenialReason::NoText)?;
             let text = blocklist::load_for_viewer(conn, viewer).await?.apply_to_markdown("text", text)?;
+            let has_new_text = previous != text;
+            message.text = Some(text);
             let change = MentionChange::load(conn, &message, mentions, mentions_everyone).await?;
             change.authorize(conn, &transaction, viewer).await?;
-            if previous == text && change.is_empty() {
-                let message = Arc::new(Message { text: Some(previous), ..message });
-                return Ok((transaction.commit_changes(conn).await?, message));
+            if !has_new_text && change.is_empty() {
+                return Ok((transaction.commit_changes(conn).await?, Arc::new(message)));
             }
-            if previous != text {
-                replace_text(conn, viewer, &message, &previous, &text, &transaction).await?;
+            if has_new_text {
+                replace_text(conn, viewer, &message, &previous, &transaction).await?;
             }
             if !transaction.rights(viewer).is_first_correction(&message) {
                 members::record_edit(conn, &MemberId { chat: id.chat, user: viewer.id().clone() }, transaction.now)
                     .await?;
             }
             change.write(conn, &message).await?;
-            message.kind = message_kind(Some(&text), &message.content);
-            message.text = Some(text);
+            message.kind = message_kind(message.text.as_deref(), &message.content);
             message.edited_at = Some(transaction.now);
             message.mentions_everyone = change.everyone_after;
             let message = transaction.write_message(conn, message, MessageChange::Edited).await?;
@@ -91,20 +91,18 @@ pub async fn edit(app: &AppContext, viewer: &Viewer, id: MessageId, edit: Messag
     Ok(message)
 }
 
-/// Keeps the previous text as a revision and indexes the new one.
+/// Keeps the previous text of a message as a revision and indexes the new one.
 async fn replace_text(
     conn: &mut Conn,
     viewer: &Viewer,
     message: &Message,
     previous: &str,
-    text: &str,
     transaction: &ChatTransaction,
 ) -> Result<()> {
     revisions::insert(conn, message, previous, transaction.now).await?;
     drop_surplus(conn, message.id).await?;
     search_index::delete(conn, message.id).await?;
-    let edited = Message { text: Some(text.to_owned()), ..message.clone() };
-    search_index::insert(conn, std::iter::once((viewer.organization(), &edited))).await
+    search_index::insert(conn, std::iter::once((viewer.organization(), message))).await
 }
 
 /// Publishes the root of a message's thread, in which the changed mentions count.

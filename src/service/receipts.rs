@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
-use crate::storage::{chats, members, messages, notifications, threads};
+use crate::storage::{chats, messages, notifications, receipts, threads};
 
 /// The maximum number of messages of one `markDelivered`.
 const MAX_DELIVERED_MESSAGES: usize = 100;
@@ -199,7 +199,7 @@ pub async fn delivery_statuses(
 ) -> Result<HashMap<ReceiptQuery, DeliveryStatus>> {
     let mut conn = app.database.read().await?;
     let chats = chats_with_receipts(app, &mut conn, messages.iter().map(|message| message.id.chat)).await?;
-    let positions = members::receipt_positions(&mut conn, &chats).await?;
+    let positions = receipts::positions(&mut conn, &chats).await?;
     let roots: Vec<MessageId> = messages.iter().filter_map(ReceiptQuery::thread_root).collect();
     let in_threads = if roots.is_empty() { HashMap::new() } else { threads::read_positions(&mut conn, &roots).await? };
     let has_read = |message: &ReceiptQuery, position: &ReceiptPosition| {
@@ -230,7 +230,7 @@ pub async fn readers(app: &AppContext, queries: &[ReadersQuery]) -> Result<HashM
     let mut conn = app.database.read().await?;
     let chats = chats_with_receipts(app, &mut conn, queries.iter().map(|query| query.message.chat)).await?;
     let answered: Vec<_> = queries.iter().filter(|query| chats.contains(&query.message.chat)).cloned().collect();
-    let fetched = members::readers(&mut conn, &answered).await?;
+    let fetched = receipts::readers(&mut conn, &answered).await?;
     let pages: Vec<_> = answered.iter().zip(fetched).map(|(query, users)| query.window.to_page(users)).collect();
     Ok(answered.into_iter().zip(pages).collect())
 }

@@ -56,7 +56,7 @@ pub async fn mark_read(
                 // A user who does not follow the thread has a position too, because mentions of everyone count.
                 let reader = ThreadReader { root, user: viewer.id().clone(), follows: false, last_read_seq };
                 threads::record_reads(conn, &[reader], Some(transaction.now)).await?;
-                member = transaction.record_private_change(conn, member).await?;
+                member = transaction.record_read_thread(conn, member).await?;
             }
             let count = notifications::mark_read_in_threads(conn, &[member.id()], transaction.now).await?;
             transaction.mark_read_for(conn, viewer.id(), count).await?;

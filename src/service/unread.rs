@@ -8,7 +8,7 @@ use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::service::context::AppContext;
-use crate::storage::{members, notifications, threads};
+use crate::storage::{notifications, threads, unread};
 
 /// The unread messages and notifications of a user over all their chats except muted and archived ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct UnreadTotals {
 /// Fails only if the database does.
 pub async fn unread_counts(app: &AppContext, ids: &[MemberId]) -> Result<HashMap<MemberId, UnreadCounts>> {
     let mut conn = app.database.read().await?;
-    Ok(members::unread_counts(&mut conn, ids).await?.into_iter().collect())
+    Ok(unread::counts(&mut conn, ids).await?.into_iter().collect())
 }
 
 /// Returns the viewer's unread totals.
@@ -43,7 +43,7 @@ pub async fn unread_totals(app: &AppContext, viewer: &Viewer) -> Result<UnreadTo
     let mut conn = app.database.read().await?;
     let (organization, user) = (viewer.organization(), viewer.id());
     let now = app.clock.now();
-    let counts = members::unread_counts_by_chat(&mut conn, organization, user, now).await?;
+    let counts = unread::counts_by_chat(&mut conn, organization, user, now).await?;
     let notifications = notifications::count_unread(&mut conn, organization, user, UNREAD_CAP).await?;
     let threads = threads::count_unread(&mut conn, organization, user, now, UNREAD_CAP).await?;
     let chats = counts.iter().filter(|(is_unread, _)| *is_unread).count() as i64;

@@ -232,7 +232,9 @@ impl<'a> From<&'a Participant> for ParticipantState<'a> {
     }
 }
 
-/// The columns that say whether a participant is connected. The lease is renewed without the call's lock too.
+/// The columns that say whether a participant is connected.
+///
+/// The lease is renewed without the call's lock too.
 #[derive(Insertable, AsChangeset, PartialEq)]
 #[diesel(table_name = call_participants, treat_none_as_null = true, treat_none_as_default_value = false)]
 struct PresenceLease {
@@ -449,22 +451,7 @@ pub async fn connections_of_device(
     user: &UserId,
     device: &str,
 ) -> Result<Vec<ConnectionId>> {
-    let rows: Vec<(UuidValue, UuidValue, i32)> = call_participants::table
-        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
-        .filter(call_participants::organization_id.eq(organization.as_str()))
-        .filter(call_participants::user_id.eq(user.as_str()))
-        // The partial index has this condition as literal text.
-        // The partial index has this condition as literal text.
-        .filter(sql::<Bool>("call_participants.status = 'joined'"))
-        .filter(call_participants::device_id.eq(device))
-        .select((calls::chat_id, calls::id, call_participants::joins))
-        .load(conn)
-        .await?;
-    let connection = |(chat, call, join)| {
-        let participant = ParticipantId { call: call_id(chat, call), user: user.clone() };
-        ConnectionId { participant, join }
-    };
-    Ok(rows.into_iter().map(connection).collect())
+    connections(conn, organization, user, Some(device)).await
 }
 
 /// Returns the calls in which a user is.
@@ -473,16 +460,33 @@ pub async fn connections_of_device(
 ///
 /// Returns an error if the statement fails.
 pub async fn joined_by(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<Vec<CallId>> {
-    let rows: Vec<(UuidValue, UuidValue)> = call_participants::table
+    let connections = connections(conn, organization, user, None).await?;
+    Ok(connections.into_iter().map(|connection| connection.participant.call).collect())
+}
+
+/// Returns the connections by which a user is in calls, on one device or on all.
+async fn connections(
+    conn: &mut Conn,
+    organization: &OrganizationId,
+    user: &UserId,
+    device: Option<&str>,
+) -> Result<Vec<ConnectionId>> {
+    let of_device = Conditions::new().and_option(device.map(|device| call_participants::device_id.eq(device)));
+    let rows: Vec<(UuidValue, UuidValue, i32)> = call_participants::table
         .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
         .filter(call_participants::organization_id.eq(organization.as_str()))
         .filter(call_participants::user_id.eq(user.as_str()))
         // The partial index has this condition as literal text.
         .filter(sql::<Bool>("call_participants.status = 'joined'"))
-        .select((calls::chat_id, calls::id))
+        .filter(of_device)
+        .select((calls::chat_id, calls::id, call_participants::joins))
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(chat, call)| call_id(chat, call)).collect())
+    let connection = |(chat, call, join)| {
+        let participant = ParticipantId { call: call_id(chat, call), user: user.clone() };
+        ConnectionId { participant, join }
+    };
+    Ok(rows.into_iter().map(connection).collect())
 }
 
 /// Returns the versions of calls.

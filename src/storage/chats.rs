@@ -15,7 +15,6 @@ use crate::domain::text::fold_case;
 use crate::error::{Error, Result};
 use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, parse_text};
 use crate::storage::connection::{Conn, RunQueryDsl};
-use crate::storage::members::unread_count;
 use crate::storage::read_budget::{LargeRow, charge_rows, json_text_bytes};
 use crate::storage::schema::{chat_bans, chats, members, users};
 use crate::storage::sql::columns::columns;
@@ -24,6 +23,7 @@ use crate::storage::sql::for_update::{for_update, for_update_skip_locked};
 use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::order::OrderFrom;
 use crate::storage::sql::values_statement::ValuesStatement;
+use crate::storage::unread::unread_count;
 use crate::storage::users::{is_named, like_patterns};
 
 /// The columns of a chat.
@@ -286,8 +286,8 @@ pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
 
 /// Returns the chats that no other transaction has locked, and the ids of the others.
 ///
-/// The chats are locked until the transaction ends. The others exist, but their lock would have to be waited for. SQLite
-/// locks no single chats, so it has none.
+/// The chats are locked until the transaction ends. The others exist, but their lock would have to be waited for.
+/// SQLite locks no single chats, so it has none.
 ///
 /// # Errors
 ///

@@ -136,7 +136,8 @@ fn execute_erased<'c, 'q: 'c>(query: ErasedSql<'q, ()>, conn: &'c mut Conn) -> B
 /// Runs diesel's queries on a [`Conn`]; imported in place of diesel-async's trait of the same name.
 ///
 /// Each statement has a time limit on PostgreSQL, and each query on SQLite. A statement that was sent still runs if its
-/// future is dropped. The connection is then reused only if no transaction is open on it (see [`Checkout`](crate::storage::checkout::Checkout)).
+/// future is dropped. The connection is then reused only if no transaction is open on it (see
+/// [`Checkout`](crate::storage::checkout::Checkout)).
 pub trait RunQueryDsl: Sized + Send {
     /// Runs a query and returns its rows.
     fn load<'c, 'q: 'c, U>(self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Vec<U>>>

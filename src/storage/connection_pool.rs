@@ -11,6 +11,7 @@ use crate::storage::checkout::Checkout;
 use crate::storage::condition_log::ConditionLog;
 use crate::storage::connector::{Connect, Connector};
 use crate::storage::errors::Failure;
+use crate::storage::lease::Lease;
 use crate::storage::read_permits::ReadPermit;
 use crate::storage::session::Session;
 
@@ -61,13 +62,13 @@ impl<S: Session> ConnectionPool<S> {
 
     /// Takes a connection for a caller that waits since `waiting_since`.
     ///
-    /// A caller that reads may have waited for its permit before.
-    /// A caller that has waited for long while statements fail is refused, because it would wait again.
+    /// A caller that reads may have waited for its permit before. A caller that has waited for long while statements
+    /// fail is refused, because it would wait again.
     ///
     /// # Errors
     ///
     /// Returns [`Error::Unavailable`] if no connection is free in time or none can be opened.
-    pub async fn checkout(&self, waiting_since: Instant, permit: Option<ReadPermit>) -> Result<Box<Checkout<S>>> {
+    pub async fn checkout(&self, waiting_since: Instant, permit: Option<ReadPermit>) -> Result<Lease<S>> {
         self.refuse_after_wait(waiting_since)?;
         let got = tokio::time::timeout(self.timeouts.wait, self.pool.get()).await;
         self.refuse_after_wait(waiting_since)?;
@@ -76,7 +77,7 @@ impl<S: Session> ConnectionPool<S> {
             Ok(Ok(object)) => {
                 let conditions = self.conditions.clone();
                 let checkout = Checkout::new(object, permit, conditions, self.timeouts.statement, waited);
-                return Ok(Box::new(checkout));
+                return Ok(Lease::Exclusive(Box::new(checkout)));
             }
             Ok(Err(PoolError::Backend(error))) => (error.failure, error.cause),
             Ok(Err(error @ PoolError::Timeout(_))) => (Failure::Unreachable, error.to_string()),

@@ -1,20 +1,17 @@
-//! Memberships, read positions and unread counts.
+//! Memberships, with their read positions and preferences.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::sql;
-use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool};
+use diesel::sql_types::BigInt;
 
 use crate::domain::ids::{ChatId, MemberId, OrganizationId, UserId};
-use crate::domain::member_queries::{MembersQuery, ReadersQuery, ReceiptPosition, UserChat};
-use crate::domain::members::{Member, MemberPreferences, NotificationLevel, ReadMarkers, Role, UnreadCounts};
+use crate::domain::member_queries::{MembersQuery, UserChat};
+use crate::domain::members::{Member, MemberPreferences, NotificationLevel, ReadMarkers, Role};
 use crate::error::Result;
-use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, into_user_ids};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
-use crate::storage::erased_sql::EngineSql;
 use crate::storage::read_budget::{LargeRow, MAX_LARGE_ROWS, charge_rows};
 use crate::storage::schema::{chats, members};
 use crate::storage::sql::columns::columns;
@@ -23,9 +20,8 @@ use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::insert_many::insert_many;
 use crate::storage::sql::pairs::pairs_in;
 use crate::storage::sql::statement_cache::MAX_ROWS;
-use crate::storage::sql::union_all::{load_union, load_union_large, union_all, union_all_large};
+use crate::storage::sql::union_all::{load_union_large, union_all_large};
 use crate::storage::sql::values_statement::ValuesStatement;
-use crate::storage::threads;
 
 /// The columns of a member.
 #[derive(Queryable, Selectable)]
@@ -95,33 +91,6 @@ impl LargeRow for MemberRow {
 
 fn into_members(rows: Vec<MemberRow>) -> Vec<Member> {
     rows.into_iter().map(Member::from).collect()
-}
-
-/// Returns the SQL that counts the unread messages of the member in a `members` row.
-///
-/// It counts up to [`UNREAD_CAP`](crate::domain::members::UNREAD_CAP). The number is computed and never stored, so it
-/// cannot drift from the messages.
-pub fn unread_count() -> SqlLiteral<BigInt> {
-    sql("(SELECT count(*) FROM (SELECT 1 FROM messages AS unread WHERE unread.chat_id = members.chat_id \
-         AND unread.in_timeline AND unread.seq > members.last_read_seq AND unread.sender_id <> members.user_id \
-         AND unread.deleted_at IS NULL LIMIT 1000) AS capped)")
-}
-
-/// Returns the SQL that counts the unread messages that mention the member or everyone.
-///
-/// Messages of the timeline are unread after the read position, and other replies after that of their thread.
-fn mention_count() -> SqlLiteral<BigInt> {
-    let in_threads = threads::unread_mentions();
-    sql(&format!(
-        "(SELECT count(*) FROM (SELECT unread.seq FROM mentions JOIN messages AS unread \
-         ON unread.chat_id = mentions.chat_id AND unread.seq = mentions.seq WHERE mentions.chat_id = members.chat_id \
-         AND mentions.user_id = members.user_id AND mentions.seq > members.last_read_seq AND unread.in_timeline \
-         AND unread.sender_id <> members.user_id AND unread.deleted_at IS NULL \
-         UNION SELECT unread.seq FROM messages AS unread WHERE unread.chat_id = members.chat_id \
-         AND unread.mentions_everyone AND unread.in_timeline AND unread.seq > members.last_read_seq \
-         AND unread.sender_id <> members.user_id AND unread.deleted_at IS NULL \
-         UNION {in_threads} LIMIT 1000) AS capped)"
-    ))
 }
 
 /// Inserts members who were never in the chat before, at least one.
@@ -361,52 +330,6 @@ pub async fn count_role(conn: &mut Conn, chat: ChatId, role: Role) -> Result<i64
     Ok(count)
 }
 
-/// Returns the unread counts of members.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn unread_counts(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<(MemberId, UnreadCounts)>> {
-    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.user.as_str()));
-    let rows: Vec<(UuidValue, TextValue<UserId>, i64, i64)> = members::table
-        .filter(pairs_in((members::chat_id, members::user_id), keys))
-        .select((members::chat_id, members::user_id, unread_count(), mention_count()))
-        .load(conn)
-        .await?;
-    let counts = |(chat, user, messages, mentions): (UuidValue, TextValue<UserId>, i64, i64)| {
-        (MemberId { chat: ChatId(chat.0), user: user.0 }, UnreadCounts { messages, mentions })
-    };
-    Ok(rows.into_iter().map(counts).collect())
-}
-
-/// Returns the unread counts of a user's chats that are not completely read.
-///
-/// The flag of a chat is false if only replies in threads are unread. Muted and archived chats are left out.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn unread_counts_by_chat(
-    conn: &mut Conn,
-    organization: &OrganizationId,
-    user: &UserId,
-    now: DateTime<Utc>,
-) -> Result<Vec<(bool, UnreadCounts)>> {
-    let counts: Vec<(bool, i64, i64)> = members::table
-        .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
-        .filter(members::organization_id.eq(organization.as_str()))
-        .filter(members::user_id.eq(user.as_str()))
-        .filter(members::left_at.is_null())
-        .filter(chats::archived_at.is_null())
-        .filter(members::muted_until.is_null().or(members::muted_until.assume_not_null().le(TimestampValue(now))))
-        .filter(members::marked_unread.or(unread_count().gt(0)).or(mention_count().gt(0)))
-        .select((members::marked_unread, unread_count(), mention_count()))
-        .load(conn)
-        .await?;
-    let unread = |(is_marked, messages, mentions)| (is_marked || messages > 0, UnreadCounts { messages, mentions });
-    Ok(counts.into_iter().map(unread).collect())
-}
-
 /// Returns the chats that a user is a member of.
 ///
 /// # Errors
@@ -544,84 +467,4 @@ pub async fn unversioned_changes_since(
         (MemberId { chat: ChatId(chat.0), user: user.0 }, visible_to_others)
     };
     Ok(rows.into_iter().map(change).collect())
-}
-
-/// Returns pages of the readers of many messages in one statement, ordered by user id.
-///
-/// Each page has one user more than its window shows, if there are more.
-///
-/// # Errors
-///
-/// Returns an error if a statement fails.
-pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Vec<UserId>>> {
-    let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
-        let conditions = Conditions::new()
-            .and_option(query.window.after.clone().map(|after| members::user_id.gt(after)))
-            .and_option(query.sender.as_ref().map(|sender| members::user_id.ne(sender.as_str())))
-            .and(has_read(query));
-        members::table
-            .filter(members::chat_id.eq(UuidValue(query.message.chat.0)))
-            .filter(members::left_at.is_null())
-            .filter(diesel::dsl::not(members::read_privately))
-            // A new member's read position begins at the newest message, which the member has not read.
-            .filter(members::joined_at.le(TimestampValue(query.sent_at)))
-            .filter(conditions)
-            .order(members::user_id)
-            .limit(query.window.fetch_limit())
-            .select((number.into_sql::<BigInt>(), members::user_id))
-    });
-    Ok(into_user_ids(load_union(conn, queries.len(), union_all(parts)).await?))
-}
-
-/// Returns the condition that a member has read a message in one of its lists.
-fn has_read(query: &ReadersQuery) -> impl EngineSql + use<> {
-    let seq = query.message.seq;
-    let timeline_seq = if query.lists.in_timeline { seq } else { i64::MAX };
-    let in_thread = sql::<Bool>(
-        "EXISTS (SELECT 1 FROM thread_members WHERE thread_members.chat_id = members.chat_id \
-         AND thread_members.user_id = members.user_id AND thread_members.root_seq = ",
-    )
-    .bind::<BigInt, _>(query.lists.thread_root_seq.unwrap_or_default())
-    .sql(" AND thread_members.last_read_seq >= ")
-    .bind::<BigInt, _>(seq)
-    .sql(")");
-    members::last_read_seq.ge(timeline_seq).or(in_thread)
-}
-
-/// The columns that a receipt position is made of.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = members, check_for_backend(diesel::pg::Pg, diesel::sqlite::Sqlite))]
-struct ReceiptPositionRow {
-    chat_id: UuidValue,
-    user_id: TextValue<UserId>,
-    joined_at: TimestampValue,
-    last_read_seq: i64,
-    read_privately: bool,
-    last_delivered_seq: i64,
-}
-
-/// Returns the receipt positions of all current members of chats.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn receipt_positions(conn: &mut Conn, chats: &[ChatId]) -> Result<HashMap<ChatId, Vec<ReceiptPosition>>> {
-    let rows: Vec<ReceiptPositionRow> = members::table
-        .filter(members::chat_id.eq_any(chats.iter().map(|chat| UuidValue(chat.0))))
-        .filter(members::left_at.is_null())
-        .select(columns::<ReceiptPositionRow>())
-        .load(conn)
-        .await?;
-    let mut positions: HashMap<ChatId, Vec<ReceiptPosition>> = HashMap::new();
-    for row in rows {
-        let read_seq = if row.read_privately { 0 } else { row.last_read_seq };
-        let position = ReceiptPosition {
-            user: row.user_id.0,
-            joined_at: row.joined_at.0,
-            read_seq,
-            delivered_seq: row.last_delivered_seq.max(read_seq),
-        };
-        positions.entry(ChatId(row.chat_id.0)).or_default().push(position);
-    }
-    Ok(positions)
 }

@@ -160,17 +160,12 @@ pub async fn exists(conn: &mut Conn, message: MessageId, kind: NotificationKind,
 ///
 /// Returns an error if the statement fails.
 pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateTime<Utc>) -> Result<usize> {
-    let matching = notifications::chat_id
-        .eq(UuidValue(member.chat.0))
+    let up_to_message = Conditions::new()
+        .and(notifications::chat_id.eq(UuidValue(member.chat.0)))
         .and(notifications::user_id.eq(member.user.as_str()))
-        .and(notifications::read_at.is_null())
-        .and(notifications::seq.is_null().or(notifications::seq.le(seq)))
+        .and(notifications::seq.is_null().or(notifications::seq.assume_not_null().le(seq)))
         .and(is_about_timeline());
-    let marked = diesel::update(notifications::table.filter(matching.assume_not_null()))
-        .set(notifications::read_at.eq(TimestampValue(now)))
-        .execute(conn)
-        .await?;
-    Ok(marked)
+    mark_unread(conn, up_to_message, now).await
 }
 
 /// Marks members' notifications about the chat in which they posted as read and returns their number.
@@ -181,14 +176,7 @@ pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: 
 ///
 /// Returns an error if the statement fails.
 pub async fn mark_read_by_post(conn: &mut Conn, posters: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
-    let members = posters.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
-    let matching = Conditions::new()
-        .and(pairs_in((notifications::chat_id, notifications::user_id), members))
-        .and(notifications::read_at.is_null())
-        .and(is_about_timeline());
-    let update =
-        diesel::update(notifications::table.filter(matching)).set(notifications::read_at.eq(TimestampValue(now)));
-    update.execute(conn).await
+    mark_unread(conn, about_chats_of(posters).and(is_about_timeline()), now).await
 }
 
 /// Marks members' notifications about replies that they have read as read and returns their number.
@@ -199,20 +187,25 @@ pub async fn mark_read_by_post(conn: &mut Conn, posters: &[MemberId], now: DateT
 ///
 /// Returns an error if the statement fails.
 pub async fn mark_read_in_threads(conn: &mut Conn, readers: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
-    let members = readers.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
     let is_read_reply = sql::<Bool>(
         "EXISTS (SELECT 1 FROM messages AS reply JOIN thread_members ON thread_members.chat_id = reply.chat_id \
          AND thread_members.root_seq = reply.thread_root_seq AND thread_members.user_id = notifications.user_id \
          WHERE reply.chat_id = notifications.chat_id AND reply.seq = notifications.seq \
          AND reply.seq <= thread_members.last_read_seq)",
     );
-    let matching = Conditions::new()
-        .and(pairs_in((notifications::chat_id, notifications::user_id), members))
-        .and(notifications::read_at.is_null())
-        .and(is_read_reply);
-    let update =
-        diesel::update(notifications::table.filter(matching)).set(notifications::read_at.eq(TimestampValue(now)));
-    update.execute(conn).await
+    mark_unread(conn, about_chats_of(readers).and(is_read_reply), now).await
+}
+
+/// Returns the condition that notifications are those of members about their chats.
+fn about_chats_of(members: &[MemberId]) -> Conditions<'_> {
+    let members = members.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
+    Conditions::new().and(pairs_in((notifications::chat_id, notifications::user_id), members))
+}
+
+/// Marks the unread notifications that meet conditions as read and returns their number.
+async fn mark_unread(conn: &mut Conn, conditions: Conditions<'_>, now: DateTime<Utc>) -> Result<usize> {
+    let unread = notifications::table.filter(conditions.and(notifications::read_at.is_null()));
+    diesel::update(unread).set(notifications::read_at.eq(TimestampValue(now))).execute(conn).await
 }
 
 /// Returns the condition that a notification is not about a reply that only its thread has.
@@ -248,17 +241,13 @@ pub async fn mark_read_by_message(
     message: MessageId,
     now: DateTime<Utc>,
 ) -> Result<Vec<Notification>> {
-    let matching = notifications::chat_id.eq(UuidValue(message.chat.0)).and(notifications::seq.eq(message.seq));
-    let unread = matching.and(notifications::read_at.is_null());
-    let marked = diesel::update(notifications::table.filter(unread.assume_not_null()))
-        .set(notifications::read_at.eq(TimestampValue(now)))
-        .execute(conn)
-        .await?;
-    if marked == 0 {
+    let about_message =
+        notifications::chat_id.eq(UuidValue(message.chat.0)).and(notifications::seq.assume_not_null().eq(message.seq));
+    if mark_unread(conn, Conditions::new().and(about_message), now).await? == 0 {
         return Ok(Vec::new());
     }
     let rows: Vec<NotificationRow> = notifications::table
-        .filter(matching.assume_not_null())
+        .filter(about_message)
         .filter(notifications::read_at.assume_not_null().eq(TimestampValue(now)))
         .select(columns::<NotificationRow>())
         .load(conn)
@@ -280,14 +269,11 @@ pub async fn mark_read(
     ids: Option<&[NotificationId]>,
     now: DateTime<Utc>,
 ) -> Result<usize> {
-    let unread = Conditions::new()
+    let conditions = Conditions::new()
         .and(notifications::organization_id.eq(organization.as_str()))
         .and(notifications::user_id.eq(user.as_str()))
-        .and(notifications::read_at.is_null())
         .and_option(ids.map(|ids| notifications::id.eq_any(ids.iter().map(|id| UuidValue(id.0)).collect::<Vec<_>>())));
-    let update =
-        diesel::update(notifications::table.filter(unread)).set(notifications::read_at.eq(TimestampValue(now)));
-    update.execute(conn).await
+    mark_unread(conn, conditions, now).await
 }
 
 /// Returns the notifications of users that the current transaction marked as read at the time `now`.

@@ -16,7 +16,6 @@ use crate::storage::connection_pool::{ConnectionPool, PoolTimeouts};
 use crate::storage::connector::Connect;
 use crate::storage::engine::Engine;
 use crate::storage::errors::{ConnectFailure, Failure};
-use crate::storage::lease::Lease;
 use crate::storage::postgres_endpoint::PgEndpoint;
 use crate::storage::postgres_session::{PostgresSession, ServerLimits};
 use crate::storage::read_permits::acquire_for_current_reader;
@@ -112,10 +111,8 @@ impl Database {
     pub async fn write(&self) -> Result<Conn> {
         let now = Instant::now();
         match &self.pools {
-            Pools::Postgres { requests, .. } => {
-                requests.checkout(now, None).await.map(Lease::Exclusive).map(Conn::Postgres)
-            }
-            Pools::Sqlite { writer, .. } => writer.checkout(now, None).await.map(Lease::Exclusive).map(Conn::Sqlite),
+            Pools::Postgres { requests, .. } => requests.checkout(now, None).await.map(Conn::Postgres),
+            Pools::Sqlite { writer, .. } => writer.checkout(now, None).await.map(Conn::Sqlite),
         }
     }
 
@@ -137,12 +134,8 @@ impl Database {
         let waiting_since = Instant::now();
         let permit = acquire_for_current_reader().await?;
         match &self.pools {
-            Pools::Postgres { requests, .. } => {
-                requests.checkout(waiting_since, permit).await.map(Lease::Exclusive).map(Conn::Postgres)
-            }
-            Pools::Sqlite { readers, .. } => {
-                readers.checkout(waiting_since, permit).await.map(Lease::Exclusive).map(Conn::Sqlite)
-            }
+            Pools::Postgres { requests, .. } => requests.checkout(waiting_since, permit).await.map(Conn::Postgres),
+            Pools::Sqlite { readers, .. } => readers.checkout(waiting_since, permit).await.map(Conn::Sqlite),
         }
     }
 
@@ -153,12 +146,8 @@ impl Database {
     /// Returns the errors of [`write`](Self::write).
     pub async fn write_sends(&self) -> Result<Conn> {
         match &self.pools {
-            Pools::Postgres { sends, .. } => {
-                sends.checkout(Instant::now(), None).await.map(Lease::Exclusive).map(Conn::Postgres)
-            }
-            Pools::Sqlite { writer, .. } => {
-                writer.checkout(Instant::now(), None).await.map(Lease::Exclusive).map(Conn::Sqlite)
-            }
+            Pools::Postgres { sends, .. } => sends.checkout(Instant::now(), None).await.map(Conn::Postgres),
+            Pools::Sqlite { writer, .. } => writer.checkout(Instant::now(), None).await.map(Conn::Sqlite),
         }
     }
 

@@ -179,7 +179,9 @@ fn host_count(config: &tokio_postgres::Config) -> usize {
     config.get_hosts().len().max(config.get_hostaddrs().len()).max(1)
 }
 
-/// Opens a Unix socket. tokio-postgres would not let it pass through [`PgTransport`], because it has no TLS.
+/// Opens a Unix socket.
+///
+/// tokio-postgres would not let it pass through [`PgTransport`], because it has no TLS.
 async fn open_unix_socket(
     config: &tokio_postgres::Config,
     path: PathBuf,

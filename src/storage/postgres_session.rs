@@ -18,8 +18,8 @@ const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_LOCK_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// The time by which the server's limit is shorter than the client's.
 ///
-/// A server that works answers first. Its answer leaves the connection usable, while a statement without an answer costs
-/// the connection.
+/// A server that works answers first. Its answer leaves the connection usable, while a statement without an answer
+/// costs the connection.
 const SERVER_LEAD: Duration = Duration::from_millis(250);
 /// The time limit of a request to cancel a statement.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);

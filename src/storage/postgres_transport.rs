@@ -18,7 +18,7 @@ const TLS_ACCEPTED: u8 = b'S';
 /// The answer of a server that continues without TLS.
 const TLS_REFUSED: u8 = b'N';
 
-/// How connections to PostgreSQL are encrypted.
+/// The encryption of connections to PostgreSQL.
 #[derive(Clone)]
 pub enum Encryption {
     /// Connections are not encrypted.

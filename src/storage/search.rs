@@ -20,7 +20,8 @@ const ATTACHMENT_KINDS: [&str; 4] = ["image", "video", "audio", "file"];
 
 /// Returns the messages in the viewer's chats that match a search, newest first.
 ///
-/// A search without words finds the messages of users that meet its other conditions. It returns one message more than the window shows, if there are more.
+/// A search without words finds the messages of users that meet its other conditions. It returns one message more than
+/// the window shows, if there are more.
 ///
 /// # Errors
 ///

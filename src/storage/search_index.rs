@@ -40,9 +40,11 @@ pub async fn insert<'a>(
     let rows: Vec<_> = messages
         .filter_map(|(organization, message)| {
             let words = message_words(message);
-            let prefix = TermPrefix::new(organization);
-            let spelled = if is_postgres { prefix.tsvector(&words) } else { prefix.fts5_text(&words) };
-            (!words.is_empty()).then_some((UuidValue(message.id.chat.0), message.id.seq, spelled))
+            (!words.is_empty()).then(|| {
+                let prefix = TermPrefix::new(organization);
+                let spelled = if is_postgres { prefix.tsvector(&words) } else { prefix.fts5_text(&words) };
+                (UuidValue(message.id.chat.0), message.id.seq, spelled)
+            })
         })
         .collect();
     if !rows.is_empty() {

@@ -12,8 +12,8 @@ const FILE_MODE: u32 = 0o600;
 
 /// Creates the file of a database, and the folders that contain it, for the user of this process only.
 ///
-/// An existing file or folder keeps its permissions. SQLite gives the files that it creates beside the database, such as
-/// its log, the permissions of the database.
+/// An existing file or folder keeps its permissions. SQLite gives the files that it creates beside the database, such
+/// as its log, the permissions of the database.
 ///
 /// # Errors
 ///

@@ -43,7 +43,9 @@ pub async fn followers(conn: &mut Conn, roots: &[MessageId]) -> Result<Vec<(Mess
     Ok(rows.into_iter().map(|(chat, seq, user)| (message_id(chat, seq), user.0)).collect())
 }
 
-/// Makes users follow threads, each thread at most once. The number of a new follower is the last reply before.
+/// Makes users follow threads, each thread at most once.
+///
+/// A reply is unread for a new follower only after the number that comes with the follower.
 ///
 /// The read positions stay as they are, so that earlier mentions of everyone stay unread.
 ///

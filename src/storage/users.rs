@@ -73,6 +73,11 @@ pub async fn lock(conn: &mut Conn, organization: &OrganizationId, user: &UserId)
 ///
 /// Returns an error if a statement fails.
 pub async fn upsert_seen(conn: &mut Conn, user: &User, token: TokenOrder, now: DateTime<Utc>) -> Result<StoredUser> {
+    let is_new = match stored(conn, user).await? {
+        // After a restart most users come back with the token that described them. They cost no write.
+        Some(found) if is_unchanged_by(&found, user, token) => return Ok(found),
+        found => found.is_none(),
+    };
     let profile = (
         users::name.eq(&user.name),
         users::name_folded.eq(text::fold_case(&user.name)),
@@ -81,28 +86,23 @@ pub async fn upsert_seen(conn: &mut Conn, user: &User, token: TokenOrder, now: D
         users::token_issued_at.eq(Some(TimestampValue(token.issued_at))),
         users::token_expires_at.eq(Some(TimestampValue(token.expires_at))),
     );
-    match stored(conn, user).await? {
-        // After a restart most users come back with the token that described them. They cost no write.
-        Some(found) if is_unchanged_by(&found, user, token) => return Ok(found),
-        Some(_) => {}
-        None => {
-            let created_at = TimestampValue(now);
-            diesel::insert_into(organizations::table)
-                .values((organizations::id.eq(user.organization.as_str()), organizations::created_at.eq(created_at)))
-                .on_conflict_do_nothing()
-                .execute(conn)
-                .await?;
-            diesel::insert_into(users::table)
-                .values((
-                    users::organization_id.eq(user.organization.as_str()),
-                    users::id.eq(user.id.as_str()),
-                    users::created_at.eq(created_at),
-                    profile.clone(),
-                ))
-                .on_conflict_do_nothing()
-                .execute(conn)
-                .await?;
-        }
+    if is_new {
+        let created_at = TimestampValue(now);
+        diesel::insert_into(organizations::table)
+            .values((organizations::id.eq(user.organization.as_str()), organizations::created_at.eq(created_at)))
+            .on_conflict_do_nothing()
+            .execute(conn)
+            .await?;
+        diesel::insert_into(users::table)
+            .values((
+                users::organization_id.eq(user.organization.as_str()),
+                users::id.eq(user.id.as_str()),
+                users::created_at.eq(created_at),
+                profile.clone(),
+            ))
+            .on_conflict_do_nothing()
+            .execute(conn)
+            .await?;
     }
     let (issued_at, expires_at) = (TimestampValue(token.issued_at), TimestampValue(token.expires_at));
     let issued_earlier = users::token_issued_at.assume_not_null().lt(issued_at);

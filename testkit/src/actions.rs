@@ -29,6 +29,13 @@ impl User {
         self.ask_with(&query, json!({ "id": id })).await.at("message").clone()
     }
 
+    /// Returns the texts of the first 100 messages of a chat, without system messages.
+    pub async fn fetch_texts(&self, chat: &str) -> Vec<Value> {
+        let seen = self.fetch_chat(chat, "messages(first: 100) { nodes { kind text } }").await;
+        let nodes = seen["messages"]["nodes"].as_array().expect("a list");
+        nodes.iter().filter(|message| message["kind"] != "SYSTEM").map(|message| message["text"].clone()).collect()
+    }
+
     /// Sends a message with any content and returns its id.
     pub async fn send_message(&self, chat: &str, input: Value) -> String {
         self.try_send_message(chat, input).await.text("sendMessage.message.id")

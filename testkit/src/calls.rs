@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::{Feed, Reply, TestApp, User};
+use crate::{Feed, Reply, TestApp, User, wait_until};
 
 /// The fields of a call that tests compare.
 pub const CALL: &str = "id status endReason startedBy { id } host { id } answeredAt endedAt durationSeconds ringsUntil
     viewerDirection participants {
-        id user { id } deviceId status connection declineReason joinedAt leftAt media { audio video screen } }";
+        id user { id } deviceId status connection connectionId declineReason joinedAt leftAt
+        media { audio video screen } }";
 
 const CALL_FEED: &str = "subscription($call: ID!, $own: ID, $connection: ID, $after: String) {
     callFeed(callId: $call, participantId: $own, connectionId: $connection, after: $after) {
@@ -95,6 +96,15 @@ impl ActiveCall {
     }
 }
 
+/// Waits until the scheduler has recorded that a participant's call feed is closed.
+///
+/// From that time on, the participant is disconnected after the timeout.
+pub async fn wait_until_feed_is_closed(app: &TestApp, user: &str) {
+    let query = format!("SELECT count(*) FROM call_participants WHERE user_id = '{user}' AND NOT listening");
+    let is_closed = async || app.database.query_number(&query).await == 1;
+    wait_until("the scheduler records the closed call feed", is_closed).await;
+}
+
 /// Returns the input of a signal from a user's connection to another connection.
 pub fn signal_input(from: &JoinedCall, to: &str, kind: &str, payload: Value) -> Value {
     json!({
@@ -166,6 +176,14 @@ impl User {
         self.ask_with(&query, json!({ "id": call })).await.at("call").clone()
     }
 
+    /// Returns a user's participant in a call, with the fields in [`CALL`].
+    pub async fn fetch_participant(&self, call: &str, user: &str) -> Value {
+        let call = self.fetch_call(call).await;
+        let participants = call["participants"].as_array().expect("a list");
+        let found = participants.iter().find(|participant| participant["user"]["id"] == user);
+        found.unwrap_or_else(|| panic!("{user} is not in {call}")).clone()
+    }
+
     /// Returns a call's status and the reason of its end.
     pub async fn call_status(&self, call: &str) -> Value {
         let call = self.fetch_call(call).await;
@@ -223,6 +241,16 @@ impl User {
     }
 }
 
+impl Reply {
+    /// Asserts a conflict with a call's state, and returns its `reason` and `endReason`.
+    #[track_caller]
+    pub fn conflict(&self) -> Value {
+        self.assert_error("CONFLICT");
+        let extensions = &self.body["errors"][0]["extensions"];
+        json!([extensions["reason"], extensions["endReason"]])
+    }
+}
+
 impl Feed {
     /// Returns the next signal: the sender's id, the kind and the payload.
     pub async fn next_signal(&mut self) -> Value {
@@ -232,21 +260,19 @@ impl Feed {
 
     /// Waits for the event in which a user's participant has a state of its connection.
     pub async fn wait_for_connection(&mut self, user: &str, connection: &str) -> Value {
-        loop {
-            let event = self.next_of_type("ParticipantUpserted").await;
-            let participant = &event["participant"];
-            if participant["user"]["id"] == user && participant["connection"] == connection {
-                return event;
-            }
-        }
+        self.wait_for_participant_with(user, "connection", connection).await
     }
 
     /// Waits for the event in which a user's participant has a status.
     pub async fn wait_for_participant(&mut self, user: &str, status: &str) -> Value {
+        self.wait_for_participant_with(user, "status", status).await
+    }
+
+    async fn wait_for_participant_with(&mut self, user: &str, field: &str, value: &str) -> Value {
         loop {
             let event = self.next_of_type("ParticipantUpserted").await;
             let participant = &event["participant"];
-            if participant["user"]["id"] == user && participant["status"] == status {
+            if participant["user"]["id"] == user && participant[field] == value {
                 return event;
             }
         }

@@ -92,6 +92,14 @@ impl Database {
         }
     }
 
+    /// Adds the row by which a migration makes the next server index all messages again.
+    pub async fn start_reindexing(&self) {
+        let nil = ["zeroblob(16)", "'00000000-0000-0000-0000-000000000000'"];
+        let [sqlite, postgres] =
+            nil.map(|nil| format!("INSERT INTO search_reindexing (id, chat_id, seq) VALUES (1, {nil}, 0)"));
+        self.execute_by_engine(&sqlite, &postgres).await;
+    }
+
     /// Returns the one number that a query selects.
     pub async fn query_number(&self, query: &str) -> i64 {
         #[derive(QueryableByName)]

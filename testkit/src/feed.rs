@@ -19,7 +19,9 @@ pub const CHAT_FEED: &str = "subscription($chat: ID!, $last: Int, $after: String
     }
 }";
 
-/// Returns the version in a feed's cursor. The format is private to the server; only these tests decode it.
+/// Returns the version in a feed's cursor.
+///
+/// The format is private to the server; only these tests decode it.
 pub fn position(cursor: &Value) -> i64 {
     use base64::Engine as _;
     let cursor = cursor.as_str().expect("each event has a cursor");
@@ -96,18 +98,24 @@ impl Feed {
         }
     }
 
-    /// Skips events until the error that ends the feed, and returns its code.
-    pub async fn error_code(&mut self) -> String {
+    /// Skips events until the error that ends the feed, and returns its extensions.
+    pub async fn error(&mut self) -> Value {
         loop {
             let message = self.socket.recv().await;
             let errors = match message["type"].as_str() {
-                Some("next") => message["payload"]["errors"].clone(),
-                Some("error") => message["payload"].clone(),
+                Some("next") => &message["payload"]["errors"],
+                Some("error") => &message["payload"],
                 _ => panic!("ended without an error: {message}"),
             };
-            if let Some(code) = errors[0]["extensions"]["code"].as_str() {
-                return code.to_owned();
+            let extensions = &errors[0]["extensions"];
+            if extensions["code"].is_string() {
+                return extensions.clone();
             }
         }
+    }
+
+    /// Skips events until the error that ends the feed, and returns its code.
+    pub async fn error_code(&mut self) -> String {
+        self.error().await["code"].as_str().expect("a code").to_owned()
     }
 }

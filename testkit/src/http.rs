@@ -53,6 +53,43 @@ impl Response {
     }
 }
 
+/// A response whose text arrives bit by bit, such as an event stream.
+pub struct TextStream {
+    response: reqwest::Response,
+    /// The text that has been received and not taken.
+    pub text: String,
+}
+
+impl TextStream {
+    /// Sends an operation, and asserts that the response is delivered without a cache and without a delay.
+    pub async fn open(app: &TestApp, token: &str, headers: &[(&str, &str)], query: &str, variables: Value) -> Self {
+        let request =
+            http_client().post(app.url("/graphql")).bearer_auth(token).header("content-type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = request.body(graphql_body(query, variables)).send().await.expect("a response");
+        assert_eq!(response.status(), 200);
+        let stream = Self { response, text: String::new() };
+        assert_eq!(stream.header("cache-control"), Some("no-store"));
+        assert_eq!(stream.header("x-accel-buffering"), Some("no"), "nginx must not buffer events");
+        stream
+    }
+
+    /// Returns the value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// Reads more of the body until the text has a property; returns false if the body ends before.
+    pub async fn read_until(&mut self, is_read: impl Fn(&str) -> bool) -> bool {
+        while !is_read(&self.text) {
+            let chunk = timeout(TIMEOUT, self.response.chunk()).await.expect("a chunk in time");
+            let Some(chunk) = chunk.expect("a complete chunk") else { return false };
+            self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
+        true
+    }
+}
+
 /// Sends a request with these headers.
 pub async fn request(
     app: &TestApp,
@@ -93,7 +130,7 @@ pub fn bearer(user: &User) -> String {
     format!("Bearer {}", user.token)
 }
 
-/// Returns the status and the text of an endpoint such as `/readyz`, or `None` if the server cannot be reached.
+/// Returns the status and the text of an endpoint such as `/readyz`; `None` without an answer.
 pub async fn probe(addr: SocketAddr, path: &str) -> Option<(u16, String)> {
     let response = http_client().get(format!("http://{addr}{path}")).send().await.ok()?;
     Some((response.status().as_u16(), response.text().await.ok()?))

@@ -1,26 +1,20 @@
 //! The identity of joins: signals, feeds and requests belong to one connection, and a device is in one call at a time.
 
 use serde_json::{Value, json};
-use testkit::calls::{ActiveCall, JoinedCall, alice_and_bob, sdp};
-use testkit::{Feed, Reply, TestApp, User, engine_test};
+use testkit::calls::{ActiveCall, JoinedCall, alice_and_bob, sdp, signal_input, wait_until_feed_is_closed};
+use testkit::{Feed, Reply, TestApp, User, engine_test, wait_until};
 
 /// Asserts that a call's state did not allow a request, for this reason.
+#[track_caller]
 fn assert_conflict(reply: &Reply, reason: &str) {
-    reply.assert_error("CONFLICT");
-    assert_eq!(reply.body["errors"][0]["extensions"]["reason"], reason, "{}", reply.body);
+    assert_eq!(reply.conflict()[0], reason, "{}", reply.body);
 }
 
 /// Returns the reason of the conflict with which a feed is refused.
 async fn feed_conflict(mut feed: Feed) -> Value {
-    loop {
-        let message = feed.socket.recv().await;
-        let errors = if message["type"] == "error" { &message["payload"] } else { &message["payload"]["errors"] };
-        if !errors[0].is_null() {
-            assert_eq!(errors[0]["extensions"]["code"], "CONFLICT", "{message}");
-            return errors[0]["extensions"]["reason"].clone();
-        }
-        assert_eq!(message["type"], "next", "{message}");
-    }
+    let error = feed.error().await;
+    assert_eq!(error["code"], "CONFLICT", "{error}");
+    error["reason"].clone()
 }
 
 /// Returns the reason of the end of a feed, whose last event is `CallFeedEnded`.
@@ -34,10 +28,7 @@ async fn feed_end(feed: &mut Feed) -> Value {
 
 /// Returns the status and the connection of a user's participant.
 async fn connection_of(user: &User, call: &str, participant: &str) -> Value {
-    let query = "query($id: ID!) { call(id: $id) { participants { user { id } status connectionId } } }";
-    let reply = user.ask_with(query, json!({ "id": call })).await;
-    let participants = reply.at("call.participants").as_array().expect("a list").clone();
-    let found = participants.into_iter().find(|other| other["user"]["id"] == participant).expect("a participant");
+    let found = user.fetch_participant(call, participant).await;
     json!([found["status"], found["connectionId"]])
 }
 
@@ -67,7 +58,7 @@ async fn signal_from_or_to_former_connection_is_refused_and_delivered_to_nobody(
     for to in [&a.participant, "connection_none"] {
         bob.try_send_signal(&b, to, "RENEGOTIATE", json!({})).await.assert_error("NOT_FOUND");
     }
-    let mut named = testkit::calls::signal_input(&b, &a.connection, "RENEGOTIATE", json!({}));
+    let mut named = signal_input(&b, &a.connection, "RENEGOTIATE", json!({}));
     named["toParticipantId"] = json!(b.participant);
     bob.mutate_returning("sendSignal", named.clone(), "delivered").await.assert_error("NOT_FOUND");
     named["toParticipantId"] = json!(a.participant);
@@ -183,9 +174,7 @@ async fn former_feed_does_not_keep_participant_in_call(app: &TestApp) {
     let laptop = bob.take_over_call(&a.call, "laptop").await;
     let laptop_feed = bob.caught_up_call_feed(&laptop).await;
     drop(laptop_feed);
-    let query = "SELECT count(*) FROM call_participants WHERE user_id = 'bob' AND NOT listening";
-    let is_closed = async || app.database.query_number(query).await == 1;
-    testkit::wait_until("the scheduler records the closed feed", is_closed).await;
+    wait_until_feed_is_closed(app, "bob").await;
     app.advance(16);
     alice_feed.wait_for_participant("bob", "LEFT").await;
 }
@@ -208,13 +197,11 @@ async fn feed_of_call_ends_with_its_reason(app: &TestApp) {
     let cursor = bob_feed.catch_up().await.last().expect("an event")["cursor"].clone();
     assert_eq!(feed_end(&mut first_tab).await, "REPLACED");
     drop(bob_feed);
-    let query = "SELECT count(*) FROM call_participants WHERE user_id = 'bob' AND NOT listening";
-    let is_closed = async || app.database.query_number(query).await == 1;
-    testkit::wait_until("the scheduler records the closed feed", is_closed).await;
+    wait_until_feed_is_closed(app, "bob").await;
     let _carol_feed = carol.caught_up_call_feed(&c).await;
     app.advance(16);
     let has_left = async || connection_of(&alice, &a.call, "bob").await == json!(["LEFT", null]);
-    testkit::wait_until("Bob is lost", has_left).await;
+    wait_until("Bob is lost", has_left).await;
     assert_eq!(feed_end(&mut bob.call_feed(&b, cursor.as_str()).await).await, "LOST");
     // A member who is removed from the chat loses access too.
     let b = bob.join_call(&a.call).await;
@@ -262,13 +249,12 @@ async fn call_conflict_names_its_reason(app: &TestApp) {
         alice.try_send_signal(&a, &b.connection, "RENEGOTIATE", json!({})).await,
         alice.mutate("updateCallMedia", a.input(json!({ "media": media }))).await,
     ] {
-        assert_conflict(&reply, "CALL_ENDED");
-        assert_eq!(reply.body["errors"][0]["extensions"]["endReason"], "COMPLETED", "{}", reply.body);
+        assert_eq!(reply.conflict(), json!(["CALL_ENDED", "COMPLETED"]), "{}", reply.body);
     }
     let cancelled = alice.start_call(&chat).await;
     alice.mutate_ok("endCall", json!({ "callId": cancelled.call })).await;
     let late = bob.try_join_call(&cancelled.call, "phone").await;
-    assert_eq!(late.body["errors"][0]["extensions"]["endReason"], "CANCELLED", "{}", late.body);
+    assert_eq!(late.conflict(), json!(["CALL_ENDED", "CANCELLED"]), "{}", late.body);
 }
 
 #[engine_test]
@@ -294,7 +280,7 @@ async fn device_is_in_one_call_at_a_time(app: &TestApp) {
     assert_conflict(&alice.try_take_over_call(&first.call, "phone").await, "CALL_ENDED");
     assert_eq!(connection_of(&alice, &second.call, "alice").await, json!(["JOINED", moved.connection]));
     alice.mutate_ok("endCall", json!({ "callId": second.call })).await;
-    // Of two calls that a device joins at once, it is in one.
+    // A device that joins two calls at once is in one of them.
     let (second, third) = (bob.start_call_on(&walk, "one").await, bob.start_call_on(&run, "two").await);
     let (one, two) =
         tokio::join!(alice.try_join_call(&second.call, "phone"), alice.try_join_call(&third.call, "phone"));

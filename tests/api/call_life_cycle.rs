@@ -5,24 +5,14 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use serde_json::{Value, json};
 use testkit::calls::{ActiveCall, JoinedCall, alice_and_bob, sdp};
-use testkit::{TestApp, User, engine_test, pluck};
+use testkit::{Reply, TestApp, User, engine_test, pluck};
 
 /// The time in which others learn that a client in a call no longer answers.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns a field of a user's participant in a call.
 async fn participant(viewer: &User, call: &str, user: &str, field: &str) -> Value {
-    let call = viewer.fetch_call(call).await;
-    let participants = call["participants"].as_array().expect("a list");
-    let found = participants.iter().find(|participant| participant["user"]["id"] == user);
-    found.unwrap_or_else(|| panic!("{user} is not in {call}"))[field].clone()
-}
-
-/// Returns the values of `extensions.reason` and `extensions.endReason` of a refusal.
-fn conflict(reply: &testkit::Reply) -> Value {
-    reply.assert_error("CONFLICT");
-    let extensions = &reply.body["errors"][0]["extensions"];
-    json!([extensions["reason"], extensions["endReason"]])
+    viewer.fetch_participant(call, user).await[field].clone()
 }
 
 fn removal(call: &str, participant: &str, for_this_call: bool) -> Value {
@@ -151,7 +141,7 @@ async fn answer_that_crosses_the_callers_departure_has_one_winner(app: &TestApp)
         if joined.body["data"]["joinCall"].is_object() {
             assert_eq!(status, json!(["ENDED", "COMPLETED"]), "seed {seed}: answered, and then hung up");
         } else {
-            assert_eq!(conflict(&joined), json!(["CALL_ENDED", "CANCELLED"]), "seed {seed}");
+            assert_eq!(joined.conflict(), json!(["CALL_ENDED", "CANCELLED"]), "seed {seed}");
             assert_eq!(status, json!(["ENDED", "CANCELLED"]), "seed {seed}");
         }
         assert_eq!(bob.call_status(&a.call).await, status, "seed {seed}");
@@ -181,10 +171,10 @@ async fn crossings_of_one_call_have_one_winner(app: &TestApp) {
         let a = alice.start_call(&chat).await;
         let (phone, laptop) =
             cross(seed, bob.try_join_call(&a.call, "phone"), bob.try_join_call(&a.call, "laptop")).await;
-        let is_joined = |reply: &testkit::Reply| reply.body["data"]["joinCall"].is_object();
+        let is_joined = |reply: &Reply| reply.body["data"]["joinCall"].is_object();
         assert!(is_joined(&phone) != is_joined(&laptop), "seed {seed}: {phone:?} {laptop:?}");
         let (lost, device) = if is_joined(&phone) { (&laptop, "phone") } else { (&phone, "laptop") };
-        assert_eq!(conflict(lost)[0], "ON_OTHER_DEVICE", "seed {seed}");
+        assert_eq!(lost.conflict()[0], "ON_OTHER_DEVICE", "seed {seed}");
         assert_eq!(participant(&bob, &a.call, "bob", "deviceId").await, device, "seed {seed}");
         // Both hang up.
         alice.mutate_ok("endCall", json!({ "callId": a.call })).await;
@@ -256,12 +246,12 @@ async fn moderator_removes_one_participant_from_call(app: &TestApp) {
     alice_feed.wait_for_participant("bob", "REMOVED").await;
     let ended = bob_feed.drain().await;
     assert_eq!(ended.last().expect("an event")["endReason"], "REMOVED", "{ended:?}");
-    assert_eq!(conflict(&remove(&carol, &b.participant, false).await)[0], "NOT_IN_CALL");
+    assert_eq!(remove(&carol, &b.participant, false).await.conflict()[0], "NOT_IN_CALL");
     assert_eq!(alice.call_status(&a.call).await, json!(["ACTIVE", null]));
     // He may come back, unless he is removed for all of the call.
     let b = bob.join_call(&a.call).await;
     remove(&carol, &b.participant, true).await.data();
-    assert_eq!(conflict(&bob.try_join_call(&a.call, "phone").await)[0], "REMOVED_FROM_CALL");
+    assert_eq!(bob.try_join_call(&a.call, "phone").await.conflict()[0], "REMOVED_FROM_CALL");
     // A call stops ringing for a user who is removed from it.
     let carols = participant(&olga, &a.call, "carol", "id").await;
     remove(&olga, carols.as_str().expect("an id"), false).await.data();

@@ -1,22 +1,13 @@
 //! The course of a call: ringing, joining, signals, disconnects, and the end.
 
 use serde_json::{Value, json};
-use testkit::calls::{ActiveCall, alice_and_bob, sdp};
+use testkit::calls::{ActiveCall, alice_and_bob, sdp, wait_until_feed_is_closed};
 use testkit::{Feed, TestApp, User, engine_test, pluck, wait_until};
 
 /// Waits until the scheduler has brought a call into a state.
 async fn wait_for_call_status(user: &User, call: &str, status: Value) {
     let description = format!("the status of the call {call} is {status}");
     wait_until(&description, async || user.call_status(call).await == status).await;
-}
-
-/// Waits until the scheduler has recorded that a participant's call feed is closed.
-///
-/// From that time on, the participant is disconnected after the timeout.
-async fn wait_until_feed_is_closed(app: &TestApp, user: &str) {
-    let query = format!("SELECT count(*) FROM call_participants WHERE user_id = '{user}' AND NOT listening");
-    let is_closed = async || app.database.query_number(&query).await == 1;
-    wait_until("the scheduler records the closed call feed", is_closed).await;
 }
 
 /// A ringing call whose end proves that the scheduler has processed all calls that were due.

@@ -3,13 +3,6 @@
 use serde_json::{Value, json};
 use testkit::{TestApp, User, engine_test, pluck};
 
-/// Returns the texts of the messages of a chat that a user may read, without system messages.
-async fn texts(user: &User, chat: &str) -> Vec<Value> {
-    let messages = user.fetch_chat(chat, "messages(first: 100) { nodes { kind text } }").await;
-    let nodes = messages["messages"]["nodes"].as_array().unwrap();
-    nodes.iter().filter(|message| message["kind"] != "SYSTEM").map(|message| message["text"].clone()).collect()
-}
-
 /// Creates a chat of Alice and Bob that shows new members no earlier messages.
 async fn chat_without_history(alice: &User, kind: &str) -> String {
     let input = json!({ "kind": kind, "title": "Walk", "memberIds": ["bob"], "historyForNewMembers": "SINCE_JOINED",
@@ -28,11 +21,11 @@ async fn new_member_reads_the_whole_history_by_default(app: &TestApp) {
     assert_eq!(alice.fetch_chat(&chat, "historyForNewMembers").await["historyForNewMembers"], "ALL");
     bob.send(&chat, "before").await;
     alice.add_member(&chat, "carol", "MEMBER").await;
-    assert_eq!(texts(&carol, &chat).await, ["before"]);
+    assert_eq!(carol.fetch_texts(&chat).await, ["before"]);
     alice.mutate_ok("removeMember", json!({ "chatId": chat, "userId": "carol" })).await;
     bob.send(&chat, "while Carol is out").await;
     alice.add_member(&chat, "carol", "MEMBER").await;
-    assert_eq!(texts(&carol, &chat).await, ["before", "while Carol is out"]);
+    assert_eq!(carol.fetch_texts(&chat).await, ["before", "while Carol is out"]);
 }
 
 #[engine_test]
@@ -53,23 +46,23 @@ async fn history_for_new_members_is_fixed_when_they_join(app: &TestApp) {
         alice.send(&chat, "1").await;
         enter(&carol).await;
         alice.send(&chat, "2").await;
-        assert_eq!(texts(&bob, &chat).await, ["1", "2"], "the first members read everything");
-        assert_eq!(texts(&carol, &chat).await, ["2"]);
+        assert_eq!(bob.fetch_texts(&chat).await, ["1", "2"], "the first members read everything");
+        assert_eq!(carol.fetch_texts(&chat).await, ["2"]);
         leave(&carol).await;
         alice.send(&chat, "3").await;
         enter(&carol).await;
-        assert_eq!(texts(&carol, &chat).await, Vec::<Value>::new(), "a return begins a new history");
+        assert_eq!(carol.fetch_texts(&chat).await, Vec::<Value>::new(), "a return begins a new history");
         assert_eq!(set(json!("ALL")).await, "ALL");
-        assert_eq!(texts(&carol, &chat).await, Vec::<Value>::new());
+        assert_eq!(carol.fetch_texts(&chat).await, Vec::<Value>::new());
         leave(&carol).await;
         enter(&carol).await;
-        assert_eq!(texts(&carol, &chat).await, ["1", "2", "3"]);
+        assert_eq!(carol.fetch_texts(&chat).await, ["1", "2", "3"]);
         assert_eq!(set(json!("SINCE_JOINED")).await, "SINCE_JOINED");
-        assert_eq!(texts(&carol, &chat).await, ["1", "2", "3"], "members keep what they may read");
+        assert_eq!(carol.fetch_texts(&chat).await, ["1", "2", "3"], "members keep what they may read");
         leave(&bob).await;
         enter(&bob).await;
         alice.send(&chat, "4").await;
-        assert_eq!(texts(&bob, &chat).await, ["4"]);
+        assert_eq!(bob.fetch_texts(&chat).await, ["4"]);
         assert_eq!(set(Value::Null).await, "ALL", "null restores the default");
     }
 }

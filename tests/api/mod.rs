@@ -16,6 +16,7 @@ mod feeds;
 mod forwards;
 mod history;
 mod inbox;
+mod inbox_clients;
 mod limits;
 mod member_silencing;
 mod members;

@@ -30,7 +30,9 @@ const SIGNALS: &str = "4 signals";
 const CALLS: &str = "4 calls";
 const CALL_SIGNALS: &str = "4 signals of calls";
 
-/// The objects that the inputs name. The objects of the deleted chat keep their ids, and nothing can change them.
+/// The objects that the inputs name.
+///
+/// The objects of the deleted chat keep their ids, and nothing can change them.
 struct Ids {
     chat: String,
     message: String,

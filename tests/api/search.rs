@@ -297,10 +297,7 @@ async fn index_is_completed_in_steps_while_the_server_serves(engine: Engine) {
     alice.mutate_ok("deleteMessage", json!({ "messageId": deleted })).await;
     let database = app.shut_down().await;
     empty_index(&database).await;
-    let nil = ["zeroblob(16)", "'00000000-0000-0000-0000-000000000000'"];
-    let [sqlite, postgres] =
-        nil.map(|nil| format!("INSERT INTO search_reindexing (id, chat_id, seq) VALUES (1, {nil}, 0)"));
-    database.execute_by_engine(&sqlite, &postgres).await;
+    database.start_reindexing().await;
     let app = TestApp::start(database, &[]).await;
     let (alice, other) = (app.user("alice").await, app.user_in("other", "bob", Some(&["chat.view"])).await);
     let sent_meanwhile = alice.send(&chat, "lighthouse, sent meanwhile").await;

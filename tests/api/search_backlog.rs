@@ -31,11 +31,10 @@ async fn remove_names_and_titles(database: &Database) {
 async fn replace_words(database: &Database) {
     let sqlite = "INSERT INTO message_words (message_words) VALUES ('delete-all');
         INSERT INTO message_words (rowid, words)
-            SELECT pk, '2a97516c354bold 2a97516c354bplain' FROM messages WHERE text IS NOT NULL;
-        INSERT INTO search_reindexing (id, chat_id, seq) VALUES (1, zeroblob(16), 0)";
-    let postgres = "UPDATE message_words SET words = '''2a97516c354bold'':1 ''2a97516c354bplain'':2'::tsvector;
-        INSERT INTO search_reindexing (id, chat_id, seq) VALUES (1, '00000000-0000-0000-0000-000000000000', 0)";
+            SELECT pk, '2a97516c354bold 2a97516c354bplain' FROM messages WHERE text IS NOT NULL";
+    let postgres = "UPDATE message_words SET words = '''2a97516c354bold'':1 ''2a97516c354bplain'':2'::tsvector";
     database.execute_by_engine(sqlite, postgres).await;
+    database.start_reindexing().await;
 }
 
 /// Returns what the server's command prints about the rows of earlier versions.

@@ -15,13 +15,6 @@ async fn replies(user: &User, root: &str, arguments: &str) -> (Value, Value) {
     (texts, seen)
 }
 
-/// Returns the texts of the messages in the timeline of a chat.
-async fn timeline_texts(user: &User, chat: &str) -> Vec<Value> {
-    let seen = user.fetch_chat(chat, "messages { nodes { kind text } }").await;
-    let messages = seen["messages"]["nodes"].as_array().unwrap().clone();
-    messages.into_iter().filter(|message| message["kind"] != "SYSTEM").map(|message| message["text"].clone()).collect()
-}
-
 async fn reply(user: &User, chat: &str, root: &str, text: &str) -> String {
     user.send_message(chat, json!({ "text": text, "threadRootId": root })).await
 }
@@ -36,7 +29,7 @@ async fn thread_replies_stay_out_of_chat_timeline(app: &TestApp) {
         ids.push(reply(&bob, &chat, &root, text).await);
     }
     alice.send(&chat, "later").await;
-    assert_eq!(timeline_texts(&alice, &chat).await, ["where to?", "later"]);
+    assert_eq!(alice.fetch_texts(&chat).await, ["where to?", "later"]);
     let (texts, seen) = replies(&alice, &root, "").await;
     assert_eq!((&texts, &seen["replyCount"]), (&json!(["one", "two", "three", "four"]), &json!(4)));
     let cursor = |n: usize| seen["replies"]["edges"][n]["cursor"].as_str().unwrap().to_owned();
@@ -82,7 +75,7 @@ async fn thread_reply_counts_unread_only_when_echoed(app: &TestApp) {
     );
     alice.send_message(&chat, json!({ "text": "in both", "threadRootId": root, "alsoInChat": true })).await;
     assert_eq!(unread(&bob).await, 1);
-    assert_eq!(timeline_texts(&bob, &chat).await, ["where to?", "in both"]);
+    assert_eq!(bob.fetch_texts(&chat).await, ["where to?", "in both"]);
     let (texts, seen) = replies(&bob, &root, "").await;
     assert_eq!((&texts, &seen["replyCount"]), (&json!(["in the thread", "in both"]), &json!(2)));
     alice.send(&chat, "more").await;
@@ -157,7 +150,7 @@ async fn thread_outlives_its_deleted_root(app: &TestApp) {
     assert_eq!(late.body["errors"][0]["extensions"]["reason"], "DELETED", "nothing of the thread is left");
 }
 
-/// Returns the unread counts of a thread, whether the user follows it, and the last reply that they have read.
+/// Returns a user's state of a thread: its unread counts, whether they follow it, and the last read reply.
 async fn thread(user: &User, root: &str) -> Value {
     let selection = "thread { unreadCount unreadMentionCount following lastReadMessage { id } root { id } }";
     let seen = &user.fetch_message(root, selection).await["thread"];
@@ -165,7 +158,7 @@ async fn thread(user: &User, root: &str) -> Value {
     json!([seen["unreadCount"], seen["unreadMentionCount"], seen["following"], seen["lastReadMessage"]["id"]])
 }
 
-/// Returns the numbers of unread messages and mentions of a chat, and of unread threads and notifications of the user.
+/// Returns the unread counts of a chat (messages, mentions) and of the user (threads, notifications).
 async fn unread(user: &User, chat: &str) -> Value {
     let query = "query($id: ID!) { chat(id: $id) { viewerMembership { unreadCount unreadMentionCount } }
         viewer { unread { chats messages mentions threads notifications } } }";

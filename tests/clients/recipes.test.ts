@@ -165,14 +165,13 @@ async function sendMany(user: User, chatId: string, count: number, label: string
 
 /** Waits until the end of the list on the screen is what the server has. */
 async function expectMessages(screen: Screen, user: User, chatId: string) {
-  const latest = await user.ask(OpenChatDocument, { chatId, last: 100 })
-  let expected = latest.chat!.messages.edges.map(({ node }) => ({ id: node.id, text: node.text }))
-  let before = latest.chat!.messages.pageInfo
-  while (before.hasPreviousPage) {
-    const page = await user.ask(OpenChatDocument, { chatId, last: 100, before: before.startCursor })
-    expected = [...page.chat!.messages.edges.map(({ node }) => ({ id: node.id, text: node.text })), ...expected]
-    before = page.chat!.messages.pageInfo
-  }
+  const expected: Item[] = []
+  let before: string | null | undefined
+  do {
+    const page = (await user.ask(OpenChatDocument, { chatId, last: 100, before })).chat!.messages
+    expected.unshift(...page.edges.map(({ node }) => ({ id: node.id, text: node.text })))
+    before = page.pageInfo.hasPreviousPage ? page.pageInfo.startCursor : undefined
+  } while (before)
   await eventually(() => {
     const shown = screen.messages(chatId)!.map(({ id, text }) => ({ id, text }))
     assert.ok(isDeepStrictEqual(shown, expected.slice(-shown.length)), `${shown.length} of ${expected.length} shown`)

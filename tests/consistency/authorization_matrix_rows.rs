@@ -101,7 +101,9 @@ pub struct SecretGroup {
     pub non_member: String,
 }
 
-/// The users of the secret group: its owner, two members, Dora, who is removed, and the host that creates the group.
+/// The users of the secret group.
+///
+/// They are its owner, two members, Dora, who is removed, and the host that creates the group.
 pub struct GroupUsers {
     pub host: User,
     pub alice: User,

@@ -69,7 +69,7 @@ async fn inbox_resumes_without_loss_when_clocks_of_nodes_differ() {
     }
 }
 
-/// The clock of the machine is an hour ahead, the server restarts, and the clock was put right meanwhile.
+/// The machine's clock is an hour ahead, and is put right while the server restarts.
 #[engine_test]
 async fn inbox_resumes_without_loss_after_the_clock_went_back(engine: Engine) {
     let database = Database::create(engine).await;

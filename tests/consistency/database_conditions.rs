@@ -157,9 +157,6 @@ async fn failing_disk_of_a_sqlite_file_makes_sends_unavailable_and_the_node_unre
     server.process.limit_file_size(None);
     wait_until("the node is ready", async || ready().await.0 == 200).await;
     alice.send(&chat, "after").await;
-    let texts = alice.fetch_chat(&chat, "messages(last: 10) { nodes { text kind } }").await;
-    let texts: Vec<_> = texts["messages"]["nodes"].as_array().expect("nodes").iter().collect();
-    let texts: Vec<_> = texts.iter().filter(|node| node["kind"] != "SYSTEM").map(|node| &node["text"]).collect();
-    assert_eq!(texts, ["before", "after"]);
+    assert_eq!(alice.fetch_texts(&chat).await, ["before", "after"]);
     server.kill();
 }

@@ -14,7 +14,7 @@ use testkit::postgres::PostgresServer;
 use testkit::{Database, Engine, SECRET, ServerProcess, TestApp, config, postgres_test, wait_until};
 use tokio_postgres::NoTls;
 
-/// Returns whether the connections of an application to a database are encrypted, or `None` if it has none.
+/// Returns whether an application's connections to a database are encrypted; `None` if it has none.
 async fn are_connections_encrypted(url: &str, application: &str) -> Option<bool> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
     tokio::spawn(connection);

@@ -20,7 +20,9 @@ fn query(chat: &str, times: usize) -> String {
     query + " }"
 }
 
-/// A server of its own, because the metrics belong to the process, with expensive messages of Alice in a chat.
+/// A server process with expensive messages of Alice in a chat.
+///
+/// It is a process of its own, because the metrics belong to the process.
 struct Server {
     process: ServerProcess,
     metrics_url: String,

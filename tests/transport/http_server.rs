@@ -429,7 +429,7 @@ async fn graphiql_is_served_in_development_only() {
     app.stop().await;
 }
 
-/// Sends a request as it is, and returns everything that the server sends until it closes the connection.
+/// Sends a request as it is, and returns everything that the server sends until it closes.
 async fn raw_response(app: &TestApp, request: &str) -> String {
     let mut stream = TcpStream::connect(app.addr).await.expect("a connection");
     stream.write_all(request.as_bytes()).await.expect("the server reads the request");

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::Response;
 use serde_json::{Value, json};
-use testkit::http::{bearer, get, graphql_body, post};
+use testkit::http::{TextStream, bearer, get, graphql_body, post};
 use testkit::keys::sign_with_secret;
-use testkit::{TIMEOUT, TestApp, engine_test, http_client};
-use tokio::time::timeout;
+use testkit::{TestApp, engine_test};
 
 use crate::transport::quotas::MESSAGE_ADDED;
 use crate::transport::sse::FEED;
@@ -20,38 +18,17 @@ const APOLLO_ACCEPT: &str =
 const BOUNDARY: &str = "\r\n--graphql";
 
 /// A multipart response, as a client reads it.
-struct PartStream {
-    response: Response,
-    text: String,
-}
+struct PartStream(TextStream);
 
 impl PartStream {
     async fn open(app: &TestApp, token: &str, accept: &str, query: &str, variables: Value) -> Self {
-        let headers =
-            [("accept", accept), ("content-type", "application/json"), ("accept-encoding", "gzip, deflate, br")];
-        let request = http_client().post(app.url("/graphql")).bearer_auth(token);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let response = request.body(graphql_body(query, variables)).send().await.expect("a response");
-        assert_eq!(response.status(), 200);
-        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
-        assert_eq!(header("content-type").as_deref(), Some(MULTIPART));
-        assert_eq!(header("cache-control").as_deref(), Some("no-store"));
-        assert_eq!(header("x-accel-buffering").as_deref(), Some("no"));
-        assert_eq!(header("content-encoding"), None, "a compressor would delay the events");
-        let mut stream = Self { response, text: String::new() };
+        let headers = [("accept", accept), ("accept-encoding", "gzip, deflate, br")];
+        let mut stream = TextStream::open(app, token, &headers, query, variables).await;
+        assert_eq!(stream.header("content-type"), Some(MULTIPART));
+        assert_eq!(stream.header("content-encoding"), None, "a compressor would delay the events");
         stream.read_until(|text| text.starts_with(BOUNDARY)).await;
         stream.text.drain(..BOUNDARY.len());
-        stream
-    }
-
-    /// Reads more of the body until it has a property; returns false if it ends before.
-    async fn read_until(&mut self, is_read: impl Fn(&str) -> bool) -> bool {
-        while !is_read(&self.text) {
-            let chunk = timeout(TIMEOUT, self.response.chunk()).await.expect("a chunk in time");
-            let Some(chunk) = chunk.expect("a complete chunk") else { return false };
-            self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
-        }
-        true
+        Self(stream)
     }
 
     /// Returns the JSON of the next part that is no heartbeat; `None` if the body ends before.
@@ -59,11 +36,11 @@ impl PartStream {
     /// A part is read up to the boundary that follows it, so this waits if the boundary comes with the next part only.
     async fn next(&mut self) -> Option<Value> {
         loop {
-            if !self.read_until(|text| text.contains(BOUNDARY)).await {
+            if !self.0.read_until(|text| text.contains(BOUNDARY)).await {
                 return None;
             }
-            let end = self.text.find(BOUNDARY).expect("a boundary");
-            let part: String = self.text.drain(..end + BOUNDARY.len()).collect();
+            let end = self.0.text.find(BOUNDARY).expect("a boundary");
+            let part: String = self.0.text.drain(..end + BOUNDARY.len()).collect();
             let (head, json) = part[..end].split_once("\r\n\r\n").expect("a head and a body");
             assert_eq!(head, "\r\nContent-Type: application/json");
             let json: Value = serde_json::from_str(json).expect("JSON");
@@ -79,8 +56,8 @@ impl PartStream {
 
     /// Asserts that nothing follows but the end of the boundary, which completes the subscription.
     async fn expect_completion(&mut self) {
-        assert!(!self.read_until(|_| false).await);
-        assert_eq!(self.text, "--\r\n");
+        assert!(!self.0.read_until(|_| false).await);
+        assert_eq!(self.0.text, "--\r\n");
     }
 }
 
@@ -129,7 +106,7 @@ async fn multipart_response_begins_with_heartbeat() {
     let alice = app.user("alice").await;
     let mut parts = PartStream::open(&app, &alice.token, APOLLO_ACCEPT, MESSAGE_ADDED, json!({})).await;
     let heartbeat = format!("\r\nContent-Type: application/json\r\n\r\n{{}}{BOUNDARY}");
-    assert!(parts.read_until(|text| text == heartbeat).await, "{}", parts.text);
+    assert!(parts.0.read_until(|text| text == heartbeat).await, "{}", parts.0.text);
     app.stop().await;
 }
 
@@ -189,7 +166,7 @@ async fn multipart_subscription_ended_by_server_is_not_completed() {
     let app = TestApp::sqlite(&[]).await;
     let alice = app.user("alice").await;
     let mut parts = PartStream::open(&app, &alice.token, APOLLO_ACCEPT, MESSAGE_ADDED, json!({})).await;
-    let reading = tokio::spawn(async move { (parts.next().await, parts.text) });
+    let reading = tokio::spawn(async move { (parts.next().await, parts.0.text) });
     app.stop().await;
     assert_eq!(reading.await.unwrap(), (None, String::new()), "no `--`, because the client has to subscribe again");
 }

@@ -28,7 +28,7 @@ async fn start_hanging_server() -> TcpRelay {
     relay
 }
 
-/// Starts a server that does not get beyond a step of its start, and checks its health and its end by a signal.
+/// Starts a server that hangs in its start, and checks its health and its end by a signal.
 async fn check_start_that_hangs(settings: &[(&str, &str)], step: &str, signal: &str) {
     let folder = tempfile::tempdir().unwrap();
     let addr = free_addr();

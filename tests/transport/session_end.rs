@@ -82,7 +82,9 @@ async fn busy_chat(app: &TestApp) -> (User, String) {
     (alice, chat)
 }
 
-/// Reads until the end of the session closes a socket, without late messages, and returns the number of early ones.
+/// Reads until the end of the session closes a socket, and returns the number of earlier messages.
+///
+/// There are no late ones.
 pub async fn receive_until_session_ends(socket: &mut Socket) -> usize {
     let mut received = 0;
     let close = loop {

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use testkit::calls::ActiveCall;
-use testkit::http::{bearer, get, graphql_body, post, request};
+use testkit::http::{TextStream, bearer, get, graphql_body, post};
 use testkit::keys::sign_with_secret;
-use testkit::{TestApp, User, engine_test, http_client};
+use testkit::{TestApp, User, engine_test};
 
 /// The media type by which a client asks for the protocol.
 pub const SSE: &str = "text/event-stream";
@@ -16,58 +15,35 @@ pub const FEED: &str = "subscription($chat: ID!, $after: String) { chatFeed(chat
     __typename ... on FeedEvent { cursor } ... on MessageUpserted { message { text } } } }";
 
 /// A stream of events, as a client reads it.
-struct EventStream {
-    response: Response,
-    text: String,
-}
+struct EventStream(TextStream);
 
 impl EventStream {
     async fn open(app: &TestApp, token: &str, query: &str, variables: Value) -> Self {
-        let request = http_client()
-            .post(app.url("/graphql"))
-            .header(ACCEPT.0, ACCEPT.1)
-            .header("content-type", "application/json");
-        let response =
-            request.bearer_auth(token).body(graphql_body(query, variables)).send().await.expect("a response");
-        assert_eq!(response.status(), 200);
-        let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
-        assert!(media_type.starts_with("text/event-stream"), "{media_type}");
-        assert_eq!(response.headers()["cache-control"], "no-store");
-        assert_eq!(response.headers()["x-accel-buffering"], "no", "nginx must not buffer events");
-        Self { response, text: String::new() }
+        let stream = TextStream::open(app, token, &[ACCEPT], query, variables).await;
+        let media_type = stream.header("content-type").expect("a type");
+        assert!(media_type.starts_with(SSE), "{media_type}");
+        Self(stream)
     }
 
     /// Returns the next event with its data, or `None` if the stream has ended.
     async fn next(&mut self) -> Option<(String, Value)> {
-        loop {
-            if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let (event, rest) = (event.to_owned(), rest.to_owned());
-                self.text = rest;
-                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                // A comment has no type.
-                let Some(kind) = field("event:") else { continue };
-                let data = field("data:").filter(|data| !data.is_empty());
-                return Some((kind.to_owned(), data.map_or(Value::Null, |data| serde_json::from_str(data).unwrap())));
-            }
-            let chunk =
-                tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.expect("a chunk in time");
-            match chunk.expect("a complete chunk") {
-                Some(chunk) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
-                None => return None,
-            }
+        while self.0.read_until(|text| text.contains("\n\n")).await {
+            let end = self.0.text.find("\n\n").expect("an end");
+            let event: String = self.0.text.drain(..end + 2).collect();
+            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            // A comment has no type.
+            let Some(kind) = field("event:") else { continue };
+            let data = field("data:").filter(|data| !data.is_empty());
+            return Some((kind.to_owned(), data.map_or(Value::Null, |data| serde_json::from_str(data).unwrap())));
         }
+        None
     }
 
     /// Waits for a comment, without any event before it.
     async fn expect_heartbeat(&mut self) {
-        while !self.text.starts_with(":\n\n") {
-            assert!(!self.text.contains("\n\n"), "{}", self.text);
-            let chunk =
-                tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.expect("a chunk in time");
-            let chunk = chunk.expect("a complete chunk").expect("the stream continues");
-            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
-        self.text.drain(..":\n\n".len());
+        assert!(self.0.read_until(|text| text.contains("\n\n")).await, "the stream continues");
+        assert!(self.0.text.starts_with(":\n\n"), "{}", self.0.text);
+        self.0.text.drain(..":\n\n".len());
     }
 
     async fn expect(&mut self) -> Value {
@@ -158,19 +134,8 @@ async fn rejected_sse_request_is_answered_in_json() {
     let both_accepted = [("accept", "application/json, text/event-stream"), ("authorization", authorization.as_str())];
     let plain = post(&app, &both_accepted, graphql_body("{ __typename }", json!({}))).await;
     assert_eq!((plain.status, plain.json()), (200, json!({ "data": { "__typename": "Query" } })));
-    let headers = [
-        ("accept", "application/json"),
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
-    let rejection = request(
-        &app,
-        Method::POST,
-        "/graphql",
-        &headers,
-        graphql_body("subscription { messageAdded { id } }", json!({})),
-    )
-    .await;
+    let headers = [("accept", "application/json"), ("authorization", authorization.as_str())];
+    let rejection = post(&app, &headers, graphql_body("subscription { messageAdded { id } }", json!({}))).await;
     assert!(rejection.message().contains("text/event-stream"), "{}", rejection.message());
     app.stop().await;
 }

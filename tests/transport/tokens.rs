@@ -203,7 +203,7 @@ async fn newest_token_describes_the_user_after_restart(engine: Engine) {
     app.stop().await;
 }
 
-/// Neither of two tokens of the same time is newer, so they change the user in turn, but not at every request.
+/// Two tokens of the same time change the user in turn, but not at every request.
 #[engine_test]
 async fn equal_tokens_change_the_user_a_few_times_only(app: &TestApp) {
     let bob = app.user("bob").await;

@@ -1,10 +1,10 @@
--- Who follows a thread, and up to which reply each user has read it.
+-- The followers of threads, and the replies up to which users have read them.
 
 CREATE TABLE thread_members (
     chat_id uuid NOT NULL,
     root_seq bigint NOT NULL,
     user_id text COLLATE "C" NOT NULL,
-    -- Whether later replies notify the user, who wrote the root or a reply, or was mentioned in one.
+    -- True if later replies notify the user, who wrote the root or a reply, or was mentioned in one.
     is_following boolean NOT NULL,
     last_read_seq bigint NOT NULL,
     -- The replies up to this number are not unread for a user who began to follow the thread after them.

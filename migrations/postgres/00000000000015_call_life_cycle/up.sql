@@ -8,5 +8,5 @@ CREATE INDEX calls_changed ON calls (changed_at);
 -- The feed that the participant opened last since they joined; null before the first one.
 ALTER TABLE call_participants ADD COLUMN feed_id uuid;
 ALTER TABLE call_participants ADD COLUMN decline_reason text;
--- Whether the participant may not join the call again.
+-- True if the participant may not join the call again.
 ALTER TABLE call_participants ADD COLUMN barred boolean NOT NULL DEFAULT FALSE;

@@ -8,5 +8,5 @@ CREATE INDEX calls_changed ON calls (changed_at);
 -- The feed that the participant opened last since they joined; null before the first one.
 ALTER TABLE call_participants ADD COLUMN feed_id BLOB;
 ALTER TABLE call_participants ADD COLUMN decline_reason TEXT;
--- Whether the participant may not join the call again.
+-- True if the participant may not join the call again.
 ALTER TABLE call_participants ADD COLUMN barred INTEGER NOT NULL DEFAULT 0;

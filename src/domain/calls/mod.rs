@@ -168,13 +168,13 @@ pub struct Participant {
     pub signals_pruned_to: i64,
     /// The time at which a joined participant is disconnected unless the lease is renewed.
     pub lease_expires_at: Option<DateTime<Utc>>,
-    /// Whether the device has an open feed of the call, as far as is known.
+    /// True if the device has an open feed of the call, as far as is known.
     pub has_open_feed: bool,
     /// The feed that the device opened last since it joined.
     pub feed: Option<CallFeedId>,
     /// The reason of the user's last decline, until they join.
     pub decline_reason: Option<DeclineReason>,
-    /// Whether the user may not join the call again.
+    /// True if the user may not join the call again.
     pub is_barred: bool,
     pub quality: Quality,
 }
@@ -213,9 +213,9 @@ impl Quality {
 /// The role of one participant in the WebRTC negotiation with another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiation {
-    /// Whether the participant makes the first offer.
+    /// True if the participant makes the first offer.
     pub makes_offer: bool,
-    /// Whether the participant gives way when offers collide.
+    /// True if the participant gives way when offers collide.
     ///
     /// See "perfect negotiation" in the W3C's WebRTC 1.0.
     pub is_polite: bool,
@@ -420,7 +420,7 @@ pub struct CallStatistics {
 pub struct CallFilter {
     pub chat: Option<ChatId>,
     pub kinds: Option<Vec<CallKind>>,
-    /// Whether to list only calls that rang for the user until they ended.
+    /// True to list only calls that rang for the user until they ended.
     pub missed_only: bool,
     /// The earliest start.
     pub since: Option<DateTime<Utc>>,

@@ -234,7 +234,8 @@ pub fn names_other_address(shown: &str, url: &str) -> bool {
     let Ok(target) = Url::parse(url) else { return true };
     let shown: String = shown.chars().filter(|character| !is_default_ignorable(*character)).nfkc().collect();
     let shown = shown.to_lowercase();
-    let target_name = without_scheme(&url.to_lowercase()).to_owned();
+    let url = url.to_lowercase();
+    let target_name = without_scheme(&url);
     let mut rest_start = 0;
     for address in find_addresses(&shown) {
         let is_other = without_scheme(&address.shown(&shown)) != target_name;

@@ -4,7 +4,11 @@
 //! extends to all scripts that separate no words by spaces. `_` and a single `~` do nothing within words, so that
 //! `snake_case` and `10~20` stay as they are; no run does anything between two digits, as in `2*3*4`.
 
+use crate::domain::characters::is_variation_selector;
 use crate::domain::markdown::classes::{is_of_script_without_spaces, is_punctuation};
+
+/// The variation selector that makes the character before it an emoji.
+const EMOJI_SELECTOR: char = '\u{FE0F}';
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
@@ -116,7 +120,7 @@ fn flanking(character: char, len: usize, before: Option<char>, after: Option<cha
 
 /// Returns whether a character selects a variant of the character before it that is not an emoji.
 fn is_text_variation_selector(character: char) -> bool {
-    matches!(character, '\u{FE00}'..='\u{FE0E}' | '\u{E0100}'..='\u{E01EF}')
+    is_variation_selector(character) && character != EMOJI_SELECTOR
 }
 
 /// Pairs the runs of a text, except those that already were.

@@ -7,16 +7,15 @@
 
 use std::ops::Range;
 
-use icu_properties::props::{DefaultIgnorableCodePoint, Diacritic, EmojiModifier, GeneralCategory};
+use icu_properties::props::{Diacritic, EmojiModifier, GeneralCategory};
 use icu_properties::{CodePointMapData, CodePointSetData};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical, is_combining_mark};
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::domain::characters::{ENCLOSING_KEYCAP, is_default_ignorable};
 use crate::domain::search::letters::base_letters;
 
-/// The mark that makes a digit a keycap, which is an emoji.
-pub const ENCLOSING_KEYCAP: char = '\u{20e3}';
 /// The character that only makes Arabic words longer.
 const TATWEEL: char = '\u{640}';
 
@@ -99,7 +98,7 @@ fn fold_case(character: char) -> impl Iterator<Item = char> {
 fn is_ignored(character: char) -> bool {
     !character.is_ascii()
         && (character == TATWEEL
-            || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
+            || is_default_ignorable(character)
             || CodePointSetData::new::<EmojiModifier>().contains(character)
             || is_ignored_mark(character))
 }

@@ -10,7 +10,8 @@ use icu_properties::props::{ExtendedPictographic, RegionalIndicator, Script};
 use icu_properties::{CodePointMapData, CodePointSetData};
 use unicode_normalization::char::is_combining_mark;
 
-use crate::domain::search::folding::{ENCLOSING_KEYCAP, FoldedText};
+use crate::domain::characters::ENCLOSING_KEYCAP;
+use crate::domain::search::folding::FoldedText;
 
 /// The number of bytes of a word that are compared.
 ///
@@ -50,9 +51,9 @@ pub struct Token {
     pub range: Range<usize>,
     /// The word in the form in which it is compared.
     pub word: String,
-    /// Whether nothing that is shown separates the word from the one before it.
+    /// True if nothing that is shown separates the word from the one before it.
     pub follows: bool,
-    /// Whether the word is a letter of a script without spaces.
+    /// True if the word is a letter of a script without spaces.
     pub is_letter: bool,
 }
 
@@ -83,8 +84,12 @@ impl IndexedWord<'_> {
 
     /// Returns the range of the text that a word of this beginning matches, if it matches.
     pub fn matched_range(&self, word: &str, is_prefix: bool) -> Option<Range<usize>> {
-        let text = self.text();
-        let is_match = if is_prefix { text.starts_with(word) } else { text == word };
+        let second = self.second.map_or("", |second| &second.word);
+        let is_match = match word.strip_prefix(&*self.first.word) {
+            Some(rest) if is_prefix => second.starts_with(rest),
+            Some(rest) => second == rest,
+            None => is_prefix && self.first.word.starts_with(word),
+        };
         let second = self.second.filter(|_| word.len() > self.first.word.len());
         is_match.then(|| self.first.range.start..second.unwrap_or(self.first).range.end)
     }
@@ -111,6 +116,20 @@ pub fn phrase_words(tokens: &[Token]) -> (Vec<String>, bool) {
         words.pop();
     }
     (words, last.is_letter && !is_second)
+}
+
+/// Returns the ranges in which words were found, with those that overlap as one.
+///
+/// The ranges have to be in the order of their beginnings.
+pub fn merge_overlapping(found: impl IntoIterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for range in found {
+        match ranges.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => ranges.push(range),
+        }
+    }
+    ranges
 }
 
 /// Returns the same as [`unicode_tokens`] for an ASCII text, in a tenth of the time.

@@ -85,14 +85,17 @@ pub fn select_mut<'d>(
 
 /// Returns whether the operation selects `__schema`.
 pub fn reads_schema(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
-    let fold_field = |field: &Field, selections: bool| selections || field.name.node == "__schema";
-    SelectionFold::new(document, fold_field, |left, right| left || right).fold_set(&operation.selection_set.node)
+    selects_any(document, operation, &["__schema"])
 }
 
 /// Returns whether the operation selects the cursor of a feed, which holds for the whole response.
 pub fn reads_feed_cursor(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
-    let is_cursor = |field: &Field| FEED_CURSORS.contains(&field.name.node.as_str());
-    let fold_field = |field: &Field, selections: bool| selections || is_cursor(field);
+    selects_any(document, operation, &FEED_CURSORS)
+}
+
+/// Returns whether the operation selects a field with one of the names, at any depth.
+fn selects_any(document: &ExecutableDocument, operation: &OperationDefinition, names: &[&str]) -> bool {
+    let fold_field = |field: &Field, selections: bool| selections || names.contains(&field.name.node.as_str());
     SelectionFold::new(document, fold_field, |left, right| left || right).fold_set(&operation.selection_set.node)
 }
 

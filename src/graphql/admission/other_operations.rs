@@ -20,6 +20,9 @@ use crate::graphql::admission::operation::{collect_directive_variables, collect_
 /// It recurses as deep as the document nests, which
 /// [`document_limits`](crate::graphql::admission::document_limits) has bounded.
 pub fn separate_variables(document: &mut ExecutableDocument, name: Option<&str>) {
+    if document.operations.iter().len() < 2 || document.fragments.is_empty() {
+        return;
+    }
     let Ok(selected) = select(document, name) else { return };
     let definitions = selected.node.variable_definitions.iter();
     let own: HashSet<Name> = definitions.map(|definition| definition.node.name.node.clone()).collect();

@@ -116,7 +116,7 @@ impl AdmissionPipeline {
             OperationKind::Query | OperationKind::Mutation => Default::default(),
         };
         let reads_schema = operation::reads_schema(&document, operation);
-        let reads_feed_cursor = operation::reads_feed_cursor(&document, operation);
+        let needs_snapshot = kind == OperationKind::Query && operation::reads_feed_cursor(&document, operation);
         Ok(AdmittedRequest {
             query,
             document: executable,
@@ -125,7 +125,7 @@ impl AdmissionPipeline {
             event_variables,
             kind,
             reads_schema,
-            reads_feed_cursor,
+            needs_snapshot,
             root_field,
             cost,
             reports_cost,

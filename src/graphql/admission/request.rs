@@ -34,8 +34,8 @@ pub struct AdmittedRequest {
     pub(in crate::graphql) kind: OperationKind,
     /// True if the operation selects `__schema`.
     pub(in crate::graphql) reads_schema: bool,
-    /// True if the operation selects the cursor of a feed.
-    pub(in crate::graphql) reads_feed_cursor: bool,
+    /// True for a query that selects the cursor of a feed, so that all of its reads have to see the same state.
+    pub(in crate::graphql) needs_snapshot: bool,
     /// The root field of a subscription; empty for other operations.
     pub(in crate::graphql) root_field: String,
     pub(in crate::graphql) cost: Cost,
@@ -123,8 +123,13 @@ impl AdmittedRequest {
     }
 
     /// Builds the request that async-graphql executes.
+    pub(in crate::graphql) fn into_request(self) -> Request {
+        build_request(self.document, self.operation_name, self.variables)
+    }
+
+    /// Builds the request that async-graphql executes, for an operation that is needed afterwards.
     pub(in crate::graphql) fn to_request(&self) -> Request {
-        build_request(&self.document, self.operation_name.as_deref(), &self.variables)
+        build_request(self.document.clone(), self.operation_name.clone(), self.variables.clone())
     }
 }
 
@@ -176,12 +181,12 @@ impl From<&Error> for RejectedRequest {
 
 /// Builds async-graphql's request from a parsed document and coerced variables.
 pub(in crate::graphql) fn build_request(
-    document: &ExecutableDocument,
-    operation_name: Option<&str>,
-    variables: &Variables,
+    document: ExecutableDocument,
+    operation_name: Option<String>,
+    variables: Variables,
 ) -> Request {
-    let mut request = Request::new(String::new()).variables(variables.clone());
-    request.operation_name = operation_name.map(ToOwned::to_owned);
-    request.set_parsed_query(document.clone());
+    let mut request = Request::new(String::new()).variables(variables);
+    request.operation_name = operation_name;
+    request.set_parsed_query(document);
     request
 }

@@ -97,21 +97,23 @@ impl Executor {
     ///
     /// A mutation has to run on a task of its own: if this future is dropped after the commit, its event is
     /// not published.
-    pub async fn execute(&self, admitted: &AdmittedRequest, requester: Requester, request_id: &str) -> GraphqlResponse {
-        if let Some(response) = self.reject_introspection(admitted, &requester) {
+    pub async fn execute(&self, admitted: AdmittedRequest, requester: Requester, request_id: &str) -> GraphqlResponse {
+        if let Some(response) = self.reject_introspection(&admitted, &requester) {
             return response;
         }
         let _timer = TimerGuard::start(&METRICS.graphql_operation_duration, admitted.kind.as_str());
-        let prepared = self.prepare(admitted.to_request(), admitted.kind, requester, Vec::new());
+        let AdmittedRequest { kind, cost, needs_snapshot, .. } = admitted;
+        let format = self.format(admitted.reported_cost());
+        let prepared = self.prepare(admitted.into_request(), kind, requester, Vec::new());
         let PreparedRequest { request, loads, budgets, read_budget, reader } = prepared;
         let execution = std::pin::pin!(self.schema.execute(request));
-        let execution = BatchedExecution::new(execution, loads, budgets, admitted.cost.requested);
+        let execution = BatchedExecution::new(execution, loads, budgets, cost.requested);
         let execution = self.read_as(reader, read_budget, execution);
-        let response = match admitted.reads_feed_cursor && admitted.kind == OperationKind::Query {
+        let response = match needs_snapshot {
             true => on_one_snapshot(execution).await,
             false => execution.await,
         };
-        respond(response, request_id, self.format(admitted.reported_cost()))
+        respond(response, request_id, format)
     }
 
     /// Runs a subscription's resolver, which authorises the requester and opens the source of events.

@@ -148,7 +148,8 @@ impl SharedOperation {
 
     /// Builds the request that is executed for an event.
     pub fn to_request(&self) -> EventRequest {
-        let request = build_request(&self.document, self.key.operation_name.as_deref(), &self.variables);
+        let operation_name = self.key.operation_name.clone();
+        let request = build_request(self.document.clone(), operation_name, self.variables.clone());
         EventRequest { request, cost: self.cost, reports_cost: self.key.reports_cost }
     }
 }

@@ -41,7 +41,7 @@ use crate::service::quotas::QuotaGuard;
 
 /// The state of one connection.
 pub struct Connection {
-    state: HttpState,
+    state: Arc<HttpState>,
     socket: WebSocket,
     protocol: Protocol,
     session: Option<Arc<Session>>,
@@ -119,7 +119,7 @@ impl Timers {
 
 impl Connection {
     /// Creates a connection that awaits `connection_init`.
-    pub fn new(state: HttpState, socket: WebSocket, writer: SharedTcpWriter) -> Box<Self> {
+    pub fn new(state: Arc<HttpState>, socket: WebSocket, writer: SharedTcpWriter) -> Box<Self> {
         let http = &state.settings;
         let timers = Timers::new(http.socket_ping_interval, http.socket_init_timeout);
         let running = RunningOperations::new(http.max_socket_operations, http.max_socket_operation_bytes);
@@ -433,7 +433,7 @@ fn deadline_event(deadline: Instant) -> BoxFuture<'static, ConnectionEvent> {
 }
 
 /// Opens a session by the payload of `connection_init`, which has `Authorization` like a header.
-async fn authenticate(state: HttpState, payload: Value) -> Result<Arc<Session>> {
+async fn authenticate(state: Arc<HttpState>, payload: Value) -> Result<Arc<Session>> {
     let fields = payload.as_object().into_iter().flatten();
     let authorization =
         fields.filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).find_map(|(_, value)| value.as_str());

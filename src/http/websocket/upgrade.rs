@@ -1,5 +1,7 @@
 //! The upgrade of a request to a WebSocket.
 
+use std::sync::Arc;
+
 use axum::extract::WebSocketUpgrade;
 use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, StatusCode};
@@ -26,7 +28,12 @@ const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 ///
 /// The task that serves the socket ends with it. If the task panics, the connection is closed and nothing else is
 /// affected.
-pub fn upgrade(state: HttpState, headers: &HeaderMap, upgrade: WebSocketUpgrade, writer: SharedTcpWriter) -> Response {
+pub fn upgrade(
+    state: Arc<HttpState>,
+    headers: &HeaderMap,
+    upgrade: WebSocketUpgrade,
+    writer: SharedTcpWriter,
+) -> Response {
     if !is_origin_allowed(&state.settings, headers) {
         return (StatusCode::FORBIDDEN, "this origin may not connect\n").into_response();
     }

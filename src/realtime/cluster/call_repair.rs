@@ -1,9 +1,9 @@
 //! Comparison of calls with the database, because messages about them may be lost.
 //!
-//! One loop does it, started by [`CallRepairer::start`] and ended with the [`Hub`]. It compares the version of each call
-//! that a feed of this node follows. A call that just began to ring has no such feed, so while Redis delivers nothing,
-//! the loop also reads the calls that changed and publishes them on this node. A panic ends the loop: without it,
-//! feeds of calls miss what was lost until the next event.
+//! One loop does it, started by [`CallRepairer::start`] and ended with the [`Hub`]. It compares the version of each
+//! call that a feed of this node follows. A call that just began to ring has no such feed, so while Redis delivers
+//! nothing, the loop also reads the calls that changed and publishes them on this node. A panic ends the loop: without
+//! it, feeds of calls miss what was lost until the next event.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::chat_events::{ChatEvent, ChatEventKind};
+use crate::domain::chat_events::{ChatEvent, ChatEventKind, UnversionedChange};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ChatId;
 use crate::error::Result;
@@ -107,7 +107,8 @@ impl GapRepairer {
             for (member, visible_to_others) in
                 members::unversioned_changes_since(&mut self.database.read().await?, chats, since).await?
             {
-                by_chat.entry(member.chat).or_default().push(MemberHint { user: member.user, visible_to_others });
+                let change = UnversionedChange { visible_to_others, read_threads: true };
+                by_chat.entry(member.chat).or_default().push(MemberHint { user: member.user, change });
             }
         }
         Ok(by_chat.into_iter().map(|(chat, members)| MemberHints { chat, members }).collect())

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::chat_events::ChatEvent;
+use crate::domain::chat_events::{ChatEvent, UnversionedChange};
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
 use crate::domain::presence::ManualStatus;
 
@@ -75,9 +75,9 @@ pub struct MemberHints {
 pub struct MemberHint {
     /// The user.
     pub user: UserId,
-    /// True if other members may see the change.
-    #[serde(rename = "shown")]
-    pub visible_to_others: bool,
+    /// The change.
+    #[serde(flatten)]
+    pub change: UnversionedChange,
 }
 
 /// The presence of one user on one node.

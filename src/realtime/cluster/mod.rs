@@ -5,10 +5,10 @@
 //!   (this node)                                             (other nodes)                              trackers, …
 //! ```
 //!
-//! Messages between nodes are hints, and may be lost, duplicated or late. [`gap_repair`] and [`call_repair`] find in the database
-//! what a lost message would have announced. Each message is authenticated by a key that the nodes share through their
-//! database ([`shared_state`]), and numbered, so that a node notices what it missed and drops what it had
-//! ([`sequence`]).
+//! Messages between nodes are hints, and may be lost, duplicated or late. [`gap_repair`] and [`call_repair`] find in
+//! the database what a lost message would have announced. Each message is authenticated by a key that the nodes share
+//! through their database ([`shared_state`]), and numbered, so that a node notices what it missed and drops what it
+//! had ([`sequence`]).
 
 pub mod authentication;
 pub mod call_repair;

@@ -453,8 +453,11 @@ async fn load_catch_up_page(deps: FeedDeps, chat: ChatId, position: FeedPosition
             let since = position.as_of - REREAD_MARGIN;
             unversioned_members =
                 change_log::unversioned_changes_since(conn, &access, since, limits.max_receipt_members).await?;
-            let reader = access.membership.id();
-            read_threads = change_log::threads_read_since(conn, &[reader], since).await?;
+            let own = &access.membership;
+            // Marking a thread as read changes the reader's row too.
+            if own.private_state_updated_at.is_some_and(|at| at >= since) {
+                read_threads = change_log::threads_read_since(conn, &[own.id()], since).await?;
+            }
         }
         let read_threads = read_threads.into_iter().map(|(_, root)| root).collect();
         let membership = access.membership;

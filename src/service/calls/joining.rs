@@ -22,7 +22,7 @@ use crate::storage::{calls, users};
 pub struct CallDevice {
     id: String,
     media: Media,
-    /// Whether the device takes the user's place in the call from another device, and leaves other calls.
+    /// True if the device takes the user's place in the call from another device, and leaves other calls.
     takes_over: bool,
 }
 
@@ -140,9 +140,12 @@ async fn require_in_no_other_call(
     call: Option<CallId>,
 ) -> Result<()> {
     users::lock(conn, viewer.organization(), viewer.id()).await?;
+    if device.takes_over {
+        return Ok(());
+    }
     let connections = calls::connections_of_device(conn, viewer.organization(), viewer.id(), &device.id).await?;
     let is_other = connections.iter().any(|connection| Some(connection.participant.call) != call);
-    if is_other && !device.takes_over { Err(CallRefusal::InAnotherCall.into()) } else { Ok(()) }
+    if is_other { Err(CallRefusal::InAnotherCall.into()) } else { Ok(()) }
 }
 
 /// Lets a device leave all calls except one.

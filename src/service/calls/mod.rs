@@ -2,8 +2,8 @@
 //!
 //! [`transaction`] locks a call and writes its changes, [`joining`] starts and joins calls, [`history`] reads them,
 //! [`signaling`] carries signals between participants, [`connection`] records whose feed is open, [`scheduler`] ends
-//! what is due, [`moderation`] ends calls for all and removes participants, [`ringing`] says for whom a call rings aloud,
-//! and [`ice_servers`] issues the addresses of STUN and TURN servers.
+//! what is due, [`moderation`] ends calls for all and removes participants, [`ringing`] says for whom a call rings
+//! aloud, and [`ice_servers`] issues the addresses of STUN and TURN servers.
 
 pub mod connection;
 pub mod history;

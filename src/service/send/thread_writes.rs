@@ -10,12 +10,12 @@ use crate::service::send::state::BatchState;
 use crate::storage::connection::Conn;
 use crate::storage::threads;
 
-/// The changes of thread members that the accepted replies cause, one for each user in each thread.
+/// The changes of thread members that the accepted replies cause.
 #[derive(Default)]
 pub struct ThreadWrites {
-    /// The users who begin to follow a thread.
-    followers: BTreeMap<(MessageId, UserId), ThreadFollower>,
-    /// The users who read a thread by sending a reply there.
+    /// The users who begin to follow a thread, each thread once.
+    followers: Vec<ThreadFollower>,
+    /// The users who read a thread by sending a reply there, each thread once.
     readers: BTreeMap<(MessageId, UserId), ThreadReader>,
 }
 
@@ -29,8 +29,7 @@ impl ThreadWrites {
         let followers = state.followers.entry(root).or_default();
         for user in author.into_iter().chain(mentions).filter(|user| !reply.is_sent_by(user)) {
             if followers.len() < MAX_FOLLOWERS && followers.insert(user.clone()) {
-                let follower = ThreadFollower { root, user: user.clone(), after_seq: reply.id.seq - 1 };
-                self.followers.insert((root, user.clone()), follower);
+                self.followers.push(ThreadFollower { root, user: user.clone(), after_seq: reply.id.seq - 1 });
             }
         }
         if let Some(sender) = &reply.sender {
@@ -50,7 +49,7 @@ impl ThreadWrites {
     /// Fails only if the database does.
     pub async fn write(self, conn: &mut Conn) -> Result<Vec<MemberId>> {
         let Self { followers, readers } = self;
-        threads::follow(conn, &followers.into_values().collect::<Vec<_>>()).await?;
+        threads::follow(conn, &followers).await?;
         let readers: Vec<ThreadReader> = readers.into_values().collect();
         threads::record_reads(conn, &readers, None).await?;
         Ok(readers.into_iter().map(|reader| MemberId { chat: reader.root.chat, user: reader.user }).collect())

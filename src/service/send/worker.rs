@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::chat_events::ChatEvent;
+use crate::domain::chat_events::{ChatEvent, UnversionedChange};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::messages::MessageDraft;
@@ -184,7 +184,7 @@ impl SendWorker {
         events.into_iter().for_each(|event| self.publisher.publish(event));
         for member in outcome.posters {
             self.typing.stop_typing(&member);
-            self.receipts.record(member, true);
+            self.receipts.record(member, UnversionedChange { visible_to_others: true, read_threads: false });
         }
         Ok(results)
     }

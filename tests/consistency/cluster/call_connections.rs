@@ -28,8 +28,7 @@ async fn take_over_at_another_node_replaces_connection() {
     let at_phone = bob.try_send_signal(&phone, &a.connection, "RENEGOTIATE", json!({})).await;
     let at_alice = alice.try_send_signal(&a, &phone.connection, "RENEGOTIATE", json!({})).await;
     for refused in [at_phone, at_alice] {
-        refused.assert_error("CONFLICT");
-        assert_eq!(refused.body["errors"][0]["extensions"]["reason"], "STALE_CONNECTION", "{}", refused.body);
+        assert_eq!(refused.conflict()[0], "STALE_CONNECTION", "{}", refused.body);
     }
     cluster.end().await;
 }

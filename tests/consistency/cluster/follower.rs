@@ -48,7 +48,9 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Starts a client at one of the nodes. Whenever the socket or the feed ends, it resumes at the next node.
+    /// Starts a client at one of the nodes.
+    ///
+    /// Whenever the socket or the feed ends, it resumes at the next node.
     pub fn start(user: &User, chat: &str, nodes: Vec<SocketAddr>, first_node: usize) -> Self {
         let state = Arc::<Mutex<State>>::default();
         let task = tokio::spawn(run(user.clone(), chat.to_owned(), nodes, first_node, state.clone()));

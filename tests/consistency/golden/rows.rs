@@ -20,10 +20,7 @@ async fn stored_rows_keep_their_spelling(engine: Engine) {
     let database = app.shut_down().await;
     // The row of a migration, which is deleted when the index is complete.
     database.execute("DELETE FROM search_reindexing").await;
-    let nil = ["zeroblob(16)", "'00000000-0000-0000-0000-000000000000'"];
-    let [sqlite, postgres] =
-        nil.map(|nil| format!("INSERT INTO search_reindexing (id, chat_id, seq) VALUES (1, {nil}, 0)"));
-    database.execute_by_engine(&sqlite, &postgres).await;
+    database.start_reindexing().await;
     let tables = rows(&database).await;
     database.drop().await;
     assert_eq!(unfilled(&tables), Vec::<String>::new(), "tables and columns without a value on {engine:?}");

@@ -298,7 +298,9 @@ fn assert_same_result<T>(reply: &Reply, expected: &Result<T, ErrorCode>) {
     }
 }
 
-/// Returns a message as the model shows it to a user. `id` is used where no user has seen the message before.
+/// Returns a message as the model shows it to a user.
+///
+/// `id` is used where no user has seen the message before.
 fn expected_message(model: &ModelChat, seq: i64, user: usize, id: &Value) -> Value {
     let message = &model.messages[&seq];
     let to_user = |user: &usize| json!({ "id": USER_IDS[*user] });

@@ -151,7 +151,7 @@ impl ModelChat {
         seq
     }
 
-    /// Adds the system message about a change of a membership, or replaces that of a departure a moment ago.
+    /// Adds the system message about a membership, or replaces that of a departure a moment ago.
     fn announce_membership(&mut self, user: usize, kind: &'static str) {
         let now = self.now;
         let last = self.members[&user].notice.and_then(|seq| self.messages.get_mut(&seq)).filter(|last| {

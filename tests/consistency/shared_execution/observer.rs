@@ -58,7 +58,9 @@ impl Kind {
     }
 }
 
-/// Returns true for the error of the bans of a chat, which only users who may ban receive; others receive null.
+/// Returns true for the error of the bans of a chat.
+///
+/// Only users who may ban receive them; others receive null.
 fn is_denied_list(error: &Value) -> bool {
     error["extensions"]["code"] == "FORBIDDEN"
         && error["path"].as_array().is_some_and(|path| path.last().is_some_and(|field| field == "bans"))
