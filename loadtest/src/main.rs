@@ -46,10 +46,6 @@ use references::Reference;
 use testkit::process::server_binary;
 use tools::{Result, limits, machine};
 
-/// The server's allocator, so that a comparison with the references does not compare allocators.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Parser)]
 struct Arguments {
     #[arg(value_enum, default_value_t = Scenario::All)]

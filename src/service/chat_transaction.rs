@@ -217,7 +217,9 @@ impl ChatTransaction {
         Ok(member)
     }
 
-    /// Records that a member marked a thread as read, which only they may see and which is not in their row.
+    /// Records that a member marked a thread as read.
+    ///
+    /// Only the member may see the change, which is not in their row.
     ///
     /// # Errors
     ///
