@@ -1,10 +1,7 @@
-//! The `parlor` binary: sets the allocator and runs the command line.
+//! The `parlor` binary, which runs the command line.
 
 use std::process::ExitCode;
 use std::time::Duration;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The longest time for which the process waits at its end for work that blocks a thread.
 ///

@@ -38,23 +38,24 @@ export function connect(server, token) {
 
   /**
    * Subscribes to a feed, handles its events one after the other, and returns a function that unsubscribes. After a
-   * reconnect, graphql-ws subscribes with the current variables, so the feed resumes after its last event. `ended`
-   * receives the `extensions.reason` of the error that ended the feed, if there was one.
+   * reconnect, graphql-ws subscribes with the current variables, so the feed resumes after its last event. `ended()` is
+   * called when the feed has ended.
    */
   function subscribe(query, variables, handle, ended = () => {}) {
     let handled = Promise.resolve()
-    let reason
     const then = (next) => void (handled = handled.then(next).catch(console.error))
     return socket.subscribe({ query, variables }, {
       next({ data, errors }) {
-        if (errors) reason = errors[0].extensions?.reason
         if (!data) return console.warn('feed ended with errors:', errors)
         const [event] = Object.values(data)
         variables.after = event.cursor
         then(() => handle(event))
       },
-      error: (errors) => then(() => ended(errors[0]?.extensions?.reason)),
-      complete: () => then(() => ended(reason)),
+      error: (errors) => {
+        console.warn('feed failed:', errors)
+        then(ended)
+      },
+      complete: () => then(ended),
     })
   }
 

@@ -10,12 +10,13 @@ export const CALL = `
     startedBy { id name } chat { id kind } participants { ...ParticipantParts }
   }
   fragment ParticipantParts on CallParticipant {
-    id status connectionId user { id name } media { audio video screen }
+    id status connectionId deviceId user { id name } media { audio video screen }
   }`
 
 const mutation = (name, answer) =>
   `mutation ($input: ${name[0].toUpperCase()}${name.slice(1)}Input!) { ${name}(input: $input) { ${answer} } }`
-const JOINED = 'call { ...CallParts } participant { id connectionId } iceServers { urls username credential }'
+const ICE_SERVERS = 'iceServers { urls username credential expiresAt }'
+const JOINED = `call { ...CallParts } participant { id connectionId } ${ICE_SERVERS}`
 const START = mutation('startCall', JOINED) + CALL
 const JOIN = mutation('joinCall', JOINED) + CALL
 const LEAVE = mutation('leaveCall', 'call { id }')
@@ -34,6 +35,9 @@ const FEED = `subscription ($callId: ID!, $participantId: ID!, $connectionId: ID
   }
 } ${CALL}`
 
+/** Credentials that end sooner are not used for a new connection. */
+const CREDENTIALS_MS = 5 * 60_000
+
 export class Call {
   /** All participants, including those who have left, and the connections to the others in the call, both by id. */
   participants = new Map()
@@ -45,9 +49,9 @@ export class Call {
   over = false
   #counters = { at: Date.now() }
 
-  /** `changed()` is called when the page must be redrawn. */
-  constructor({ api, deviceId, relay, changed }) {
-    Object.assign(this, { api, deviceId, relay, changed })
+  /** `changed()` is called when the page must be redrawn, and `warn(text)` when the user should know something. */
+  constructor({ api, deviceId, relay, changed, warn }) {
+    Object.assign(this, { api, deviceId, relay, changed, warn })
   }
 
   /** Starts a call in a chat, or joins the active one. */
@@ -55,9 +59,9 @@ export class Call {
     return this.#begin(kind, START, { chatId, kind })
   }
 
-  /** Answers a ringing call, or joins an active one. */
-  join({ id, kind }) {
-    return this.#begin(kind, JOIN, { callId: id })
+  /** Answers a ringing call, or joins an active one. `takeOver` moves it here from another tab or device of the user. */
+  join({ id, kind }, takeOver = false) {
+    return this.#begin(kind, JOIN, { callId: id, takeOver })
   }
 
   async setAudio(on) {
@@ -119,25 +123,28 @@ export class Call {
     const input = { ...target, deviceId: this.deviceId, media: this.media }
     const { call, participant, iceServers } = await this.api.ask(join, { input })
     this.call = call
-    this.configuration = this.#configurationOf(iceServers)
+    this.iceServers = iceServers
     this.own = { callId: call.id, participantId: participant.id, connectionId: participant.connectionId }
-    this.endReason = null
-    this.stop = this.api.subscribe(FEED, { ...this.own }, (event) => this.#handle(event), (error) => this.#feedEnded(error))
+    this.mustJoinAgain = false
+    this.stop = this.api.subscribe(FEED, { ...this.own }, (event) => this.#handle(event), () => this.#feedEnded())
   }
 
   async #handle({ __typename, call, participant, negotiation, signal, reason }) {
     if (__typename === 'CallUpserted') this.call = call
     if (__typename === 'ParticipantUpserted') await this.#updateParticipant(participant, negotiation)
-    if (__typename === 'SignalReceived') await this.#receive(signal)
-    if (__typename === 'CallFeedEnded') this.endReason = reason
-    if (__typename === 'FeedReset') this.stop() // signals may be lost, so join again
+    if (__typename === 'SignalReceived') this.#receive(signal)
+    if (__typename === 'CallFeedEnded') this.mustJoinAgain = reason === 'LOST'
+    if (__typename === 'FeedReset') {
+      this.mustJoinAgain = true // signals may be lost
+      this.stop()
+    }
     this.changed()
   }
 
   /** Passes a signal to the connection that it is for; one of a former join belongs to none. */
-  async #receive(signal) {
+  #receive(signal) {
     const { id } = signal.from
-    if (this.participants.get(id)?.connectionId === signal.fromConnectionId) await this.peers.get(id)?.receive(signal)
+    if (this.participants.get(id)?.connectionId === signal.fromConnectionId) this.peers.get(id)?.receive(signal)
   }
 
   /** Connects to a participant who joined, again when their `connectionId` changes, and disconnects after they left. */
@@ -154,11 +161,11 @@ export class Call {
     }
     const peer = new Peer({
       negotiation,
-      configuration: this.configuration,
-      configure: () => this.#freshConfiguration(),
+      configure: (fresh) => this.#configuration(fresh),
       signal: (kind, payload) =>
         this.api.ask(SIGNAL, { input: { ...between, kind, payload, nonce: crypto.randomUUID() } }),
       changed: this.changed,
+      refused: ({ message }) => this.warn(`The connection to ${participant.user.name} is renewed: ${message}`),
     })
     this.peers.set(id, peer)
     for (const track of this.stream.getTracks()) await peer.setTrack(track.kind, track, this.stream)
@@ -171,12 +178,11 @@ export class Call {
   }
 
   /**
-   * Closes a call that has ended, or that another tab or device has taken over. Otherwise this side was disconnected for
-   * too long and has left, so it joins again.
+   * Joins again if this side was disconnected for too long and has left. Otherwise the call is over here: it has ended,
+   * or the user continues it in another tab or on another device.
    */
-  async #feedEnded(error) {
-    const isOver = error === 'STALE_CONNECTION' || (this.endReason !== null && this.endReason !== 'LOST')
-    if (this.over || isOver || this.call.status === 'ENDED') return this.#close()
+  async #feedEnded() {
+    if (this.over || !this.mustJoinAgain || this.call.status === 'ENDED') return this.#close()
     for (const id of this.peers.keys()) this.#disconnect(id)
     await sleep(1_000)
     if (!this.over) await this.#enter(JOIN, { callId: this.call.id }).catch(() => this.#close())
@@ -191,16 +197,16 @@ export class Call {
     this.changed()
   }
 
-  /** Returns a configuration with new credentials for an ICE restart, because those of a TURN server expire. */
-  async #freshConfiguration() {
-    const { iceServers } = await this.api.ask('{ viewer { iceServers { urls username credential } } }')
-    return this.#configurationOf(iceServers)
-  }
-
-  #configurationOf(servers) {
+  /** Requests new credentials of the TURN servers if the known ones end soon, or always if `fresh` is true. */
+  async #configuration(fresh) {
+    const endsSoon = ({ expiresAt }) => expiresAt !== null && Date.parse(expiresAt) < Date.now() + CREDENTIALS_MS
+    if (fresh || this.iceServers.some(endsSoon)) {
+      const received = ({ iceServers }) => (this.iceServers = iceServers)
+      await this.api.ask(`{ viewer { ${ICE_SERVERS} } }`).then(received).catch(console.warn)
+    }
     // STUN servers have no credentials, and a browser rejects null.
     const withoutNulls = ({ urls, username, credential }) => (username ? { urls, username, credential } : { urls })
-    return { iceServers: servers.map(withoutNulls), iceTransportPolicy: this.relay ? 'relay' : 'all' }
+    return { iceServers: this.iceServers.map(withoutNulls), iceTransportPolicy: this.relay ? 'relay' : 'all' }
   }
 
   async #updateMedia(change) {

@@ -25,7 +25,7 @@ const MESSAGES = `subscription ($chatId: ID!, $after: String) {
 const $ = (id) => document.getElementById(id)
 const calls = new Map() // ringing, active and past calls, by id
 const messages = new Map() // system messages about calls, by id
-let api, me, chatId
+let api, me, chatId, deviceId
 let call = null // the call that this page has joined
 
 // ---------------------------------------------------------------- start
@@ -37,6 +37,7 @@ if (secret.has('token')) attempt(open)
 async function open() {
   api = connect(query.get('server') ?? 'http://127.0.0.1:8080', secret.get('token'))
   me = (await api.ask('{ viewer { user { id name } } }')).user
+  deviceId = await findDeviceId()
   chatId = secret.get('chat') ?? (await api.ask(OPEN, { userId: secret.get('user') })).chat.id
   api.subscribe(INBOX, {}, handleInboxEvent)
   api.subscribe(MESSAGES, { chatId }, ({ message }) => {
@@ -46,6 +47,19 @@ async function open() {
   document.querySelector('main').hidden = false
   showStatus(`You are ${me.name}.`)
 }
+
+/** The device is the browser tab, which keeps its id when it is reloaded. A duplicated tab takes an id of its own. */
+async function findDeviceId() {
+  const create = () => (sessionStorage.deviceId = crypto.randomUUID())
+  return lock(sessionStorage.deviceId ?? create()).catch(() => lock(create()))
+}
+
+/** Waits for the lock of an id, which one tab at a time holds; a tab that is reloaded gives it back. */
+const lock = (id) =>
+  new Promise((resolve, reject) => {
+    const hold = () => new Promise(() => resolve(id))
+    navigator.locks.request(`device ${id}`, { signal: AbortSignal.timeout(1_000) }, hold).catch(reject)
+  })
 
 async function handleInboxEvent({ __typename, call: changed, notification }) {
   if (changed) calls.set(changed.id, changed)
@@ -60,16 +74,14 @@ async function handleInboxEvent({ __typename, call: changed, notification }) {
 
 // ---------------------------------------------------------------- actions
 
-/** Creates a call. The device is the browser tab, which keeps its id when it is reloaded. */
-function newCall() {
-  const deviceId = (sessionStorage.deviceId ??= crypto.randomUUID())
-  return (call = new Call({ api, deviceId, relay: query.has('relay'), changed: draw }))
-}
+const newCall = () =>
+  (call = new Call({ api, deviceId, relay: query.has('relay'), changed: draw, warn: showStatus }))
 
 const actions = {
   'audio-call': () => newCall().start(chatId, 'AUDIO'),
   'video-call': () => newCall().start(chatId, 'VIDEO'),
   join: () => newCall().join(active()),
+  move: () => newCall().join(active(), true),
   audio: () => call.setAudio(!call.media.audio),
   video: () => call.setVideo(!call.media.video),
   screen: () => call.setScreen(!call.media.screen),
@@ -86,6 +98,10 @@ const active = () => [...calls.values()].find(({ chat, status }) => chat.id === 
 const rings = ({ status, participants }) =>
   status !== 'ENDED' && participants.some(({ user, status }) => user.id === me.id && status === 'RINGING')
 
+/** True if the user has joined a call in another tab or on another device. */
+const isElsewhere = ({ participants }) =>
+  participants.some(({ user, status, deviceId: id }) => user.id === me.id && status === 'JOINED' && id !== deviceId)
+
 // ---------------------------------------------------------------- drawing
 
 function draw() {
@@ -93,7 +109,8 @@ function draw() {
   const inCall = Boolean(call?.call && !call.over)
   $('start').hidden = call !== null && !call.over // also while the browser asks for permission to use the camera
   $('call').hidden = !inCall
-  $('join').hidden = !active() || rings(active())
+  $('elsewhere').hidden = !active() || !isElsewhere(active())
+  $('join').hidden = !active() || rings(active()) || isElsewhere(active())
   for (const name of ['audio', 'video', 'screen']) $(name).ariaPressed = inCall && call.media[name]
   const newest = [...calls.values()].sort((a, b) => b.startedAt.localeCompare(a.startedAt))
   list('participants', inCall ? [...call.participants.values()].map(participantLine) : [])

@@ -9,7 +9,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The maximum length of an id that a client chooses.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Returns the id that the client sent, or that the router gave the request, from the request's extensions.
+/// Returns the id that the client or the router gave the request, from the request's extensions.
 pub fn request_id(extensions: &Extensions) -> &str {
     let id = extensions.get::<RequestId>();
     id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default()

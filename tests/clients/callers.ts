@@ -85,6 +85,15 @@ export class Caller {
     return caller
   }
 
+  /** Duplicates the tab: the new one has a copy of the session storage, as with a browser's “Duplicate tab”. */
+  async duplicate() {
+    const opened = this.page.context().waitForEvent('page')
+    await this.page.evaluate(() => void window.open(location.href))
+    const copy = new Caller(this.user, await opened, this.proxy)
+    await copy.waitForText('status', `You are ${this.user.name}.`)
+    return copy
+  }
+
   press(name: string) {
     return this.page.getByRole('button', { name, exact: true }).click({ timeout: 10_000 })
   }
@@ -105,6 +114,11 @@ export class Caller {
       const shown = await videos.evaluateAll((elements) => elements.map(({ ariaLabel }) => ariaLabel!))
       assert.deepEqual(shown.filter((name) => !name.startsWith('You')).sort(), names.sort())
     }, 15_000)
+  }
+
+  /** Waits until the page shows that the user is in the call in another tab or on another device. */
+  waitUntilElsewhere() {
+    return this.page.getByRole('button', { name: 'Move the call here' }).waitFor({ timeout: 10_000 })
   }
 
   waitUntilNotRinging() {
@@ -170,6 +184,23 @@ export class Caller {
     return this.page.evaluate(() => connections.at(-1)!.localDescription!.sdp.match(/ice-ufrag:(\S+)/)![1]!)
   }
 
+  /** Returns the number of media sections of the newest connection's description, and its length without candidates. */
+  descriptionSize() {
+    return this.page.evaluate(() => {
+      const { sdp } = connections.at(-1)!.localDescription!
+      return { sections: sdp.match(/^m=/gm)!.length, length: sdp.replace(/^a=candidate:.*\r\n/gm, '').length }
+    })
+  }
+
+  /** Makes an offer that is larger than a signal may be, but not larger than a message of the WebSocket. */
+  makeLargeOffer(bytes = 280_000) {
+    return this.page.evaluate((bytes) => {
+      const sections = connections.at(-1)!.localDescription!.sdp.replace(/^a=candidate:.*\r\n/gm, '').split(/^(?=m=)/m)
+      const { length } = JSON.stringify(sections.find((section) => section.startsWith('m=video')))
+      for (let n = 0; n < bytes / length; n += 1) connections.at(-1)!.addTransceiver('video')
+    }, bytes)
+  }
+
   /** Returns the number of connections created since the page was loaded. */
   connectionCount() {
     return this.page.evaluate(() => connections.length)
@@ -187,11 +218,13 @@ export class Caller {
 
 const addressOf = (server: Server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
 
-/** A TCP proxy in front of the server that can drop all connections, like a lost network. */
+/** A TCP proxy in front of the server that can drop all connections, like a lost network, and delay what it passes. */
 class TcpProxy {
   readonly address: string
   readonly #server: Server
   readonly #sockets: Set<Socket>
+  /** The delay in each direction, in milliseconds. */
+  delay = 0
   #isOffline = false
 
   static async start(target: string) {
@@ -202,7 +235,10 @@ class TcpProxy {
       const far = connect(Number(port), hostname)
       for (const [one, other] of [[near, far], [far, near]] as const) {
         sockets.add(one)
-        one.pipe(other)
+        one.on('data', (data) => {
+          if (proxy.delay === 0) other.write(data)
+          else setTimeout(() => other.write(data), proxy.delay)
+        })
         one.on('error', () => other.destroy()).on('close', () => sockets.delete(one) && other.destroy())
       }
     })

@@ -3,12 +3,15 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, afterEach, before, suite, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Caller, type Environment, type Kind, type Options, startEnvironment } from './callers.ts'
 import { CallHistoryDocument, CreateChatDocument, MissedCallsDocument, ViewerDocument } from './generated/operations.ts'
 import { createTwoUsers, createUser, eventually, httpUrl, type User } from './helpers.ts'
 
 // The server whose calls ring for 5 seconds, and which has a TURN relay.
 const callsUrl = process.env.PARLOR_TEST_CALLS_URL
+// The server whose TURN credentials are valid for a minute.
+const shortTurnUrl = process.env.PARLOR_TEST_SHORT_TURN_URL
 
 suite('calls', { skip: callsUrl ? false : 'PARLOR_TEST_CALLS_URL is not set' }, () => {
   const relayed = new URL(callsUrl ?? httpUrl).origin
@@ -222,11 +225,120 @@ suite('calls', { skip: callsUrl ? false : 'PARLOR_TEST_CALLS_URL is not set' }, 
       await laptop.press('Answer')
       await alice.waitForText('participants', 'Bob: connected, microphone on, camera off')
       await phone.waitUntilNotRinging()
-      // A user can be in a call with only one device.
-      await phone.press('Join the call')
-      await phone.waitForText('status', 'CONFLICT')
-      await laptop.hangUp()
-      await phone.waitForText('history', /^incoming audio call from Alice: \d+:\d\d$/)
+      // A user can be in a call with only one device, but can move it to another one.
+      await phone.waitUntilElsewhere()
+      await phone.press('Move the call here')
+      await laptop.waitUntilIdle()
+      await alice.waitForText('participants', 'Bob: connected, microphone on, camera off')
+      await phone.hangUp()
+      await laptop.waitForText('history', /^incoming audio call from Alice: \d+:\d\d$/)
+    })
+  })
+
+  suite('between two pages, in difficult conditions', () => {
+    afterEach(closeCallers)
+
+    async function openVideoCall(server = direct, relay = false, whileRinging = async () => {}) {
+      const users = await createTwoUsers(`${server}/graphql`)
+      const alice = await openCaller(users.alice, users.chatId, { server, relay })
+      const bob = await openCaller(users.bob, users.chatId, { server, relay })
+      await alice.press('Video call')
+      await whileRinging()
+      await bob.press('Answer')
+      const answeredAt = Date.now()
+      await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
+      return { alice, bob, connectedMs: Date.now() - answeredAt }
+    }
+
+    test('page recovers within 5 s when it is reloaded while the other side shares and lags 300 ms', async () => {
+      const { alice, bob } = await openVideoCall()
+      alice.proxy.delay = 300
+      for (let round = 1; round <= 20; round += 1) {
+        const shares = round % 2 // 1 while Alice's screen is shared
+        await bob.page.reload()
+        // Alice still negotiates with the former connection.
+        const sharing = sleep((round * 20) % 400).then(() => alice.press('Share screen'))
+        await bob.press('Join the call')
+        await eventually(async () => assert.equal(await bob.connectionCount(), 1), 15_000)
+        const joinedAt = Date.now()
+        await eventually(async () => assert.equal(await alice.connectionCount(), round + 1), 15_000)
+        await alice.waitForText('participants', 'Bob: connected')
+        await bob.waitForText('participants', 'Alice: connected')
+        const milliseconds = Date.now() - joinedAt
+        assert.ok(milliseconds < 5_000, `round ${round}: ${milliseconds} ms`)
+        await sharing
+        await bob.waitForVideos('Alice', ...(shares ? ["Alice's screen"] : []))
+        await Promise.all([alice.waitForMedia(), bob.waitForMedia(1, shares)])
+      }
+    })
+
+    test('30 screen shares leave the session description flat', async () => {
+      const { alice, bob } = await openVideoCall()
+      const sizes = []
+      for (let round = 1; round <= 30; round += 1) {
+        await alice.press('Share screen')
+        await bob.waitForVideos('Alice', "Alice's screen")
+        sizes.push({ alice: await alice.descriptionSize(), bob: await bob.descriptionSize() })
+        await alice.press('Share screen')
+        await bob.waitForVideos('Alice')
+      }
+      // A section that is offered for the second time lists more codecs, once.
+      const [first, last] = [sizes[1]!, sizes.at(-1)!]
+      for (const name of ['alice', 'bob'] as const) {
+        assert.equal(last[name].sections, first[name].sections, `media sections of ${name}`)
+        const growth = last[name].length - first[name].length
+        assert.ok(Math.abs(growth) < 200, `the description of ${name} has grown by ${growth} characters`)
+      }
+      assert.deepEqual([await alice.connectionCount(), await bob.connectionCount()], [1, 1])
+    })
+
+    test('a refused offer is shown, and the connection is replaced', async () => {
+      const { alice, bob } = await openVideoCall()
+      await alice.makeLargeOffer()
+      await alice.waitForText('status', 'The connection to Bob is renewed')
+      await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
+      assert.deepEqual([await alice.connectionCount(), await bob.connectionCount()], [2, 2])
+      await bob.press('Share screen')
+      await alice.waitForVideos('Bob', "Bob's screen")
+    })
+
+    test('a connection that fails twice is replaced on both sides', async () => {
+      const { alice, bob } = await openVideoCall()
+      for (const [n, caller] of [alice, bob].entries()) {
+        await caller.simulateFailure()
+        await caller.simulateFailure()
+        await eventually(async () => {
+          assert.deepEqual([await alice.connectionCount(), await bob.connectionCount()], [n + 2, n + 2])
+        })
+        await Promise.all([alice.waitForMedia(), bob.waitForMedia()])
+      }
+    })
+
+    test('a duplicated tab shows that the call is in another tab, and moves it', async () => {
+      const { alice, bob } = await openVideoCall()
+      const copy = await bob.duplicate()
+      open.push(copy)
+      await copy.waitUntilElsewhere()
+      assert.equal(await copy.page.getByRole('button', { name: 'Join the call' }).isVisible(), false)
+      await bob.waitForMedia()
+
+      await copy.press('Move the call here')
+      await Promise.all([alice.waitForMedia(), copy.waitForMedia()])
+      await bob.waitUntilElsewhere()
+      // The former tab does not join again.
+      await sleep(3_000)
+      await copy.waitForMedia()
+      assert.deepEqual([await alice.connectionCount(), await copy.connectionCount()], [2, 1])
+      await copy.hangUp()
+      await Promise.all([alice.waitUntilIdle(), bob.waitUntilIdle()])
+    })
+
+    const skip = shortTurnUrl ? false : 'PARLOR_TEST_SHORT_TURN_URL is not set'
+    test('relay-only late joiner connects after the first credentials ended', { skip }, async () => {
+      const { alice, bob, connectedMs } = await openVideoCall(shortTurnUrl, true, () => sleep(62_000))
+      assert.deepEqual(await alice.candidateTypes(), [['relay', 'relay']])
+      assert.deepEqual([await alice.connectionCount(), await bob.connectionCount()], [1, 1])
+      assert.ok(connectedMs < 5_000, `${connectedMs} ms`)
     })
   })
 

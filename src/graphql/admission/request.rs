@@ -34,7 +34,7 @@ pub struct AdmittedRequest {
     pub(in crate::graphql) kind: OperationKind,
     /// True if the operation selects `__schema`.
     pub(in crate::graphql) reads_schema: bool,
-    /// True for a query that selects the cursor of a feed, so that all of its reads have to see the same state.
+    /// True for a query with the cursor of a feed, so that all of its reads have to see the same state.
     pub(in crate::graphql) needs_snapshot: bool,
     /// The root field of a subscription; empty for other operations.
     pub(in crate::graphql) root_field: String,
