@@ -70,7 +70,7 @@ fn read_replica(reader: &mut Reader, engine: &Engine) -> Option<Box<PgEndpoint>>
     const NAME: &str = "DATABASE_READ_URL";
     let url = reader.text(
         NAME,
-        "Address of a streaming replica of the PostgreSQL database, which serves searches, lists and older messages",
+        "Address of a replica that serves searches, lists and older messages",
         "postgres://USER:PASSWORD@HOST/NAME?sslmode=MODE",
         "none",
     )?;
