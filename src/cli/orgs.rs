@@ -33,7 +33,7 @@ pub enum OrgsCommand {
         #[arg(long)]
         freeze: bool,
     },
-    /// Import an exported organization; repeated, it imports what is missing. The last export is served after it
+    /// Import an exported organization; repeated, it imports what is missing, and serves what has moved
     Import {
         /// Folder of the export
         #[arg(long)]
@@ -113,13 +113,14 @@ pub async fn run(settings: &DatabaseSettings, command: OrgsCommand) -> Result<()
                 match is_served {
                     true => "The organization is served here from now on.",
                     false =>
-                        "The organization is not served here yet: import its last export, which is made with --freeze.",
+                        "The organization is not served here yet: import again after parlor orgs moved on the old database.",
                 }
             );
         }
         OrgsCommand::Moved { org, dir, address } => {
             export::finish(&database, &org, &dir, &address).await?;
             println!("Requests of the organization are answered with MOVED and {address} from now on.");
+            println!("Import the folder once more, so that the new server serves the organization.");
         }
         OrgsCommand::Resume { org } => {
             export::resume(&database, &org).await?;

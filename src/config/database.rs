@@ -19,7 +19,7 @@ pub(super) fn read(reader: &mut Reader) -> DatabaseSettings {
         engine,
         migration_mode: reader.value(
             "PARLOR_MIGRATE",
-            "Migrations at start: run them, refuse if any is missing, or leave them out",
+            "Migrations at start: run them, refuse if any is missing, or skip them",
             "auto, check or off",
             "auto",
         ),
@@ -32,7 +32,7 @@ pub(super) fn read(reader: &mut Reader) -> DatabaseSettings {
         ),
         max_send_lanes: reader.number(
             "PARLOR_SEND_LANES",
-            "Lanes that commit sends in parallel on PostgreSQL; at most one per four connections",
+            "Lanes that commit sends in parallel; at most one per four connections",
             "lanes",
             2,
             1..=64,

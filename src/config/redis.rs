@@ -28,7 +28,7 @@ pub(super) fn read(reader: &mut Reader) -> ClusterSettings {
     );
     let channel_count = reader.value_with(
         "PARLOR_REDIS_CHANNELS",
-        "Number of channels over which chats, and users, are spread; the same on all nodes",
+        "Redis channels of chats, and as many of users; equal on all nodes",
         "a power of two from 1 to 65536",
         "16384",
         parse_channel_count,

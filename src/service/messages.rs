@@ -165,7 +165,8 @@ fn history_ends(queries: &[Readable<MessagesQuery>]) -> Option<Vec<MessageId>> {
 
 /// Returns pages from the replica, if they end before messages that are old enough.
 ///
-/// Other pages come from the primary. /// Old messages hardly change, so that the replica usually has them as the primary has.
+/// Other pages come from the primary. Old messages hardly change, so that the replica usually has them as the primary
+/// has.
 async fn pages_of_history(
     app: &AppContext,
     known: &[(ChatId, i64)],

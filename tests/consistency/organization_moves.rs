@@ -136,12 +136,14 @@ async fn organization_moved_to_the_other_engine_under_load_loses_nothing(engine:
         futures_util::join!(moving, send_until_frozen(&alice, &chat, &sent), send_until_frozen(&bob, &chat, &sent));
     assert!(output.contains("is frozen"), "{output}");
     let seen = alice.ask(VIEW).await.data().clone();
-    // An unfinished import answers nobody.
+    // The new server answers nobody before the old one has stopped to serve the organisation.
     let early = User::new(new.addr, "alice", new.token("demo", "alice", None));
     early.ask("{ viewer { user { id } } }").await.assert_unavailable();
-    let output = import(&new, folder).await.unwrap();
-    assert!(output.contains("is served here from now on"), "{output}");
+    import(&new, folder).await.unwrap();
+    early.ask("{ viewer { user { id } } }").await.assert_unavailable();
     finish(&old, folder).await.unwrap();
+    let output = import(&new, folder).await.unwrap();
+    assert!(output.contains("of which 0 were written") && output.contains("is served here from now on"), "{output}");
 
     // Both databases have the same rows, whatever their engines.
     let copy = tempfile::tempdir().unwrap();
@@ -260,6 +262,17 @@ async fn move_is_not_finished_over_rows_that_changed_after_the_last_export(engin
     let error = finish(&old, folder.path()).await.unwrap_err();
     assert!(error.contains("rows of chats, members, messages have changed"), "{error}");
     alice.fetch_chat(&chat, "id").await;
+    // The new server has not begun to serve the organisation, so the last steps can be repeated.
+    export(&old, folder.path(), &["--freeze"]).await.unwrap();
+    import(&new, folder.path()).await.unwrap();
+    finish(&old, folder.path()).await.unwrap();
+    import(&new, folder.path()).await.unwrap();
+    let alice = alice.at(new.addr);
+    wait_until("the organization is served", async || {
+        alice.ask("{ viewer { user { id } } }").await.body["errors"].is_null()
+    })
+    .await;
+    assert_eq!(alice.fetch_texts(&chat).await, ["late"]);
     old.stop().await;
     new.stop().await;
 }
@@ -337,6 +350,8 @@ async fn export_that_was_killed_continues(engine: Engine) {
     process.kill();
     export(&old, &folder, &["--freeze"]).await.unwrap();
     import(&new, &folder).await.unwrap();
+    finish(&old, &folder).await.unwrap();
+    import(&new, &folder).await.unwrap();
     let copy = tempfile::tempdir().unwrap();
     export(&new, copy.path(), &[]).await.unwrap();
     assert_eq!(exported(copy.path()), exported(&folder));
@@ -386,11 +401,14 @@ async fn organization_can_come_back_after_its_old_rows_were_deleted(engine: Engi
     export(&first, there, &["--freeze"]).await.unwrap();
     import(&second, there).await.unwrap();
     finish(&first, there).await.unwrap();
+    import(&second, there).await.unwrap();
     alice.at(second.addr).send(&chat, "from there").await;
     export(&second, back, &["--freeze"]).await.unwrap();
     assert!(import(&first, back).await.unwrap_err().contains("parlor orgs delete"));
     orgs(&first.database.url, &["delete", "--org", "demo", "--yes"]).await.unwrap();
     assert_moved(&alice.ask("{ viewer { user { id } } }").await);
+    import(&first, back).await.unwrap();
+    finish(&second, back).await.unwrap();
     import(&first, back).await.unwrap();
     wait_until("the organization is back", async || {
         alice.ask("{ viewer { user { id } } }").await.body["errors"].is_null()

@@ -48,6 +48,8 @@ pub struct Manifest {
     pub is_complete: bool,
     /// True if the organisation was frozen during the last pass, so that nothing is missing.
     pub is_final: bool,
+    /// True if the old database answers with the new address, so that the new one may serve the organisation.
+    pub is_moved: bool,
 }
 
 /// A reason why a folder cannot be used.
@@ -120,6 +122,7 @@ impl Bundle {
             pass: 0,
             is_complete: false,
             is_final: false,
+            is_moved: false,
         };
         if !folder.join("manifest.json").exists() {
             let bundle = Self { folder: folder.to_owned(), manifest };
@@ -150,7 +153,8 @@ impl Bundle {
     pub fn begin_pass(&mut self, versions: &ChatVersions) -> Result<u64, BundleError> {
         let pass = self.manifest.pass + 1;
         write_json(&self.versions_path(pass), versions)?;
-        self.manifest = Manifest { pass, is_complete: false, is_final: false, ..self.manifest.clone() };
+        self.manifest =
+            Manifest { pass, is_complete: false, is_final: false, is_moved: false, ..self.manifest.clone() };
         self.save_manifest()?;
         Ok(pass)
     }
@@ -162,6 +166,16 @@ impl Bundle {
     /// Returns an error if the manifest cannot be written.
     pub fn complete_pass(&mut self, is_final: bool) -> Result<(), BundleError> {
         self.manifest = Manifest { is_complete: true, is_final, ..self.manifest.clone() };
+        self.save_manifest()
+    }
+
+    /// Records that the old database serves the organisation no more.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the manifest cannot be written.
+    pub fn complete_move(&mut self) -> Result<(), BundleError> {
+        self.manifest.is_moved = true;
         self.save_manifest()
     }
 

@@ -76,6 +76,8 @@ pub async fn export(
 
 /// Ends the move of an organisation: from now on this database answers with the address of its server.
 ///
+/// The folder records it, so that the next import lets the new database serve the organisation.
+///
 /// # Errors
 ///
 /// Returns [`Error::Conflict`] if the organisation is not frozen, if the folder is not its final export, or if rows have
@@ -87,15 +89,15 @@ pub async fn finish(database: &Database, organization: &OrganizationId, folder: 
     if !matches!(state, Some(MoveState::Frozen | MoveState::Moved)) {
         return Err(Error::Conflict("the organization is not frozen: export it with --freeze and import it".into()));
     }
-    let bundle = Bundle::open(folder)?;
+    let mut bundle = Bundle::open(folder)?;
     if bundle.organization().as_ref() != Some(organization) || !bundle.manifest.is_final {
         return Err(Error::Conflict("the folder is not the final export of the organization".into()));
     }
-    let (organization, url) = (organization.clone(), url.to_owned());
+    let (organization, url, compared) = (organization.clone(), url.to_owned(), &bundle);
     let finish = async move |conn: &mut Conn| {
         without_time_limits(conn).await?;
         let changed = if state == Some(MoveState::Frozen) {
-            changed_tables(conn, &bundle, &organization).await?
+            changed_tables(conn, compared, &organization).await?
         } else {
             Vec::new()
         };
@@ -108,6 +110,7 @@ pub async fn finish(database: &Database, organization: &OrganizationId, folder: 
     };
     conn.transaction(finish).await?;
     wait_for_notice().await;
+    bundle.complete_move()?;
     Ok(())
 }
 

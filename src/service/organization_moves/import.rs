@@ -28,13 +28,15 @@ pub struct ImportSummary {
     pub rows: usize,
     /// The rows in ranges that were written.
     pub written: usize,
-    /// True if the export was final, so that the organisation is served from now on.
+    /// True if the organisation is served from now on.
+    ///
+    /// The old database must have stopped serving it.
     pub is_served: bool,
 }
 
 /// Imports the rows of an exported organisation that a database does not have yet.
 ///
-/// The organisation is served then if the export is final.
+/// The organisation is served then if the old database serves it no more.
 ///
 /// # Errors
 ///
@@ -69,7 +71,7 @@ pub async fn import(database: &Database, folder: &Path) -> Result<ImportSummary>
     bundle.save_imported(epoch, &progress.imported)?;
     applied?;
     require_counts(&mut conn, &bundle, &organization).await?;
-    if bundle.manifest.is_final {
+    if bundle.manifest.is_moved {
         set_move(&mut conn, &organization, None, None).await?;
         progress.summary.is_served = true;
     }
