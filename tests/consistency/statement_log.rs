@@ -107,6 +107,7 @@ fn statements_that_name_their_bucket_are_accepted() {
            WHERE chats.bucket = v.bucket AND chats.id = v.id"#,
         r#"DELETE FROM messages WHERE messages.bucket = $1 AND messages.chat_id = $2"#,
         r#"SELECT 1 FROM "chats" WHERE "chats"."bucket" >= 0 AND "chats"."due_at" < $1"#,
+        "SELECT 1 FROM chats WHERE (1 = 0 AND (chats.title IS NULL))",
         "SELECT 1 FROM users",
         "SET statement_timeout = 1",
     ] {

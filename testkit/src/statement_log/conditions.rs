@@ -138,6 +138,10 @@ pub fn facts(condition: &Expr, sources: &[Source]) -> Vec<Fact> {
             (Expr::Tuple(lefts), Expr::Tuple(rights)) => {
                 lefts.iter().zip(rights).flat_map(|(left, right)| equality(left, right, sources)).collect()
             }
+            // No row meets the condition, which therefore reads no bucket.
+            (left, right) if are_different_numbers(left, right) => {
+                sources.iter().map(|source| bound(source.alias.clone(), Reach::One, Vec::new())).collect()
+            }
             (left, right) => equality(left, right, sources),
         },
         Expr::BinaryOp { left, op: BinaryOperator::GtEq, right } => {
@@ -191,6 +195,18 @@ fn equality(left: &Expr, right: &Expr, sources: &[Source]) -> Vec<Fact> {
         Some(Fact { alias, target })
     };
     [fact(left, right), fact(right, left)].into_iter().flatten().collect()
+}
+
+/// Returns whether two expressions are different numbers, as in `1 = 0`.
+fn are_different_numbers(left: &Expr, right: &Expr) -> bool {
+    let number = |expression: &Expr| match expression {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => Some(number.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    number(left).zip(number(right)).is_some_and(|(left, right)| left != right)
 }
 
 /// Returns the source whose bucket an expression is.
