@@ -15,9 +15,11 @@
 //! | publishing of receipts | [`ReceiptCoalescer::start`] | the coalescer |
 //! | expiry of typing indicators | [`TypingTracker::start`] | the tracker |
 //! | expiry of presence | [`PresenceTracker::start`] | the tracker |
-//! | commits of sends | [`SendQueue::start`] | the queue |
+//! | search for moves of organisations | [`OrganizationMoves::start`] | the sessions |
+//! | commits of sends, one task per lane | [`SendQueue::start`] | the queue |
 //! | commits of sends to a chat that another transaction has locked | [`SendQueue::start`] | the last of them |
 //! | due calls | [`scheduler::start`] | the [`AppContext`] |
+//! | checks of the replica, with `DATABASE_READ_URL` only | [`replica::start_checks`] | the [`AppContext`] |
 //! | completion of the search index, until it is complete | [`search::start_reindexing`] | the [`AppContext`] |
 //! | publishing of rate limit usage, with Redis only | [`RateLimits::start`] | the limits |
 //! | refresh of token keys, with a key set only | [`Authenticator::load_initial_keys`] | the authenticator |
@@ -58,12 +60,15 @@ use crate::service::calls::scheduler;
 use crate::service::cluster_events::RemoteEvents;
 use crate::service::context::AppContext;
 use crate::service::known_users::KnownUsers;
+use crate::service::organization_moves::states::OrganizationMoves;
 use crate::service::quotas::Quotas;
 use crate::service::rate_limits::RateLimits;
+use crate::service::replica;
 use crate::service::search;
 use crate::service::send::queue::SendQueue;
 use crate::service::send::worker::SendWorker;
 use crate::service::token_revocation;
+use crate::storage::distribution::{self, Distribution};
 use crate::storage::engine::Engine;
 use crate::storage::pool::Database;
 use crate::storage::read_permits::ReadPermits;
@@ -144,13 +149,16 @@ pub async fn start_with_progress(
     authenticator.load_initial_keys().await?;
 
     let limits = &config.service.limits;
-    let hub = Arc::new(Hub::default());
     let (outbox, transport) = cluster.redis.clone().map(RedisTransport::new).unzip();
+    let hub = Arc::new(Hub::new(transport.as_ref().map(RedisTransport::interest)));
     let publisher = EventPublisher::new(hub.clone(), outbox.clone());
     let known_users = Arc::<KnownUsers>::default();
 
     // Components with tasks of their own: see the table above.
     let sessions = Sessions::start(clock.clone());
+    let organization_moves = OrganizationMoves::start(database.clone(), &sessions, &known_users)
+        .await
+        .map_err(|error| StartupError::setting("DATABASE_URL", error))?;
     let gap_repairer = GapRepairer::start(database.clone(), clock.clone(), &hub, outbox.clone());
     let call_presence = Arc::<CallPresence>::default();
     CallRepairer::start(database.clone(), clock.clone(), &hub, call_presence.clone(), outbox.clone());
@@ -229,10 +237,12 @@ pub async fn start_with_progress(
         catch_up_limits,
         send_queue,
         known_users,
+        organization_moves,
         shared_state,
         message_html: Arc::default(),
     });
     scheduler::start(&app);
+    replica::start_checks(&app);
     search::start_reindexing(&app);
     Ok(app)
 }
@@ -266,6 +276,25 @@ async fn check_database(database: &Database) -> Result<(), StartupError> {
 /// Fails as [`migrations::run`] does.
 pub async fn migrate(settings: &DatabaseSettings, mode: MigrationMode) -> Result<Vec<String>, StartupError> {
     migrations::run(&settings.engine, mode).await.map_err(|error| StartupError::setting("DATABASE_URL", error))
+}
+
+/// Checks that the tables of a database can be distributed over the nodes of a Citus cluster.
+///
+/// # Errors
+///
+/// Fails as [`distribution::check`] does.
+pub async fn check_distribution(settings: &DatabaseSettings) -> Result<(), StartupError> {
+    distribution::check(&settings.engine).await.map_err(|error| StartupError::setting("DATABASE_URL", error))
+}
+
+/// Distributes the tables of a migrated database over the nodes of a Citus cluster.
+///
+/// # Errors
+///
+/// Fails as [`distribution::distribute`] does.
+pub async fn distribute(settings: &DatabaseSettings) -> Result<Distribution, StartupError> {
+    let distribution = distribution::distribute(&settings.engine, distribution::SHARD_COUNT).await;
+    distribution.map_err(|error| StartupError::setting("DATABASE_URL", error))
 }
 
 /// Migrates a database to which an older state was restored, and has clients load everything again.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::auth::authenticator::{Authenticator, KeyError, TokenSpec};
 use crate::bootstrap::{self, StartupError};
+use crate::cli::orgs::{OrgsCommand, OrgsError};
 use crate::config::{Config, ConfigError, reference};
 use crate::domain::clock::Clock;
 use crate::domain::text;
@@ -23,9 +24,12 @@ use crate::http::shutdown::Shutdown;
 use crate::service::context::AppContext;
 use crate::service::users;
 use crate::signals::Signals;
+use crate::storage::distribution::Distribution;
 use crate::storage::search_names::Backlog;
 use crate::storage::settings::MigrationMode;
 use crate::telemetry::{Telemetry, TelemetryError};
+
+mod orgs;
 
 /// The maximum lifetime of a token.
 const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -43,11 +47,18 @@ enum Command {
     /// Migrate the database and serve (the default)
     Serve,
     /// Migrate the database and exit
-    Migrate,
+    Migrate {
+        /// Also distribute the tables over the nodes of a Citus cluster, while no node of Parlor runs
+        #[arg(long)]
+        distribute: bool,
+    },
     /// Record that an older state of the database was restored, so that clients load everything again
     Restored,
     /// Print how many names, titles and chats searches still find by the form of an earlier version
     SearchBacklog,
+    /// Move an organization to another database, or delete it
+    #[command(subcommand)]
+    Orgs(OrgsCommand),
     /// Print a token that is signed by the configured secret
     Token {
         /// Organisation of the user
@@ -87,6 +98,9 @@ pub enum CliError {
     /// The server cannot start.
     #[error(transparent)]
     Startup(#[from] StartupError),
+    /// An organisation cannot be moved or deleted.
+    #[error(transparent)]
+    Orgs(#[from] OrgsError),
     /// A token cannot be issued.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -121,7 +135,12 @@ pub async fn run() -> Result<(), CliError> {
             print!("{}", reference::markdown());
             return Ok(());
         }
-        Command::Serve | Command::Migrate | Command::Restored | Command::SearchBacklog | Command::Token { .. } => {}
+        Command::Serve
+        | Command::Migrate { .. }
+        | Command::Restored
+        | Command::SearchBacklog
+        | Command::Orgs(_)
+        | Command::Token { .. } => {}
     }
     let config = Config::from_env()?;
     if matches!(command, Command::Serve) {
@@ -130,9 +149,10 @@ pub async fn run() -> Result<(), CliError> {
     let telemetry = Telemetry::start(&config.log, config.realtime.cluster.node_name.as_deref())?;
     let result = match command {
         Command::Serve => serve(config).await,
-        Command::Migrate => migrate(&config).await,
+        Command::Migrate { distribute } => migrate(&config, distribute).await,
         Command::Restored => record_restore(&config).await,
         Command::SearchBacklog => print_search_backlog(&config).await,
+        Command::Orgs(command) => orgs::run(&config.database, command).await.map_err(CliError::from),
         Command::Token { org, user, name, picture, permissions, expires } => {
             let permissions = (!permissions.is_empty()).then_some(permissions);
             let spec = TokenSpec { organization: org, user, name, picture, permissions, lifetime: expires };
@@ -225,10 +245,18 @@ async fn print_listening(app: &AppContext, config: &Config, addr: SocketAddr) ->
     Ok(())
 }
 
-async fn migrate(config: &Config) -> Result<(), CliError> {
+async fn migrate(config: &Config, is_to_distribute: bool) -> Result<(), CliError> {
+    // Before the migrations, so that a refusal changes nothing.
+    if is_to_distribute {
+        bootstrap::check_distribution(&config.database).await?;
+    }
     bootstrap::open_database(&config.database, "parlor migrate")?;
     let migrations = bootstrap::migrate(&config.database, MigrationMode::Auto).await?;
     println!("{} migrations run", migrations.len());
+    if is_to_distribute {
+        let Distribution { distributed, copied } = bootstrap::distribute(&config.database).await?;
+        println!("{} tables distributed by bucket, {} tables copied to all nodes", distributed.len(), copied.len());
+    }
     Ok(())
 }
 

@@ -82,6 +82,12 @@ pub enum Error {
     /// It has changed nothing, and the client should retry.
     #[error("{message}")]
     Unavailable { message: &'static str, retry_after: Duration },
+    /// Another server has the organisation.
+    #[error("the organization has moved to {url}")]
+    Moved {
+        /// The address of that server.
+        url: String,
+    },
     /// The operation was not finished in time.
     ///
     /// A mutation may have been carried out.
@@ -142,6 +148,7 @@ impl Error {
             Self::Conflict(_) | Self::CallConflict { .. } => "CONFLICT",
             Self::RateLimited { .. } => "RATE_LIMITED",
             Self::PayloadTooLarge(_) => "PAYLOAD_TOO_LARGE",
+            Self::Moved { .. } => "MOVED",
             Self::Unavailable { .. } | Self::TimedOut { .. } => "UNAVAILABLE",
             Self::Internal(_) => "INTERNAL",
         }

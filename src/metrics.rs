@@ -32,6 +32,13 @@ pub struct FieldLabel {
     pub field: String,
 }
 
+/// The label `lane`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneLabel {
+    /// The number of a send lane, from zero.
+    pub lane: usize,
+}
+
 /// A histogram for each value of the label `kind`.
 pub type HistogramFamily = Family<KindLabel, Histogram, fn() -> Histogram>;
 
@@ -85,6 +92,10 @@ pub struct Metrics {
     pub message_renders: Counter,
     /// Sends committed in one transaction.
     pub send_batch_size: Histogram,
+    /// Lanes that commit sends in parallel.
+    pub send_lanes: Gauge,
+    /// Sends that are not answered yet, by lane.
+    pub sends_waiting: Family<LaneLabel, Gauge>,
     /// Reads that waited because too many of their user, of their organization or in all were running.
     pub read_waits: Counter,
     /// Duration of operations, by `query`, `mutation` and `subscription`.
@@ -95,12 +106,22 @@ pub struct Metrics {
     pub db_statement_duration: HistogramFamily,
     /// Statements and connections that failed, by the labels of `storage::errors::Failure`.
     pub db_failures: Family<KindLabel, Counter>,
+    /// Reads that could go to the replica, by `served`, `behind` and `failed`.
+    pub replica_reads: Family<KindLabel, Counter>,
+    /// 1 while reads can go to the replica.
+    pub replica_usable: Gauge,
+    /// The bytes of the log that the replica has not applied.
+    pub replica_lag: Gauge,
     /// Sends that waited because another transaction had locked their chat.
     pub sends_held: Counter,
     /// 1 while this node is connected to Redis.
     pub redis_connected: Gauge,
-    /// Messages between nodes, by `sent`, `received`, `dropped`, `rejected` and `stale`.
+    /// Messages between nodes, by the kinds that the help text lists.
     pub cluster_messages: Family<KindLabel, Counter>,
+    /// Received messages between nodes by the kind of their channel: `nodes`, `chats` and `users`.
+    pub cluster_channel_messages: Family<KindLabel, Counter>,
+    /// The channels of other nodes' messages to which this node is subscribed, by `chats` and `users`.
+    pub cluster_channels: Family<KindLabel, Gauge>,
     /// The seconds by which this machine's clock is ahead of others, by `database` and `nodes`.
     pub clock_difference: Family<KindLabel, Gauge<f64, AtomicU64>>,
     /// The rows that searches find by an earlier form until this node has written them again.
@@ -147,14 +168,21 @@ impl Metrics {
             call_signal_bytes: Counter::default(),
             message_renders: Counter::default(),
             send_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            send_lanes: Gauge::default(),
+            sends_waiting: Family::default(),
             read_waits: Counter::default(),
             graphql_operation_duration: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
             operations_rejected: Family::default(),
             db_statement_duration: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
             db_failures: Family::default(),
+            replica_reads: Family::default(),
+            replica_usable: Gauge::default(),
+            replica_lag: Gauge::default(),
             sends_held: Counter::default(),
             redis_connected: Gauge::default(),
             cluster_messages: Family::default(),
+            cluster_channel_messages: Family::default(),
+            cluster_channels: Family::default(),
             clock_difference: Family::default(),
             search_backlog: Family::default(),
         };
@@ -217,6 +245,8 @@ impl Metrics {
             metrics.message_renders.clone(),
         );
         registry.register("send_batch_size", "Sends committed in one transaction", metrics.send_batch_size.clone());
+        registry.register("send_lanes", "Lanes that commit sends in parallel", metrics.send_lanes.clone());
+        registry.register("sends_waiting", "Sends that are not answered yet by lane", metrics.sends_waiting.clone());
         registry.register(
             "read_waits",
             "Reads that waited because too many of their user, of their organization or in all were running",
@@ -246,6 +276,23 @@ impl Metrics {
             metrics.db_failures.clone(),
         );
         registry.register(
+            "replica_reads",
+            "Reads that could go to the replica by kind: served, behind (it has not applied what the reader may know), \
+             failed; the last two went to the primary",
+            metrics.replica_reads.clone(),
+        );
+        registry.register(
+            "replica_usable",
+            "1 if reads can go to the replica, otherwise 0",
+            metrics.replica_usable.clone(),
+        );
+        registry.register_with_unit(
+            "replica_lag",
+            "Bytes of the log that the replica had not applied at the last check",
+            Unit::Bytes,
+            metrics.replica_lag.clone(),
+        );
+        registry.register(
             "sends_held",
             "Sends that waited because another transaction had locked their chat",
             metrics.sends_held.clone(),
@@ -253,9 +300,20 @@ impl Metrics {
         registry.register("redis_connected", "1 if connected to Redis, otherwise 0", metrics.redis_connected.clone());
         registry.register(
             "cluster_messages",
-            "Messages between nodes by kind: sent, received, dropped (the queue was full), rejected (without a valid \
-             code), stale (received before, or too old)",
+            "Messages between nodes by kind: sent, received, unwanted (received by a channel that others need, without a \
+             listener here), dropped (the queue was full), rejected (without a valid code), stale (received before, or \
+             too old), unreadable (of another release)",
             metrics.cluster_messages.clone(),
+        );
+        registry.register(
+            "cluster_channel_messages",
+            "Received messages between nodes by kind of their channel: nodes (all nodes receive them), chats, users",
+            metrics.cluster_channel_messages.clone(),
+        );
+        registry.register(
+            "cluster_channels",
+            "Channels of other nodes' messages to which this node is subscribed by kind: chats, users",
+            metrics.cluster_channels.clone(),
         );
         registry.register_with_unit(
             "clock_difference",
@@ -270,7 +328,12 @@ impl Metrics {
              titles (of chats), chats (by their messages)",
             metrics.search_backlog.clone(),
         );
-        create_counters(&metrics.cluster_messages, &["dropped", "rejected", "stale"]);
+        create_counters(&metrics.replica_reads, &["served", "behind", "failed"]);
+        create_counters(
+            &metrics.cluster_messages,
+            &["sent", "received", "unwanted", "dropped", "rejected", "stale", "unreadable"],
+        );
+        create_counters(&metrics.cluster_channel_messages, &["nodes", "chats", "users"]);
         metrics
     }
 

@@ -9,5 +9,6 @@ pub mod population;
 pub mod publisher;
 pub mod resuming_subscriber;
 pub mod sender;
+pub mod sending;
 pub mod socket;
 pub mod subscriber_pool;

@@ -1,9 +1,9 @@
 //! The load generator: measures the cost of Parlor, and compares it with references.
 //!
 //! `cargo run --release -p loadtest -- [SCENARIO] [--engine sqlite|postgres|both] [--quick] [--subscribers N]`, where
-//! SCENARIO is one of `sends`, `history`, `search`, `lists`, `fanout`, `memory`, `per-viewer-fields`, `chats`,
-//! `reconnect-storm`, `presence`, `cluster`, `hostile`, `soak` and `all`. `all` runs every scenario except `hostile` and
-//! `soak`.
+//! SCENARIO is one of `sends`, `send-lanes`, `history`, `search`, `lists`, `storage`, `fanout`, `memory`,
+//! `per-viewer-fields`, `chats`, `reconnect-storm`, `presence`, `cluster`, `mesh`, `hostile`, `soak` and `all`. `all`
+//! runs every scenario except `mesh`, `hostile` and `soak`.
 //!
 //! Each run starts the server's binary in a temporary folder, drives it over its public API, and prints Markdown. An
 //! absolute figure depends mostly on the machine, so each is printed with a reference of the same run: bare inserts
@@ -24,14 +24,17 @@ mod history;
 mod hostile;
 mod lists;
 mod memory;
+mod mesh;
 mod per_viewer_fields;
 mod presence;
 mod raw_db_floor;
 mod reconnect_storm;
 mod references;
 mod search;
+mod send_lanes;
 mod sends;
 mod soak;
+mod storage;
 mod tools;
 
 use std::env;
@@ -70,12 +73,16 @@ struct Arguments {
 enum Scenario {
     /// Messages sent per second, compared with bare inserts
     Sends,
+    /// Messages sent per second over one, two and four lanes
+    SendLanes,
     /// A page of history in a small and in a large chat
     History,
     /// Full-text search in a small and in a large chat
     Search,
     /// The chat list of a user with few chats and of one with many
     Lists,
+    /// The bytes that the database needs for a message
+    Storage,
     /// The cost of a delivery to one subscriber
     Fanout,
     /// The memory of an idle subscriber
@@ -90,11 +97,13 @@ enum Scenario {
     Presence,
     /// Two nodes with one database and Redis
     Cluster,
+    /// The messages between up to 100 nodes, simulated in this process; not part of `all`
+    Mesh,
     /// Attacks on a server with default limits; not part of `all`
     Hostile,
     /// The server's memory over minutes of steady load; not part of `all`
     Soak,
-    /// All scenarios except `hostile` and `soak`
+    /// All scenarios except `mesh`, `hostile` and `soak`
     All,
 }
 
@@ -109,6 +118,8 @@ pub struct Scale {
     pub rounds: usize,
     /// The number of messages in the large chat.
     pub large_chat: i64,
+    /// The number of messages in `storage`.
+    pub stored_messages: usize,
     /// The number of chats of the user with many.
     pub many_chats: usize,
     /// The numbers of subscribers in `fanout`.
@@ -135,6 +146,7 @@ impl Scale {
         warm_up: Duration::from_secs(1),
         rounds: 3,
         large_chat: 1_000_000,
+        stored_messages: 200_000,
         many_chats: 2_000,
         pools: &[100, 1_000, 10_000],
         sends: 1_000,
@@ -150,6 +162,7 @@ impl Scale {
         warm_up: Duration::from_millis(500),
         rounds: 1,
         large_chat: 100_000,
+        stored_messages: 20_000,
         many_chats: 500,
         pools: &[1_000],
         sends: 500,
@@ -176,6 +189,10 @@ fn main() -> ExitCode {
 async fn start(arguments: Arguments) -> Result<()> {
     if let (Some(reference), Some(address)) = (arguments.reference, arguments.address) {
         return references::serve(reference, address).await;
+    }
+    if arguments.scenario == Scenario::Mesh {
+        println!("# Parlor under load\n\n{}\n", machine::describe()?);
+        return mesh::run(arguments.quick);
     }
     if env::var_os("PARLOR_TEST_BINARY").is_none() {
         build_server()?;
@@ -226,6 +243,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         if runs(Scenario::Sends) {
             sends::run(engine, scale).await?;
         }
+        if runs(Scenario::SendLanes) {
+            send_lanes::run(engine, scale).await?;
+        }
         if runs(Scenario::History) {
             history::run(engine, scale).await?;
         }
@@ -234,6 +254,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         }
         if runs(Scenario::Lists) {
             lists::run(engine, scale).await?;
+        }
+        if runs(Scenario::Storage) {
+            storage::run(engine, scale).await?;
         }
         if arguments.scenario == Scenario::Hostile {
             hostile::run(engine, scale, arguments.quick).await?;

@@ -3,26 +3,22 @@
 //! Every sender has one message in flight. The bare inserts are measured directly before and after each row, for half
 //! of the row's duration each, in a separate database.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use testkit::Database;
 use testkit::process::ChildProcess;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 
 use crate::Scale;
 use crate::client::parlor::Parlor;
 use crate::client::population::TestPopulation;
 use crate::client::sender::Sender;
+use crate::client::sending::send_all;
 use crate::engines::Engine;
 use crate::raw_db_floor::RawInserts;
-use crate::tools::latency::Latencies;
+use crate::tools::Result;
 use crate::tools::report::{Table, number, share, whole};
-use crate::tools::{Result, TIMEOUT, within};
 
 /// The numbers of chats and senders in the rows over WebSockets.
 const ROWS: [(usize, usize); 6] = [(1, 1), (1, 16), (1, 256), (100, 1), (100, 16), (100, 256)];
@@ -128,7 +124,7 @@ impl Bench<'_> {
     async fn measure_between(&self, row: &mut Row, raw: &mut RawInserts) -> Result<[String; 10]> {
         let (chats, senders) = (row.chats.len(), row.senders.len());
         let before = raw.write::<BATCH>(self.scale.duration / 2).await?;
-        let sent = self.send_all(row).await?;
+        let sent = send_all(self.server, &row.chats, &mut row.senders, self.scale).await?;
         let after = raw.write::<BATCH>(self.scale.duration / 2).await?;
         let inserts = (before + after) / 2.0;
         let single = raw.write::<1>(self.scale.duration / 4).await?;
@@ -146,56 +142,4 @@ impl Bench<'_> {
             whole(single),
         ])
     }
-
-    /// Runs all senders for the scale's duration, and counts the acknowledgements after the warm-up.
-    async fn send_all(&self, row: &mut Row) -> Result<Sent> {
-        let start = Instant::now() + self.scale.warm_up;
-        let end = start + self.scale.duration;
-        let mut tasks = JoinSet::new();
-        for sender in row.senders.drain(..) {
-            tasks.spawn(keep_sending(sender, row.chats.clone(), start..end));
-        }
-        sleep_until(start).await;
-        let cpu = self.server.cpu_time();
-        sleep_until(end).await;
-        let mut sent = Sent { cpu: self.server.cpu_time() - cpu, ..Sent::default() };
-        while let Some(task) = tasks.join_next().await {
-            let (sender, latencies) = task??;
-            sent.count += latencies.len();
-            latencies.into_iter().for_each(|latency| sent.latencies.record(latency));
-            row.senders.push(sender);
-        }
-        Ok(sent)
-    }
-}
-
-/// Sends until the end of a time range.
-///
-/// Returns the sender and the latencies of the messages that were acknowledged within the range.
-async fn keep_sending(
-    mut sender: Sender,
-    chats: Arc<[String]>,
-    range: Range<Instant>,
-) -> Result<(Sender, Vec<Duration>)> {
-    let mut latencies = Vec::new();
-    loop {
-        let sent_at = Instant::now();
-        if sent_at >= range.end {
-            return Ok((sender, latencies));
-        }
-        within(TIMEOUT, "a send", sender.send(&chats)).await?;
-        let acknowledged_at = Instant::now();
-        if range.contains(&acknowledged_at) {
-            latencies.push(acknowledged_at - sent_at);
-        }
-    }
-}
-
-/// The messages that were acknowledged within the measured time.
-#[derive(Default)]
-struct Sent {
-    count: usize,
-    latencies: Latencies,
-    /// The CPU time of the server's process.
-    cpu: Duration,
 }

@@ -148,8 +148,8 @@ pub(super) fn read_quotas(reader: &mut Reader, send_queue_capacity: usize) -> Qu
         },
         queued_sends: QuotaLimits {
             per_user: limit("PARLOR_USER_QUEUED_SENDS", "Maximum waiting sends of a user", "sends", 64),
-            // One organization leaves room in the queue for the others.
-            per_organization: (send_queue_capacity * 3 / 4).max(1),
+            // In each send lane, one organization leaves room for the others.
+            per_organization: send_queue_capacity,
         },
         operation_memory: QuotaLimits {
             per_user: limit(

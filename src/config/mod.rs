@@ -203,6 +203,10 @@ mod tests {
             (vec![("PARLOR_MAX_DEPTH", "two")], "PARLOR_MAX_DEPTH=two: must be a whole number from 3 to 24"),
             (vec![("PARLOR_LOG_FORMAT", "xml")], "PARLOR_LOG_FORMAT=xml: must be text or json"),
             (vec![("PARLOR_REDIS_CLUSTER", "yes")], "PARLOR_REDIS_CLUSTER=yes: must be true or false"),
+            (
+                vec![("PARLOR_REDIS_CHANNELS", "1000")],
+                "PARLOR_REDIS_CHANNELS=1000: must be a power of two from 1 to 65536",
+            ),
             (vec![("PARLOR_PORT", "80")], "PARLOR_PORT: there is no such setting"),
             (vec![("DATABASE_URL", "mysql://u:secret@db/chat")], "DATABASE_URL: must begin with"),
             (vec![("DATABASE_URL", "sqlite://:memory:")], "DATABASE_URL: must name a file"),

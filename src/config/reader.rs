@@ -249,7 +249,8 @@ impl Reader {
 
 /// Returns true for names that belong to the server. Tests have variables of their own.
 fn is_setting_name(name: &str) -> bool {
-    name == "DATABASE_URL" || name == "REDIS_URL" || name.starts_with("PARLOR_") && !name.starts_with("PARLOR_TEST_")
+    matches!(name, "DATABASE_URL" | "DATABASE_READ_URL" | "REDIS_URL")
+        || name.starts_with("PARLOR_") && !name.starts_with("PARLOR_TEST_")
 }
 
 /// Returns true for a variable by which Kubernetes announces a service whose name begins with "parlor".

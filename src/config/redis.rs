@@ -1,6 +1,7 @@
 //! The settings of the connection between nodes.
 
 use crate::config::reader::Reader;
+use crate::realtime::cluster::channels::Channels;
 use crate::realtime::cluster::redis::RedisSettings;
 use crate::realtime::settings::ClusterSettings;
 
@@ -25,8 +26,21 @@ pub(super) fn read(reader: &mut Reader) -> ClusterSettings {
         "text",
         "parlor",
     );
+    let channel_count = reader.value_with(
+        "PARLOR_REDIS_CHANNELS",
+        "Redis channels of chats, and as many of users; equal on all nodes",
+        "a power of two from 1 to 65536",
+        "16384",
+        parse_channel_count,
+    );
     let node_name =
         reader.text("PARLOR_NODE_NAME", "Name of this node for other nodes and logs", "text", "a random id");
-    let redis = (!addresses.is_empty()).then_some(RedisSettings { addresses, is_cluster, channel_prefix });
+    let redis =
+        (!addresses.is_empty()).then_some(RedisSettings { addresses, is_cluster, channel_prefix, channel_count });
     ClusterSettings { node_name, redis }
+}
+
+fn parse_channel_count(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count: &u32| count.is_power_of_two() && *count <= Channels::MAX_COUNT);
+    count.ok_or_else(|| format!("must be a power of two from 1 to {}", Channels::MAX_COUNT))
 }

@@ -75,8 +75,10 @@ pub enum ChatEventKind {
     /// It is never sent to other nodes, where it could arrive after newer state: each node reads the rows itself.
     #[serde(skip)]
     MembersUpdated(UnversionedMemberUpdates),
-    /// The chat was deleted.
-    Deleted,
+    /// The chat was deleted when it had this version.
+    ///
+    /// A chat that was made again under the same id has greater versions, and is not deleted by it.
+    Deleted { version: i64 },
     /// Notifications changed; it is published to their users only, who read them.
     #[serde(rename = "Notified")]
     NotificationsChanged(NotificationBatch),
@@ -238,7 +240,7 @@ impl ChatEvent {
         match &self.kind {
             ChatEventKind::LogChanges(slice) => Some((slice.after_version + 1, slice.to_version)),
             ChatEventKind::MembersUpdated(_)
-            | ChatEventKind::Deleted
+            | ChatEventKind::Deleted { .. }
             | ChatEventKind::NotificationsChanged(_)
             | ChatEventKind::CallChanged(_) => None,
         }
@@ -249,7 +251,7 @@ impl ChatEvent {
         match &self.kind {
             ChatEventKind::MembersUpdated(updates) => Some(updates.as_of_version),
             ChatEventKind::LogChanges(_)
-            | ChatEventKind::Deleted
+            | ChatEventKind::Deleted { .. }
             | ChatEventKind::NotificationsChanged(_)
             | ChatEventKind::CallChanged(_) => None,
         }
@@ -267,7 +269,7 @@ impl ChatEvent {
         match &self.kind {
             ChatEventKind::LogChanges(slice) => &slice.changes,
             ChatEventKind::MembersUpdated(_)
-            | ChatEventKind::Deleted
+            | ChatEventKind::Deleted { .. }
             | ChatEventKind::NotificationsChanged(_)
             | ChatEventKind::CallChanged(_) => &[],
         }

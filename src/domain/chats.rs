@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::domain::characters::is_blank;
-use crate::domain::ids::{ChatId, OrganizationId, UserId};
+use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
 use crate::domain::members::Role;
 use crate::domain::text;
 use crate::error::{Error, Result};
@@ -214,6 +214,11 @@ impl Resource {
             id: text::validate_line("resource.id", id, Self::MAX_CHARS)?,
         })
     }
+
+    /// Returns the id of the chat that belongs to the resource.
+    pub fn chat_id(&self, organization: &OrganizationId) -> ChatId {
+        ChatId::derive(organization, &[b"resource", self.kind.as_bytes(), self.id.as_bytes()])
+    }
 }
 
 /// The fields of a chat that `updateChat` can change.
@@ -290,11 +295,17 @@ impl ChatDetails {
     }
 }
 
-/// Returns the key of the direct chat of two users, which does not depend on their order.
-pub fn direct_key(user: &UserId, other: &UserId) -> String {
+/// Returns the id of the direct chat of two users, which does not depend on their order.
+///
+/// With the same user twice, it is the id of the chat for their notes.
+pub fn direct_chat_id(organization: &OrganizationId, user: &UserId, other: &UserId) -> ChatId {
     let (first, second) = (user.min(other).as_str(), user.max(other).as_str());
-    // A user id has no control characters, so two pairs never have the same key.
-    format!("{first}\n{second}")
+    ChatId::derive(organization, &[b"direct", first.as_bytes(), second.as_bytes()])
+}
+
+/// Returns the id of the chat that a user creates with a nonce.
+pub fn nonce_chat_id(organization: &OrganizationId, creator: &UserId, nonce: &Nonce) -> ChatId {
+    ChatId::derive(organization, &[b"nonce", creator.as_str().as_bytes(), nonce.as_str().as_bytes()])
 }
 
 /// The conditions that listed chats meet.
@@ -332,5 +343,41 @@ mod tests {
             let error = Policy::checked(rules.into_iter().chain([twice])).unwrap_err();
             assert_eq!(error.to_string(), "policy must name each action once, and names POST twice");
         }
+    }
+
+    #[test]
+    fn derived_chat_id_never_changes() {
+        let organization: OrganizationId = "demo".parse().unwrap();
+        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let resource = Resource { kind: "ticket".into(), id: "7".into() };
+        let ids = [
+            (direct_chat_id(&organization, &alice, &bob), "a2c9113a-052d-8589-8ed0-116d37337e9d"),
+            (direct_chat_id(&organization, &bob, &alice), "a2c9113a-052d-8589-8ed0-116d37337e9d"),
+            (resource.chat_id(&organization), "a228727f-1817-8589-97b9-6e9a032af715"),
+            (
+                nonce_chat_id(&organization, &alice, &Nonce::parse("n1").unwrap()),
+                "2be9ddaf-2c7d-8589-9077-f1bc31da97f4",
+            ),
+        ];
+        for (id, expected) in ids {
+            assert_eq!(id.0.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn derived_chat_ids_differ_between_kinds_and_keys() {
+        let organization: OrganizationId = "demo".parse().unwrap();
+        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let nonce = |text| Nonce::parse(text).unwrap();
+        let ids = [
+            direct_chat_id(&organization, &alice, &bob),
+            direct_chat_id(&organization, &alice, &alice),
+            nonce_chat_id(&organization, &alice, &nonce("bob")),
+            nonce_chat_id(&organization, &bob, &nonce("alice")),
+            Resource { kind: "alice".into(), id: "bob".into() }.chat_id(&organization),
+            Resource { kind: "aliceb".into(), id: "ob".into() }.chat_id(&organization),
+            direct_chat_id(&"acme".parse().unwrap(), &alice, &bob),
+        ];
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
     }
 }

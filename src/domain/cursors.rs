@@ -150,18 +150,23 @@ fn decode_timestamp(micros: [u8; 8]) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::buckets::Bucket;
 
     const EPOCH: DatabaseEpoch = DatabaseEpoch(-7);
     const OTHER_EPOCH: DatabaseEpoch = DatabaseEpoch(7);
 
+    fn new_chat_id() -> ChatId {
+        ChatId::new(Bucket::new(7).unwrap())
+    }
+
     #[test]
     fn feed_cursor_decodes_for_its_chat_only() {
-        let chat = ChatId::new();
+        let chat = new_chat_id();
         let as_of = DateTime::from_timestamp(1_000_000, 0).unwrap();
         for snapshot_version in [None, Some(12)] {
             let cursor = FeedCursor { epoch: EPOCH, chat, version: 9, snapshot_version, as_of };
             assert_eq!(FeedCursor::decode(&cursor.encode(), EPOCH, chat), Some(cursor));
-            assert_eq!(FeedCursor::decode(&cursor.encode(), EPOCH, ChatId::new()), None);
+            assert_eq!(FeedCursor::decode(&cursor.encode(), EPOCH, new_chat_id()), None);
             assert_eq!(FeedCursor::decode(&cursor.encode(), OTHER_EPOCH, chat), None);
         }
         let invalid = FeedCursor { epoch: EPOCH, chat, version: 9, snapshot_version: Some(3), as_of };
@@ -193,7 +198,7 @@ mod tests {
 
     #[test]
     fn call_cursor_decodes_for_its_participant_only() {
-        let call = CallId::new(ChatId::new());
+        let call = CallId::new(new_chat_id());
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let cursor = CallCursor { epoch: EPOCH, call, participant: Some(alice.clone()), version: 9 };
         let text = cursor.encode();
@@ -210,7 +215,7 @@ mod tests {
     fn cursor_within_snapshot_covers_messages_already_sent() {
         let cursor = FeedCursor {
             epoch: EPOCH,
-            chat: ChatId::new(),
+            chat: new_chat_id(),
             version: 5,
             snapshot_version: Some(20),
             as_of: DateTime::UNIX_EPOCH,

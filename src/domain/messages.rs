@@ -10,6 +10,9 @@ use crate::domain::polls::Poll;
 use crate::domain::text;
 use crate::error::{Error, Result};
 
+/// The number of bytes of a fingerprint, which every message with a nonce stores.
+const FINGERPRINT_BYTES: usize = 8;
+
 /// The kind of a message, which follows from its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "snake_case")]
@@ -384,10 +387,12 @@ impl MessageDraft {
     pub fn fingerprint(&self) -> Vec<u8> {
         let targets = (self.reply_to_seq, self.thread_root_seq, self.also_in_chat);
         let mentions = (&self.mentions, self.mentions_everyone);
-        match &self.body {
+        let mut hash = match &self.body {
             DraftBody::New { text, content } => fingerprint(&(targets, mentions, text, content)),
             DraftBody::Forward(source) => fingerprint(&(targets, mentions, source.to_string())),
-        }
+        };
+        hash.truncate(FINGERPRINT_BYTES);
+        hash
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod bans;
 pub mod blocklist;
+pub mod buckets;
 pub mod byte_budget;
 pub mod call_signaling;
 pub mod calls;
@@ -18,6 +19,7 @@ pub mod members;
 pub mod message_queries;
 pub mod messages;
 pub mod notifications;
+pub mod organizations;
 pub mod pagination;
 pub mod polls;
 pub mod presence;

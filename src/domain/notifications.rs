@@ -44,7 +44,7 @@ impl Notification {
         now: DateTime<Utc>,
     ) -> Option<Self> {
         (member.user != *actor && is_wanted_by(member, kind, now)).then(|| Self {
-            id: NotificationId::new(),
+            id: NotificationId::new(organization.bucket()),
             organization: organization.clone(),
             user: member.user.clone(),
             kind,

@@ -19,7 +19,6 @@ use futures_util::stream::Stream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep};
 use tokio_util::sync::DropGuard;
 
-use crate::error::Error;
 use crate::graphql::admission::request::{AdmittedRequest, RejectedRequest};
 use crate::graphql::execution::requester::Requester;
 use crate::graphql::execution::response::GraphqlResponse;
@@ -32,7 +31,7 @@ use crate::http::state::HttpState;
 use crate::http::tcp_stream::SharedTcpWriter;
 use crate::metrics::{GaugeGuard, KindLabel, METRICS};
 use crate::realtime::presence::tracker::ConnectionGuard;
-use crate::realtime::sessions::{Session, SessionState};
+use crate::realtime::sessions::Session;
 use crate::service::quotas::QuotaGuard;
 
 /// Responds with the results of an operation as events.
@@ -82,7 +81,7 @@ fn wait_for_end(state: Arc<HttpState>, session: Option<Arc<Session>>) -> BoxFutu
     async move {
         let session_ended = async {
             match &session {
-                Some(session) => session.wait_ended().await,
+                Some(session) => session.end_error(session.wait_ended().await),
                 None => std::future::pending().await,
             }
         };
@@ -91,19 +90,11 @@ fn wait_for_end(state: Arc<HttpState>, session: Option<Arc<Session>>) -> BoxFutu
             sleep(state.settings.drain_period.mul_f64(state.next_drain_fraction())).await;
         };
         tokio::select! {
-            session_state = session_ended => Some(session_end(session_state)),
+            session_error = session_ended => Some(RejectedRequest::from(&session_error).into_graphql_response()),
             () = drained => None,
         }
     }
     .boxed()
-}
-
-/// Creates the error that ends the stream with its session.
-fn session_end(session_state: SessionState) -> GraphqlResponse {
-    let is_revoked = session_state == SessionState::Revoked;
-    let message = if is_revoked { "the token was revoked" } else { "the token has expired" };
-    let error = Error::Unauthenticated { message: message.into(), retryable: !is_revoked };
-    RejectedRequest::from(&error).into_graphql_response()
 }
 
 /// The body of a response: the operation's results, with heartbeats while there are none.

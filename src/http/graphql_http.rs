@@ -86,6 +86,8 @@ enum Outcome {
     PayloadTooLarge,
     UnsupportedMediaType,
     TooManyRequests,
+    /// Another server has the organisation.
+    Moved,
     InternalError,
     Unavailable,
 }
@@ -114,6 +116,7 @@ fn status(outcome: Outcome, media_type: MediaType) -> StatusCode {
         (Outcome::PayloadTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Outcome::UnsupportedMediaType, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         (Outcome::TooManyRequests, _) => StatusCode::TOO_MANY_REQUESTS,
+        (Outcome::Moved, _) => StatusCode::MISDIRECTED_REQUEST,
         (Outcome::InternalError, _) => StatusCode::INTERNAL_SERVER_ERROR,
         (Outcome::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -340,6 +343,7 @@ fn read_query_string(uri: &Uri) -> Result<GraphqlRequest> {
 fn respond_authentication_error(media_type: MediaType, error: &Error, request_id: &str) -> Response {
     let outcome = match error {
         Error::Unauthenticated { .. } => Outcome::Unauthenticated,
+        Error::Moved { .. } => Outcome::Moved,
         Error::Unavailable { .. } => Outcome::Unavailable,
         _ => Outcome::InternalError,
     };

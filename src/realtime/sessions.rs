@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,7 +13,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
+use crate::domain::ids::OrganizationId;
 use crate::domain::users::{UserKey, Viewer};
+use crate::error::Error;
 use crate::tasks::tick_while_alive;
 
 /// The time between the warning of a session and the expiry of its token.
@@ -32,12 +34,14 @@ pub enum SessionState {
     Expired,
     /// The token was revoked.
     Revoked,
+    /// This server no longer serves the organisation of the user.
+    OrganizationGone,
 }
 
 impl SessionState {
-    /// Returns true if the token is no longer valid.
+    /// Returns true if the session has ended.
     pub fn has_ended(self) -> bool {
-        matches!(self, Self::Expired | Self::Revoked)
+        matches!(self, Self::Expired | Self::Revoked | Self::OrganizationGone)
     }
 }
 
@@ -53,6 +57,8 @@ pub struct Session {
     state: watch::Sender<SessionState>,
     /// Set before `state` changes to a final state: every write to a socket reads it, without a lock.
     has_ended: AtomicBool,
+    /// The error of requests to the user's organisation, once this server no longer serves it.
+    organization_error: OnceLock<Error>,
     /// The number of open feeds by which the client takes part in calls.
     call_feeds: watch::Sender<usize>,
 }
@@ -99,6 +105,7 @@ impl Sessions {
             viewer: RwLock::new(viewer.clone()),
             state: watch::Sender::new(SessionState::Open),
             has_ended: AtomicBool::new(false),
+            organization_error: OnceLock::new(),
             call_feeds: watch::Sender::new(0),
         });
         let weak = Arc::downgrade(&session);
@@ -117,6 +124,22 @@ impl Sessions {
                 session.has_ended.store(true, Ordering::Release);
                 session.state.send_replace(SessionState::Revoked);
             }
+        }
+    }
+
+    /// Ends the sessions of an organisation's users with the error that new requests get.
+    pub fn end_organization(&self, organization: &OrganizationId, error: &Error) {
+        let index = self.index.lock();
+        let of_organization = index.by_user.iter().filter(|((known, _), _)| known == organization);
+        let sessions: Vec<_> =
+            of_organization.flat_map(|(_, sessions)| sessions.values()).filter_map(Weak::upgrade).collect();
+        // The states change without the lock, and so does the drop of a last reference, which takes it.
+        drop(index);
+        for session in sessions {
+            // Another error may have ended the session before.
+            session.organization_error.set(error.clone()).ok();
+            session.has_ended.store(true, Ordering::Release);
+            session.state.send_replace(SessionState::OrganizationGone);
         }
     }
 
@@ -211,11 +234,20 @@ impl Session {
         self.state.subscribe()
     }
 
-    /// Returns whether the token is no longer valid.
+    /// Returns whether the session has ended, most often because its token is no longer valid.
     ///
     /// Nothing more may be written to its connection then.
     pub fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Acquire)
+    }
+
+    /// Returns the error that a client gets when its session has ended in this state.
+    pub fn end_error(&self, state: SessionState) -> Error {
+        match (state, self.organization_error.get()) {
+            (SessionState::OrganizationGone, Some(error)) => error.clone(),
+            (SessionState::Revoked, _) => Error::unauthenticated("the token was revoked"),
+            _ => Error::Unauthenticated { message: "the token has expired".into(), retryable: true },
+        }
     }
 
     /// Counts a feed by which the client takes part in a call.
@@ -234,7 +266,7 @@ impl Session {
         *self.call_feeds.borrow() > 0
     }
 
-    /// Waits until the token is no longer valid, and returns the final state.
+    /// Waits until the session has ended, and returns the final state.
     ///
     /// # Cancel safety
     ///

@@ -12,6 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
+use crate::domain::chat_events::{Change, ChatEvent, ChatEventKind, MessageChange};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ChatId, MemberId, UserId};
 use crate::realtime::cluster::message::{ClusterMessage, TypingUpdate};
@@ -111,6 +112,35 @@ impl TypingTracker {
         }
     }
 
+    /// Marks a member as no longer typing, also if only another node knows that they are.
+    ///
+    /// This node may have no listeners in the chat, and then does not know who is typing at other nodes.
+    pub fn stop_typing_everywhere(&self, member: MemberId) {
+        self.0.remove_user(member.chat, &member.user);
+        let MemberId { chat, user } = member;
+        self.0.publisher.send_to_peers(ClusterMessage::Typing(TypingUpdate { chat, user, span: None }));
+    }
+
+    /// Marks those as no longer typing whose message or departure another node announces.
+    ///
+    /// That node may not know that they were typing. A user who began to type again since then stays.
+    pub fn end_by_event(&self, event: &ChatEvent) {
+        if self.0.typing_count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let ChatEventKind::LogChanges(slice) = &event.kind else { return };
+        for change in &slice.changes {
+            let ended = match change {
+                Change::Message(message, MessageChange::Added) => message.sender.as_ref(),
+                Change::Member(member) if !member.is_active() => Some(&member.user),
+                _ => None,
+            };
+            if let Some(user) = ended {
+                self.0.remove_user_who_started_before(event.chat, user, event.published_at);
+            }
+        }
+    }
+
     /// Marks all members of a deleted chat as no longer typing.
     pub fn clear_chat(&self, chat: ChatId) {
         for user in self.typing_users(chat) {
@@ -190,9 +220,14 @@ impl TypingRegistry {
 
     /// Removes a typing user and returns true if the user was typing.
     fn remove_user(&self, chat: ChatId, user: &UserId) -> bool {
+        self.remove_user_who_started_before(chat, user, DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// Removes a user who has been typing since before a time, and returns true if there was one.
+    fn remove_user_who_started_before(&self, chat: ChatId, user: &UserId, time: DateTime<Utc>) -> bool {
         let mut chats = self.lock();
         let Some(typing) = chats.get_mut(&chat) else { return false };
-        let removed = typing.retain_users(chat, |known| known.user != *user);
+        let removed = typing.retain_users(chat, |known| known.user != *user || known.started_at >= time);
         self.typing_count.fetch_sub(removed, Ordering::Relaxed);
         if typing.is_unused() {
             chats.remove(&chat);

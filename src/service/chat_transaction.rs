@@ -64,7 +64,7 @@ impl ChatTransaction {
     /// Locks a chat of the viewer's organisation, visible or not.
     async fn lock_any(conn: &mut Conn, viewer: &Viewer, chat: ChatId, clock: &Clock) -> Result<Self> {
         require_permission(&viewer.permissions, Permission::ChatView)?;
-        let locked = chats::lock(conn, &[chat]).await?.pop();
+        let locked = chats::lock_one(conn, chat).await?;
         let chat = locked.filter(|chat| chat.organization == *viewer.organization()).ok_or(Error::NotFound("chat"))?;
         let id = MemberId { chat: chat.id, user: viewer.id().clone() };
         let membership = members::by_ids(conn, &[id]).await?.pop();
@@ -332,7 +332,8 @@ impl ChatTransaction {
             now: _,
         } = self;
         if !system_messages.is_empty() {
-            messages::insert(conn, &system_messages).await?;
+            let organization = &access.chat.organization;
+            messages::insert(conn, system_messages.iter().map(|message| (organization, &**message))).await?;
         }
         if !changes.is_empty() {
             chats::update(conn, &access.chat).await?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::chats::{
-    ActivityKey, Chat, ChatAction, ChatDetails, ChatFilter, ChatKind, REMOVALS_RETAINED, Resource, direct_key,
+    ActivityKey, Chat, ChatAction, ChatDetails, ChatFilter, ChatKind, REMOVALS_RETAINED, Resource, direct_chat_id,
+    nonce_chat_id,
 };
 use crate::domain::ids::{ChatId, Nonce, UserId, fingerprint};
 use crate::domain::members::{Member, Role};
@@ -19,10 +20,10 @@ use crate::service::chat_transaction::ChatTransaction;
 use crate::service::commit_outcome::CommitOutcome;
 use crate::service::context::AppContext;
 use crate::service::members::{MAX_ADDED_MEMBERS, require_known_users};
-use crate::storage::chats::ChatIdempotencyKey;
 use crate::storage::connection::Conn;
 use crate::storage::session::TransactionLimits;
-use crate::storage::{chat_removals, chats, members};
+use crate::storage::{chat_removals, chats, deleted_chats, members};
+use crate::tasks::warn_of_failure;
 
 /// The time limit of the statement that deletes a chat, which may have a million messages.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(25);
@@ -48,6 +49,10 @@ pub struct NewChat {
     pub details: ChatDetails,
     pub members: Vec<(UserId, Role)>,
     pub resource: Option<Resource>,
+    /// The id, if it follows from what the chat is for; the chat may then exist already.
+    pub derived_id: Option<ChatId>,
+    /// A hash of the request, if it had a nonce.
+    pub fingerprint: Option<Vec<u8>>,
 }
 
 impl CreateResult {
@@ -64,7 +69,7 @@ impl NewChat {
     fn new(kind: ChatKind, details: ChatDetails, viewer: &Viewer, role: Role, others: Vec<UserId>) -> Self {
         let creator = std::iter::once((viewer.id().clone(), role));
         let members = creator.chain(others.into_iter().map(|user| (user, Role::Member))).collect();
-        Self { kind, details, members, resource: None }
+        Self { kind, details, members, resource: None, derived_id: None, fingerprint: None }
     }
 }
 
@@ -105,24 +110,21 @@ pub async fn page(app: &AppContext, viewer: &Viewer, filter: &ChatFilter, args: 
 pub async fn open_direct(app: &AppContext, viewer: &Viewer, other: UserId) -> Result<Chat> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
     app.rate_limits.check_write(viewer)?;
-    let direct_key = direct_key(viewer.id(), &other);
+    let id = direct_chat_id(viewer.organization(), viewer.id(), &other);
     let mut conn = app.database.write().await?;
     let result = conn
         .transaction(async move |conn| {
             require_known_users(conn, viewer, "userId", std::slice::from_ref(&other)).await?;
-            if let Some(chat) = chats::by_direct_key(conn, viewer.organization(), &direct_key).await? {
+            if let Some(chat) = existing(conn, viewer, id).await? {
                 return Ok(CreateResult::Existing(chat));
             }
-            let key = ChatIdempotencyKey { direct_key: Some(direct_key), ..ChatIdempotencyKey::default() };
             let others = if other == *viewer.id() { Vec::new() } else { vec![other] };
             let new = NewChat::new(ChatKind::Direct, ChatDetails::default(), viewer, Role::Member, others);
-            if let Some(outcome) = insert(conn, app, viewer, new, &key).await? {
+            if let Some(outcome) = insert(conn, app, viewer, NewChat { derived_id: Some(id), ..new }).await? {
                 return Ok(CreateResult::Created(outcome));
             }
             // Another request has created it meanwhile.
-            let key = key.direct_key.as_deref().unwrap_or_default();
-            let chat = chats::by_direct_key(conn, viewer.organization(), key).await?;
-            chat.map(CreateResult::Existing).ok_or(Error::NotFound("chat"))
+            existing(conn, viewer, id).await?.map(CreateResult::Existing).ok_or(Error::NotFound("chat"))
         })
         .await?;
     Ok(result.publish(app))
@@ -153,65 +155,70 @@ pub async fn create(app: &AppContext, viewer: &Viewer, mut draft: ChatDraft) -> 
     }
     app.rate_limits.check_writes(viewer, 1 + draft.members.len())?;
     let content = (draft.kind, &draft.details, &draft.members);
-    let key = ChatIdempotencyKey {
-        direct_key: None,
-        fingerprint: draft.nonce.is_some().then(|| fingerprint(&content)),
-        nonce: draft.nonce.clone(),
-    };
+    let replayed = draft.nonce.as_ref().map(|nonce| NonceKey {
+        chat: nonce_chat_id(viewer.organization(), viewer.id(), nonce),
+        fingerprint: fingerprint(&content),
+    });
     let mut conn = app.database.write().await?;
     let result = conn
         .transaction(async move |conn| {
             // A repeated request succeeds even if a check that it passed at first fails now.
-            if let Some(chat) = find_by_nonce(conn, viewer, &key).await? {
+            if let Some(chat) = find_replayed(conn, viewer, replayed.as_ref()).await? {
                 return Ok(CreateResult::Existing(chat));
             }
             require_permission(&viewer.permissions, Permission::ChatView)?;
             require_permission(&viewer.permissions, Permission::ChatCreateGroup)?;
             require_known_users(conn, viewer, "memberIds", &draft.members).await?;
-            let new = NewChat::new(draft.kind, draft.details, viewer, Role::Owner, draft.members);
-            match insert(conn, app, viewer, new, &key).await? {
-                Some(outcome) => Ok(CreateResult::Created(outcome)),
-                // Another request with the same nonce has created it meanwhile.
-                None => {
-                    find_by_nonce(conn, viewer, &key).await?.map(CreateResult::Existing).ok_or(Error::NotFound("chat"))
-                }
+            let new = NewChat {
+                derived_id: replayed.as_ref().map(|key| key.chat),
+                fingerprint: replayed.as_ref().map(|key| key.fingerprint.clone()),
+                ..NewChat::new(draft.kind, draft.details, viewer, Role::Owner, draft.members)
+            };
+            if let Some(outcome) = insert(conn, app, viewer, new).await? {
+                return Ok(CreateResult::Created(outcome));
             }
+            // Another request with the same nonce has created it meanwhile.
+            let chat = find_replayed(conn, viewer, replayed.as_ref()).await?;
+            chat.map(CreateResult::Existing).ok_or(Error::NotFound("chat"))
         })
         .await?;
     Ok(result.publish(app))
 }
 
-async fn find_by_nonce(conn: &mut Conn, viewer: &Viewer, key: &ChatIdempotencyKey) -> Result<Option<Chat>> {
-    let Some(nonce) = &key.nonce else { return Ok(None) };
-    match chats::by_nonce(conn, viewer.organization(), viewer.id(), nonce).await? {
-        Some((_, fingerprint)) if fingerprint != key.fingerprint => {
-            Err(Error::Conflict("the nonce was already used for a chat with other content".into()))
-        }
-        Some((chat, _)) => {
-            let is_visible = ChatAccess::find_visible(conn, viewer, &[chat.id]).await?.contains_key(&chat.id);
-            if is_visible { Ok(Some(chat)) } else { Err(Error::NotFound("chat")) }
-        }
-        None => Ok(None),
-    }
+/// The chat that a request with a nonce creates, and the content of the request.
+struct NonceKey {
+    chat: ChatId,
+    fingerprint: Vec<u8>,
 }
 
-/// Inserts a chat with its members; returns `None` if a chat with this key or resource exists already.
+/// Returns the chat that an earlier request with the same nonce created.
+async fn find_replayed(conn: &mut Conn, viewer: &Viewer, key: Option<&NonceKey>) -> Result<Option<Chat>> {
+    let Some(key) = key else { return Ok(None) };
+    // Under its lock the chat is not deleted before the answer is decided.
+    let Some((chat, fingerprint)) = chats::lock_with_fingerprint(conn, key.chat).await? else { return Ok(None) };
+    if fingerprint.as_ref() != Some(&key.fingerprint) {
+        return Err(Error::Conflict("the nonce was already used for a chat with other content".into()));
+    }
+    let is_visible = ChatAccess::find_visible(conn, viewer, &[chat.id]).await?.contains_key(&chat.id);
+    if is_visible { Ok(Some(chat)) } else { Err(Error::NotFound("chat")) }
+}
+
+/// Returns the chat of the viewer's organisation with an id, visible or not.
+async fn existing(conn: &mut Conn, viewer: &Viewer, id: ChatId) -> Result<Option<Chat>> {
+    Ok(chats::by_ids(conn, viewer.organization(), &[id]).await?.pop())
+}
+
+/// Inserts a chat with its members; returns `None` if a chat with its derived id exists already.
 ///
 /// # Errors
 ///
 /// Returns [`Error::RateLimited`] after too many new chats.
-pub async fn insert(
-    conn: &mut Conn,
-    app: &AppContext,
-    viewer: &Viewer,
-    new: NewChat,
-    key: &ChatIdempotencyKey,
-) -> Result<Option<CommitOutcome>> {
+pub async fn insert(conn: &mut Conn, app: &AppContext, viewer: &Viewer, new: NewChat) -> Result<Option<CommitOutcome>> {
     app.rate_limits.check_chat_creation(viewer)?;
     let now = app.clock.now();
     let users = new.members;
-    let chat = Chat {
-        id: ChatId::new(),
+    let mut chat = Chat {
+        id: new.derived_id.unwrap_or_else(|| ChatId::new(viewer.organization().bucket())),
         organization: viewer.organization().clone(),
         kind: new.kind,
         details: new.details,
@@ -227,14 +234,19 @@ pub async fn insert(
         archived_at: None,
         resource: new.resource,
     };
-    if !chats::insert(conn, &chat, key).await? {
+    if !chats::insert(conn, &chat, new.fingerprint.as_deref()).await? {
         return Ok(None);
     }
+    if new.derived_id.is_some() {
+        // A deleted chat that is made again continues its versions, so that none means another change.
+        chat.version = deleted_chats::take_version(conn, chat.id).await?.unwrap_or(0);
+    }
+    let version_before = chat.version;
     let (id, kind, title) = (chat.id, chat.kind, chat.details.title.clone());
     let mut transaction = ChatTransaction::new(ChatAccess { chat, membership: None }, now);
-    // The chat's row takes version 1, each member one more, and the two system messages the last. All members have
-    // read those messages.
-    let newest = if kind == ChatKind::Direct { 0 } else { 1 + users.len() as i64 + 2 };
+    // The chat's row takes the next version, each member one more, and the two system messages the last. All members
+    // have read those messages.
+    let newest = if kind == ChatKind::Direct { 0 } else { version_before + 1 + users.len() as i64 + 2 };
     transaction.record_chat_change();
     let members: Vec<Member> = users
         .into_iter()
@@ -343,11 +355,15 @@ pub async fn delete(app: &AppContext, viewer: &Viewer, id: ChatId) -> Result<()>
             let transaction = ChatTransaction::lock(conn, viewer, id, &app.clock).await?;
             transaction.rights(viewer).can(ChatAction::DeleteChat)?;
             chat_removals::insert(conn, id, transaction.now).await?;
-            chat_removals::delete_before(conn, transaction.now - REMOVALS_RETAINED).await?;
+            deleted_chats::insert(conn, id, transaction.now).await?;
             chats::delete(conn, id).await?;
             Ok(transaction.access.chat)
         })
         .await?;
     app.publish_deleted(chat);
+    // The chat is deleted whether or not this works; the next deletion tries it again.
+    if let Err(error) = chat_removals::delete_before(&mut conn, app.clock.now() - REMOVALS_RETAINED).await {
+        warn_of_failure!(error, "could not delete old records of deleted chats");
+    }
     Ok(())
 }

@@ -20,6 +20,7 @@ use crate::realtime::typing::TypingTracker;
 use crate::service::commit_outcome::CommitOutcome;
 use crate::service::known_users::KnownUsers;
 use crate::service::message_html::MessageHtml;
+use crate::service::organization_moves::states::OrganizationMoves;
 use crate::service::quotas::Quotas;
 use crate::service::rate_limits::RateLimits;
 use crate::service::send::queue::SendQueue;
@@ -63,6 +64,8 @@ pub struct AppContext {
     pub send_queue: SendQueue,
     /// The authenticated users, and the revoked tokens.
     pub known_users: Arc<KnownUsers>,
+    /// The organisations that are on their way to another database.
+    pub organization_moves: Arc<OrganizationMoves>,
     /// Keeps the clock at the time of the database.
     pub shared_state: Arc<SharedState>,
     /// The rendered texts of messages.
@@ -103,7 +106,7 @@ impl AppContext {
     /// Publishes that a chat was deleted.
     pub fn publish_deleted(&self, chat: Chat) {
         self.typing.clear_chat(chat.id);
-        self.publish(&chat.organization, chat.id, ChatEventKind::Deleted);
+        self.publish(&chat.organization, chat.id, ChatEventKind::Deleted { version: chat.version });
     }
 
     /// Publishes notifications to their users; `chat` is a chat that some of them are about.

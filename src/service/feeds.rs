@@ -1,6 +1,7 @@
 //! Opens feeds for viewers who may read them.
 //!
-//! Each function subscribes before it reads, so that no event between the read and the subscription is lost.
+//! Each function subscribes before it reads, and waits until the events of other nodes arrive, so that no event between
+//! the read and the subscription is lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::storage::{calls, users};
 pub async fn chat(app: &AppContext, viewer: Arc<Viewer>, chat: ChatId, start: ChatFeedStart) -> Result<ChatFeed> {
     let mut subscriber = Subscriber::new(app.hub.clone(), viewer.id());
     subscriber.subscribe_chat(chat);
+    subscriber.wait_until_active().await;
     let mut conn = app.database.read().await?;
     ChatAccess::require_member(&mut conn, &viewer, chat).await?;
     Ok(ChatFeed::new(feed_deps(app, viewer), subscriber, chat, start))
@@ -94,9 +96,14 @@ pub async fn call(
         }
     }
     app.rate_limits.check_call_signal(&viewer)?;
+    if own.is_some() {
+        // The feed writes to the row of its participant.
+        app.organization_moves.require_writable(viewer.organization())?;
+    }
     let mut subscriber = subscribe_viewer(app, &viewer);
     subscriber.subscribe_chat_deletion(id.chat);
     subscriber.subscribe_call(id);
+    subscriber.wait_until_active().await;
     let mut conn = app.database.read().await?;
     let readable = ChatAccess::retain_readable(&mut conn, (&*viewer).into(), &[id], |id| id.chat).await?;
     let call = calls::by_ids(&mut conn, &readable).await?.pop().ok_or(Error::NotFound("call"))?;
@@ -139,6 +146,7 @@ fn own_participant(call: &Call, own: &OwnConnection) -> Result<OwnParticipant> {
 pub async fn typing(app: &AppContext, viewer: Arc<Viewer>, chat: ChatId) -> Result<TypingFeed> {
     let mut subscriber = subscribe_viewer(app, &viewer);
     subscriber.subscribe_chat_deletion(chat);
+    subscriber.wait_until_active().await;
     let mut conn = app.database.read().await?;
     ChatAccess::require_member(&mut conn, &viewer, chat).await?;
     Ok(TypingFeed::new(feed_deps(app, viewer), subscriber, chat, app.typing.clone()))

@@ -93,6 +93,11 @@ impl KnownUsers {
         require_not_revoked(viewer, revoked_before)
     }
 
+    /// Forgets the rows of an organisation's users, which are read again at their next requests.
+    pub fn forget_organization(&self, organization: &OrganizationId) {
+        self.users.retain(|(known, _), _| known != organization);
+    }
+
     /// Records that the tokens of a user up to a time were revoked.
     pub fn record_revocation(&self, organization: &OrganizationId, user: &UserId, before: DateTime<Utc>) {
         let mut revocations = self.revocations.lock();

@@ -14,7 +14,7 @@ use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::service::revisions::drop_surplus;
 use crate::storage::connection::Conn;
-use crate::storage::{members, messages, notifications, revisions, search_index};
+use crate::storage::{members, mentions, messages, notifications, revisions, search_index};
 
 /// A change of a message.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl MentionChange {
         mentions_everyone: Option<bool>,
     ) -> Result<Self> {
         let before: Vec<UserId> =
-            messages::mentioned_users(conn, &[message.id]).await?.into_iter().map(|(_, user)| user).collect();
+            mentions::users(conn, &[message.id]).await?.into_iter().map(|(_, user)| user).collect();
         let everyone_before = message.mentions_everyone;
         Ok(Self {
             after: mentions.unwrap_or_else(|| before.clone()),
@@ -157,9 +157,9 @@ impl MentionChange {
 
     async fn write(&self, conn: &mut Conn, message: &Message) -> Result<()> {
         if self.before != self.after {
-            messages::delete_mentions(conn, message.id).await?;
+            mentions::delete_all(conn, message.id).await?;
             let mentioned: Vec<_> = self.after.iter().map(|user| (message, user)).collect();
-            messages::insert_mentions(conn, &mentioned).await?;
+            mentions::insert(conn, &mentioned).await?;
         }
         match self.is_empty() || self.everyone_after {
             true => Ok(()),

@@ -1,11 +1,13 @@
 //! Messages: sending, reading, pinning and deleting them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+use chrono::TimeDelta;
 
 use crate::access::{ChatAccess, ReadScope};
 use crate::domain::chat_events::MessageChange;
-use crate::domain::ids::{MessageId, UserId};
+use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery, Readable};
 use crate::domain::messages::{Message, MessageDraft, Pinned, SystemMessageKind};
 use crate::domain::pagination::{Page, PageEnd, PageWindow};
@@ -15,10 +17,13 @@ use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
 use crate::service::send::batch::SendResult;
 use crate::storage::connection::Conn;
-use crate::storage::{messages, notifications, polls, reactions, revisions, search_index};
+use crate::storage::replica_reads::Known;
+use crate::storage::{chats, mentions, messages, notifications, polls, reactions, revisions, search_index};
 
 /// The maximum number of pinned messages of a chat.
 const MAX_PINNED_MESSAGES: i64 = 100;
+/// The age from which on messages are read from the replica.
+const MIN_HISTORY_AGE: TimeDelta = TimeDelta::minutes(1);
 
 /// The pages that queries found, by query.
 type PagesByQuery<Q> = HashMap<Q, Page<Arc<Message>>>;
@@ -61,7 +66,14 @@ pub async fn pages(
 ) -> Result<PagesByQuery<MessagesQuery>> {
     let mut conn = app.database.read().await?;
     let readable = ChatAccess::retain_with_history(&mut conn, scope, queries, |query| query.list.chat()).await?;
-    let fetched = messages::pages(&mut conn, &readable).await?;
+    let fetched = match history_ends(&readable).filter(|_| app.database.has_usable_replica()) {
+        Some(ends) => {
+            let known = versions(&mut conn, ends.iter().map(|id| id.chat)).await?;
+            drop(conn);
+            pages_of_history(app, &known, &ends, &readable).await?
+        }
+        None => messages::pages(&mut conn, &readable).await?,
+    };
     let pages = readable.into_iter().zip(fetched).map(|(Readable { query, .. }, rows)| {
         let page = to_page(&query.window, rows);
         (query, page)
@@ -121,8 +133,55 @@ pub async fn around(app: &AppContext, viewer: &Viewer, id: MessageId, count: usi
 pub async fn counts(app: &AppContext, scope: ReadScope<'_>, keys: &[CountKey]) -> Result<HashMap<CountKey, i64>> {
     let mut conn = app.database.read().await?;
     let readable = ChatAccess::retain_with_history(&mut conn, scope, keys, CountKey::chat).await?;
-    let counts = messages::counts(&mut conn, &readable).await?;
+    let counts = match app.database.has_usable_replica() {
+        true => {
+            let known = versions(&mut conn, readable.iter().map(|readable| readable.query.chat())).await?;
+            drop(conn);
+            let read = async |conn: &mut Conn| messages::counts(conn, &readable).await;
+            app.database.read_from_replica(Known::ChatVersions(&known), read).await?
+        }
+        false => messages::counts(&mut conn, &readable).await?,
+    };
     Ok(readable.into_iter().map(|readable| readable.query).zip(counts).collect())
+}
+
+/// Returns the versions of chats, as the primary has them.
+async fn versions(conn: &mut Conn, chats: impl Iterator<Item = ChatId>) -> Result<Vec<(ChatId, i64)>> {
+    let mut ids: Vec<ChatId> = chats.collect();
+    ids.sort();
+    ids.dedup();
+    Ok(chats::versions(conn, &ids).await?.into_iter().collect())
+}
+
+/// Returns the messages before which pages end, if all of them end before one.
+fn history_ends(queries: &[Readable<MessagesQuery>]) -> Option<Vec<MessageId>> {
+    let end = |readable: &Readable<MessagesQuery>| {
+        let MessagesQuery { list, window } = &readable.query;
+        window.before.map(|seq| MessageId { chat: list.chat(), seq })
+    };
+    let ends: BTreeSet<MessageId> = queries.iter().map(end).collect::<Option<_>>()?;
+    (!ends.is_empty()).then(|| ends.into_iter().collect())
+}
+
+/// Returns pages from the replica, if they end before messages that are old enough.
+///
+/// Other pages come from the primary. Old messages hardly change, so that the replica usually has them as the primary
+/// has.
+async fn pages_of_history(
+    app: &AppContext,
+    known: &[(ChatId, i64)],
+    ends: &[MessageId],
+    queries: &[Readable<MessagesQuery>],
+) -> Result<Vec<Vec<Message>>> {
+    let created_before = app.clock.now() - MIN_HISTORY_AGE;
+    let read = async |conn: &mut Conn| match messages::are_older(conn, ends, created_before).await? {
+        true => messages::pages(conn, queries).await.map(Some),
+        false => Ok(None),
+    };
+    match app.database.read_from_replica(Known::ChatVersions(known), read).await? {
+        Some(fetched) => Ok(fetched),
+        None => messages::pages(&mut app.database.read().await?, queries).await,
+    }
 }
 
 /// Returns the users whom messages mention, by user id, of messages that were shown to the viewer.
@@ -133,7 +192,7 @@ pub async fn counts(app: &AppContext, scope: ReadScope<'_>, keys: &[CountKey]) -
 pub async fn mentioned_users(app: &AppContext, ids: &[MessageId]) -> Result<HashMap<MessageId, Vec<UserId>>> {
     let mut conn = app.database.read().await?;
     let mut mentioned: HashMap<MessageId, Vec<UserId>> = HashMap::new();
-    for (id, user) in messages::mentioned_users(&mut conn, ids).await? {
+    for (id, user) in mentions::users(&mut conn, ids).await? {
         mentioned.entry(id).or_default().push(user);
     }
     Ok(mentioned)
@@ -159,7 +218,7 @@ pub async fn delete(app: &AppContext, viewer: &Viewer, id: MessageId) -> Result<
             }
             message.tombstone(transaction.now);
             revisions::delete_all(conn, id).await?;
-            messages::delete_mentions(conn, id).await?;
+            mentions::delete_all(conn, id).await?;
             reactions::delete_all(conn, id).await?;
             polls::delete_votes(conn, id).await?;
             search_index::delete(conn, id).await?;

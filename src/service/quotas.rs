@@ -38,14 +38,14 @@ pub struct Quotas {
 impl Quotas {
     /// Creates quotas of which nothing is held.
     pub fn new(settings: &QuotaSettings) -> Self {
-        let quota = |kind, resource, limits| Arc::new(Quota { kind, resource, limits, usage: Mutex::default() });
+        let operation_memory = "MiB of data in running operations";
         Self {
-            websockets: quota("websockets", "open WebSockets", settings.websockets),
-            event_streams: quota("event_streams", "open event streams", settings.event_streams),
-            subscriptions: quota("subscriptions", "open subscriptions", settings.subscriptions),
-            operations: quota("operations", "running operations", settings.operations),
-            queued_sends: quota("queued_sends", "waiting messages", settings.queued_sends),
-            operation_memory: quota("operation_memory", "MiB of data in running operations", settings.operation_memory),
+            websockets: Quota::new("websockets", "open WebSockets", settings.websockets),
+            event_streams: Quota::new("event_streams", "open event streams", settings.event_streams),
+            subscriptions: Quota::new("subscriptions", "open subscriptions", settings.subscriptions),
+            operations: Quota::new("operations", "running operations", settings.operations),
+            queued_sends: Quota::new("queued_sends", "waiting messages", settings.queued_sends),
+            operation_memory: Quota::new("operation_memory", operation_memory, settings.operation_memory),
         }
     }
 }
@@ -70,6 +70,13 @@ struct OrganizationUsage {
 }
 
 impl Quota {
+    /// Creates a quota of which nothing is held.
+    ///
+    /// `kind` is the label of rejections in metrics, and `resource` names the resource in errors, in the plural.
+    pub fn new(kind: &'static str, resource: &'static str, limits: QuotaLimits) -> Arc<Self> {
+        Arc::new(Self { kind, resource, limits, usage: Mutex::default() })
+    }
+
     /// Holds one more of the resource for a user, until the guard is dropped.
     ///
     /// # Errors
@@ -131,8 +138,7 @@ mod tests {
     use super::*;
 
     fn quota(per_user: usize, per_organization: usize) -> Arc<Quota> {
-        let limits = QuotaLimits { per_user, per_organization };
-        Arc::new(Quota { kind: "test", resource: "things", limits, usage: Mutex::default() })
+        Quota::new("test", "things", QuotaLimits { per_user, per_organization })
     }
 
     fn user(organization: &str, id: &str) -> UserKey {

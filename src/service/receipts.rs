@@ -1,9 +1,10 @@
 //! Read and delivery receipts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::buckets::group_by_bucket;
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::member_queries::{MessageLists, ReadersQuery, ReceiptPosition};
 use crate::domain::members::{Member, ReadMarkers};
@@ -12,6 +13,7 @@ use crate::domain::pagination::Page;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
+use crate::service::commit_outcome::CommitOutcome;
 use crate::service::context::AppContext;
 use crate::storage::connection::Conn;
 use crate::storage::{chats, messages, notifications, receipts, threads};
@@ -140,7 +142,8 @@ async fn timeline_seq(conn: &mut Conn, member: &Member, id: MessageId) -> Result
 
 /// Records that messages arrived at a device of the viewer.
 ///
-/// In each chat, the given message and all before it have arrived.
+/// In each chat, the given message and all before it have arrived. The chats of each bucket are changed in one
+/// transaction; a request that fails may be repeated, because no marker moves back.
 ///
 /// # Errors
 ///
@@ -150,40 +153,50 @@ pub async fn mark_delivered(app: &AppContext, viewer: &Viewer, up_to: Vec<Messag
     if up_to.is_empty() || up_to.len() > MAX_DELIVERED_MESSAGES {
         return Err(Error::bad_input("upTo", format!("must have 1 to {MAX_DELIVERED_MESSAGES} messages")));
     }
+    let chats: BTreeSet<ChatId> = up_to.iter().map(|message| message.chat).collect();
+    app.rate_limits.check_writes(viewer, chats.len())?;
+    let mut conn = app.database.write().await?;
+    let mut members = Vec::new();
+    for up_to in group_by_bucket(up_to, |message| message.bucket()).into_values() {
+        let written = conn.transaction(async move |conn| write_delivered(conn, app, viewer, &up_to).await).await?;
+        for (outcome, member) in written {
+            app.publish_outcome(outcome);
+            members.push(member);
+        }
+    }
+    Ok(members)
+}
+
+/// Records that messages of one bucket arrived at a device of the viewer.
+async fn write_delivered(
+    conn: &mut Conn,
+    app: &AppContext,
+    viewer: &Viewer,
+    up_to: &[MessageId],
+) -> Result<Vec<(CommitOutcome, Member)>> {
+    let existing = messages::by_ids(conn, up_to).await?;
+    if up_to.iter().any(|id| !existing.iter().any(|message| message.id == *id)) {
+        return Err(Error::NotFound("message"));
+    }
     // The chats are locked in the order of their ids, as everywhere, so that no two transactions block each other.
     let mut newest_by_chat: BTreeMap<ChatId, i64> = BTreeMap::new();
-    for message in &up_to {
+    for message in up_to {
         let seq = newest_by_chat.entry(message.chat).or_default();
         *seq = message.seq.max(*seq);
     }
-    app.rate_limits.check_writes(viewer, newest_by_chat.len())?;
-    let mut conn = app.database.write().await?;
-    let (outcomes, members) = conn
-        .transaction(async move |conn| {
-            let existing = messages::by_ids(conn, &up_to).await?;
-            if up_to.iter().any(|id| !existing.iter().any(|message| message.id == *id)) {
-                return Err(Error::NotFound("message"));
-            }
-            let (mut outcomes, mut members) = (Vec::new(), Vec::new());
-            for (chat, seq) in newest_by_chat {
-                let (mut transaction, previous) =
-                    ChatTransaction::lock_for_member(conn, viewer, chat, "message", &app.clock).await?;
-                if up_to.iter().any(|id| id.chat == chat && !previous.may_read(id.seq)) {
-                    return Err(Error::NotFound("message"));
-                }
-                let mut member = previous.clone();
-                member.read_markers.last_delivered_seq = seq.max(member.read_markers.last_delivered_seq);
-                let member = transaction.write_unversioned(conn, &previous, member).await?;
-                outcomes.push(transaction.commit_changes(conn).await?);
-                members.push(member);
-            }
-            Ok((outcomes, members))
-        })
-        .await?;
-    for outcome in outcomes {
-        app.publish_outcome(outcome);
+    let mut written = Vec::new();
+    for (chat, seq) in newest_by_chat {
+        let (mut transaction, previous) =
+            ChatTransaction::lock_for_member(conn, viewer, chat, "message", &app.clock).await?;
+        if up_to.iter().any(|id| id.chat == chat && !previous.may_read(id.seq)) {
+            return Err(Error::NotFound("message"));
+        }
+        let mut member = previous.clone();
+        member.read_markers.last_delivered_seq = seq.max(member.read_markers.last_delivered_seq);
+        let member = transaction.write_unversioned(conn, &previous, member).await?;
+        written.push((transaction.commit_changes(conn).await?, member));
     }
-    Ok(members)
+    Ok(written)
 }
 
 /// Returns the delivery statuses of messages: the furthest that each has reached with another member.

@@ -11,6 +11,8 @@ use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::service::chat_transaction::ChatTransaction;
 use crate::service::context::AppContext;
+use crate::storage::connection::Conn;
+use crate::storage::replica_reads::Known;
 use crate::storage::reports;
 
 /// Reports a message to the organisation's moderators.
@@ -33,7 +35,7 @@ pub async fn report(app: &AppContext, viewer: &Viewer, id: MessageId, reason: &s
         }
         require_user_message(&message)?;
         let report = Report {
-            id: ReportId::new(),
+            id: ReportId::new(id.bucket()),
             organization: viewer.organization().clone(),
             message: id,
             reporter: viewer.id().clone(),
@@ -57,8 +59,8 @@ pub async fn report(app: &AppContext, viewer: &Viewer, id: MessageId, reason: &s
 pub async fn page(app: &AppContext, viewer: &Viewer, resolved: Option<bool>, args: &PageArgs) -> Result<Page<Report>> {
     require_permission(&viewer.permissions, Permission::ChatModerate)?;
     let window = args.window::<RootList, uuid::Uuid>(&RootList::Reports, PageEnd::First)?;
-    let mut conn = app.database.read().await?;
-    let fetched = reports::page(&mut conn, viewer.organization(), resolved, &window).await?;
+    let read = async |conn: &mut Conn| reports::page(conn, viewer.organization(), resolved, &window).await;
+    let fetched = app.database.read_from_replica(Known::AllCommits, read).await?;
     Ok(window.to_page(fetched))
 }
 

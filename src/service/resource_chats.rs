@@ -15,7 +15,6 @@ use crate::service::chat_transaction::ChatTransaction;
 use crate::service::chats::{NewChat, insert};
 use crate::service::context::AppContext;
 use crate::service::members::{end_membership, insert_members, require_known_users, set_role};
-use crate::storage::chats::ChatIdempotencyKey;
 use crate::storage::connection::Conn;
 use crate::storage::{chats, members};
 
@@ -41,8 +40,8 @@ pub async fn ensure(
     let mut conn = app.database.write().await?;
     let outcome = conn
         .transaction(async move |conn| {
-            let organization = viewer.organization();
-            let mut chat = chats::by_resource(conn, organization, &resource).await?;
+            let id = resource.chat_id(viewer.organization());
+            let mut chat = chats::lock_one(conn, id).await?;
             if chat.is_none() {
                 let listed: Vec<UserId> = list.users().cloned().collect();
                 require_known_users(conn, viewer, "memberIds", &listed).await?;
@@ -50,16 +49,17 @@ pub async fn ensure(
                     kind: ChatKind::Group,
                     details: ChatDetails { title: Some(title), ..ChatDetails::default() },
                     members: list.members_of_new_chat(viewer.id()),
-                    resource: Some(resource.clone()),
+                    resource: Some(resource),
+                    derived_id: Some(id),
+                    fingerprint: None,
                 };
-                if let Some(outcome) = insert(conn, app, viewer, new, &ChatIdempotencyKey::default()).await? {
+                if let Some(outcome) = insert(conn, app, viewer, new).await? {
                     return Ok(outcome);
                 }
                 // Another request has created it meanwhile.
-                chat = chats::by_resource(conn, organization, &resource).await?;
+                chat = chats::lock_one(conn, id).await?;
             }
-            let id = chat.ok_or(Error::NotFound("chat"))?.id;
-            let chat = chats::lock(conn, &[id]).await?.pop().ok_or(Error::NotFound("chat"))?;
+            let chat = chat.ok_or(Error::NotFound("chat"))?;
             // The rights of an administrator do not depend on a membership.
             let mut transaction = ChatTransaction::new(ChatAccess { chat, membership: None }, app.clock.now());
             sync_members(conn, app, &mut transaction, viewer, &list).await?;

@@ -11,7 +11,9 @@ use crate::domain::users::{Permission, Viewer};
 use crate::error::Result;
 use crate::metrics::{KindLabel, METRICS};
 use crate::service::context::AppContext;
+use crate::storage::connection::Conn;
 use crate::storage::pool::Database;
+use crate::storage::replica_reads::Known;
 use crate::storage::search_names::Backlog;
 use crate::storage::{search, search_index, search_names};
 use crate::tasks::{TickLoop, Wait, warn_of_failure};
@@ -37,8 +39,8 @@ pub async fn messages(
 ) -> Result<Page<Message>> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
     let window = args.window::<RootList, CreatedAtKey>(&RootList::FoundMessages, PageEnd::First)?;
-    let mut conn = app.database.read().await?;
-    let fetched = search::page(&mut conn, viewer.organization(), viewer.id(), search, &window).await?;
+    let read = async |conn: &mut Conn| search::page(conn, viewer.organization(), viewer.id(), search, &window).await;
+    let fetched = app.database.read_from_replica(Known::AllCommits, read).await?;
     Ok(window.to_page(fetched))
 }
 

@@ -29,11 +29,13 @@ pub async fn open(app: &AppContext, token: &str) -> Result<Arc<Session>> {
 ///
 /// # Errors
 ///
-/// Returns [`Error::Unauthenticated`] if the viewer's token was revoked meanwhile.
+/// Returns [`Error::Unauthenticated`] if the viewer's token was revoked meanwhile, and [`Error::Moved`] if another server
+/// has their organisation meanwhile.
 pub fn open_for_viewer(app: &AppContext, viewer: Arc<Viewer>) -> Result<Arc<Session>> {
     let session = app.sessions.open(viewer.clone());
     // A later revocation finds the session; an earlier one is found here.
     app.known_users.check_revocation(&viewer)?;
+    app.organization_moves.require_served(viewer.organization())?;
     Ok(session)
 }
 

@@ -30,7 +30,7 @@ pub struct LimitSettings {
     pub max_receipt_members: usize,
     /// The number of members up to which a chat has typing indicators.
     pub max_typing_members: usize,
-    /// The number of sends that wait for the send worker before further sends are rejected.
+    /// The number of sends that wait in all send lanes before further sends are rejected.
     pub send_queue_capacity: usize,
 }
 
@@ -45,7 +45,7 @@ pub struct QuotaSettings {
     pub subscriptions: QuotaLimits,
     /// Queries, mutations and starting subscriptions that are running.
     pub operations: QuotaLimits,
-    /// Sends that wait for the send worker. An organization may use the whole queue.
+    /// Sends that wait in a send lane. Each lane limits the part of its room that one organization takes.
     pub queued_sends: QuotaLimits,
     /// Texts that running operations have read and return, in MiB.
     pub operation_memory: QuotaLimits,

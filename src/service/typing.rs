@@ -32,7 +32,7 @@ pub async fn set(app: &AppContext, viewer: &Viewer, id: ChatId, typing: bool) ->
     }
     app.rate_limits.check_signal(viewer)?;
     if !typing {
-        app.typing.stop_typing(&MemberId { chat: id, user: viewer.id().clone() });
+        app.typing.stop_typing_everywhere(MemberId { chat: id, user: viewer.id().clone() });
         return Ok(None);
     }
     let is_enabled = access.chat.has_typing(app.settings.limits.max_typing_members);

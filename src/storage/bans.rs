@@ -12,6 +12,7 @@ use crate::storage::schema::chat_bans;
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
 use crate::storage::sql::in_list::in_list;
+use crate::storage::sql::keys::of_chat;
 use crate::storage::sql::statement_cache::MAX_ROWS;
 use crate::storage::sql::union_all::{load_union, union_all};
 
@@ -46,6 +47,7 @@ impl From<BanRow> for Ban {
 pub async fn insert(conn: &mut Conn, organization: &OrganizationId, ban: &Ban) -> Result<bool> {
     let inserted = diesel::insert_into(chat_bans::table)
         .values((
+            chat_bans::bucket.eq(ban.chat.bucket().number()),
             chat_bans::organization_id.eq(organization.as_str()),
             chat_bans::chat_id.eq(UuidValue(ban.chat.0)),
             chat_bans::user_id.eq(ban.user.as_str()),
@@ -68,7 +70,7 @@ pub async fn banned_users(conn: &mut Conn, chat: ChatId, users: &[UserId]) -> Re
     let mut banned = Vec::new();
     for chunk in users.chunks(MAX_ROWS) {
         let rows: Vec<TextValue<UserId>> = chat_bans::table
-            .filter(chat_bans::chat_id.eq(UuidValue(chat.0)))
+            .filter(of_chat((chat_bans::bucket, chat_bans::chat_id), chat))
             .filter(in_list(chat_bans::user_id, chunk.iter().map(UserId::as_str)))
             .select(chat_bans::user_id)
             .load(conn)
@@ -87,7 +89,7 @@ pub async fn delete(conn: &mut Conn, chat: ChatId, users: &[UserId]) -> Result<u
     let mut deleted = 0;
     for chunk in users.chunks(MAX_ROWS) {
         let bans = chat_bans::table
-            .filter(chat_bans::chat_id.eq(UuidValue(chat.0)))
+            .filter(of_chat((chat_bans::bucket, chat_bans::chat_id), chat))
             .filter(in_list(chat_bans::user_id, chunk.iter().map(UserId::as_str)));
         deleted += diesel::delete(bans).execute(conn).await?;
     }
@@ -108,7 +110,7 @@ pub async fn pages(conn: &mut Conn, queries: &[BansQuery]) -> Result<Vec<Vec<Ban
             chat_bans::banned_at.lt(at).or(chat_bans::banned_at.eq(at).and(chat_bans::user_id.lt(user)))
         }));
         chat_bans::table
-            .filter(chat_bans::chat_id.eq(UuidValue(query.chat.0)))
+            .filter(of_chat((chat_bans::bucket, chat_bans::chat_id), query.chat))
             .filter(conditions)
             .order((chat_bans::banned_at.desc(), chat_bans::user_id.desc()))
             .limit(query.window.fetch_limit())

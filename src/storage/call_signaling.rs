@@ -7,10 +7,11 @@ use serde_json::Value;
 use crate::domain::call_signaling::{Signal, SignalDraft, SignalKind};
 use crate::domain::ids::{CallId, Nonce, UserId};
 use crate::error::Result;
-use crate::storage::column_types::{TextValue, UuidValue};
+use crate::storage::column_types::{TextValue, UuidValue, call_key};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{call_participants, call_signals, calls};
 use crate::storage::sql::columns::columns;
+use crate::storage::sql::keys::{OfKey, of_key};
 
 /// The maximum number of signals in a page.
 const PAGE_SIZE: i64 = 16;
@@ -34,6 +35,11 @@ impl From<SignalRow> for Signal {
     }
 }
 
+/// Returns the condition that a signal is one of a call.
+fn of_call(call: CallId) -> OfKey<call_signals::bucket, call_signals::call_id> {
+    of_key((call_signals::bucket, call_signals::call_id), call_key(call))
+}
+
 /// Inserts a signal with the next version of its call, and counts its size.
 ///
 /// # Errors
@@ -44,6 +50,7 @@ pub async fn insert(conn: &mut Conn, call: CallId, version: i64, bytes: usize, d
     let fingerprint = draft.nonce.as_ref().map(|_| draft.fingerprint());
     diesel::insert_into(call_signals::table)
         .values((
+            call_signals::bucket.eq(call.bucket().number()),
             call_signals::call_id.eq(UuidValue(call.call)),
             call_signals::version.eq(version),
             call_signals::from_id.eq(draft.from.participant.user.as_str()),
@@ -56,7 +63,7 @@ pub async fn insert(conn: &mut Conn, call: CallId, version: i64, bytes: usize, d
         ))
         .execute(conn)
         .await?;
-    diesel::update(calls::table.filter(calls::id.eq(UuidValue(call.call))))
+    diesel::update(calls::table.find(call_key(call)))
         .set((calls::version.eq(version), calls::signal_bytes.eq(calls::signal_bytes + bytes)))
         .execute(conn)
         .await?;
@@ -76,7 +83,7 @@ pub async fn fingerprint_of(
     after_version: i64,
 ) -> Result<Option<Vec<u8>>> {
     let found: Vec<Option<Vec<u8>>> = call_signals::table
-        .filter(call_signals::call_id.eq(UuidValue(call.call)))
+        .filter(of_call(call))
         .filter(call_signals::from_id.eq(from.as_str()))
         .filter(call_signals::nonce.eq(nonce.as_str()))
         .filter(call_signals::version.gt(after_version))
@@ -100,7 +107,7 @@ pub struct SignalPage {
 ///
 /// Returns an error if a statement fails.
 pub async fn page_after(conn: &mut Conn, call: CallId, to: &UserId, version: i64) -> Result<SignalPage> {
-    let to_user = || call_signals::call_id.eq(UuidValue(call.call)).and(call_signals::to_id.eq(to.as_str().to_owned()));
+    let to_user = || of_call(call).and(call_signals::to_id.eq(to.as_str().to_owned()));
     let sizes: Vec<(i64, i64)> = call_signals::table
         .filter(to_user())
         .filter(call_signals::version.gt(version))
@@ -134,8 +141,7 @@ pub async fn page_after(conn: &mut Conn, call: CallId, to: &UserId, version: i64
 ///
 /// Returns an error if the statement fails.
 pub async fn kept_bytes(conn: &mut Conn, call: CallId) -> Result<usize> {
-    let bytes: Vec<i64> =
-        calls::table.filter(calls::id.eq(UuidValue(call.call))).select(calls::signal_bytes).load(conn).await?;
+    let bytes: Vec<i64> = calls::table.find(call_key(call)).select(calls::signal_bytes).load(conn).await?;
     Ok(bytes.first().map_or(0, |bytes| usize::try_from(*bytes).unwrap_or_default()))
 }
 
@@ -146,7 +152,7 @@ pub async fn kept_bytes(conn: &mut Conn, call: CallId) -> Result<usize> {
 /// Returns an error if the statement fails.
 pub async fn newest_version_beyond(conn: &mut Conn, call: CallId, max_bytes: usize) -> Result<Option<i64>> {
     let sizes: Vec<(i64, i64)> = call_signals::table
-        .filter(call_signals::call_id.eq(UuidValue(call.call)))
+        .filter(of_call(call))
         .order(call_signals::version.desc())
         .select((call_signals::version, call_signals::bytes))
         .load(conn)
@@ -167,26 +173,22 @@ pub async fn newest_version_beyond(conn: &mut Conn, call: CallId, max_bytes: usi
 ///
 /// Returns an error if a statement fails.
 pub async fn prune(conn: &mut Conn, call: CallId, up_to: i64) -> Result<()> {
-    let of_call = call_signals::call_id.eq(UuidValue(call.call)).and(call_signals::version.le(up_to));
+    let pruned = || of_call(call).and(call_signals::version.le(up_to));
     let recipients: Vec<(String, Option<i64>)> = call_signals::table
-        .filter(of_call)
+        .filter(pruned())
         .group_by(call_signals::to_id)
         .select((call_signals::to_id, max(call_signals::version)))
         .load(conn)
         .await?;
     for (user, version) in recipients {
-        diesel::update(call_participants::table.find((UuidValue(call.call), user)))
+        diesel::update(call_participants::table.find((call.bucket().number(), UuidValue(call.call), user)))
             .set(call_participants::forgotten.eq(version.unwrap_or_default()))
             .execute(conn)
             .await?;
     }
-    diesel::delete(call_signals::table.filter(of_call)).execute(conn).await?;
-    let kept: Vec<i64> = call_signals::table
-        .filter(call_signals::call_id.eq(UuidValue(call.call)))
-        .select(call_signals::bytes)
-        .load(conn)
-        .await?;
-    diesel::update(calls::table.filter(calls::id.eq(UuidValue(call.call))))
+    diesel::delete(call_signals::table.filter(pruned())).execute(conn).await?;
+    let kept: Vec<i64> = call_signals::table.filter(of_call(call)).select(call_signals::bytes).load(conn).await?;
+    diesel::update(calls::table.find(call_key(call)))
         .set((calls::forgotten.eq(up_to), calls::signal_bytes.eq(kept.iter().sum::<i64>())))
         .execute(conn)
         .await?;

@@ -25,6 +25,7 @@ pub async fn by_range(
 ) -> Result<Vec<CallStatistics>> {
     let parts = ranges.iter().zip(0_i64..).map(|((from, until), number)| {
         calls::table
+            .filter(calls::bucket.eq(organization.bucket().number()))
             .filter(calls::organization_id.eq(organization.as_str()))
             .filter(calls::started_at.ge(TimestampValue(*from)))
             .filter(calls::started_at.lt(TimestampValue(*until)))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::sql;
+use diesel::dsl::{And, Eq, sql};
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
@@ -13,14 +13,14 @@ use crate::domain::calls::{
 use crate::domain::ids::{CallFeedId, CallId, ChatId, ConnectionId, OrganizationId, ParticipantId, UserId};
 use crate::domain::pagination::PageWindow;
 use crate::error::Result;
-use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, call_key, chat_key};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{call_participants, calls, members};
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
 use crate::storage::sql::for_update::for_update;
 use crate::storage::sql::insert_many::insert_many;
-use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::keys::{all_buckets, keys_in};
 use crate::storage::sql::statement_cache::MAX_ROWS;
 
 /// The columns of a call, without its participants.
@@ -130,13 +130,19 @@ impl From<ParticipantRow> for Participant {
     }
 }
 
+/// Returns the condition that joins participants with their calls.
+pub fn is_of_call() -> And<Eq<calls::bucket, call_participants::bucket>, Eq<calls::id, call_participants::call_id>> {
+    calls::bucket.eq(call_participants::bucket).and(calls::id.eq(call_participants::call_id))
+}
+
 /// Loads the participants of calls and returns the calls with them.
 async fn with_participants(conn: &mut Conn, calls: Vec<CallRow>) -> Result<Vec<Call>> {
     if calls.is_empty() {
         return Ok(Vec::new());
     }
+    let keys = calls.iter().map(|call| call_key(call_id(call.chat_id, call.id)));
     let rows: Vec<ParticipantRow> = call_participants::table
-        .filter(call_participants::call_id.eq_any(calls.iter().map(|call| call.id)))
+        .filter(keys_in((call_participants::bucket, call_participants::call_id), keys))
         .order((call_participants::call_id, call_participants::place))
         .select(columns::<ParticipantRow>())
         .load(conn)
@@ -161,6 +167,7 @@ pub async fn insert(conn: &mut Conn, call: &Call, due_at: Option<DateTime<Utc>>)
     diesel::insert_into(calls::table)
         .values((
             (
+                calls::bucket.eq(call.id.bucket().number()),
                 calls::id.eq(UuidValue(call.id.call)),
                 calls::organization_id.eq(call.organization.as_str()),
                 calls::chat_id.eq(UuidValue(call.id.chat.0)),
@@ -257,6 +264,7 @@ impl From<&Participant> for PresenceLease {
 async fn insert_participants(conn: &mut Conn, call: &Call, first: usize) -> Result<()> {
     let rows = call.participants.iter().zip(0_i32..).skip(first).map(|(participant, index)| {
         (
+            call_participants::bucket.eq(call.id.bucket().number()),
             call_participants::call_id.eq(UuidValue(call.id.call)),
             call_participants::user_id.eq(participant.user.as_str()),
             call_participants::organization_id.eq(call.organization.as_str()),
@@ -278,7 +286,8 @@ async fn insert_participants(conn: &mut Conn, call: &Call, first: usize) -> Resu
 /// Returns an error if a statement fails.
 pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<DateTime<Utc>>) -> Result<()> {
     let talk_millis = call.duration().map_or(0, |duration| duration.num_milliseconds());
-    diesel::update(calls::table.filter(calls::id.eq(UuidValue(call.id.call))))
+    let (bucket, id) = call_key(call.id);
+    diesel::update(calls::table.find((bucket, id)))
         .set((
             calls::answered_at.eq(call.answered_at.map(TimestampValue)),
             calls::alone_since.eq(call.sole_participant_since.map(TimestampValue)),
@@ -295,7 +304,7 @@ pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<
         .await?;
     let changed = former.participants.iter().zip(&call.participants).filter(|(former, current)| former != current);
     for (former, participant) in changed {
-        let target = || call_participants::table.find((UuidValue(call.id.call), participant.user.as_str()));
+        let target = || call_participants::table.find((bucket, id, participant.user.as_str()));
         diesel::update(target()).set(ParticipantState::from(participant)).execute(conn).await?;
         let lease = PresenceLease::from(participant);
         if lease != PresenceLease::from(former) {
@@ -312,6 +321,7 @@ pub async fn update(conn: &mut Conn, former: &Call, call: &Call, due_at: Option<
 /// Returns an error if a statement fails.
 pub async fn lock(conn: &mut Conn, id: CallId) -> Result<Option<Call>> {
     let query = calls::table
+        .filter(calls::bucket.eq(id.bucket().number()))
         .filter(calls::id.eq(UuidValue(id.call)))
         .filter(calls::chat_id.eq(UuidValue(id.chat.0)))
         .select(columns::<CallRow>());
@@ -325,8 +335,9 @@ pub async fn lock(conn: &mut Conn, id: CallId) -> Result<Option<Call>> {
 ///
 /// Returns an error if a statement fails.
 pub async fn by_ids(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<Call>> {
+    let keys = ids.iter().map(|id| (id.bucket().number(), UuidValue(id.call), UuidValue(id.chat.0)));
     let rows: Vec<CallRow> = calls::table
-        .filter(pairs_in((calls::id, calls::chat_id), ids.iter().map(|id| (UuidValue(id.call), UuidValue(id.chat.0)))))
+        .filter(keys_in((calls::bucket, calls::id, calls::chat_id), keys))
         .select(columns::<CallRow>())
         .load(conn)
         .await?;
@@ -340,7 +351,7 @@ pub async fn by_ids(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<Call>> {
 /// Returns an error if a statement fails.
 pub async fn active(conn: &mut Conn, chats: &[ChatId]) -> Result<Vec<Call>> {
     let rows: Vec<CallRow> = calls::table
-        .filter(calls::chat_id.eq_any(chats.iter().map(|chat| UuidValue(chat.0))))
+        .filter(keys_in((calls::bucket, calls::chat_id), chats.iter().map(|chat| chat_key(*chat))))
         .filter(calls::ended_at.is_null())
         .select(columns::<CallRow>())
         .load(conn)
@@ -371,13 +382,16 @@ pub async fn page(
         .and_option(filter.since.map(|since| calls::started_at.ge(TimestampValue(since))))
         .and_option(filter.until.map(|until| calls::started_at.lt(TimestampValue(until))))
         .and_option(window.after.map(|after| call_participants::call_id.lt(UuidValue(after))));
+    let bucket = organization.bucket().number();
     let user_chats = members::table
+        .filter(members::bucket.eq(bucket))
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
         .filter(members::organization_id.eq(organization.as_str()))
         .select(members::chat_id);
     let rows: Vec<CallRow> = call_participants::table
-        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
+        .inner_join(calls::table.on(is_of_call()))
+        .filter(call_participants::bucket.eq(bucket))
         .filter(call_participants::organization_id.eq(organization.as_str()))
         .filter(call_participants::user_id.eq(user.as_str()))
         .filter(calls::chat_id.eq_any(user_chats))
@@ -410,7 +424,8 @@ pub async fn by_participant(
         .and_option(since.map(|since| calls::changed_at.ge(TimestampValue(since))))
         .and_option(since.is_none().then(rings));
     let rows: Vec<(UuidValue, UuidValue, TimestampValue)> = call_participants::table
-        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
+        .inner_join(calls::table.on(is_of_call()))
+        .filter(call_participants::bucket.eq(organization.bucket().number()))
         .filter(call_participants::organization_id.eq(organization.as_str()))
         .filter(call_participants::user_id.eq(user.as_str()))
         .filter(conditions)
@@ -430,6 +445,7 @@ pub async fn by_participant(
 pub async fn is_in_call(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<bool> {
     let (ringing, joined) = (<&str>::from(ParticipantStatus::Ringing), <&str>::from(ParticipantStatus::Joined));
     let rows: Vec<UuidValue> = call_participants::table
+        .filter(call_participants::bucket.eq(organization.bucket().number()))
         .filter(call_participants::organization_id.eq(organization.as_str()))
         .filter(call_participants::user_id.eq(user.as_str()))
         .filter(call_participants::status.eq(ringing).or(call_participants::status.eq(joined)))
@@ -473,7 +489,8 @@ async fn connections(
 ) -> Result<Vec<ConnectionId>> {
     let of_device = Conditions::new().and_option(device.map(|device| call_participants::device_id.eq(device)));
     let rows: Vec<(UuidValue, UuidValue, i32)> = call_participants::table
-        .inner_join(calls::table.on(calls::id.eq(call_participants::call_id)))
+        .inner_join(calls::table.on(is_of_call()))
+        .filter(call_participants::bucket.eq(organization.bucket().number()))
         .filter(call_participants::organization_id.eq(organization.as_str()))
         .filter(call_participants::user_id.eq(user.as_str()))
         // The partial index has this condition as literal text.
@@ -498,7 +515,7 @@ pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i6
     let mut versions = Vec::new();
     for chunk in ids.chunks(MAX_ROWS) {
         let rows: Vec<(UuidValue, UuidValue, i64)> = calls::table
-            .filter(calls::id.eq_any(chunk.iter().map(|id| UuidValue(id.call))))
+            .filter(keys_in((calls::bucket, calls::id), chunk.iter().map(|id| call_key(*id))))
             .select((calls::chat_id, calls::id, calls::version))
             .load(conn)
             .await?;
@@ -514,6 +531,8 @@ pub async fn versions(conn: &mut Conn, ids: &[CallId]) -> Result<Vec<(CallId, i6
 /// Returns an error if the statement fails.
 pub async fn changed_since(conn: &mut Conn, since: DateTime<Utc>, limit: i64) -> Result<Vec<(CallId, DateTime<Utc>)>> {
     let rows: Vec<(UuidValue, UuidValue, TimestampValue)> = calls::table
+        // It reads every shard.
+        .filter(all_buckets(calls::bucket))
         .filter(calls::changed_at.ge(TimestampValue(since)))
         .order(calls::changed_at.desc())
         .limit(limit)

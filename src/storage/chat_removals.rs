@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::storage::column_types::{TimestampValue, UuidValue};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::removals;
+use crate::storage::sql::keys::all_buckets;
 use crate::storage::sql::values_statement::ValuesStatement;
 
 /// Records all members of a chat that is about to be deleted.
@@ -19,23 +20,36 @@ use crate::storage::sql::values_statement::ValuesStatement;
 /// Returns an error if the statement fails.
 pub async fn insert(conn: &mut Conn, chat: ChatId, now: DateTime<Utc>) -> Result<()> {
     let insert = ValuesStatement::new(
-        "INSERT INTO removals (organization_id, user_id, removed_at, chat_id) \
-         SELECT members.organization_id, members.user_id, COALESCE(members.left_at, gone.column2), \
+        "INSERT INTO removals (bucket, organization_id, user_id, removed_at, chat_id) \
+         SELECT members.bucket, members.organization_id, members.user_id, COALESCE(members.left_at, gone.column3), \
          members.chat_id FROM members JOIN ",
-        [vec![UuidValue(chat.0).into(), TimestampValue(now).into()]],
-        " AS gone ON members.chat_id = gone.column1",
+        [vec![chat.bucket().number().into(), UuidValue(chat.0).into(), TimestampValue(now).into()]],
+        " AS gone ON members.bucket = gone.column1 AND members.chat_id = gone.column2",
     );
     insert.execute(conn).await?;
     Ok(())
 }
 
-/// Deletes the records from before a time.
+/// Deletes the records from before a time, of one bucket after the other.
+///
+/// The caller has no open transaction, so that none has rows of two buckets.
 ///
 /// # Errors
 ///
-/// Returns an error if the statement fails.
+/// Returns an error if a statement fails.
 pub async fn delete_before(conn: &mut Conn, before: DateTime<Utc>) -> Result<()> {
-    diesel::delete(removals::table.filter(removals::removed_at.lt(TimestampValue(before)))).execute(conn).await?;
+    let is_old = || removals::removed_at.lt(TimestampValue(before));
+    // It reads every shard.
+    let buckets: Vec<i32> = removals::table
+        .filter(all_buckets(removals::bucket))
+        .filter(is_old())
+        .select(removals::bucket)
+        .distinct()
+        .load(conn)
+        .await?;
+    for bucket in buckets {
+        diesel::delete(removals::table.filter(removals::bucket.eq(bucket)).filter(is_old())).execute(conn).await?;
+    }
     Ok(())
 }
 
@@ -52,6 +66,7 @@ pub async fn removed_since(
     limit: i64,
 ) -> Result<Vec<(ChatId, DateTime<Utc>)>> {
     let rows: Vec<(UuidValue, TimestampValue)> = removals::table
+        .filter(removals::bucket.eq(organization.bucket().number()))
         .filter(removals::organization_id.eq(organization.as_str()))
         .filter(removals::user_id.eq(user.as_str()))
         .filter(removals::removed_at.ge(TimestampValue(since)))

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use serde_json::Value;
 
+use crate::domain::buckets::Bucket;
 use crate::domain::chats::{
     ActivityKey, Chat, ChatDetails, ChatFilter, ChatKind, GroupCategory, HistoryForNewMembers, Policy, Resource,
 };
-use crate::domain::ids::{ChatId, Nonce, OrganizationId, UserId};
+use crate::domain::ids::{ChatId, OrganizationId, UserId};
 use crate::domain::pagination::{PageEnd, PageWindow};
 use crate::domain::search::folding::fold;
 use crate::domain::text::fold_case;
 use crate::error::{Error, Result};
-use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, parse_text};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, chat_key, parse_text};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::read_budget::{LargeRow, charge_rows, json_text_bytes};
 use crate::storage::schema::{chat_bans, chats, members, users};
@@ -21,6 +22,7 @@ use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
 use crate::storage::sql::for_update::{for_update, for_update_skip_locked};
 use crate::storage::sql::in_list::in_list;
+use crate::storage::sql::keys::{keys_in, of_chat};
 use crate::storage::sql::order::OrderFrom;
 use crate::storage::sql::values_statement::ValuesStatement;
 use crate::storage::unread::unread_count;
@@ -98,10 +100,6 @@ fn into_chats(rows: Vec<ChatRow>) -> Result<Vec<Chat>> {
     rows.into_iter().map(Chat::try_from).collect()
 }
 
-fn into_chat(rows: Vec<ChatRow>) -> Result<Option<Chat>> {
-    rows.into_iter().next().map(Chat::try_from).transpose()
-}
-
 fn parse_policy(json: &Value) -> Result<Policy> {
     let rules = json.as_object().into_iter().flatten();
     let rules = rules.map(|(action, role)| Ok((parse_text(action)?, parse_text(role.as_str().unwrap_or_default())?)));
@@ -113,26 +111,19 @@ fn policy_json(policy: &Policy) -> Value {
     Value::Object(rules.collect())
 }
 
-/// The columns by which a repeated creation finds the chat that the first one made.
-#[derive(Debug, Clone, Default)]
-pub struct ChatIdempotencyKey {
-    /// The pair of users of a direct chat.
-    pub direct_key: Option<String>,
-    pub nonce: Option<Nonce>,
-    /// The content of the request that carried the nonce.
-    pub fingerprint: Option<Vec<u8>>,
-}
-
-/// Inserts a chat and returns `true`, or returns `false` if a chat with this key exists.
+/// Inserts a chat and returns `true`, or returns `false` if a chat with this id exists.
+///
+/// The fingerprint is that of the request, if it had a nonce.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatIdempotencyKey) -> Result<bool> {
+pub async fn insert(conn: &mut Conn, chat: &Chat, fingerprint: Option<&[u8]>) -> Result<bool> {
     let details = &chat.details;
     let inserted = diesel::insert_into(chats::table)
         .values((
             (
+                chats::bucket.eq(chat.id.bucket().number()),
                 chats::id.eq(UuidValue(chat.id.0)),
                 chats::organization_id.eq(chat.organization.as_str()),
                 chats::kind.eq(<&str>::from(chat.kind)),
@@ -158,9 +149,7 @@ pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatIdempotencyKey) -> R
                 chats::history_for_new_members.eq(<&str>::from(details.history_for_new_members)),
             ),
             (
-                chats::direct_key.eq(&key.direct_key),
-                chats::nonce.eq(key.nonce.as_ref().map(Nonce::as_str)),
-                chats::fingerprint.eq(&key.fingerprint),
+                chats::fingerprint.eq(fingerprint),
                 chats::resource_type.eq(chat.resource.as_ref().map(|resource| &resource.kind)),
                 chats::resource_id.eq(chat.resource.as_ref().map(|resource| &resource.id)),
             ),
@@ -171,55 +160,17 @@ pub async fn insert(conn: &mut Conn, chat: &Chat, key: &ChatIdempotencyKey) -> R
     Ok(inserted == 1)
 }
 
-/// Returns the direct chat of a pair of users.
+/// Returns a chat with the fingerprint of the request that created it, if that had a nonce.
+///
+/// The chat is locked until the transaction ends.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn by_direct_key(conn: &mut Conn, organization: &OrganizationId, key: &str) -> Result<Option<Chat>> {
-    let rows: Vec<ChatRow> = chats::table
-        .filter(chats::organization_id.eq(organization.as_str()))
-        .filter(chats::direct_key.eq(key))
-        .select(columns::<ChatRow>())
-        .load(conn)
-        .await?;
-    into_chat(rows)
-}
-
-/// Returns the chat of an object of the host application.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn by_resource(conn: &mut Conn, organization: &OrganizationId, resource: &Resource) -> Result<Option<Chat>> {
-    let rows: Vec<ChatRow> = chats::table
-        .filter(chats::organization_id.eq(organization.as_str()))
-        .filter(chats::resource_type.eq(&resource.kind))
-        .filter(chats::resource_id.eq(&resource.id))
-        .select(columns::<ChatRow>())
-        .load(conn)
-        .await?;
-    into_chat(rows)
-}
-
-/// Returns the chat that a user created with a nonce, and the fingerprint of the request.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn by_nonce(
-    conn: &mut Conn,
-    organization: &OrganizationId,
-    creator: &UserId,
-    nonce: &Nonce,
-) -> Result<Option<(Chat, Option<Vec<u8>>)>> {
-    let rows: Vec<(ChatRow, Option<Vec<u8>>)> = chats::table
-        .filter(chats::organization_id.eq(organization.as_str()))
-        .filter(chats::created_by.eq(creator.as_str()))
-        .filter(chats::nonce.eq(nonce.as_str()))
-        .select((columns::<ChatRow>(), chats::fingerprint))
-        .load(conn)
-        .await?;
+pub async fn lock_with_fingerprint(conn: &mut Conn, id: ChatId) -> Result<Option<(Chat, Option<Vec<u8>>)>> {
+    let query =
+        chats::table.filter(of_chat((chats::bucket, chats::id), id)).select((columns::<ChatRow>(), chats::fingerprint));
+    let rows: Vec<(ChatRow, Option<Vec<u8>>)> = for_update(query).load(conn).await?;
     rows.into_iter().next().map(|(row, fingerprint)| Ok((Chat::try_from(row)?, fingerprint))).transpose()
 }
 
@@ -231,7 +182,7 @@ pub async fn by_nonce(
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatId]) -> Result<Vec<Chat>> {
     let rows: Vec<ChatRow> = chats::table
         .filter(chats::organization_id.eq(organization.as_str()))
-        .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
+        .filter(keys_in((chats::bucket, chats::id), ids.iter().map(|id| chat_key(*id))))
         .select(columns::<ChatRow>())
         .load(conn)
         .await?;
@@ -245,7 +196,7 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ChatI
 /// Returns an error if the statement fails.
 pub async fn by_ids_any_organization(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
     let rows: Vec<ChatRow> = chats::table
-        .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
+        .filter(keys_in((chats::bucket, chats::id), ids.iter().map(|id| chat_key(*id))))
         .select(columns::<ChatRow>())
         .load(conn)
         .await?;
@@ -261,22 +212,32 @@ pub async fn by_ids_any_organization(conn: &mut Conn, ids: &[ChatId]) -> Result<
 /// Returns an error if the statement fails.
 pub async fn versions(conn: &mut Conn, ids: &[ChatId]) -> Result<HashMap<ChatId, i64>> {
     let rows: Vec<(UuidValue, i64)> = chats::table
-        .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
+        .filter(keys_in((chats::bucket, chats::id), ids.iter().map(|id| chat_key(*id))))
         .select((chats::id, chats::version))
         .load(conn)
         .await?;
     Ok(rows.into_iter().map(|(chat, version)| (ChatId(chat.0), version)).collect())
 }
 
-/// Returns chats, locked until the transaction ends.
+/// Returns a chat, locked until the transaction ends.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn lock_one(conn: &mut Conn, id: ChatId) -> Result<Option<Chat>> {
+    Ok(lock(conn, id.bucket(), &[id]).await?.pop())
+}
+
+/// Returns chats of one bucket, locked until the transaction ends.
 ///
 /// It locks them in the order of their ids, so that no two transactions wait for each other.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
+pub async fn lock(conn: &mut Conn, bucket: Bucket, ids: &[ChatId]) -> Result<Vec<Chat>> {
     let query = chats::table
+        .filter(chats::bucket.eq(bucket.number()))
         .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
         .order(chats::id)
         .select(columns::<ChatRow>());
@@ -284,7 +245,7 @@ pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
     into_chats(rows)
 }
 
-/// Returns the chats that no other transaction has locked, and the ids of the others.
+/// Returns the chats of one bucket that no other transaction has locked, and the ids of the others.
 ///
 /// The chats are locked until the transaction ends. The others exist, but their lock would have to be waited for.
 /// SQLite locks no single chats, so it has none.
@@ -292,8 +253,9 @@ pub async fn lock(conn: &mut Conn, ids: &[ChatId]) -> Result<Vec<Chat>> {
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn lock_free(conn: &mut Conn, ids: &[ChatId]) -> Result<(Vec<Chat>, Vec<ChatId>)> {
+pub async fn lock_free(conn: &mut Conn, bucket: Bucket, ids: &[ChatId]) -> Result<(Vec<Chat>, Vec<ChatId>)> {
     let query = chats::table
+        .filter(chats::bucket.eq(bucket.number()))
         .filter(in_list(chats::id, ids.iter().map(|id| UuidValue(id.0))))
         .order(chats::id)
         .select(columns::<ChatRow>());
@@ -315,7 +277,7 @@ pub async fn lock_free(conn: &mut Conn, ids: &[ChatId]) -> Result<(Vec<Chat>, Ve
 /// Returns an error if the statement fails.
 pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
     let details = &chat.details;
-    diesel::update(chats::table.filter(chats::id.eq(UuidValue(chat.id.0))))
+    diesel::update(chats::table.find(chat_key(chat.id)))
         .set((
             chats::title.eq(&details.title),
             chats::title_folded.eq(details.title.as_deref().map(fold_case)),
@@ -340,12 +302,14 @@ pub async fn update(conn: &mut Conn, chat: &Chat) -> Result<()> {
     Ok(())
 }
 
-/// Writes the versions, last sequence numbers and times of chats that took messages, at least one.
+/// Writes the versions, last sequence numbers and times of chats that took messages.
+///
+/// There is at least one, and they are of one bucket.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn update_counters(conn: &mut Conn, chats: impl Iterator<Item = &Chat>) -> Result<()> {
+pub async fn update_counters(conn: &mut Conn, bucket: Bucket, chats: impl Iterator<Item = &Chat>) -> Result<()> {
     let rows = chats.map(|chat| {
         vec![
             UuidValue(chat.id.0).into(),
@@ -360,9 +324,9 @@ pub async fn update_counters(conn: &mut Conn, chats: impl Iterator<Item = &Chat>
         "UPDATE chats SET version = sent.column2, last_seq = sent.column3, last_activity_at = sent.column4, \
          changed_at = sent.column5, last_message_seq = sent.column6 FROM ",
         rows,
-        " AS sent WHERE chats.id = sent.column1",
+        " AS sent WHERE chats.id = sent.column1 AND chats.bucket = ",
     );
-    update.execute(conn).await?;
+    update.in_bucket(bucket).execute(conn).await?;
     Ok(())
 }
 
@@ -372,7 +336,7 @@ pub async fn update_counters(conn: &mut Conn, chats: impl Iterator<Item = &Chat>
 ///
 /// Returns an error if the statement fails.
 pub async fn delete(conn: &mut Conn, id: ChatId) -> Result<()> {
-    diesel::delete(chats::table.filter(chats::id.eq(UuidValue(id.0)))).execute(conn).await?;
+    diesel::delete(chats::table.find(chat_key(id))).execute(conn).await?;
     Ok(())
 }
 
@@ -390,12 +354,15 @@ pub async fn page(
     filter: &ChatFilter,
     window: &PageWindow<ActivityKey>,
 ) -> Result<Vec<Chat>> {
+    let bucket = organization.bucket().number();
     let memberships = members::table
+        .filter(members::bucket.eq(bucket))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(viewer.as_str()))
         .filter(members::left_at.is_null());
     let conditions = if filter.joinable {
         let bans = chat_bans::table
+            .filter(chat_bans::bucket.eq(bucket))
             .filter(chat_bans::organization_id.eq(organization.as_str()))
             .filter(chat_bans::user_id.eq(viewer.as_str()));
         Conditions::new()
@@ -403,7 +370,7 @@ pub async fn page(
             .and(chats::id.ne_all(memberships.select(members::chat_id)))
             .and(chats::id.ne_all(bans.select(chat_bans::chat_id)))
     } else {
-        let unread = memberships.filter(members::marked_unread.or(unread_count().gt(0))).select(members::chat_id);
+        let unread = memberships.filter(members::marked_unread.or(unread_count(bucket).gt(0))).select(members::chat_id);
         let with_pin = |pinned: bool| memberships.filter(members::pinned.eq(pinned)).select(members::chat_id);
         Conditions::new()
             .and(chats::id.eq_any(memberships.select(members::chat_id)))
@@ -423,6 +390,7 @@ pub async fn page(
                         .and(members::user_id.ne(viewer.as_str()))),
                 )
                 .filter(users::organization_id.eq(organization.as_str()))
+                .filter(members::bucket.eq(bucket))
                 .filter(is_named(text))
                 .select(members::chat_id);
             let direct = chats::kind.eq("direct").and(chats::id.eq_any(chats_with_named_user));
@@ -451,6 +419,7 @@ pub async fn page(
         PageEnd::Last => PageEnd::First,
     };
     let rows: Vec<ChatRow> = chats::table
+        .filter(chats::bucket.eq(bucket))
         .filter(chats::organization_id.eq(organization.as_str()))
         .filter(conditions)
         .order((OrderFrom::new(end, chats::last_activity_at), OrderFrom::new(end, chats::id)))

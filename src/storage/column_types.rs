@@ -20,7 +20,7 @@ use diesel::sql_types::{BigInt, Binary, SqlOrd, SqlType, Text};
 use diesel::sqlite::{Sqlite, SqliteValue};
 use uuid::Uuid;
 
-use crate::domain::ids::UserId;
+use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, UserId};
 
 /// The SQL type of ids.
 #[derive(Debug, Clone, Copy, Default, SqlType, QueryId)]
@@ -140,6 +140,28 @@ where
 /// Returns an error if no version of this server that uses the current schema could have written the text.
 pub fn parse_text<T: FromStr>(text: &str) -> deserialize::Result<T> {
     text.parse().map_err(|_| format!("unknown value {text:?} in the database").into())
+}
+
+/// Returns the key of a chat's row, which the keys of everything in the chat begin with.
+pub fn chat_key(chat: ChatId) -> (i32, UuidValue) {
+    (chat.bucket().number(), UuidValue(chat.0))
+}
+
+/// Returns the key of a message's row, which the keys of everything about the message begin with.
+pub fn message_key(message: MessageId) -> (i32, UuidValue, i64) {
+    let (bucket, chat) = chat_key(message.chat);
+    (bucket, chat, message.seq)
+}
+
+/// Returns the key of a member's row.
+pub fn member_key(member: &MemberId) -> (i32, UuidValue, &str) {
+    let (bucket, chat) = chat_key(member.chat);
+    (bucket, chat, member.user.as_str())
+}
+
+/// Returns the key of a call's row, which the keys of everything in the call begin with.
+pub fn call_key(call: CallId) -> (i32, UuidValue) {
+    (call.bucket().number(), UuidValue(call.call))
 }
 
 /// Unwraps lists of user ids.

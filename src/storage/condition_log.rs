@@ -30,6 +30,8 @@ pub struct ConditionLog {
     conditions: Mutex<Vec<Condition>>,
     /// The length of `conditions`.
     count: AtomicUsize,
+    /// True if nothing is logged and counted.
+    is_silent: bool,
 }
 
 /// A condition that lasts.
@@ -50,9 +52,16 @@ pub enum Success {
 }
 
 impl ConditionLog {
+    /// Creates the conditions of connections whose failures are not logged, such as those of a replica.
+    pub fn silent() -> Self {
+        Self { is_silent: true, ..Self::default() }
+    }
+
     /// Counts a failure, and logs it if its condition begins.
     pub fn record_failure(&self, failure: Failure, cause: impl Display) {
-        METRICS.db_failures.get_or_create(&KindLabel { kind: failure.label() }).inc();
+        if !self.is_silent {
+            METRICS.db_failures.get_or_create(&KindLabel { kind: failure.label() }).inc();
+        }
         if failure == Failure::Internal {
             // The request that fails logs it.
             return;
@@ -67,6 +76,9 @@ impl ConditionLog {
         conditions.push(Condition { failure, failures: 1, last_failed_at: now });
         self.count.store(conditions.len(), Ordering::Relaxed);
         drop(conditions);
+        if self.is_silent {
+            return;
+        }
         tracing::warn!(%cause, "{}; the log tells when this ends", failure.message());
     }
 
@@ -114,7 +126,7 @@ impl ConditionLog {
         let ended: Vec<Condition> = conditions.extract_if(.., |condition| is_over(condition)).collect();
         self.count.store(conditions.len(), Ordering::Relaxed);
         drop(conditions);
-        for Condition { failure, failures, .. } in ended {
+        for Condition { failure, failures, .. } in ended.into_iter().filter(|_| !self.is_silent) {
             tracing::info!(failures, "it is over that {}", failure.message());
         }
     }

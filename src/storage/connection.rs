@@ -22,6 +22,7 @@ use crate::storage::errors::Failure;
 use crate::storage::lease::{Lease, SharedConnection};
 use crate::storage::postgres_session::PostgresSession;
 use crate::storage::session::{PostgresConn, SqliteConn, TransactionLimits};
+use crate::storage::sql::debug_sql::{postgres_sql, sqlite_sql};
 use crate::storage::sqlite_blocking::with_time_limit;
 
 /// A connection from the pool of either engine.
@@ -65,7 +66,9 @@ macro_rules! run_statement {
 /// The time limit of a rollback. After it the connection is closed, which rolls back as well.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The log target of statements: `PARLOR_LOG=parlor::sql=trace` logs one line per statement.
+/// The log target of statements.
+///
+/// `PARLOR_LOG=parlor::sql=trace` logs the text of each statement, without its values.
 const SQL_LOG_TARGET: &str = "parlor::sql";
 
 /// A query whose rows can be read as `U` on both engines.
@@ -106,7 +109,7 @@ where
     ErasedSql<'q, ST>: methods::LoadQuery<'q, PostgresConn, U> + methods::LoadQuery<'q, SqliteConn, U> + Send,
 {
     Box::pin(async move {
-        tracing::trace!(target: SQL_LOG_TARGET, "{method}");
+        log_statement(conn, &query, method);
         let _timer = TimerGuard::start(&METRICS.db_statement_duration, method);
         match conn {
             Conn::Postgres(checkout) => {
@@ -125,9 +128,20 @@ where
     })
 }
 
+/// Logs the text of a statement if the log has statements.
+fn log_statement<ST>(conn: &Conn, query: &ErasedSql<'_, ST>, method: &str) {
+    if tracing::enabled!(target: SQL_LOG_TARGET, tracing::Level::TRACE) {
+        let sql = match conn {
+            Conn::Postgres(_) => postgres_sql(query),
+            Conn::Sqlite(_) => sqlite_sql(query),
+        };
+        tracing::trace!(target: SQL_LOG_TARGET, sql, "{method}");
+    }
+}
+
 fn execute_erased<'c, 'q: 'c>(query: ErasedSql<'q, ()>, conn: &'c mut Conn) -> BoxFuture<'c, Result<usize>> {
     Box::pin(async move {
-        tracing::trace!(target: SQL_LOG_TARGET, "execute");
+        log_statement(conn, &query, "execute");
         let _timer = TimerGuard::start(&METRICS.db_statement_duration, "execute");
         run_statement!(conn, raw => diesel_async::RunQueryDsl::execute(query, raw))
     })

@@ -6,19 +6,19 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
+use crate::domain::buckets::Bucket;
 use crate::domain::ids::{ChatId, MemberId, OrganizationId, UserId};
 use crate::domain::member_queries::{MembersQuery, UserChat};
 use crate::domain::members::{Member, MemberPreferences, NotificationLevel, ReadMarkers, Role};
 use crate::error::Result;
-use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, chat_key, member_key};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::read_budget::{LargeRow, MAX_LARGE_ROWS, charge_rows};
 use crate::storage::schema::{chats, members};
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
-use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::insert_many::insert_many;
-use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::keys::{keys_in, of_chat};
 use crate::storage::sql::statement_cache::MAX_ROWS;
 use crate::storage::sql::union_all::{load_union_large, union_all_large};
 use crate::storage::sql::values_statement::ValuesStatement;
@@ -93,7 +93,7 @@ fn into_members(rows: Vec<MemberRow>) -> Vec<Member> {
     rows.into_iter().map(Member::from).collect()
 }
 
-/// Inserts members who were never in the chat before, at least one.
+/// Inserts members who were never in their chat before, at least one and all of one bucket.
 ///
 /// # Errors
 ///
@@ -101,6 +101,7 @@ fn into_members(rows: Vec<MemberRow>) -> Vec<Member> {
 pub async fn insert(conn: &mut Conn, organization: &OrganizationId, new: &[Member]) -> Result<()> {
     let rows = new.iter().map(|member| {
         (
+            members::bucket.eq(member.chat.bucket().number()),
             members::chat_id.eq(UuidValue(member.chat.0)),
             members::user_id.eq(member.user.as_str()),
             members::organization_id.eq(organization.as_str()),
@@ -123,7 +124,7 @@ pub async fn insert(conn: &mut Conn, organization: &OrganizationId, new: &[Membe
 /// Returns an error if the statement fails.
 pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
     let (read_markers, preferences) = (&member.read_markers, &member.preferences);
-    diesel::update(members::table.find((UuidValue(member.chat.0), member.user.as_str())))
+    diesel::update(members::table.find(member_key(&member.id())))
         .set((
             (
                 members::role.eq(<&str>::from(member.role)),
@@ -157,10 +158,12 @@ pub async fn update(conn: &mut Conn, member: &Member) -> Result<()> {
 
 /// Writes the read markers and the times of members who posted, and removes the drafts that they sent.
 ///
+/// Their chats are of one bucket.
+///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
-pub async fn record_posts(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
+pub async fn record_posts(conn: &mut Conn, bucket: Bucket, posters: &[&Member]) -> Result<()> {
     let rows = posters.iter().filter_map(|member| {
         let posted_at = TimestampValue(member.last_posted_at?);
         Some(vec![
@@ -178,9 +181,9 @@ pub async fn record_posts(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
          marked_unread = posted.column5, last_posted_at = posted.column6, moved_at = posted.column6, \
          shown_at = posted.column6, draft = CASE WHEN posted.column7 THEN NULL ELSE draft END FROM ",
         rows,
-        " AS posted WHERE members.chat_id = posted.column1 AND members.user_id = posted.column2",
+        " AS posted WHERE members.chat_id = posted.column1 AND members.user_id = posted.column2 AND members.bucket = ",
     );
-    update.execute(conn).await?;
+    update.in_bucket(bucket).execute(conn).await?;
     Ok(())
 }
 
@@ -190,7 +193,7 @@ pub async fn record_posts(conn: &mut Conn, posters: &[&Member]) -> Result<()> {
 ///
 /// Returns an error if the statement fails.
 pub async fn record_edit(conn: &mut Conn, id: &MemberId, at: DateTime<Utc>) -> Result<()> {
-    diesel::update(members::table.find((UuidValue(id.chat.0), id.user.as_str())))
+    diesel::update(members::table.find(member_key(id)))
         .set(members::last_posted_at.eq(TimestampValue(at)))
         .execute(conn)
         .await?;
@@ -215,7 +218,7 @@ pub async fn joined_chats(
     let mut joined = HashMap::with_capacity(chats.len());
     for chunk in chats.chunks(MAX_ROWS) {
         let rows: Vec<(UuidValue, i64)> = members::table
-            .filter(in_list(members::chat_id, chunk.iter().map(|chat| UuidValue(chat.0))))
+            .filter(keys_in((members::bucket, members::chat_id), chunk.iter().map(|chat| chat_key(*chat))))
             .filter(members::organization_id.eq(organization.as_str()))
             .filter(members::user_id.eq(user.as_str()))
             .filter(members::left_at.is_null())
@@ -235,10 +238,7 @@ pub async fn joined_chats(
 pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
     let mut found = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(MAX_LARGE_ROWS) {
-        let keys = pairs_in(
-            (members::chat_id, members::user_id),
-            chunk.iter().map(|id| (UuidValue(id.chat.0), id.user.as_str())),
-        );
+        let keys = keys_in((members::bucket, members::chat_id, members::user_id), chunk.iter().map(member_key));
         let rows: Vec<MemberRow> = members::table.filter(keys).select(columns::<MemberRow>()).load(conn).await?;
         charge_rows(&rows)?;
         found.extend(rows.into_iter().map(Member::from));
@@ -256,7 +256,7 @@ pub async fn by_ids(conn: &mut Conn, ids: &[MemberId]) -> Result<Vec<Member>> {
 pub async fn next_owner(conn: &mut Conn, chat: ChatId, leaving: &UserId) -> Result<Option<Member>> {
     let rank = |role: Role| members::role.eq(<&str>::from(role));
     let rows: Vec<MemberRow> = members::table
-        .filter(members::chat_id.eq(UuidValue(chat.0)))
+        .filter(of_chat((members::bucket, members::chat_id), chat))
         .filter(members::left_at.is_null())
         .filter(members::user_id.ne(leaving.as_str()))
         .order((
@@ -287,7 +287,7 @@ pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Vec<
             .and_option(roles.map(|roles| members::role.eq_any(roles)))
             .and_option(query.window.after.clone().map(|after| members::user_id.gt(after)));
         let page = members::table
-            .filter(members::chat_id.eq(UuidValue(query.chat.0)))
+            .filter(of_chat((members::bucket, members::chat_id), query.chat))
             .filter(members::left_at.is_null())
             .filter(conditions)
             .order(members::user_id)
@@ -306,7 +306,7 @@ pub async fn pages(conn: &mut Conn, queries: &[MembersQuery]) -> Result<Vec<Vec<
 /// Returns an error if the statement fails.
 pub async fn active_members(conn: &mut Conn, chat: ChatId) -> Result<Vec<Member>> {
     let rows: Vec<MemberRow> = members::table
-        .filter(members::chat_id.eq(UuidValue(chat.0)))
+        .filter(of_chat((members::bucket, members::chat_id), chat))
         .filter(members::left_at.is_null())
         .select(columns::<MemberRow>())
         .load(conn)
@@ -321,7 +321,7 @@ pub async fn active_members(conn: &mut Conn, chat: ChatId) -> Result<Vec<Member>
 /// Returns an error if the statement fails.
 pub async fn count_role(conn: &mut Conn, chat: ChatId, role: Role) -> Result<i64> {
     let count = members::table
-        .filter(members::chat_id.eq(UuidValue(chat.0)))
+        .filter(of_chat((members::bucket, members::chat_id), chat))
         .filter(members::left_at.is_null())
         .filter(members::role.eq(<&str>::from(role)))
         .count()
@@ -337,7 +337,8 @@ pub async fn count_role(conn: &mut Conn, chat: ChatId, role: Role) -> Result<i64
 /// Returns an error if the statement fails.
 pub async fn chats_by_user(conn: &mut Conn, organization: &OrganizationId, user: &UserId) -> Result<Vec<UserChat>> {
     let rows: Vec<(UuidValue, i64, i64)> = members::table
-        .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
+        .inner_join(chats::table.on(chats::bucket.eq(members::bucket).and(chats::id.eq(members::chat_id))))
+        .filter(members::bucket.eq(organization.bucket().number()))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
@@ -370,7 +371,8 @@ pub async fn chats_changed_since(
     let since = TimestampValue(since);
     let own_state_changed = members::moved_at.is_not_null().and(members::moved_at.assume_not_null().ge(since));
     let rows: Vec<ChangeTimes> = members::table
-        .inner_join(chats::table.on(chats::id.eq(members::chat_id)))
+        .inner_join(chats::table.on(chats::bucket.eq(members::bucket).and(chats::id.eq(members::chat_id))))
+        .filter(members::bucket.eq(organization.bucket().number()))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
         .filter(members::left_at.is_null())
@@ -400,6 +402,7 @@ pub async fn ended_since(
 ) -> Result<Vec<(ChatId, DateTime<Utc>)>> {
     let left_at = members::left_at.assume_not_null();
     let rows: Vec<(UuidValue, TimestampValue)> = members::table
+        .filter(members::bucket.eq(organization.bucket().number()))
         .filter(members::organization_id.eq(organization.as_str()))
         .filter(members::user_id.eq(user.as_str()))
         .filter(left_at.ge(TimestampValue(since)))
@@ -417,7 +420,7 @@ pub async fn ended_since(
 /// Returns an error if the statement fails.
 pub async fn changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<Vec<Member>> {
     let rows: Vec<MemberRow> = members::table
-        .filter(members::chat_id.eq(UuidValue(chat.0)))
+        .filter(of_chat((members::bucket, members::chat_id), chat))
         .filter(members::version.gt(after))
         .order(members::version)
         .limit(limit)
@@ -434,7 +437,7 @@ pub async fn changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64
 /// Returns an error if the statement fails.
 pub async fn visible_changes_since(conn: &mut Conn, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<Member>> {
     let rows: Vec<MemberRow> = members::table
-        .filter(members::chat_id.eq(UuidValue(chat.0)))
+        .filter(of_chat((members::bucket, members::chat_id), chat))
         .filter(members::left_at.is_null())
         .filter(members::shown_at.assume_not_null().ge(TimestampValue(since)))
         .select(columns::<MemberRow>())
@@ -456,7 +459,7 @@ pub async fn unversioned_changes_since(
     since: DateTime<Utc>,
 ) -> Result<Vec<(MemberId, bool)>> {
     let rows: Vec<(UuidValue, TextValue<UserId>, Option<TimestampValue>)> = members::table
-        .filter(in_list(members::chat_id, chats.iter().map(|chat| UuidValue(chat.0))))
+        .filter(keys_in((members::bucket, members::chat_id), chats.iter().map(|chat| chat_key(*chat))))
         .filter(members::left_at.is_null())
         .filter(members::moved_at.assume_not_null().ge(TimestampValue(since)))
         .select((members::chat_id, members::user_id, members::shown_at))

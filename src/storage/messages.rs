@@ -1,28 +1,31 @@
-//! Messages, with their mentions.
+//! Messages.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 
-use diesel::dsl::count_star;
+use chrono::{DateTime, Utc};
+use diesel::dsl::{count_star, sql};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use crate::domain::ids::{ChatId, MessageId, Nonce, UserId};
+use crate::domain::ids::{ChatId, MessageId, Nonce, OrganizationId, UserId};
 use crate::domain::members::Member;
 use crate::domain::message_queries::{CountKey, MessageList, MessagesQuery, PinnedQuery, Readable};
 use crate::domain::messages::{Content, Message, MessageKind, Pinned};
 use crate::domain::pagination::{PageEnd, PageWindow};
+use crate::domain::search::message_texts::message_tsvector;
 use crate::error::{Error, Result};
-use crate::storage::column_types::{TextValue, TimestampValue, UuidValue};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, message_key};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::read_budget::{LargeRow, MAX_LARGE_ROWS, charge_rows, json_text_bytes};
-use crate::storage::schema::{mentions, messages};
+use crate::storage::schema::messages;
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::full_text::NewWords;
 use crate::storage::sql::insert_many::insert_many;
+use crate::storage::sql::keys::{keys_in, of_chat};
 use crate::storage::sql::order::OrderFrom;
-use crate::storage::sql::pairs::pairs_in;
-use crate::storage::sql::statement_cache::MAX_ROWS;
 use crate::storage::sql::union_all::{load_union, load_union_large, union_all, union_all_large};
 use crate::storage::sql::values_statement::ValuesStatement;
 
@@ -98,57 +101,65 @@ fn content_json(content: &Content) -> Result<Option<Value>> {
     serde_json::to_value(content).map(Some).map_err(Error::internal)
 }
 
-/// Inserts messages, at least one.
+/// Inserts messages of one bucket, at least one, each with the organisation of its chat.
 ///
-/// [`search_index::insert`](crate::storage::search_index::insert) indexes their texts.
+/// [`search_index::insert_new`](crate::storage::search_index::insert_new) has to follow.
 ///
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn insert(conn: &mut Conn, new: &[Arc<Message>]) -> Result<()> {
-    let row = |message: &Arc<Message>| {
+pub async fn insert<'a>(
+    conn: &mut Conn,
+    new: impl IntoIterator<Item = (&'a OrganizationId, &'a Message)>,
+) -> Result<()> {
+    let is_postgres = matches!(conn, Conn::Postgres(_));
+    let row = |(organization, message): (&OrganizationId, &Message)| {
         Ok((
             (
+                messages::bucket.eq(message.id.bucket().number()),
                 messages::chat_id.eq(UuidValue(message.id.chat.0)),
                 messages::seq.eq(message.id.seq),
                 messages::version.eq(message.version),
                 messages::kind.eq(<&str>::from(message.kind)),
                 messages::sender_id.eq(message.sender.as_ref().map(|sender| sender.to_string())),
                 messages::nonce.eq(message.nonce.as_ref().map(|nonce| nonce.as_str().to_owned())),
+                messages::nonce_hash.eq(message.nonce.as_ref().map(|nonce| nonce_hash(message.id.chat, nonce))),
                 messages::fingerprint.eq(message.fingerprint.clone()),
                 messages::text.eq(message.text.clone()),
                 messages::content.eq(content_json(&message.content)?),
-                messages::mentions_everyone.eq(message.mentions_everyone),
             ),
             (
+                messages::mentions_everyone.eq(message.mentions_everyone),
                 messages::reply_to_seq.eq(message.reply_to_seq),
                 messages::thread_root_seq.eq(message.thread_root_seq),
                 messages::in_timeline.eq(message.in_timeline),
                 messages::created_at.eq(TimestampValue(message.created_at)),
+                NewWords(is_postgres.then(|| message_tsvector(organization, message)).flatten()),
             ),
         ))
     };
-    let rows: Vec<_> = new.iter().map(row).collect::<Result<_>>()?;
+    let rows: Vec<_> = new.into_iter().map(row).collect::<Result<_>>()?;
     insert_many(messages::table, rows).execute(conn).await?;
     Ok(())
 }
 
-/// Writes the versions and reply counts of thread roots, at least one.
+/// Writes the versions and reply counts of thread roots of one bucket, at least one.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
 pub async fn update_thread_counts(conn: &mut Conn, roots: &[&Message]) -> Result<()> {
     let rows = roots.iter().map(|root| {
-        let id = root.id;
-        vec![UuidValue(id.chat.0).into(), id.seq.into(), root.version.into(), i64::from(root.reply_count).into()]
+        let (bucket, chat, seq) = message_key(root.id);
+        vec![bucket.into(), chat.into(), seq.into(), root.version.into(), i64::from(root.reply_count).into()]
     });
+    let Some(bucket) = roots.first().map(|root| root.id.bucket()) else { return Ok(()) };
     let update = ValuesStatement::new(
-        "UPDATE messages SET version = grown.column3, reply_count = grown.column4 FROM ",
+        "UPDATE messages SET version = grown.column4, reply_count = grown.column5 FROM ",
         rows,
-        " AS grown WHERE messages.chat_id = grown.column1 AND messages.seq = grown.column2",
+        " AS grown WHERE messages.chat_id = grown.column2 AND messages.seq = grown.column3 AND messages.bucket = ",
     );
-    update.execute(conn).await?;
+    update.in_bucket(bucket).execute(conn).await?;
     Ok(())
 }
 
@@ -158,7 +169,7 @@ pub async fn update_thread_counts(conn: &mut Conn, roots: &[&Message]) -> Result
 ///
 /// Returns an error if the statement fails.
 pub async fn update(conn: &mut Conn, message: &Message) -> Result<()> {
-    diesel::update(messages::table.find((UuidValue(message.id.chat.0), message.id.seq)))
+    diesel::update(messages::table.find(message_key(message.id)))
         .set((
             messages::version.eq(message.version),
             messages::kind.eq(<&str>::from(message.kind)),
@@ -184,9 +195,9 @@ pub async fn update(conn: &mut Conn, message: &Message) -> Result<()> {
 pub async fn by_ids(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<Message>> {
     let mut found = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(MAX_LARGE_ROWS) {
-        let keys = chunk.iter().map(|id| (UuidValue(id.chat.0), id.seq));
+        let keys = chunk.iter().map(|id| message_key(*id));
         let rows: Vec<MessageRow> = messages::table
-            .filter(pairs_in((messages::chat_id, messages::seq), keys))
+            .filter(keys_in((messages::bucket, messages::chat_id, messages::seq), keys))
             .select(columns::<MessageRow>())
             .load(conn)
             .await?;
@@ -196,26 +207,56 @@ pub async fn by_ids(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<Message>> 
     Ok(found)
 }
 
+/// Returns whether all of these messages exist and were created before a time.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn are_older(conn: &mut Conn, ids: &[MessageId], before: DateTime<Utc>) -> Result<bool> {
+    let keys = ids.iter().map(|id| message_key(*id));
+    let number: i64 = messages::table
+        .filter(keys_in((messages::bucket, messages::chat_id, messages::seq), keys))
+        .filter(messages::created_at.lt(TimestampValue(before)))
+        .count()
+        .get_result(conn)
+        .await?;
+    Ok(usize::try_from(number).is_ok_and(|number| number == ids.len()))
+}
+
 /// Returns the messages that any user sent with these nonces.
 ///
 /// # Errors
 ///
 /// Returns an error if the statement fails.
 pub async fn by_nonces(conn: &mut Conn, keys: &[(ChatId, Nonce)]) -> Result<Vec<Message>> {
-    let keys = keys.iter().map(|(chat, nonce)| (UuidValue(chat.0), nonce.as_str().to_owned()));
+    let hashes = keys.iter().map(|(chat, nonce)| (chat.bucket().number(), nonce_hash(*chat, nonce)));
     let rows: Vec<MessageRow> = messages::table
-        // The partial index of nonces has this condition: without it SQLite would read the whole chat.
-        .filter(messages::nonce.is_not_null())
-        .filter(pairs_in((messages::chat_id, messages::nonce.assume_not_null()), keys))
+        // The partial index of nonces has this condition: without it SQLite would read the whole table.
+        .filter(messages::nonce_hash.is_not_null())
+        .filter(keys_in((messages::bucket, messages::nonce_hash.assume_not_null()), hashes))
         .select(columns::<MessageRow>())
         .load(conn)
         .await?;
-    into_messages(rows)
+    let wanted: HashSet<(ChatId, &str)> = keys.iter().map(|(chat, nonce)| (*chat, nonce.as_str())).collect();
+    let mut sent = into_messages(rows)?;
+    // Two nonces may have the same hash.
+    sent.retain(|message| {
+        message.nonce.as_ref().is_some_and(|nonce| wanted.contains(&(message.id.chat, nonce.as_str())))
+    });
+    Ok(sent)
+}
+
+/// Returns the value by which the index finds a nonce of a chat.
+pub fn nonce_hash(chat: ChatId, nonce: &Nonce) -> i64 {
+    let hash = Sha256::new().chain_update(chat.0.as_bytes()).chain_update(nonce.as_str()).finalize();
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hash[..8]);
+    i64::from_be_bytes(bytes)
 }
 
 /// Returns the conditions that select the messages of a list.
 fn list_conditions(list: &MessageList) -> Conditions<'static> {
-    let in_chat = Conditions::new().and(messages::chat_id.eq(UuidValue(list.chat().0)));
+    let in_chat = Conditions::new().and(of_chat((messages::bucket, messages::chat_id), list.chat()));
     match list {
         MessageList::Timeline(_) => in_chat.and(messages::in_timeline),
         MessageList::Thread(root) => in_chat.and(messages::thread_root_seq.assume_not_null().eq(root.seq)),
@@ -281,9 +322,9 @@ pub async fn previous_in_timeline(conn: &mut Conn, id: MessageId) -> Result<Opti
 fn count_conditions(key: &CountKey) -> Conditions<'static> {
     match key {
         CountKey::List(list) => list_conditions(list),
-        CountKey::Pinned(chat) => {
-            Conditions::new().and(messages::chat_id.eq(UuidValue(chat.0))).and(messages::pinned_at.is_not_null())
-        }
+        CountKey::Pinned(chat) => Conditions::new()
+            .and(of_chat((messages::bucket, messages::chat_id), *chat))
+            .and(messages::pinned_at.is_not_null()),
     }
 }
 
@@ -327,7 +368,7 @@ pub async fn pinned(conn: &mut Conn, queries: &[Readable<PinnedQuery>]) -> Resul
                 pinned_at.lt(at).or(pinned_at.eq(at).and(messages::seq.lt(seq)))
             }));
         let page = messages::table
-            .filter(messages::chat_id.eq(UuidValue(chat.0)))
+            .filter(of_chat((messages::bucket, messages::chat_id), *chat))
             .filter(messages::pinned_at.is_not_null())
             .filter(conditions)
             .order((messages::pinned_at.desc(), messages::seq.desc()))
@@ -358,77 +399,61 @@ pub async fn newest(conn: &mut Conn, member: &Member, limit: usize) -> Result<Ve
 ///
 /// Returns an error if the statement fails.
 pub async fn changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<Vec<Message>> {
-    let rows: Vec<MessageRow> = messages::table
-        .filter(messages::chat_id.eq(UuidValue(chat.0)))
-        .filter(messages::version.gt(after))
-        .order(messages::version)
-        .limit(limit)
-        .select(columns::<MessageRow>())
-        .load(conn)
-        .await?;
+    let parts = change_conditions(chat, after).map(|(number, conditions, order)| {
+        messages::table
+            .filter(conditions)
+            .order(sql::<BigInt>(order))
+            .limit(limit)
+            .select((number.into_sql::<BigInt>(), columns::<MessageRow>()))
+    });
+    let parts: Vec<Vec<MessageRow>> = load_union(conn, parts.len(), union_all(parts)).await?;
+    let mut rows: Vec<MessageRow> = parts.into_iter().flatten().collect();
+    rows.sort_unstable_by_key(|row| row.version);
+    rows.truncate(usize::try_from(limit).unwrap_or(0));
     into_messages(rows)
+}
+
+/// Returns the numbers, conditions and orders of two queries that find what changed after a version.
+///
+/// The first finds the messages that are as they were sent, whose number is their version, by the primary key. The
+/// second finds the others by an index, which therefore has no entry for most messages.
+fn change_conditions(chat: ChatId, after: i64) -> [(i64, Conditions<'static>, &'static str); 2] {
+    let in_chat = || Conditions::new().and(of_chat((messages::bucket, messages::chat_id), chat));
+    let sent = in_chat().and(messages::seq.gt(after)).and(messages::version.eq(messages::seq));
+    let changed = in_chat().and(messages::version.gt(after)).and(messages::version.gt(messages::seq));
+    [(0, sent, "messages.seq"), (1, changed, "messages.version")]
 }
 
 /// Returns the number of messages that changed after a version of the chat's log, but at most `limit`.
 ///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn count_changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<i64> {
-    let versions: Vec<i64> = messages::table
-        .filter(messages::chat_id.eq(UuidValue(chat.0)))
-        .filter(messages::version.gt(after))
-        .order(messages::version)
-        .limit(limit)
-        .select(messages::version)
-        .load(conn)
-        .await?;
-    Ok(versions.len() as i64)
-}
-
-/// Stores which users messages mention.
+/// It reads about as many rows as it counts: the messages after the number of the version have all changed, and only if
+/// they are fewer than `limit` are the earlier ones counted, past their entries in the same index.
 ///
 /// # Errors
 ///
 /// Returns an error if a statement fails.
-pub async fn insert_mentions(conn: &mut Conn, mentioned: &[(&Message, &UserId)]) -> Result<()> {
-    for chunk in mentioned.chunks(MAX_ROWS) {
-        let rows = chunk.iter().map(|(message, user)| {
-            (
-                mentions::chat_id.eq(UuidValue(message.id.chat.0)),
-                mentions::user_id.eq(user.as_str()),
-                mentions::seq.eq(message.id.seq),
-                mentions::thread_root_seq.eq(message.thread_root_seq.filter(|_| !message.in_timeline)),
-            )
-        });
-        insert_many(mentions::table, rows).execute(conn).await?;
-    }
-    Ok(())
-}
-
-/// Deletes the mentions of a message.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn delete_mentions(conn: &mut Conn, id: MessageId) -> Result<()> {
-    let of_message = mentions::chat_id.eq(UuidValue(id.chat.0)).and(mentions::seq.eq(id.seq));
-    diesel::delete(mentions::table.filter(of_message)).execute(conn).await?;
-    Ok(())
-}
-
-/// Returns the users that messages mention, ordered by user id.
-///
-/// # Errors
-///
-/// Returns an error if the statement fails.
-pub async fn mentioned_users(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, UserId)>> {
-    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
-    let rows: Vec<(UuidValue, i64, TextValue<UserId>)> = mentions::table
-        .filter(pairs_in((mentions::chat_id, mentions::seq), keys))
-        .order(mentions::user_id)
-        .select((mentions::chat_id, mentions::seq, mentions::user_id))
+pub async fn count_changed_since(conn: &mut Conn, chat: ChatId, after: i64, limit: i64) -> Result<i64> {
+    let sent: Vec<i64> = messages::table
+        .filter(of_chat((messages::bucket, messages::chat_id), chat))
+        .filter(messages::seq.gt(after))
+        .order(messages::seq)
+        .limit(limit)
+        .select(messages::seq)
         .load(conn)
         .await?;
-    Ok(rows.into_iter().map(|(chat, seq, user)| (MessageId { chat: ChatId(chat.0), seq }, user.0)).collect())
+    let left = limit - sent.len() as i64;
+    if left <= 0 {
+        return Ok(limit);
+    }
+    let changed: Vec<i64> = messages::table
+        .filter(of_chat((messages::bucket, messages::chat_id), chat))
+        .filter(messages::version.gt(after))
+        .filter(messages::version.gt(messages::seq))
+        .filter(messages::seq.le(after))
+        .order(messages::version)
+        .limit(left)
+        .select(messages::version)
+        .load(conn)
+        .await?;
+    Ok((sent.len() + changed.len()) as i64)
 }

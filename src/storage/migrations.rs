@@ -4,6 +4,9 @@
 //! which is the usual start, that is all. Otherwise the missing ones run in one transaction, under a lock that excludes
 //! other servers, after they were determined again under the lock. The lock ends with the transaction, so it is safe
 //! behind a pooler that gives each transaction another connection.
+//!
+//! A database that a newer version migrated is used as it is if [`schema_version`](crate::storage::schema_version)
+//! allows it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -21,8 +24,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::error::Error;
+use crate::storage::bucket_conversion::{self, IdDialect, NonceRow, UnbucketedRow};
 use crate::storage::engine::Engine;
 use crate::storage::errors::{ConnectFailure, Failure};
+use crate::storage::schema_version::{SchemaVersion, TooOld};
 use crate::storage::session::PostgresConn;
 use crate::storage::settings::MigrationMode;
 
@@ -30,7 +35,7 @@ const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/po
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// The key of PostgreSQL's advisory lock that makes servers which start together migrate one by one.
-const ADVISORY_LOCK_KEY: i64 = 0x5041_524c_4f52;
+pub const ADVISORY_LOCK_KEY: i64 = 0x5041_524c_4f52;
 
 /// The time for which the migrations wait for another process.
 const BLOCKED_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,9 +47,10 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// The settings of a transaction that migrates PostgreSQL.
 ///
 /// A statement that waits for the lock of a table holds up every later one on that table, so it gives up soon and the
-/// transaction is tried again. The statements themselves may take long.
+/// transaction is tried again. The statements themselves may take long. The last setting is for distributed tables (see
+/// [`distribution`](crate::storage::distribution)), and has no effect on others.
 const POSTGRES_TRANSACTION_SETTINGS: &str = "SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = 0; \
-     SET LOCAL idle_in_transaction_session_timeout = 0";
+     SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL citus.multi_shard_modify_mode = 'sequential'";
 
 /// Selects a row if the table of diesel's migrations exists.
 const POSTGRES_TABLE_EXISTS: &str =
@@ -55,7 +61,7 @@ const SQLITE_TABLE_EXISTS: &str = "SELECT name AS line FROM sqlite_schema WHERE 
 /// A reason why the schema is not the one that this version needs.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
-    /// A newer version migrated the database.
+    /// A newer version migrated the database in a way that this version cannot handle.
     #[error(
         "the database has the schema {found}, and this version of Parlor knows {known} and older ones; start a version \
          that knows it"
@@ -66,6 +72,9 @@ pub enum MigrationError {
         /// The newest migration that this version knows.
         known: String,
     },
+    /// A newer version migrated the database, and this version may no longer read or write it.
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
     /// Migrations are missing, and the settings say not to run them.
     #[error("the database lacks the migrations {}; run parlor migrate, or set PARLOR_MIGRATE=auto", .0.join(", "))]
     Pending(Vec<String>),
@@ -101,14 +110,13 @@ impl From<ConnectionError> for MigrationError {
 
 /// Brings the schema to this version as the mode says, and returns the migrations that were run.
 ///
+/// A newer schema that this version may still read and write needs nothing.
+///
 /// # Errors
 ///
-/// Returns an error if the database cannot be reached, has a newer schema or lacks migrations that must not be run, if
-/// another process holds a lock for too long, or if a migration fails.
+/// Returns an error if the database cannot be reached, has a schema that this version may not use or lacks migrations
+/// that must not be run, if another process holds a lock for too long, or if a migration fails.
 pub async fn run(engine: &Engine, mode: MigrationMode) -> Result<Vec<String>, MigrationError> {
-    if mode == MigrationMode::Off {
-        return Ok(Vec::new());
-    }
     retry_while_blocked(BLOCKED_TIMEOUT, || attempt(engine, mode)).await
 }
 
@@ -175,7 +183,7 @@ fn migrate_postgres(
         if is_current(conn, POSTGRES_TABLE_EXISTS, &known, mode)? {
             return Ok(Vec::new());
         }
-        run_pending(conn, POSTGRES_MIGRATIONS)
+        run_pending(conn, POSTGRES_MIGRATIONS, &bucket_conversion::POSTGRES)
     })
 }
 
@@ -205,7 +213,7 @@ fn migrate_sqlite(conn: &mut SqliteConnection, mode: MigrationMode) -> Result<Ve
         if is_current(conn, SQLITE_TABLE_EXISTS, &known, mode)? {
             return Ok(Vec::new());
         }
-        run_pending(conn, SQLITE_MIGRATIONS)
+        run_pending(conn, SQLITE_MIGRATIONS, &bucket_conversion::SQLITE)
     })
 }
 
@@ -243,29 +251,56 @@ where
     }
     let applied: BTreeSet<String> = applied.into_iter().map(|row: Line| row.line).collect();
     if let Some(found) = applied.difference(known).last() {
-        let known = known.last().cloned().unwrap_or_default();
-        return Err(MigrationError::NewerSchema { found: found.clone(), known });
+        let newest_known = known.last().cloned().unwrap_or_default();
+        // A version from before the table, or one that knows other migrations than those of the database.
+        if !applied.is_superset(known) || !applied.contains(SchemaVersion::FIRST) {
+            return Err(MigrationError::NewerSchema { found: found.clone(), known: newest_known });
+        }
+        let row: Vec<Line> = sql_query(SchemaVersion::SELECT).load(conn)?;
+        let version = row.first().and_then(|row| SchemaVersion::parse(&row.line));
+        let version = version.ok_or_else(|| MigrationError::Failed(Error::internal("schema_version has no row")))?;
+        version.require_known(&newest_known)?;
+        tracing::info!(schema = version.version, known = newest_known, "this version may use the newer schema");
+        return Ok(true);
     }
     let pending: Vec<String> = known.difference(&applied).cloned().collect();
     match mode {
         MigrationMode::Check if !pending.is_empty() => Err(MigrationError::Pending(pending)),
-        _ => Ok(pending.is_empty()),
+        MigrationMode::Off => Ok(true),
+        MigrationMode::Auto | MigrationMode::Check => Ok(pending.is_empty()),
     }
 }
 
-fn run_pending<DB: diesel::backend::Backend>(
-    conn: &mut impl MigrationHarness<DB>,
-    migrations: EmbeddedMigrations,
-) -> Result<Vec<String>, MigrationError>
+/// Runs the missing migrations, the oldest first, and returns their versions.
+fn run_pending<C>(conn: &mut C, migrations: EmbeddedMigrations, ids: &IdDialect) -> Result<Vec<String>, MigrationError>
 where
-    EmbeddedMigrations: MigrationSource<DB>,
+    C: LoadConnection + MigrationHarness<C::Backend>,
+    EmbeddedMigrations: MigrationSource<C::Backend>,
+    for<'q> SqlQuery: LoadQuery<'q, C, UnbucketedRow> + LoadQuery<'q, C, NonceRow>,
 {
-    let versions =
-        conn.run_pending_migrations(migrations).map_err(|error| match error.downcast::<diesel::result::Error>() {
-            Ok(error) => MigrationError::from(*error),
-            Err(error) => MigrationError::Failed(Error::internal(error)),
-        })?;
-    Ok(versions.iter().map(ToString::to_string).collect())
+    let pending = conn.pending_migrations(migrations).map_err(migration_failed)?;
+    let mut versions = Vec::with_capacity(pending.len());
+    for migration in pending {
+        let version = migration.name().version().to_string();
+        let has_new_ids = version == bucket_conversion::MIGRATION;
+        if has_new_ids {
+            bucket_conversion::prepare(conn, ids).map_err(MigrationError::Failed)?;
+        }
+        conn.run_migration(migration.as_ref()).map_err(migration_failed)?;
+        if has_new_ids {
+            bucket_conversion::hash_nonces(conn, ids).map_err(MigrationError::Failed)?;
+        }
+        versions.push(version);
+    }
+    conn.batch_execute(SchemaVersion::UPDATE)?;
+    Ok(versions)
+}
+
+fn migration_failed(error: Box<dyn std::error::Error + Send + Sync>) -> MigrationError {
+    match error.downcast::<diesel::result::Error>() {
+        Ok(error) => MigrationError::from(*error),
+        Err(error) => MigrationError::Failed(Error::internal(error)),
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Notifications.
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{not, sql};
-use diesel::expression::SqlLiteral;
+use diesel::dsl::not;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
+use crate::domain::buckets::group_by_bucket;
 use crate::domain::chat_events::NotificationBatch;
 use crate::domain::ids::{CallId, ChatId, MemberId, MessageId, NotificationId, OrganizationId, UserId};
 use crate::domain::notifications::{Notification, NotificationKind};
@@ -16,9 +16,10 @@ use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::notifications;
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::in_bucket::InBucket;
 use crate::storage::sql::in_list::in_list;
 use crate::storage::sql::insert_many::insert_many;
-use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::keys::{OfKey, keys_in, of_chat};
 use crate::storage::sql::statement_cache::MAX_ROWS;
 
 /// The columns of a notification.
@@ -59,15 +60,22 @@ fn into_notifications(rows: Vec<NotificationRow>) -> Vec<Notification> {
     rows.into_iter().map(Notification::from).collect()
 }
 
-/// Inserts notifications.
+/// Returns the condition that a notification is about a chat, whose bucket it has too.
+fn about_chat(chat: ChatId) -> OfKey<notifications::bucket, notifications::chat_id> {
+    of_chat((notifications::bucket, notifications::chat_id), chat)
+}
+
+/// Inserts notifications, those of each bucket with statements of their own.
 ///
 /// # Errors
 ///
 /// Returns an error if a statement fails.
 pub async fn insert(conn: &mut Conn, new: &[Notification]) -> Result<()> {
-    for chunk in new.chunks(MAX_ROWS) {
+    let groups = group_by_bucket(new, |notification| notification.id.bucket());
+    for chunk in groups.values().flat_map(|group| group.chunks(MAX_ROWS)) {
         let rows = chunk.iter().map(|notification| {
             (
+                notifications::bucket.eq(notification.id.bucket().number()),
                 notifications::id.eq(UuidValue(notification.id.0)),
                 notifications::organization_id.eq(notification.organization.as_str()),
                 notifications::user_id.eq(notification.user.as_str()),
@@ -91,8 +99,7 @@ pub async fn insert(conn: &mut Conn, new: &[Notification]) -> Result<()> {
 ///
 /// Returns an error if the statement fails.
 pub async fn withdraw(conn: &mut Conn, message: MessageId, kind: NotificationKind, actor: &UserId) -> Result<()> {
-    let unread = notifications::chat_id
-        .eq(UuidValue(message.chat.0))
+    let unread = about_chat(message.chat)
         .and(notifications::seq.eq(message.seq))
         .and(notifications::kind.eq(<&str>::from(kind)))
         .and(notifications::actor_id.eq(actor.as_str()))
@@ -107,8 +114,7 @@ pub async fn withdraw(conn: &mut Conn, message: MessageId, kind: NotificationKin
 ///
 /// Returns an error if the statement fails.
 pub async fn withdraw_from_member(conn: &mut Conn, member: &MemberId) -> Result<()> {
-    let unread = notifications::chat_id
-        .eq(UuidValue(member.chat.0))
+    let unread = about_chat(member.chat)
         .and(notifications::user_id.eq(member.user.as_str()))
         .and(notifications::read_at.is_null());
     diesel::delete(notifications::table.filter(unread)).execute(conn).await?;
@@ -124,7 +130,7 @@ pub async fn withdraw_from_member(conn: &mut Conn, member: &MemberId) -> Result<
 /// Returns an error if the statement fails.
 pub async fn exists_about_chat(conn: &mut Conn, member: &MemberId, kind: NotificationKind) -> Result<bool> {
     let number: i64 = notifications::table
-        .filter(notifications::chat_id.eq(UuidValue(member.chat.0)))
+        .filter(about_chat(member.chat))
         .filter(notifications::seq.is_null())
         .filter(notifications::user_id.eq(member.user.as_str()))
         .filter(notifications::kind.eq(<&str>::from(kind)))
@@ -141,7 +147,7 @@ pub async fn exists_about_chat(conn: &mut Conn, member: &MemberId, kind: Notific
 /// Returns an error if the statement fails.
 pub async fn exists(conn: &mut Conn, message: MessageId, kind: NotificationKind, actor: &UserId) -> Result<bool> {
     let number: i64 = notifications::table
-        .filter(notifications::chat_id.eq(UuidValue(message.chat.0)))
+        .filter(about_chat(message.chat))
         .filter(notifications::seq.eq(message.seq))
         .filter(notifications::kind.eq(<&str>::from(kind)))
         .filter(notifications::actor_id.eq(actor.as_str()))
@@ -161,10 +167,10 @@ pub async fn exists(conn: &mut Conn, message: MessageId, kind: NotificationKind,
 /// Returns an error if the statement fails.
 pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: DateTime<Utc>) -> Result<usize> {
     let up_to_message = Conditions::new()
-        .and(notifications::chat_id.eq(UuidValue(member.chat.0)))
+        .and(about_chat(member.chat))
         .and(notifications::user_id.eq(member.user.as_str()))
         .and(notifications::seq.is_null().or(notifications::seq.assume_not_null().le(seq)))
-        .and(is_about_timeline());
+        .and(is_about_timeline(member.bucket().number()));
     mark_unread(conn, up_to_message, now).await
 }
 
@@ -176,7 +182,7 @@ pub async fn mark_read_up_to(conn: &mut Conn, member: &MemberId, seq: i64, now: 
 ///
 /// Returns an error if the statement fails.
 pub async fn mark_read_by_post(conn: &mut Conn, posters: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
-    mark_unread(conn, about_chats_of(posters).and(is_about_timeline()), now).await
+    mark_unread_of(conn, posters, is_about_timeline, now).await
 }
 
 /// Marks members' notifications about replies that they have read as read and returns their number.
@@ -187,19 +193,29 @@ pub async fn mark_read_by_post(conn: &mut Conn, posters: &[MemberId], now: DateT
 ///
 /// Returns an error if the statement fails.
 pub async fn mark_read_in_threads(conn: &mut Conn, readers: &[MemberId], now: DateTime<Utc>) -> Result<usize> {
-    let is_read_reply = sql::<Bool>(
-        "EXISTS (SELECT 1 FROM messages AS reply JOIN thread_members ON thread_members.chat_id = reply.chat_id \
-         AND thread_members.root_seq = reply.thread_root_seq AND thread_members.user_id = notifications.user_id \
-         WHERE reply.chat_id = notifications.chat_id AND reply.seq = notifications.seq \
-         AND reply.seq <= thread_members.last_read_seq)",
-    );
-    mark_unread(conn, about_chats_of(readers).and(is_read_reply), now).await
+    mark_unread_of(conn, readers, is_read_reply, now).await
 }
 
-/// Returns the condition that notifications are those of members about their chats.
-fn about_chats_of(members: &[MemberId]) -> Conditions<'_> {
-    let members = members.iter().map(|member| (UuidValue(member.chat.0), member.user.as_str()));
-    Conditions::new().and(pairs_in((notifications::chat_id, notifications::user_id), members))
+/// Marks the unread notifications of members about their chats as read, if they meet a condition.
+///
+/// It returns their number. The notifications of each bucket have a statement of their own.
+async fn mark_unread_of(
+    conn: &mut Conn,
+    members: &[MemberId],
+    condition: fn(i32) -> InBucket<Bool>,
+    now: DateTime<Utc>,
+) -> Result<usize> {
+    let columns = (notifications::bucket, notifications::chat_id, notifications::user_id);
+    let mut count = 0;
+    for (bucket, members) in group_by_bucket(members, |member| member.bucket()) {
+        let keys = members.iter().map(|member| (bucket.number(), UuidValue(member.chat.0), member.user.as_str()));
+        let conditions = Conditions::new()
+            .and(notifications::bucket.eq(bucket.number()))
+            .and(keys_in(columns, keys))
+            .and(condition(bucket.number()));
+        count += mark_unread(conn, conditions, now).await?;
+    }
+    Ok(count)
 }
 
 /// Marks the unread notifications that meet conditions as read and returns their number.
@@ -208,10 +224,21 @@ async fn mark_unread(conn: &mut Conn, conditions: Conditions<'_>, now: DateTime<
     diesel::update(unread).set(notifications::read_at.eq(TimestampValue(now))).execute(conn).await
 }
 
+/// Returns the condition that a notification is about a reply that its user has read in the thread.
+fn is_read_reply(bucket: i32) -> InBucket<Bool> {
+    let text = "EXISTS (SELECT 1 FROM messages AS reply JOIN thread_members ON thread_members.bucket = reply.bucket \
+         AND thread_members.chat_id = reply.chat_id AND thread_members.root_seq = reply.thread_root_seq \
+         AND thread_members.user_id = notifications.user_id WHERE reply.bucket = :bucket \
+         AND reply.chat_id = notifications.chat_id AND reply.seq = notifications.seq \
+         AND reply.seq <= thread_members.last_read_seq)";
+    InBucket::new(bucket, text)
+}
+
 /// Returns the condition that a notification is not about a reply that only its thread has.
-fn is_about_timeline() -> SqlLiteral<Bool> {
-    sql("NOT EXISTS (SELECT 1 FROM messages AS reply WHERE reply.chat_id = notifications.chat_id \
-         AND reply.seq = notifications.seq AND NOT reply.in_timeline)")
+fn is_about_timeline(bucket: i32) -> InBucket<Bool> {
+    let text = "NOT EXISTS (SELECT 1 FROM messages AS reply WHERE reply.bucket = :bucket \
+         AND reply.chat_id = notifications.chat_id AND reply.seq = notifications.seq AND NOT reply.in_timeline)";
+    InBucket::new(bucket, text)
 }
 
 /// Deletes unread notifications of users whom a message mentions no more.
@@ -222,7 +249,7 @@ fn is_about_timeline() -> SqlLiteral<Bool> {
 pub async fn withdraw_mentions(conn: &mut Conn, message: MessageId, still_mentioned: &[UserId]) -> Result<()> {
     let still_mentioned = in_list(notifications::user_id, still_mentioned.iter().map(|user| user.as_str().to_owned()));
     let unread = Conditions::new()
-        .and(notifications::chat_id.eq(UuidValue(message.chat.0)))
+        .and(about_chat(message.chat))
         .and(notifications::seq.assume_not_null().eq(message.seq))
         .and(notifications::kind.eq(<&str>::from(NotificationKind::Mention)))
         .and(notifications::read_at.is_null())
@@ -241,13 +268,12 @@ pub async fn mark_read_by_message(
     message: MessageId,
     now: DateTime<Utc>,
 ) -> Result<Vec<Notification>> {
-    let about_message =
-        notifications::chat_id.eq(UuidValue(message.chat.0)).and(notifications::seq.assume_not_null().eq(message.seq));
-    if mark_unread(conn, Conditions::new().and(about_message), now).await? == 0 {
+    let about_message = || about_chat(message.chat).and(notifications::seq.assume_not_null().eq(message.seq));
+    if mark_unread(conn, Conditions::new().and(about_message()), now).await? == 0 {
         return Ok(Vec::new());
     }
     let rows: Vec<NotificationRow> = notifications::table
-        .filter(about_message)
+        .filter(about_message())
         .filter(notifications::read_at.assume_not_null().eq(TimestampValue(now)))
         .select(columns::<NotificationRow>())
         .load(conn)
@@ -270,6 +296,7 @@ pub async fn mark_read(
     now: DateTime<Utc>,
 ) -> Result<usize> {
     let conditions = Conditions::new()
+        .and(notifications::bucket.eq(organization.bucket().number()))
         .and(notifications::organization_id.eq(organization.as_str()))
         .and(notifications::user_id.eq(user.as_str()))
         .and_option(ids.map(|ids| notifications::id.eq_any(ids.iter().map(|id| UuidValue(id.0)).collect::<Vec<_>>())));
@@ -303,9 +330,10 @@ async fn by_read_at(
     at: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<Notification>> {
-    let users = users.iter().map(|(organization, user)| (organization.as_str(), user.as_str()));
+    let users =
+        users.iter().map(|(organization, user)| (organization.bucket().number(), organization.as_str(), user.as_str()));
     let rows: Vec<NotificationRow> = notifications::table
-        .filter(pairs_in((notifications::organization_id, notifications::user_id), users))
+        .filter(keys_in((notifications::bucket, notifications::organization_id, notifications::user_id), users))
         .filter(notifications::read_at.assume_not_null().eq(TimestampValue(at)))
         .limit(limit)
         .select(columns::<NotificationRow>())
@@ -326,8 +354,10 @@ pub async fn changed_since(
     since: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<Notification>> {
-    let of_user =
-        notifications::organization_id.eq(organization.as_str()).and(notifications::user_id.eq(user.as_str()));
+    let of_user = notifications::bucket
+        .eq(organization.bucket().number())
+        .and(notifications::organization_id.eq(organization.as_str()))
+        .and(notifications::user_id.eq(user.as_str()));
     let created: Vec<NotificationRow> = notifications::table
         .filter(of_user)
         .filter(notifications::created_at.ge(TimestampValue(since)))
@@ -358,6 +388,7 @@ pub async fn by_ids(
     ids: &[NotificationId],
 ) -> Result<Vec<Notification>> {
     let rows: Vec<NotificationRow> = notifications::table
+        .filter(notifications::bucket.eq(organization.bucket().number()))
         .filter(notifications::organization_id.eq(organization.as_str()))
         .filter(notifications::user_id.eq(user.as_str()))
         .filter(notifications::id.eq_any(ids.iter().map(|id| UuidValue(id.0))))
@@ -385,6 +416,7 @@ pub async fn page(
         .and_option(unread_only.then(|| notifications::read_at.is_null()))
         .and_option(window.after.map(|after| notifications::id.lt(UuidValue(after))));
     let rows: Vec<NotificationRow> = notifications::table
+        .filter(notifications::bucket.eq(organization.bucket().number()))
         .filter(notifications::organization_id.eq(organization.as_str()))
         .filter(notifications::user_id.eq(user.as_str()))
         .filter(conditions)
@@ -403,6 +435,7 @@ pub async fn page(
 /// Returns an error if the statement fails.
 pub async fn count_unread(conn: &mut Conn, organization: &OrganizationId, user: &UserId, limit: i64) -> Result<i64> {
     let ids: Vec<UuidValue> = notifications::table
+        .filter(notifications::bucket.eq(organization.bucket().number()))
         .filter(notifications::organization_id.eq(organization.as_str()))
         .filter(notifications::user_id.eq(user.as_str()))
         .filter(notifications::read_at.is_null())

@@ -11,11 +11,11 @@ use crate::domain::ids::{ChatId, MessageId, OptionId, UserId};
 use crate::domain::message_queries::VotersQuery;
 use crate::domain::polls::PollResults;
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, into_user_ids};
+use crate::storage::column_types::{TimestampValue, UuidValue, into_user_ids, message_key};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::votes;
 use crate::storage::sql::insert_many::insert_many;
-use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::keys::{keys_in, of_chat};
 use crate::storage::sql::union_all::{load_union, union_all};
 
 /// Returns the indexes of the options of one poll that a user voted for, in ascending order.
@@ -25,7 +25,7 @@ use crate::storage::sql::union_all::{load_union, union_all};
 /// Returns an error if the statement fails.
 pub async fn options_chosen_by(conn: &mut Conn, poll: MessageId, user: &UserId) -> Result<Vec<u8>> {
     let mut options: Vec<i32> = votes::table
-        .filter(votes::chat_id.eq(UuidValue(poll.chat.0)))
+        .filter(of_chat((votes::bucket, votes::chat_id), poll.chat))
         .filter(votes::seq.eq(poll.seq))
         .filter(votes::user_id.eq(user.as_str()))
         .select(votes::option)
@@ -47,14 +47,17 @@ pub async fn replace_votes(
     options: &[u8],
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let former_votes =
-        votes::chat_id.eq(UuidValue(poll.chat.0)).and(votes::seq.eq(poll.seq)).and(votes::user_id.eq(user.as_str()));
-    diesel::delete(votes::table.filter(former_votes)).execute(conn).await?;
+    let former_votes = votes::table
+        .filter(of_chat((votes::bucket, votes::chat_id), poll.chat))
+        .filter(votes::seq.eq(poll.seq))
+        .filter(votes::user_id.eq(user.as_str()));
+    diesel::delete(former_votes).execute(conn).await?;
     if options.is_empty() {
         return Ok(());
     }
     let rows = options.iter().map(|option| {
         (
+            votes::bucket.eq(poll.bucket().number()),
             votes::chat_id.eq(UuidValue(poll.chat.0)),
             votes::seq.eq(poll.seq),
             votes::option.eq(i32::from(*option)),
@@ -72,8 +75,9 @@ pub async fn replace_votes(
 ///
 /// Returns an error if the statement fails.
 pub async fn delete_votes(conn: &mut Conn, poll: MessageId) -> Result<()> {
-    let of_poll = votes::chat_id.eq(UuidValue(poll.chat.0)).and(votes::seq.eq(poll.seq));
-    diesel::delete(votes::table.filter(of_poll)).execute(conn).await?;
+    let of_poll =
+        votes::table.filter(of_chat((votes::bucket, votes::chat_id), poll.chat)).filter(votes::seq.eq(poll.seq));
+    diesel::delete(of_poll).execute(conn).await?;
     Ok(())
 }
 
@@ -83,16 +87,16 @@ pub async fn delete_votes(conn: &mut Conn, poll: MessageId) -> Result<()> {
 ///
 /// Returns an error if a statement fails.
 pub async fn results(conn: &mut Conn, ids: &[MessageId]) -> Result<HashMap<MessageId, PollResults>> {
-    let keys = || ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
+    let keys = || ids.iter().map(|id| message_key(*id));
     let options: Vec<(UuidValue, i64, i32, i64)> = votes::table
-        .filter(pairs_in((votes::chat_id, votes::seq), keys()))
-        .group_by((votes::chat_id, votes::seq, votes::option))
+        .filter(keys_in((votes::bucket, votes::chat_id, votes::seq), keys()))
+        .group_by((votes::bucket, votes::chat_id, votes::seq, votes::option))
         .select((votes::chat_id, votes::seq, votes::option, count_star()))
         .load(conn)
         .await?;
     let voters: Vec<(UuidValue, i64, i64)> = votes::table
-        .filter(pairs_in((votes::chat_id, votes::seq), keys()))
-        .group_by((votes::chat_id, votes::seq))
+        .filter(keys_in((votes::bucket, votes::chat_id, votes::seq), keys()))
+        .group_by((votes::bucket, votes::chat_id, votes::seq))
         .select((votes::chat_id, votes::seq, count(votes::user_id).aggregate_distinct()))
         .load(conn)
         .await?;
@@ -117,9 +121,9 @@ pub async fn results(conn: &mut Conn, ids: &[MessageId]) -> Result<HashMap<Messa
 ///
 /// Returns an error if the statement fails.
 pub async fn votes_by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Result<Vec<OptionId>> {
-    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
+    let keys = ids.iter().map(|id| message_key(*id));
     let rows: Vec<(UuidValue, i64, i32)> = votes::table
-        .filter(pairs_in((votes::chat_id, votes::seq), keys))
+        .filter(keys_in((votes::bucket, votes::chat_id, votes::seq), keys))
         .filter(votes::user_id.eq(user.as_str()))
         .select((votes::chat_id, votes::seq, votes::option))
         .load(conn)
@@ -138,7 +142,7 @@ pub async fn votes_by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) ->
 pub async fn voters(conn: &mut Conn, queries: &[VotersQuery]) -> Result<Vec<Vec<UserId>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         votes::table
-            .filter(votes::chat_id.eq(UuidValue(query.option.message.chat.0)))
+            .filter(of_chat((votes::bucket, votes::chat_id), query.option.message.chat))
             .filter(votes::seq.eq(query.option.message.seq))
             .filter(votes::option.eq(i32::from(query.option.index)))
             .order((votes::created_at, votes::user_id))

@@ -17,8 +17,10 @@ use crate::storage::connector::Connect;
 use crate::storage::engine::Engine;
 use crate::storage::errors::{ConnectFailure, Failure};
 use crate::storage::postgres_endpoint::PgEndpoint;
-use crate::storage::postgres_session::{PostgresSession, ServerLimits};
+use crate::storage::postgres_pools::PostgresPools;
+use crate::storage::postgres_session::PostgresSession;
 use crate::storage::read_permits::acquire_for_current_reader;
+use crate::storage::replica::Replica;
 use crate::storage::session::{Session, SqliteConn};
 use crate::storage::settings::{DatabaseSettings, SQLITE_READERS};
 use crate::storage::shared_snapshot::read_current;
@@ -28,6 +30,8 @@ use crate::storage::sqlite_blocking::spawn_on_blocking_thread;
 #[derive(Clone)]
 pub struct Database {
     pools: Pools,
+    /// The replica that serves some reads.
+    pub(super) replica: Option<Arc<Replica>>,
     /// The conditions that prevent the database from serving statements at the moment.
     pub(super) conditions: Arc<ConditionLog>,
 }
@@ -43,10 +47,11 @@ enum Pools {
     Postgres {
         endpoint: Box<PgEndpoint>,
         requests: ConnectionPool<PostgresSession>,
-        /// The connections of the send queue, so that requests that wait for a lock do not take the last one.
+        /// The connections of the send lanes, so that requests that wait for a lock do not take the last one.
+        ///
+        /// Each lane uses at most its share of them, so that no lane waits for another one.
         sends: ConnectionPool<PostgresSession>,
-        /// The number of connections that the send queue may use at the same time.
-        send_connections: usize,
+        send_lanes: usize,
     },
     Sqlite {
         file: PathBuf,
@@ -54,10 +59,6 @@ enum Pools {
         readers: ConnectionPool<SqliteConn>,
     },
 }
-
-/// The part of PostgreSQL's connections that is kept for the send queue, as a divisor, and its maximum.
-const SEND_CONNECTIONS_DIVISOR: usize = 8;
-const MAX_SEND_CONNECTIONS: usize = 4;
 
 /// The settings of each connection to a SQLite file.
 ///
@@ -100,7 +101,8 @@ impl Database {
                 Pools::Sqlite { file: file.clone(), writer, readers }
             }
         };
-        Ok(Self { pools, conditions })
+        let replica = settings.replica.as_ref().map(|endpoint| Replica::open(settings, endpoint, application_name));
+        Ok(Self { pools, replica: replica.transpose()?.map(Arc::new), conditions })
     }
 
     /// Takes a connection that may write from its pool.
@@ -139,7 +141,7 @@ impl Database {
         }
     }
 
-    /// Takes a connection for the send queue.
+    /// Takes a connection for a send lane.
     ///
     /// # Errors
     ///
@@ -151,12 +153,20 @@ impl Database {
         }
     }
 
-    /// Returns the number of connections that the send queue may use at the same time.
-    pub fn send_connections(&self) -> usize {
+    /// Returns the number of lanes that commit sends at the same time.
+    pub fn send_lanes(&self) -> usize {
         match &self.pools {
-            Pools::Postgres { send_connections, .. } => *send_connections,
+            Pools::Postgres { send_lanes, .. } => *send_lanes,
             Pools::Sqlite { .. } => 1,
         }
+    }
+
+    /// Returns true if a transaction may write to several buckets.
+    ///
+    /// On PostgreSQL buckets may be on different machines. A SQLite file is on one, and the commit that several
+    /// buckets share waits for the disk once.
+    pub fn commits_buckets_together(&self) -> bool {
+        matches!(self.pools, Pools::Sqlite { .. })
     }
 
     /// Opens a connection outside of the pools and closes it, to learn why none can be opened.
@@ -203,6 +213,9 @@ impl Database {
 
     /// Closes the pools; connections in use are closed when they are returned.
     pub fn close(&self) {
+        if let Some(replica) = &self.replica {
+            replica.close();
+        }
         match &self.pools {
             Pools::Postgres { requests, sends, .. } => {
                 requests.close();
@@ -222,24 +235,11 @@ fn open_postgres(
     application_name: &str,
     conditions: &Arc<ConditionLog>,
 ) -> Result<Pools> {
-    let endpoint = endpoint.clone().with_session(ServerLimits::new(settings.statement_timeout), application_name);
-    let timeouts = PoolTimeouts {
-        wait: settings.wait_timeout,
-        connect: endpoint.connect_timeout(),
-        statement: settings.statement_timeout,
-    };
-    let pool = |size| {
-        let endpoint = endpoint.clone();
-        let connect: Connect<PostgresSession> = Box::new(move || {
-            let endpoint = endpoint.clone();
-            async move { endpoint.connect().await }.boxed()
-        });
-        ConnectionPool::new(connect, size, timeouts, conditions.clone())
-    };
-    let reserved = (settings.max_connections / SEND_CONNECTIONS_DIVISOR).min(MAX_SEND_CONNECTIONS);
-    let requests = pool(settings.max_connections - reserved)?;
-    let sends = if reserved > 0 { pool(reserved)? } else { requests.clone() };
-    Ok(Pools::Postgres { endpoint: Box::new(endpoint), requests, sends, send_connections: reserved.max(1) })
+    let pools = PostgresPools::new(endpoint, settings, application_name, conditions.clone());
+    let send_connections = settings.send_connections();
+    let requests = pools.create(settings.max_connections - send_connections)?;
+    let sends = if send_connections > 0 { pools.create(send_connections)? } else { requests.clone() };
+    Ok(Pools::Postgres { endpoint: Box::new(pools.endpoint), requests, sends, send_lanes: settings.send_lanes() })
 }
 
 async fn connect_sqlite(file: PathBuf, extra_settings: &'static str) -> Result<SqliteConn, ConnectFailure> {

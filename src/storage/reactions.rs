@@ -9,10 +9,10 @@ use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::message_queries::ReactorsQuery;
 use crate::domain::reactions::ReactionCount;
 use crate::error::Result;
-use crate::storage::column_types::{TimestampValue, UuidValue, into_user_ids};
+use crate::storage::column_types::{TimestampValue, UuidValue, into_user_ids, message_key};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::reactions;
-use crate::storage::sql::pairs::pairs_in;
+use crate::storage::sql::keys::{keys_in, of_chat};
 use crate::storage::sql::union_all::{load_union, union_all};
 
 /// Inserts a reaction and returns `true`, or returns `false` if it exists.
@@ -29,6 +29,7 @@ pub async fn insert(
 ) -> Result<bool> {
     let inserted = diesel::insert_into(reactions::table)
         .values((
+            reactions::bucket.eq(message.bucket().number()),
             reactions::chat_id.eq(UuidValue(message.chat.0)),
             reactions::seq.eq(message.seq),
             reactions::emoji.eq(emoji),
@@ -47,7 +48,8 @@ pub async fn insert(
 ///
 /// Returns an error if the statement fails.
 pub async fn delete(conn: &mut Conn, message: MessageId, emoji: &str, user: &UserId) -> Result<bool> {
-    let key = (UuidValue(message.chat.0), message.seq, emoji, user.as_str());
+    let (bucket, chat, seq) = message_key(message);
+    let key = (bucket, chat, seq, emoji, user.as_str());
     let deleted = diesel::delete(reactions::table.find(key)).execute(conn).await?;
     Ok(deleted == 1)
 }
@@ -58,8 +60,10 @@ pub async fn delete(conn: &mut Conn, message: MessageId, emoji: &str, user: &Use
 ///
 /// Returns an error if the statement fails.
 pub async fn delete_all(conn: &mut Conn, message: MessageId) -> Result<()> {
-    let of_message = reactions::chat_id.eq(UuidValue(message.chat.0)).and(reactions::seq.eq(message.seq));
-    diesel::delete(reactions::table.filter(of_message)).execute(conn).await?;
+    let of_message = reactions::table
+        .filter(of_chat((reactions::bucket, reactions::chat_id), message.chat))
+        .filter(reactions::seq.eq(message.seq));
+    diesel::delete(of_message).execute(conn).await?;
     Ok(())
 }
 
@@ -69,10 +73,10 @@ pub async fn delete_all(conn: &mut Conn, message: MessageId) -> Result<()> {
 ///
 /// Returns an error if the statement fails.
 pub async fn counts(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId, ReactionCount)>> {
-    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
+    let keys = ids.iter().map(|id| message_key(*id));
     let rows: Vec<(UuidValue, i64, String, i64)> = reactions::table
-        .filter(pairs_in((reactions::chat_id, reactions::seq), keys))
-        .group_by((reactions::chat_id, reactions::seq, reactions::emoji))
+        .filter(keys_in((reactions::bucket, reactions::chat_id, reactions::seq), keys))
+        .group_by((reactions::bucket, reactions::chat_id, reactions::seq, reactions::emoji))
         .order((min(reactions::created_at), reactions::emoji))
         .select((reactions::chat_id, reactions::seq, reactions::emoji, count_star()))
         .load(conn)
@@ -90,7 +94,7 @@ pub async fn counts(conn: &mut Conn, ids: &[MessageId]) -> Result<Vec<(MessageId
 /// Returns an error if the statement fails.
 pub async fn count_other_emoji(conn: &mut Conn, message: MessageId, emoji: &str) -> Result<usize> {
     let number: i64 = reactions::table
-        .filter(reactions::chat_id.eq(UuidValue(message.chat.0)))
+        .filter(of_chat((reactions::bucket, reactions::chat_id), message.chat))
         .filter(reactions::seq.eq(message.seq))
         .filter(reactions::emoji.ne(emoji))
         .select(count(reactions::emoji).aggregate_distinct())
@@ -105,9 +109,9 @@ pub async fn count_other_emoji(conn: &mut Conn, message: MessageId, emoji: &str)
 ///
 /// Returns an error if the statement fails.
 pub async fn by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Result<Vec<(MessageId, String)>> {
-    let keys = ids.iter().map(|id| (UuidValue(id.chat.0), id.seq));
+    let keys = ids.iter().map(|id| message_key(*id));
     let rows: Vec<(UuidValue, i64, String)> = reactions::table
-        .filter(pairs_in((reactions::chat_id, reactions::seq), keys))
+        .filter(keys_in((reactions::bucket, reactions::chat_id, reactions::seq), keys))
         .filter(reactions::user_id.eq(user.as_str()))
         .select((reactions::chat_id, reactions::seq, reactions::emoji))
         .load(conn)
@@ -123,7 +127,7 @@ pub async fn by_user(conn: &mut Conn, ids: &[MessageId], user: &UserId) -> Resul
 pub async fn reactors(conn: &mut Conn, queries: &[ReactorsQuery]) -> Result<Vec<Vec<UserId>>> {
     let parts = queries.iter().zip(0_i64..).map(|(query, number)| {
         reactions::table
-            .filter(reactions::chat_id.eq(UuidValue(query.message.chat.0)))
+            .filter(of_chat((reactions::bucket, reactions::chat_id), query.message.chat))
             .filter(reactions::seq.eq(query.message.seq))
             .filter(reactions::emoji.eq(&query.emoji))
             .order((reactions::created_at, reactions::user_id))

@@ -62,6 +62,24 @@ pub async fn acquire_for_current_reader() -> Result<Option<ReadPermit>> {
     }
 }
 
+/// Waits for one of these permits for the current reader.
+///
+/// Returns `None` if the current task has no reader.
+///
+/// # Errors
+///
+/// Returns the errors of [`ReadPermits::acquire`].
+///
+/// # Cancel safety
+///
+/// Cancel-safe: a dropped call takes no permit.
+pub async fn acquire_other_for_current_reader(permits: &Arc<ReadPermits>) -> Result<Option<ReadPermit>> {
+    match CURRENT.try_with(|(_, reader)| reader.clone()) {
+        Ok(reader) => permits.acquire(reader).await.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
 impl ReadPermits {
     /// Creates permits, none of which is in use.
     pub fn new(limits: ReadLimits) -> Arc<Self> {

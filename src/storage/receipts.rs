@@ -9,12 +9,13 @@ use diesel::sql_types::{BigInt, Bool};
 use crate::domain::ids::{ChatId, UserId};
 use crate::domain::member_queries::{ReadersQuery, ReceiptPosition};
 use crate::error::Result;
-use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, into_user_ids};
+use crate::storage::column_types::{TextValue, TimestampValue, UuidValue, chat_key, into_user_ids};
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::erased_sql::EngineSql;
 use crate::storage::schema::members;
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::keys::{keys_in, of_chat};
 use crate::storage::sql::union_all::{load_union, union_all};
 
 /// Returns pages of the readers of many messages in one statement, ordered by user id.
@@ -31,7 +32,7 @@ pub async fn readers(conn: &mut Conn, queries: &[ReadersQuery]) -> Result<Vec<Ve
             .and_option(query.sender.as_ref().map(|sender| members::user_id.ne(sender.as_str())))
             .and(has_read(query));
         members::table
-            .filter(members::chat_id.eq(UuidValue(query.message.chat.0)))
+            .filter(of_chat((members::bucket, members::chat_id), query.message.chat))
             .filter(members::left_at.is_null())
             .filter(diesel::dsl::not(members::read_privately))
             // A new member's read position begins at the newest message, which the member has not read.
@@ -49,8 +50,8 @@ fn has_read(query: &ReadersQuery) -> impl EngineSql + use<> {
     let seq = query.message.seq;
     let timeline_seq = if query.lists.in_timeline { seq } else { i64::MAX };
     let in_thread = sql::<Bool>(
-        "EXISTS (SELECT 1 FROM thread_members WHERE thread_members.chat_id = members.chat_id \
-         AND thread_members.user_id = members.user_id AND thread_members.root_seq = ",
+        "EXISTS (SELECT 1 FROM thread_members WHERE thread_members.bucket = members.bucket \
+         AND thread_members.chat_id = members.chat_id AND thread_members.user_id = members.user_id AND thread_members.root_seq = ",
     )
     .bind::<BigInt, _>(query.lists.thread_root_seq.unwrap_or_default())
     .sql(" AND thread_members.last_read_seq >= ")
@@ -78,7 +79,7 @@ struct ReceiptPositionRow {
 /// Returns an error if the statement fails.
 pub async fn positions(conn: &mut Conn, chats: &[ChatId]) -> Result<HashMap<ChatId, Vec<ReceiptPosition>>> {
     let rows: Vec<ReceiptPositionRow> = members::table
-        .filter(members::chat_id.eq_any(chats.iter().map(|chat| UuidValue(chat.0))))
+        .filter(keys_in((members::bucket, members::chat_id), chats.iter().map(|chat| chat_key(*chat))))
         .filter(members::left_at.is_null())
         .select(columns::<ReceiptPositionRow>())
         .load(conn)

@@ -13,6 +13,7 @@ use crate::storage::schema::reports;
 use crate::storage::sql::columns::columns;
 use crate::storage::sql::conditions::Conditions;
 use crate::storage::sql::for_update::for_update;
+use crate::storage::sql::keys::{keys_in, of_chat};
 
 /// The columns of a report.
 #[derive(Queryable, Selectable)]
@@ -71,6 +72,7 @@ fn into_reports(rows: Vec<ReportRow>) -> Result<Vec<Report>> {
 pub async fn insert(conn: &mut Conn, report: &Report) -> Result<bool> {
     let inserted = diesel::insert_into(reports::table)
         .values((
+            reports::bucket.eq(report.id.bucket().number()),
             reports::id.eq(UuidValue(report.id.0)),
             reports::organization_id.eq(report.organization.as_str()),
             reports::chat_id.eq(UuidValue(report.message.chat.0)),
@@ -93,7 +95,7 @@ pub async fn insert(conn: &mut Conn, report: &Report) -> Result<bool> {
 /// Returns an error if the statement fails.
 pub async fn by_message(conn: &mut Conn, message: MessageId, reporter: &UserId) -> Result<Option<Report>> {
     let rows: Vec<ReportRow> = reports::table
-        .filter(reports::chat_id.eq(UuidValue(message.chat.0)))
+        .filter(of_chat((reports::bucket, reports::chat_id), message.chat))
         .filter(reports::seq.eq(message.seq))
         .filter(reports::reporter_id.eq(reporter.as_str()))
         .select(columns::<ReportRow>())
@@ -110,7 +112,7 @@ pub async fn by_message(conn: &mut Conn, message: MessageId, reporter: &UserId) 
 pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[ReportId]) -> Result<Vec<Report>> {
     let rows: Vec<ReportRow> = reports::table
         .filter(reports::organization_id.eq(organization.as_str()))
-        .filter(reports::id.eq_any(ids.iter().map(|id| UuidValue(id.0))))
+        .filter(keys_in((reports::bucket, reports::id), ids.iter().map(|id| (id.bucket().number(), UuidValue(id.0)))))
         .select(columns::<ReportRow>())
         .load(conn)
         .await?;
@@ -124,8 +126,9 @@ pub async fn by_ids(conn: &mut Conn, organization: &OrganizationId, ids: &[Repor
 /// Returns an error if the statement fails.
 pub async fn lock(conn: &mut Conn, organization: &OrganizationId, id: ReportId) -> Result<Option<Report>> {
     let query = reports::table
-        .filter(reports::organization_id.eq(organization.as_str()))
+        .filter(reports::bucket.eq(id.bucket().number()))
         .filter(reports::id.eq(UuidValue(id.0)))
+        .filter(reports::organization_id.eq(organization.as_str()))
         .select(columns::<ReportRow>());
     let rows: Vec<ReportRow> = for_update(query).load(conn).await?;
     Ok(rows.into_iter().next().map(Report::from))
@@ -137,7 +140,7 @@ pub async fn lock(conn: &mut Conn, organization: &OrganizationId, id: ReportId) 
 ///
 /// Returns an error if the statement fails.
 pub async fn resolve(conn: &mut Conn, id: ReportId, resolution: &ReportResolutionRecord) -> Result<()> {
-    diesel::update(reports::table.find(UuidValue(id.0)))
+    diesel::update(reports::table.find((id.bucket().number(), UuidValue(id.0))))
         .set((
             reports::resolved_at.eq(TimestampValue(resolution.resolved_at)),
             reports::resolved_by.eq(resolution.resolved_by.as_str()),
@@ -166,6 +169,7 @@ pub async fn page(
         .and_option((resolved == Some(true)).then(|| reports::resolved_at.is_not_null()))
         .and_option(window.after.map(|after| reports::id.gt(UuidValue(after))));
     let rows: Vec<ReportRow> = reports::table
+        .filter(reports::bucket.eq(organization.bucket().number()))
         .filter(reports::organization_id.eq(organization.as_str()))
         .filter(conditions)
         .order(reports::id)

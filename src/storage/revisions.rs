@@ -14,6 +14,7 @@ use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::read_budget::LargeRow;
 use crate::storage::schema::revisions;
 use crate::storage::sql::conditions::Conditions;
+use crate::storage::sql::keys::of_chat;
 use crate::storage::sql::order::OrderFrom;
 use crate::storage::sql::union_all::{load_union_large, union_all_large};
 
@@ -38,6 +39,7 @@ impl LargeRow for RevisionRow {
 pub async fn insert(conn: &mut Conn, message: &Message, text: &str, edited_at: DateTime<Utc>) -> Result<()> {
     diesel::insert_into(revisions::table)
         .values((
+            revisions::bucket.eq(message.id.bucket().number()),
             revisions::chat_id.eq(UuidValue(message.id.chat.0)),
             revisions::seq.eq(message.id.seq),
             revisions::version.eq(message.version),
@@ -56,7 +58,7 @@ pub async fn insert(conn: &mut Conn, message: &Message, text: &str, edited_at: D
 /// Returns an error if the statement fails.
 pub async fn sizes(conn: &mut Conn, id: MessageId) -> Result<Vec<RevisionSize>> {
     let rows: Vec<(i64, i32)> = revisions::table
-        .filter(revisions::chat_id.eq(UuidValue(id.chat.0)))
+        .filter(of_chat((revisions::bucket, revisions::chat_id), id.chat))
         .filter(revisions::seq.eq(id.seq))
         .order(revisions::version)
         .select((revisions::version, octet_length(revisions::text)))
@@ -72,9 +74,11 @@ pub async fn sizes(conn: &mut Conn, id: MessageId) -> Result<Vec<RevisionSize>> 
 ///
 /// Returns an error if the statement fails.
 pub async fn delete_range(conn: &mut Conn, id: MessageId, first: i64, last: i64) -> Result<()> {
-    let of_message = revisions::chat_id.eq(UuidValue(id.chat.0)).and(revisions::seq.eq(id.seq));
-    let in_range = revisions::version.ge(first).and(revisions::version.le(last));
-    diesel::delete(revisions::table.filter(of_message).filter(in_range)).execute(conn).await?;
+    let in_range = revisions::table
+        .filter(of_chat((revisions::bucket, revisions::chat_id), id.chat))
+        .filter(revisions::seq.eq(id.seq))
+        .filter(revisions::version.ge(first).and(revisions::version.le(last)));
+    diesel::delete(in_range).execute(conn).await?;
     Ok(())
 }
 
@@ -97,7 +101,7 @@ pub async fn delete_all(conn: &mut Conn, id: MessageId) -> Result<()> {
 pub async fn pages(conn: &mut Conn, queries: &[RevisionsQuery]) -> Result<Vec<Vec<Revision>>> {
     let parts = queries.iter().zip(0_i64..).map(|(RevisionsQuery { message, window }, number)| {
         let conditions = Conditions::new()
-            .and(revisions::chat_id.eq(UuidValue(message.chat.0)))
+            .and(of_chat((revisions::bucket, revisions::chat_id), message.chat))
             .and(revisions::seq.eq(message.seq))
             .and_option(window.after.map(|after| revisions::version.gt(after)))
             .and_option(window.before.map(|before| revisions::version.lt(before)));

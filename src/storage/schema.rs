@@ -3,12 +3,15 @@
 use diesel::{allow_tables_to_appear_in_same_query, table};
 
 table! {
-    use diesel::sql_types::Text;
+    use diesel::sql_types::{BigInt, Nullable, Text};
     use crate::storage::column_types::SqlTimestamp;
 
     organizations (id) {
         id -> Text,
         created_at -> SqlTimestamp,
+        move_state -> Nullable<Text>,
+        move_revision -> Nullable<BigInt>,
+        moved_to -> Nullable<Text>,
     }
 }
 
@@ -36,7 +39,8 @@ table! {
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    chats (id) {
+    chats (bucket, id) {
+        bucket -> Integer,
         id -> SqlUuid,
         organization_id -> Text,
         kind -> Text,
@@ -54,8 +58,6 @@ table! {
         details_version -> BigInt,
         last_seq -> BigInt,
         member_count -> Integer,
-        direct_key -> Nullable<Text>,
-        nonce -> Nullable<Text>,
         fingerprint -> Nullable<Binary>,
         archived_at -> Nullable<SqlTimestamp>,
         resource_type -> Nullable<Text>,
@@ -68,11 +70,12 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+    use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    members (chat_id, user_id) {
+    members (bucket, chat_id, user_id) {
+        bucket -> Integer,
         chat_id -> SqlUuid,
         user_id -> Text,
         organization_id -> Text,
@@ -103,13 +106,15 @@ table! {
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    messages (chat_id, seq) {
+    messages (bucket, chat_id, seq) {
+        bucket -> Integer,
         chat_id -> SqlUuid,
         seq -> BigInt,
         version -> BigInt,
         kind -> Text,
         sender_id -> Nullable<Text>,
         nonce -> Nullable<Text>,
+        nonce_hash -> Nullable<BigInt>,
         fingerprint -> Nullable<Binary>,
         text -> Nullable<Text>,
         reply_to_seq -> Nullable<BigInt>,
@@ -127,11 +132,12 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Text};
+    use diesel::sql_types::{BigInt, Integer, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    revisions (chat_id, seq, version) {
+    revisions (bucket, chat_id, seq, version) {
+        bucket -> Integer,
         chat_id -> SqlUuid,
         seq -> BigInt,
         version -> BigInt,
@@ -141,11 +147,12 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Text};
+    use diesel::sql_types::{BigInt, Integer, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    reactions (chat_id, seq, emoji, user_id) {
+    reactions (bucket, chat_id, seq, emoji, user_id) {
+        bucket -> Integer,
         chat_id -> SqlUuid,
         seq -> BigInt,
         emoji -> Text,
@@ -155,10 +162,11 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Nullable, Text};
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
 
-    mentions (chat_id, user_id, seq) {
+    mentions (bucket, chat_id, user_id, seq) {
+        bucket -> Integer,
         chat_id -> SqlUuid,
         user_id -> Text,
         seq -> BigInt,
@@ -167,11 +175,12 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+    use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    thread_members (chat_id, root_seq, user_id) {
+    thread_members (bucket, chat_id, root_seq, user_id) {
+        bucket -> Integer,
         chat_id -> SqlUuid,
         root_seq -> BigInt,
         user_id -> Text,
@@ -187,7 +196,8 @@ table! {
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    votes (chat_id, seq, option, user_id) {
+    votes (bucket, chat_id, seq, option, user_id) {
+        bucket -> Integer,
         chat_id -> SqlUuid,
         seq -> BigInt,
         option -> Integer,
@@ -197,11 +207,12 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Nullable, Text};
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    notifications (id) {
+    notifications (bucket, id) {
+        bucket -> Integer,
         id -> SqlUuid,
         organization_id -> Text,
         user_id -> Text,
@@ -216,11 +227,12 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Nullable, Text};
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    reports (id) {
+    reports (bucket, id) {
+        bucket -> Integer,
         id -> SqlUuid,
         organization_id -> Text,
         chat_id -> SqlUuid,
@@ -246,11 +258,12 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::Text;
+    use diesel::sql_types::{Integer, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    removals (organization_id, user_id, removed_at, chat_id) {
+    removals (bucket, organization_id, user_id, removed_at, chat_id) {
+        bucket -> Integer,
         organization_id -> Text,
         user_id -> Text,
         removed_at -> SqlTimestamp,
@@ -259,11 +272,26 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Nullable, Text};
+    use diesel::sql_types::{BigInt, Integer, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    calls (id) {
+    deleted_chats (bucket, chat_id) {
+        bucket -> Integer,
+        chat_id -> SqlUuid,
+        organization_id -> Text,
+        version -> BigInt,
+        deleted_at -> SqlTimestamp,
+    }
+}
+
+table! {
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+    use crate::storage::column_types::SqlUuid;
+    use crate::storage::column_types::SqlTimestamp;
+
+    calls (bucket, id) {
+        bucket -> Integer,
         id -> SqlUuid,
         organization_id -> Text,
         chat_id -> SqlUuid,
@@ -291,7 +319,8 @@ table! {
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    call_participants (call_id, user_id) {
+    call_participants (bucket, call_id, user_id) {
+        bucket -> Integer,
         call_id -> SqlUuid,
         user_id -> Text,
         organization_id -> Text,
@@ -321,10 +350,11 @@ table! {
 }
 
 table! {
-    use diesel::sql_types::{BigInt, Binary, Jsonb, Nullable, Text};
+    use diesel::sql_types::{BigInt, Binary, Integer, Jsonb, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
 
-    call_signals (call_id, version) {
+    call_signals (bucket, call_id, version) {
+        bucket -> Integer,
         call_id -> SqlUuid,
         version -> BigInt,
         from_id -> Text,
@@ -334,6 +364,15 @@ table! {
         bytes -> BigInt,
         nonce -> Nullable<Text>,
         fingerprint -> Nullable<Binary>,
+    }
+}
+
+table! {
+    schema_version (id) {
+        id -> Integer,
+        version -> BigInt,
+        oldest_reader -> BigInt,
+        oldest_writer -> BigInt,
     }
 }
 
@@ -350,17 +389,19 @@ table! {
 
     search_reindexing (id) {
         id -> Integer,
+        bucket -> Integer,
         chat_id -> SqlUuid,
         seq -> BigInt,
     }
 }
 
 table! {
-    use diesel::sql_types::{Nullable, Text};
+    use diesel::sql_types::{Integer, Nullable, Text};
     use crate::storage::column_types::SqlUuid;
     use crate::storage::column_types::SqlTimestamp;
 
-    chat_bans (chat_id, user_id) {
+    chat_bans (bucket, chat_id, user_id) {
+        bucket -> Integer,
         organization_id -> Text,
         chat_id -> SqlUuid,
         user_id -> Text,
@@ -397,6 +438,7 @@ allow_tables_to_appear_in_same_query!(
     blocked_words,
     chat_bans,
     removals,
+    deleted_chats,
     calls,
     call_participants,
     call_signals,

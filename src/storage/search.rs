@@ -33,28 +33,20 @@ pub async fn page(
     search: &MessageSearch,
     window: &PageWindow<CreatedAtKey>,
 ) -> Result<Vec<Message>> {
-    let viewer_chats = members::table
-        .filter(members::organization_id.eq(organization.as_str()))
-        .filter(members::user_id.eq(viewer.as_str()))
-        .filter(members::left_at.is_null())
-        .select(members::chat_id);
+    let bucket = organization.bucket().number();
+    let of_chat = members::bucket.eq(messages::bucket).and(members::chat_id.eq(messages::chat_id));
     let kinds = search.kinds.as_ref().map(|kinds| kinds.iter().map(<&str>::from).collect::<Vec<_>>());
     let viewer_mentions = mentions::table
+        .filter(mentions::bucket.eq(messages::bucket))
         .filter(mentions::chat_id.eq(messages::chat_id))
         .filter(mentions::seq.eq(messages::seq))
         .filter(mentions::user_id.eq(viewer.as_str()));
-    let hidden_from_viewer = members::table
-        .filter(members::chat_id.eq(messages::chat_id))
-        .filter(members::user_id.eq(viewer.as_str()))
-        .filter(members::history_after_seq.ge(messages::seq));
     let prefix = TermPrefix::new(organization);
     let has_words = !search.query.is_empty();
     let full_text = || MatchesFullText { tsquery: search.query.tsquery(&prefix), fts5: search.query.fts5(&prefix) };
     let conditions = Conditions::new()
         .and_option(has_words.then(full_text))
         .and_option((!has_words && kinds.is_none()).then(|| messages::kind.ne("system")))
-        .and(messages::chat_id.eq_any(viewer_chats))
-        .and(diesel::dsl::not(diesel::dsl::exists(hidden_from_viewer)))
         .and_option(search.chat.map(|chat| messages::chat_id.eq(UuidValue(chat.0))))
         .and_option(search.sender.as_ref().map(|sender| messages::sender_id.assume_not_null().eq(sender.as_str())))
         .and_option(kinds.map(|kinds| messages::kind.eq_any(kinds)))
@@ -70,6 +62,13 @@ pub async fn page(
             messages::created_at.lt(at).or(messages::created_at.eq(at).and(at_same_time))
         }));
     let keys: Vec<(UuidValue, i64)> = messages::table
+        .inner_join(members::table.on(of_chat))
+        .filter(messages::bucket.eq(bucket))
+        .filter(members::bucket.eq(bucket))
+        .filter(members::organization_id.eq(organization.as_str()))
+        .filter(members::user_id.eq(viewer.as_str()))
+        .filter(members::left_at.is_null())
+        .filter(messages::seq.gt(members::history_after_seq))
         .filter(conditions)
         .filter(messages::deleted_at.is_null())
         .order((messages::created_at.desc(), messages::chat_id.desc(), messages::seq.desc()))

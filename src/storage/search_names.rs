@@ -12,6 +12,7 @@ use crate::storage::column_types::UuidValue;
 use crate::storage::connection::{Conn, RunQueryDsl};
 use crate::storage::schema::{chats, search_reindexing, users};
 use crate::storage::sql::for_update::for_update;
+use crate::storage::sql::keys::all_buckets;
 use crate::storage::sql::values_statement::ValuesStatement;
 
 /// The rows that one step writes, which are few, because they are locked meanwhile.
@@ -47,37 +48,38 @@ pub async fn fold_names(conn: &mut Conn) -> Result<usize> {
 
 /// Gives the next chats the form by which their titles are found, and returns their number.
 ///
-/// It has to run in a transaction. It locks the chats in the order of their ids.
+/// It has to run in a transaction. It locks the chats, which are of one bucket, in the order of their ids.
 ///
 /// # Errors
 ///
 /// Returns an error if a statement fails.
 pub async fn fold_titles(conn: &mut Conn) -> Result<usize> {
-    let missing: Vec<UuidValue> = chats::table
+    // It reads every shard, and writes to one.
+    let missing: Vec<(i32, UuidValue)> = chats::table
+        .filter(all_buckets(chats::bucket))
         .filter(chats::title_search.is_null())
         .filter(chats::title.is_not_null())
-        .order(chats::id)
+        .order((chats::bucket, chats::id))
         .limit(BATCH)
-        .select(chats::id)
+        .select((chats::bucket, chats::id))
         .load(conn)
         .await?;
-    if missing.is_empty() {
-        return Ok(0);
-    }
-    let ids: Vec<ChatId> = missing.iter().map(|id| ChatId(id.0)).collect();
+    let ids: Vec<ChatId> = missing.iter().map(|(_, id)| ChatId(id.0)).collect();
+    let Some(ids) = ids.chunk_by(|one, other| one.bucket() == other.bucket()).next() else { return Ok(0) };
+    let bucket = ids[0].bucket();
     // Read after the chats were locked, because a title may have changed before.
-    let locked = lock_chats(conn, &ids).await?;
+    let locked = lock_chats(conn, bucket, ids).await?;
     let titles = locked.iter().filter_map(|chat| Some((chat.id, chat.details.title.as_deref()?)));
     let rows: Vec<_> = titles.map(|(id, title)| vec![UuidValue(id.0).into(), fold(title).into()]).collect();
     if !rows.is_empty() {
         let update = ValuesStatement::new(
             "UPDATE chats SET title_search = folded.column2 FROM ",
             rows,
-            " AS folded WHERE chats.id = folded.column1",
+            " AS folded WHERE chats.id = folded.column1 AND chats.bucket = ",
         );
-        update.execute(conn).await?;
+        update.in_bucket(bucket).execute(conn).await?;
     }
-    Ok(missing.len())
+    Ok(ids.len())
 }
 
 /// The rows that are not yet in the form by which they are found.
@@ -98,10 +100,16 @@ pub struct Backlog {
 /// Returns an error if a statement fails.
 pub async fn backlog(conn: &mut Conn) -> Result<Backlog> {
     let names = users::table.filter(users::name_search.is_null()).count();
-    let titles = chats::table.filter(chats::title_search.is_null()).filter(chats::title.is_not_null()).count();
-    let position: Vec<UuidValue> = search_reindexing::table.select(search_reindexing::chat_id).load(conn).await?;
+    // These read every shard.
+    let all = || chats::table.filter(all_buckets(chats::bucket));
+    let titles = all().filter(chats::title_search.is_null()).filter(chats::title.is_not_null()).count();
+    let position: Vec<(i32, UuidValue)> =
+        search_reindexing::table.select((search_reindexing::bucket, search_reindexing::chat_id)).load(conn).await?;
     let chats = match position.first() {
-        Some(chat) => chats::table.filter(chats::id.ge(*chat)).count().get_result(conn).await?,
+        Some(&(bucket, chat)) => {
+            let left = chats::bucket.gt(bucket).or(chats::bucket.eq(bucket).and(chats::id.ge(chat)));
+            all().filter(left).count().get_result(conn).await?
+        }
         None => 0,
     };
     Ok(Backlog { names: names.get_result(conn).await?, titles: titles.get_result(conn).await?, chats })

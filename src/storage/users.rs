@@ -73,7 +73,7 @@ pub async fn lock(conn: &mut Conn, organization: &OrganizationId, user: &UserId)
 ///
 /// Returns an error if a statement fails.
 pub async fn upsert_seen(conn: &mut Conn, user: &User, token: TokenOrder, now: DateTime<Utc>) -> Result<StoredUser> {
-    let is_new = match stored(conn, user).await? {
+    let is_new = match find_seen(conn, user).await? {
         // After a restart most users come back with the token that described them. They cost no write.
         Some(found) if is_unchanged_by(&found, user, token) => return Ok(found),
         found => found.is_none(),
@@ -116,7 +116,7 @@ pub async fn upsert_seen(conn: &mut Conn, user: &User, token: TokenOrder, now: D
         .execute(conn)
         .await?;
     // The row exists: no user is ever deleted.
-    stored(conn, user).await?.ok_or(Error::NotFound("user"))
+    find_seen(conn, user).await?.ok_or(Error::NotFound("user"))
 }
 
 /// Returns true if the row says what the token says already, or what a newer token said.
@@ -124,8 +124,12 @@ fn is_unchanged_by(found: &StoredUser, user: &User, token: TokenOrder) -> bool {
     found.token_order > Some(token) || (found.token_order == Some(token) && found.user == *user)
 }
 
-/// Returns the row of a user.
-async fn stored(conn: &mut Conn, user: &User) -> Result<Option<StoredUser>> {
+/// Returns the row of a user; `None` if no token has shown them yet.
+///
+/// # Errors
+///
+/// Returns an error if the statement fails.
+pub async fn find_seen(conn: &mut Conn, user: &User) -> Result<Option<StoredUser>> {
     type Times = (Option<TimestampValue>, Option<TimestampValue>, Option<TimestampValue>);
     let rows: Vec<(String, Option<String>, Times)> = users::table
         .filter(users::organization_id.eq(user.organization.as_str()))
@@ -227,7 +231,9 @@ pub async fn record_last_seen(conn: &mut Conn, seen: &[(OrganizationId, UserId, 
             "UPDATE users SET last_seen_at = seen.column3 FROM ",
             rows,
             " AS seen WHERE users.organization_id = seen.column1 AND users.id = seen.column2 \
-             AND (users.last_seen_at IS NULL OR users.last_seen_at < seen.column3)",
+             AND (users.last_seen_at IS NULL OR users.last_seen_at < seen.column3) \
+             AND NOT EXISTS (SELECT 1 FROM organizations WHERE organizations.id = users.organization_id \
+             AND organizations.move_state IS NOT NULL)",
         );
         update.execute(conn).await?;
     }

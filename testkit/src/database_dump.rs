@@ -58,6 +58,11 @@ impl DatabaseDump {
         Self(dump)
     }
 
+    /// Returns the names of the tables.
+    pub fn tables(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
     /// Returns the number of rows of a table.
     pub fn count(&self, table: &str) -> usize {
         self.0[table].len()

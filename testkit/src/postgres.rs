@@ -2,9 +2,10 @@
 
 use std::env;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ const FOLDER: &str = "/usr/lib/postgresql";
 /// A PostgreSQL server that is killed when this value is dropped.
 pub struct PostgresServer {
     url: String,
+    addr: SocketAddr,
     /// The process must end before its folder is removed, and fields are dropped in order.
     process: ChildProcess,
     _folder: TempDir,
@@ -42,43 +44,50 @@ impl PostgresServer {
         Self::start_with(Some((certificate, key))).await
     }
 
+    /// Starts a streaming replica of this server, which the server's settings allow from this machine.
+    pub async fn start_replica(&self) -> Self {
+        let folder = create_folder();
+        let mut backup = command("pg_basebackup", folder.path());
+        backup.args(["--checkpoint=fast", "--wal-method=stream", "--no-sync", "--write-recovery-conf"]);
+        backup.args(["--dbname", &self.url]);
+        backup.arg("--pgdata").arg(folder.path().join("data"));
+        ChildProcess::start("pg_basebackup", &mut backup, folder.path()).finish().await;
+        // The primary has everything that the replica could lose.
+        Self::serve(folder, &["fsync=off".to_owned()]).await
+    }
+
     async fn start_with(certificate: Option<(&str, &str)>) -> Self {
-        let programs = programs().expect("initdb in the PATH or below /usr/lib/postgresql");
-        let folder = tempfile::Builder::new().prefix("parlor-postgres-").tempdir().expect("a temporary folder");
-        let owner = owner();
-        if let Some((user, group)) = owner {
-            chown(folder.path(), Some(user), Some(group)).expect("root can change the owner of a folder");
-        }
-        let command = |program: &str| {
-            let mut command = Command::new(programs.join(program));
-            command.current_dir(folder.path());
-            if let Some((user, group)) = owner {
-                command.uid(user).gid(group);
-            }
-            command
-        };
-        let data = folder.path().join("data");
-        let mut initdb = command("initdb");
+        let folder = create_folder();
+        let mut initdb = command("initdb", folder.path());
         initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]);
-        initdb.arg("--pgdata").arg(&data);
+        initdb.arg("--pgdata").arg(folder.path().join("data"));
         ChildProcess::start("initdb", &mut initdb, folder.path()).finish().await;
 
-        let addr = free_addr();
-        let mut server = command("postgres");
-        server.arg("-D").arg(&data).arg("-k").arg(folder.path());
-        server.args(["-h", "127.0.0.1", "-p", &addr.port().to_string()]);
+        let mut settings = Vec::new();
         if let Some((certificate, key)) = certificate {
             for (name, text, setting) in [("tls.crt", certificate, "ssl_cert_file"), ("tls.key", key, "ssl_key_file")] {
                 let path = folder.path().join(name);
                 fs::write(&path, text).expect("a writable folder");
                 // PostgreSQL refuses a key that others can read.
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("an own file");
-                if let Some((user, group)) = owner {
+                if let Some((user, group)) = owner() {
                     chown(&path, Some(user), Some(group)).expect("root can change the owner of a file");
                 }
-                server.args(["-c", &format!("{setting}={}", path.display())]);
+                settings.push(format!("{setting}={}", path.display()));
             }
-            server.args(["-c", "ssl=on"]);
+            settings.push("ssl=on".to_owned());
+        }
+        Self::serve(folder, &settings).await
+    }
+
+    /// Starts the server of the data in a folder, and waits until it answers.
+    async fn serve(folder: TempDir, settings: &[String]) -> Self {
+        let addr = free_addr();
+        let mut server = command("postgres", folder.path());
+        server.arg("-D").arg(folder.path().join("data")).arg("-k").arg(folder.path());
+        server.args(["-h", "127.0.0.1", "-p", &addr.port().to_string()]);
+        for setting in settings {
+            server.args(["-c", setting]);
         }
         let process = ChildProcess::start("postgres", &mut server, folder.path());
         let url = format!("postgres://postgres@{addr}/postgres");
@@ -87,7 +96,12 @@ impl PostgresServer {
             assert!(start.elapsed() < TIMEOUT, "PostgreSQL: {error}\n{}", process.log_tail());
             sleep(Duration::from_millis(50)).await;
         }
-        Self { url, process, _folder: folder }
+        Self { url, addr, process, _folder: folder }
+    }
+
+    /// Returns the address at which the server listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Returns the URL of a database whose user can create databases.
@@ -102,7 +116,29 @@ impl PostgresServer {
     }
 }
 
+/// Creates a folder that belongs to the user who runs PostgreSQL's programs.
+fn create_folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("parlor-postgres-").tempdir().expect("a temporary folder");
+    if let Some((user, group)) = owner() {
+        chown(folder.path(), Some(user), Some(group)).expect("root can change the owner of a folder");
+    }
+    folder
+}
+
+/// Returns the command that runs a program of PostgreSQL in a folder, as the folder's owner.
+fn command(program: &str, folder: &Path) -> Command {
+    let programs = programs().expect("initdb in the PATH or below /usr/lib/postgresql");
+    let mut command = Command::new(programs.join(program));
+    command.current_dir(folder);
+    if let Some((user, group)) = owner() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
 /// Returns the folder with `initdb`: the first in the PATH, otherwise that of the newest version.
+///
+/// If the PATH has a link to it, the folder is that of the file itself, which has the other programs too.
 fn programs() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
@@ -111,7 +147,8 @@ fn programs() -> Option<PathBuf> {
     let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
     versions.sort_by_key(|path| std::cmp::Reverse(number(path)));
     folders.extend(versions.into_iter().map(|version| version.join("bin")));
-    folders.into_iter().find(|folder| folder.join("initdb").is_file())
+    let initdb = folders.into_iter().find_map(|folder| fs::canonicalize(folder.join("initdb")).ok())?;
+    initdb.parent().map(Path::to_owned)
 }
 
 /// Returns the ids of the user and group `postgres` if this process runs as root.

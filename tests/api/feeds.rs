@@ -155,8 +155,36 @@ async fn chat_feed_resets_when_catch_up_is_impossible(app: &TestApp) {
     assert_eq!(missed.len(), 1);
 }
 
+#[engine_test(settings = [("PARLOR_CATCH_UP_CHANGES", "5")])]
+async fn new_and_earlier_messages_count_once_each_for_the_reset_of_a_feed(app: &TestApp) {
+    let alice = app.user("alice").await;
+    let chat = alice.group("Walk", &[]).await;
+    let edit = async |id: &str, text: &str| {
+        alice.mutate_ok("editMessage", json!({ "messageId": id, "text": text })).await;
+    };
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(alice.send(&chat, &n.to_string()).await);
+    }
+    let (_, old_cursor) = catch_up(&mut alice.feed(&chat, None, None).await).await;
+    for n in 3..5 {
+        ids.push(alice.send(&chat, &n.to_string()).await);
+    }
+    // All five messages have changed, some of them twice.
+    for id in &ids[..4] {
+        edit(id, "edited").await;
+        edit(id, "edited again").await;
+    }
+    let (missed, _) = catch_up(&mut alice.feed(&chat, None, Some(&old_cursor)).await).await;
+    let texts: Vec<_> = missed.iter().map(|event| event["message"]["text"].clone()).collect();
+    assert_eq!(texts, ["4", "edited again", "edited again", "edited again", "edited again"], "in the log's order");
+    alice.send(&chat, "one too many").await;
+    let reset = alice.feed(&chat, None, Some(&old_cursor)).await.expect("FeedReset").await;
+    assert_eq!(reset["reason"], "TOO_FAR_BEHIND");
+}
+
 /// Sends messages until a `messageAdded` feed, which has no event at its start, delivers one.
-async fn send_until_delivered(user: &User, chat: &str, added: &mut Feed) {
+pub async fn send_until_delivered(user: &User, chat: &str, added: &mut Feed) {
     loop {
         user.send(chat, PROBE).await;
         if tokio::time::timeout(Duration::from_millis(500), added.next()).await.is_ok() {
@@ -166,7 +194,7 @@ async fn send_until_delivered(user: &User, chat: &str, added: &mut Feed) {
 }
 
 /// Returns the next message with a text, except probes.
-async fn next_text_message(feed: &mut Feed) -> Value {
+pub async fn next_text_message(feed: &mut Feed) -> Value {
     loop {
         let event = feed.next().await;
         let message = event.get("message").unwrap_or(&event);

@@ -11,6 +11,7 @@ mod calls;
 mod capabilities;
 mod chats;
 mod cross_org_isolation;
+mod derived_chats;
 mod edits;
 mod feeds;
 mod forwards;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use parlor::domain::buckets::Bucket;
 use parlor::domain::ids::ReportId;
 use serde_json::{Value, json};
 use testkit::calls::sdp;
@@ -51,6 +52,7 @@ fn mutations(ids: &Ids, token: &str) -> Vec<(&'static str, &'static str, Value)>
     let Ids { other_participant, other_connection, .. } = ids;
     let media = json!({ "audio": true, "video": false, "screen": false });
     let offer = sdp("offer", "a");
+    let unknown_report = ReportId::new(Bucket::of_organization("demo")).to_string();
     vec![
         ("sendMessage", SENDS, json!({ "chatId": chat, "text": "again" })),
         ("forwardMessage", SENDS, json!({ "messageId": message, "toChatId": chat })),
@@ -86,7 +88,7 @@ fn mutations(ids: &Ids, token: &str) -> Vec<(&'static str, &'static str, Value)>
         ("markUnread", WRITES, json!({ "chatId": chat })),
         ("markDelivered", WRITES, json!({ "upTo": [{ "chatId": chat, "messageId": message }] })),
         ("markNotificationsRead", WRITES, json!({})),
-        ("resolveReport", WRITES, json!({ "reportId": ReportId::new().to_string(), "resolution": "DISMISSED" })),
+        ("resolveReport", WRITES, json!({ "reportId": unknown_report, "resolution": "DISMISSED" })),
         ("blockWords", WRITES, json!({ "words": ["again"], "action": "MASK" })),
         ("unblockWords", WRITES, json!({ "words": ["again"] })),
         ("renewSession", WRITES, json!({ "token": token })),

@@ -1,9 +1,10 @@
 //! Rows of earlier versions, which searches find by their old form until they have the present one.
 
+use parlor::domain::ids::OrganizationId;
 use parlor::metrics::{KindLabel, METRICS};
 use serde_json::{Value, json};
 use testkit::process::run_command;
-use testkit::{Database, Engine, TestApp, User, engine_test, pluck, wait_until};
+use testkit::{Database, Engine, HeldLock, TestApp, User, engine_test, pluck, postgres_test, wait_until};
 
 const NOTHING: [Value; 0] = [];
 
@@ -31,8 +32,8 @@ async fn remove_names_and_titles(database: &Database) {
 async fn replace_words(database: &Database) {
     let sqlite = "INSERT INTO message_words (message_words) VALUES ('delete-all');
         INSERT INTO message_words (rowid, words)
-            SELECT pk, '2a97516c354bold 2a97516c354bplain' FROM messages WHERE text IS NOT NULL";
-    let postgres = "UPDATE message_words SET words = '''2a97516c354bold'':1 ''2a97516c354bplain'':2'::tsvector";
+            SELECT pk, 'fskngjold fskngjplain' FROM messages WHERE text IS NOT NULL";
+    let postgres = "UPDATE messages SET words = '''fskngjold'':1 ''fskngjplain'':2'::tsvector WHERE text IS NOT NULL";
     database.execute_by_engine(sqlite, postgres).await;
     database.start_reindexing().await;
 }
@@ -81,7 +82,11 @@ async fn rows_of_an_earlier_version_get_the_present_form_while_the_server_serves
         assert_eq!(found_messages(&alice, query).await.len(), 1, "{query}");
     }
     assert_eq!(found_messages(&alice, "old").await, NOTHING, "the new form replaces the old one");
-    assert_eq!(app.database.query_number("SELECT count(*) FROM message_words").await, 230, "each message once");
+    let indexed = match engine {
+        Engine::Sqlite => "SELECT count(*) FROM message_words",
+        Engine::Postgres => "SELECT count(*) FROM messages WHERE words IS NOT NULL",
+    };
+    assert_eq!(app.database.query_number(indexed).await, 230, "each message once");
     assert_eq!(found_users(&alice, "zoe").await, ["zoë"]);
     assert_eq!(found_chats(&alice, "STRASSE").await, ["Straße"]);
     wait_until("the metric shows that nothing is left", async || {
@@ -104,4 +109,35 @@ async fn name_and_title_without_present_form_are_found_in_lower_case(app: &TestA
     assert_eq!(found_users(&alice, "ZOË").await, ["zoë"]);
     assert_eq!(found_users(&alice, "zoe").await, NOTHING);
     assert_eq!(found_chats(&alice, "STRAß").await, ["Straße"]);
+}
+
+#[postgres_test]
+async fn reindexing_locks_the_chats_of_one_bucket_at_a_time() {
+    let bucket = |organization: &str| organization.parse::<OrganizationId>().unwrap().bucket();
+    let later = (0..).map(|number| format!("later{number}")).find(|later| bucket(later) > bucket("demo")).unwrap();
+    let app = TestApp::start(Database::create(Engine::Postgres).await, &[]).await;
+    let (alice, zoe) = (app.user("alice").await, app.user_in(&later, "zoe", None).await);
+    let (chat, later_chat) = (alice.group("Now", &[]).await, zoe.group("Later", &[]).await);
+    alice.send(&chat, "plain").await;
+    zoe.send(&later_chat, "plain").await;
+    wait_until_complete(&app).await;
+    let database = app.shut_down().await;
+    database.execute("UPDATE messages SET words = NULL").await;
+    database.start_reindexing().await;
+    let lock = HeldLock::take(&database, "", "BEGIN; SELECT FROM chats WHERE title = 'Later' FOR UPDATE").await;
+    let app = TestApp::start(database, &[]).await;
+    let (alice, zoe) = (app.user("alice").await, app.user_in(&later, "zoe", None).await);
+    // Both messages fit into one step, which would wait for the lock.
+    wait_until("the messages of the first bucket are indexed", async || {
+        found_messages(&alice, "plain").await == ["plain"]
+    })
+    .await;
+    assert_eq!(found_messages(&zoe, "plain").await, NOTHING);
+    lock.release().await;
+    wait_until("the messages of the next bucket are indexed", async || {
+        found_messages(&zoe, "plain").await == ["plain"]
+    })
+    .await;
+    wait_until_complete(&app).await;
+    app.stop().await;
 }

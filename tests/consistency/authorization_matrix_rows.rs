@@ -211,7 +211,10 @@ impl SecretGroup {
 fn nonexistent_id(id: &str) -> String {
     let (prefix, encoded) = id.split_once('_').expect("an id");
     let mut bytes = BASE64.decode(encoded).expect("an id");
-    bytes[..16].iter_mut().for_each(|byte| *byte = !*byte);
+    // The bytes with the version and the variant of the UUID stay, without which it would be no id.
+    for index in (0..16).filter(|index| ![6, 8].contains(index)) {
+        bytes[index] = !bytes[index];
+    }
     format!("{prefix}_{}", BASE64.encode(bytes))
 }
 

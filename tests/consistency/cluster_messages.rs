@@ -3,8 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+use parlor::realtime::cluster::authentication::MessageKey;
+use parlor::realtime::cluster::codec;
+use parlor::realtime::cluster::codec::{ClusterEnvelope, EnvelopeHeader};
+use parlor::realtime::cluster::message::ClusterMessage;
 use redis::Commands;
 use serde_json::{Value, json};
+use testkit::keys::unix_seconds;
 use testkit::metrics::fetch_metric;
 use testkit::{RedisServer, TIMEOUT, postgres_test, wait_until};
 use tokio::time::timeout;
@@ -74,6 +80,40 @@ async fn changes_without_version_arrive_after_an_outage_of_redis() {
     cluster.end().await;
 }
 
+/// Returns whether bytes contain a text.
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// Returns bytes in which a text of the same length stands for another one.
+fn replaced(bytes: &[u8], text: &str, replacement: &str) -> Vec<u8> {
+    let index = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("the text");
+    let mut replaced = bytes.to_vec();
+    replaced[index..index + text.len()].copy_from_slice(&replacement.as_bytes()[..text.len()]);
+    replaced
+}
+
+/// Returns the parts of a message by which all sessions of Bob would end.
+fn revocation_of_bob() -> Vec<u8> {
+    let message = ClusterMessage::TokensRevoked {
+        organization: "demo".parse().expect("an id"),
+        user: "bob".parse().expect("an id"),
+        before: DateTime::<Utc>::MAX_UTC,
+    };
+    payload_of(&MessageKey::new(b"a guessed key"), "parlor:nodes", message)[33..].to_vec()
+}
+
+/// Returns the payload by which a node whose clock is right sends a message.
+fn payload_of(key: &MessageKey, channel: &str, message: ClusterMessage) -> Vec<u8> {
+    let header = EnvelopeHeader {
+        node: "another node".to_owned(),
+        number: 1,
+        sent_at: DateTime::from_timestamp(unix_seconds(), 0).expect("a time"),
+        previous_sent_at: None,
+    };
+    codec::encode(key, channel, &ClusterEnvelope { header, messages: vec![message] }).expect("a payload")
+}
+
 #[postgres_test]
 async fn forged_and_repeated_cluster_messages_are_dropped() {
     let settings = [("PARLOR_METRICS_ADDR", "127.0.0.1:0"), ("PARLOR_SENDS_PER_MINUTE", "60")];
@@ -100,30 +140,29 @@ async fn forged_and_repeated_cluster_messages_are_dropped() {
     while payloads.len() < 500 {
         let Ok(message) = recorder.get_message() else { break };
         payloads.push((message.get_channel_name().to_owned(), message.get_payload_bytes().to_vec()));
-        if payloads.len() > 20 && String::from_utf8_lossy(&payloads[payloads.len() - 1].1).contains("genuine 4") {
+        if payloads.len() > 20 && contains(&payloads[payloads.len() - 1].1, "genuine 4") {
             break;
         }
     }
-    let genuine = payloads.iter().position(|(_, payload)| String::from_utf8_lossy(payload).contains("genuine 4"));
+    let genuine = payloads.iter().position(|(_, payload)| contains(payload, "genuine 4"));
     let (channel, payload) = payloads[genuine.expect("the last message was recorded")].clone();
 
     // Forged: the message of another text, a revocation without a code, and one with the code of another message.
-    let text = String::from_utf8(payload.clone()).expect("text");
-    let forged_text = text.replace("genuine 4", "forged ones");
-    let (code, _) = text.split_at(64);
-    let revocation = r#"{"node":"node-0 x","number":999999,"at":"2999-01-01T00:00:00Z","messages":[{"Revoked":{"organization":"demo","user":"bob","before":"2999-01-01T00:00:00Z"}}]}"#;
-    let first_channel = "parlor:v3:0";
+    let forged_text = replaced(&payload, "genuine 4", "forged ones");
+    let prefix = &payload[..33];
+    let common = "parlor:nodes";
+    let revocation = revocation_of_bob();
     let forged = [
-        (channel.as_str(), forged_text.clone()),
-        (first_channel, revocation.to_owned()),
-        (first_channel, format!("{code}{revocation}")),
-        (first_channel, String::new()),
+        (channel.as_str(), forged_text),
+        (common, revocation.clone()),
+        (common, [prefix, &revocation].concat()),
+        (common, Vec::new()),
         // A genuine message on the channel of others.
-        (if channel == first_channel { "parlor:v3:1" } else { first_channel }, text),
+        (common, payload.clone()),
     ];
     let rejected = counted(&metrics_url, "rejected").await;
     for (channel, payload) in &forged {
-        publisher.publish::<_, _, ()>(*channel, payload).expect("published");
+        publisher.publish::<_, _, ()>(*channel, payload.as_slice()).expect("published");
     }
     let is_rejected = async || counted(&metrics_url, "rejected").await >= rejected + 5.0;
     wait_until("forged messages are rejected", is_rejected).await;

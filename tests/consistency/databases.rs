@@ -159,7 +159,7 @@ async fn dropped_request_leaves_no_row_lock() {
     let mut conn = app.app.database.write().await.expect("a connection");
     // The transaction is dropped while it holds the lock on the chat.
     let transaction = conn.transaction(async move |conn| {
-        parlor::storage::chats::lock(conn, &[id]).await?;
+        parlor::storage::chats::lock_one(conn, id).await?;
         std::future::pending::<()>().await;
         Ok(())
     });

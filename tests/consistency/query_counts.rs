@@ -148,7 +148,7 @@ fn filled_fields(data: &Value) -> BTreeSet<String> {
     found
 }
 
-const CHAT_LIST: &str = "chats(first: 100) { pageInfo { hasNextPage endCursor } nodes {
+pub(super) const CHAT_LIST: &str = "chats(first: 100) { pageInfo { hasNextPage endCursor } nodes {
     id kind category title description avatarUrl createdAt lastActivityAt archivedAt version memberCount slowModeSeconds
     createdBy { name } resource { type id } policy { action role }
     typing { name }
@@ -170,7 +170,8 @@ const CHAT_LIST: &str = "chats(first: 100) { pageInfo { hasNextPage endCursor } 
     viewerCan { action allowed reason until }
 } }";
 
-const MESSAGE: &str = "id seq kind nonce text html createdAt editedAt deletedAt viewerCanEdit viewerCanDelete
+pub(super) const MESSAGE: &str =
+    "id seq kind nonce text html createdAt editedAt deletedAt viewerCanEdit viewerCanDelete
     sender { id name avatarUrl } chat { id title viewerMembership { role unreadCount } }
     location { latitude longitude name address }
     poll {

@@ -38,6 +38,8 @@ async fn metrics_are_served_on_separate_address() {
     assert!(metric_value(&text, "parlor_events_delivered_total") >= 4.0, "{text}");
     assert!(metric_value(&text, r#"parlor_subscription_executions_total{kind="shared"}"#) >= 1.0, "{text}");
     assert_eq!(metric_value(&text, "parlor_send_batch_size_count"), 1.0);
+    assert_eq!(metric_value(&text, "parlor_send_lanes"), 1.0, "SQLite has one writer");
+    assert_eq!(metric_value(&text, r#"parlor_sends_waiting{lane="0"}"#), 0.0);
     assert!(
         metric_value(&text, r#"parlor_graphql_operation_duration_seconds_count{kind="mutation"}"#) >= 2.0,
         "{text}"

@@ -33,7 +33,7 @@ impl ChatLock {
         let task = tokio::spawn(async move {
             let mut conn = database.write().await.expect("a connection");
             let holding = conn.transaction(async move |conn| {
-                chats::lock(conn, &[chat]).await?;
+                chats::lock_one(conn, chat).await?;
                 report_locked.send(()).expect("a test that waits");
                 released.await.ok();
                 Ok(())
@@ -112,7 +112,7 @@ async fn socket_is_not_read_while_its_completed_mutations_run(app: &TestApp) {
     }
 }
 
-#[engine_test(settings = [("PARLOR_SEND_QUEUE", "16"), ("PARLOR_USER_QUEUED_SENDS", "4")])]
+#[engine_test(settings = [("PARLOR_SEND_QUEUE", "16"), ("PARLOR_SEND_LANES", "1"), ("PARLOR_USER_QUEUED_SENDS", "4")])]
 async fn flood_of_one_sender_leaves_the_send_queue_to_others(app: &TestApp) {
     let (alice, bob) = (app.user("alice").await, app.user("bob").await);
     let chat = alice.group("Busy", &[&bob]).await;

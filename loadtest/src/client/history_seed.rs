@@ -26,8 +26,8 @@ impl HistorySeed<'_> {
         let first = database.query_number(&format!("SELECT version + 1 {chat}")).await;
         for start in (first..first + count).step_by(BATCH as usize) {
             let end = (start + BATCH).min(first + count) - 1;
-            let columns = "chat_id, seq, version, kind, sender_id, nonce, fingerprint, text, created_at";
-            let values = format!("id, n, n, 'text', 'user' || (n % {users}), 'past-' || n, NULL, {text}");
+            let columns = "bucket, chat_id, seq, version, kind, sender_id, nonce, fingerprint, text, created_at";
+            let values = format!("bucket, id, n, n, 'text', 'user' || (n % {users}), 'past-' || n, NULL, {text}");
             let grow = format!(
                 "UPDATE chats SET version = {end}, last_seq = {end}, last_message_seq = {end} WHERE title = '{title}'"
             );

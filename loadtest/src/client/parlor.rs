@@ -23,6 +23,9 @@ const SETTINGS: [(&str, &str); 7] = [
     ("PARLOR_DRAIN_SECONDS", "0"),
 ];
 
+/// The organisation that is measured.
+pub const ORGANIZATION: &str = "load";
+
 /// The lifetime of tokens, longer than any scenario.
 const LIFETIME_SECONDS: i64 = 24 * 3_600;
 
@@ -65,11 +68,6 @@ impl Parlor {
     pub async fn stop(self) {
         self.server.process.stop("TERM").await;
     }
-}
-
-/// Returns a token of a user of the organisation that is measured.
-pub fn token(user: &str) -> String {
-    token_in("load", user)
 }
 
 /// Returns a token of a user of an organisation.

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::api::Api;
-use super::parlor::token;
+use super::parlor::{ORGANIZATION, token_in};
 use crate::tools::Result;
 
 /// The number of members that the API accepts in one request.
@@ -25,8 +25,13 @@ pub struct TestPopulation {
 impl TestPopulation {
     /// Registers users: the server creates a user at the first request with their token.
     pub async fn create(address: SocketAddr, users: usize) -> Result<Self> {
+        Self::create_in(ORGANIZATION, address, users).await
+    }
+
+    /// Registers users of another organisation.
+    pub async fn create_in(organization: &str, address: SocketAddr, users: usize) -> Result<Self> {
         let api = Api::new(address)?;
-        let tokens: Vec<String> = (0..users).map(|number| token(&user(number))).collect();
+        let tokens: Vec<String> = (0..users).map(|number| token_in(organization, &user(number))).collect();
         stream::iter(&tokens)
             .map(|token| api.ask(token, "{ viewer { user { id } } }", json!({})))
             .buffer_unordered(CONCURRENCY)

@@ -15,9 +15,10 @@ pub const SEND: &str = "mutation Send($input: SendMessageInput!) { sendMessage(i
 /// The text of all messages, of a typical length.
 pub const TEXT: &str = "The meeting moves to three o'clock, in the small room upstairs, as we agreed.";
 
-/// The placeholders of the nonce and the chat in a prepared request.
+/// The placeholders of the nonce, the chat and the text in a prepared request.
 const NONCE: &str = "<nonce>";
 const CHAT: &str = "<chat>";
+const WORDS: &str = "<text>";
 
 /// A user who sends messages over one transport, and waits for each acknowledgement.
 pub struct Sender {
@@ -67,11 +68,16 @@ impl Sender {
             Transport::Http { .. } => "http",
         };
         let nonce = format!("{transport}-{:03}-{:08}", self.number, self.acknowledged);
-        let request = self.request.replace(NONCE, &nonce).replace(CHAT, chat);
+        self.send_text(chat, &nonce, TEXT).await
+    }
+
+    /// Sends a text that needs no escape in JSON, and waits for its acknowledgement.
+    pub async fn send_text(&mut self, chat: &str, nonce: &str, text: &str) -> Result<()> {
+        let request = self.request.replace(NONCE, nonce).replace(CHAT, chat).replace(WORDS, text);
         match &mut self.transport {
             Transport::Socket(socket) => {
                 socket.send(request).await?;
-                wait_for_acknowledgement(socket, &nonce).await?;
+                wait_for_acknowledgement(socket, nonce).await?;
             }
             Transport::Http { api, token } => check_acknowledgement(&api.post(token, request).await?)?,
         }
@@ -81,7 +87,7 @@ impl Sender {
 }
 
 fn variables() -> serde_json::Value {
-    json!({ "input": { "chatId": CHAT, "nonce": NONCE, "text": TEXT } })
+    json!({ "input": { "chatId": CHAT, "nonce": NONCE, "text": WORDS } })
 }
 
 async fn wait_for_acknowledgement(socket: &mut Socket, id: &str) -> Result<()> {

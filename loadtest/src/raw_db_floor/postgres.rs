@@ -10,8 +10,8 @@ use super::{Row, Rows};
 use crate::tools::Result;
 
 const INSERT: &str = "INSERT INTO messages \
-    (chat_id, seq, version, kind, sender_id, nonce, fingerprint, text, created_at) \
-    SELECT chat, seq, seq, 'text', sender, nonce, fingerprint, text, created_at \
+    (bucket, chat_id, seq, version, kind, sender_id, nonce, fingerprint, text, created_at) \
+    SELECT 0, chat, seq, seq, 'text', sender, nonce, fingerprint, text, created_at \
     FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::timestamptz[]) \
     AS rows (chat, seq, sender, nonce, fingerprint, text, created_at)";
 
@@ -32,13 +32,13 @@ impl ToSql for Id {
     to_sql_checked!();
 }
 
-/// Returns the SQL that creates chats, whose ids are the numbers from 0.
+/// Returns the SQL that creates chats of one bucket, whose ids are the numbers from 0.
 pub fn chats(count: usize) -> String {
     format!(
         "INSERT INTO organizations (id, created_at) VALUES ('load', now());
-         INSERT INTO chats (id, organization_id, kind, policy, slow_mode_seconds, created_at,
-                            last_activity_at, version, details_version, last_seq, member_count)
-         SELECT lpad(to_hex(n), 32, '0')::uuid, 'load', 'group', '{{}}', 0, now(), now(), 0, 0, 0, 0
+         INSERT INTO chats (bucket, id, organization_id, kind, policy, slow_mode_seconds, created_at,
+                            last_activity_at, changed_at, version, details_version, last_seq, member_count)
+         SELECT 0, lpad(to_hex(n), 32, '0')::uuid, 'load', 'group', '{{}}', 0, now(), now(), now(), 0, 0, 0, 0
          FROM generate_series(0, {count} - 1) AS n;"
     )
 }

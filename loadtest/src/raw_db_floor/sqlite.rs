@@ -11,7 +11,8 @@ use testkit::database::open_sqlite;
 use crate::tools::Result;
 
 diesel::table! {
-    messages (chat_id, seq) {
+    messages (bucket, chat_id, seq) {
+        bucket -> Integer,
         chat_id -> Binary,
         seq -> BigInt,
         version -> BigInt,
@@ -27,6 +28,7 @@ diesel::table! {
 #[derive(Insertable)]
 #[diesel(table_name = messages, treat_none_as_default_value = false)]
 struct NewMessage {
+    bucket: i32,
     chat_id: Vec<u8>,
     seq: i64,
     version: i64,
@@ -41,6 +43,7 @@ struct NewMessage {
 impl From<Row> for NewMessage {
     fn from(row: Row) -> Self {
         Self {
+            bucket: 0,
             chat_id: row.chat.into(),
             seq: row.seq,
             version: row.seq,
@@ -54,14 +57,14 @@ impl From<Row> for NewMessage {
     }
 }
 
-/// Returns the SQL that creates chats, whose ids are the numbers from 0.
+/// Returns the SQL that creates chats of one bucket, whose ids are the numbers from 0.
 pub fn chats(count: usize) -> String {
     format!(
         "INSERT INTO organizations (id, created_at) VALUES ('load', 0);
          WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {count})
-         INSERT INTO chats (id, organization_id, kind, policy, slow_mode_seconds, created_at,
-                            last_activity_at, version, details_version, last_seq, member_count)
-         SELECT unhex(format('%032x', n)), 'load', 'group', jsonb('{{}}'), 0, 0, 0, 0, 0, 0, 0 FROM numbers;"
+         INSERT INTO chats (bucket, id, organization_id, kind, policy, slow_mode_seconds, created_at,
+                            last_activity_at, changed_at, version, details_version, last_seq, member_count)
+         SELECT 0, unhex(format('%032x', n)), 'load', 'group', jsonb('{{}}'), 0, 0, 0, 0, 0, 0, 0, 0 FROM numbers;"
     )
 }
 

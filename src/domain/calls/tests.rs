@@ -24,7 +24,8 @@ fn user(name: &str) -> UserId {
 
 /// Alice calls Bob and Carol at second 0.
 fn ringing() -> Call {
-    let (id, organization) = (CallId::new(ChatId::new()), "demo".parse().unwrap());
+    let organization: OrganizationId = "demo".parse().unwrap();
+    let id = CallId::new(ChatId::new(organization.bucket()));
     let (others, media) = ([user("bob"), user("carol")], Media::default());
     Call::start(id, organization, CallKind::Audio, user("alice"), "phone".into(), media, others, &TIMEOUTS, at(0))
 }
@@ -204,7 +205,8 @@ fn closed_feed_makes_reconnecting_unless_another_replaced_it() {
 
 #[test]
 fn call_without_callees_is_active_and_ends_when_the_caller_stays_alone() {
-    let (id, organization) = (CallId::new(ChatId::new()), "demo".parse().unwrap());
+    let organization: OrganizationId = "demo".parse().unwrap();
+    let id = CallId::new(ChatId::new(organization.bucket()));
     let (alice, media) = (user("alice"), Media::default());
     let mut call = Call::start(id, organization, CallKind::Audio, alice, "phone".into(), media, [], &TIMEOUTS, at(0));
     assert_eq!((call.status(), call.pending_ring_timeout()), (CallStatus::Active, None));

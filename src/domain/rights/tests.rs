@@ -2,6 +2,7 @@
 
 use strum::IntoEnumIterator;
 
+use crate::domain::buckets::Bucket;
 use crate::domain::chats::{ChatDetails, Policy, Resource};
 use crate::domain::ids::{ChatId, MessageId};
 use crate::domain::messages::{SystemMessage, SystemMessageKind};
@@ -13,7 +14,7 @@ fn at(second: i64) -> DateTime<Utc> {
 
 fn chat(kind: ChatKind) -> Chat {
     Chat {
-        id: ChatId::new(),
+        id: ChatId::new(Bucket::new(7).unwrap()),
         organization: "demo".parse().unwrap(),
         kind,
         details: ChatDetails::default(),

@@ -1,6 +1,8 @@
 //! The texts of a message that a search finds.
 
+use crate::domain::ids::OrganizationId;
 use crate::domain::messages::Message;
+use crate::domain::search::terms::TermPrefix;
 use crate::domain::search::tokens::{indexed_words, tokens};
 
 /// Returns the text, the question and options of the poll, and the name and address of the location.
@@ -25,6 +27,12 @@ pub fn message_words(message: &Message) -> Vec<String> {
         all.extend(indexed_words(&tokens).map(|word| word.text()));
     }
     all
+}
+
+/// Returns the words of a message as PostgreSQL's index has them, or `None` if it has none.
+pub fn message_tsvector(organization: &OrganizationId, message: &Message) -> Option<String> {
+    let words = message_words(message);
+    (!words.is_empty()).then(|| TermPrefix::new(organization).tsvector(&words))
 }
 
 /// Returns the texts of a message, one on each line, from which a snippet is taken.

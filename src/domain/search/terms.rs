@@ -13,10 +13,14 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::ids::OrganizationId;
 
-/// The number of bytes of an organization's hash in its prefix.
+/// The number of characters of a prefix, each of which is five bits of the organization's hash.
 ///
-/// Two organizations with the same prefix find their own messages only, like all others, but read each other's entries.
-const PREFIX_BYTES: usize = 6;
+/// Every stored term has them, so there are not many. Two organizations with the same prefix find their own messages
+/// only, like all others, but read each other's entries: of a million organizations, one in a thousand shares its
+/// prefix.
+const PREFIX_CHARS: usize = 6;
+/// The characters of prefixes.
+const PREFIX_ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// The last position of a lexeme in PostgreSQL's `tsvector`.
 const MAX_TSVECTOR_POSITION: usize = 16_383;
@@ -27,7 +31,7 @@ const MAX_POSITIONS_PER_LEXEME: usize = 255;
 /// PostgreSQL allows a mebibyte, overhead included.
 const MAX_TSVECTOR_BYTES: usize = 1_000_000;
 
-/// The prefix of an organization's terms: lower-case hexadecimal digits, always the same number.
+/// The prefix of an organization's terms: lower-case letters and digits, always the same number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TermPrefix(String);
 
@@ -35,7 +39,8 @@ impl TermPrefix {
     /// Returns the prefix of an organization.
     pub fn new(organization: &OrganizationId) -> Self {
         let hash = Sha256::digest(organization.as_str());
-        Self(hash.iter().take(PREFIX_BYTES).map(|byte| format!("{byte:02x}")).collect())
+        let characters = hash.iter().take(PREFIX_CHARS).map(|byte| PREFIX_ALPHABET[usize::from(byte >> 3)]);
+        Self(characters.map(char::from).collect())
     }
 
     /// Returns the text that FTS5 indexes for the words.
@@ -108,8 +113,8 @@ mod tests {
         assert_ne!(prefix("demo"), prefix("Demo"));
         for organization in ["demo", "a", "naïve organization", &"x".repeat(255)] {
             let prefix = prefix(organization);
-            assert_eq!(prefix.len(), 2 * PREFIX_BYTES, "{organization}");
-            assert!(prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{prefix}");
+            assert_eq!(prefix.len(), PREFIX_CHARS, "{organization}");
+            assert!(prefix.bytes().all(|byte| matches!(byte, b'2'..=b'7' | b'a'..=b'z')), "{prefix}");
         }
     }
 

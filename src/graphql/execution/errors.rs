@@ -66,6 +66,7 @@ fn log_and_redact(error: &Error, extensions: &mut ErrorExtensionValues, request_
                 extensions.set("endReason", end_reason.to_uppercase());
             }
         }
+        Error::Moved { url } => extensions.set("url", url.as_str()),
         Error::OverLimit { limit, .. } => extensions.set("limit", *limit as u64),
         Error::RateLimited { retry_after, .. }
         | Error::Unavailable { retry_after, .. }

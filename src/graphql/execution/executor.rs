@@ -30,6 +30,7 @@ use crate::service::context::AppContext;
 use crate::storage::read_budget::with_read_budget;
 use crate::storage::read_permits::as_reader;
 use crate::storage::read_queue::Reader;
+use crate::storage::replica_reads::allowing_replica;
 use crate::storage::shared_snapshot::on_one_snapshot;
 
 /// Executes operations with the schema and the loaders of one server.
@@ -101,6 +102,9 @@ impl Executor {
         if let Some(response) = self.reject_introspection(&admitted, &requester) {
             return response;
         }
+        if let Some(response) = self.reject_change(&admitted, &requester, request_id) {
+            return response;
+        }
         let _timer = TimerGuard::start(&METRICS.graphql_operation_duration, admitted.kind.as_str());
         let AdmittedRequest { kind, cost, needs_snapshot, .. } = admitted;
         let format = self.format(admitted.reported_cost());
@@ -109,9 +113,10 @@ impl Executor {
         let execution = std::pin::pin!(self.schema.execute(request));
         let execution = BatchedExecution::new(execution, loads, budgets, cost.requested);
         let execution = self.read_as(reader, read_budget, execution);
-        let response = match needs_snapshot {
-            true => on_one_snapshot(execution).await,
-            false => execution.await,
+        let response = match kind {
+            _ if needs_snapshot => on_one_snapshot(execution).await,
+            OperationKind::Query => allowing_replica(execution).await,
+            OperationKind::Mutation | OperationKind::Subscription => execution.await,
         };
         respond(response, request_id, format)
     }
@@ -190,6 +195,18 @@ impl Executor {
             let error = Error::unauthenticated("a token is needed to read the schema");
             GraphqlResponse::from_errors(vec![errors::request_error(&error, "")], true, admitted.reported_cost())
         })
+    }
+
+    /// Returns the error of a mutation in an organisation that is on its way to another server.
+    fn reject_change(
+        &self,
+        admitted: &AdmittedRequest,
+        requester: &Requester,
+        request_id: &str,
+    ) -> Option<GraphqlResponse> {
+        let organization = requester.organization().ok().filter(|_| admitted.kind == OperationKind::Mutation)?;
+        let error = self.app.organization_moves.require_writable(organization).err()?;
+        Some(GraphqlResponse::from_failure(&error, request_id, admitted.reported_cost()))
     }
 
     /// Runs the operation of a subscription to its first response, to its end or to its deadline.

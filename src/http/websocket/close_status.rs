@@ -23,6 +23,8 @@ pub enum CloseCode {
     SubprotocolNotAcceptable = 4406,
     InitialisationTimeout = 4408,
     SubscriberAlreadyExists = 4409,
+    /// Another server has the user's organisation; the reason is `MOVED` and its address.
+    Moved = 4421,
     TooManyInitialisations = 4429,
     InternalServerError = 4500,
 }
@@ -66,6 +68,17 @@ impl CloseStatus {
         let mut reason: String = reason.into();
         reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
         Self { code, reason: reason.into() }
+    }
+
+    /// Creates the status for a user whose organisation is at another address.
+    ///
+    /// An address that is too long for a frame is left out: a part of it would lead elsewhere.
+    pub fn moved(url: &str) -> Self {
+        let reason = format!("MOVED {url}");
+        match reason.len() <= MAX_REASON_BYTES {
+            true => Self::with_reason(CloseCode::Moved, reason),
+            false => Self::with_reason(CloseCode::Moved, "MOVED"),
+        }
     }
 
     /// Creates the status for a message that breaks the subprotocol.

@@ -220,7 +220,9 @@ impl Connection {
         let action = match event {
             ConnectionEvent::Authenticated(Ok(session)) => self.on_authenticated(session),
             ConnectionEvent::Authenticated(Err(error)) => Action::Close(authentication_close_status(&error)),
-            ConnectionEvent::SessionEnded(session_state) => return Err(session_end_reason(session_state)),
+            ConnectionEvent::SessionEnded(session_state) => {
+                return Err(session_end_reason(self.session.as_deref(), session_state));
+            }
             ConnectionEvent::ShutdownRequested => self.on_shutdown_requested(),
             ConnectionEvent::DeadlineReached => self.on_deadline()?,
             ConnectionEvent::CallFeedsChanged(call_feeds) => self.on_call_feeds_changed(call_feeds),
@@ -380,7 +382,7 @@ impl Connection {
         write: impl AsyncFnOnce(&mut WebSocket) -> Result<(), axum::Error>,
     ) -> Result<(), CloseReason> {
         if let Some(session) = self.session.as_ref().filter(|session| session.has_ended()) {
-            return Err(session_end_reason(session.wait_ended().await));
+            return Err(session_end_reason(Some(session), session.wait_ended().await));
         }
         let write_timeout = self.state.settings.socket_write_timeout;
         let mut writing = pin!(write(&mut self.socket));
@@ -398,7 +400,7 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            session_state = session_ended => Err(session_end_reason(session_state)),
+            session_state = session_ended => Err(session_end_reason(self.session.as_deref(), session_state)),
             written = writing => Ok(written?),
             () = sleep(write_timeout) => {
                 METRICS.slow_sockets_closed.inc();
@@ -410,9 +412,14 @@ impl Connection {
 }
 
 /// Returns the reason for which a connection closes when its session has ended.
-fn session_end_reason(session_state: SessionState) -> CloseReason {
-    let is_revoked = session_state == SessionState::Revoked;
-    CloseReason::SendClose(if is_revoked { CloseStatus::TOKEN_REVOKED } else { CloseStatus::TOKEN_EXPIRED })
+fn session_end_reason(session: Option<&Session>, session_state: SessionState) -> CloseReason {
+    CloseReason::SendClose(match (session_state, session) {
+        (SessionState::Revoked, _) => CloseStatus::TOKEN_REVOKED,
+        (SessionState::OrganizationGone, Some(session)) => {
+            authentication_close_status(&session.end_error(session_state))
+        }
+        _ => CloseStatus::TOKEN_EXPIRED,
+    })
 }
 
 /// Creates the event of a change of the number of a client's feeds of calls.
@@ -452,6 +459,7 @@ fn authentication_close_status(error: &Error) -> CloseStatus {
             let code = if *retryable { CloseCode::Forbidden } else { CloseCode::Unauthorized };
             CloseStatus::with_reason(code, message.clone())
         }
+        Error::Moved { url } => CloseStatus::moved(url),
         Error::Unavailable { .. } => CloseStatus::TRY_AGAIN_LATER,
         error => {
             tracing::error!(%error, "the authentication of a WebSocket failed");

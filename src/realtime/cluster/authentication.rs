@@ -6,8 +6,8 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The length of a message's code in its text form.
-pub const CODE_CHARS: usize = 64;
+/// The length of a message's code.
+pub const CODE_BYTES: usize = 32;
 
 /// The key that all nodes of one installation share through their database.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,30 +40,22 @@ impl MessageKey {
         &self.0
     }
 
-    /// Returns the code of a message: the HMAC-SHA256 of its channel and its body, as hexadecimal text.
-    ///
-    /// # Panics
-    ///
-    /// Never panics: the buffer has room for the text of a hash.
-    pub fn sign(&self, channel: &str, body: &[u8]) -> [u8; CODE_CHARS] {
-        let mut code = [0; CODE_CHARS];
-        let hash = self.mac(channel, body).finalize().into_bytes();
-        hex::encode_to_slice(hash, &mut code).expect("the buffer has room for the text of a hash");
-        code
+    /// Returns the code of a message: the HMAC-SHA256 of its channel, its version and its body.
+    pub fn sign(&self, channel: &str, version: u8, body: &[u8]) -> [u8; CODE_BYTES] {
+        self.mac(channel, version, body).finalize().into_bytes().into()
     }
 
     /// Returns whether `code` is the code of a message. The comparison takes the same time for every wrong code.
-    pub fn verify(&self, channel: &str, body: &[u8], code: &[u8]) -> bool {
-        let mut bytes = [0; CODE_CHARS / 2];
-        hex::decode_to_slice(code, &mut bytes).is_ok() && self.mac(channel, body).verify_slice(&bytes).is_ok()
+    pub fn verify(&self, channel: &str, version: u8, body: &[u8], code: &[u8]) -> bool {
+        self.mac(channel, version, body).verify_slice(code).is_ok()
     }
 
     /// The channel is a part of the message, so that a message is valid on its own channel only. Its length is fixed by
     /// the separator, which no channel name contains.
-    fn mac(&self, channel: &str, body: &[u8]) -> Hmac<Sha256> {
+    fn mac(&self, channel: &str, version: u8, body: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("an HMAC accepts a key of any length");
         mac.update(channel.as_bytes());
-        mac.update(&[0]);
+        mac.update(&[0, version]);
         mac.update(body);
         mac
     }
@@ -73,23 +65,28 @@ impl MessageKey {
 mod tests {
     use super::*;
 
+    const HEX: &str = "3bc620c510064c6eafa5d13e814377723e9bc32bd363e3127674c225951a44a5";
+
     #[test]
     fn code_is_the_standard_hmac_of_channel_and_body() {
-        // printf 'parlor:v2:0\0{}' | openssl dgst -sha256 -hmac key
-        let code = MessageKey::new(b"key").sign("parlor:v2:0", b"{}");
-        assert_eq!(&code, b"0ed79f3630f088429fc66f6d8a65f1fe51fa1996279e43078a3bb719d985007e");
+        // printf 'parlor:nodes\0\4{}' | openssl dgst -sha256 -hmac key
+        let code = MessageKey::new(b"key").sign("parlor:nodes", 4, b"{}");
+        let mut expected = [0; CODE_BYTES];
+        hex::decode_to_slice(HEX, &mut expected).unwrap();
+        assert_eq!(code, expected);
     }
 
     #[test]
-    fn code_is_valid_for_its_key_channel_and_body_only() {
+    fn code_is_valid_for_its_key_channel_version_and_body_only() {
         let key = MessageKey::generate();
-        let code = key.sign("parlor:v2:0", b"body");
-        assert!(key.verify("parlor:v2:0", b"body", &code));
-        assert!(!key.verify("parlor:v2:1", b"body", &code));
-        assert!(!key.verify("parlor:v2:0", b"another body", &code));
-        assert!(!key.verify("parlor:v2:0", b"body", &code[1..]));
-        assert!(!key.verify("parlor:v2:0", b"body", b""));
-        assert!(!MessageKey::generate().verify("parlor:v2:0", b"body", &code));
+        let code = key.sign("parlor:nodes", 4, b"body");
+        assert!(key.verify("parlor:nodes", 4, b"body", &code));
+        assert!(!key.verify("parlor:others", 4, b"body", &code));
+        assert!(!key.verify("parlor:nodes", 5, b"body", &code));
+        assert!(!key.verify("parlor:nodes", 4, b"another body", &code));
+        assert!(!key.verify("parlor:nodes", 4, b"body", &code[1..]));
+        assert!(!key.verify("parlor:nodes", 4, b"body", b""));
+        assert!(!MessageKey::generate().verify("parlor:nodes", 4, b"body", &code));
         assert_eq!(format!("{key:?}"), "MessageKey(…)");
     }
 }

@@ -1,177 +1,270 @@
-//! The encoding of messages into Redis channels and payloads.
+//! The encoding of messages into the payloads of Redis channels.
 //!
-//! A payload is the code that authenticates it, as 64 hexadecimal digits, and an envelope of messages as JSON.
-
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+//! ```text
+//! byte       1            32                            4                          4
+//!       ┌─────────┬────────────────────────┬────────┬────────┬────────┬─────────┬────────┬─────────┬┄┄
+//!       │ version │ code (HMAC of channel, │ length │ header │ length │ message │ length │ message │
+//!       │         │ version and the rest)  │        │        │        │         │        │         │
+//!       └─────────┴────────────────────────┴────────┴────────┴────────┴─────────┴────────┴─────────┴┄┄
+//! ```
+//!
+//! Header and messages are MessagePack with the names of fields, so nodes of two releases understand each other: a node
+//! ignores fields that it does not know, takes the defaults of those that it lacks, and drops single messages of unknown
+//! variants. Lengths are big-endian. The version and the code keep their place in every version.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::realtime::cluster::authentication::{CODE_CHARS, MessageKey};
+use crate::realtime::cluster::authentication::{CODE_BYTES, MessageKey};
 use crate::realtime::cluster::message::ClusterMessage;
 
-/// The version of the message format, which is part of each channel name.
+/// The version of the format, with which each payload begins.
 ///
-/// Raise it when the format of a message changes in a way that older nodes can't read. During an upgrade, nodes of two
-/// versions then ignore each other instead of failing to decode, and find each other's commits in the database.
-pub const FORMAT_VERSION: u32 = 3;
+/// Raise it when the format of a message changes in a way that older nodes can't read. They then drop the payloads,
+/// count them, and find the commits in the database. The release that raises it has to be able to read the version
+/// before.
+pub const FORMAT_VERSION: u8 = 4;
 
-/// The number of channels over which chats and users are distributed.
-pub const CHANNEL_COUNT: u64 = 16;
+/// The length of the length of a part.
+const LENGTH_BYTES: usize = 4;
 
 /// Messages that a node sends together on one channel.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct ClusterEnvelope {
-    /// The name of the sending node, which is unique for each start of a process.
-    pub node: String,
-    /// The number of the envelope among all that the node sent, from 1 on.
-    pub number: u64,
-    /// The time at which the node sent it.
-    #[serde(rename = "at")]
-    pub sent_at: DateTime<Utc>,
+    /// The sender and the number.
+    pub header: EnvelopeHeader,
     /// The messages, in the order in which the node sent them.
     pub messages: Vec<ClusterMessage>,
 }
 
-/// The reason why a payload is not an envelope of another node.
+/// The sender and the number of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvelopeHeader {
+    /// The name of the sending node, which is unique for each start of a process.
+    pub node: String,
+    /// The number of the envelope among all that the node sent on the channel, from 1 on.
+    pub number: u64,
+    /// The time at which the node sent it.
+    #[serde(rename = "at", with = "chrono::serde::ts_microseconds")]
+    pub sent_at: DateTime<Utc>,
+    /// The time at which the node sent the envelope before it on the channel.
+    #[serde(default, rename = "previous", with = "chrono::serde::ts_microseconds_option")]
+    pub previous_sent_at: Option<DateTime<Utc>>,
+}
+
+/// An envelope as a node of this version reads it.
+#[derive(Debug)]
+pub struct DecodedEnvelope {
+    /// The envelope with the messages that this node knows.
+    pub envelope: ClusterEnvelope,
+    /// The number of messages that it does not know.
+    pub unknown_messages: usize,
+}
+
+/// The reason why a payload is not an envelope that this node can read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The payload was made without the key of this installation.
     #[error("the message has no valid code")]
     Unauthenticated,
-    /// A node of this installation sent something that this node does not know.
-    #[error(transparent)]
-    Malformed(#[from] serde_json::Error),
-}
-
-/// Returns the name of a channel: `<prefix>:v<version>:<channel>`.
-pub fn channel_name(prefix: &str, channel: u64) -> String {
-    format!("{prefix}:v{FORMAT_VERSION}:{channel}")
-}
-
-/// Distributes messages over the channels. Messages about one chat or user keep their order.
-pub fn by_channel(messages: impl IntoIterator<Item = ClusterMessage>) -> BTreeMap<u64, Vec<ClusterMessage>> {
-    let mut by_channel: BTreeMap<u64, Vec<ClusterMessage>> = BTreeMap::new();
-    for message in messages {
-        by_channel.entry(channel_for(&message)).or_default().push(message);
-    }
-    by_channel
+    /// A node of this installation uses another version of the format.
+    #[error("the message has version {0} of the format")]
+    UnknownVersion(u8),
+    /// A node of this installation sent something that is no envelope.
+    #[error("the message is malformed")]
+    Malformed,
 }
 
 /// Encodes an envelope into the payload of a channel.
 ///
 /// # Errors
 ///
-/// Returns an error when a message can't be represented as JSON.
-pub fn encode(key: &MessageKey, channel: &str, envelope: &ClusterEnvelope) -> Result<Vec<u8>, serde_json::Error> {
-    let body = serde_json::to_vec(envelope)?;
-    Ok([key.sign(channel, &body).as_slice(), &body].concat())
+/// Returns an error when a message can't be represented as MessagePack.
+pub fn encode(
+    key: &MessageKey,
+    channel: &str,
+    envelope: &ClusterEnvelope,
+) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    let mut body = Vec::with_capacity(512);
+    push_part(&mut body, &envelope.header)?;
+    for message in &envelope.messages {
+        push_part(&mut body, message)?;
+    }
+    let code = key.sign(channel, FORMAT_VERSION, &body);
+    Ok([&[FORMAT_VERSION], code.as_slice(), &body].concat())
+}
+
+fn push_part(body: &mut Vec<u8>, part: &impl Serialize) -> Result<(), rmp_serde::encode::Error> {
+    let start = body.len();
+    body.extend([0; LENGTH_BYTES]);
+    rmp_serde::encode::write_named(body, part)?;
+    // A message is far smaller than 4 GiB: its rows have limits, and so has the number of changes in an event.
+    let length = u32::try_from(body.len() - start - LENGTH_BYTES).unwrap_or(u32::MAX);
+    body[start..start + LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }
 
 /// Decodes the payload of a channel.
 ///
 /// # Errors
 ///
-/// Returns an error when the payload was not made with this key, or is not an envelope of messages that this node
-/// knows.
-pub fn decode(key: &MessageKey, channel: &[u8], payload: &[u8]) -> Result<ClusterEnvelope, DecodeError> {
-    let channel = str::from_utf8(channel).map_err(|_| DecodeError::Unauthenticated)?;
-    let (code, body) = payload.split_at_checked(CODE_CHARS).ok_or(DecodeError::Unauthenticated)?;
-    if !key.verify(channel, body, code) {
+/// Returns an error when the payload was not made with this key, has another version, or is malformed.
+pub fn decode(key: &MessageKey, channel: &str, payload: &[u8]) -> Result<DecodedEnvelope, DecodeError> {
+    let (&version, rest) = payload.split_first().ok_or(DecodeError::Unauthenticated)?;
+    let (code, mut body) = rest.split_first_chunk::<CODE_BYTES>().ok_or(DecodeError::Unauthenticated)?;
+    if !key.verify(channel, version, body, code) {
         return Err(DecodeError::Unauthenticated);
     }
-    Ok(serde_json::from_slice(body)?)
-}
-
-/// Returns the channel of a message; the first channel serves messages about no chat or user.
-fn channel_for(message: &ClusterMessage) -> u64 {
-    match message {
-        ClusterMessage::Chat(event) => hashed_channel(&event.chat),
-        ClusterMessage::MembersChanged(hints) => hashed_channel(&hints.chat),
-        ClusterMessage::Typing(update) => hashed_channel(&update.chat),
-        ClusterMessage::Presence(update) => hashed_channel(&update.user),
-        ClusterMessage::PresenceAnnounced(_)
-        | ClusterMessage::PresenceDigest(_)
-        | ClusterMessage::PresenceRequested(_)
-        | ClusterMessage::RateLimitUsage(_)
-        | ClusterMessage::TokensRevoked { .. }
-        | ClusterMessage::NodeJoined
-        | ClusterMessage::Heartbeat { .. }
-        | ClusterMessage::NodeLeaving
-        | ClusterMessage::ResyncRequired => 0,
+    if version != FORMAT_VERSION {
+        return Err(DecodeError::UnknownVersion(version));
     }
+    let header = rmp_serde::from_slice(take_part(&mut body)?).map_err(|_| DecodeError::Malformed)?;
+    let (mut messages, mut unknown_messages) = (Vec::new(), 0);
+    while !body.is_empty() {
+        match rmp_serde::from_slice(take_part(&mut body)?) {
+            Ok(message) => messages.push(message),
+            Err(_) => unknown_messages += 1,
+        }
+    }
+    Ok(DecodedEnvelope { envelope: ClusterEnvelope { header, messages }, unknown_messages })
 }
 
-fn hashed_channel(subject: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    subject.hash(&mut hasher);
-    hasher.finish() % CHANNEL_COUNT
+/// Removes the first part of a body, and returns it without its length.
+fn take_part<'a>(body: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
+    let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>().ok_or(DecodeError::Malformed)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| DecodeError::Malformed)?;
+    let (part, rest) = rest.split_at_checked(length).ok_or(DecodeError::Malformed)?;
+    *body = rest;
+    Ok(part)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::ids::ChatId;
-    use crate::realtime::cluster::message::TypingUpdate;
+    use serde_json::json;
 
-    fn typing(chat: ChatId, user: &str) -> ClusterMessage {
-        ClusterMessage::Typing(TypingUpdate { chat, user: user.parse().unwrap(), span: None })
+    use super::*;
+    use crate::realtime::cluster::message::{ClusterMessage, TypingUpdate};
+
+    const CHANNEL: &str = "parlor:chats:16:7";
+
+    fn key() -> MessageKey {
+        MessageKey::new(b"key")
     }
 
     fn envelope(messages: Vec<ClusterMessage>) -> ClusterEnvelope {
-        ClusterEnvelope { node: "a".into(), number: 1, sent_at: DateTime::UNIX_EPOCH, messages }
+        let (sent_at, previous_sent_at) = (DateTime::UNIX_EPOCH, Some(DateTime::UNIX_EPOCH));
+        ClusterEnvelope { header: EnvelopeHeader { node: "a".into(), number: 2, sent_at, previous_sent_at }, messages }
+    }
+
+    /// Returns the payload of a node that sends these parts.
+    fn payload(version: u8, parts: &[serde_json::Value]) -> Vec<u8> {
+        let mut body = Vec::new();
+        parts.iter().for_each(|part| push_part(&mut body, part).unwrap());
+        [&[version], key().sign(CHANNEL, version, &body).as_slice(), &body].concat()
+    }
+
+    fn names(decoded: &DecodedEnvelope) -> Vec<String> {
+        decoded.envelope.messages.iter().map(|message| format!("{message:?}")).collect()
     }
 
     #[test]
-    fn channel_name_contains_prefix_and_format_version() {
-        assert_eq!(channel_name("parlor", 7), "parlor:v3:7");
-    }
-
-    #[test]
-    fn messages_of_one_chat_keep_their_order() {
-        let chat = ChatId::new();
-        let mut channels = by_channel([typing(chat, "one"), typing(chat, "two"), typing(chat, "three")]);
-        assert_eq!(channels.len(), 1);
-        let users = channels.pop_first().unwrap().1.into_iter().map(|message| match message {
-            ClusterMessage::Typing(update) => update.user.to_string(),
-            other => panic!("unexpected message {other:?}"),
-        });
-        assert_eq!(users.collect::<Vec<_>>(), ["one", "two", "three"]);
-    }
-
-    #[test]
-    fn messages_about_the_node_itself_use_the_first_channel() {
-        let channels = by_channel([ClusterMessage::NodeJoined, ClusterMessage::NodeLeaving]);
-        assert_eq!(channels.into_keys().collect::<Vec<_>>(), [0]);
-    }
-
-    #[test]
-    fn payload_is_a_code_and_a_json_envelope() {
-        let key = MessageKey::new(b"key");
-        let payload = encode(&key, "c", &envelope(vec![ClusterMessage::NodeJoined])).unwrap();
-        let body = br#"{"node":"a","number":1,"at":"1970-01-01T00:00:00Z","messages":["Hello"]}"#;
-        assert_eq!(payload, [key.sign("c", body).as_slice(), body].concat());
-        assert_eq!(decode(&key, b"c", &payload).unwrap().node, "a");
+    fn payload_is_a_version_a_code_and_parts_with_lengths() {
+        let payload = encode(&key(), CHANNEL, &envelope(vec![ClusterMessage::NodeJoined])).unwrap();
+        let header = b"\x84\xa4node\xa1a\xa6number\x02\xa2at\x00\xa8previous\x00";
+        let body = [&[0, 0, 0, 30], header.as_slice(), &[0, 0, 0, 6], b"\xa5Hello"].concat();
+        assert_eq!(payload[0], FORMAT_VERSION);
+        assert_eq!(payload[1..33], key().sign(CHANNEL, FORMAT_VERSION, &body));
+        assert_eq!(payload[33..], body);
+        let decoded = decode(&key(), CHANNEL, &payload).unwrap();
+        assert_eq!(decoded.envelope.header, envelope(Vec::new()).header);
+        assert_eq!((names(&decoded), decoded.unknown_messages), (vec!["NodeJoined".to_owned()], 0));
     }
 
     #[test]
     fn payload_without_a_valid_code_is_rejected() {
-        let (key, other) = (MessageKey::new(b"key"), MessageKey::new(b"other"));
-        let payload = encode(&other, "c", &envelope(vec![ClusterMessage::NodeLeaving])).unwrap();
-        let copied = encode(&key, "another channel", &envelope(vec![ClusterMessage::NodeLeaving])).unwrap();
-        let mut changed = encode(&key, "c", &envelope(vec![ClusterMessage::NodeLeaving])).unwrap();
+        let leaving = || envelope(vec![ClusterMessage::NodeLeaving]);
+        let valid = encode(&key(), CHANNEL, &leaving()).unwrap();
+        let (mut changed, mut other_version) = (valid.clone(), valid.clone());
         *changed.last_mut().unwrap() ^= 1;
-        for payload in [&payload, &copied, &changed, &payload[CODE_CHARS..].to_vec(), &Vec::new()] {
-            assert!(matches!(decode(&key, b"c", payload), Err(DecodeError::Unauthenticated)));
+        other_version[0] += 1;
+        let forged = [
+            encode(&MessageKey::new(b"other"), CHANNEL, &leaving()).unwrap(),
+            encode(&key(), "another channel", &leaving()).unwrap(),
+            changed,
+            other_version,
+            valid[1 + CODE_BYTES..].to_vec(),
+            valid[..20].to_vec(),
+            Vec::new(),
+        ];
+        for payload in forged {
+            assert!(matches!(decode(&key(), CHANNEL, &payload), Err(DecodeError::Unauthenticated)));
         }
     }
 
     #[test]
-    fn payload_of_unknown_message_is_malformed() {
-        let key = MessageKey::new(b"key");
-        let body = br#"{"node":"a","number":1,"at":"1970-01-01T00:00:00Z","messages":["Unknown"]}"#;
-        let payload = [key.sign("c", body).as_slice(), body].concat();
-        assert!(matches!(decode(&key, b"c", &payload), Err(DecodeError::Malformed(_))));
+    fn payload_of_another_version_is_told_apart_from_a_forged_one() {
+        let payload = payload(FORMAT_VERSION + 1, &[json!("anything")]);
+        let error = decode(&key(), CHANNEL, &payload).unwrap_err();
+        assert!(matches!(error, DecodeError::UnknownVersion(version) if version == FORMAT_VERSION + 1));
+    }
+
+    #[test]
+    fn node_of_the_release_before_reads_what_it_knows() {
+        let header = json!({ "node": "a", "number": 1, "at": 5, "previous": null, "added": [1, { "later": true }] });
+        let beat =
+            json!({ "Beat": { "clock": "2026-01-01T00:00:00Z", "channels": 4, "tails": [[6, 2, 0]], "added": 1 } });
+        let payload = payload(FORMAT_VERSION, &[header, json!({ "AddedLater": { "chat": "x" } }), beat, json!("Bye")]);
+        let decoded = decode(&key(), CHANNEL, &payload).unwrap();
+        assert_eq!(decoded.unknown_messages, 1);
+        let names = names(&decoded);
+        assert!(names[0].contains("Heartbeat") && names[0].contains("number: 2"), "{names:?}");
+        assert_eq!(names[1], "NodeLeaving");
+    }
+
+    #[test]
+    fn node_of_the_next_release_reads_messages_without_its_new_fields() {
+        let header = json!({ "node": "a", "number": 1, "at": 5 });
+        let payload = payload(FORMAT_VERSION, &[header, json!({ "Beat": { "clock": "2026-01-01T00:00:00Z" } })]);
+        let decoded = decode(&key(), CHANNEL, &payload).unwrap();
+        assert_eq!(decoded.unknown_messages, 0);
+        assert_eq!(decoded.envelope.header.previous_sent_at, None);
+        let heartbeat = &decoded.envelope.messages[0];
+        assert!(matches!(heartbeat, ClusterMessage::Heartbeat { channels: 0, tails, .. } if tails.is_empty()));
+    }
+
+    #[test]
+    fn truncated_envelope_is_malformed() {
+        let header = json!({ "node": "a", "number": 1, "at": 5 });
+        let body = {
+            let mut body = Vec::new();
+            push_part(&mut body, &header).unwrap();
+            body
+        };
+        for body in [&body[..body.len() - 1], &[&body[..], &[0, 0, 0, 9, 1]].concat(), &[0, 0], b"\xff\xff\xff\xff"] {
+            let code = key().sign(CHANNEL, FORMAT_VERSION, body);
+            let payload = [&[FORMAT_VERSION], code.as_slice(), body].concat();
+            assert!(matches!(decode(&key(), CHANNEL, &payload), Err(DecodeError::Malformed)), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn message_with_a_flattened_part_keeps_its_content() {
+        use crate::domain::chat_events::UnversionedChange;
+        use crate::realtime::cluster::message::{MemberHint, MemberHints};
+        let typing: TypingUpdate = serde_json::from_value(json!({
+            "chat": "0198c0de-0000-8007-8000-000000000001", "user": "bob", "span": null
+        }))
+        .unwrap();
+        let hint = |read_threads| MemberHint {
+            user: "bob".parse().unwrap(),
+            change: UnversionedChange { visible_to_others: true, read_threads },
+        };
+        let hints = MemberHints { chat: typing.chat, members: vec![hint(false), hint(true)] };
+        let sent =
+            envelope(vec![ClusterMessage::MembersChanged(hints.clone()), ClusterMessage::Typing(typing.clone())]);
+        let decoded = decode(&key(), CHANNEL, &encode(&key(), CHANNEL, &sent).unwrap()).unwrap();
+        let mut messages = decoded.envelope.messages.into_iter();
+        assert!(matches!(messages.next(), Some(ClusterMessage::MembersChanged(found)) if found == hints));
+        assert!(matches!(messages.next(), Some(ClusterMessage::Typing(found)) if found == typing));
     }
 }

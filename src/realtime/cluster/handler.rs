@@ -61,11 +61,21 @@ pub struct ClusterMessageHandler {
 }
 
 impl ClusterMessageHandler {
-    /// Handles one message of another node.
-    pub fn handle(&self, node: &str, message: ClusterMessage) {
+    /// Handles one message of another node, and returns false if it concerns no listener of this node.
+    pub fn handle(&self, node: &str, message: ClusterMessage) -> bool {
         match message {
-            ClusterMessage::Chat(event) => self.hub.deliver(event),
-            ClusterMessage::MembersChanged(hints) => self.receipts.record_remote(hints),
+            ClusterMessage::Chat(event) => {
+                self.typing.end_by_event(&event);
+                return self.hub.deliver_to_chat(event);
+            }
+            ClusterMessage::UserEvent(event) => return self.hub.deliver_to_users(event),
+            ClusterMessage::MembersChanged(hints) => {
+                let is_wanted = self.hub.has_subscribers(hints.chat);
+                if is_wanted {
+                    self.receipts.record_remote(hints);
+                }
+                return is_wanted;
+            }
             ClusterMessage::Typing(update) => self.typing.apply_update(&update),
             ClusterMessage::Presence(update) => self.presence.apply_update(&update),
             ClusterMessage::RateLimitUsage(usage) => self.event_listener.on_rate_limit_usage(&usage),
@@ -74,16 +84,17 @@ impl ClusterMessageHandler {
             }
             ClusterMessage::PresenceAnnounced(announcement) => self.presence.apply_announcement(&announcement),
             ClusterMessage::PresenceDigest(summary) => {
-                self.request_presence(node, self.presence.differing_buckets(&summary))
+                self.request_presence(node, self.presence.differing_buckets(&summary));
             }
             ClusterMessage::PresenceRequested(request) if request.node == self.node => {
-                self.presence_announcer.request(request.buckets)
+                self.presence_announcer.request(request.buckets);
             }
             ClusterMessage::PresenceRequested(_) | ClusterMessage::Heartbeat { .. } => {}
             ClusterMessage::NodeJoined => self.announce_presence(),
             ClusterMessage::NodeLeaving => self.on_node_lost(node),
             ClusterMessage::ResyncRequired => self.schedule_resync(),
         }
+        true
     }
 
     /// Handles the beginning of a connection to the other nodes, the first one or another one.
@@ -92,10 +103,12 @@ impl ClusterMessageHandler {
         self.schedule_resync();
     }
 
-    /// Handles the loss of messages of another node.
-    pub fn on_messages_lost(&self, node: &str) {
+    /// Handles the loss of messages of another node. Presence is sent on the common channel only.
+    pub fn on_messages_lost(&self, node: &str, is_common: bool) {
         self.schedule_resync();
-        self.request_presence(node, (u8::MIN..=u8::MAX).collect());
+        if is_common {
+            self.request_presence(node, (u8::MIN..=u8::MAX).collect());
+        }
     }
 
     /// Handles the end of another node, and with it the end of the connections to that node.

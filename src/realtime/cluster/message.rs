@@ -1,7 +1,8 @@
 //! The messages that nodes send to each other.
 //!
-//! The `serde(rename)` attributes fix the transmitted spelling, so that identifiers can be renamed freely. Whoever
-//! changes the transmitted form raises [`FORMAT_VERSION`](crate::realtime::cluster::codec::FORMAT_VERSION).
+//! The `serde(rename)` attributes fix the transmitted spelling, so that identifiers can be renamed freely. A new field
+//! has a default, and a new variant is dropped by nodes that do not know it. Whoever changes the transmitted form in
+//! another way raises [`FORMAT_VERSION`](crate::realtime::cluster::codec::FORMAT_VERSION).
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,11 +11,14 @@ use crate::domain::chat_events::{ChatEvent, UnversionedChange};
 use crate::domain::ids::{ChatId, OrganizationId, UserId};
 use crate::domain::presence::ManualStatus;
 
-/// A message from one node to all others.
+/// A message from one node to others: to all, or to those with listeners for a chat or a user.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ClusterMessage {
     /// A change that was committed in a chat.
     Chat(ChatEvent),
+    /// The part of such a change that concerns users whether or not they follow the chat.
+    #[serde(rename = "User")]
+    UserEvent(ChatEvent),
     /// Members of a chat changed without taking a version.
     #[serde(rename = "Members")]
     MembersChanged(MemberHints),
@@ -52,6 +56,12 @@ pub enum ClusterMessage {
         /// The time of the machine's clock, with which the others measure how far theirs is from it.
         #[serde(rename = "clock")]
         system_time: DateTime<Utc>,
+        /// The number of channels of one kind, which has to be the same on all nodes.
+        #[serde(default)]
+        channels: u32,
+        /// The last envelope on each channel that the node has used since its last heartbeat.
+        #[serde(default)]
+        tails: Vec<ChannelTail>,
     },
     /// The sending node is shutting down.
     #[serde(rename = "Bye")]
@@ -59,6 +69,30 @@ pub enum ClusterMessage {
     /// The sending node dropped messages: the others have to compare their state with the database.
     #[serde(rename = "Compare")]
     ResyncRequired,
+}
+
+/// The last envelope that a node has sent on one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u64, i64)", into = "(u32, u64, i64)")]
+pub struct ChannelTail {
+    /// The code of the channel.
+    pub channel: u32,
+    /// The number of the envelope.
+    pub number: u64,
+    /// The time at which it was sent, in microseconds since 1970.
+    pub sent_at_micros: i64,
+}
+
+impl From<(u32, u64, i64)> for ChannelTail {
+    fn from((channel, number, sent_at_micros): (u32, u64, i64)) -> Self {
+        Self { channel, number, sent_at_micros }
+    }
+}
+
+impl From<ChannelTail> for (u32, u64, i64) {
+    fn from(tail: ChannelTail) -> Self {
+        (tail.channel, tail.number, tail.sent_at_micros)
+    }
 }
 
 /// Members of one chat whose rows changed without taking a version; the receiver reads the rows.

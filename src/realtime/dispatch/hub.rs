@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 use crate::domain::chat_events::{CallHint, ChatEvent, ChatEventKind};
 use crate::domain::ids::{CallId, ChatId, UserId};
 use crate::domain::users::UserKey;
+use crate::realtime::cluster::channels::Channel;
+use crate::realtime::cluster::interest::ChannelInterest;
 use crate::realtime::dispatch::ports::RenderGroup;
 use crate::realtime::dispatch::queue::{DeliveryQueue, Subscribers};
 use crate::realtime::dispatch::shared_event::SharedEvent;
@@ -26,7 +28,7 @@ use crate::realtime::dispatch::topic::Topic;
 ///
 /// Each lock protects one index. Lock order: `chat_topics`, then the lock of a topic, then the lock of a queue; or one
 /// of the other indexes, then the lock of a queue. No two indexes are locked together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
     /// The chats with subscribers. A topic joins and leaves the index under this lock.
     chat_topics: Mutex<HashMap<ChatId, Arc<Topic>>>,
@@ -41,81 +43,130 @@ pub struct Hub {
     /// The time up to which the events of all nodes have arrived, in microseconds since 1970.
     ///
     /// It is [`ALL_COMPLETE`] on a server of one node. It guards no other memory, so its accesses are relaxed.
-    complete_until_micros: CompleteUntil,
+    complete_until_micros: AtomicI64,
+    /// The channels of other nodes' messages that the subscribers need; `None` on a server of one node.
+    interest: Option<Arc<ChannelInterest>>,
 }
 
 /// The value of `complete_until_micros` on a server of one node, which misses no event.
 const ALL_COMPLETE: i64 = i64::MAX;
 
-#[derive(Debug)]
-struct CompleteUntil(AtomicI64);
-
-impl Default for CompleteUntil {
+/// A hub of a server of one node.
+impl Default for Hub {
     fn default() -> Self {
-        Self(AtomicI64::new(ALL_COMPLETE))
+        Self::new(None)
     }
 }
 
 impl Hub {
+    /// Creates a hub whose subscribers receive the events of other nodes by the channels of `interest`.
+    pub fn new(interest: Option<Arc<ChannelInterest>>) -> Self {
+        Self {
+            chat_topics: Mutex::default(),
+            user_subscribers: Mutex::default(),
+            chat_deletion_subscribers: Mutex::default(),
+            call_subscribers: Mutex::default(),
+            next_subscriber_id: AtomicU64::default(),
+            chats_with_gaps: Mutex::default(),
+            gap_detected: Arc::default(),
+            complete_until_micros: AtomicI64::new(ALL_COMPLETE),
+            interest,
+        }
+    }
+
     /// Delivers an event to all its subscribers on this node. Without subscribers it costs a look-up.
     ///
     /// The time of the event becomes that of its subscribers' cursors, so it is limited to the time up to which no
     /// event is missing.
     pub fn deliver(&self, mut event: ChatEvent) {
+        self.limit_time(&mut event);
+        self.push_to_users(&event);
+        self.push_to_chat(event);
+    }
+
+    /// Delivers an event of another node to the subscribers of its chat and its call.
+    ///
+    /// Returns whether there are any. The users whom it names get a part of it, by [`Self::deliver_to_users`].
+    pub fn deliver_to_chat(&self, mut event: ChatEvent) -> bool {
+        self.limit_time(&mut event);
+        self.push_to_chat(event)
+    }
+
+    /// Delivers an event of another node to the users whom it names.
+    ///
+    /// Returns whether any of them subscribes.
+    pub fn deliver_to_users(&self, mut event: ChatEvent) -> bool {
+        self.limit_time(&mut event);
+        self.push_to_users(&event)
+    }
+
+    /// Limits the time of an event, and so of cursors, to the time up to which no event is missing.
+    fn limit_time(&self, event: &mut ChatEvent) {
         event.published_at = event.published_at.min(self.complete_until());
-        self.deliver_to_users(&event);
-        if matches!(event.kind, ChatEventKind::Deleted) {
-            self.deliver_deletion(&event);
-        }
+    }
+
+    fn push_to_chat(&self, event: ChatEvent) -> bool {
+        let chat = event.chat;
+        let mut is_wanted = false;
         match &event.kind {
             ChatEventKind::CallChanged(hint) => return self.deliver_to_call(hint, &event),
-            ChatEventKind::NotificationsChanged(_) => return,
-            ChatEventKind::LogChanges(_) | ChatEventKind::MembersUpdated(_) | ChatEventKind::Deleted => {}
+            ChatEventKind::NotificationsChanged(_) => return false,
+            ChatEventKind::Deleted { .. } => is_wanted = self.deliver_deletion(&event),
+            ChatEventKind::LogChanges(_) | ChatEventKind::MembersUpdated(_) => {}
         }
-        let chat = event.chat;
-        let Some(topic) = self.topic(chat) else { return };
+        let Some(topic) = self.topic(chat) else { return is_wanted };
         if topic.accept(event) {
             self.chats_with_gaps.lock().insert(chat);
             self.gap_detected.notify_one();
         }
+        true
     }
 
     /// Returns the time up to which the events of all nodes have arrived.
     pub fn complete_until(&self) -> DateTime<Utc> {
-        let micros = self.complete_until_micros.0.load(Ordering::Relaxed);
+        let micros = self.complete_until_micros.load(Ordering::Relaxed);
         DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     /// Records that the events of all nodes up to a time have arrived.
     pub fn set_complete_until(&self, time: DateTime<Utc>) {
-        self.complete_until_micros.0.store(time.timestamp_micros(), Ordering::Relaxed);
+        self.complete_until_micros.store(time.timestamp_micros(), Ordering::Relaxed);
     }
 
-    fn deliver_deletion(&self, event: &ChatEvent) {
+    /// Delivers a deletion to those who only follow whether the chat is deleted.
+    ///
+    /// Returns whether there are any.
+    fn deliver_deletion(&self, event: &ChatEvent) -> bool {
         let shared = SharedEvent::new(event.clone(), 1);
         let subscribers = self.chat_deletion_subscribers.lock();
         queues_of(&subscribers, &event.chat).for_each(|queue| queue.push(std::slice::from_ref(&shared)));
+        subscribers.contains_key(&event.chat)
     }
 
     /// Delivers a change of a call to its subscribers, or a signal to its recipient.
-    fn deliver_to_call(&self, hint: &CallHint, event: &ChatEvent) {
+    ///
+    /// Returns whether the call has subscribers.
+    fn deliver_to_call(&self, hint: &CallHint, event: &ChatEvent) -> bool {
         let subscribers = self.call_subscribers.lock();
-        let Some(queues) = subscribers.get(&hint.call) else { return };
+        let Some(queues) = subscribers.get(&hint.call) else { return false };
         let shared = SharedEvent::new(event.clone(), 1);
         let is_recipient =
             |queue: &&Arc<DeliveryQueue>| hint.signal_recipient.as_ref().is_none_or(|user| *user == queue.owner);
         queues.values().filter(is_recipient).for_each(|queue| queue.push(std::slice::from_ref(&shared)));
+        true
     }
 
     /// Delivers an event to the users whom it names: new and former members, and users notified or called.
-    fn deliver_to_users(&self, event: &ChatEvent) {
+    ///
+    /// Returns whether any of them subscribes.
+    fn push_to_users(&self, event: &ChatEvent) -> bool {
         let users: Vec<&UserId> = match &event.kind {
             ChatEventKind::NotificationsChanged(batch) => batch.user_ids.iter().collect(),
             ChatEventKind::CallChanged(hint) => hint.user_ids.iter().collect(),
             _ => event.membership_changes().map(|(user, _)| user).collect(),
         };
         if users.is_empty() {
-            return;
+            return false;
         }
         let subscribers = self.user_subscribers.lock();
         let mut shared = None;
@@ -125,6 +176,7 @@ impl Hub {
                 queue.push(std::slice::from_ref(shared));
             }
         }
+        shared.is_some()
     }
 
     /// Returns whether a chat has subscribers on this node.
@@ -198,9 +250,17 @@ impl Hub {
         self.next_subscriber_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn subscribe_chat(&self, chat: ChatId, subscriber_id: u64, queue: &Arc<DeliveryQueue>) {
+    /// Subscribes to a chat. Returns the channel that has to become active before the subscriber reads the database.
+    pub(super) fn subscribe_chat(
+        &self,
+        chat: ChatId,
+        subscriber_id: u64,
+        queue: &Arc<DeliveryQueue>,
+    ) -> Option<Channel> {
         let mut topics = self.chat_topics.lock();
         topics.entry(chat).or_default().lock().join(subscriber_id, queue.clone());
+        drop(topics);
+        self.follow_chat(chat)
     }
 
     pub(super) fn unsubscribe_chat(&self, chat: ChatId, subscriber_id: u64, render_group_id: Option<u64>) {
@@ -208,6 +268,25 @@ impl Hub {
         let is_empty = topics.get(&chat).is_some_and(|topic| topic.lock().leave(subscriber_id, render_group_id));
         if is_empty {
             topics.remove(&chat);
+        }
+        drop(topics);
+        self.unfollow_chat(chat);
+    }
+
+    /// Waits until other nodes' events arrive by these channels.
+    pub(super) async fn wait_until_active(&self, channels: &[Channel]) {
+        if let Some(interest) = &self.interest {
+            interest.wait_until_active(channels).await;
+        }
+    }
+
+    fn follow_chat(&self, chat: ChatId) -> Option<Channel> {
+        self.interest.as_ref().map(|interest| interest.follow_chat(chat))
+    }
+
+    fn unfollow_chat(&self, chat: ChatId) {
+        if let Some(interest) = &self.interest {
+            interest.unfollow_chat(chat);
         }
     }
 
@@ -222,28 +301,55 @@ impl Hub {
         }
     }
 
-    pub(super) fn subscribe_user(&self, user: UserKey, subscriber_id: u64, queue: &Arc<DeliveryQueue>) {
+    /// Subscribes to a user. Returns the channel that has to become active before the subscriber reads the database.
+    pub(super) fn subscribe_user(
+        &self,
+        user: UserKey,
+        subscriber_id: u64,
+        queue: &Arc<DeliveryQueue>,
+    ) -> Option<Channel> {
+        let channel = self.interest.as_ref().map(|interest| interest.follow_user(&user.0, &user.1));
         insert(&mut self.user_subscribers.lock(), user, subscriber_id, queue);
+        channel
     }
 
     pub(super) fn unsubscribe_user(&self, user: &UserKey, subscriber_id: u64) {
         remove(&mut self.user_subscribers.lock(), user, subscriber_id);
+        if let Some(interest) = &self.interest {
+            interest.unfollow_user(&user.0, &user.1);
+        }
     }
 
-    pub(super) fn subscribe_chat_deletion(&self, chat: ChatId, subscriber_id: u64, queue: &Arc<DeliveryQueue>) {
+    /// Subscribes to the deletion of a chat, by the channel that is returned.
+    pub(super) fn subscribe_chat_deletion(
+        &self,
+        chat: ChatId,
+        subscriber_id: u64,
+        queue: &Arc<DeliveryQueue>,
+    ) -> Option<Channel> {
         insert(&mut self.chat_deletion_subscribers.lock(), chat, subscriber_id, queue);
+        self.follow_chat(chat)
     }
 
     pub(super) fn unsubscribe_chat_deletion(&self, chat: ChatId, subscriber_id: u64) {
         remove(&mut self.chat_deletion_subscribers.lock(), &chat, subscriber_id);
+        self.unfollow_chat(chat);
     }
 
-    pub(super) fn subscribe_call(&self, call: CallId, subscriber_id: u64, queue: &Arc<DeliveryQueue>) {
+    /// Subscribes to a call, by the channel that is returned: that of its chat.
+    pub(super) fn subscribe_call(
+        &self,
+        call: CallId,
+        subscriber_id: u64,
+        queue: &Arc<DeliveryQueue>,
+    ) -> Option<Channel> {
         insert(&mut self.call_subscribers.lock(), call, subscriber_id, queue);
+        self.follow_chat(call.chat)
     }
 
     pub(super) fn unsubscribe_call(&self, call: CallId, subscriber_id: u64) {
         remove(&mut self.call_subscribers.lock(), &call, subscriber_id);
+        self.unfollow_chat(call.chat);
     }
 
     /// Returns whether events are still being rendered or delivered.

@@ -29,7 +29,7 @@ impl SharedEvent {
         let changes = match &event.kind {
             ChatEventKind::LogChanges(slice) => slice.changes.len(),
             ChatEventKind::MembersUpdated(updates) => updates.members.len(),
-            ChatEventKind::Deleted | ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => 0,
+            ChatEventKind::Deleted { .. } | ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => 0,
         };
         let cache_count = if subscriber_count > 1 { changes } else { 0 };
         let render_caches = std::iter::repeat_with(RenderCache::default).take(cache_count).collect();

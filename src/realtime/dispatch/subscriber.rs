@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use crate::domain::ids::{CallId, ChatId, OrganizationId, UserId};
 use crate::domain::users::UserKey;
+use crate::realtime::cluster::channels::Channel;
 use crate::realtime::dispatch::fast_path::FastPath;
 use crate::realtime::dispatch::hub::Hub;
 use crate::realtime::dispatch::ports::{FeedPosition, FrameSink, RenderGroup};
@@ -22,6 +23,8 @@ pub struct Subscriber {
     user_key: Option<UserKey>,
     deletion_chat: Option<ChatId>,
     call: Option<CallId>,
+    /// The channels of other nodes' events for which this subscriber has not waited yet.
+    awaited_channels: Vec<Channel>,
     /// The group of subscribers of its chats with which it shares renderings.
     render_group_id: Option<u64>,
 }
@@ -37,6 +40,7 @@ impl Subscriber {
             user_key: None,
             deletion_chat: None,
             call: None,
+            awaited_channels: Vec::new(),
             render_group_id: None,
         }
     }
@@ -45,9 +49,23 @@ impl Subscriber {
     pub fn subscribe_chat(&mut self, chat: ChatId) -> bool {
         let is_new = self.chats.insert(chat);
         if is_new {
-            self.hub.subscribe_chat(chat, self.id, &self.queue);
+            self.awaited_channels.extend(self.hub.subscribe_chat(chat, self.id, &self.queue));
         }
         is_new
+    }
+
+    /// Waits until the events of other nodes arrive about all that it follows.
+    ///
+    /// A feed waits before it reads the database, so that no event between the read and the subscription is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: a later call waits for the same.
+    pub async fn wait_until_active(&mut self) {
+        if !self.awaited_channels.is_empty() {
+            self.hub.wait_until_active(&self.awaited_channels).await;
+            self.awaited_channels.clear();
+        }
     }
 
     /// Stops following a chat.
@@ -76,19 +94,19 @@ impl Subscriber {
     /// Follows a user: the chats that they join or leave, their notifications and their calls.
     pub fn subscribe_user(&mut self, organization: &OrganizationId, user: &UserId) {
         let user_key = (organization.clone(), user.clone());
-        self.hub.subscribe_user(user_key.clone(), self.id, &self.queue);
+        self.awaited_channels.extend(self.hub.subscribe_user(user_key.clone(), self.id, &self.queue));
         self.user_key = Some(user_key);
     }
 
     /// Follows whether a chat is deleted, and nothing else in that chat.
     pub fn subscribe_chat_deletion(&mut self, chat: ChatId) {
-        self.hub.subscribe_chat_deletion(chat, self.id, &self.queue);
+        self.awaited_channels.extend(self.hub.subscribe_chat_deletion(chat, self.id, &self.queue));
         self.deletion_chat = Some(chat);
     }
 
     /// Follows a call.
     pub fn subscribe_call(&mut self, call: CallId) {
-        self.hub.subscribe_call(call, self.id, &self.queue);
+        self.awaited_channels.extend(self.hub.subscribe_call(call, self.id, &self.queue));
         self.call = Some(call);
     }
 
@@ -143,5 +161,48 @@ impl Drop for Subscriber {
         if let Some(call) = self.call {
             self.hub.unsubscribe_call(call, self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::domain::buckets::Bucket;
+    use crate::realtime::cluster::channels::Channels;
+    use crate::realtime::cluster::interest::ChannelInterest;
+
+    #[tokio::test]
+    async fn subscriber_follows_the_channels_of_its_chats_its_call_and_its_user_until_it_is_dropped() {
+        let channels = Channels::new("parlor".into(), 65_536);
+        let interest = Arc::new(ChannelInterest::new(channels.clone()));
+        let hub = Arc::new(Hub::new(Some(interest.clone())));
+        assert_eq!(interest.on_connected(), []);
+        let [chat, left, deletable, calling] = [7; 4].map(|bucket| ChatId::new(Bucket::new(bucket).unwrap()));
+        let (organization, user) = ("demo".parse().unwrap(), "bob".parse().unwrap());
+        let mut subscriber = Subscriber::new(hub, &user);
+        subscriber.subscribe_chat(chat);
+        subscriber.subscribe_chat(left);
+        subscriber.subscribe_chat_deletion(deletable);
+        subscriber.subscribe_call(CallId::new(calling));
+        subscriber.subscribe_user(&organization, &user);
+        subscriber.unsubscribe_chat(left);
+        let followed: BTreeSet<Channel> = [chat, deletable, calling]
+            .map(|chat| channels.of_chat(chat))
+            .into_iter()
+            .chain([channels.of_user(&organization, &user)])
+            .collect();
+        let requested = interest.take_requested();
+        assert!(followed.iter().all(|channel| requested.contains(channel)));
+        assert!(subscriber.wait_until_active().now_or_never().is_none(), "no channel is active yet");
+        interest.on_subscribed(&requested);
+        assert!(subscriber.wait_until_active().now_or_never().is_some());
+        let listened = || interest.on_connected().into_iter().collect::<BTreeSet<_>>();
+        assert_eq!(listened(), followed);
+        drop(subscriber);
+        assert_eq!(listened(), BTreeSet::new());
     }
 }

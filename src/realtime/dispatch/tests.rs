@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, yield_now};
 
+use crate::domain::buckets::Bucket;
 use crate::domain::chat_events::{
     Change, ChatEvent, ChatEventKind, LogSlice, MessageChange, UnversionedMemberUpdate, UnversionedMemberUpdates,
 };
@@ -25,12 +26,16 @@ use crate::realtime::dispatch::render_cache::RenderedPayload;
 use crate::realtime::dispatch::shared_event::{EventRef, RenderedBatch, SharedEvent};
 use crate::realtime::dispatch::subscriber::Subscriber;
 
+fn new_chat_id() -> ChatId {
+    ChatId::new(Bucket::new(7).unwrap())
+}
+
 fn event(chat: ChatId, kind: ChatEventKind) -> ChatEvent {
     ChatEvent::new("demo".parse().unwrap(), chat, DateTime::UNIX_EPOCH, kind)
 }
 
 fn deleted(chat: ChatId) -> ChatEvent {
-    event(chat, ChatEventKind::Deleted)
+    event(chat, ChatEventKind::Deleted { version: 1 })
 }
 
 /// A new message, which takes version `seq`.
@@ -178,7 +183,7 @@ async fn wait_until_idle(hub: &Hub) {
 #[tokio::test]
 async fn subscriber_receives_events_of_its_chats_until_it_unsubscribes() {
     let hub = Arc::new(Hub::default());
-    let (chat, other_chat) = (ChatId::new(), ChatId::new());
+    let (chat, other_chat) = (new_chat_id(), new_chat_id());
     let mut subscriber = subscriber_of(&hub, "alice", chat);
     hub.deliver(deleted(other_chat));
     hub.deliver(deleted(chat));
@@ -194,7 +199,7 @@ async fn subscriber_receives_events_of_its_chats_until_it_unsubscribes() {
 #[tokio::test]
 async fn overflowed_queue_delivers_one_lagged_event() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let mut subscriber = subscriber_of(&hub, "alice", chat);
     for _ in 0..=QUEUE_CAPACITY {
         hub.deliver(deleted(chat));
@@ -208,7 +213,7 @@ async fn overflowed_queue_delivers_one_lagged_event() {
 #[test]
 fn topic_holds_back_early_events_until_the_gap_is_filled() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let mut subscriber = subscriber_of(&hub, "alice", chat);
     subscriber.mark_caught_up(chat, 4);
     for version in [5, 7, 8, 6, 9, 9, 3] {
@@ -227,7 +232,7 @@ fn topic_holds_back_early_events_until_the_gap_is_filled() {
 #[test]
 fn event_has_render_caches_only_with_several_subscribers() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let mut first = subscriber_of(&hub, "alice", chat);
     hub.deliver(message_added(chat, 1));
     let mut second = subscriber_of(&hub, "alice", chat);
@@ -243,7 +248,7 @@ fn event_has_render_caches_only_with_several_subscribers() {
 #[tokio::test]
 async fn fast_path_writes_to_the_socket_and_bypasses_the_queue() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let (mut fast, mut queued) = (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
     let sink = RecordingSink::new(NEVER_REFUSE);
     enable_fast_path(&fast, 4, &sink);
@@ -263,7 +268,7 @@ async fn fast_path_writes_to_the_socket_and_bypasses_the_queue() {
 #[tokio::test]
 async fn fast_path_stops_at_a_gap_and_after_a_refused_write() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let (mut behind, _other) = (group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4));
     let sink = RecordingSink::new(NEVER_REFUSE);
     enable_fast_path(&behind, 3, &sink);
@@ -296,7 +301,7 @@ async fn fast_path_stops_at_a_gap_and_after_a_refused_write() {
 #[tokio::test]
 async fn fast_path_bounds_the_bytes_of_each_write() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let too_large = VersionRenderGroup { min_bytes: MAX_WRITE_BYTES + 1, ..VersionRenderGroup::unblocked() };
     let (mut fast, _other) = (group_subscriber_of(&hub, chat, 0, too_large), group_subscriber(&hub, chat, 0));
     let sink = RecordingSink::new(NEVER_REFUSE);
@@ -307,7 +312,7 @@ async fn fast_path_bounds_the_bytes_of_each_write() {
 
     let gate = Arc::new(Semaphore::new(1));
     let third_of_a_write = VersionRenderGroup { min_bytes: MAX_WRITE_BYTES / 3, gate: gate.clone() };
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let (mut fast, _other) = (group_subscriber_of(&hub, chat, 0, third_of_a_write), group_subscriber(&hub, chat, 0));
     enable_fast_path(&fast, 0, &sink);
     // Events 2 to 9 arrive while event 1 is rendered, and are delivered together.
@@ -321,7 +326,7 @@ async fn fast_path_bounds_the_bytes_of_each_write() {
 #[tokio::test]
 async fn fast_path_is_not_used_for_an_event_with_a_single_subscriber() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let gate = Arc::new(Semaphore::new(0));
     let mut staying = group_subscriber_of(&hub, chat, 0, VersionRenderGroup::with_gate(&gate));
     let leaving = group_subscriber(&hub, chat, 0);
@@ -342,7 +347,7 @@ async fn fast_path_is_not_used_for_an_event_with_a_single_subscriber() {
 #[tokio::test]
 async fn private_event_keeps_its_order_and_does_not_block_the_fast_path_of_others() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let gate = Arc::new(Semaphore::new(0));
     let mut alice = group_subscriber_of(&hub, chat, 0, VersionRenderGroup::with_gate(&gate));
     let _other = group_subscriber(&hub, chat, 0);
@@ -368,7 +373,7 @@ async fn private_event_keeps_its_order_and_does_not_block_the_fast_path_of_other
 #[tokio::test]
 async fn fast_path_writes_nothing_after_the_subscriber_is_dropped() {
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let dropped = group_subscriber(&hub, chat, 4);
     let _others = [group_subscriber(&hub, chat, 4), group_subscriber(&hub, chat, 4)];
     let sink = RecordingSink::new(NEVER_REFUSE);
@@ -423,7 +428,7 @@ async fn run_feed(hub: Arc<Hub>, mut subscriber: Subscriber, sink: Arc<Recording
 async fn fast_path_and_queue_together_deliver_each_version_once_and_in_order() {
     const LAST: i64 = 500;
     let hub = Arc::new(Hub::default());
-    let chat = ChatId::new();
+    let chat = new_chat_id();
     let subscribers: Vec<_> = (0..150).map(|_| group_subscriber(&hub, chat, 0)).collect();
     let mut sinks = Vec::new();
     let mut feeds = JoinSet::new();
@@ -449,7 +454,7 @@ async fn fast_path_and_queue_together_deliver_each_version_once_and_in_order() {
 
 #[tokio::test]
 async fn member_update_waits_for_the_changes_before_it() {
-    let (hub, chat) = (Arc::<Hub>::default(), ChatId::new());
+    let (hub, chat) = (Arc::<Hub>::default(), new_chat_id());
     let mut subscriber = subscriber_of(&hub, "alice", chat);
     subscriber.mark_caught_up(chat, 10);
     hub.deliver(member_update(chat, "alice", 12));
@@ -470,7 +475,7 @@ async fn member_update_waits_for_the_changes_before_it() {
 
 #[test]
 fn event_is_no_newer_than_the_events_that_have_all_arrived() {
-    let (hub, chat) = (Arc::<Hub>::default(), ChatId::new());
+    let (hub, chat) = (Arc::<Hub>::default(), new_chat_id());
     let mut subscriber = subscriber_of(&hub, "alice", chat);
     let (complete_until, later) =
         (DateTime::from_timestamp(1_000, 0).unwrap(), DateTime::from_timestamp(2_000, 0).unwrap());

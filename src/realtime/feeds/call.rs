@@ -219,7 +219,7 @@ impl CallFeed {
         match kind {
             ChatEventKind::CallChanged(hint) => hint.call == self.call && hint.version > self.signals_version,
             ChatEventKind::NotificationsChanged(_) => false,
-            ChatEventKind::LogChanges(_) | ChatEventKind::MembersUpdated(_) | ChatEventKind::Deleted => true,
+            ChatEventKind::LogChanges(_) | ChatEventKind::MembersUpdated(_) | ChatEventKind::Deleted { .. } => true,
         }
     }
 

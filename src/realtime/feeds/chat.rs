@@ -81,7 +81,7 @@ impl FeedEvent {
                     .map(|(index, update)| event(index, version, Change::Member(update.member.clone()), false))
                     .collect()
             }
-            ChatEventKind::Deleted | ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => {
+            ChatEventKind::Deleted { .. } | ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => {
                 Vec::new()
             }
         }
@@ -340,7 +340,9 @@ impl ChatFeed {
             }
             // These are delivered to users and to subscribers of calls.
             ChatEventKind::NotificationsChanged(_) | ChatEventKind::CallChanged(_) => {}
-            ChatEventKind::Deleted => return Err(Error::Forbidden("the chat was deleted".into())),
+            // A chat that was made again has greater versions.
+            ChatEventKind::Deleted { version } if self.position.version > *version => {}
+            ChatEventKind::Deleted { .. } => return Err(Error::Forbidden("the chat was deleted".into())),
         }
         Ok(())
     }

@@ -273,7 +273,7 @@ impl InboxFeed {
                     self.push_chat(event, false);
                 }
             }
-            ChatEventKind::Deleted => self.push_chat(event, true),
+            ChatEventKind::Deleted { .. } => self.push_chat(event, true),
             ChatEventKind::CallChanged(hint) => self.push(PendingKey::Call(hint.call), event.published_at, false),
             ChatEventKind::NotificationsChanged(batch) if batch.notifications.is_empty() => {
                 return self.catch_up().await;
@@ -369,6 +369,8 @@ impl InboxFeed {
 
     /// Reads the subject that is next, together with further ones of its kind.
     async fn load_pending(&mut self, next: PendingKey) -> Result<()> {
+        // The chat may be one that the user has just joined.
+        self.subscriber.wait_until_active().await;
         match next {
             PendingKey::Chat(_) => {
                 let ids: Vec<ChatId> = self.next_unloaded(|key| match key {

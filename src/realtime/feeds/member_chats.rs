@@ -17,6 +17,7 @@ use crate::tasks::spawn_detached;
 pub async fn subscribe_all(deps: &FeedDeps, subscriber: &mut Subscriber) -> Result<Vec<UserChat>> {
     // Versions count only if they are read after the subscription: read again until no chat is new.
     loop {
+        subscriber.wait_until_active().await;
         let FeedDeps { database, limits, viewer, .. } = deps.clone();
         let read = async move {
             let (_permit, mut conn) = limits.read(&database, &viewer).await?;

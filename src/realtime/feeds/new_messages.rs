@@ -112,8 +112,11 @@ impl NewMessageFeed {
             ChatEventKind::MembersUpdated(_)
             | ChatEventKind::NotificationsChanged(_)
             | ChatEventKind::CallChanged(_) => return Ok(()),
-            ChatEventKind::Deleted => {
-                self.drop_chat(chat);
+            ChatEventKind::Deleted { version } => {
+                // A chat that was made again has greater versions.
+                if self.positions.get(&chat).is_none_or(|position| position <= version) {
+                    self.drop_chat(chat);
+                }
                 return Ok(());
             }
         };
@@ -125,6 +128,7 @@ impl NewMessageFeed {
         let Some(position) = self.positions.get(&chat).copied() else {
             if slice.changes.iter().any(|change| own_membership(change) == Some(true)) {
                 self.subscriber.subscribe_chat(chat);
+                self.subscriber.wait_until_active().await;
                 self.add_chat(chat).await?;
             }
             return Ok(());

@@ -95,7 +95,8 @@ impl TypingFeed {
         match &event.kind {
             // The subscriber receives the viewer's memberships of all chats.
             _ if event.chat != self.chat => Ok(()),
-            ChatEventKind::Deleted => Err(Error::Forbidden("the chat was deleted".into())),
+            // The chat may have been made again meanwhile.
+            ChatEventKind::Deleted { .. } => self.reload_membership().await,
             ChatEventKind::LogChanges(slice) if slice.changes.iter().any(ends_membership) => {
                 self.reload_membership().await
             }

@@ -13,6 +13,8 @@ use crate::domain::rights::require_permission;
 use crate::domain::users::{Permission, Viewer};
 use crate::error::{Error, Result};
 use crate::service::context::AppContext;
+use crate::storage::connection::Conn;
+use crate::storage::replica_reads::Known;
 use crate::storage::{call_statistics, calls};
 
 /// The maximum number of periods of one query for statistics.
@@ -51,8 +53,8 @@ pub async fn active(app: &AppContext, scope: ReadScope<'_>, chats: &[ChatId]) ->
 pub async fn page(app: &AppContext, viewer: &Viewer, filter: &CallFilter, args: &PageArgs) -> Result<Page<Call>> {
     require_permission(&viewer.permissions, Permission::ChatView)?;
     let window = args.window::<RootList, uuid::Uuid>(&RootList::Calls, PageEnd::First)?;
-    let mut conn = app.database.read().await?;
-    let fetched = calls::page(&mut conn, viewer.organization(), viewer.id(), filter, &window).await?;
+    let read = async |conn: &mut Conn| calls::page(conn, viewer.organization(), viewer.id(), filter, &window).await;
+    let fetched = app.database.read_from_replica(Known::AllCommits, read).await?;
     Ok(window.to_page(fetched))
 }
 
@@ -85,7 +87,7 @@ pub async fn statistics(
         ranges.push((start, end));
         start = end;
     }
-    let mut conn = app.database.read().await?;
-    let statistics = call_statistics::by_range(&mut conn, viewer.organization(), &ranges).await?;
+    let read = async |conn: &mut Conn| call_statistics::by_range(conn, viewer.organization(), &ranges).await;
+    let statistics = app.database.read_from_replica(Known::AllCommits, read).await?;
     Ok(ranges.into_iter().zip(statistics).collect())
 }

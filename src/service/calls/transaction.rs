@@ -123,7 +123,7 @@ pub async fn process_due(app: &AppContext, id: CallId, now: DateTime<Utc>) -> Re
     let outcome = conn
         .transaction(async move |conn| {
             // A deleted chat has no calls.
-            let Some(chat) = chats::lock(conn, &[id.chat]).await?.pop() else { return Ok(None) };
+            let Some(chat) = chats::lock_one(conn, id.chat).await? else { return Ok(None) };
             let chat_transaction = ChatTransaction::new(ChatAccess { chat, membership: None }, app.clock.now());
             let timeouts = app.settings.calls.timeouts();
             let mut transaction = CallTransaction::load(conn, chat_transaction, id).await?;
@@ -152,7 +152,7 @@ pub async fn leave_after_revocation(app: &AppContext, id: CallId, user: &UserId)
     let mut conn = app.database.write().await?;
     let outcome = conn
         .transaction(async move |conn| {
-            let Some(chat) = chats::lock(conn, &[id.chat]).await?.pop() else { return Ok(None) };
+            let Some(chat) = chats::lock_one(conn, id.chat).await? else { return Ok(None) };
             let mut chat_transaction = ChatTransaction::new(ChatAccess { chat, membership: None }, app.clock.now());
             remove_participant(conn, app, &mut chat_transaction, user).await?;
             chat_transaction.commit_changes(conn).await.map(Some)

@@ -1,4 +1,4 @@
-//! One transaction of many sends, in three steps.
+//! Many sends to chats of one bucket, committed together in three steps.
 //!
 //! 1. [`SendBatch::load`] locks the chats, or those that are free, and reads everything that the decisions need.
 //! 2. [`SendBatch::accept`] decides each send in its order. It uses no database: the loaded rows have the effects of
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::buckets::Bucket;
 use crate::domain::chat_events::{Change, ChatEvent, ChatEventKind, LogSlice, MessageChange, NotificationBatch};
 use crate::domain::chats::ChatAction;
 use crate::domain::clock::Clock;
@@ -24,7 +25,7 @@ use crate::service::rate_limits::RateLimits;
 use crate::service::send::state::{BatchState, unique};
 use crate::service::send::thread_writes::ThreadWrites;
 use crate::storage::connection::Conn;
-use crate::storage::{chats, members, messages, notifications, search_index};
+use crate::storage::{chats, members, mentions, messages, notifications, search_index};
 
 /// A message that a viewer wants to send.
 #[derive(Debug)]
@@ -39,6 +40,11 @@ impl SendRequest {
     /// Returns a send that has not been tried yet.
     pub fn new(viewer: Arc<Viewer>, draft: MessageDraft) -> Self {
         Self { viewer, draft, is_counted: AtomicBool::new(false) }
+    }
+
+    /// Returns the bucket of the chat, whose rows the send writes.
+    pub fn bucket(&self) -> Bucket {
+        self.draft.chat.bucket()
     }
 }
 
@@ -61,6 +67,8 @@ pub struct SendResult {
 
 /// A batch of sends inside its transaction.
 pub struct SendBatch<'a> {
+    /// The bucket of all chats of the sends.
+    bucket: Bucket,
     rate_limits: &'a RateLimits,
     /// The time of the transaction. It was read under the locks, so it is later than every earlier change of the chats.
     now: DateTime<Utc>,
@@ -92,8 +100,16 @@ pub struct BatchOutcome {
     pub posters: Vec<MemberId>,
 }
 
+impl BatchOutcome {
+    /// Adds the outcome of a later batch in the same transaction.
+    pub fn append(&mut self, mut later: Self) {
+        self.events.append(&mut later.events);
+        self.posters.append(&mut later.posters);
+    }
+}
+
 impl<'a> SendBatch<'a> {
-    /// Locks the chats of the sends and reads everything that the decisions need.
+    /// Locks the chats of the sends, at least one, and reads everything that the decisions need.
     ///
     /// # Errors
     ///
@@ -105,16 +121,17 @@ impl<'a> SendBatch<'a> {
         rate_limits: &'a RateLimits,
         clock: &Clock,
     ) -> Result<Self> {
+        let bucket = requests[0].bucket();
         let ids = unique(requests.iter().map(|request| request.draft.chat));
         let (locked, held) = match locking {
-            ChatLocking::SkipLocked => chats::lock_free(conn, &ids).await?,
-            ChatLocking::Wait => (chats::lock(conn, &ids).await?, Vec::new()),
+            ChatLocking::SkipLocked => chats::lock_free(conn, bucket, &ids).await?,
+            ChatLocking::Wait => (chats::lock(conn, bucket, &ids).await?, Vec::new()),
         };
         let now = clock.now();
         let decided = requests.iter().filter(|request| !held.contains(&request.draft.chat));
         let sends: Vec<_> = decided.map(|request| (&*request.viewer, &request.draft)).collect();
         let state = BatchState::load(conn, locked, &sends).await?;
-        Ok(Self { rate_limits, now, state, held, writes: PendingWrites::default() })
+        Ok(Self { bucket, rate_limits, now, state, held, writes: PendingWrites::default() })
     }
 
     /// Decides one send, after those before it in the batch.
@@ -269,26 +286,27 @@ impl<'a> SendBatch<'a> {
     ///
     /// Fails only if the database does.
     pub async fn write(self, conn: &mut Conn) -> Result<BatchOutcome> {
-        let Self { state, writes, now, .. } = self;
+        let Self { bucket, state, writes, now, .. } = self;
         if writes.messages.is_empty() {
             return Ok(BatchOutcome::default());
         }
-        messages::insert(conn, &writes.messages).await?;
-        let indexed = writes
-            .messages
-            .iter()
-            .filter_map(|message| Some((&state.chats.get(&message.id.chat)?.organization, message.as_ref())));
-        search_index::insert(conn, indexed).await?;
-        chats::update_counters(conn, writes.changes.keys().filter_map(|id| state.chats.get(id))).await?;
+        // The chats were locked before their messages were accepted, so each is known.
+        let new_messages = || {
+            let organization = |chat| state.chats.get(chat).map(|chat| &chat.organization);
+            writes.messages.iter().filter_map(move |message| Some((organization(&message.id.chat)?, message.as_ref())))
+        };
+        messages::insert(conn, new_messages()).await?;
+        search_index::insert_new(conn, new_messages()).await?;
+        chats::update_counters(conn, bucket, writes.changes.keys().filter_map(|id| state.chats.get(id))).await?;
         let posters: Vec<&Member> = writes.posters.iter().filter_map(|id| state.members.get(id)).collect();
-        members::record_posts(conn, &posters).await?;
+        members::record_posts(conn, bucket, &posters).await?;
         let roots: Vec<&Message> =
             writes.changed_thread_roots.iter().filter_map(|id| state.referenced_messages.get(id)).collect();
         if !roots.is_empty() {
             messages::update_thread_counts(conn, &roots).await?;
         }
         let mentioned: Vec<_> = writes.mentions.iter().map(|(message, user)| (&**message, user)).collect();
-        messages::insert_mentions(conn, &mentioned).await?;
+        mentions::insert(conn, &mentioned).await?;
         let thread_readers = writes.threads.write(conn).await?;
         let organization = |chat: &ChatId| state.chats.get(chat).map(|chat| chat.organization.clone());
         let mut readers: Vec<MemberId> = writes.readers.into_iter().collect();

@@ -23,13 +23,13 @@ const MAX_HELD_TIME: Duration = Duration::from_secs(3);
 /// The longest wait for the lock of a chat before another held chat gets its turn.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The held chats, each with its sends in the order in which they have to be committed.
+/// The held chats of a lane, each with its sends in the order in which they have to be committed.
 ///
 /// The mutex protects the sends; it is never held across an `await`.
 pub struct HeldChats {
     worker: Arc<SendWorker>,
     sends: Mutex<HashMap<ChatId, Vec<QueuedSend>>>,
-    /// One permit for each attempt that may run at the same time.
+    /// The permit of the attempt that may run beside the lane's own task: each of the two has a connection.
     attempts: Semaphore,
     /// The maximum number of sends that are held.
     capacity: usize,
@@ -38,9 +38,7 @@ pub struct HeldChats {
 impl HeldChats {
     /// Creates an empty set that holds at most `capacity` sends.
     pub fn new(worker: Arc<SendWorker>, capacity: usize) -> Self {
-        // The queue's own task needs a connection too.
-        let attempts = Semaphore::new(worker.database.send_connections().saturating_sub(1).max(1));
-        Self { worker, sends: Mutex::default(), attempts, capacity }
+        Self { worker, sends: Mutex::default(), attempts: Semaphore::new(1), capacity }
     }
 
     /// Adds the sends whose chats are held, after the earlier sends of these chats, and returns the others.

@@ -1,63 +1,39 @@
 //! The queue of sends, which are committed in batches.
 //!
-//! All sends go through one queue to one task. The task takes all sends that wait and commits them in one transaction
-//! with a few multi-row statements. It never waits for a batch to fill: without load, a batch is one message. Each send
-//! is answered after its commit, and is committed even if its client has disconnected meanwhile.
-//!
-//! The task waits for no chat: sends whose chats another transaction has locked go to [`HeldChats`].
+//! The sends of a node go through one or several [lanes](Lane), which commit in parallel. The chat determines the lane,
+//! so the sends of a chat keep their order, and a chat that is busy or locked delays the sends of its lane at most. The
+//! chats of one organisation use all lanes: their transactions lock different rows, whatever bucket they are in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
-
+use crate::domain::ids::ChatId;
 use crate::domain::messages::MessageDraft;
 use crate::domain::users::Viewer;
 use crate::error::{Error, Result};
+use crate::metrics::METRICS;
 use crate::service::quotas::Quota;
 use crate::service::send::batch::{SendRequest, SendResult};
-use crate::service::send::held_chats::HeldChats;
-use crate::service::send::queued_send::{MAX_BATCH, QueuedSend, queue_full};
+use crate::service::send::lane::Lane;
 use crate::service::send::worker::SendWorker;
-
-/// The time after which a waiting send is refused with a batch that the database did not answer.
-const MAX_WAIT_IN_OUTAGE: Duration = Duration::from_secs(1);
 
 /// The sending half of the queue.
 pub struct SendQueue {
-    sender: mpsc::Sender<QueuedSend>,
+    lanes: Vec<Lane>,
     /// The places of each sender, so that no one takes the places of all others.
     places: Arc<Quota>,
     worker: Arc<SendWorker>,
 }
 
 impl SendQueue {
-    /// Starts the task that commits the sends, with a queue of at most `capacity` sends.
+    /// Starts the lanes, whose queues have room for at most `capacity` sends together.
     ///
-    /// The task ends when the `SendQueue` is dropped and all queued sends are answered. A batch that panics fails its
-    /// own sends, and the task goes on with the next batch.
+    /// The task of a lane ends when the `SendQueue` is dropped and all sends of the lane are answered.
     pub fn start(worker: SendWorker, capacity: usize, places: Arc<Quota>) -> Self {
-        let (sender, mut receiver) = mpsc::channel(capacity);
         let worker = Arc::new(worker);
-        let held_chats = Arc::new(HeldChats::new(worker.clone(), capacity));
-        let batch_worker = worker.clone();
-        tokio::spawn(async move {
-            let mut queued = Vec::with_capacity(MAX_BATCH);
-            while !queued.is_empty() || receiver.recv_many(&mut queued, MAX_BATCH).await > 0 {
-                let batch = held_chats.add_to_held(std::mem::take(&mut queued));
-                if batch.is_empty() {
-                    continue;
-                }
-                let processed = batch_worker.process(batch).await;
-                held_chats.hold(processed.held);
-                if let Some(outage) = processed.outage {
-                    queued.extend(refuse_waiting(&mut receiver, &outage));
-                }
-            }
-        });
-        Self { sender, places, worker }
+        let count = worker.database.send_lanes().min(capacity).max(1);
+        METRICS.send_lanes.set(i64::try_from(count).unwrap_or(i64::MAX));
+        let lanes = (0..count).map(|number| Lane::start(worker.clone(), number, capacity / count)).collect();
+        Self { lanes, places, worker }
     }
 
     /// Sends a message and waits for its commit.
@@ -67,34 +43,48 @@ impl SendQueue {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::RateLimited`] at once if the sender's rate limit is reached or too many of their sends wait.
-    /// Returns [`Error::Unavailable`] at once if the queue is full, because waiting would only make it longer, and
+    /// Returns [`Error::RateLimited`] at once if the sender's rate limit is reached, or if too many sends of the sender
+    /// or of the organisation wait. Returns [`Error::Unavailable`] at once if the queue of the chat's lane is full, and
     /// after a few seconds if another transaction keeps the chat locked. Returns the error of the send if it is
     /// refused: see [`SendBatch::accept`](crate::service::send::batch::SendBatch::accept).
     pub async fn send(&self, viewer: Arc<Viewer>, draft: MessageDraft) -> Result<SendResult> {
         let place = self.places.acquire(&viewer.key())?;
         self.worker.require_rate_limit(&viewer, &draft).await?;
-        let (responder, response) = oneshot::channel();
-        let request = SendRequest::new(viewer, draft);
-        let queued = QueuedSend { request, queued_at: Instant::now(), responder, place };
-        self.sender.try_send(queued).map_err(|error| match error {
-            TrySendError::Full(_) => queue_full(),
-            TrySendError::Closed(_) => Error::unavailable("the server is stopping"),
-        })?;
+        let lane = &self.lanes[self.lane_of(draft.chat)];
+        let response = lane.push(SendRequest::new(viewer, draft), place)?;
         response.await.map_err(|_| Error::internal("the batch of a send was aborted"))?
+    }
+
+    /// Returns the number of the lane that commits the sends of a chat.
+    pub fn lane_of(&self, chat: ChatId) -> usize {
+        lane_of(chat, self.lanes.len())
     }
 }
 
-/// Refuses the sends that have waited for long while the database gave no answer.
+/// Returns the number of a chat's lane among `lanes`.
 ///
-/// None of them waits for a second time limit. Returns the first send that has not waited for long, which is taken from
-/// the queue as well.
-fn refuse_waiting(receiver: &mut mpsc::Receiver<QueuedSend>, outage: &Error) -> Option<QueuedSend> {
-    while let Ok(send) = receiver.try_recv() {
-        if send.queued_at.elapsed() < MAX_WAIT_IN_OUTAGE {
-            return Some(send);
+/// The last bits of an id are random or those of a hash.
+fn lane_of(chat: ChatId, lanes: usize) -> usize {
+    let [.., high, low] = chat.0.into_bytes();
+    usize::from(u16::from_be_bytes([high, low])) % lanes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::OrganizationId;
+
+    #[test]
+    fn chats_of_one_organization_use_all_lanes_evenly() {
+        let organization: OrganizationId = "demo".parse().unwrap();
+        let chats: Vec<_> = (0..4_000).map(|_| ChatId::new(organization.bucket())).collect();
+        for lanes in [1, 2, 3, 4, 64] {
+            let mut counts = vec![0; lanes];
+            for chat in &chats {
+                counts[lane_of(*chat, lanes)] += 1;
+            }
+            let fair = chats.len() / lanes;
+            assert!(counts.iter().all(|count| (fair / 3..=fair * 3).contains(count)), "{lanes} lanes: {counts:?}");
         }
-        send.respond(Err(outage.clone()));
     }
-    None
 }

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::metrics::GaugeGuard;
 use crate::service::quotas::QuotaGuard;
 use crate::service::send::batch::{SendRequest, SendResult};
 
@@ -19,15 +20,17 @@ pub struct QueuedSend {
     pub request: SendRequest,
     pub queued_at: Instant,
     pub responder: oneshot::Sender<Result<SendResult>>,
-    /// The sender's place in the queue, which is free when the send is answered.
-    pub place: QuotaGuard,
+    /// The sender's place in the queue and the organisation's in the lane, until the send is answered.
+    pub places: [QuotaGuard; 2],
+    /// Counts the send in the metric of waiting ones.
+    pub counted: GaugeGuard,
 }
 
 impl QueuedSend {
     /// Answers the send.
     pub fn respond(self, result: Result<SendResult>) {
-        let Self { responder, place, .. } = self;
-        drop(place);
+        let Self { responder, places, counted, .. } = self;
+        drop((places, counted));
         // A client that has disconnected needs no answer.
         drop(responder.send(result));
     }

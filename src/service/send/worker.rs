@@ -15,7 +15,7 @@ use crate::realtime::cluster::publisher::EventPublisher;
 use crate::realtime::receipt_coalescer::ReceiptCoalescer;
 use crate::realtime::typing::TypingTracker;
 use crate::service::rate_limits::RateLimits;
-use crate::service::send::batch::{ChatLocking, SendBatch, SendRequest, SendResult};
+use crate::service::send::batch::{BatchOutcome, ChatLocking, SendBatch, SendRequest, SendResult};
 use crate::service::send::queued_send::QueuedSend;
 use crate::storage::connection::Conn;
 use crate::storage::errors::Failure;
@@ -76,7 +76,9 @@ impl SendWorker {
         if is_replay { Ok(()) } else { Err(rate_limited) }
     }
 
-    /// Commits a batch of sends to any chats, and answers those that were decided.
+    /// Commits a batch of sends and answers those that were decided.
+    ///
+    /// The chats are of one bucket, or of several side by side where [`Database::commits_buckets_together`] allows it.
     pub async fn process(self: &Arc<Self>, batch: Vec<QueuedSend>) -> Processed {
         METRICS.send_batch_size.observe(batch.len() as f64);
         self.process_on_blocking_thread(batch, ChatLocking::SkipLocked, BATCH_LOCK_TIMEOUT).await
@@ -169,9 +171,13 @@ impl SendWorker {
         let limits = TransactionLimits { lock: Some(lock_timeout), ..TransactionLimits::default() };
         let committed = conn
             .transaction_within(limits, async |conn| {
-                let mut batch = SendBatch::load(conn, requests, locking, &self.rate_limits, &self.clock).await?;
-                let results: Results = requests.iter().map(|request| batch.decide(request)).collect();
-                Ok((results, batch.write(conn).await?))
+                let (mut results, mut outcome) = (Results::with_capacity(requests.len()), BatchOutcome::default());
+                for requests in requests.chunk_by(|one, next| one.bucket() == next.bucket()) {
+                    let mut batch = SendBatch::load(conn, requests, locking, &self.rate_limits, &self.clock).await?;
+                    results.extend(requests.iter().map(|request| batch.decide(request)));
+                    outcome.append(batch.write(conn).await?);
+                }
+                Ok((results, outcome))
             })
             .await;
         let (results, outcome) = committed.map_err(|error| batch_error(error, &conn))?;

@@ -1,4 +1,4 @@
-//! The SQL text of a query on each engine, for unit tests.
+//! The SQL text of a query on each engine, for the log and for unit tests.
 
 use diesel::debug_query;
 use diesel::pg::Pg;

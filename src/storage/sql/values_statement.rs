@@ -4,8 +4,9 @@ use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::serialize::ToSql;
-use diesel::sql_types::{BigInt, Bool, HasSqlType, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, HasSqlType, Integer, Nullable, Text};
 
+use crate::domain::buckets::Bucket;
 use crate::storage::column_types::{SqlTimestamp, SqlUuid, TimestampValue, UuidValue};
 use crate::storage::sql::statement_cache::disable_cache_above;
 
@@ -14,6 +15,7 @@ use crate::storage::sql::statement_cache::disable_cache_above;
 pub enum BindValue {
     Uuid(UuidValue),
     Text(String),
+    Integer(i32),
     BigInt(i64),
     Bool(bool),
     Timestamp(Option<TimestampValue>),
@@ -34,6 +36,12 @@ impl From<&str> for BindValue {
 impl From<String> for BindValue {
     fn from(value: String) -> Self {
         Self::Text(value)
+    }
+}
+
+impl From<i32> for BindValue {
+    fn from(value: i32) -> Self {
+        Self::Integer(value)
     }
 }
 
@@ -77,6 +85,7 @@ where
     UuidValue: ToSql<SqlUuid, DB>,
     TimestampValue: ToSql<SqlTimestamp, DB>,
     String: ToSql<Text, DB>,
+    i32: ToSql<Integer, DB>,
     i64: ToSql<BigInt, DB>,
     bool: ToSql<Bool, DB>,
     Option<TimestampValue>: ToSql<Nullable<SqlTimestamp>, DB>,
@@ -85,6 +94,7 @@ where
         match value {
             BindValue::Uuid(uuid) => out.push_bind_param::<SqlUuid, _>(uuid),
             BindValue::Text(text) => out.push_bind_param::<Text, _>(text),
+            BindValue::Integer(number) => out.push_bind_param::<Integer, _>(number),
             BindValue::BigInt(number) => out.push_bind_param::<BigInt, _>(number),
             BindValue::Bool(flag) => out.push_bind_param::<Bool, _>(flag),
             BindValue::Timestamp(time) => out.push_bind_param::<Nullable<SqlTimestamp>, _>(time),
@@ -98,12 +108,22 @@ pub struct ValuesStatement {
     before: &'static str,
     rows: Vec<Vec<BindValue>>,
     after: &'static str,
+    /// A last value, which follows `after`.
+    last: Option<BindValue>,
 }
 
 impl ValuesStatement {
     /// Returns the statement that has the SQL `before` and `after` around at least one row of values.
     pub fn new(before: &'static str, rows: impl IntoIterator<Item = Vec<BindValue>>, after: &'static str) -> Self {
-        Self { before, rows: rows.into_iter().collect(), after }
+        Self { before, rows: rows.into_iter().collect(), after, last: None }
+    }
+
+    /// Returns the statement with the number of a bucket after its last SQL, which ends with `bucket = `.
+    ///
+    /// A distributed database does not look for the bucket in the list of values.
+    #[must_use]
+    pub fn in_bucket(self, bucket: Bucket) -> Self {
+        Self { last: Some(bucket.number().into()), ..self }
     }
 }
 
@@ -129,13 +149,17 @@ impl<DB: BindValues> QueryFragment<DB> for ValuesStatement {
         }
         out.push_sql(")");
         out.push_sql(self.after);
-        Ok(())
+        match &self.last {
+            Some(value) => DB::push_bind(&mut out, value),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::ValuesStatement;
+    use crate::domain::buckets::Bucket;
     use crate::storage::sql::debug_sql::{postgres_sql, sqlite_sql};
 
     #[test]
@@ -150,5 +174,12 @@ mod tests {
             sqlite_sql(&statement),
             "UPDATE t SET n = v.column2 FROM (VALUES (?, ?), (?, ?)) AS v WHERE t.id = v.column1"
         );
+    }
+
+    #[test]
+    fn bucket_is_the_last_value() {
+        let statement = ValuesStatement::new("DELETE FROM t USING ", [vec![1_i64.into()]], " AS v WHERE t.bucket = ");
+        let sql = postgres_sql(&statement.in_bucket(Bucket::new(7).unwrap()));
+        assert_eq!(sql, "DELETE FROM t USING (VALUES ($1)) AS v WHERE t.bucket = $2");
     }
 }

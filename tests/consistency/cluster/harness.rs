@@ -47,6 +47,19 @@ impl TestCluster {
         Self::start(2, Some(RedisServer::start()), &[]).await
     }
 
+    /// Changes a setting of the nodes that are started from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Starts a further node, which has no Redis.
+    pub fn add_node_without_redis(&mut self) {
+        let redis = self.redis.take();
+        self.add_node();
+        self.redis = redis;
+    }
+
     /// Starts a further node.
     pub fn add_node(&mut self) {
         let addr = ([127, 0, 0, 1], free_port()).into();

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use rmpv::Value as Packed;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -30,23 +29,26 @@ async fn cluster_messages_keep_their_spelling() {
         input
     };
     let group = chat_input("GROUP", json!({ "memberIds": ["bob"], "category": "DEPARTMENT", "policy": policy() }));
-    let kinds = "Chat Changed, Chat Notified, Spent new chats";
+    let kinds = "Chat Changed, User Changed, User Changed, User Notified, Spent new chats";
     let group = &recorder.mutate(alice, "createChat", group, "chat.id", kinds).await;
     let ticket = json!({ "resource": { "type": "ticket", "id": "7" }, "title": "Ticket 7", "memberIds": ["alice"] });
     let mut direct = String::new();
-    for (field, input) in [
-        ("createChat", chat_input("GROUP", json!({ "category": "OPERATIONAL" }))),
-        ("createChat", chat_input("GROUP", json!({ "category": "CUSTOM" }))),
-        ("createChat", chat_input("CHANNEL", json!({}))),
-        ("ensureResourceChat", ticket),
-        ("openDirectChat", json!({ "userId": "bob" })),
+    let (of_one, of_two) = ("User Changed", "User Changed, User Changed");
+    for (field, input, users) in [
+        ("createChat", chat_input("GROUP", json!({ "category": "OPERATIONAL" })), of_one),
+        ("createChat", chat_input("GROUP", json!({ "category": "CUSTOM" })), of_one),
+        ("createChat", chat_input("CHANNEL", json!({})), of_one),
+        ("ensureResourceChat", ticket, of_one),
+        ("openDirectChat", json!({ "userId": "bob" }), of_two),
     ] {
-        direct = recorder.mutate(alice, field, input, "chat.id", "Chat Changed, Spent new chats").await;
+        let kinds = format!("Chat Changed, {users}, Spent new chats");
+        direct = recorder.mutate(alice, field, input, "chat.id", &kinds).await;
     }
 
     // The position up to which the sender has read moves with each message.
     let sending = "Chat Changed, Members, Spent messages";
-    let notifying = "Chat Changed, Members, Chat Notified, Spent messages";
+    let notifying = "Chat Changed, Members, User Notified, Spent messages";
+    let notifying_both = "Chat Changed, Members, User Notified, User Notified, Spent messages";
     let to_group = |mut input: Value| {
         input["chatId"] = group.as_str().into();
         input
@@ -55,9 +57,9 @@ async fn cluster_messages_keep_their_spelling() {
     let hello = &recorder.mutate(alice, "sendMessage", text, "message.id", notifying).await;
     let location = json!({ "latitude": 47.5, "longitude": 8.25, "name": "Hill", "address": "Hill road 1" });
     for (user, input, kinds) in [
-        (bob, json!({ "text": "Hi", "replyToId": hello }), notifying),
+        (bob, json!({ "text": "Hi", "replyToId": hello }), notifying_both),
         (bob, json!({ "text": "In a thread", "threadRootId": hello, "alsoInChat": true }), notifying),
-        (alice, json!({ "text": "🎉", "mentionsEveryone": true }), notifying),
+        (alice, json!({ "text": "🎉", "mentionsEveryone": true }), notifying_both),
         (alice, json!({ "location": location }), sending),
     ] {
         recorder.mutate(user, "sendMessage", to_group(input), "message.id", kinds).await;
@@ -74,15 +76,20 @@ async fn cluster_messages_keep_their_spelling() {
             "Chat Changed, Spent reactions",
         ),
         (alice, "closePoll", json!({ "messageId": poll }), "Chat Changed"),
-        (bob, "addReaction", reaction, "Chat Changed, Chat Notified, Spent reactions"),
+        (bob, "addReaction", reaction, "Chat Changed, User Notified, Spent reactions"),
         (alice, "editMessage", json!({ "messageId": hello, "text": "Hello all" }), "Chat Changed, Spent messages"),
         (alice, "pinMessage", json!({ "messageId": hello }), "Chat Changed"),
         (alice, "forwardMessage", json!({ "messageId": hello, "toChatId": direct }), sending),
-        (alice, "deleteMessage", json!({ "messageId": hello }), "Chat Changed, Chat Notified"),
-        (bob, "markRead", to_group(json!({})), "Members, Chat Notified"),
+        (alice, "deleteMessage", json!({ "messageId": hello }), "Chat Changed, User Notified"),
+        (bob, "markRead", to_group(json!({})), "Members, User Notified"),
         (bob, "updateMyMembership", to_group(json!({ "notificationLevel": "MENTIONS" })), "Members"),
         (bob, "updateMyMembership", to_group(json!({ "notificationLevel": "NONE" })), "Members"),
-        (alice, "silenceMember", to_group(json!({ "userId": "bob", "until": FAR_FUTURE })), "Chat Changed"),
+        (
+            alice,
+            "silenceMember",
+            to_group(json!({ "userId": "bob", "until": FAR_FUTURE })),
+            "Chat Changed, User Changed",
+        ),
         (alice, "setTyping", json!({ "chatId": direct, "typing": true }), "Typing, Spent signals"),
         (alice, "setTyping", json!({ "chatId": direct, "typing": false }), "Typing, Spent signals"),
     ] {
@@ -99,18 +106,18 @@ async fn cluster_messages_keep_their_spelling() {
     recorder.record("disconnect", "Presence").await;
 
     let (call, _, from) = start_call(alice, &direct, "AUDIO").await;
-    recorder.record("startCall", "Chat Changed, Chat Called, Spent calls").await;
+    recorder.record("startCall", "Chat Changed, Chat Called, User Called, User Called, Spent calls").await;
     let to = join_call(bob, &call).await;
-    recorder.record("joinCall", "Chat Called, Spent calls").await;
+    recorder.record("joinCall", "Chat Called, User Called, User Called, Spent calls").await;
     let signal = json!({ "callId": call, "fromConnectionId": from, "toConnectionId": to, "kind": "RENEGOTIATE",
         "payload": {} });
     let kinds = "Chat Called, Spent KiB of signals of calls, Spent signals of calls";
     recorder.mutate(alice, "sendSignal", signal, "__typename", kinds).await;
-    let kinds = "Chat Changed, Chat Called, Spent signals of calls";
+    let kinds = "Chat Changed, Chat Called, User Called, User Called, Spent signals of calls";
     recorder.mutate(alice, "endCall", json!({ "callId": call }), "__typename", kinds).await;
     let (call, ..) = start_call(alice, &direct, "AUDIO").await;
-    recorder.record("startCall", "Chat Changed, Chat Called, Spent calls").await;
-    let kinds = "Chat Changed, Chat Notified, Chat Called, Spent signals of calls";
+    recorder.record("startCall", "Chat Changed, Chat Called, User Called, User Called, Spent calls").await;
+    let kinds = "Chat Changed, User Notified, Chat Called, User Called, User Called, Spent signals of calls";
     recorder.mutate(alice, "endCall", json!({ "callId": call }), "__typename", kinds).await;
     for (field, input, kinds) in [
         ("archiveChat", to_group(json!({ "archived": true })), "Chat Changed"),
@@ -136,35 +143,16 @@ async fn cluster_messages_keep_their_spelling() {
 
 /// A subscriber of Redis that records everything that nodes publish.
 struct Recorder {
-    received: mpsc::UnboundedReceiver<String>,
+    received: mpsc::UnboundedReceiver<Vec<u8>>,
     /// The messages that no step has recorded yet, each with its kind.
     unrecorded: Vec<(String, String)>,
     golden: String,
 }
 
-/// The messages that a node publishes together.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Envelope<'a> {
-    node: String,
-    number: u64,
-    #[serde(rename = "at")]
-    _sent_at: String,
-    #[serde(borrow)]
-    messages: &'a RawValue,
-}
-
-/// The consumption of rate limits, which a node publishes together.
-#[derive(Deserialize)]
-struct RateLimitUsage<'a> {
-    #[serde(borrow, rename = "Spent")]
-    usage: Vec<&'a RawValue>,
-}
-
 /// The time in which a step's messages have to arrive.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The length of the code before each envelope.
-const CODE_CHARS: usize = 64;
+/// The length of the version and the code before the parts of a payload.
+const PREFIX_BYTES: usize = 33;
 
 impl Recorder {
     /// Subscribes to all channels.
@@ -179,8 +167,7 @@ impl Recorder {
             ready_sender.send(()).expect("the test waits");
             // The thread ends with Redis, or with the test.
             while let Ok(message) = channels.get_message() {
-                let text = message.get_payload::<String>().expect("text");
-                if sender.send(text).is_err() {
+                if sender.send(message.get_payload_bytes().to_vec()).is_err() {
                     return;
                 }
             }
@@ -202,8 +189,8 @@ impl Recorder {
                     break index;
                 }
                 let received = tokio::time::timeout_at(deadline, self.received.recv()).await;
-                let text = received.unwrap_or_else(|_| panic!("{step}: no {kind} among {:?}", self.unrecorded));
-                self.receive(&text.expect("an open subscription"));
+                let payload = received.unwrap_or_else(|_| panic!("{step}: no {kind} among {:?}", self.unrecorded));
+                self.receive(&payload.expect("an open subscription"));
             };
             let (_, text) = self.unrecorded.remove(index);
             self.golden += &format!("{kind}: {text}\n");
@@ -221,41 +208,61 @@ impl Recorder {
         text
     }
 
-    fn receive(&mut self, payload: &str) {
-        let (code, text) = payload.split_at(CODE_CHARS);
-        assert!(code.bytes().all(|digit| digit.is_ascii_hexdigit()), "{payload}");
-        let envelope: Envelope = serde_json::from_str(text).expect("an envelope");
-        assert!(envelope.node.starts_with("node-"), "{text}");
-        let messages: Vec<&RawValue> = serde_json::from_str(envelope.messages.get()).expect("a list");
-        for message in messages {
-            if let Ok(RateLimitUsage { usage }) = serde_json::from_str(message.get()) {
+    fn receive(&mut self, payload: &[u8]) {
+        let (prefix, mut rest) = payload.split_at(PREFIX_BYTES);
+        assert_eq!(prefix[0], 4, "the version of the format");
+        let mut parts = Vec::new();
+        while let Some((length, after)) = rest.split_first_chunk() {
+            let (mut part, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+            parts.push(rmpv::decode::read_value(&mut part).expect("MessagePack"));
+            assert!(part.is_empty(), "a part is one value");
+            rest = after;
+        }
+        let header = parts.remove(0);
+        assert!(header["node"].as_str().expect("a name").starts_with("node-"), "{header}");
+        for message in parts {
+            if let Some(usage) = message["Spent"].as_array() {
                 // One message has the consumption of all limits within a tenth of a second, in any order.
-                for text in usage.into_iter().map(|usage| format!("{{\"Spent\":[{}]}}", usage.get())) {
-                    let value = serde_json::from_str(&text).expect("JSON");
-                    self.unrecorded.push((kind_of(&value), normalized(&text)));
+                for usage in usage {
+                    self.unrecorded.push((
+                        format!("Spent {}", usage["limit"].as_str().expect("a limit")),
+                        normalized(&format!("{{\"Spent\":[{}]}}", rendered(usage))),
+                    ));
                 }
                 continue;
             }
-            let value: Value = serde_json::from_str(message.get()).expect("JSON");
-            self.unrecorded.push((kind_of(&value), normalized(message.get())));
-            if value == "Bye" {
-                let number = format!("\"number\":{}", envelope.number);
-                let envelope = text.replace(envelope.messages.get(), "[…]").replace(&number, "\"number\":…");
-                self.unrecorded.push(("Envelope".to_owned(), normalized(&envelope)));
+            self.unrecorded.push((kind_of(&message), normalized(&rendered(&message))));
+            if message.as_str() == Some("Bye") {
+                let number = format!("\"number\":{}", header["number"]);
+                let header = rendered(&header).replace(&number, "\"number\":…");
+                self.unrecorded.push(("Envelope".to_owned(), normalized(&header)));
             }
         }
     }
 }
 
 /// Returns the variants of a message as they are transmitted, the outermost first.
-fn kind_of(message: &Value) -> String {
-    let variant = |value: &Value| match value.as_object() {
-        Some(object) => object.keys().next().expect("a variant").clone(),
+fn kind_of(message: &Packed) -> String {
+    let variant = |value: &Packed| match value.as_map() {
+        Some(entries) => entries[0].0.as_str().expect("a variant").to_owned(),
         None => value.as_str().expect("a variant").to_owned(),
     };
     match variant(message).as_str() {
-        "Chat" => format!("Chat {}", variant(&message["Chat"]["what"])),
-        "Spent" => format!("Spent {}", message["Spent"][0]["limit"].as_str().expect("a limit")),
+        kind @ ("Chat" | "User") => format!("{kind} {}", variant(&message[kind]["what"])),
         kind => kind.to_owned(),
+    }
+}
+
+/// Returns a value as JSON, with the bytes of ids as `<id>`.
+fn rendered(value: &Packed) -> String {
+    match value {
+        Packed::Map(entries) => {
+            let entries = entries.iter().map(|(key, value)| format!("{}:{}", rendered(key), rendered(value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+        }
+        Packed::Array(values) => format!("[{}]", values.iter().map(rendered).collect::<Vec<_>>().join(",")),
+        Packed::Binary(bytes) if bytes.len() == 16 => "\"<id>\"".to_owned(),
+        Packed::Nil => "null".to_owned(),
+        value => value.to_string(),
     }
 }

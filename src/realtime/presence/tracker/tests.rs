@@ -126,7 +126,7 @@ async fn newest_manual_status_wins_on_all_nodes_in_any_order_of_messages() {
     let clock = Clock::adjustable();
     let (local, remote) = (start_node("local", &clock), start_node("remote", &clock));
     let _connections = (connect_bob(&local), connect_bob(&remote));
-    let chat = ChatId::new();
+    let chat = ChatId::new(bob().organization.bucket());
     set_status(&local, PresenceStatus::Away, None);
     let away = update_about_bob(&local);
     clock.advance(Duration::from_secs(1));
