@@ -219,6 +219,7 @@ async fn moved_organization_is_refused_with_its_address_on_every_transport(engin
     // A server that starts later knows it too.
     let old = TestApp::start(old.shut_down().await, &SETTINGS).await;
     assert_moved(&alice.at(old.addr).ask("{ viewer { user { id } } }").await);
+    import(&new, folder.path()).await.unwrap();
     assert_eq!(alice.at(new.addr).fetch_texts(&chat).await, ["Hello"]);
     old.stop().await;
     new.stop().await;
