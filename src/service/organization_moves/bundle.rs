@@ -48,7 +48,9 @@ pub struct Manifest {
     pub is_complete: bool,
     /// True if the organisation was frozen during the last pass, so that nothing is missing.
     pub is_final: bool,
-    /// True if the old database answers with the new address, so that the new one may serve the organisation.
+    /// True if the old database answers with the new address.
+    ///
+    /// The new database may serve the organisation then.
     pub is_moved: bool,
 }
 
