@@ -199,13 +199,7 @@ fn equality(left: &Expr, right: &Expr, sources: &[Source]) -> Vec<Fact> {
 
 /// Returns whether two expressions are different numbers, as in `1 = 0`.
 fn are_different_numbers(left: &Expr, right: &Expr) -> bool {
-    let number = |expression: &Expr| match expression {
-        Expr::Value(value) => match &value.value {
-            Value::Number(number, _) => Some(number.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
+    let number = |expression| bucket_value(expression).filter(|value| !value.starts_with('$'));
     number(left).zip(number(right)).is_some_and(|(left, right)| left != right)
 }
 
